@@ -1,12 +1,20 @@
 """The image as every part of qdebias sees it: uint8 RGB of shape (H, W, 3), never re-encoded or resized.
 
-Loading is the only place where a file becomes pixels, so that every conversion is written down once.
+`load_image` is the only place where a file becomes pixels, so every conversion is written down once:
+
+- EXIF orientation is applied; colour profiles are not (as in the field's published code).
+- Grey, palette and CMYK become RGB; transparency is laid over white.
+- 16-bit grey keeps its upper 8 bits, as Pillow does for 16-bit RGB.
+- MPO (a camera's JPEG with previews behind it) gives its first picture; any other file of several frames,
+  such as an animated GIF or WebP, is refused: which frame is meant is not ours to guess.
 """
 
 import hashlib
-import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from os import PathLike
 from pathlib import Path
-from typing import IO, TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -15,12 +23,46 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from qdebias.errors import ImageError
 
 RgbImage: TypeAlias = npt.NDArray[np.uint8]
+ImageSource: TypeAlias = "str | PathLike[str] | RgbImage | Image.Image"
 
 MAX_PIXELS = 50_000_000
-"""Default upper limit of width x height; larger images are refused before they are decoded."""
+"""Default limit of width x height; a larger image is refused by its header, before any pixel is decoded."""
 
 MIN_SIDE = 32
 """Shortest side, in pixels, on which the degradations and the vision encoders mean anything."""
+
+FORMATS = ("JPEG", "MPO", "PNG", "WEBP", "BMP", "TIFF", "GIF", "PPM", "AVIF")
+"""The formats that are decoded, told by content and not by name. Others are refused: rarely used decoders are
+where memory errors live."""
+
+SUFFIXES = frozenset(
+    (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif", ".ppm", ".pgm", ".avif")
+)
+"""Suffixes by which a search through a folder recognises an image."""
+
+_DIRECT_MODES = frozenset(("RGB", "L", "CMYK", "YCbCr", "1"))
+_ALPHA_MODES = frozenset(("RGBA", "LA", "PA", "RGBa", "La", "RGBX"))
+
+
+def load_image(source: ImageSource, *, max_pixels: int = MAX_PIXELS) -> RgbImage:
+    """Return the pixels of one image, upright.
+
+    Args:
+        source: A path, or an image that is already in memory: an array as described below, or a Pillow image.
+        max_pixels: Largest width x height that is decoded.
+
+    Returns:
+        uint8 array (H, W, 3), RGB in [0, 255], both sides at least `MIN_SIDE`.
+
+    Raises:
+        ImageError: The image cannot be read, or is no single 8- or 16-bit picture within the limits of size.
+    """
+    if isinstance(source, np.ndarray):
+        return _checked_array(source)
+    if isinstance(source, Image.Image):
+        return _decode(source, "image", max_pixels)
+    with _one_line(source), Image.open(source, formats=FORMATS) as picture:
+        return _decode(picture, str(source), max_pixels)
 
 
 def digest(image: RgbImage) -> str:
@@ -33,3 +75,90 @@ def digest(image: RgbImage) -> str:
     return hashlib.blake2b(np.ascontiguousarray(image).data, digest_size=16, key=shape).hexdigest()
 
 
+def find_images(folder: Path) -> list[Path]:
+    """Return the image files below a folder, by suffix, sorted by path; hidden files and folders are left out.
+
+    Raises:
+        ImageError: There is none.
+    """
+    found = sorted(
+        path
+        for path in folder.rglob("*")
+        if path.suffix.lower() in SUFFIXES
+        and not any(part.startswith(".") for part in path.relative_to(folder).parts)
+        and not path.is_dir()
+    )
+    if not found:
+        raise ImageError(f"{folder}: no image in this folder; looked for {', '.join(sorted(SUFFIXES))}")
+    return found
+
+
+def _checked_array(array: npt.NDArray[Any]) -> RgbImage:
+    if array.dtype != np.uint8 or array.ndim != 3 or array.shape[2] != 3:
+        raise ImageError(
+            f"array of shape {array.shape} and type {array.dtype} is no image; "
+            f"give uint8 (height, width, 3) in RGB order"
+        )
+    _check_sides(array.shape[1], array.shape[0], "array")
+    return array
+
+
+def _decode(picture: Image.Image, name: str, max_pixels: int) -> RgbImage:
+    width, height = picture.size
+    if width * height > max_pixels:
+        raise ImageError(
+            f"{name}: {width} x {height} = {width * height / 1e6:.0f} megapixels, more than the limit of "
+            f"{max_pixels / 1e6:.0f}; make it smaller, or raise max_pixels"
+        )
+    _check_sides(width, height, name)
+    frames = getattr(picture, "n_frames", 1)
+    if frames > 1 and picture.format != "MPO":
+        raise ImageError(
+            f"{name}: holds {frames} frames; extract the one to be scored into a file of its own"
+        )
+    return np.asarray(_to_rgb(ImageOps.exif_transpose(picture), name))
+
+
+def _check_sides(width: int, height: int, name: str) -> None:
+    if min(width, height) < MIN_SIDE:
+        raise ImageError(
+            f"{name}: {width} x {height} is too small to be judged; {MIN_SIDE} a side is the least"
+        )
+
+
+def _to_rgb(picture: Image.Image, name: str) -> Image.Image:
+    if picture.mode.startswith("I;16"):
+        return Image.fromarray((np.asarray(picture) >> 8).astype(np.uint8)).convert("RGB")
+    if picture.mode == "P" and "transparency" not in picture.info:
+        return picture.convert("RGB")
+    if picture.mode == "P" or picture.mode in _ALPHA_MODES or "transparency" in picture.info:
+        layer = picture.convert("RGBA")
+        return Image.alpha_composite(Image.new("RGBA", layer.size, "white"), layer).convert("RGB")
+    if picture.mode in _DIRECT_MODES:
+        return picture.convert("RGB")
+    raise ImageError(
+        f"{name}: pixel type {picture.mode} is not supported; save it with 8 or 16 bits per channel"
+    )
+
+
+@contextmanager
+def _one_line(path: "str | PathLike[str]") -> Iterator[None]:
+    """Turn what Pillow and the operating system raise about `path` into one ImageError."""
+    try:
+        yield
+    except FileNotFoundError as error:
+        raise ImageError(f"{path}: no such file") from error
+    except IsADirectoryError as error:
+        raise ImageError(f"{path}: is a folder, not an image") from error
+    except PermissionError as error:
+        raise ImageError(f"{path}: cannot be read, permission denied") from error
+    except UnidentifiedImageError as error:
+        raise ImageError(
+            f"{path}: is not an image, or of none of the formats {', '.join(FORMATS)}"
+        ) from error
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+        raise ImageError(f"{path}: more pixels than are ever decoded; make it smaller") from error
+    except ImageError:
+        raise
+    except (OSError, SyntaxError, ValueError, EOFError, OverflowError) as error:
+        raise ImageError(f"{path}: damaged or cut short ({error}); obtain the file again") from error

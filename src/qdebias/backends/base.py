@@ -1,0 +1,82 @@
+"""The only thing a model must do to be used: give the logits of answer options.
+
+A backend is any object that fits `Backend`; there is nothing to inherit or register.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol, TypeAlias, runtime_checkable
+
+import numpy as np
+import numpy.typing as npt
+
+from qdebias.probability import FloatArray
+from qdebias.prompts import Request
+
+OptionLogits: TypeAlias = list[list[FloatArray]]
+"""For each request, for each of its questions: the (K,) logits of the question's options."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fingerprint:
+    """What made an answer.
+
+    Attributes:
+        identity: Whatever decides the logits: the weights, the numeric type, how images are resized, the chat
+            template. Answers of different identities are never mixed.
+        environment: Versions and device: recorded, warned about, not refused.
+    """
+
+    identity: Mapping[str, str]
+    environment: Mapping[str, str] = field(default_factory=dict)
+
+
+class Backend(Protocol):
+    """A large multimodal model that can be asked."""
+
+    @property
+    def fingerprint(self) -> Fingerprint:
+        """What made the answers of this backend."""
+        ...
+
+    def option_logits(self, requests: Sequence[Request]) -> OptionLogits:
+        """Return the logits of every option of every question of every request.
+
+        Batch size, order and grouping of the requests change no logit beyond rounding. Log-probabilities may stand
+        for logits: the softmax over the options cancels the constant.
+
+        Returns:
+            One list a request, in order; in it one float64 array (K,) a question, in the order of its options.
+
+        Raises:
+            OptionError: An option is not one token, or is missing from what a server returns. Never a zero.
+            PromptError: The images or the answer prefix would not reach the model as the request places them.
+            ImageError: One of the images cannot be shown to this model.
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Encoding:
+    """What a model is about to be run on, for one question: for inspection and for golden tests.
+
+    Attributes:
+        ids: (L,) int64 token ids, image placeholders expanded.
+        inputs: Everything else by the model's own argument names, such as pixel values.
+    """
+
+    ids: npt.NDArray[np.int64]
+    inputs: Mapping[str, Any]
+
+
+@runtime_checkable
+class Inspectable(Protocol):
+    """The optional doors of a backend, for checks against other implementations."""
+
+    def encode(self, requests: Sequence[Request]) -> list[list[Encoding]]:
+        """Return the ids and pixel values of every question of every request."""
+        ...
+
+    def last_logits(self, requests: Sequence[Request]) -> OptionLogits:
+        """Return the (vocabulary,) logits from which the options of each question are read."""
+        ...

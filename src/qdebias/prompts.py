@@ -1,0 +1,60 @@
+"""What a model is asked: a question with its answer options, and the images it is asked about."""
+
+from dataclasses import dataclass
+from typing import Literal, TypeAlias
+
+from qdebias.errors import SettingError
+from qdebias.image import RgbImage
+
+Placement: TypeAlias = Literal["before", "after"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Question:
+    """One question and how its answer is read.
+
+    Attributes:
+        text: What the user says, without the images.
+        answer_prefix: How the assistant's reply begins; the options continue it. Empty: the options are the first
+            word of the reply.
+        options: The K answers whose logits are read, each exactly as it continues `answer_prefix`, with its space:
+            " good" after "The quality of the image is".
+        values: (K,) what each option stands for, in [0, 1].
+    """
+
+    text: str
+    answer_prefix: str = ""
+    options: tuple[str, ...]
+    values: tuple[float, ...]
+
+    def __post_init__(self) -> None:
+        if len(self.options) < 2 or len(set(self.options)) != len(self.options) or "" in self.options:
+            raise SettingError(f"a question needs two or more different options, got {self.options!r}")
+        if len(self.values) != len(self.options) or not all(0 <= value <= 1 for value in self.values):
+            raise SettingError(
+                f"each of the {len(self.options)} options needs one value in [0, 1], got {self.values!r}"
+            )
+        if not self.text.strip():
+            raise SettingError("a question needs a text")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Request:
+    """One sequence of images and all the questions that are asked about it, each on its own.
+
+    Attributes:
+        images: One or more images, in the order in which the model sees them.
+        questions: The questions; no question sees another one's text or answer.
+        placement: "before": the images come before the question, so that all questions share the images' prefix.
+            "after": the question comes first, as the paper's listings print it.
+    """
+
+    images: tuple[RgbImage, ...]
+    questions: tuple[Question, ...]
+    placement: Placement = "before"
+
+    def __post_init__(self) -> None:
+        if not self.images or not self.questions:
+            raise SettingError("a request needs at least one image and one question")
+        if self.placement not in ("before", "after"):
+            raise SettingError(f"placement is 'before' or 'after', got {self.placement!r}")
