@@ -35,9 +35,7 @@ FORMATS = ("JPEG", "MPO", "PNG", "WEBP", "BMP", "TIFF", "GIF", "PPM", "AVIF")
 """The formats that are decoded, told by content and not by name. Others are refused: rarely used decoders are
 where memory errors live."""
 
-SUFFIXES = frozenset(
-    (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif", ".ppm", ".pgm", ".avif")
-)
+SUFFIXES = frozenset((".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif", ".ppm", ".pgm", ".avif"))
 """Suffixes by which a search through a folder recognises an image."""
 
 _DIRECT_MODES = frozenset(("RGB", "L", "CMYK", "YCbCr", "1"))
@@ -113,17 +111,13 @@ def _decode(picture: Image.Image, name: str, max_pixels: int) -> RgbImage:
     _check_sides(width, height, name)
     frames = getattr(picture, "n_frames", 1)
     if frames > 1 and picture.format != "MPO":
-        raise ImageError(
-            f"{name}: holds {frames} frames; extract the one to be scored into a file of its own"
-        )
+        raise ImageError(f"{name}: holds {frames} frames; extract the one to be scored into a file of its own")
     return np.asarray(_to_rgb(ImageOps.exif_transpose(picture), name))
 
 
 def _check_sides(width: int, height: int, name: str) -> None:
     if min(width, height) < MIN_SIDE:
-        raise ImageError(
-            f"{name}: {width} x {height} is too small to be judged; {MIN_SIDE} a side is the least"
-        )
+        raise ImageError(f"{name}: {width} x {height} is too small to be judged; {MIN_SIDE} a side is the least")
 
 
 def _to_rgb(picture: Image.Image, name: str) -> Image.Image:
@@ -136,9 +130,7 @@ def _to_rgb(picture: Image.Image, name: str) -> Image.Image:
         return Image.alpha_composite(Image.new("RGBA", layer.size, "white"), layer).convert("RGB")
     if picture.mode in _DIRECT_MODES:
         return picture.convert("RGB")
-    raise ImageError(
-        f"{name}: pixel type {picture.mode} is not supported; save it with 8 or 16 bits per channel"
-    )
+    raise ImageError(f"{name}: pixel type {picture.mode} is not supported; save it with 8 or 16 bits per channel")
 
 
 @contextmanager
@@ -153,9 +145,7 @@ def _one_line(path: "str | PathLike[str]") -> Iterator[None]:
     except PermissionError as error:
         raise ImageError(f"{path}: cannot be read, permission denied") from error
     except UnidentifiedImageError as error:
-        raise ImageError(
-            f"{path}: is not an image, or of none of the formats {', '.join(FORMATS)}"
-        ) from error
+        raise ImageError(f"{path}: is not an image, or of none of the formats {', '.join(FORMATS)}") from error
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise ImageError(f"{path}: more pixels than are ever decoded; make it smaller") from error
     except ImageError:

@@ -73,4 +73,4 @@ def winner_weight(same: FloatArray) -> FloatArray:
     Ties are shared equally, so that the order of the conditions does not matter.
     """
     best = np.asarray(same == same.max(), dtype=np.float64)
-    return best / best.sum()
+    return np.asarray(best / best.sum(), dtype=np.float64)
