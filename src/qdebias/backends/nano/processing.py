@@ -1,0 +1,105 @@
+"""Image processor and processor of the embedded model, as transformers' Auto classes expect them."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from transformers import BatchFeature, ProcessorMixin  # type: ignore[attr-defined]
+from transformers.image_processing_utils import BaseImageProcessor
+
+from qdebias.backends.nano.views import rgb_array, views
+
+IMAGE_TOKEN = "<image>"  # noqa: S105
+
+
+class NanoImageProcessor(BaseImageProcessor):  # type: ignore[misc]
+    """Cuts every image into the same number of equal views; nothing else is done to its pixels."""
+
+    model_input_names = ["pixel_values"]  # noqa: RUF012  transformers reads a list
+
+    def preprocess(self, images: Any, return_tensors: str | None = None, **_: Any) -> BatchFeature:
+        """Return views of each image, in [0, 1].
+
+        Args:
+            images: One image or (nested lists of) images: PIL or (H, W, 3) uint8.
+            return_tensors: "pt" for torch tensors.
+
+        Returns:
+            `pixel_values`: (images, views, 3, 128, 128) float32.
+        """
+        cuts = np.stack([views(rgb_array(image)) for image in _flat(images)])
+        return BatchFeature({"pixel_values": cuts.astype(np.float32) / 255}, tensor_type=return_tensors)
+
+    def fetch_images(self, image_url_or_urls: Any) -> Any:
+        """Return images as they are: the embedded model takes pixels, not addresses."""
+        return image_url_or_urls
+
+
+class NanoProcessor(ProcessorMixin):  # type: ignore[misc]
+    """Tokenizer and image processor together; every image becomes `image_seq_length` placeholder tokens."""
+
+    valid_processor_kwargs: Any = None
+
+    def __init__(
+        self,
+        image_processor: Any = None,
+        tokenizer: Any = None,
+        image_seq_length: int = 4,
+        chat_template: str | None = None,
+    ) -> None:
+        self.image_seq_length = image_seq_length
+        self.image_token = IMAGE_TOKEN
+        self.image_token_id = tokenizer.convert_tokens_to_ids(IMAGE_TOKEN)
+        super().__init__(image_processor, tokenizer, chat_template=chat_template)
+
+    def __call__(
+        self,
+        images: Any = None,
+        text: str | Sequence[str] | None = None,
+        videos: None = None,  # noqa: ARG002  transformers passes it
+        audio: None = None,  # noqa: ARG002
+        *,
+        padding: bool | str = False,
+        padding_side: str | None = None,
+        add_special_tokens: bool = True,
+        return_tensors: str | None = None,
+    ) -> BatchFeature:
+        """Tokenize text with its images.
+
+        Args:
+            images: Images in the order of their placeholders in `text`, nested by sample or flat.
+            text: One text or several; each `<image>` stands for one image.
+            videos: Not supported.
+            audio: Not supported.
+            padding: Pad several texts to one length.
+            padding_side: "left" or "right"; None is the tokenizer's own.
+            add_special_tokens: Kept for transformers; the tokenizer adds none.
+            return_tensors: "pt" for torch tensors.
+
+        Returns:
+            `input_ids` and `attention_mask` (texts, length), `pixel_values` (images, views, 3, 128, 128).
+
+        Raises:
+            ValueError: No text, or placeholders and images differ in number.
+        """
+        if text is None:
+            raise ValueError("the embedded model needs text beside the images")
+        texts = [text] if isinstance(text, str) else list(text)
+        pictures = [] if images is None else _flat(images)
+        placeholders = sum(sample.count(self.image_token) for sample in texts)
+        if placeholders != len(pictures):
+            raise ValueError(f"the text has {placeholders} image placeholders, but {len(pictures)} images came")
+        spread = [sample.replace(self.image_token, self.image_token * self.image_seq_length) for sample in texts]
+        tokens = self.tokenizer(
+            spread, padding=padding, padding_side=padding_side, add_special_tokens=add_special_tokens
+        )
+        data = {name: tokens[name] for name in ("input_ids", "attention_mask")}
+        if pictures:
+            data["pixel_values"] = self.image_processor(pictures)["pixel_values"]
+        return BatchFeature(data, tensor_type=return_tensors)
+
+
+def _flat(images: Any) -> list[Any]:
+    if isinstance(images, list | tuple):
+        return [picture for part in images for picture in _flat(part)]
+    return [images]
