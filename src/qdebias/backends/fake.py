@@ -1,0 +1,85 @@
+"""A backend without a model, for the tests of programs that use qdebias."""
+
+import hashlib
+import time
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass, field
+from typing import TypeAlias
+
+import numpy as np
+
+from qdebias.backends.base import Fingerprint, OptionLogits
+from qdebias.errors import BackendError, ImageError
+from qdebias.image import digest
+from qdebias.probability import FloatArray
+from qdebias.prompts import Question, Request
+
+Answer: TypeAlias = Callable[[Request, Question], Sequence[float]]
+"""Gives the (K,) logits of the options of one question about one request."""
+
+
+def digest_logits(request: Request, question: Question) -> list[float]:
+    """Return (K,) logits in [-4, 4) that depend on everything that is asked, and on nothing else."""
+    asked = [*map(digest, request.images), request.placement, question.text, question.answer_prefix]
+    return [_uniform("\0".join([*asked, option])) for option in question.options]
+
+
+@dataclass(slots=True, kw_only=True)
+class FakeBackend:
+    """Answers at once, always the same to the same request, and remembers what it was asked.
+
+    Example:
+        Scores that follow the brightness of the last image:
+
+        >>> def brightness(request, question):
+        ...     return [request.images[-1].mean() / 64, 0.0]
+        >>> backend = FakeBackend(answer=brightness)
+
+    Attributes:
+        answer: Gives the logits; the default derives them from the digests of the images and the texts.
+        name: Part of the fingerprint: give two differently answering fakes two names.
+        delay: Seconds that each call of `option_logits` takes, as if a model ran.
+        failing: Digests (`qdebias.image.digest`) of images that raise an ImageError.
+        calls: The requests of every call so far, in order.
+    """
+
+    answer: Answer = digest_logits
+    name: str = "fake"
+    delay: float = 0.0
+    failing: Collection[str] = ()
+    calls: list[tuple[Request, ...]] = field(default_factory=list, init=False)
+
+    @property
+    def fingerprint(self) -> Fingerprint:
+        """The name; there is no environment that could matter."""
+        return Fingerprint(identity={"backend": "fake", "model": self.name})
+
+    def option_logits(self, requests: Sequence[Request]) -> OptionLogits:
+        """Return the logits of every option, see `Backend.option_logits`.
+
+        Raises:
+            ImageError: An image is one of `failing`.
+            BackendError: `answer` gave another number of logits than the question has options, or no finite ones.
+        """
+        self.calls.append(tuple(requests))
+        if self.delay:
+            time.sleep(self.delay)
+        return [[self._checked(request, question) for question in request.questions] for request in requests]
+
+    def _checked(self, request: Request, question: Question) -> FloatArray:
+        for image in request.images:
+            if self.failing and digest(image) in self.failing:
+                raise ImageError(f"image {digest(image)}: the fake backend was told to fail on it")
+        logits = np.asarray(self.answer(request, question), dtype=np.float64)
+        if logits.shape != (len(question.options),) or not np.isfinite(logits).all():
+            raise BackendError(
+                f"the fake backend's answer function gave {logits} for the options {question.options}; "
+                f"it has to give one finite number for each"
+            )
+        return logits
+
+
+def _uniform(text: str) -> float:
+    """Return a number in [-4, 4) that is decided by `text`."""
+    number = int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "big")
+    return number / 2**64 * 8 - 4

@@ -1,0 +1,142 @@
+"""Where a checkpoint lies and what is in it: a local folder, or a hub id fetched into one. No torch here."""
+
+import hashlib
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from qdebias.errors import BackendError, SettingError
+
+CONFIGURATION_FILES = (
+    "config.json",
+    "processor_config.json",
+    "preprocessor_config.json",
+    "chat_template.json",
+    "chat_template.jinja",
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "tokenizer.model",
+    "special_tokens_map.json",
+    "added_tokens.json",
+    "vocab.json",
+    "merges.txt",
+)
+"""Files that decide what the model is shown; with the weights they are what a checkpoint is."""
+
+WANTED = ("*.json", "*.jinja", "*.txt", "*.model", "*.tiktoken", "*.safetensors")
+"""What is fetched of a hub repository; pickled weights (*.bin) only where they are allowed."""
+
+MEBIBYTE = 1 << 20
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Checkpoint:
+    """A checkpoint folder and how it is called.
+
+    Attributes:
+        folder: Where its files lie.
+        name: The folder's name, or the hub id: no path of this machine, so that fingerprints can be compared.
+        revision: The commit of the hub repository; empty for a local folder.
+    """
+
+    folder: Path
+    name: str
+    revision: str = ""
+
+    def weights(self, suffix: str = ".safetensors") -> list[Path]:
+        """Return the weight files, sorted by name."""
+        return sorted(path for path in self.folder.glob(f"*{suffix}") if path.is_file())
+
+    def read_json(self, name: str) -> dict[str, Any]:
+        """Return the object in one of the folder's JSON files; empty if there is no such file.
+
+        Raises:
+            BackendError: The file holds no JSON object.
+        """
+        path = self.folder / name
+        if not path.is_file():
+            return {}
+        try:
+            content = json.loads(path.read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            raise BackendError(f"{path}: cannot be read as JSON ({error}); obtain the file again") from error
+        if not isinstance(content, dict):
+            raise BackendError(f"{path}: holds no JSON object; obtain the file again")
+        return content
+
+    def configuration_digest(self) -> str:
+        """Return the hash of every file that decides what the model is shown."""
+        present = [self.folder / name for name in CONFIGURATION_FILES if (self.folder / name).is_file()]
+        return _digest((path.name, path.read_bytes()) for path in present)
+
+    def weights_digest(self, suffix: str = ".safetensors") -> str:
+        """Return a cheap hash of the weights: names, sizes, first and last MiB of every file."""
+        return _digest((f"{path.name} {path.stat().st_size}", _ends(path)) for path in self.weights(suffix))
+
+
+def locate(source: str | Path, revision: str | None = None, *, allow_pickle: bool = False) -> Checkpoint:
+    """Return the folder of a checkpoint; a hub id is fetched, or found among what was fetched before.
+
+    Args:
+        source: A folder or a hub id such as "Qwen/Qwen2-VL-2B-Instruct".
+        revision: Branch, tag or commit of the hub repository; None is its main branch.
+        allow_pickle: Fetch pickled weights too.
+
+    Raises:
+        BackendError: There is no such folder or repository, or the hub cannot be reached.
+        SettingError: `revision` was given for a folder.
+    """
+    folder = Path(source).expanduser()
+    if folder.is_dir():
+        if revision is not None:
+            raise SettingError(f"{source}: revision {revision!r} was given, but a folder has none; leave it out")
+        return Checkpoint(folder=folder, name=folder.resolve().name)
+    if folder.exists():
+        raise BackendError(f"{source}: is a file; a checkpoint is a folder with config.json and weights")
+    if str(source).startswith((".", "/", "~")) or str(source).count("/") > 1:
+        raise BackendError(f"{source}: no such folder")
+    return _fetch(str(source), revision, allow_pickle=allow_pickle)
+
+
+def _fetch(repository: str, revision: str | None, *, allow_pickle: bool) -> Checkpoint:
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import GatedRepoError, HfHubHTTPError, RepositoryNotFoundError, RevisionNotFoundError
+
+    wanted = [*WANTED, "*.bin"] if allow_pickle else list(WANTED)
+    try:
+        path = snapshot_download(repository, revision=revision, allow_patterns=wanted, ignore_patterns=["*/*"])
+    except GatedRepoError as error:
+        raise BackendError(
+            f"{repository}: its owners ask you to accept their terms on the hub first; then run `hf auth login`"
+        ) from error
+    except RevisionNotFoundError as error:
+        raise BackendError(f"{repository}: the hub has no revision {revision!r} of it") from error
+    except RepositoryNotFoundError as error:
+        raise BackendError(f"{repository}: neither a folder nor a repository of the hub; check the name") from error
+    except HfHubHTTPError as error:
+        raise BackendError(f"{repository}: the hub refused ({error}); try again later") from error
+    except ValueError as error:
+        raise BackendError(f"{repository}: neither a folder nor a hub id of the form owner/name") from error
+    except OSError as error:
+        raise BackendError(
+            f"{repository}: is not on this machine and the hub cannot be reached; connect to the network, or copy the "
+            f"checkpoint here and give its folder"
+        ) from error
+    return Checkpoint(folder=Path(path), name=repository, revision=Path(path).name)
+
+
+def _digest(parts: Iterable[tuple[str, bytes]]) -> str:
+    total = hashlib.blake2b(digest_size=16)
+    for name, content in parts:
+        total.update(f"{name} {len(content)}\n".encode())
+        total.update(content)
+    return total.hexdigest()
+
+
+def _ends(path: Path) -> bytes:
+    with path.open("rb") as file:
+        first = file.read(MEBIBYTE)
+        file.seek(max(len(first), path.stat().st_size - MEBIBYTE))
+        return first + file.read()

@@ -1,0 +1,210 @@
+"""Loading a transformers checkpoint so that nothing about it is left to chance: type, device, weights, code."""
+
+import inspect
+import platform
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import PIL
+import tokenizers
+import torch
+import transformers
+from safetensors import SafetensorError
+from transformers.models.auto.configuration_auto import CONFIG_MAPPING
+from transformers.models.auto.modeling_auto import MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING
+
+import qdebias.backends.nano
+from qdebias.backends.base import Fingerprint
+from qdebias.backends.folder import Checkpoint, locate
+from qdebias.backends.hf import HfBackend
+from qdebias.backends.hf_types import Config, Model
+from qdebias.backends.processors import image_settings, limit_pixels, load_processor
+from qdebias.backends.quiet import quiet
+from qdebias.errors import BackendError, SettingError
+
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+
+
+def load_hf(
+    source: str | Path,
+    *,
+    device: str | None = None,
+    dtype: str | None = None,
+    revision: str | None = None,
+    name: str | None = None,
+    min_pixels: int | None = None,
+    max_pixels: int | None = None,
+    allow_pickle: bool = False,
+    allow_surplus: bool = False,
+) -> HfBackend:
+    """Load an image-text-to-text model of transformers.
+
+    Code that comes with a checkpoint is never run.
+
+    Args:
+        source: A checkpoint folder, from which alone is then read, or a hub id.
+        device: Such as "cuda:1"; None takes "cuda", else "mps", else "cpu".
+        dtype: "float32", "bfloat16" or "float16"; None takes float32 on a CPU, bfloat16 elsewhere (float16 on CUDA
+            devices without it).
+        revision: Branch, tag or commit of a hub id.
+        name: What the model is called in the fingerprint; None is the folder's name or the hub id.
+        min_pixels: See `limit_pixels`.
+        max_pixels: See `limit_pixels`.
+        allow_pickle: Read weights from *.bin where there are no safetensors, by torch's restricted unpickler.
+        allow_surplus: Accept weights that the model has no place for.
+
+    Raises:
+        BackendError: The checkpoint is incomplete, damaged or not of a known kind.
+        SettingError: Device, type or limits are impossible here.
+        MissingPackageError: The family needs another package.
+    """
+    target = _device(device)
+    kind = _dtype(dtype, target)
+    checkpoint = locate(source, revision, allow_pickle=allow_pickle)
+    with quiet():
+        config = _config(checkpoint)
+        suffix = _weights_suffix(checkpoint, allow_pickle=allow_pickle)
+        processor = load_processor(checkpoint, config)
+        limit_pixels(processor, min_pixels, max_pixels)
+        model = _model(checkpoint, config, kind, allow_pickle=suffix == ".bin", allow_surplus=allow_surplus)
+    identity = {
+        "backend": "hf",
+        "model": name or checkpoint.name,
+        "revision": checkpoint.revision,
+        "configuration": checkpoint.configuration_digest(),
+        "weights": checkpoint.weights_digest(suffix),
+        "dtype": str(kind).removeprefix("torch."),
+        "images": image_settings(processor),
+    }
+    fingerprint = Fingerprint(identity=identity, environment=_environment(target))
+    return HfBackend(model=model.to(target).eval(), processor=processor, fingerprint=fingerprint)
+
+
+def _device(name: str | None) -> torch.device:
+    if name is None:
+        name = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
+    try:
+        device = torch.device(name)
+    except RuntimeError as error:
+        raise SettingError(f"device {name!r} is unknown; use 'cpu', 'cuda', 'cuda:1' or 'mps'") from error
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        raise SettingError(f"device {name!r}: torch sees {torch.cuda.device_count()} CUDA devices here; use 'cpu'")
+    if device.type == "mps" and not torch.backends.mps.is_available():
+        raise SettingError("device 'mps' is not available here; use 'cpu'")
+    return device
+
+
+def _dtype(name: str | None, device: torch.device) -> torch.dtype:
+    if name is None:
+        if device.type == "cpu":
+            return torch.float32
+        supported = device.type != "cuda" or torch.cuda.is_bf16_supported(including_emulation=False)
+        return torch.bfloat16 if supported else torch.float16
+    if name not in DTYPES:
+        raise SettingError(f"dtype {name!r} is unknown; use one of {', '.join(DTYPES)}")
+    return DTYPES[name]
+
+
+def _config(checkpoint: Checkpoint) -> Config:
+    content = checkpoint.read_json("config.json")
+    kind = content.get("model_type")
+    if not content:
+        raise BackendError(
+            f"{checkpoint.folder}: has no config.json; a checkpoint folder has config.json, *.safetensors and the "
+            f"processor's files: check the path, or obtain the missing file"
+        )
+    if kind not in CONFIG_MAPPING:
+        reason = "only its own Python code could run it, which qdebias never does" if "auto_map" in content else "typo?"
+        raise BackendError(
+            f"{checkpoint.folder}: model type {kind!r} is unknown to transformers {transformers.__version__} "
+            f"({reason}); use a model that transformers has, or a newer transformers"
+        )
+    try:
+        config = transformers.AutoConfig.from_pretrained(
+            checkpoint.folder, local_files_only=True, trust_remote_code=False
+        )
+    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
+        raise BackendError(f"{checkpoint.folder}: config.json is damaged ({_line(error)}); obtain it again") from error
+    if type(config) not in MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING:
+        raise BackendError(f"{checkpoint.folder}: a model of type {kind!r} does not answer questions about images")
+    return config
+
+
+def _weights_suffix(checkpoint: Checkpoint, *, allow_pickle: bool) -> str:
+    if checkpoint.weights(".safetensors"):
+        return ".safetensors"
+    if not checkpoint.weights(".bin"):
+        raise BackendError(
+            f"{checkpoint.folder}: holds no weights (*.safetensors); the download is incomplete: obtain it again"
+        )
+    if not allow_pickle:
+        raise BackendError(
+            f"{checkpoint.folder}: has its weights as pickles (*.bin), which can carry code; convert them to "
+            f"safetensors, or pass allow_pickle=True to read them with torch's restricted unpickler"
+        )
+    return ".bin"
+
+
+def _model(
+    checkpoint: Checkpoint, config: Config, dtype: torch.dtype, *, allow_pickle: bool, allow_surplus: bool
+) -> Model:
+    try:
+        loaded: Any = transformers.AutoModelForImageTextToText.from_pretrained(
+            checkpoint.folder,
+            config=config,
+            dtype=dtype,
+            local_files_only=True,
+            trust_remote_code=False,
+            use_safetensors=not allow_pickle,
+            weights_only=True,
+            output_loading_info=True,
+        )
+    except SafetensorError as error:
+        raise BackendError(
+            f"{checkpoint.folder}: a weight file is damaged, cut short, or only a Git LFS pointer ({error}); "
+            f"obtain it again"
+        ) from error
+    except (OSError, ValueError, RuntimeError, KeyError, TypeError, AttributeError) as error:
+        raise BackendError(f"{checkpoint.folder}: the model cannot be loaded: {_line(error)}") from error
+    model, report = loaded
+    _check_complete(checkpoint, report, allow_surplus=allow_surplus)
+    if "logits_to_keep" not in inspect.signature(type(model).forward).parameters:
+        raise BackendError(f"{checkpoint.folder}: models of type {config.model_type!r} do not take logits_to_keep")
+    return model
+
+
+def _check_complete(checkpoint: Checkpoint, report: Mapping[str, Any], *, allow_surplus: bool) -> None:
+    """Refuse weights that do not fill the model: transformers would fill the gaps with random numbers."""
+    missing = sorted(report["missing_keys"]) + sorted(entry[0] for entry in report["mismatched_keys"])
+    surplus = [] if allow_surplus else sorted(report["unexpected_keys"])
+    if missing:
+        raise BackendError(
+            f"{checkpoint.folder}: the weights lack {len(missing)} tensors of the model, such as {missing[0]!r}; "
+            f"weights and config.json are of different models or the download is incomplete: obtain both again"
+        )
+    if surplus:
+        raise BackendError(
+            f"{checkpoint.folder}: the weights hold {len(surplus)} tensors that the model has no place for, such as "
+            f"{surplus[0]!r}; obtain weights and config.json of one version, or pass allow_surplus=True if these are "
+            f"known to be unused"
+        )
+
+
+def _environment(device: torch.device) -> dict[str, str]:
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else platform.machine()
+    return {
+        "device": f"{device.type} ({name})",
+        "torch": torch.__version__,
+        "transformers": transformers.__version__,
+        "tokenizers": tokenizers.__version__,
+        "pillow": PIL.__version__,
+    }
+
+
+def _line(error: BaseException) -> str:
+    text = str(error).strip()
+    return text.splitlines()[0] if text else type(error).__name__
+
+
+qdebias.backends.nano.register()

@@ -1,0 +1,110 @@
+"""From a question to the prompt of a chat model, and the proof that this prompt is the one that was asked for.
+
+Chat templates may drop the spaces around a text, put all images first, or ignore a part they do not know. None of that
+raises in transformers; the model would simply be asked something else. So the rendered text and the very ids are
+checked before anything is run.
+"""
+
+import unicodedata
+from collections.abc import Sequence
+from typing import Any
+
+from qdebias.backends.hf_types import Processor
+from qdebias.backends.tokens import Tokenizer
+from qdebias.errors import PromptError
+from qdebias.prompts import Question, Request
+
+
+class HfTokenizer:
+    """The tokenizer of a processor, as `tokens.py` wants it: nothing added, nothing left out, nothing tidied."""
+
+    def __init__(self, processor: Processor) -> None:
+        self._tokenizer = processor.tokenizer
+
+    def encode(self, text: str) -> list[int]:
+        """Return the ids of `text`."""
+        return list(self._tokenizer.encode(text, add_special_tokens=False))
+
+    def decode(self, ids: Sequence[int]) -> str:
+        """Return the text of `ids`."""
+        text = self._tokenizer.decode(list(ids), skip_special_tokens=False, clean_up_tokenization_spaces=False)
+        return str(text)
+
+
+def render(processor: Processor, request: Request, question: Question) -> str:
+    """Return the prompt up to the end of the answer prefix, with one placeholder an image.
+
+    Contents are lists of typed parts, for the assistant too: templates exist that read nothing else.
+
+    Raises:
+        PromptError: The template refuses the conversation, or loses the answer prefix or an image.
+    """
+    from jinja2 import TemplateError
+    from transformers import ProcessorMixin
+
+    images = [{"type": "image"}] * len(request.images)
+    text = [{"type": "text", "text": question.text}]
+    content = images + text if request.placement == "before" else text + images
+    messages: list[dict[str, Any]] = [{"role": "user", "content": content}]
+    if question.answer_prefix:
+        messages.append({"role": "assistant", "content": [{"type": "text", "text": question.answer_prefix}]})
+    try:
+        prompt = ProcessorMixin.apply_chat_template(
+            processor,
+            messages,
+            add_generation_prompt=not question.answer_prefix,
+            continue_final_message=bool(question.answer_prefix),
+        )
+    except (TemplateError, ValueError, TypeError, KeyError) as error:
+        raise PromptError(f"the chat template of this model refuses the question {question.text!r}: {error}") from error
+    _check_prompt(str(prompt), getattr(processor, "image_token", None), request, question)
+    return str(prompt)
+
+
+def check_ids(tokenizer: Tokenizer, ids: Sequence[int], image_token: int, request: Request, question: Question) -> None:
+    """Check in the ids that are about to be run that images, question and answer prefix stand where they should.
+
+    Args:
+        tokenizer: The model's own.
+        ids: (L,) with the placeholders of the images expanded.
+        image_token: The placeholder's id.
+        request: Says where the images belong.
+        question: One of its questions.
+
+    Raises:
+        PromptError: They do not.
+    """
+    places = [place for place, token in enumerate(ids) if token == image_token]
+    if not places:
+        raise PromptError("no image reaches the model: the prompt has no image placeholder; check the chat template")
+    head, tail = (_normal(tokenizer.decode(part)) for part in (ids[: places[0]], ids[places[-1] + 1 :]))
+    text, prefix = _normal(question.text), _normal(question.answer_prefix)
+    if not tail.endswith(prefix):
+        raise PromptError(
+            f"the ids end in {tail[-len(prefix) - 20 :]!r} instead of the answer prefix {question.answer_prefix!r}: "
+            f"the tokenizer changed or ended it; choose a prefix without such characters"
+        )
+    body = tail.removesuffix(prefix) if request.placement == "before" else head
+    if text not in body:
+        raise PromptError(
+            f"the images do not stand {request.placement} the question {question.text!r}: the chat template moved "
+            f"them, or changed the text; use the other placement, or a chat template that keeps the order"
+        )
+
+
+def _check_prompt(prompt: str, image_token: str | None, request: Request, question: Question) -> None:
+    if image_token is not None and prompt.count(image_token) != len(request.images):
+        raise PromptError(
+            f"the prompt shows {prompt.count(image_token)} images instead of {len(request.images)}: the chat template "
+            f"lost some, or the question contains {image_token!r}; change the one that does"
+        )
+    if not prompt.endswith(question.answer_prefix):
+        raise PromptError(
+            f"the chat template ends the prompt in {prompt[-len(question.answer_prefix) :]!r} instead of the answer "
+            f"prefix {question.answer_prefix!r}: it trims spaces; move them from the prefix into the options"
+        )
+
+
+def _normal(text: str) -> str:
+    """Return the text in the normal form that many tokenizers bring it to."""
+    return unicodedata.normalize("NFC", text)

@@ -1,0 +1,161 @@
+"""Loading a checkpoint's processor: always with Pillow where it can, and without the parts that only video needs.
+
+transformers loads a video processor with every processor that has one, and that needs torchvision. Nothing here shows
+videos, so that part is left out. Pillow is chosen even where torchvision is installed, because the two resize with
+differences of one grey level, and a score must not depend on what else is installed.
+"""
+
+import importlib
+import importlib.metadata
+import importlib.util
+import json
+from pathlib import Path
+from typing import cast
+
+from qdebias.backends.folder import Checkpoint
+from qdebias.backends.hf_types import Config, Part, Processor, ProcessorClass
+from qdebias.errors import BackendError, MissingPackageError, SettingError
+
+_NAMED_IN = ("processor_config.json", "preprocessor_config.json", "tokenizer_config.json", "config.json")
+
+
+def check_torchvision() -> None:
+    """Refuse a torchvision that does not fit the installed torch: transformers cannot load a processor beside it.
+
+    Raises:
+        BackendError: torchvision is installed, but cannot be imported.
+    """
+    if importlib.util.find_spec("torchvision") is None:
+        return
+    try:
+        importlib.import_module("torchvision")
+    except (ImportError, RuntimeError, OSError, AttributeError) as error:
+        raise BackendError(
+            f"torchvision is installed but broken ({error}); it does not fit torch "
+            f"{importlib.metadata.version('torch')}: remove it with `pip uninstall torchvision` (qdebias does not need "
+            f"it), or install the version made for this torch"
+        ) from error
+
+
+def load_processor(checkpoint: Checkpoint, config: Config) -> Processor:
+    """Return the processor of a checkpoint: tokenizer, image processor and chat template.
+
+    Args:
+        checkpoint: A folder; nothing is fetched.
+        config: Its transformers configuration.
+
+    Raises:
+        BackendError: A file is missing or damaged, or the processor cannot work on images.
+        MissingPackageError: This family's processor needs a package that is not installed.
+    """
+    from jinja2 import TemplateError
+
+    folder = checkpoint.folder
+    try:
+        processor = _image_only(_processor_class(checkpoint, config)).from_pretrained(
+            folder, local_files_only=True, trust_remote_code=False
+        )
+    except ImportError as error:
+        raise MissingPackageError(
+            f"{checkpoint.name}: its processor needs a package that is not installed: {_first_line(error)}"
+        ) from error
+    except (OSError, ValueError, TypeError, KeyError, AttributeError, TemplateError) as error:
+        raise BackendError(
+            f"{folder}: the processor cannot be loaded ({_first_line(error)}); a checkpoint folder needs the tokenizer "
+            f"and preprocessor files beside config.json: obtain them again"
+        ) from error
+    if processor.chat_template is None:
+        processor.chat_template = getattr(processor.tokenizer, "chat_template", None)
+    if processor.chat_template is None:
+        raise BackendError(
+            f"{folder}: has no chat template; put the model's own into chat_template.jinja, or take an "
+            f"instruction-tuned version of the model"
+        )
+    return processor
+
+
+def limit_pixels(processor: Processor, min_pixels: int | None, max_pixels: int | None) -> None:
+    """Set between how many pixels the image processor of the Qwen-VL family resizes each image.
+
+    Args:
+        processor: Changed in place.
+        min_pixels: Smallest height x width after resizing; None leaves the checkpoint's own.
+        max_pixels: Largest height x width after resizing; None leaves the checkpoint's own.
+
+    Raises:
+        SettingError: This family has no such limits, or they exclude each other.
+    """
+    if min_pixels is None and max_pixels is None:
+        return
+    part = processor.image_processor
+    if not type(part).__name__.startswith("Qwen2VLImageProcessor"):
+        raise SettingError(f"min_pixels and max_pixels are known to the Qwen-VL family, not to {type(part).__name__}")
+    size = dict(part.size)
+    lower = size["shortest_edge"] if min_pixels is None else min_pixels
+    upper = size["longest_edge"] if max_pixels is None else max_pixels
+    if not 0 < lower <= upper:
+        raise SettingError(f"0 < min_pixels <= max_pixels must hold, got {lower} and {upper}")
+    part.size = {"shortest_edge": lower, "longest_edge": upper}
+
+
+def image_settings(processor: Processor) -> str:
+    """Return how images become pixel values, as one line: the class and the configuration of the image processor."""
+    part = processor.image_processor
+    settings = {name: value for name, value in part.to_dict().items() if not name.startswith("_")}
+    return f"{type(part).__name__} {json.dumps(settings, sort_keys=True, default=str)}"
+
+
+def _processor_class(checkpoint: Checkpoint, config: Config) -> ProcessorClass:
+    """Return the processor class that the folder names, else the one transformers has for the model."""
+    from transformers.models.auto.processing_auto import PROCESSOR_MAPPING, processor_class_from_name
+
+    for file in _NAMED_IN:
+        name = checkpoint.read_json(file).get("processor_class")
+        found = processor_class_from_name(name) if isinstance(name, str) else None
+        if found is not None:
+            return found
+    if type(config) in PROCESSOR_MAPPING:
+        return PROCESSOR_MAPPING[type(config)]
+    raise BackendError(f"{checkpoint.folder}: transformers has no image-and-text processor for {config.model_type!r}")
+
+
+def _image_only(kind: ProcessorClass) -> ProcessorClass:
+    """Return a subclass that loads its image processor with Pillow and no video processor at all.
+
+    A subclass because transformers checks and stores every part by its place among the arguments: the video part
+    keeps its place, and is None.
+    """
+
+    class ImageOnly(kind):  # type: ignore[misc]
+        @classmethod
+        def _get_arguments_from_pretrained(cls, folder: Path, *_: object, **__: object) -> list[Part]:
+            return [_part(name, folder) for name in cls.get_attributes()]
+
+        def check_argument_for_proper_class(self, argument_name: str, argument: Part) -> type | None:
+            if argument is None and "video" in argument_name:
+                return None
+            return cast(type, super().check_argument_for_proper_class(argument_name, argument))
+
+    ImageOnly.__name__ = kind.__name__
+    return ImageOnly
+
+
+def _part(name: str, folder: Path) -> Part:
+    from transformers import AutoFeatureExtractor, AutoImageProcessor, AutoTokenizer
+
+    loaders = {
+        "tokenizer": AutoTokenizer,
+        "image_processor": AutoImageProcessor,
+        "feature_extractor": AutoFeatureExtractor,
+    }
+    if "video" in name:
+        return None
+    if name not in loaders:
+        raise ValueError(f"its processor has a part {name!r} that is neither for text nor for images")
+    backend = {"backend": "pil"} if name == "image_processor" else {}
+    return loaders[name].from_pretrained(folder, local_files_only=True, trust_remote_code=False, **backend)
+
+
+def _first_line(error: BaseException) -> str:
+    text = str(error).strip()
+    return text.splitlines()[0] if text else type(error).__name__
