@@ -10,20 +10,21 @@
 """
 
 import hashlib
+import os
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
-from os import PathLike
 from pathlib import Path
 from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageOps, UnidentifiedImageError, features
 
 from qdebias.errors import ImageError
 
 RgbImage: TypeAlias = npt.NDArray[np.uint8]
-ImageSource: TypeAlias = "str | PathLike[str] | RgbImage | Image.Image"
+ImageSource: TypeAlias = str | os.PathLike[str] | RgbImage | Image.Image
 
 MAX_PIXELS = 50_000_000
 """Default limit of width x height; a larger image is refused by its header, before any pixel is decoded."""
@@ -31,12 +32,9 @@ MAX_PIXELS = 50_000_000
 MIN_SIDE = 32
 """Shortest side, in pixels, on which the degradations and the vision encoders mean anything."""
 
-FORMATS = ("JPEG", "MPO", "PNG", "WEBP", "BMP", "TIFF", "GIF", "PPM", "AVIF")
+FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF", "PPM", *(["AVIF"] if features.check("avif") else []))
 """The formats that are decoded, told by content and not by name. Others are refused: rarely used decoders are
 where memory errors live."""
-
-SUFFIXES = frozenset((".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif", ".ppm", ".pgm", ".avif"))
-"""Suffixes by which a search through a folder recognises an image."""
 
 _DIRECT_MODES = frozenset(("RGB", "L", "CMYK", "YCbCr", "1"))
 _ALPHA_MODES = frozenset(("RGBA", "LA", "PA", "RGBa", "La", "RGBX"))
@@ -59,8 +57,11 @@ def load_image(source: ImageSource, *, max_pixels: int = MAX_PIXELS) -> RgbImage
         return _checked_array(source)
     if isinstance(source, Image.Image):
         return _decode(source, "image", max_pixels)
-    with _one_line(source), Image.open(source, formats=FORMATS) as picture:
-        return _decode(picture, str(source), max_pixels)
+    with _one_line(source):
+        if not stat.S_ISREG(Path(source).stat().st_mode):
+            raise ImageError(f"{source}: is no file; name an image file, or its folder where folders are taken")
+        with Image.open(source, formats=FORMATS) as picture:
+            return _decode(picture, str(source), max_pixels)
 
 
 def digest(image: RgbImage) -> str:
@@ -71,24 +72,6 @@ def digest(image: RgbImage) -> str:
     """
     shape = ",".join(map(str, image.shape)).encode()
     return hashlib.blake2b(np.ascontiguousarray(image).data, digest_size=16, key=shape).hexdigest()
-
-
-def find_images(folder: Path) -> list[Path]:
-    """Return the image files below a folder, by suffix, sorted by path; hidden files and folders are left out.
-
-    Raises:
-        ImageError: There is none.
-    """
-    found = sorted(
-        path
-        for path in folder.rglob("*")
-        if path.suffix.lower() in SUFFIXES
-        and not any(part.startswith(".") for part in path.relative_to(folder).parts)
-        and not path.is_dir()
-    )
-    if not found:
-        raise ImageError(f"{folder}: no image in this folder; looked for {', '.join(sorted(SUFFIXES))}")
-    return found
 
 
 def _checked_array(array: npt.NDArray[Any]) -> RgbImage:
@@ -134,14 +117,12 @@ def _to_rgb(picture: Image.Image, name: str) -> Image.Image:
 
 
 @contextmanager
-def _one_line(path: "str | PathLike[str]") -> Iterator[None]:
+def _one_line(path: str | os.PathLike[str]) -> Iterator[None]:
     """Turn what Pillow and the operating system raise about `path` into one ImageError."""
     try:
         yield
     except FileNotFoundError as error:
         raise ImageError(f"{path}: no such file") from error
-    except IsADirectoryError as error:
-        raise ImageError(f"{path}: is a folder, not an image") from error
     except PermissionError as error:
         raise ImageError(f"{path}: cannot be read, permission denied") from error
     except UnidentifiedImageError as error:

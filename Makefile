@@ -1,0 +1,39 @@
+# `make demo` and `make test` are all that a fresh machine needs: each sets everything up by itself.
+
+VENV ?= .venv
+BIN := $(VENV)/bin
+PYTHON ?= python3
+JOBS ?= 2
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test check format clean
+
+help: ## List the targets
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
+
+setup: $(VENV)/.ready ## Make the virtual environment and install everything in it
+
+$(VENV)/.ready: pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade pip
+	$(BIN)/python -m pip install --quiet --editable ".[dev]"
+	@touch $@
+
+demo: setup ## Score the example photographs and draw how the scores came about
+	$(BIN)/qdebias score examples/photos --out demo/scores.csv
+	$(BIN)/qdebias explain examples/photos --out demo/report.png
+
+test: setup ## Run all tests
+	$(BIN)/python -m pytest -n $(JOBS)
+
+check: setup ## Check format, style and types
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+format: setup ## Put the code into the project's format
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+clean: ## Remove what the other targets made
+	rm -rf $(VENV) demo build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis

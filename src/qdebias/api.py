@@ -1,0 +1,68 @@
+"""The one call that most people need."""
+
+from collections.abc import Iterable
+from os import PathLike
+from typing import Literal, overload
+
+import numpy as np
+from PIL import Image
+
+from qdebias.backends.base import Backend
+from qdebias.backends.load import load_backend
+from qdebias.engine import Failure, Scorer
+from qdebias.image import ImageSource
+from qdebias.method import Method, Score
+
+
+@overload
+def score(
+    images: Iterable[ImageSource] | ImageSource,
+    *,
+    model: str | Backend = "nano",
+    method: str | Method = "paper",
+    seed: int = 0,
+    on_error: Literal["raise"] = "raise",
+) -> list[Score]: ...
+
+
+@overload
+def score(
+    images: Iterable[ImageSource] | ImageSource,
+    *,
+    model: str | Backend = "nano",
+    method: str | Method = "paper",
+    seed: int = 0,
+    on_error: Literal["return"],
+) -> list[Score | Failure]: ...
+
+
+def score(
+    images: Iterable[ImageSource] | ImageSource,
+    *,
+    model: str | Backend = "nano",
+    method: str | Method = "paper",
+    seed: int = 0,
+    on_error: Literal["raise", "return"] = "raise",
+) -> list[Score] | list[Score | Failure]:
+    """Return the quality of each image.
+
+    Args:
+        images: Paths, uint8 arrays (H, W, 3) or Pillow images; a single one is taken as a list of one.
+        model: What `qdebias.load_backend` takes ("nano" is embedded in the package and needs no download), or a
+            backend that is already loaded.
+        method: The name of a preset (`qdebias methods` lists them) or a method object.
+        seed: Seed of the random degradations.
+        on_error: "raise" stops at the first image that cannot be scored; "return" puts a `Failure` in its place.
+
+    Returns:
+        One result an image, in order; `.value` is the quality in [0, 1], higher is better.
+
+    Raises:
+        ImageError: An image cannot be scored, with `on_error="raise"`.
+        SettingError: There is no such model or method.
+        BackendError: The model cannot be loaded or cannot answer.
+    """
+    if isinstance(images, str | PathLike | Image.Image | np.ndarray):
+        images = [images]
+    backend = load_backend(model) if isinstance(model, str) else model
+    return list(Scorer(backend=backend, method=method, seed=seed).score_many(images, on_error=on_error))

@@ -1,0 +1,18 @@
+"""The command line: each command parses, calls the library and prints."""
+
+import sys
+import warnings
+
+from PIL import Image
+
+from qdebias.cli.app import app
+
+__all__ = ["main"]
+
+
+def main() -> None:
+    """Run the command line. Results go to stdout, words about them to stderr."""
+    warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # such an image fails with an error of its own
+    for stream in (sys.stdout, sys.stderr):
+        stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]  # names of files may be no text
+    app(prog_name="qdebias")

@@ -1,0 +1,94 @@
+"""What the commands share: options, consoles, errors in one line, progress."""
+
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from typing import Annotated, TypeVar
+
+import typer
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    ProgressColumn,
+    SpinnerColumn,
+    Task,
+    TextColumn,
+    TimeRemainingColumn,
+)
+from rich.text import Text
+
+from qdebias.errors import QdebiasError
+
+Item = TypeVar("Item")
+
+Paths = Annotated[
+    list[str],
+    typer.Argument(help='Image files, folders (searched recursively) or patterns in quotes such as "photos/*.jpg".'),
+]
+Model = Annotated[
+    str,
+    typer.Option(
+        "--model", "-m", help="Which model answers: `nano` is embedded and needs no download; see `qdebias models`."
+    ),
+]
+MethodName = Annotated[str, typer.Option("--method", "-k", help="How it is asked; see `qdebias methods`.")]
+Seed = Annotated[int, typer.Option(min=0, help="Seed of the random degradations; same seed, same scores.")]
+Device = Annotated[
+    str | None, typer.Option(help="Where the model runs: cpu, cuda, cuda:1, mps. Default: the best there is.")
+]
+Dtype = Annotated[
+    str | None,
+    typer.Option(
+        help="Numeric type of the weights: float32, bfloat16, float16. Default: float32 on a CPU, else bfloat16."
+    ),
+]
+Megapixels = Annotated[
+    float, typer.Option(min=0.001, help="Images with more megapixels are refused before they are decoded.")
+]
+
+results = Console(soft_wrap=True, highlight=False)
+words = Console(stderr=True, soft_wrap=True, highlight=False)
+
+
+@contextmanager
+def user_errors() -> Iterator[None]:
+    """Turn an error that a user can act on into one line on stderr and exit code 2."""
+    try:
+        yield
+    except QdebiasError as error:
+        say(f"error: {one_line(str(error))}", style="bold red")
+        raise typer.Exit(2) from error
+
+
+def say(message: str, *, style: str = "") -> None:
+    """Print words about the results, on stderr; square brackets in file names stay what they are."""
+    words.print(Text(message, style=style))
+
+
+def one_line(message: str) -> str:
+    """Return the message with line breaks and other control characters written out."""
+    return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in message)
+
+
+class _Rate(ProgressColumn):
+    """Images per second."""
+
+    def render(self, task: Task) -> Text:
+        speed = task.finished_speed or task.speed
+        return Text(f"{speed:.2f} images/s" if speed else "", style="cyan")
+
+
+def track(items: Iterable[Item], *, total: int) -> Iterator[Item]:
+    """Yield the items under a progress bar with rate and time left, shown where stderr is a terminal."""
+    columns = (
+        SpinnerColumn(),
+        TextColumn("scoring"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        _Rate(),
+        TextColumn("left"),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=words, transient=True, disable=not words.is_terminal) as progress:
+        yield from progress.track(items, total=total)

@@ -1,0 +1,64 @@
+"""`qdebias degrade`."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from PIL import Image
+
+from qdebias import presets
+from qdebias.cli.console import Megapixels, MethodName, Paths, Seed, one_line, say, user_errors
+from qdebias.errors import ImageError, SettingError
+from qdebias.image import load_image
+from qdebias.inputs import find_inputs
+from qdebias.method import Condition, Context
+
+
+def degrade(
+    paths: Paths,
+    out: Annotated[Path, typer.Option(help="Folder for the pictures; made where it is missing.")] = Path("degraded"),
+    method: MethodName = "paper",
+    seed: Seed = 0,
+    max_megapixels: Megapixels = 50.0,
+) -> None:
+    """Write the degraded copies that a method shows the model, as PNG: the very pixels that `score` uses."""
+    with user_errors():
+        chosen = presets.get(method).method
+        inputs = find_inputs(paths)
+        _check_names(inputs.paths)
+        errors = [failure.error for failure in inputs.failures]
+        written = 0
+        for path in inputs.paths:
+            try:
+                image = load_image(path, max_pixels=round(max_megapixels * 1e6))
+                conditions = chosen.plan(image, Context(seed=seed)).conditions
+            except ImageError as error:
+                errors.append(str(error))
+                continue
+            if not conditions:
+                raise SettingError(f"method {method!r} degrades nothing; choose one such as paper or released")
+            written += _write(conditions, path, out)
+        for message in errors:
+            say(f"failed: {one_line(message)}", style="red")
+        say(f"{written} pictures written to {out}")
+    raise typer.Exit(1 if errors else 0)
+
+
+def _check_names(paths: tuple[Path, ...]) -> None:
+    seen: dict[str, Path] = {}
+    for path in paths:
+        other = seen.setdefault(path.name, path)
+        if other != path:
+            raise SettingError(f"{other} and {path} would get the same name in one folder; degrade them one by one")
+
+
+def _write(conditions: tuple[Condition, ...], path: Path, out: Path) -> int:
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        for condition in conditions:
+            target = out / f"{path.name}.{condition.kind}.png"
+            Image.fromarray(condition.image).save(target)
+            typer.echo(str(target))
+    except OSError as error:
+        raise SettingError(f"{out}: cannot be written ({error.strerror or error})") from error
+    return len(conditions)

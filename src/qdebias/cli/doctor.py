@@ -1,0 +1,72 @@
+"""`qdebias doctor`: what works on this machine, in plain words."""
+
+import importlib
+import platform
+from collections.abc import Callable
+from importlib import metadata, util
+
+import typer
+from rich.text import Text
+
+import qdebias
+from qdebias.backends.load import load_backend
+from qdebias.cli.console import results
+from qdebias.errors import QdebiasError
+
+PACKAGES = ("numpy", "opencv-python-headless", "numba", "pillow", "torch", "transformers", "tokenizers", "safetensors")
+
+
+def doctor() -> None:
+    """Say what works on this machine: Python, packages, device, and whether the embedded model loads.
+
+    Exit code 1 where the embedded model cannot be used.
+    """
+    results.print(f"qdebias {qdebias.__version__}, Python {platform.python_version()}, {platform.platform()}")
+    for name in PACKAGES:
+        _say(_version(name) is not None, f"{name} {_version(name) or 'is not installed'}")
+    _check("device", _device)
+    _check("torchvision", _torchvision)
+    works = _check("embedded model", _embedded)
+    raise typer.Exit(0 if works else 1)
+
+
+def _version(name: str) -> str | None:
+    try:
+        return metadata.version(name)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def _check(title: str, test: Callable[[], str]) -> bool:
+    try:
+        _say(True, f"{title}: {test()}")
+    except (QdebiasError, ImportError, RuntimeError) as error:
+        _say(False, f"{title}: {error}")
+        return False
+    return True
+
+
+def _say(good: bool, message: str) -> None:
+    results.print(Text("ok  " if good else "--  ", style="green" if good else "yellow") + Text(message))
+
+
+def _device() -> str:
+    torch = importlib.import_module("torch")
+    if torch.cuda.is_available():
+        count = torch.cuda.device_count()
+        return f"{count} CUDA device{'s' if count > 1 else ''}, {torch.cuda.get_device_name(0)}"
+    if torch.backends.mps.is_available():
+        return "Apple GPU (mps)"
+    return f"no GPU, the CPU is used with {torch.get_num_threads()} threads; large models will be slow"
+
+
+def _torchvision() -> str:
+    if util.find_spec("torchvision") is None:
+        return "not installed; not needed, images are prepared with Pillow"
+    importlib.import_module("torchvision")
+    return f"{_version('torchvision')} works"
+
+
+def _embedded() -> str:
+    identity = load_backend("nano").fingerprint.identity
+    return f"nano loads (weights {identity['weights'][:12]})"

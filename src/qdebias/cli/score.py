@@ -1,0 +1,113 @@
+"""`qdebias score`."""
+
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.table import Column, Table
+from rich.text import Text
+
+from qdebias.backends.load import load_backend
+from qdebias.cli.console import (
+    Device,
+    Dtype,
+    Megapixels,
+    MethodName,
+    Model,
+    Paths,
+    Seed,
+    one_line,
+    results,
+    say,
+    track,
+    user_errors,
+)
+from qdebias.engine import Scorer
+from qdebias.inputs import Inputs, find_inputs
+from qdebias.records import Record, open_writer, record
+
+
+def score(
+    paths: Paths,
+    model: Model = "nano",
+    method: MethodName = "paper",
+    out: Annotated[Path | None, typer.Option(help="Also write the results to this .csv, .jsonl or .parquet.")] = None,
+    json: Annotated[
+        bool, typer.Option("--json", help="Print JSON Lines, one object an image, instead of a table.")
+    ] = False,
+    batch: Annotated[int, typer.Option(min=1, help="How many images go to the model at a time.")] = 8,
+    seed: Seed = 0,
+    device: Device = None,
+    dtype: Dtype = None,
+    max_megapixels: Megapixels = 50.0,
+) -> None:
+    """Score the quality of images: 0 is the worst, 1 the best.
+
+    An image that cannot be read gets a row with its error, never a score, and the others are scored.
+
+    - `qdebias score photo.jpg` prints a table
+    - `qdebias score folder --out scores.csv` also writes a file
+    - `qdebias score folder --json > scores.jsonl` is for other programs
+    - `qdebias score folder --method vanilla` asks the plain question that the paper compares with
+    """
+    with user_errors(), ExitStack() as stack:
+        inputs = find_inputs(paths)
+        write = stack.enter_context(open_writer(out)) if out else None
+        scorer = Scorer(
+            backend=load_backend(model, device=device, dtype=dtype),
+            method=method,
+            seed=seed,
+            batch=batch,
+            max_pixels=round(max_megapixels * 1e6),
+        )
+        failed = 0
+        rows: list[Record] = []
+        start = time.monotonic()
+        for row in _rows(inputs, scorer, model=model, method=method):
+            if write:
+                write(row)
+            if json:
+                typer.echo(row.json())
+            else:
+                rows.append(row)
+            if row.error is not None:
+                failed += 1
+                say(f"failed: {one_line(row.error)}", style="red")
+        _print_table(rows)
+        _summarise(len(inputs.paths), failed, time.monotonic() - start, out)
+    raise typer.Exit(1 if failed else 0)
+
+
+def _rows(inputs: Inputs, scorer: Scorer, *, model: str, method: str) -> Iterator[Record]:
+    """Yield a row for whatever held no image, then one for each image, in order."""
+    seed = scorer.context.seed
+    for failure in inputs.failures:
+        yield record(failure.name, failure, model=model, method=method, seed=seed)
+    scores = scorer.score_many(inputs.paths, on_error="return")
+    for path, result in zip(inputs.paths, track(scores, total=len(inputs.paths)), strict=True):
+        yield record(str(path), result, model=model, method=method, seed=seed)
+
+
+def _print_table(rows: Sequence[Record]) -> None:
+    """Print a table on a terminal; elsewhere one line an image: score, tab, path."""
+    if not rows:
+        return
+    if not results.is_terminal:
+        for row in rows:
+            typer.echo(f"{'failed' if row.score is None else format(row.score, '.4f')}\t{one_line(row.path)}")
+        return
+    table = Table("image", Column("score", justify="right"), Column("", min_width=20))
+    for row in rows:
+        if row.score is None:
+            table.add_row(Text(one_line(row.path)), Text("failed", style="red"))
+        else:
+            table.add_row(Text(one_line(row.path)), f"{row.score:.4f}", Text("█" * round(20 * row.score), style="blue"))
+    results.print(table)
+
+
+def _summarise(count: int, failed: int, seconds: float, out: Path | None) -> None:
+    where = f", written to {out}" if out else ""
+    say(f"{count} images, {failed} failed, {count / max(seconds, 1e-9):.2f} images/s{where}")

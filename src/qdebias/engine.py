@@ -1,0 +1,188 @@
+"""From images to scores: load and plan in threads, ask in batches, combine.
+
+The engine knows no model and no prompt. Neither the batch size nor the order of the images changes a score.
+"""
+
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from itertools import islice
+from os import PathLike
+from typing import Literal
+
+import numpy as np
+
+from qdebias import presets
+from qdebias.backends.base import Backend, OptionLogits
+from qdebias.errors import BackendError, ImageError, SettingError
+from qdebias.image import MAX_PIXELS, ImageSource, RgbImage, load_image
+from qdebias.method import Context, Method, Plan, Score
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Failure:
+    """An image that could not be scored, in the place where its score would stand.
+
+    Attributes:
+        name: The path as it was given, or "image 3" for the third of a list (from 1) that came as pixels.
+        error: Why, and what to do about it, in one line.
+    """
+
+    name: str
+    error: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Explanation:
+    """A score together with the pictures that it came from.
+
+    Attributes:
+        image: The query image, (H, W, 3).
+        plan: The conditional images and the questions.
+        score: The score.
+    """
+
+    image: RgbImage
+    plan: Plan
+    score: Score
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Prepared:
+    name: str
+    image: RgbImage
+    plan: Plan
+
+
+class Scorer:
+    """Scores images with one backend and one method.
+
+    Args:
+        backend: The model; see `qdebias.load_backend`.
+        method: The name of a preset, or any object that fits `Method`.
+        seed: Seed of the random degradations; the same image and seed give the same score.
+        batch: How many images are handed to the backend at a time.
+        threads: How many threads load and degrade images ahead of the model.
+        max_pixels: Larger images are refused before they are decoded.
+
+    Raises:
+        SettingError: A setting is out of range, or there is no such preset.
+    """
+
+    def __init__(
+        self,
+        *,
+        backend: Backend,
+        method: str | Method = "paper",
+        seed: int = 0,
+        batch: int = 8,
+        threads: int = 2,
+        max_pixels: int = MAX_PIXELS,
+    ) -> None:
+        if batch < 1 or threads < 1 or max_pixels < 1 or seed < 0:
+            raise SettingError(
+                f"batch, threads and max_pixels must be 1 or more and seed 0 or more, got "
+                f"batch={batch}, threads={threads}, max_pixels={max_pixels}, seed={seed}"
+            )
+        self.backend = backend
+        self.method = presets.get(method).method if isinstance(method, str) else method
+        self.context = Context(seed=seed)
+        self.batch = batch
+        self.threads = threads
+        self.max_pixels = max_pixels
+
+    def score(self, image: ImageSource) -> Score:
+        """Return the score of one image.
+
+        Raises:
+            ImageError: It cannot be scored.
+            BackendError: The model cannot answer.
+        """
+        return self.explain(image).score
+
+    def explain(self, image: ImageSource) -> Explanation:
+        """Return the score of one image with its conditional images and questions; raises as `score` does."""
+        prepared = self._prepare(image, "image")
+        return Explanation(image=prepared.image, plan=prepared.plan, score=self._ask([prepared])[0])
+
+    def score_many(
+        self, images: Iterable[ImageSource], *, on_error: Literal["raise", "return"] = "raise"
+    ) -> Iterator[Score | Failure]:
+        """Yield one result an image, in order, as the batches are answered.
+
+        The images are drawn from the iterable only a little ahead of the model, so it may be endless.
+
+        Args:
+            images: Paths or images in memory.
+            on_error: "raise" stops at the first image that cannot be scored; "return" puts a `Failure` in its place
+                and goes on.
+
+        Raises:
+            ImageError: An image cannot be scored, with `on_error="raise"`.
+            BackendError: The model cannot answer; no other image would fare better.
+        """
+        if on_error not in ("raise", "return"):
+            raise SettingError(f"on_error is 'raise' or 'return', got {on_error!r}")
+        prepared = self._prepare_ahead(images)
+        while batch := list(islice(prepared, self.batch)):
+            for result in self._score_batch(batch):
+                if isinstance(result, Failure) and on_error == "raise":
+                    raise ImageError(result.error)
+                yield result
+
+    def _prepare_ahead(self, images: Iterable[ImageSource]) -> Iterator[_Prepared | Failure]:
+        """Load and plan in threads, in order, at most two batches ahead of whoever consumes."""
+        numbered = enumerate(images, start=1)
+        pending: deque[Future[_Prepared | Failure]] = deque()
+        with ThreadPoolExecutor(self.threads, thread_name_prefix="qdebias-load") as pool:
+            try:
+                for number, image in islice(numbered, 2 * self.batch):
+                    pending.append(pool.submit(self._prepare_or_fail, image, number))
+                while pending:
+                    ready = pending.popleft().result()
+                    for number, image in islice(numbered, 1):
+                        pending.append(pool.submit(self._prepare_or_fail, image, number))
+                    yield ready
+            finally:
+                pool.shutdown(cancel_futures=True)
+
+    def _prepare_or_fail(self, image: ImageSource, number: int) -> _Prepared | Failure:
+        name = str(image) if isinstance(image, str | PathLike) else f"image {number}"
+        try:
+            return self._prepare(image, name)
+        except ImageError as error:
+            return Failure(name=name, error=str(error))
+
+    def _prepare(self, source: ImageSource, name: str) -> _Prepared:
+        image = load_image(source, max_pixels=self.max_pixels)
+        return _Prepared(name, image, self.method.plan(image, self.context))
+
+    def _score_batch(self, batch: Sequence[_Prepared | Failure]) -> list[Score | Failure]:
+        sound = [item for item in batch if isinstance(item, _Prepared)]
+        results = iter(self._ask_each_if_needed(sound))
+        return [next(results) if isinstance(item, _Prepared) else item for item in batch]
+
+    def _ask_each_if_needed(self, batch: Sequence[_Prepared]) -> list[Score | Failure]:
+        """Ask about all at once; where the backend refuses an image, find out which one and keep the others."""
+        try:
+            return list(self._ask(batch))
+        except ImageError as error:
+            if len(batch) == 1:
+                return [Failure(name=batch[0].name, error=f"{batch[0].name}: {error}")]
+            return [result for item in batch for result in self._ask_each_if_needed([item])]
+
+    def _ask(self, batch: Sequence[_Prepared]) -> list[Score]:
+        requests = [request for item in batch for request in item.plan.requests]
+        answers = iter(_finite(self.backend.option_logits(requests)) if requests else [])
+        return [self.method.combine(item.plan, list(islice(answers, len(item.plan.requests)))) for item in batch]
+
+
+def _finite(answers: OptionLogits) -> OptionLogits:
+    for logits in (question for request in answers for question in request):
+        if not np.isfinite(logits).all():
+            raise BackendError(
+                f"the model answered with the logits {logits}; no score can be read from them. "
+                f"If it runs in float16, load it in bfloat16 or float32"
+            )
+    return answers

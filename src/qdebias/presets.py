@@ -1,0 +1,137 @@
+"""Every method of the paper by name, with the questions as they are printed there.
+
+Paper and released code disagree in several places, so each reading has a name and none is mended silently:
+
+| | `paper` | `released` |
+|---|---|---|
+| zoom blur | factors 1.00 to 1.10, step 0.01 | 1.00 to 1.20, step 0.02, and the image once more in the mean |
+| fog | clip(x + k F), eq. (7) | rescaled by max / (max + k) after adding |
+| quality question | "...the second image? Good or poor?" | "...the second image. Good or poor?" |
+| its answer | "The quality of the image is" + " good", " poor" | "Good", "Poor" as the first word of the reply: the \
+processor that the authors' script calls drops the prefix, which ends in a space there (`released-as-written`) |
+| same-object question | "...the same object? Yes or no?" | "...the same object? Yes or no" |
+"""
+
+from dataclasses import dataclass, replace
+
+from qdebias.degrade import Degradation, Fog, Saturate, Spatter, ZoomBlur, imagenet_c
+from qdebias.errors import SettingError
+from qdebias.method import Method, QDebias, Vanilla
+from qdebias.probability import equal_weight, winner_weight
+from qdebias.prompts import Question
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Recipe:
+    """A named method.
+
+    Attributes:
+        name: What it is called on the command line.
+        method: The method itself.
+        summary: What it is, in one line, with its place in the paper.
+    """
+
+    name: str
+    method: Method
+    summary: str
+
+
+PREFIX = "The quality of the image is"
+
+
+def _good_or_poor(text: str) -> Question:
+    return Question(text=text, answer_prefix=PREFIX, options=(" good", " poor"), values=(1.0, 0.0))
+
+
+VANILLA = _good_or_poor("Rate the quality of the image. Good or poor?")
+QBENCH = _good_or_poor("Rate the quality of the image.")
+
+CONDITIONAL = _good_or_poor(
+    "The visual quality of the first image is poor. How about the visual quality of the second image? Good or poor?"
+)
+T1 = _good_or_poor("Rate the quality of the second image. Good or poor?")
+T2 = _good_or_poor("How about the visual quality of the second image? Good or poor?")
+T3 = _good_or_poor(
+    "The visual quality of the first image is poor. Rate the visual quality of the second image. Good or poor?"
+)
+SAME_OBJECT = Question(
+    text="Do these two images describe the same object? Yes or no?", options=("Yes", "No"), values=(1.0, 0.0)
+)
+
+RELEASED_CONDITIONAL = Question(
+    text="The visual quality of the first image is poor. "
+    "How about the visual quality of the second image. Good or poor?",
+    options=("Good", "Poor"),
+    values=(1.0, 0.0),
+)
+RELEASED_SAME_OBJECT = replace(SAME_OBJECT, text="Do these two images describe the same object? Yes or no")
+
+PAPER = QDebias(quality=CONDITIONAL, same=SAME_OBJECT)
+RELEASED = QDebias(
+    quality=RELEASED_CONDITIONAL,
+    same=RELEASED_SAME_OBJECT,
+    degradations=(
+        imagenet_c("zoom_blur", severity=3),
+        imagenet_c("spatter", severity=3),
+        imagenet_c("saturate", severity=3),
+        imagenet_c("fog", severity=4),
+    ),
+)
+
+
+def _only(degradation: Degradation) -> QDebias:
+    """One condition alone: its weight is 1 whatever the model says, so the same-object question is left out."""
+    return replace(PAPER, degradations=(degradation,), same=None, weigh=equal_weight)
+
+
+_RECIPES = (
+    Recipe(name="paper", method=PAPER, summary="Q-Debias as the paper describes it, eq. (3)-(11)"),
+    Recipe(
+        name="paper-literal",
+        method=replace(PAPER, placement="after"),
+        summary="Q-Debias with the images after the question, as the paper's listing prints it",
+    ),
+    Recipe(name="released", method=RELEASED, summary="Q-Debias as the authors' script computes it"),
+    Recipe(
+        name="released-as-written",
+        method=replace(RELEASED, quality=replace(RELEASED_CONDITIONAL, answer_prefix=f"{PREFIX} ")),
+        summary="Q-Debias as the authors' script reads: with the answer prefix that their processor drops",
+    ),
+    Recipe(name="vanilla", method=Vanilla(question=VANILLA), summary="one question about the image alone, eq. (1)"),
+    Recipe(name="qbench", method=Vanilla(question=QBENCH), summary="the prompt of Q-Bench, T = 1; Table 1"),
+    Recipe(
+        name="qbench-t100",
+        method=Vanilla(question=QBENCH, temperature=100.0),
+        summary="the prompt of Q-Bench with the temperature of its script, T = 100",
+    ),
+    Recipe(name="t1", method=replace(PAPER, quality=T1), summary="the whole prompt replaced; T1 of Table 4"),
+    Recipe(name="t2", method=replace(PAPER, quality=T2), summary="without 'the first image is poor'; T2 of Table 4"),
+    Recipe(name="t3", method=replace(PAPER, quality=T3), summary="without 'how about'; T3 of Table 4"),
+    Recipe(
+        name="average",
+        method=replace(PAPER, same=None, weigh=equal_weight),
+        summary="every condition counts the same; Average of Table 5",
+    ),
+    Recipe(
+        name="winner",
+        method=replace(PAPER, weigh=winner_weight),
+        summary="only the condition most surely of the same object counts; Winner-Takes-All of Table 5",
+    ),
+    Recipe(name="only-zoom-blur", method=_only(ZoomBlur()), summary="zoom blur alone; experiment 2 of Table 3"),
+    Recipe(name="only-spatter", method=_only(Spatter()), summary="spatter alone; experiment 3 of Table 3"),
+    Recipe(name="only-fog", method=_only(Fog()), summary="fog alone; experiment 4 of Table 3"),
+    Recipe(name="only-saturate", method=_only(Saturate()), summary="saturation alone; experiment 5 of Table 3"),
+)
+
+RECIPES = {recipe.name: recipe for recipe in _RECIPES}
+
+
+def get(name: str) -> Recipe:
+    """Return the recipe of that name.
+
+    Raises:
+        SettingError: There is none.
+    """
+    if name not in RECIPES:
+        raise SettingError(f"there is no method {name!r}; choose one of {', '.join(RECIPES)}")
+    return RECIPES[name]

@@ -1,0 +1,154 @@
+"""One row an image: the form in which scores leave qdebias, as JSON Lines, CSV or Parquet."""
+
+import csv
+import json
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from qdebias.engine import Failure
+from qdebias.errors import SettingError
+from qdebias.method import Score
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Record:
+    """The score of one image, or why it has none.
+
+    Attributes:
+        path: The image as it was named.
+        score: Quality in [0, 1], higher is better; None where it failed.
+        error: Why it failed; None where it did not.
+        model: What answered.
+        method: How it was asked.
+        seed: Seed of the random degradations.
+        good: P(good) under each condition.
+        same: P(same object) of each condition; empty where it was not asked.
+        weight: Weight of each condition.
+    """
+
+    path: str
+    score: float | None
+    error: str | None
+    model: str
+    method: str
+    seed: int
+    good: tuple[float, ...] = ()
+    same: tuple[float, ...] = ()
+    weight: tuple[float, ...] = ()
+
+    def json(self) -> str:
+        """Return the record as one line of JSON, keys in the order of the attributes."""
+        return json.dumps(asdict(self), ensure_ascii=False, allow_nan=False)
+
+
+def record(path: str, result: Score | Failure, *, model: str, method: str, seed: int) -> Record:
+    """Return the row of one result."""
+    if isinstance(result, Failure):
+        return Record(path=path, score=None, error=result.error, model=model, method=method, seed=seed)
+    return Record(
+        path=path,
+        score=result.value,
+        error=None,
+        model=model,
+        method=method,
+        seed=seed,
+        good=tuple(result.good.tolist()),
+        same=tuple(result.same.tolist()),
+        weight=tuple(result.weight.tolist()),
+    )
+
+
+@contextmanager
+def open_writer(path: Path) -> Iterator[Callable[[Record], None]]:
+    """Open a file of records; what is written is in the file at once, except for Parquet, which is whole or absent.
+
+    Args:
+        path: Its suffix decides the format: .csv, .jsonl or .parquet. An existing file is replaced.
+
+    Yields:
+        A function that appends one record.
+
+    Raises:
+        SettingError: The suffix is another one, or the file cannot be written.
+    """
+    writers = {".csv": _csv_writer, ".jsonl": _json_writer, ".parquet": _parquet_writer}
+    if path.suffix.lower() not in writers:
+        raise SettingError(f"{path}: results are written as {', '.join(writers)}; choose one of these suffixes")
+    with ExitStack() as stack:
+        with _cannot_write(path):
+            write = stack.enter_context(writers[path.suffix.lower()](path))
+
+        def write_or_explain(row: Record) -> None:
+            with _cannot_write(path):
+                write(row)
+
+        yield write_or_explain
+        with _cannot_write(path):
+            stack.close()
+
+
+@contextmanager
+def _cannot_write(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise SettingError(f"{path}: cannot be written ({error.strerror or error})") from error
+
+
+@contextmanager
+def _json_writer(path: Path) -> Iterator[Callable[[Record], None]]:
+    with path.open("w", encoding="utf-8", buffering=1) as file:
+        yield lambda row: print(row.json(), file=file)
+
+
+@contextmanager
+def _csv_writer(path: Path) -> Iterator[Callable[[Record], None]]:
+    """Write lists as JSON arrays in one cell."""
+    with path.open("w", encoding="utf-8", newline="", buffering=1) as file:
+        table = csv.writer(file)
+        table.writerow(field.name for field in fields(Record))
+        yield lambda row: table.writerow(map(_cell, asdict(row).values()))
+
+
+def _cell(value: object) -> object:
+    return json.dumps(value) if isinstance(value, tuple) else value
+
+
+@contextmanager
+def _parquet_writer(path: Path) -> Iterator[Callable[[Record], None]]:
+    """Write groups of 1,000 rows to a temporary file beside `path`, which takes its place when it is complete."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    partial = path.with_name(path.name + ".partial")
+    rows: list[Record] = []
+    try:
+        with pq.ParquetWriter(partial, _parquet_schema(pa)) as file:
+
+            def write(row: Record) -> None:
+                rows.append(row)
+                if len(rows) == 1000:
+                    flush()
+
+            def flush() -> None:
+                file.write_table(_parquet_table(pa, rows))
+                rows.clear()
+
+            yield write
+            flush()
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def _parquet_schema(pa: Any) -> Any:  # noqa: ANN401 (pyarrow has no types)
+    plain = {"path": pa.string(), "score": pa.float64(), "error": pa.string()}
+    plain |= {"model": pa.string(), "method": pa.string(), "seed": pa.int64()}
+    return pa.schema(plain | {name: pa.list_(pa.float64()) for name in ("good", "same", "weight")})
+
+
+def _parquet_table(pa: Any, rows: Iterable[Record]) -> Any:  # noqa: ANN401
+    return pa.Table.from_pylist([asdict(row) for row in rows], schema=_parquet_schema(pa))

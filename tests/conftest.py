@@ -1,0 +1,33 @@
+"""Fixtures that several test files use."""
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from qdebias.image import RgbImage
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """Folder of reference data that is not part of the repository; tests that need it skip where it is absent."""
+    folder = Path(os.environ.get("QDEBIAS_SHARED", ROOT.parent / "shared"))
+    if not folder.is_dir():
+        message = f"reference data not found at {folder}; set QDEBIAS_SHARED to its folder"
+        if os.environ.get("CI"):
+            pytest.fail(message)
+        pytest.skip(message)
+    return folder.resolve()
+
+
+@pytest.fixture
+def photo() -> RgbImage:
+    """A synthetic picture with edges, texture and colour, 72 x 96."""
+    rows, columns = np.mgrid[0:72, 0:96]
+    red = 255 * columns / 95
+    green = 127 + 120 * np.sin(columns / 5) * np.cos(rows / 7)
+    blue = np.where((rows // 12 + columns // 12) % 2, 220, 40)
+    return np.stack([red, green, blue], axis=-1).astype(np.uint8)

@@ -1,0 +1,123 @@
+"""Scoring many images: order, batches, failures."""
+
+import threading
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import qdebias
+from qdebias.backends.base import Fingerprint, OptionLogits
+from qdebias.backends.fake import FakeBackend
+from qdebias.engine import Failure, Scorer
+from qdebias.errors import BackendError, ImageError, SettingError
+from qdebias.image import RgbImage, digest
+from qdebias.method import Score
+from qdebias.prompts import Request
+
+
+@pytest.fixture
+def photos() -> list[RgbImage]:
+    noise = np.random.default_rng(5)
+    return [noise.integers(0, 256, (40 + 3 * i, 50 + i, 3), dtype=np.uint8) for i in range(7)]
+
+
+def values(results: Sequence[Score | Failure]) -> list[float | None]:
+    return [result.value if isinstance(result, Score) else None for result in results]
+
+
+@pytest.mark.parametrize("batch", [1, 2, 7, 100])
+def test_the_batch_changes_no_score(batch: int, photos: list[RgbImage]) -> None:
+    alone = [Scorer(backend=FakeBackend()).score(photo).value for photo in photos]
+    together = list(Scorer(backend=FakeBackend(), batch=batch, threads=3).score_many(photos))
+    assert values(together) == alone
+    assert len(set(alone)) == len(alone)
+
+
+def test_the_order_changes_no_score(photos: list[RgbImage]) -> None:
+    scorer = Scorer(backend=FakeBackend(), batch=3)
+    assert values(list(scorer.score_many(photos[::-1]))) == values(list(scorer.score_many(photos)))[::-1]
+
+
+def test_every_condition_is_asked_about_once(photos: list[RgbImage]) -> None:
+    backend = FakeBackend()
+    list(Scorer(backend=backend, batch=4).score_many(photos))
+    assert [len(call) for call in backend.calls] == [16, 12]
+
+
+def test_the_seed_changes_the_score(photos: list[RgbImage]) -> None:
+    first, second = (Scorer(backend=FakeBackend(), seed=seed).score(photos[0]).value for seed in (0, 1))
+    assert first != second
+
+
+def test_a_bad_image_stands_in_its_place_and_the_others_are_scored(photos: list[RgbImage], tmp_path: Path) -> None:
+    bad = tmp_path / "letter.jpg"
+    bad.write_text("Dear reader,")
+    results = list(Scorer(backend=FakeBackend(), batch=3).score_many([photos[0], bad, photos[1]], on_error="return"))
+    assert isinstance(results[1], Failure)
+    assert results[1].name == str(bad)
+    assert "letter.jpg: is not an image" in results[1].error
+    assert values([results[0], results[2]]) == values(list(Scorer(backend=FakeBackend()).score_many(photos[:2])))
+
+
+def test_an_image_that_the_backend_refuses_does_not_fail_its_batch(photos: list[RgbImage]) -> None:
+    backend = FakeBackend(failing=[digest(photos[2])])
+    results = list(Scorer(backend=backend, batch=4).score_many(photos, on_error="return"))
+    assert [isinstance(result, Failure) for result in results] == [i == 2 for i in range(7)]
+    assert isinstance(results[2], Failure)
+    assert results[2].error.startswith("image 3: ")
+
+
+def test_by_default_the_first_bad_image_stops_the_run(tmp_path: Path) -> None:
+    with pytest.raises(ImageError, match=r"nowhere\.png: no such file"):
+        list(Scorer(backend=FakeBackend()).score_many([tmp_path / "nowhere.png"]))
+
+
+def test_logits_that_are_not_finite_stop_the_run(photo: RgbImage) -> None:
+    class Broken:
+        fingerprint = Fingerprint(identity={})
+
+        def option_logits(self, requests: Sequence[Request]) -> OptionLogits:
+            return [[np.array([np.nan, 0.0]) for _ in request.questions] for request in requests]
+
+    with pytest.raises(BackendError, match=r"logits \[nan  0.\].* load it in bfloat16 or float32"):
+        Scorer(backend=Broken()).score(photo)
+
+
+def test_images_are_drawn_only_a_little_ahead_of_the_model(photo: RgbImage) -> None:
+    drawn = 0
+
+    def endless() -> Iterator[RgbImage]:
+        nonlocal drawn
+        while True:
+            drawn += 1
+            yield photo
+
+    results = Scorer(backend=FakeBackend(), batch=4, method="vanilla").score_many(endless())
+    for _ in range(9):
+        next(results)
+    results.close()  # type: ignore[attr-defined]
+    assert drawn <= 9 + 3 * 4
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith("qdebias-load")]
+
+
+def test_impossible_settings_are_refused() -> None:
+    for setting in ({"batch": 0}, {"threads": 0}, {"seed": -1}, {"max_pixels": 0}):
+        with pytest.raises(SettingError, match="must be 1 or more"):
+            Scorer(backend=FakeBackend(), **setting)
+    with pytest.raises(SettingError, match="no method 'nonsense'"):
+        Scorer(backend=FakeBackend(), method="nonsense")
+    with pytest.raises(SettingError, match="'raise' or 'return', got 'ignore'"):
+        list(Scorer(backend=FakeBackend()).score_many([], on_error="ignore"))  # type: ignore[arg-type]
+
+
+def test_the_one_call_takes_one_image_or_many(photo: RgbImage, tmp_path: Path) -> None:
+    path = tmp_path / "photo.png"
+    Image.fromarray(photo).save(path)
+    for images in (photo, Image.fromarray(photo), path, str(path), [photo], iter([path])):
+        (score,) = qdebias.score(images, model=FakeBackend())
+        assert score.value == Scorer(backend=FakeBackend()).score(photo).value
+    (failure,) = qdebias.score([tmp_path / "nowhere.png"], model="fake", on_error="return")
+    assert isinstance(failure, Failure)

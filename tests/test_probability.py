@@ -1,0 +1,71 @@
+"""Equations 1 and 8 to 11."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+
+from qdebias.probability import (
+    FloatArray,
+    aggregate,
+    equal_weight,
+    expectation,
+    semantic_weight,
+    softmax,
+    winner_weight,
+)
+
+logits = arrays(np.float64, st.integers(2, 6), elements=st.floats(-1e3, 1e3))
+probabilities = arrays(np.float64, st.integers(1, 6), elements=st.floats(0, 1))
+
+
+def test_softmax_of_two_is_the_logistic_of_the_difference() -> None:
+    good, poor = 1.25, -0.5
+    assert softmax(np.array([good, poor]))[0] == pytest.approx(1 / (1 + np.exp(poor - good)), abs=1e-15)
+
+
+def test_temperature_divides_the_logits() -> None:
+    np.testing.assert_allclose(softmax(np.array([20.0, 10.0]), 100), softmax(np.array([0.2, 0.1])), atol=1e-15)
+
+
+@given(logits)
+def test_softmax_is_a_distribution_and_ignores_a_constant(values: FloatArray) -> None:
+    got = softmax(values)
+    assert got.sum() == pytest.approx(1)
+    assert (got >= 0).all()
+    np.testing.assert_allclose(softmax(values - 7.0), got, atol=1e-9)
+
+
+def test_softmax_takes_huge_logits() -> None:
+    np.testing.assert_array_equal(softmax(np.array([1e30, -1e30])), [1.0, 0.0])
+
+
+def test_expectation_weighs_the_values_of_the_options() -> None:
+    assert expectation(np.zeros(5), np.array([1, 0.75, 0.5, 0.25, 0])) == pytest.approx(0.5)
+    assert expectation(np.array([0.0, 0.0, 50.0]), np.array([1, 0.5, 0.2])) == pytest.approx(0.2)
+
+
+@given(probabilities)
+def test_semantic_weights_sum_to_one_and_differ_by_at_most_e(same: FloatArray) -> None:
+    weight = semantic_weight(same)
+    assert weight.sum() == pytest.approx(1)
+    assert weight.max() <= np.e * weight.min() * (1 + 1e-12)
+
+
+def test_semantic_weight_is_equation_10() -> None:
+    same = np.array([0.9, 0.2, 0.5, 0.5])
+    np.testing.assert_allclose(semantic_weight(same), np.exp(same) / np.exp(same).sum(), atol=1e-15)
+
+
+def test_equal_and_winner_weights() -> None:
+    same = np.array([0.1, 0.8, 0.8, 0.3])
+    np.testing.assert_array_equal(equal_weight(same), [0.25, 0.25, 0.25, 0.25])
+    np.testing.assert_array_equal(winner_weight(same), [0, 0.5, 0.5, 0])
+
+
+@given(probabilities)
+def test_the_aggregate_lies_between_the_lowest_and_the_highest(good: FloatArray) -> None:
+    value = aggregate(good, semantic_weight(np.linspace(0, 1, len(good))))
+    assert good.min() - 1e-12 <= value <= good.max() + 1e-12
+    assert 0 <= value <= 1
