@@ -23,7 +23,7 @@ class NanoVisionConfig(PreTrainedConfig):  # type: ignore[misc]
     quality_tokens: int = 3
     identity_tokens: int = 1
     identity_size: int = 64
-    statistics_size: int = 48
+    statistics_size: int = 703
     num_hidden_layers: int = 1
     initializer_range: float = 0.02
 
