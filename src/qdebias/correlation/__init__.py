@@ -1,0 +1,30 @@
+"""How well predicted scores agree with human ones: correlations, their intervals, and tests of differences."""
+
+from qdebias.correlation.intervals import Interval
+from qdebias.correlation.logistic import LogisticFit, fit_logistic
+from qdebias.correlation.measures import Correlation, correlate
+from qdebias.correlation.readout import literal_probability, logit_margin
+from qdebias.correlation.significance import (
+    Comparison,
+    DependentTest,
+    Difference,
+    compare_correlations,
+    steiger,
+    williams,
+)
+
+__all__ = [
+    "Comparison",
+    "Correlation",
+    "DependentTest",
+    "Difference",
+    "Interval",
+    "LogisticFit",
+    "compare_correlations",
+    "correlate",
+    "fit_logistic",
+    "literal_probability",
+    "logit_margin",
+    "steiger",
+    "williams",
+]
