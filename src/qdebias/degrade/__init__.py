@@ -1,0 +1,22 @@
+"""Degradations that make conditional images: worse in quality, the same in content (section 3.2.1 of the paper)."""
+
+from qdebias.degrade.base import Degradation, Rng, kind_of, noise_rng
+from qdebias.degrade.fog import Fog
+from qdebias.degrade.imagenet_c import imagenet_c
+from qdebias.degrade.saturate import Saturate
+from qdebias.degrade.spatter import Mud, Spatter, Water
+from qdebias.degrade.zoom_blur import ZoomBlur
+
+__all__ = [
+    "Degradation",
+    "Fog",
+    "Mud",
+    "Rng",
+    "Saturate",
+    "Spatter",
+    "Water",
+    "ZoomBlur",
+    "imagenet_c",
+    "kind_of",
+    "noise_rng",
+]

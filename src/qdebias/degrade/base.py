@@ -1,0 +1,83 @@
+"""What a degradation is, and where its randomness comes from."""
+
+from typing import Any, Protocol
+
+import numpy as np
+
+from qdebias.errors import ImageError, SettingError
+from qdebias.image import MIN_SIDE, RgbImage
+
+
+class Rng(Protocol):
+    """A source of noise: `numpy.random.Generator`, or `numpy.random.RandomState` to repeat reference data."""
+
+    def normal(self, loc: float = ..., scale: float = ..., size: Any = ...) -> Any:  # noqa: ANN401
+        """Draw from a normal distribution."""
+
+    def uniform(self, low: float = ..., high: float = ..., size: Any = ...) -> Any:  # noqa: ANN401
+        """Draw from a uniform distribution."""
+
+
+class Degradation(Protocol):
+    """Turns the query image x into a conditional image x' of visibly worse quality and the same content.
+
+    Any function of an image and a source of noise is one; nothing has to be registered or inherited.
+    """
+
+    def __call__(self, image: RgbImage, rng: Rng, /) -> RgbImage:
+        """Return a degraded copy.
+
+        Args:
+            image: (H, W, 3) uint8, never modified.
+            rng: Source of noise; a degradation without noise ignores it.
+
+        Returns:
+            (H, W, 3) uint8.
+        """
+
+
+def kind_of(degradation: Degradation) -> str:
+    """Return the name that tells degradations apart: a function's own name, or the class of an object.
+
+    `Fog(density=1)` and `Fog(density=2)` are one kind, so they draw the same noise and differ in strength alone.
+    """
+    name = getattr(degradation, "__name__", type(degradation).__name__)
+    return str(name)
+
+
+def noise_rng(seed: int, image_digest: str, kind: str) -> np.random.Generator:
+    """Return the source of noise for one kind of degradation of one image.
+
+    It depends on nothing but its arguments, so neither the order of the images, nor the batch, nor which other
+    degradations are in use can change a pixel.
+
+    Args:
+        seed: The run's seed, 0 or more.
+        image_digest: Hex digits, from `qdebias.image.digest`.
+        kind: Name of the kind, from `kind_of`.
+    """
+    if seed < 0:
+        raise SettingError(f"the seed of the noise is {seed}; choose 0 or a positive whole number")
+    entropy = [seed, int(image_digest, 16), int.from_bytes(kind.encode(), "big")]
+    return np.random.Generator(np.random.SFC64(np.random.SeedSequence(entropy)))
+
+
+def rgb_view(image: RgbImage) -> RgbImage:
+    """Return the image as the compiled loops take it: (H, W, 3) uint8, contiguous, not writable.
+
+    Raises:
+        ImageError: It is no such image, or is too small to be degraded and still show something.
+    """
+    if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
+        raise ImageError(
+            f"a degradation takes uint8 RGB of shape (H, W, 3), got {image.dtype} of shape {image.shape}; "
+            "load files with qdebias.load_image"
+        )
+    if min(image.shape[:2]) < MIN_SIDE:
+        raise ImageError(
+            f"a degradation takes images of at least {MIN_SIDE} pixels a side, got {image.shape[1]}x{image.shape[0]}; "
+            "use a larger copy"
+        )
+    view = np.ascontiguousarray(image).view()
+    view.flags.writeable = False
+    return view
