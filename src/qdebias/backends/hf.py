@@ -15,7 +15,6 @@ from PIL import Image
 from qdebias.backends.base import Encoding, Fingerprint, OptionLogits
 from qdebias.backends.hf_prompt import HfTokenizer, check_ids, render
 from qdebias.backends.hf_types import Config, Model, Processor, TensorOrOther
-from qdebias.backends.quiet import quiet
 from qdebias.backends.tokens import WINDOW, option_tokens
 from qdebias.errors import BackendError, ImageError, PromptError
 from qdebias.probability import FloatArray
@@ -24,10 +23,17 @@ from qdebias.prompts import Question, Request
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Prepared:
-    """One question, ready to be run: (L,) ids and the model's inputs, each with a batch axis of 1, on the CPU."""
+    """One question, ready to be run.
+
+    Attributes:
+        ids: (L,) the prompt.
+        inputs: The model's arguments, `input_ids` among them, with a batch axis of 1, on the CPU.
+        lead: White space between the prompt and its answer, see `Prompt`.
+    """
 
     ids: list[int]
     inputs: Mapping[str, Any]
+    lead: str
 
 
 class HfBackend:
@@ -43,13 +49,13 @@ class HfBackend:
         self._model = model
         self._processor = processor
         self._fingerprint = fingerprint
-        self._tokenizer = HfTokenizer(processor)
+        self._tokenizer = tokenizer = HfTokenizer(processor)
         self._image_token = _image_token(model.config, processor)
         self._longest = getattr(model.config.get_text_config(), "max_position_embeddings", None)
 
         @lru_cache(maxsize=1024)
-        def tokens(tail: tuple[int, ...], question: Question) -> tuple[int, ...]:
-            return option_tokens(self._tokenizer, tail, question)
+        def tokens(tail: tuple[int, ...], question: Question, lead: str) -> tuple[int, ...]:
+            return option_tokens(tokenizer, tail, question, lead)
 
         self._option_tokens = tokens
 
@@ -81,12 +87,12 @@ class HfBackend:
 
     def _ask(self, request: Request, question: Question) -> FloatArray:
         prepared = self._prepare(request, question)
-        tokens = self._option_tokens(tuple(prepared.ids[-WINDOW:]), question)
+        tokens = self._option_tokens(tuple(prepared.ids[-WINDOW:]), question, prepared.lead)
         return self._forward([prepared])[0][list(tokens)]
 
     def _prepare(self, request: Request, question: Question) -> _Prepared:
         prompt = render(self._processor, request, question)
-        inputs = self._process(prompt, request)
+        inputs = self._process(prompt.text, request)
         ids = cast(list[int], inputs["input_ids"][0].tolist())
         check_ids(self._tokenizer, ids, self._image_token, request, question)
         if self._longest is not None and len(ids) > self._longest:
@@ -94,19 +100,18 @@ class HfBackend:
                 f"images of {_sizes(request)} become a prompt of {len(ids)} tokens, but this model reads at most "
                 f"{self._longest}; make the images smaller, or limit max_pixels where the model has it"
             )
-        return _Prepared(ids, inputs)
+        return _Prepared(ids, inputs, prompt.lead)
 
     def _process(self, prompt: str, request: Request) -> Mapping[str, Any]:
         """Run the model's own processor; the tokenizer's start token is added unless the template wrote it."""
         start = self._processor.tokenizer.bos_token
         try:
-            with quiet():
-                inputs = self._processor(
-                    images=[[Image.fromarray(image) for image in request.images]],
-                    text=[prompt],
-                    add_special_tokens=not (start is not None and prompt.startswith(start)),
-                    return_tensors="pt",
-                )
+            inputs = self._processor(
+                images=[[Image.fromarray(image) for image in request.images]],
+                text=[prompt],
+                add_special_tokens=not (start is not None and prompt.startswith(start)),
+                return_tensors="pt",
+            )
         except ValueError as error:
             raise ImageError(f"the model's processor refuses images of {_sizes(request)}: {error}") from error
         return cast(Mapping[str, Any], inputs)

@@ -7,7 +7,11 @@ checked before anything is run.
 
 import unicodedata
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
+
+from jinja2 import TemplateError
+from transformers import ProcessorMixin
 
 from qdebias.backends.hf_types import Processor
 from qdebias.backends.tokens import Tokenizer
@@ -31,33 +35,59 @@ class HfTokenizer:
         return str(text)
 
 
-def render(processor: Processor, request: Request, question: Question) -> str:
-    """Return the prompt up to the end of the answer prefix, with one placeholder an image.
+@dataclass(frozen=True, slots=True)
+class Prompt:
+    """What the chat template makes of a question.
 
-    Contents are lists of typed parts, for the assistant too: templates exist that read nothing else.
+    Attributes:
+        text: Up to the end of the answer prefix, with one placeholder an image.
+        lead: White space that the template writes before the first word of a reply; empty after an answer prefix.
+    """
+
+    text: str
+    lead: str
+
+
+def render(processor: Processor, request: Request, question: Question) -> Prompt:
+    """Return the prompt of a question.
 
     Raises:
         PromptError: The template refuses the conversation, or loses the answer prefix or an image.
     """
-    from jinja2 import TemplateError
-    from transformers import ProcessorMixin
+    text = _apply(processor, request, question, question.answer_prefix)
+    _check_prompt(text, getattr(processor, "image_token", None), request, question)
+    if question.answer_prefix:
+        return Prompt(text, "")
+    reply = _apply(processor, request, question, "X")
+    lead = reply[len(text) : -1]
+    if not reply.startswith(text) or not reply.endswith("X") or lead.strip():
+        raise PromptError(
+            f"the chat template does not start a reply where its prompt ends ({text[-30:]!r}): it opens a chain of "
+            f"thought, or something else first; give the question an answer_prefix"
+        )
+    return Prompt(text, lead)
 
+
+def _apply(processor: Processor, request: Request, question: Question, prefix: str) -> str:
+    """Render a question and the start of its answer.
+
+    Contents are lists of typed parts, for the assistant too: templates exist that read nothing else.
+    """
     images = [{"type": "image"}] * len(request.images)
     text = [{"type": "text", "text": question.text}]
     content = images + text if request.placement == "before" else text + images
     messages: list[dict[str, Any]] = [{"role": "user", "content": content}]
-    if question.answer_prefix:
-        messages.append({"role": "assistant", "content": [{"type": "text", "text": question.answer_prefix}]})
+    if prefix:
+        messages.append({"role": "assistant", "content": [{"type": "text", "text": prefix}]})
     try:
         prompt = ProcessorMixin.apply_chat_template(
             processor,
             messages,
-            add_generation_prompt=not question.answer_prefix,
-            continue_final_message=bool(question.answer_prefix),
+            add_generation_prompt=not prefix,
+            continue_final_message=bool(prefix),
         )
     except (TemplateError, ValueError, TypeError, KeyError) as error:
         raise PromptError(f"the chat template of this model refuses the question {question.text!r}: {error}") from error
-    _check_prompt(str(prompt), getattr(processor, "image_token", None), request, question)
     return str(prompt)
 
 
