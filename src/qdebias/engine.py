@@ -4,8 +4,9 @@ The engine knows no model and no prompt. Neither the batch size nor the order of
 """
 
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import dataclass
 from itertools import islice
 from os import PathLike
@@ -103,8 +104,7 @@ class Scorer:
 
     def explain(self, image: ImageSource) -> Explanation:
         """Return the score of one image with its conditional images and questions; raises as `score` does."""
-        prepared = self._prepare(image, "image")
-        return Explanation(image=prepared.image, plan=prepared.plan, score=self._ask([prepared])[0])
+        return self._ask([self._prepare(image, "image")])[0]
 
     def score_many(
         self, images: Iterable[ImageSource], *, on_error: Literal["raise", "return"] = "raise"
@@ -122,6 +122,14 @@ class Scorer:
             ImageError: An image cannot be scored, with `on_error="raise"`.
             BackendError: The model cannot answer; no other image would fare better.
         """
+        with closing(self.explain_many(images, on_error=on_error)) as results:
+            for result in results:
+                yield result.score if isinstance(result, Explanation) else result
+
+    def explain_many(
+        self, images: Iterable[ImageSource], *, on_error: Literal["raise", "return"] = "raise"
+    ) -> Generator[Explanation | Failure]:
+        """Yield what `score_many` yields, each score together with its image and plan."""
         if on_error not in ("raise", "return"):
             raise SettingError(f"on_error is 'raise' or 'return', got {on_error!r}")
         prepared = self._prepare_ahead(images)
@@ -158,12 +166,12 @@ class Scorer:
         image = load_image(source, max_pixels=self.max_pixels)
         return _Prepared(name, image, self.method.plan(image, self.context))
 
-    def _score_batch(self, batch: Sequence[_Prepared | Failure]) -> list[Score | Failure]:
+    def _score_batch(self, batch: Sequence[_Prepared | Failure]) -> list[Explanation | Failure]:
         sound = [item for item in batch if isinstance(item, _Prepared)]
         results = iter(self._ask_each_if_needed(sound))
         return [next(results) if isinstance(item, _Prepared) else item for item in batch]
 
-    def _ask_each_if_needed(self, batch: Sequence[_Prepared]) -> list[Score | Failure]:
+    def _ask_each_if_needed(self, batch: Sequence[_Prepared]) -> list[Explanation | Failure]:
         """Ask about all at once; where the backend refuses an image, find out which one and keep the others."""
         try:
             return list(self._ask(batch))
@@ -172,10 +180,17 @@ class Scorer:
                 return [Failure(name=batch[0].name, error=f"{batch[0].name}: {error}")]
             return [result for item in batch for result in self._ask_each_if_needed([item])]
 
-    def _ask(self, batch: Sequence[_Prepared]) -> list[Score]:
+    def _ask(self, batch: Sequence[_Prepared]) -> list[Explanation]:
         requests = [request for item in batch for request in item.plan.requests]
         answers = iter(_finite(self.backend.option_logits(requests)) if requests else [])
-        return [self.method.combine(item.plan, list(islice(answers, len(item.plan.requests)))) for item in batch]
+        return [
+            Explanation(
+                image=item.image,
+                plan=item.plan,
+                score=self.method.combine(item.plan, list(islice(answers, len(item.plan.requests)))),
+            )
+            for item in batch
+        ]
 
 
 def _finite(answers: OptionLogits) -> OptionLogits:

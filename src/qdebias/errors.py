@@ -6,6 +6,7 @@ QdebiasError
 ├── BackendError       a model cannot be loaded, or answered something that cannot be used
 │   ├── OptionError        an answer option has no single token, or two options share one
 │   └── PromptError        the chat template trimmed the answer prefix or moved the images
+├── StoreError         a run folder cannot be used: another model's, in use, damaged, or its disk is full
 └── MissingPackageError    an optional package is needed; the message says what to install
 
 Each message says what is wrong, with which value, and what to do.
@@ -34,6 +35,10 @@ class OptionError(BackendError):
 
 class PromptError(BackendError):
     """The prompt that the model would see is not the prompt that was asked for."""
+
+
+class StoreError(QdebiasError, RuntimeError):
+    """A run folder cannot be used."""
 
 
 class MissingPackageError(QdebiasError, ImportError):
