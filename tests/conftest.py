@@ -8,6 +8,8 @@ import pytest
 
 from qdebias.image import RgbImage
 
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # several test processes share the cores
+
 ROOT = Path(__file__).resolve().parent.parent
 
 

@@ -3,7 +3,7 @@
 import csv
 import json
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -77,23 +77,11 @@ def open_writer(path: Path) -> Iterator[Callable[[Record], None]]:
     writers = {".csv": _csv_writer, ".jsonl": _json_writer, ".parquet": _parquet_writer}
     if path.suffix.lower() not in writers:
         raise SettingError(f"{path}: results are written as {', '.join(writers)}; choose one of these suffixes")
-    with ExitStack() as stack:
-        with _cannot_write(path):
-            write = stack.enter_context(writers[path.suffix.lower()](path))
-
-        def write_or_explain(row: Record) -> None:
-            with _cannot_write(path):
-                write(row)
-
-        yield write_or_explain
-        with _cannot_write(path):
-            stack.close()
-
-
-@contextmanager
-def _cannot_write(path: Path) -> Iterator[None]:
     try:
-        yield
+        with writers[path.suffix.lower()](path) as write:
+            yield write
+    except BrokenPipeError:
+        raise  # that is whoever reads stdout, not this file
     except OSError as error:
         raise SettingError(f"{path}: cannot be written ({error.strerror or error})") from error
 

@@ -1,5 +1,6 @@
 """The command line: each command parses, calls the library and prints."""
 
+import os
 import sys
 import warnings
 
@@ -12,6 +13,7 @@ __all__ = ["main"]
 
 def main() -> None:
     """Run the command line. Results go to stdout, words about them to stderr."""
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # else idle threads of torch spin, and starve those that load
     warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # such an image fails with an error of its own
     for stream in (sys.stdout, sys.stderr):
         stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]  # names of files may be no text

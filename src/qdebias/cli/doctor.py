@@ -5,19 +5,21 @@ import platform
 from collections.abc import Callable
 from importlib import metadata, util
 
+import numpy as np
 import typer
 from rich.text import Text
 
 import qdebias
 from qdebias.backends.load import load_backend
 from qdebias.cli.console import results
+from qdebias.engine import Scorer
 from qdebias.errors import QdebiasError
 
 PACKAGES = ("numpy", "opencv-python-headless", "numba", "pillow", "torch", "transformers", "tokenizers", "safetensors")
 
 
 def doctor() -> None:
-    """Say what works on this machine: Python, packages, device, and whether the embedded model loads.
+    """Say what works on this machine: Python, packages, device, and whether the embedded model answers.
 
     Exit code 1 where the embedded model cannot be used.
     """
@@ -68,5 +70,6 @@ def _torchvision() -> str:
 
 
 def _embedded() -> str:
-    identity = load_backend("nano").fingerprint.identity
-    return f"nano loads (weights {identity['weights'][:12]})"
+    gradient = np.linspace(0, 255, 96 * 96 * 3).reshape(96, 96, 3).astype(np.uint8)
+    value = Scorer(backend=load_backend("nano")).score(gradient).value
+    return f"nano answers (a plain gradient scores {value:.3f})"
