@@ -1,5 +1,6 @@
 """One picture that explains scores: the query, its conditional images, and what the model made of each pair."""
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -63,7 +64,7 @@ def _draw_row(row: Row, cells: list[Axes]) -> None:
     for index, (cell, condition) in enumerate(zip(pictures, row.explanation.plan.conditions, strict=False)):
         same = f"   P(same) {score.same[index]:.2f}" if len(score.same) else ""
         caption = f"P(good) {score.good[index]:.3f}\nweight {score.weight[index]:.3f}{same}"
-        _show(cell, condition.image, condition.kind.replace("_", " "), caption)
+        _show(cell, condition.image, _words(condition.kind), caption)
     _draw_scale(scale, score.value, row.vanilla)
 
 
@@ -78,11 +79,16 @@ def _show(cell: Axes, image: RgbImage, title: str, caption: str = "") -> None:
     cell.set_xlabel(caption, fontsize=8)
 
 
+def _words(kind: str) -> str:
+    """Return "zoom blur" for "ZoomBlur"."""
+    return re.sub(r"(?<=[a-z])(?=[A-Z])|_", " ", kind).lower()
+
+
 def _draw_scale(cell: Axes, value: float, vanilla: float | None) -> None:
     """Draw the score, and the vanilla score beside it, as bars on the scale from 0 to 1."""
     names, values, colours = ["score"], [value], ["#1f77b4"]
     if vanilla is not None:
-        names, values, colours = [*names, "vanilla"], [*values, vanilla], [*colours, "#b0b0b0"]
+        names, values, colours = ["vanilla", "score"], [vanilla, value], ["#b0b0b0", "#1f77b4"]
     places = np.arange(len(names))
     cell.barh(places, values, color=colours, height=0.5)
     for place, number in zip(places, values, strict=True):
