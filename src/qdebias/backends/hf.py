@@ -15,6 +15,7 @@ from PIL import Image
 from qdebias.backends.base import Encoding, Fingerprint, OptionLogits
 from qdebias.backends.hf_prompt import HfTokenizer, check_ids, render
 from qdebias.backends.hf_types import Config, Model, Processor, TensorOrOther
+from qdebias.backends.messages import first_line
 from qdebias.backends.tokens import WINDOW, option_tokens
 from qdebias.errors import BackendError, ImageError, PromptError
 from qdebias.probability import FloatArray
@@ -94,7 +95,7 @@ class HfBackend:
         prompt = render(self._processor, request, question)
         inputs = self._process(prompt.text, request)
         ids = cast(list[int], inputs["input_ids"][0].tolist())
-        check_ids(self._tokenizer, ids, self._image_token, request, question)
+        check_ids(self._tokenizer, ids, self._image_token, prompt, request, question)
         if self._longest is not None and len(ids) > self._longest:
             raise ImageError(
                 f"images of {_sizes(request)} become a prompt of {len(ids)} tokens, but this model reads at most "
@@ -113,7 +114,9 @@ class HfBackend:
                 return_tensors="pt",
             )
         except ValueError as error:
-            raise ImageError(f"the model's processor refuses images of {_sizes(request)}: {error}") from error
+            raise ImageError(
+                f"the model's processor refuses images of {_sizes(request)}: {first_line(error)}"
+            ) from error
         return cast(Mapping[str, Any], inputs)
 
     def _forward(self, prepared: Sequence[_Prepared]) -> list[FloatArray]:
@@ -124,19 +127,21 @@ class HfBackend:
         try:
             with torch.inference_mode():
                 output = self._model(**{name: self._move(value) for name, value in inputs.items()}, logits_to_keep=1)
-            logits = output.logits[0, -1].float().cpu().numpy()
+            logits = np.asarray(output.logits[0, -1].float().cpu().numpy(), dtype=np.float64)
         except torch.OutOfMemoryError as error:
             raise BackendError(
                 f"the model does not fit into the memory of {self._model.device}; use a smaller model or images"
             ) from error
         except ValueError as error:
-            raise PromptError(f"the model refuses the prompt that its own processor made: {error}") from error
+            raise PromptError(
+                f"the model refuses the prompt that its own processor made: {first_line(error)}"
+            ) from error
         if np.isnan(logits).any() or np.isposinf(logits).any():
             raise BackendError(
                 f"the model answers with numbers that are none (NaN or infinity) in {self._model.dtype}; "
                 f"load it with dtype='bfloat16' or dtype='float32'"
             )
-        return logits.astype(np.float64)
+        return logits
 
     def _move(self, value: TensorOrOther) -> TensorOrOther:
         if not isinstance(value, torch.Tensor):

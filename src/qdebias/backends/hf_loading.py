@@ -1,6 +1,7 @@
 """Loading a transformers checkpoint so that nothing about it is left to chance: type, device, weights, code."""
 
 import inspect
+import pickle
 import platform
 from collections.abc import Mapping
 from pathlib import Path
@@ -19,6 +20,7 @@ from qdebias.backends.base import Fingerprint
 from qdebias.backends.folder import Checkpoint, locate
 from qdebias.backends.hf import HfBackend
 from qdebias.backends.hf_types import Config, Model
+from qdebias.backends.messages import first_line
 from qdebias.backends.processors import image_settings, limit_pixels, load_processor
 from qdebias.backends.quiet import quiet
 from qdebias.errors import BackendError, SettingError
@@ -115,17 +117,19 @@ def _config(checkpoint: Checkpoint) -> Config:
             f"processor's files: check the path, or obtain the missing file"
         )
     if kind not in CONFIG_MAPPING:
-        reason = "only its own Python code could run it, which qdebias never does" if "auto_map" in content else "typo?"
+        code = "; it brings Python code of its own, which qdebias never runs" if "auto_map" in content else ""
         raise BackendError(
-            f"{checkpoint.folder}: model type {kind!r} is unknown to transformers {transformers.__version__} "
-            f"({reason}); use a model that transformers has, or a newer transformers"
+            f"{checkpoint.folder}: model type {kind!r} is unknown to transformers {transformers.__version__}{code}: "
+            f"use a model that transformers has, or a newer transformers"
         )
     try:
         config = transformers.AutoConfig.from_pretrained(
             checkpoint.folder, local_files_only=True, trust_remote_code=False
         )
     except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
-        raise BackendError(f"{checkpoint.folder}: config.json is damaged ({_line(error)}); obtain it again") from error
+        raise BackendError(
+            f"{checkpoint.folder}: config.json is damaged ({first_line(error)}); obtain it again"
+        ) from error
     if type(config) not in MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING:
         raise BackendError(f"{checkpoint.folder}: a model of type {kind!r} does not answer questions about images")
     return config
@@ -165,8 +169,13 @@ def _model(
             f"{checkpoint.folder}: a weight file is damaged, cut short, or only a Git LFS pointer ({error}); "
             f"obtain it again"
         ) from error
+    except pickle.UnpicklingError as error:
+        raise BackendError(
+            f"{checkpoint.folder}: a weight file holds more than weights, and that is never run; "
+            f"use weights in safetensors format"
+        ) from error
     except (OSError, ValueError, RuntimeError, KeyError, TypeError, AttributeError) as error:
-        raise BackendError(f"{checkpoint.folder}: the model cannot be loaded: {_line(error)}") from error
+        raise BackendError(f"{checkpoint.folder}: the model cannot be loaded: {first_line(error)}") from error
     model, report = loaded
     _check_complete(checkpoint, report, allow_surplus=allow_surplus)
     if "logits_to_keep" not in inspect.signature(type(model).forward).parameters:
@@ -200,11 +209,6 @@ def _environment(device: torch.device) -> dict[str, str]:
         "tokenizers": tokenizers.__version__,
         "pillow": PIL.__version__,
     }
-
-
-def _line(error: BaseException) -> str:
-    text = str(error).strip()
-    return text.splitlines()[0] if text else type(error).__name__
 
 
 qdebias.backends.nano.register()

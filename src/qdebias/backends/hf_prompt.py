@@ -14,6 +14,7 @@ from jinja2 import TemplateError
 from transformers import ProcessorMixin
 
 from qdebias.backends.hf_types import Processor
+from qdebias.backends.messages import first_line
 from qdebias.backends.tokens import Tokenizer
 from qdebias.errors import PromptError
 from qdebias.prompts import Question, Request
@@ -87,17 +88,22 @@ def _apply(processor: Processor, request: Request, question: Question, prefix: s
             continue_final_message=bool(prefix),
         )
     except (TemplateError, ValueError, TypeError, KeyError) as error:
-        raise PromptError(f"the chat template of this model refuses the question {question.text!r}: {error}") from error
+        raise PromptError(
+            f"the chat template of this model refuses the question {question.text!r}: {first_line(error)}"
+        ) from error
     return str(prompt)
 
 
-def check_ids(tokenizer: Tokenizer, ids: Sequence[int], image_token: int, request: Request, question: Question) -> None:
+def check_ids(
+    tokenizer: Tokenizer, ids: Sequence[int], image_token: int, prompt: Prompt, request: Request, question: Question
+) -> None:
     """Check in the ids that are about to be run that images, question and answer prefix stand where they should.
 
     Args:
         tokenizer: The model's own.
         ids: (L,) with the placeholders of the images expanded.
         image_token: The placeholder's id.
+        prompt: What the ids were made from.
         request: Says where the images belong.
         question: One of its questions.
 
@@ -109,10 +115,11 @@ def check_ids(tokenizer: Tokenizer, ids: Sequence[int], image_token: int, reques
         raise PromptError("no image reaches the model: the prompt has no image placeholder; check the chat template")
     head, tail = (_normal(tokenizer.decode(part)) for part in (ids[: places[0]], ids[places[-1] + 1 :]))
     text, prefix = _normal(question.text), _normal(question.answer_prefix)
-    if not tail.endswith(prefix):
+    end = _normal(prompt.text)[-min(len(tail), max(len(prefix), 16)) :]
+    if not (tail.endswith(end) and tail.endswith(prefix)):
         raise PromptError(
-            f"the ids end in {tail[-len(prefix) - 20 :]!r} instead of the answer prefix {question.answer_prefix!r}: "
-            f"the tokenizer changed or ended it; choose a prefix without such characters"
+            f"the ids end in {tail[-len(end) - 16 :]!r} instead of {end!r}: the tokenizer changes or ends the text; "
+            f"choose another answer_prefix, or correct the tokenizer's settings"
         )
     body = tail.removesuffix(prefix) if request.placement == "before" else head
     if text not in body:

@@ -14,8 +14,8 @@ from qdebias.backends.catalogue import KNOWN_MODELS
 from qdebias.backends.fake import FakeBackend
 from qdebias.errors import MissingPackageError, SettingError
 
-Loader: TypeAlias = Callable[[str], Callable[..., Backend]]
-"""Takes what stands behind the colon and returns the function that makes the backend."""
+Maker: TypeAlias = Callable[..., Backend]
+"""Makes a backend; its arguments are the options that it takes."""
 
 OLDEST_TRANSFORMERS = (5, 18)
 
@@ -49,27 +49,25 @@ def load_backend(
 
 def backend_names() -> tuple[str, ...]:
     """Return every form that `load_backend` takes, for messages and help."""
-    return (*_LOADERS, *_hub_ids(), "hf:<hub id or folder>", "<folder>", "<package.module>:<factory>")
+    return (*_NAMED, *_hub_ids(), "hf:<hub id or folder>", "<folder>", "<package.module>:<factory>")
 
 
-def _find(spec: str) -> Callable[..., Backend]:
+def _find(spec: str) -> Maker:
     kind, _, rest = spec.partition(":")
-    if spec in _LOADERS:
-        return _LOADERS[spec]("")
+    if spec in _NAMED:
+        return _NAMED[spec]()
     if spec in _hub_ids():
         return _hf(_hub_ids()[spec])
-    if rest and kind in _LOADERS:
-        return _LOADERS[kind](rest)
-    if Path(spec).expanduser().is_dir():
+    if rest and kind in _PREFIXED:
+        return _PREFIXED[kind](rest)
+    if spec and Path(spec).expanduser().is_dir():
         return _hf(spec)
     if rest and all(part.isidentifier() for part in kind.split(".")):
         return _factory(kind, rest)
     raise SettingError(f"no backend {spec!r}; there are: {', '.join(backend_names())}")
 
 
-def _hf(source: str) -> Callable[..., Backend]:
-    if not source:
-        raise SettingError("'hf' needs a hub id or folder: hf:<hub id or folder>")
+def _hf(source: str) -> Maker:
     missing = [name for name in ("torch", "transformers") if importlib.util.find_spec(name) is None]
     if missing:
         raise MissingPackageError(f'{" and ".join(missing)} not installed: pip install "qdebias[torch]"')
@@ -84,41 +82,48 @@ def _hf(source: str) -> Callable[..., Backend]:
     return partial(load_hf, source)
 
 
-def _nano(_: str) -> Callable[..., Backend]:
+def _nano() -> Maker:
     return partial(_hf(str(Path(__file__).parent / "nano" / "checkpoint")), name="nano")
 
 
-def _fake(_: str) -> Callable[..., Backend]:
+def _fake() -> Maker:
     return FakeBackend
 
 
-def _factory(module: str, name: str) -> Callable[..., Backend]:
+def _factory(module: str, name: str) -> Maker:
     try:
         found = getattr(importlib.import_module(module), name)
     except (ImportError, AttributeError) as error:
         raise SettingError(f"backend {module}:{name} cannot be imported: {error}") from error
     if not callable(found):
         raise SettingError(f"backend {module}:{name} is {found!r}; it has to be a function that returns a backend")
-    return cast(Callable[..., Backend], found)
+    return cast(Maker, found)
 
 
-def _call(spec: str, make: Callable[..., Backend], options: Mapping[str, Any]) -> Backend:
+def _call(spec: str, make: Maker, options: Mapping[str, Any]) -> Backend:
     signature = inspect.signature(make)
     try:
         signature.bind(**options)
     except TypeError as error:
         known = ", ".join(signature.parameters) or "none"
         raise SettingError(f"backend {spec!r}: {error}; its options are: {known}") from error
-    return make(**options)
+    backend = make(**options)
+    if not hasattr(backend, "option_logits") or not hasattr(backend, "fingerprint"):
+        raise SettingError(f"backend {spec!r} gave {backend!r}, which has no option_logits and fingerprint")
+    return backend
 
 
 def _hub_ids() -> dict[str, str]:
     return {model.name: model.hub_id for model in KNOWN_MODELS if model.hub_id}
 
 
-_LOADERS: Mapping[str, Loader] = {
+_NAMED: Mapping[str, Callable[[], Maker]] = {
     "nano": _nano,
-    "hf": _hf,
     "fake": _fake,
 }
-"""Every backend by its name; what stands behind a colon is handed to the loader."""
+"""Backends that are called by their name alone."""
+
+_PREFIXED: Mapping[str, Callable[[str], Maker]] = {
+    "hf": _hf,
+}
+"""Backends that are told behind a colon which model is meant."""

@@ -14,6 +14,7 @@ from typing import cast
 
 from qdebias.backends.folder import Checkpoint
 from qdebias.backends.hf_types import Config, Part, Processor, ProcessorClass
+from qdebias.backends.messages import first_line
 from qdebias.errors import BackendError, MissingPackageError, SettingError
 
 _NAMED_IN = ("processor_config.json", "preprocessor_config.json", "tokenizer_config.json", "config.json")
@@ -31,7 +32,7 @@ def check_torchvision() -> None:
         importlib.import_module("torchvision")
     except (ImportError, RuntimeError, OSError, AttributeError) as error:
         raise BackendError(
-            f"torchvision is installed but broken ({error}); it does not fit torch "
+            f"torchvision is installed but broken ({first_line(error)}); it does not fit torch "
             f"{importlib.metadata.version('torch')}: remove it with `pip uninstall torchvision` (qdebias does not need "
             f"it), or install the version made for this torch"
         ) from error
@@ -57,11 +58,11 @@ def load_processor(checkpoint: Checkpoint, config: Config) -> Processor:
         )
     except ImportError as error:
         raise MissingPackageError(
-            f"{checkpoint.name}: its processor needs a package that is not installed: {_first_line(error)}"
+            f"{checkpoint.name}: its processor needs a package that is not installed: {first_line(error)}"
         ) from error
     except (OSError, ValueError, TypeError, KeyError, AttributeError, TemplateError) as error:
         raise BackendError(
-            f"{folder}: the processor cannot be loaded ({_first_line(error)}); a checkpoint folder needs the tokenizer "
+            f"{folder}: the processor cannot be loaded ({first_line(error)}); a checkpoint folder needs the tokenizer "
             f"and preprocessor files beside config.json: obtain them again"
         ) from error
     if processor.chat_template is None:
@@ -126,7 +127,7 @@ def _image_only(kind: ProcessorClass) -> ProcessorClass:
     keeps its place, and is None.
     """
 
-    class ImageOnly(kind):  # type: ignore[misc]
+    class ImageOnly(kind):
         @classmethod
         def _get_arguments_from_pretrained(cls, folder: Path, *_: object, **__: object) -> list[Part]:
             return [_part(name, folder) for name in cls.get_attributes()]
@@ -154,8 +155,3 @@ def _part(name: str, folder: Path) -> Part:
         raise ValueError(f"its processor has a part {name!r} that is neither for text nor for images")
     backend = {"backend": "pil"} if name == "image_processor" else {}
     return loaders[name].from_pretrained(folder, local_files_only=True, trust_remote_code=False, **backend)
-
-
-def _first_line(error: BaseException) -> str:
-    text = str(error).strip()
-    return text.splitlines()[0] if text else type(error).__name__

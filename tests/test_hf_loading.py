@@ -1,0 +1,282 @@
+"""Folders that are no complete checkpoint: each is refused in one line that names it."""
+
+import json
+import logging
+import pickle
+import shutil
+import socket
+from collections.abc import Callable
+from pathlib import Path
+
+import huggingface_hub.errors
+import numpy as np
+import pytest
+import torch
+import transformers
+from safetensors.torch import load_file, save_file
+
+from contract import assert_same, pair
+from qdebias.backends.folder import locate
+from qdebias.backends.hf_loading import load_hf
+from qdebias.errors import BackendError, MissingPackageError, SettingError
+from tiny_models import checkpoint
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A copy of a checkpoint that a test may spoil."""
+    return Path(shutil.copytree(checkpoint("llava"), tmp_path / "model"))
+
+
+def change_weights(folder: Path, change: Callable[[dict[str, torch.Tensor]], None]) -> None:
+    path = folder / "model.safetensors"
+    tensors = load_file(path)
+    change(tensors)
+    save_file(tensors, path, metadata={"format": "pt"})
+
+
+def change_config(folder: Path, **values: object) -> None:
+    path = folder / "config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | values))
+
+
+def to_pickle(folder: Path, content: object = None) -> None:
+    path = folder / "model.safetensors"
+    torch.save(content or load_file(path), folder / "pytorch_model.bin")
+    path.unlink()
+
+
+def refused(folder: Path, match: str, **options: bool) -> None:
+    with pytest.raises(BackendError, match=match) as caught:
+        load_hf(folder, device="cpu", **options)
+    assert str(folder) in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_empty_folder(tmp_path: Path) -> None:
+    refused(tmp_path, "has no config.json; a checkpoint folder has")
+
+
+def test_no_weights(folder: Path) -> None:
+    (folder / "model.safetensors").unlink()
+    refused(folder, r"holds no weights \(\*.safetensors\); the download is incomplete")
+
+
+@pytest.mark.parametrize("content", [b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n", b""])
+def test_weights_that_are_none(folder: Path, content: bytes) -> None:
+    (folder / "model.safetensors").write_bytes(content)
+    refused(folder, "damaged, cut short, or only a Git LFS pointer")
+
+
+def test_truncated_weights(folder: Path) -> None:
+    path = folder / "model.safetensors"
+    path.write_bytes(path.read_bytes()[:-1000])
+    refused(folder, "damaged, cut short, or only a Git LFS pointer")
+
+
+def test_missing_tensors_are_never_made_up(folder: Path) -> None:
+    change_weights(folder, lambda tensors: tensors.pop(max(tensors)))
+    refused(folder, "lack 1 tensors of the model, such as ")
+
+
+def test_tensor_of_another_shape(folder: Path) -> None:
+    def cut(tensors: dict[str, torch.Tensor]) -> None:
+        name = max(tensors)
+        tensors[name] = tensors[name][..., :-1].contiguous()
+
+    change_weights(folder, cut)
+    refused(folder, "cannot be loaded|lack 1 tensors")
+
+
+def test_surplus_tensors_only_when_allowed(folder: Path) -> None:
+    change_weights(folder, lambda tensors: tensors.update({"extra.weight": torch.zeros(3)}))
+    refused(folder, "1 tensors that the model has no place for, such as 'extra.weight'.* allow_surplus=True")
+    allowed = load_hf(folder, device="cpu", allow_surplus=True)
+    assert_same(
+        allowed.option_logits([pair(1, 2)]), load_hf(checkpoint("llava"), device="cpu").option_logits([pair(1, 2)])
+    )
+
+
+def test_shard_that_is_not_there(folder: Path) -> None:
+    tensors = load_file(folder / "model.safetensors")
+    names = sorted(tensors)
+    save_file({names[0]: tensors[names[0]]}, folder / "model-00001-of-00002.safetensors", metadata={"format": "pt"})
+    (folder / "model.safetensors").unlink()
+    places = {name: f"model-0000{1 + (name != names[0])}-of-00002.safetensors" for name in names}
+    (folder / "model.safetensors.index.json").write_text(json.dumps({"metadata": {}, "weight_map": places}))
+    refused(folder, "cannot be loaded|lack")
+
+
+def test_pickles_only_when_allowed(folder: Path) -> None:
+    want = load_hf(folder, device="cpu").option_logits([pair(1, 2)])
+    to_pickle(folder)
+    refused(folder, r"pickles \(\*.bin\), which can carry code; convert them to safetensors, or pass allow_pickle=True")
+    assert_same(load_hf(folder, device="cpu", allow_pickle=True).option_logits([pair(1, 2)]), want)
+
+
+class _Evil:
+    def __reduce__(self) -> tuple[object, tuple[str]]:
+        return (pickle.loads, ("",))
+
+
+def test_code_in_a_pickle_never_runs(folder: Path) -> None:
+    to_pickle(folder, {"weight": _Evil()})
+    refused(folder, "holds more than weights, and that is never run", allow_pickle=True)
+
+
+@pytest.mark.parametrize("text", ["{", "[]", '"llava"'])
+def test_damaged_config(folder: Path, text: str) -> None:
+    (folder / "config.json").write_text(text)
+    refused(folder, "cannot be read as JSON|holds no JSON object")
+
+
+def test_unknown_family(folder: Path) -> None:
+    change_config(folder, model_type="llava_nine")
+    refused(folder, "model type 'llava_nine' is unknown to transformers .*: use a model that transformers has")
+
+
+def test_code_of_a_checkpoint_is_never_run(folder: Path) -> None:
+    change_config(folder, model_type="own", auto_map={"AutoConfig": "own.Config", "AutoModel": "own.Model"})
+    (folder / "own.py").write_text("raise SystemExit('this was run')")
+    refused(folder, "model type 'own' is unknown .* Python code of its own, which qdebias never runs")
+
+
+def test_code_beside_a_known_family_is_never_run(folder: Path) -> None:
+    change_config(folder, auto_map={"AutoConfig": "own.Config", "AutoModelForImageTextToText": "own.Model"})
+    for name in ("processor_config.json", "tokenizer_config.json"):
+        path = folder / name
+        extra = {"auto_map": {"AutoProcessor": "own.P", "AutoTokenizer": ["own.T", None]}}
+        path.write_text(json.dumps(json.loads(path.read_text()) | extra))
+    (folder / "own.py").write_text("raise SystemExit('this was run')")
+    load_hf(folder, device="cpu")
+
+
+def test_text_only_model(tmp_path: Path) -> None:
+    transformers.LlamaConfig().save_pretrained(tmp_path)
+    refused(tmp_path, "a model of type 'llama' does not answer questions about images")
+
+
+@pytest.mark.parametrize("name", ["tokenizer.json", "processor_config.json"])
+def test_missing_processor_files(folder: Path, name: str) -> None:
+    (folder / name).unlink()
+    refused(folder, "the processor cannot be loaded|does not fit")
+
+
+def test_missing_chat_template(folder: Path) -> None:
+    (folder / "chat_template.jinja").unlink()
+    refused(folder, "has no chat template; put the model's own into chat_template.jinja")
+
+
+def test_chat_template_of_the_tokenizer_serves(folder: Path) -> None:
+    want = load_hf(folder, device="cpu").option_logits([pair(1, 2)])
+    template = (folder / "chat_template.jinja").read_text()
+    (folder / "chat_template.jinja").unlink()
+    path = folder / "tokenizer_config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"chat_template": template}))
+    assert_same(load_hf(folder, device="cpu").option_logits([pair(1, 2)]), want)
+
+
+def test_package_that_a_processor_needs_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("transformers.models.smolvlm.processing_smolvlm.num2words", None)
+    with pytest.raises(MissingPackageError, match=r"smolvlm: its processor needs .*num2words"):
+        load_hf(checkpoint("smolvlm"), device="cpu")
+
+
+def test_no_such_folder(tmp_path: Path) -> None:
+    for path in (tmp_path / "nowhere", "./nowhere", "a/b/c"):
+        with pytest.raises(BackendError, match=r"nowhere: no such folder|a/b/c: no such folder"):
+            load_hf(path, device="cpu")
+
+
+def test_file_instead_of_a_folder(folder: Path) -> None:
+    with pytest.raises(BackendError, match=r"is a file; a checkpoint is a folder"):
+        load_hf(folder / "config.json", device="cpu")
+
+
+def test_revision_of_a_folder(folder: Path) -> None:
+    with pytest.raises(SettingError, match="revision 'v1' was given, but a folder has none"):
+        load_hf(folder, device="cpu", revision="v1")
+
+
+def test_hub_id_without_a_network(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+    with pytest.raises(BackendError, match="somebody/nothing: is not on this machine and the hub cannot be reached"):
+        load_hf("somebody/nothing", device="cpu")
+
+
+@pytest.mark.parametrize(
+    ("kind", "words"),
+    [
+        (huggingface_hub.errors.RepositoryNotFoundError, "neither a folder nor a repository of the hub"),
+        (huggingface_hub.errors.GatedRepoError, "accept their terms"),
+        (huggingface_hub.errors.RevisionNotFoundError, "no revision 'v9'"),
+        (huggingface_hub.errors.HfHubHTTPError, "the hub refused"),
+        (huggingface_hub.errors.HFValidationError, "neither a folder nor a hub id"),
+        (ConnectionError, "the hub cannot be reached"),
+    ],
+)
+def test_hub_refusals(kind: type[Exception], words: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object, **__: object) -> str:
+        raise kind.__new__(kind)
+
+    monkeypatch.setattr("huggingface_hub.snapshot_download", refuse)
+    with pytest.raises(BackendError, match=words):
+        locate("somebody/model", "v9")
+
+
+def test_hub_snapshot_is_named_by_its_commit(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = {}
+
+    def fetch(repository: str, **options: object) -> str:
+        asked.update(options, repository=repository)
+        return str(folder)
+
+    monkeypatch.setattr("huggingface_hub.snapshot_download", fetch)
+    backend = load_hf("somebody/model", device="cpu", revision="v1")
+    assert (asked["repository"], asked["revision"]) == ("somebody/model", "v1")
+    assert "*.bin" not in str(asked["allow_patterns"])
+    assert backend.fingerprint.identity["model"] == "somebody/model"
+    assert backend.fingerprint.identity["revision"] == "model"  # the name of the snapshot's folder
+
+
+def test_local_folder_is_loaded_without_a_word_or_a_connection(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    def connect(*_: object) -> None:
+        raise AssertionError("a connection was tried")
+
+    monkeypatch.setattr(socket.socket, "connect", connect)
+    from transformers.utils import logging as chatter
+
+    before = (chatter.get_verbosity(), chatter.is_progress_bar_enabled(), logging.root.level)
+    backend = load_hf(checkpoint("qwen2_5_vl"), device="cpu")
+    backend.option_logits([pair(1, 2)])
+    assert (chatter.get_verbosity(), chatter.is_progress_bar_enabled(), logging.root.level) == before
+    captured = capfd.readouterr()
+    assert (captured.out, captured.err, caplog.text) == ("", "", "")
+
+
+@pytest.mark.parametrize(
+    ("options", "match"),
+    [
+        ({"device": "gpu"}, "device 'gpu' is unknown; use"),
+        ({"device": "cuda:99"}, r"torch sees \d+ CUDA devices"),
+        ({"dtype": "int8"}, "dtype 'int8' is unknown; use one of float32, bfloat16, float16"),
+        ({"max_pixels": 50_000}, "known to the Qwen-VL family, not to CLIPImageProcessorPil"),
+    ],
+)
+def test_impossible_settings(options: dict[str, str], match: str) -> None:
+    with pytest.raises(SettingError, match=match):
+        load_hf(checkpoint("llava"), **{"device": "cpu", **options})
+
+
+def test_pixel_limits_that_exclude_each_other() -> None:
+    with pytest.raises(SettingError, match="0 < min_pixels <= max_pixels must hold, got 5000 and 4000"):
+        load_hf(checkpoint("qwen2_vl"), device="cpu", min_pixels=5000, max_pixels=4000)
+
+
+def test_default_type_on_a_cpu_is_exact() -> None:
+    backend = load_hf(checkpoint("llava"), device="cpu")
+    assert backend.fingerprint.identity["dtype"] == "float32"
+    assert np.isfinite(backend.last_logits([pair(1, 2)])[0][0]).all()

@@ -1,0 +1,173 @@
+"""Chat templates that change what is asked: each is refused, whichever way it does it."""
+
+import json
+import shutil
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from contract import QUALITY, SAME, pair, picture
+from qdebias.backends.base import Encoding
+from qdebias.backends.hf import HfBackend
+from qdebias.backends.hf_loading import load_hf
+from qdebias.errors import PromptError
+from qdebias.prompts import Question, Request
+from tiny_models import FAMILIES, GEMMA, LLAVA, QWEN, checkpoint
+
+SPACED = Question(text="Good?", answer_prefix="The quality is ", options=("Good", "Bad"), values=(1.0, 0.0))
+THINKING = QWEN.replace("assistant\n{% endif %}", "assistant\n<think>\n{% endif %}")
+
+
+@pytest.fixture
+def with_template(tmp_path: Path) -> Callable[..., HfBackend]:
+    def load(template: str, family: str = "qwen2_vl") -> HfBackend:
+        folder = shutil.copytree(checkpoint(family), tmp_path / family, dirs_exist_ok=True)
+        (folder / "chat_template.jinja").write_text(template)
+        return load_hf(folder, device="cpu")
+
+    return load
+
+
+def ask(backend: HfBackend, question: Question, placement: str = "before") -> Encoding:
+    ((encoding,),) = backend.encode([replace(pair(1, 2, placement), questions=(question,))])
+    return encoding
+
+
+def test_template_that_trims_the_prefix(with_template: Callable[..., HfBackend]) -> None:
+    backend = with_template(QWEN.replace("part['text']", "part['text'] | trim"))
+    with pytest.raises(
+        PromptError, match=r"instead of the answer prefix 'The quality is ': it trims spaces; move them"
+    ):
+        ask(backend, SPACED)
+    ask(backend, QUALITY)
+
+
+@pytest.mark.parametrize("family", ["llava", "gemma3"])
+def test_real_templates_that_trim_or_move(family: str) -> None:
+    backend = load_hf(checkpoint(family), device="cpu")
+    if FAMILIES[family].trims:
+        with pytest.raises(PromptError, match="it trims spaces"):
+            ask(backend, SPACED)
+    else:
+        with pytest.raises(PromptError, match=r"do not stand after the question .* use the other placement"):
+            ask(backend, QUALITY, "after")
+
+
+def test_template_that_puts_images_last(with_template: Callable[..., HfBackend]) -> None:
+    first = "{% for part in message['content'] %}{% if part['type'] == 'image' %}"
+    assert first in QWEN
+    turned = QWEN.replace("in message['content']", "in message['content'] | sort(attribute='type', reverse=true)")
+    backend = with_template(turned)
+    with pytest.raises(PromptError, match="do not stand before the question"):
+        ask(backend, QUALITY, "before")
+    ask(backend, QUALITY, "after")
+
+
+def test_template_that_puts_the_question_between_the_images(with_template: Callable[..., HfBackend]) -> None:
+    image = "<|vision_start|><|image_pad|><|vision_end|>"
+    between = (
+        "{% for message in messages %}<|im_start|>{{ message['role'] }}\n"
+        + "{% if message['role'] == 'user' %}"
+        + image
+        + "{{ message['content'] | map(attribute='text', default='') | join('') }}"
+        + image
+        + "{% else %}{{ message['content'][0]['text'] }}{% endif %}<|im_end|>\n{% endfor %}"
+        + "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+    )
+    backend = with_template(between)
+    for placement in ("before", "after"):
+        with pytest.raises(PromptError, match=f"do not stand {placement} the question"):
+            ask(backend, QUALITY, placement)
+
+
+@pytest.mark.parametrize(
+    ("change", "count"),
+    [(("{% if part['type'] == 'image' %}", "{% if part['type'] == 'image' and loop.first %}"), 1), (("pad", "dap"), 0)],
+)
+def test_template_that_loses_images(
+    with_template: Callable[..., HfBackend], change: tuple[str, str], count: int
+) -> None:
+    with pytest.raises(PromptError, match=f"the prompt shows {count} images instead of 2: the chat template lost some"):
+        ask(with_template(QWEN.replace(*change).replace("{{ part['text'] }}", "{{ part['text'] or '' }}")), QUALITY)
+
+
+def test_question_that_contains_a_placeholder() -> None:
+    backend = load_hf(checkpoint("qwen2_vl"), device="cpu")
+    with pytest.raises(PromptError, match=r"shows 3 images instead of 2.* the question contains '<\|image_pad\|>'"):
+        ask(backend, replace(QUALITY, text="Is <|image_pad|> good?"))
+
+
+def test_template_that_changes_the_question(with_template: Callable[..., HfBackend]) -> None:
+    with pytest.raises(PromptError, match="or changed the text"):
+        ask(with_template(QWEN.replace("part['text']", "part['text'] | replace('poor', 'bad')")), QUALITY)
+
+
+def test_template_that_ignores_the_assistant(with_template: Callable[..., HfBackend]) -> None:
+    deaf = QWEN.replace("{% for message in messages %}", "{% for message in messages[:1] %}")
+    with pytest.raises(PromptError, match="refuses the question"):
+        ask(with_template(deaf), QUALITY)
+
+
+def test_template_that_raises(with_template: Callable[..., HfBackend]) -> None:
+    with pytest.raises(PromptError, match=r"refuses the question .*: only text here"):
+        ask(with_template("{{ raise_exception('only text here') }}" + QWEN), QUALITY)
+
+
+def test_template_that_wants_plain_strings(with_template: Callable[..., HfBackend]) -> None:
+    plain = "{% for message in messages %}{{ message['role'] + ': ' + message['content'] }}{% endfor %}"
+    with pytest.raises(PromptError, match="refuses the question"):
+        ask(with_template(plain), QUALITY)
+
+
+def test_template_that_opens_a_thought(with_template: Callable[..., HfBackend]) -> None:
+    backend = with_template(THINKING)
+    with pytest.raises(PromptError, match="opens a chain of thought, or something else first"):
+        ask(backend, SAME)
+    ask(backend, QUALITY)
+
+
+def test_tokenizer_that_ends_the_text(tmp_path: Path) -> None:
+    folder = shutil.copytree(checkpoint("llava"), tmp_path / "ends")
+    path = folder / "tokenizer.json"
+    content = json.loads(path.read_text())
+    content["post_processor"]["single"].append({"SpecialToken": {"id": "</s>", "type_id": 0}})
+    content["post_processor"]["special_tokens"]["</s>"] = {"id": "</s>", "ids": [2], "tokens": ["</s>"]}
+    path.write_text(json.dumps(content))
+    for question in (QUALITY, SAME):
+        with pytest.raises(PromptError, match=r"the ids end in '.*</s>' instead of"):
+            ask(load_hf(folder, device="cpu"), question)
+
+
+@pytest.mark.parametrize("family", ["llava", "bakllava"])
+def test_start_token_stands_once(family: str) -> None:
+    assert ("bos_token" in FAMILIES[family].template) == (family == "bakllava")
+    encoding = ask(load_hf(checkpoint(family), device="cpu"), QUALITY)
+    assert encoding.ids[0] == 1
+    assert np.count_nonzero(encoding.ids == 1) == 1
+
+
+@pytest.mark.parametrize("family", ["llava", "bakllava", "smolvlm", "qwen2_vl"])
+def test_first_word_is_read_with_the_space_that_the_template_writes(family: str) -> None:
+    """The token after "ASSISTANT:" is the one that stands there when the template renders the whole reply."""
+    backend = load_hf(checkpoint(family), device="cpu")
+    request = replace(pair(1, 2), questions=(SAME,))
+    ((options,),), ((whole,),) = backend.option_logits([request]), backend.last_logits([request])
+    for option, logit in zip(SAME.options, options, strict=True):
+        replied = ask(backend, replace(SAME, answer_prefix=option, options=(" so", " no")))
+        prompt = ask(backend, SAME)
+        np.testing.assert_array_equal(replied.ids[:-1], prompt.ids)
+        assert whole[replied.ids[-1]] == logit
+
+
+def test_one_image_is_asked_about_alone() -> None:
+    question = replace(QUALITY, text="Rate the quality of the image. Good or poor?")
+    backend = load_hf(checkpoint("internvl"), device="cpu")
+    assert backend.option_logits([Request(images=(picture(1, 60, 90),), questions=(question,))])[0][0].shape == (2,)
+
+
+def test_templates_of_the_battery_are_the_kinds_they_claim_to_be() -> None:
+    assert "trim" in GEMMA
+    assert LLAVA.index("'image'") < LLAVA.index("'text'")

@@ -1,0 +1,92 @@
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from qdebias.backends.catalogue import KNOWN_MODELS
+from qdebias.backends.fake import FakeBackend
+from qdebias.backends.load import backend_names, load_backend
+from qdebias.errors import BackendError, MissingPackageError, SettingError
+from tiny_models import checkpoint
+
+
+def make_nothing() -> SimpleNamespace:
+    return SimpleNamespace(option_logits=None)
+
+
+def test_fake_takes_its_options() -> None:
+    assert load_backend("fake", name="mine", delay=0.5) == FakeBackend(name="mine", delay=0.5)
+
+
+def test_factory_is_called_with_what_was_chosen() -> None:
+    backend = load_backend("qdebias.backends.fake:FakeBackend", name="mine")
+    assert backend == FakeBackend(name="mine")
+
+
+@pytest.mark.parametrize("form", ["hf:{}", "{}"])
+def test_folder_loads(form: str) -> None:
+    backend = load_backend(form.format(checkpoint("llava")), device="cpu", dtype="bfloat16")
+    assert backend.fingerprint.identity["dtype"] == "bfloat16"
+
+
+def test_nano_is_called_nano() -> None:
+    assert load_backend("nano", device="cpu").fingerprint.identity["model"] == "nano"
+
+
+@pytest.mark.parametrize("name", ["nanoo", "", "hf", "hf:", "nano:x", "fake:x", ":", "no such folder/x"])
+def test_unknown_name_lists_what_there_is(name: str) -> None:
+    with pytest.raises(
+        SettingError, match=r"there are: nano, fake, bakllava, .*hf:<hub id or folder>|cannot be imported"
+    ):
+        load_backend(name)
+
+
+def test_every_known_model_is_listed() -> None:
+    assert {model.name for model in KNOWN_MODELS} <= set(backend_names())
+
+
+@pytest.mark.parametrize("spec", ["no.such.module:make", "qdebias.backends.fake:NoSuchName"])
+def test_factory_that_cannot_be_imported(spec: str) -> None:
+    with pytest.raises(SettingError, match=f"{spec} cannot be imported"):
+        load_backend(spec)
+
+
+def test_factory_that_is_no_function() -> None:
+    with pytest.raises(SettingError, match="has to be a function"):
+        load_backend("qdebias.image:MAX_PIXELS")
+
+
+def test_factory_that_gives_no_backend() -> None:
+    with pytest.raises(SettingError, match="has no option_logits and fingerprint"):
+        load_backend(f"{__name__}:make_nothing")
+
+
+def test_unknown_option_lists_those_there_are() -> None:
+    with pytest.raises(SettingError, match=r"'fake': .*'speed'; its options are: answer, name, delay, failing"):
+        load_backend("fake", speed=1)
+    with pytest.raises(SettingError, match=r"its options are: device, dtype, revision, .*max_pixels, allow_pickle"):
+        load_backend("nano", trust_remote_code=True)
+
+
+@pytest.mark.parametrize("package", ["torch", "transformers"])
+def test_absent_package_is_named_with_the_command(package: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None if name == package else object())
+    with pytest.raises(MissingPackageError, match=rf'{package} not installed: pip install "qdebias\[torch\]"'):
+        load_backend("nano")
+
+
+def test_old_transformers_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("importlib.metadata.version", lambda _: "5.9.1.dev0")
+    with pytest.raises(MissingPackageError, match=r"transformers 5.9.1.dev0 is too old"):
+        load_backend("nano")
+
+
+def test_broken_torchvision_is_refused_in_words(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    package = tmp_path / "torchvision"
+    package.mkdir()
+    (package / "__init__.py").write_text("raise RuntimeError('operator torchvision::nms does not exist')")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "torchvision", raising=False)
+    with pytest.raises(BackendError, match=r"torchvision is installed but broken .*nms.*`pip uninstall torchvision"):
+        load_backend("nano")
