@@ -1,0 +1,116 @@
+"""Where the parts of the model lie, and in which numeric type."""
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TypeAlias
+
+import torch
+
+from qdebias.backends.mplug_owl3.config import Config
+from qdebias.errors import BackendError, SettingError
+
+DTYPES: Mapping[str, torch.dtype] = {
+    "float32": torch.float32,
+    "bfloat16": torch.bfloat16,
+    "float16": torch.float16,
+}
+
+BALANCED = "balanced"
+
+Placement: TypeAlias = Callable[[str], torch.device]
+"""From the name of a weight to its device."""
+
+
+def numeric_type(name: str | None, device: torch.device) -> torch.dtype:
+    """Return the type of that name; None is bfloat16, as the paper's script has it, and float32 on a CPU.
+
+    Raises:
+        SettingError: There is none of that name.
+    """
+    if name is None:
+        return torch.float32 if device.type == "cpu" else torch.bfloat16
+    if name not in DTYPES:
+        raise SettingError(f"dtype {name!r} is unknown; use one of {', '.join(DTYPES)}")
+    return DTYPES[name]
+
+
+def placement(device: str | None, device_map: str | Mapping[str, str] | None, config: Config) -> Placement:
+    """Return where every weight goes.
+
+    Args:
+        device: One device for all; None takes "cuda" where there is one, else "cpu".
+        device_map: "balanced" spreads the decoder's layers over all CUDA devices; a mapping gives the device for each
+            beginning of a weight's name, the longest that fits counts. Both exclude `device`.
+        config: How many layers there are.
+
+    Raises:
+        SettingError: A device is unknown or absent, or both arguments are given.
+    """
+    if device is not None and device_map is not None:
+        raise SettingError(f"give device {device!r} or device_map {device_map!r}, not both")
+    if device_map is None:
+        only = _device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+        return lambda _: only
+    if isinstance(device_map, str):
+        device_map = _balanced(device_map, config.layers, torch.cuda.device_count())
+    devices = {name.rstrip("."): _device(where) for name, where in device_map.items()}
+    return lambda name: _longest_fit(devices, name)
+
+
+def check_room(needed: Mapping[torch.device, int]) -> None:
+    """Refuse to begin where the weights will not fit, rather than to fail after minutes.
+
+    Args:
+        needed: Bytes that the weights take on each device.
+
+    Raises:
+        BackendError: A device has less memory left.
+    """
+    for device, size in needed.items():
+        free = _free(device)
+        if free is not None and size > free:
+            raise BackendError(
+                f"the weights take {size / 2**30:.1f} GiB on {device}, which has {free / 2**30:.1f} GiB left; choose "
+                f"dtype 'bfloat16', quantize '8bit' or '4bit', a device_map over several devices, or a larger machine"
+            )
+
+
+def _device(name: str) -> torch.device:
+    try:
+        device = torch.device(name)
+    except RuntimeError as error:
+        raise SettingError(f"device {name!r} is unknown; use 'cpu', 'cuda' or 'cuda:1'") from error
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        raise SettingError(f"device {name!r}: torch sees {torch.cuda.device_count()} CUDA devices here; use 'cpu'")
+    return device
+
+
+def _balanced(name: str, layers: int, devices: int) -> dict[str, str]:
+    """Spread the decoder's layers evenly; what comes before goes to the first device, what comes after to the last."""
+    if name != BALANCED:
+        raise SettingError(f"device_map is {BALANCED!r} or a mapping from names of weights to devices, got {name!r}")
+    if devices == 0:
+        raise SettingError(f"device_map {BALANCED!r} needs CUDA devices; torch sees none here: use device 'cpu'")
+    spread = {f"language_model.model.layers.{layer}": f"cuda:{layer * devices // layers}" for layer in range(layers)}
+    last = f"cuda:{devices - 1}"
+    return {"": "cuda:0", **spread, "language_model.model.norm": last, "language_model.lm_head": last}
+
+
+def _longest_fit(devices: Mapping[str, torch.device], name: str) -> torch.device:
+    parts = name.split(".")
+    for end in range(len(parts), -1, -1):
+        beginning = ".".join(parts[:end])
+        if beginning in devices:
+            return devices[beginning]
+    raise SettingError(f"device_map says nothing about {name}; add an entry '' for all that is not named")
+
+
+def _free(device: torch.device) -> int | None:
+    """Return the bytes left on a device; None where that cannot be told."""
+    if device.type == "cuda":
+        return int(torch.cuda.mem_get_info(device)[0])
+    meminfo = Path("/proc/meminfo")
+    if device.type != "cpu" or not meminfo.is_file():
+        return None
+    entries = dict(line.split(":", 1) for line in meminfo.read_text(encoding="utf-8").splitlines() if ":" in line)
+    return int(entries["MemAvailable"].split()[0]) * 1024 if "MemAvailable" in entries else None

@@ -1,0 +1,288 @@
+"""Checkpoints of mPLUG-Owl3: names and shapes of the 7B model, what is accepted, and what is refused with its name."""
+
+import json
+import shutil
+from collections.abc import Callable
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from contract import pair
+from qdebias.backends.mplug_owl3 import is_mplug_owl3, load_mplug_owl3, placement
+from qdebias.backends.mplug_owl3.checkpoint import weight_files
+from qdebias.backends.mplug_owl3.config import read_config
+from qdebias.backends.mplug_owl3.release import RELEASE_240728, RELEASE_241101
+from qdebias.backends.mplug_owl3.synthetic import empty, entries_7b, write_config
+from qdebias.backends.mplug_owl3.variant import Gate, variant_of
+from qdebias.backends.mplug_owl3.weights import compare_keys
+from qdebias.errors import BackendError, MissingPackageError, SettingError
+from tiny_mplug_owl3 import checkpoint
+
+GOLDEN = Path(__file__).parent / "golden" / "mplug_owl3"
+LAYER = "language_model.model.layers.{}.self_attn."
+
+
+@pytest.mark.parametrize(
+    ("file", "gate"), [("240728", Gate.STATIC), ("240728_headgate", Gate.HEAD), ("241101", Gate.NONE)]
+)
+def test_the_7b_model_has_the_official_names_and_shapes(tmp_path: Path, file: str, gate: Gate) -> None:
+    shapes = json.loads((GOLDEN / f"state_dict_7b_{file}.json").read_text())
+    release = RELEASE_241101 if gate is Gate.NONE else RELEASE_240728
+    rows = shapes["language_model.lm_head.weight"][0]
+    write_config(tmp_path, entries_7b(release, vocab_size=rows))
+    model = empty(tmp_path, gate)
+    assert {name: list(tensor.shape) for name, tensor in model.state_dict().items()} == shapes
+    variant = variant_of({name: tuple(shape) for name, shape in shapes.items()}, read_config(tmp_path))
+    assert (variant.release, variant.gate, variant.hyper) == (release, gate, (6, 14, 22, 25))
+
+
+def test_the_real_config_is_read(shared: Path) -> None:
+    config = read_config(shared / "qwen2_tokenizer")
+    assert (config.hidden, config.layers, config.head, config.hyper) == (3584, 28, 128, (6, 14, 22, 25))
+    assert (config.vision.side, config.vision.tokens, config.vision.layers) == (378, 729, 27)
+    assert (config.theta, config.vocabulary) == (1e6, 151651)
+
+
+def test_the_official_crop_of_384_pixels_leaves_a_rest(tmp_path: Path) -> None:
+    write_config(tmp_path, entries_7b(RELEASE_240728))
+    assert read_config(tmp_path).vision.tokens == 729
+
+
+def copy(folder: Path, gate: Gate = Gate.STATIC) -> Path:
+    """Return a copy of a checkpoint with one file of weights, to be spoilt."""
+    source = checkpoint(gate)
+    weights: dict[str, torch.Tensor] = {}
+    for path in source.glob("*.safetensors"):
+        weights |= load_file(path)
+    for path in source.glob("*.json"):
+        if "index" not in path.name:
+            shutil.copy(path, folder / path.name)
+    save_file(weights, folder / "model.safetensors")
+    return folder
+
+
+def change(folder: Path, edit: Callable[[dict[str, torch.Tensor]], object]) -> None:
+    weights = load_file(folder / "model.safetensors")
+    edit(weights)
+    save_file(weights, folder / "model.safetensors")
+
+
+def edit_config(folder: Path, **entries: Any) -> None:
+    content = json.loads((folder / "config.json").read_text()) | entries
+    (folder / "config.json").write_text(json.dumps({name: entry for name, entry in content.items() if entry != "drop"}))
+
+
+def refused(folder: Path, match: str, **options: Any) -> None:
+    with pytest.raises(BackendError, match=match):
+        load_mplug_owl3(folder, device="cpu", **options)
+
+
+def test_weights_that_are_never_used_may_be_missing(tmp_path: Path) -> None:
+    folder = copy(tmp_path)
+    request = pair(1, 2)
+    want = load_mplug_owl3(folder, device="cpu").option_logits([request])
+    unused = ("vision_model.head.", "vision_model.post_layernorm.", "vision_model.encoder.layers.2.")
+
+    def thin(weights: dict[str, torch.Tensor]) -> None:
+        for name in [name for name in weights if name.startswith(unused)]:
+            del weights[name]
+        weights["language_model.model.layers.0.self_attn.rotary_emb.inv_freq"] = torch.ones(4)
+
+    change(folder, thin)
+    got = load_mplug_owl3(folder, device="cpu").option_logits([request])
+    np.testing.assert_array_equal(got, want)
+    files = weight_files(folder)
+    report = compare_keys(files.shapes, empty(folder, Gate.STATIC))
+    assert (report.missing, report.surplus, report.wrong) == ((), (), ())
+    assert all(name.startswith(unused) for name in report.absent_unused)
+    assert len(report.absent_unused) == 11 + 2 + 16
+    assert report.ignored == ("language_model.model.layers.0.self_attn.rotary_emb.inv_freq",)
+
+
+def test_missing_surplus_and_misshapen_weights_are_named(tmp_path: Path) -> None:
+    folder = copy(tmp_path)
+    name = "language_model.model.layers.2.mlp.up_proj.weight"
+    change(folder, lambda weights: weights.update({name: weights[name][:-1].clone()}))
+    refused(folder, rf"{name}: has shape \(63, 56\) in the checkpoint, \(64, 56\) by config.json")
+    change(folder, lambda weights: weights.pop(name))
+    refused(folder, rf"{name}: is missing")
+    copy(folder)
+    change(folder, lambda weights: weights.update({"vision_model.adapter.weight": torch.zeros(2)}))
+    refused(folder, r"vision_model.adapter.weight: has no place")
+    copy(folder)
+    change(folder, lambda weights: weights.update({name: torch.zeros(64, 56, dtype=torch.int8)}))
+    refused(folder, rf"{name}: holds torch.int8")
+
+
+@pytest.mark.parametrize(
+    ("names", "message"),
+    [
+        ({"gate_mlp.weight": (56, 8)}, r"gate of this checkpoint is unknown: .*gate_mlp.weight"),
+        ({"gate_proj.0.weight": (8, 8)}, r"gate of this checkpoint is unknown: .*gate_proj.0.weight"),
+        ({"gate": (1,)}, r"layers.0.self_attn.gate: has shape \(1,\) in the checkpoint, \(56,\)"),
+        ({}, r"has the gate 'none' and below vision2text_model. the weights \['bias', 'weight'\]"),
+    ],
+)
+def test_a_gate_that_is_not_known_is_refused(tmp_path: Path, names: dict[str, Any], message: str) -> None:
+    folder = copy(tmp_path)
+
+    def swap(weights: dict[str, torch.Tensor]) -> None:
+        for layer in (0, 3, 5):
+            del weights[LAYER.format(layer) + "gate"]
+            weights.update({LAYER.format(layer) + name: torch.zeros(shape) for name, shape in names.items()})
+
+    change(folder, swap)
+    refused(folder, message)
+
+
+def test_gates_have_to_be_the_same_in_all_hyper_layers(tmp_path: Path) -> None:
+    folder = copy(tmp_path)
+    change(folder, lambda weights: weights.pop(LAYER.format(3) + "gate"))
+    refused(folder, r"gate of this checkpoint is unknown: .*3: \[\]")
+    copy(folder)
+    change(folder, lambda weights: weights.update({LAYER.format(1) + "gate": torch.zeros(56)}))
+    refused(folder, r"layers.1.self_attn.gate: a gate in a layer that reads no images")
+
+
+def test_hyper_layers_follow_the_weights(tmp_path: Path) -> None:
+    folder = copy(tmp_path)
+    want = load_mplug_owl3(folder, device="cpu").option_logits([pair(1, 2)])
+    edit_config(folder, hyper_layers="drop")
+    np.testing.assert_array_equal(load_mplug_owl3(folder, device="cpu").option_logits([pair(1, 2)]), want)
+    edit_config(folder, hyper_layers=[0, 3, 5])
+    refused(folder, r"config.json names the hyper layers \(-1, 2, 4\) \(from 0\).* lie in \(0, 3, 5\)")
+
+
+@pytest.mark.parametrize(
+    ("entries", "message"),
+    [
+        ({"hidden_size": "drop"}, "has no entry 'hidden_size'"),
+        ({"model_type": "qwen2", "architectures": []}, "not of model_type 'mplugowl3'"),
+        ({"tie_word_embeddings": True}, "tie_word_embeddings is True; only False is supported"),
+        ({"rope_scaling": {"type": "yarn"}}, "rope_scaling is .* only None is supported"),
+        ({"num_attention_heads": 5}, "56 channels do not divide into 5 heads"),
+        ({"vision_config": {"hidden_act": "relu"}}, "hidden_act is 'relu'"),
+        ({"num_hidden_layers": "many"}, "config.json: invalid literal"),
+        ({"vocab_size": 20}, "embed_tokens.weight: has shape|the model only 20"),
+    ],
+)
+def test_a_config_that_is_not_understood_is_refused(tmp_path: Path, entries: dict[str, Any], message: str) -> None:
+    folder = copy(tmp_path)
+    edit_config(folder, **entries)
+    refused(folder, message)
+
+
+def test_damaged_folders_are_refused_in_one_line(tmp_path: Path) -> None:
+    refused(tmp_path, "holds no weights")
+    folder = copy(tmp_path)
+    whole = (folder / "model.safetensors").read_bytes()
+    (folder / "model.safetensors").write_bytes(whole[:-100])
+    refused(folder, r"model.safetensors: is damaged, cut short, or only a Git LFS pointer")
+    (folder / "model.safetensors").write_text("version https://git-lfs.github.com/spec/v1\n")
+    refused(folder, r"model.safetensors: is damaged")
+    (folder / "model.safetensors").write_bytes(whole)
+    (folder / "config.json").write_text("{")
+    refused(folder, r"config.json: cannot be read")
+    copy(folder)
+    (folder / "tokenizer.json").unlink()
+    refused(folder, "holds no vocabulary")
+
+
+def test_index_and_shards_have_to_agree(tmp_path: Path) -> None:
+    folder = tmp_path / "owl"
+    shutil.copytree(checkpoint(Gate.STATIC), folder)
+    index = folder / "model.safetensors.index.json"
+    content = json.loads(index.read_text())
+    name, file = next(iter(content["weight_map"].items()))
+
+    def write(weight_map: dict[str, str]) -> None:
+        index.write_text(json.dumps(content | {"weight_map": content["weight_map"] | weight_map}))
+
+    write({"extra.weight": file})
+    refused(folder, rf"weight extra.weight: the index says it lies in {file}, but it does not")
+    write({name: "model-00003-of-00003.safetensors"})
+    refused(folder, rf"weight {name}: lies in {file}, but not by the index")
+    write({name: "model-00004-of-00003.safetensors"})
+    refused(folder, "model-00004-of-00003.safetensors: this file of weights is missing")
+    write({name: "../../etc/weights"})
+    refused(folder, "outside the folder")
+    index.write_text("[]")
+    refused(folder, "is no index of weights")
+    index.unlink()
+    shutil.copy(folder / file, folder / "z.safetensors")
+    refused(folder, r"lies in model-00001-of-00003.safetensors and in z.safetensors")
+
+
+def test_pickles_are_read_only_where_allowed_and_never_run(tmp_path: Path) -> None:
+    folder = copy(tmp_path)
+    want = load_mplug_owl3(folder, device="cpu").option_logits([pair(1, 2)])
+    weights = load_file(folder / "model.safetensors")
+    (folder / "model.safetensors").unlink()
+    torch.save(weights, folder / "pytorch_model.bin")
+    refused(folder, "pickles .* allow_pickle=True")
+    got = load_mplug_owl3(folder, device="cpu", allow_pickle=True).option_logits([pair(1, 2)])
+    np.testing.assert_array_equal(got, want)
+    torch.save({"run": print}, folder / "pytorch_model.bin")
+    refused(folder, "pytorch_model.bin: is damaged", allow_pickle=True)
+
+
+def test_settings_that_are_impossible_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = checkpoint(Gate.STATIC)
+    for options, message in (
+        ({"device": "abacus"}, "device 'abacus' is unknown"),
+        ({"device": "cuda:9"}, "torch sees . CUDA devices"),
+        ({"dtype": "float8", "device": "cpu"}, "dtype 'float8' is unknown"),
+        ({"cut": "thin", "device": "cpu"}, "no cut mode 'thin'"),
+        ({"device": "cpu", "device_map": "balanced"}, "not both"),
+        ({"device_map": "fair"}, "device_map is 'balanced' or a mapping"),
+        ({"device_map": {"vision_model": "cpu"}}, "says nothing about"),
+        ({"quantize": "2bit", "device": "cpu"}, "quantize '2bit' is unknown"),
+    ):
+        with pytest.raises(SettingError, match=message):
+            load_mplug_owl3(folder, **options)  # type: ignore[arg-type]
+    monkeypatch.setattr(placement, "_free", lambda _: 1000)
+    refused(folder, r"the weights take 0.0 GiB on cpu, which has 0.0 GiB left; choose dtype")
+    monkeypatch.setattr(placement, "_free", lambda _: None)
+    load_mplug_owl3(folder, device="cpu")
+
+
+def test_parts_can_be_placed_one_by_one() -> None:
+    folder = checkpoint(Gate.HEAD)
+    spread = load_mplug_owl3(folder, device_map={"": "cpu", "language_model.model.layers.1": "cpu"})
+    want = load_mplug_owl3(folder, device="cpu").option_logits([pair(1, 2)])
+    np.testing.assert_array_equal(spread.option_logits([pair(1, 2)]), want)
+    balanced = placement._balanced("balanced", 28, 4)
+    assert balanced["language_model.model.layers.0"] == "cuda:0"
+    assert balanced["language_model.model.layers.27"] == balanced["language_model.lm_head"] == "cuda:3"
+    assert len(set(balanced.values())) == 4
+
+
+def test_quantized_loading_names_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(__import__("sys").modules, "bitsandbytes", None)
+    with pytest.raises(MissingPackageError, match="pip install bitsandbytes"):
+        load_mplug_owl3(checkpoint(Gate.STATIC), device="cpu", quantize="4bit")
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("quantize", ["8bit", "4bit"])
+def test_quantized_models_answer_nearly_the_same(quantize: str) -> None:
+    pytest.importorskip("bitsandbytes")
+    folder = checkpoint(Gate.STATIC, "wide")
+    want = load_mplug_owl3(folder, device="cpu").last_logits([pair(1, 2), pair(3, 4)])
+    backend = load_mplug_owl3(folder, device="cpu", quantize=quantize)
+    assert backend.fingerprint.identity["quantize"] == quantize
+    got = backend.last_logits([pair(1, 2), pair(3, 4)])
+    for one, other in zip(chain(*want), chain(*got), strict=True):
+        assert 0 < np.abs(one - other).max() < 1.5
+        assert np.corrcoef(one, other)[0, 1] > 0.9
+
+
+def test_a_config_is_recognised_by_type_or_architecture() -> None:
+    assert is_mplug_owl3({"model_type": "mplugowl3"})
+    assert is_mplug_owl3({"architectures": ["mPLUGOwl3Model"]})
+    assert not is_mplug_owl3({"model_type": "qwen2_vl", "architectures": None})
