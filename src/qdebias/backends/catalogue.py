@@ -37,7 +37,7 @@ KNOWN_MODELS = (
     KnownModel(
         name="bakllava",
         hub_id="llava-hf/bakLlava-v1-hf",
-        licence="see the hub page (trained on data for research only)",
+        licence="see the hub page; trained on data for research",
         pairs=False,
         gibibytes=14.1,
         note="of the paper's Table 2",
@@ -64,7 +64,13 @@ KNOWN_MODELS = (
     KnownModel(
         name="qwen3-vl-8b", hub_id="Qwen/Qwen3-VL-8B-Instruct", licence="Apache-2.0", pairs=True, gibibytes=16.3
     ),
-    KnownModel(name="internvl3-8b", hub_id="OpenGVLab/InternVL3-8B-hf", licence="MIT", pairs=True, gibibytes=14.8),
+    KnownModel(
+        name="internvl3-8b",
+        hub_id="OpenGVLab/InternVL3-8B-hf",
+        licence="MIT; its language part Qwen",
+        pairs=True,
+        gibibytes=14.8,
+    ),
     KnownModel(
         name="smolvlm-256m",
         hub_id="HuggingFaceTB/SmolVLM-256M-Instruct",
@@ -80,4 +86,4 @@ KNOWN_MODELS = (
         gibibytes=8.0,
     ),
 )
-"""Facts about the weights as their hub pages gave them; the pages themselves are what counts."""
+"""Licences and sizes are for orientation; what counts is the page of the model."""

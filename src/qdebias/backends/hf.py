@@ -3,6 +3,7 @@
 One forward pass a question, no padding: the plain way, against which every faster one is checked.
 """
 
+import inspect
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -52,6 +53,8 @@ class HfBackend:
         self._fingerprint = fingerprint
         self._tokenizer = tokenizer = HfTokenizer(processor)
         self._image_token = _image_token(model.config, processor)
+        one = "logits_to_keep" in inspect.signature(type(model).forward).parameters
+        self._last_only = {"logits_to_keep": 1} if one else {}  # the others compute all positions; the last is the same
         self._longest = getattr(model.config.get_text_config(), "max_position_embeddings", None)
 
         @lru_cache(maxsize=1024)
@@ -126,7 +129,8 @@ class HfBackend:
     def _run(self, inputs: Mapping[str, Any]) -> FloatArray:
         try:
             with torch.inference_mode():
-                output = self._model(**{name: self._move(value) for name, value in inputs.items()}, logits_to_keep=1)
+                moved = {name: self._move(value) for name, value in inputs.items()}
+                output = self._model(**moved, **self._last_only)
             logits = np.asarray(output.logits[0, -1].float().cpu().numpy(), dtype=np.float64)
         except torch.OutOfMemoryError as error:
             raise BackendError(

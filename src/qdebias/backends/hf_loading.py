@@ -1,6 +1,5 @@
 """Loading a transformers checkpoint so that nothing about it is left to chance: type, device, weights, code."""
 
-import inspect
 import pickle
 import platform
 from collections.abc import Mapping
@@ -178,8 +177,6 @@ def _model(
         raise BackendError(f"{checkpoint.folder}: the model cannot be loaded: {first_line(error)}") from error
     model, report = loaded
     _check_complete(checkpoint, report, allow_surplus=allow_surplus)
-    if "logits_to_keep" not in inspect.signature(type(model).forward).parameters:
-        raise BackendError(f"{checkpoint.folder}: models of type {config.model_type!r} do not take logits_to_keep")
     return model
 
 
