@@ -12,11 +12,12 @@ SOURCE = Path(__file__).resolve().parent.parent / "src" / "qdebias"
 LAYERS = (
     ("errors",),
     ("image", "correlation", "probability"),
-    ("prompts", "degrade", "data"),
+    ("prompts", "degrade", "data", "pool", "rivals"),
     ("method", "backends"),
+    ("ablations",),
     ("presets", "store"),
     ("engine",),
-    ("inputs", "records", "api", "evaluate", "tables", "calibrate"),
+    ("inputs", "records", "api", "stored", "evaluate", "tables", "calibrate"),
     ("distributed", "service", "report"),
     ("cli",),
 )

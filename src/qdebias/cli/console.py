@@ -1,7 +1,8 @@
 """What the commands share: options, consoles, errors in one line, progress."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Annotated, TypeVar
 
 import typer
@@ -43,6 +44,14 @@ Dtype = Annotated[
         help="Numeric type of the weights: float32, bfloat16, float16. Default: float32 on a CPU, else bfloat16."
     ),
 ]
+RunFolder = Annotated[
+    Path | None,
+    typer.Option(
+        "--run",
+        help="Keep every answer of the model in this folder: the same command goes on where it stopped, "
+        "and another method asks only what is missing.",
+    ),
+]
 Megapixels = Annotated[
     float, typer.Option(min=0.001, help="Images with more megapixels are refused before they are decoded.")
 ]
@@ -80,7 +89,20 @@ class _Rate(ProgressColumn):
 
 
 def track(items: Iterable[Item], *, total: int) -> Iterator[Item]:
-    """Yield the items under a progress bar with rate and time left, shown where stderr is a terminal."""
+    """Yield the items under a progress bar."""
+    with progress(total=total) as show:
+        for count, item in enumerate(items, start=1):
+            yield item
+            show(count)
+
+
+@contextmanager
+def progress(*, total: int) -> Iterator[Callable[[int], None]]:
+    """Show a progress bar with rate and time left where stderr is a terminal.
+
+    Yields:
+        A function that takes how many images are done.
+    """
     columns = (
         SpinnerColumn(),
         TextColumn("scoring"),
@@ -90,5 +112,6 @@ def track(items: Iterable[Item], *, total: int) -> Iterator[Item]:
         TextColumn("left"),
         TimeRemainingColumn(),
     )
-    with Progress(*columns, console=words, transient=True, disable=not words.is_terminal) as progress:
-        yield from progress.track(items, total=total)
+    with Progress(*columns, console=words, transient=True, disable=not words.is_terminal) as bar:
+        task = bar.add_task("scoring", total=total)
+        yield lambda count: bar.update(task, completed=count)

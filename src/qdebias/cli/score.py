@@ -18,6 +18,7 @@ from qdebias.cli.console import (
     MethodName,
     Model,
     Paths,
+    RunFolder,
     Seed,
     one_line,
     results,
@@ -25,9 +26,11 @@ from qdebias.cli.console import (
     track,
     user_errors,
 )
+from qdebias.cli.runs import score_into
 from qdebias.engine import Scorer
 from qdebias.inputs import Inputs, find_inputs
 from qdebias.records import Record, open_writer, record
+from qdebias.store import Run, open_run
 
 
 def score(
@@ -43,6 +46,7 @@ def score(
     device: Device = None,
     dtype: Dtype = None,
     max_megapixels: Megapixels = 50.0,
+    run: RunFolder = None,
 ) -> None:
     """Score the quality of images: 0 is the worst, 1 the best.
 
@@ -52,6 +56,7 @@ def score(
     - `qdebias score folder --out scores.csv` also writes a file
     - `qdebias score folder --json > scores.jsonl` is for other programs
     - `qdebias score folder --method vanilla` asks the plain question that the paper compares with
+    - `qdebias score folder --run scores` can be stopped at any time, and goes on when it is given again
     """
     with user_errors(), ExitStack() as stack:
         inputs = find_inputs(paths)
@@ -63,10 +68,11 @@ def score(
             batch=batch,
             max_pixels=round(max_megapixels * 1e6),
         )
+        stored = stack.enter_context(open_run(run, scorer.backend.fingerprint, model=model)) if run else None
         failed = 0
         rows: list[Record] = []
         start = time.monotonic()
-        for row in _rows(inputs, scorer, model=model, method=method):
+        for row in _rows(inputs, scorer, stored, model=model, method=method):
             if write:
                 write(row)
             if json:
@@ -81,13 +87,16 @@ def score(
     raise typer.Exit(1 if failed else 0)
 
 
-def _rows(inputs: Inputs, scorer: Scorer, *, model: str, method: str) -> Iterator[Record]:
+def _rows(inputs: Inputs, scorer: Scorer, run: Run | None, *, model: str, method: str) -> Iterator[Record]:
     """Yield a row for whatever held no image, then one for each image, in order."""
     seed = scorer.context.seed
     for failure in inputs.failures:
         yield record(failure.name, failure, model=model, method=method, seed=seed)
-    scores = scorer.score_many(inputs.paths, on_error="return")
-    for path, result in zip(inputs.paths, track(scores, total=len(inputs.paths)), strict=True):
+    if run is None:
+        scores = track(scorer.score_many(inputs.paths, on_error="return"), total=len(inputs.paths))
+    else:
+        scores = score_into(run, scorer, inputs.paths, method=method)
+    for path, result in zip(inputs.paths, scores, strict=True):
         yield record(str(path), result, model=model, method=method, seed=seed)
 
 

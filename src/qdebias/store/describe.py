@@ -1,0 +1,49 @@
+"""A method in words that stay the same from one process to the next, so that a run folder can tell methods apart.
+
+What qdebias itself defines is named by its place and settings. What a user defines is named by its source text as
+well: when the text changes, it is another method, and nothing is taken over from the old one.
+"""
+
+import hashlib
+import inspect
+from dataclasses import fields, is_dataclass
+from types import FunctionType
+from typing import TypeAlias
+
+from qdebias.errors import SettingError
+
+Description: TypeAlias = "str | int | float | bool | list[Description] | dict[str, Description] | None"
+
+
+def describe(value: object) -> Description:
+    """Return what tells a method, degradation or setting from every other one, ready for JSON.
+
+    Raises:
+        SettingError: Nothing does: it is a lambda, a closure, or an object that is no dataclass.
+    """
+    if value is None or isinstance(value, str | int | float):
+        return value
+    if isinstance(value, tuple | list):
+        return [describe(item) for item in value]
+    if isinstance(value, FunctionType) and value.__closure__ is None and value.__name__ != "<lambda>":
+        return _named(value)
+    if is_dataclass(value) and not isinstance(value, type):
+        settings = {field.name: describe(getattr(value, field.name)) for field in fields(value) if field.init}
+        return _named(type(value)) | settings
+    raise SettingError(
+        f"a run folder cannot tell {value!r} from others; use a function with a name, or an object of a dataclass"
+    )
+
+
+def _named(thing: type | FunctionType) -> dict[str, Description]:
+    name: dict[str, Description] = {"is": f"{thing.__module__}.{thing.__qualname__}"}
+    if thing.__module__.split(".")[0] == "qdebias":
+        return name
+    try:
+        source = inspect.getsource(thing)
+    except (OSError, TypeError) as error:
+        raise SettingError(
+            f"a run folder needs the source text of {name['is']} to notice when it changes, and there is none; "
+            f"define it in a file"
+        ) from error
+    return name | {"source": hashlib.blake2b(source.encode(), digest_size=8).hexdigest()}

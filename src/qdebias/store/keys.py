@@ -1,0 +1,40 @@
+"""What an answer is stored under: a hash of everything that decides it, and of nothing else."""
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
+
+from qdebias.prompts import Placement, Question
+
+
+def identity_digest(identity: Mapping[str, str]) -> str:
+    """Return 32 hex digits over the identity of a backend (`Fingerprint.identity`)."""
+    return _digest(dict(sorted(identity.items())), 16)
+
+
+@lru_cache(maxsize=256)
+def question_id(placement: Placement, question: Question) -> str:
+    """Return 16 hex digits over what is asked; the options' values are left out, as they change no logit."""
+    return _digest([placement, question.text, question.answer_prefix, *question.options], 8)
+
+
+def answer_key(identity: str, images: Sequence[str], question: str) -> str:
+    """Return 32 hex digits over model, images and question.
+
+    Args:
+        identity: From `identity_digest`.
+        images: `qdebias.image.digest` of each image, in the order in which the model sees them.
+        question: From `question_id`.
+    """
+    return hashlib.blake2b("\0".join((identity, question, *images)).encode(), digest_size=16).hexdigest()
+
+
+def method_id(description: object, seed: int) -> str:
+    """Return 16 hex digits over a method, as `describe` describes it, and the seed of its degradations."""
+    return _digest([description, seed], 8)
+
+
+def _digest(value: object, size: int) -> str:
+    text = json.dumps(value, sort_keys=True, separators=(",", ":"))
+    return hashlib.blake2b(text.encode(), digest_size=size).hexdigest()

@@ -1,0 +1,288 @@
+"""A run folder that is open for writing."""
+
+import importlib.metadata
+import os
+import platform
+import sqlite3
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+from qdebias.backends.base import Fingerprint
+from qdebias.errors import StoreError
+from qdebias.method import Method
+from qdebias.probability import FloatArray
+from qdebias.store.answer import Answer
+from qdebias.store.describe import describe
+from qdebias.store.index import Index, IndexMismatchError, explained
+from qdebias.store.keys import identity_digest, method_id, question_id
+from qdebias.store.lines import Lines, Row, cannot_write
+from qdebias.store.lock import locked
+from qdebias.store.manifest import (
+    NAME,
+    Manifest,
+    MethodEntry,
+    identity_difference,
+    read_manifest,
+    write_manifest,
+)
+from qdebias.store.outcome import Outcome, row_of
+from qdebias.store.outline import condition_names, outline
+from qdebias.store.reading import ANSWERS, IMAGES, read_on
+
+INDEX = "index.sqlite"
+
+SYNC_SECONDS = 1.0
+"""How much of the newest work a loss of power may cost; a killed process costs none of it."""
+
+INDEX_SECONDS = 10.0
+"""How often the index is written; what it lacks is read from the lines when the run is next opened."""
+
+_PACKAGES = ("qdebias", "numpy", "pillow", "opencv-python-headless", "numba")
+
+
+class Run:
+    """The answers and outcomes of one model, open for writing; `open_run` makes one.
+
+    Attributes:
+        folder: Where it is kept.
+        notes: What the user should know: what was mended, and how this environment differs from the last one.
+    """
+
+    def __init__(self, folder: Path, manifest: Manifest, fingerprint: Fingerprint) -> None:
+        self.folder = folder
+        self.notes: list[str] = []
+        self._manifest = manifest
+        self._environment = {**_environment(), **fingerprint.environment}
+        self._session: int | None = None
+        self._identity = identity_digest(fingerprint.identity)
+        self._compare_environments()
+        self.index = _open_index(folder)
+        self._answers, self._images = Lines(folder / ANSWERS), Lines(folder / IMAGES)
+        self._synced = self._indexed = time.monotonic()
+
+    @property
+    def identity(self) -> str:
+        """Digest of the identity of the model."""
+        return self._identity
+
+    @property
+    def manifest(self) -> Manifest:
+        """What run.json says."""
+        return self._manifest
+
+    def method(self, method: Method, *, name: str, seed: int, total: int | None = None) -> str:
+        """Make a method known to the run and return its id.
+
+        Args:
+            method: The method.
+            name: What people call it.
+            seed: Seed of its degradations.
+            total: How many images it will be asked for.
+
+        Raises:
+            SettingError: The method cannot be told from others, see `qdebias.store.describe`.
+        """
+        settings = describe(method)
+        conditions = condition_names(outline(method))
+        entry = MethodEntry(name=name, seed=seed, conditions=conditions, settings=settings, total=total)
+        number = method_id(settings, seed)
+        known = self._manifest.methods.get(number)
+        if known is None or (total is not None and known.total != total):
+            self._write(self._manifest.with_method(number, entry))
+        return number
+
+    def logits(self, key: str) -> FloatArray | None:
+        """Return the logits that are stored under a key, None where there are none."""
+        return self.index.logits(key)
+
+    def add_answers(self, answers: Sequence[Answer]) -> None:
+        """Store what was answered in one call of the backend.
+
+        Raises:
+            StoreError: The disk refuses; nothing of the call is stored.
+        """
+        session = self._begin()
+        questions = [question_id(answer.placement, answer.question) for answer in answers]
+        self._learn(answers, questions)
+        rows = [
+            _answer_row(answer, question, session=session, left=len(answers) - number)
+            for number, (answer, question) in enumerate(zip(answers, questions, strict=True), start=1)
+        ]
+        self._answers.append(rows)
+        self.index.add_answers((row["key"], row["logits"]) for row in rows)
+        self._save_now_and_then()
+
+    def add_outcome(self, outcome: Outcome) -> None:
+        """Store what became of an image.
+
+        Raises:
+            StoreError: The disk refuses; nothing is stored.
+        """
+        session = self._begin()
+        now = round(time.time(), 3)
+        self._images.append([row_of(outcome, answers_end=self._answers.size, session=session, time=now)])
+        self.index.add_outcomes([outcome])
+        self._save_now_and_then()
+
+    def mend(self) -> None:
+        """Cut off what a process that was killed left unfinished."""
+        try:
+            extents = read_on(self.folder, self.index)
+        except IndexMismatchError:
+            self.index.close()
+            _discard_index(self.folder)
+            self.index = _open_index(self.folder)
+            extents = read_on(self.folder, self.index)
+        for lines, size in ((self._answers, extents.answers), (self._images, extents.images)):
+            if lines.size > size:
+                self.notes.append(f"{lines.path.name}: cut off {lines.size - size} bytes of unfinished work")
+                lines.cut(size)
+        self.save()
+
+    def save(self) -> None:
+        """Make everything so far outlive a loss of power, and bring the index file up to date."""
+        self._sync()
+        self.index.commit(((self._answers.path, self._answers.size), (self._images.path, self._images.size)))
+        self._indexed = time.monotonic()
+
+    def close(self) -> None:
+        """Close the files."""
+        self.index.close()
+        self._answers.close()
+        self._images.close()
+
+    def _begin(self) -> int:
+        """Return the number of this session, after writing down its environment when it is the first thing stored."""
+        if self._session is None:
+            session = {"started": datetime.now(UTC).isoformat(timespec="seconds"), "environment": self._environment}
+            self._session = len(self._manifest.sessions)
+            self._write(replace(self._manifest, sessions=(*self._manifest.sessions, session)))
+        return self._session
+
+    def _learn(self, answers: Sequence[Answer], questions: Sequence[str]) -> None:
+        """Write down the questions that were never asked before."""
+        fresh = {
+            question: {"placement": answer.placement} | asdict(answer.question)
+            for answer, question in zip(answers, questions, strict=True)
+            if question not in self._manifest.questions
+        }
+        if fresh:
+            self._write(replace(self._manifest, questions={**self._manifest.questions, **fresh}))
+
+    def _write(self, manifest: Manifest) -> None:
+        write_manifest(self.folder, manifest)
+        self._manifest = manifest
+
+    def _save_now_and_then(self) -> None:
+        now = time.monotonic()
+        if now - self._indexed >= INDEX_SECONDS:
+            self.save()
+        elif now - self._synced >= SYNC_SECONDS:
+            self._sync()
+
+    def _sync(self) -> None:
+        """Answers first: no outcome may outlive the answers that it stands on."""
+        self._answers.sync()
+        self._images.sync()
+        self._synced = time.monotonic()
+
+    def _compare_environments(self) -> None:
+        if self._manifest.sessions:
+            differences = identity_difference(self._manifest.sessions[-1]["environment"], self._environment)
+            self.notes += [f"another environment than before: {difference}" for difference in differences]
+
+
+@contextmanager
+def open_run(folder: str | os.PathLike[str], fingerprint: Fingerprint, *, model: str) -> Iterator[Run]:
+    """Open a run folder for writing, or begin one, and hold its lock.
+
+    Args:
+        folder: Made where there is none.
+        fingerprint: That of the backend that will answer.
+        model: What `qdebias.load_backend` took, so that the run can be gone on with by its folder alone.
+
+    Raises:
+        StoreError: The folder holds answers of another model, or something else, or is in use, or cannot be written.
+    """
+    path = Path(folder)
+    _make(path)
+    with locked(path):
+        run = Run(path, _manifest_for(path, fingerprint, model), fingerprint)
+        try:
+            run.mend()
+            yield run
+            run.save()
+        finally:
+            run.close()
+
+
+def _make(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        if not (folder / NAME).exists():
+            strange = sorted({entry.name for entry in folder.iterdir()} - {"lock", "lock.holder", f"{NAME}.partial"})
+            if strange:
+                raise StoreError(f"{folder} holds {strange[0]} and no run; choose a new or empty folder")
+    except (FileExistsError, NotADirectoryError) as error:
+        raise StoreError(f"{folder} is no folder; choose another name for the run") from error
+    except OSError as error:
+        raise cannot_write(folder, error) from error
+
+
+def _manifest_for(folder: Path, fingerprint: Fingerprint, model: str) -> Manifest:
+    manifest = read_manifest(folder)
+    if manifest is None:
+        manifest = Manifest(model=model, identity=dict(fingerprint.identity))
+        write_manifest(folder, manifest)
+    differences = identity_difference(manifest.identity, fingerprint.identity)
+    if differences:
+        raise StoreError(
+            f"{folder} holds the answers of another model, and answers are never mixed; {'; '.join(differences)}. "
+            f"Load the same model, or choose another folder"
+        )
+    return manifest
+
+
+def _open_index(folder: Path) -> Index:
+    """Open the index, or begin it anew where its file is no index of this version."""
+    try:
+        return Index(_connect(folder / INDEX))
+    except IndexMismatchError:
+        _discard_index(folder)
+        return Index(_connect(folder / INDEX))
+
+
+def _discard_index(folder: Path) -> None:
+    """Delete the index, and what SQLite may have left beside it to undo an unfinished change."""
+    for name in (INDEX, f"{INDEX}-journal"):
+        (folder / name).unlink(missing_ok=True)
+
+
+def _connect(path: Path) -> sqlite3.Connection:
+    with explained():
+        return sqlite3.connect(path, timeout=60)
+
+
+def _answer_row(answer: Answer, question: str, *, session: int, left: int) -> Row:
+    return {
+        "key": answer.key,
+        "question": question,
+        "images": answer.images,
+        "logits": answer.logits.tolist(),
+        "left": left,
+        "session": session,
+    }
+
+
+def _environment() -> Mapping[str, str]:
+    versions = {"python": platform.python_version(), "system": f"{platform.system()} {platform.machine()}"}
+    for package in _PACKAGES:
+        try:
+            versions[package] = importlib.metadata.version(package)
+        except importlib.metadata.PackageNotFoundError:
+            versions[package] = "absent"
+    return versions
