@@ -18,7 +18,7 @@ from qdebias import presets
 from qdebias.backends.base import Backend, OptionLogits
 from qdebias.errors import BackendError, ImageError, SettingError
 from qdebias.image import MAX_PIXELS, ImageSource, RgbImage, load_image
-from qdebias.method import Context, Method, Plan, Score
+from qdebias.method import Context, Method, Plan, Pool, Score
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,6 +66,7 @@ class Scorer:
         batch: How many images are handed to the backend at a time.
         threads: How many threads load and degrade images ahead of the model.
         max_pixels: Larger images are refused before they are decoded.
+        pool: Other images, for a method that needs some, such as `mismatched`.
 
     Raises:
         SettingError: A setting is out of range, or there is no such preset.
@@ -80,6 +81,7 @@ class Scorer:
         batch: int = 8,
         threads: int = 2,
         max_pixels: int = MAX_PIXELS,
+        pool: Pool | None = None,
     ) -> None:
         if batch < 1 or threads < 1 or max_pixels < 1 or seed < 0:
             raise SettingError(
@@ -88,7 +90,7 @@ class Scorer:
             )
         self.backend = backend
         self.method = presets.get(method).method if isinstance(method, str) else method
-        self.context = Context(seed=seed)
+        self.context = Context(seed=seed, pool=pool)
         self.batch = batch
         self.threads = threads
         self.max_pixels = max_pixels

@@ -21,15 +21,31 @@ Answers: TypeAlias = Sequence[Sequence[FloatArray]]
 """For each request of a plan, for each of its questions: the (K,) logits of the question's options."""
 
 
+class Pool(Protocol):
+    """Other images than the query, for conditions that do not show what it shows; see `qdebias.pool.ImagePool`."""
+
+    def draw(self, image: str, count: int, rng: np.random.Generator) -> tuple[RgbImage, ...]:
+        """Return `count` different images of other content.
+
+        Args:
+            image: `qdebias.image.digest` of the query image.
+            count: How many.
+            rng: Which ones; the same source of noise draws the same images.
+        """
+        ...
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Context:
     """What a method may need beyond the image itself.
 
     Attributes:
         seed: Seed of the random degradations; each draws from a stream of its own, keyed by seed and image.
+        pool: Other images, for the methods that need some.
     """
 
     seed: int = 0
+    pool: Pool | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -47,10 +63,13 @@ class Plan:
     Attributes:
         requests: What goes to the backend, in order.
         conditions: The N conditional images, in the order of the requests; none where the method has none.
+        similarity: (N,) how alike each conditional image is to the query image, where a method measures that on the
+            pixels in place of asking the model; otherwise empty.
     """
 
     requests: tuple[Request, ...]
     conditions: tuple[Condition, ...] = ()
+    similarity: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -145,8 +164,13 @@ class QDebias:
 
     def plan(self, image: RgbImage, context: Context) -> Plan:
         """Degrade the image in each way and ask about each pair [x'_i, x]."""
+        key = digest(image)
+        made = tuple(make_condition(one, image, seed=context.seed, key=key) for one in self.degradations)
+        return self.plan_under(made, image)
+
+    def plan_under(self, conditions: tuple[Condition, ...], image: RgbImage) -> Plan:
+        """Ask about each pair [x'_i, x] of conditions that are already made."""
         questions = (self.quality,) if self.same is None else (self.quality, self.same)
-        conditions = self._degrade(image, context.seed)
         requests = tuple(
             Request(images=(condition.image, image), questions=questions, placement=self.placement)
             for condition in conditions
@@ -168,16 +192,21 @@ class QDebias:
             logits=tuple(map(tuple, answers)),
         )
 
-    def _degrade(self, image: RgbImage, seed: int) -> tuple[Condition, ...]:
-        key = digest(image)
-        names = [kind_of(degradation) for degradation in self.degradations]
-        return tuple(
-            Condition(kind=name, image=degradation(image, noise_rng(seed, key, name)))
-            for name, degradation in zip(names, self.degradations, strict=True)
-        )
-
     def _read(self, logits: FloatArray, question: Question) -> float:
         return expectation(logits, np.array(question.values), self.temperature)
+
+
+def make_condition(degradation: Degradation, image: RgbImage, *, seed: int, key: str) -> Condition:
+    """Degrade an image.
+
+    Args:
+        degradation: How.
+        image: What.
+        seed: Seed of the noise.
+        key: `qdebias.image.digest` of the image; with seed and kind of degradation it decides the noise.
+    """
+    kind = kind_of(degradation)
+    return Condition(kind=kind, image=degradation(image, noise_rng(seed, key, kind)))
 
 
 def _check_temperature(temperature: float) -> None:

@@ -14,11 +14,13 @@ processor that the authors' script calls drops the prefix, which ends in a space
 
 from dataclasses import dataclass, replace
 
+from qdebias.ablations import Mismatched, SimilarityWeighted
 from qdebias.degrade import Degradation, Fog, Saturate, Spatter, ZoomBlur, imagenet_c
 from qdebias.errors import SettingError
 from qdebias.method import Method, QDebias, Vanilla
 from qdebias.probability import equal_weight, winner_weight
 from qdebias.prompts import Question
+from qdebias.rivals.lpips import Lpips
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,6 +69,8 @@ RELEASED_CONDITIONAL = Question(
 RELEASED_SAME_OBJECT = replace(SAME_OBJECT, text="Do these two images describe the same object? Yes or no")
 
 PAPER = QDebias(quality=CONDITIONAL, same=SAME_OBJECT)
+UNASKED = replace(PAPER, same=None)
+"""Without the same-object question, for weights that do not come from the model."""
 RELEASED = QDebias(
     quality=RELEASED_CONDITIONAL,
     same=RELEASED_SAME_OBJECT,
@@ -81,7 +85,7 @@ RELEASED = QDebias(
 
 def _only(degradation: Degradation) -> QDebias:
     """One condition alone: its weight is 1 whatever the model says, so the same-object question is left out."""
-    return replace(PAPER, degradations=(degradation,), same=None, weigh=equal_weight)
+    return replace(UNASKED, degradations=(degradation,), weigh=equal_weight)
 
 
 _RECIPES = (
@@ -109,8 +113,13 @@ _RECIPES = (
     Recipe(name="t3", method=replace(PAPER, quality=T3), summary="without 'how about'; T3 of Table 4"),
     Recipe(
         name="average",
-        method=replace(PAPER, same=None, weigh=equal_weight),
+        method=replace(UNASKED, weigh=equal_weight),
         summary="every condition counts the same; Average of Table 5",
+    ),
+    Recipe(
+        name="lpips",
+        method=SimilarityWeighted(base=UNASKED, distance=Lpips()),
+        summary="weights by the likeness of the pixels, 1 - LPIPS; Quality Similarity of Table 5",
     ),
     Recipe(
         name="winner",
@@ -121,6 +130,21 @@ _RECIPES = (
     Recipe(name="only-spatter", method=_only(Spatter()), summary="spatter alone; experiment 3 of Table 3"),
     Recipe(name="only-fog", method=_only(Fog()), summary="fog alone; experiment 4 of Table 3"),
     Recipe(name="only-saturate", method=_only(Saturate()), summary="saturation alone; experiment 5 of Table 3"),
+    Recipe(
+        name="spatter-saturate",
+        method=replace(PAPER, degradations=(Spatter(), Saturate())),
+        summary="the pair that does best in the paper; experiment 6 of Table 3",
+    ),
+    Recipe(
+        name="spatter-fog-saturate",
+        method=replace(PAPER, degradations=(Spatter(), Fog(), Saturate())),
+        summary="the three that do best in the paper; experiment 7 of Table 3",
+    ),
+    Recipe(
+        name="mismatched",
+        method=Mismatched(base=PAPER),
+        summary="degraded images of other content as conditions; experiment 8 of Table 3 (needs a pool of images)",
+    ),
 )
 
 RECIPES = {recipe.name: recipe for recipe in _RECIPES}
