@@ -2,11 +2,11 @@
 
 import csv
 import json
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar, Protocol, TypeVar, get_args, get_origin, get_type_hints
 
 from qdebias.engine import Failure
 from qdebias.errors import SettingError
@@ -61,15 +61,28 @@ def record(path: str, result: Score | Failure, *, model: str, method: str, seed:
     )
 
 
+class Row(Protocol):
+    """A flat dataclass that can be written."""
+
+    __dataclass_fields__: ClassVar[dict[str, Any]]
+
+    def json(self) -> str:
+        """Return the row as one line of JSON."""
+
+
+AnyRow = TypeVar("AnyRow", bound=Row)
+
+
 @contextmanager
-def open_writer(path: Path) -> Iterator[Callable[[Record], None]]:
-    """Open a file of records; what is written is in the file at once, except for Parquet, which is whole or absent.
+def open_writer(path: Path, kind: type[AnyRow] = Record) -> Iterator[Callable[[AnyRow], None]]:  # type: ignore[assignment]
+    """Open a file of rows; what is written is in the file at once, except for Parquet, which is whole or absent.
 
     Args:
         path: Its suffix decides the format: .csv, .jsonl or .parquet. An existing file is replaced.
+        kind: The class of the rows; its attributes are the columns.
 
     Yields:
-        A function that appends one record.
+        A function that appends one row.
 
     Raises:
         SettingError: The suffix is another one, or the file cannot be written.
@@ -78,7 +91,7 @@ def open_writer(path: Path) -> Iterator[Callable[[Record], None]]:
     if path.suffix.lower() not in writers:
         raise SettingError(f"{path}: results are written as {', '.join(writers)}; choose one of these suffixes")
     try:
-        with writers[path.suffix.lower()](path) as write:
+        with writers[path.suffix.lower()](path, kind) as write:
             yield write
     except BrokenPipeError:
         raise  # that is whoever reads stdout, not this file
@@ -87,17 +100,17 @@ def open_writer(path: Path) -> Iterator[Callable[[Record], None]]:
 
 
 @contextmanager
-def _json_writer(path: Path) -> Iterator[Callable[[Record], None]]:
+def _json_writer(path: Path, _: type[Row]) -> Iterator[Callable[[Row], None]]:
     with path.open("w", encoding="utf-8", buffering=1) as file:
         yield lambda row: print(row.json(), file=file)
 
 
 @contextmanager
-def _csv_writer(path: Path) -> Iterator[Callable[[Record], None]]:
+def _csv_writer(path: Path, kind: type[Row]) -> Iterator[Callable[[Row], None]]:
     """Write lists as JSON arrays in one cell."""
     with path.open("w", encoding="utf-8", newline="", buffering=1) as file:
         table = csv.writer(file)
-        table.writerow(field.name for field in fields(Record))
+        table.writerow(field.name for field in fields(kind))
         yield lambda row: table.writerow(map(_cell, asdict(row).values()))
 
 
@@ -106,23 +119,24 @@ def _cell(value: object) -> object:
 
 
 @contextmanager
-def _parquet_writer(path: Path) -> Iterator[Callable[[Record], None]]:
+def _parquet_writer(path: Path, kind: type[Row]) -> Iterator[Callable[[Row], None]]:
     """Write groups of 1,000 rows to a temporary file beside `path`, which takes its place when it is complete."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     partial = path.with_name(path.name + ".partial")
-    rows: list[Record] = []
+    rows: list[Row] = []
+    schema = pa.schema({name: _arrow_type(pa, hint) for name, hint in get_type_hints(kind).items()})
     try:
-        with pq.ParquetWriter(partial, _parquet_schema(pa)) as file:
+        with pq.ParquetWriter(partial, schema) as file:
 
-            def write(row: Record) -> None:
+            def write(row: Row) -> None:
                 rows.append(row)
                 if len(rows) == 1000:
                     flush()
 
             def flush() -> None:
-                file.write_table(_parquet_table(pa, rows))
+                file.write_table(pa.Table.from_pylist([asdict(row) for row in rows], schema=schema))
                 rows.clear()
 
             yield write
@@ -132,11 +146,9 @@ def _parquet_writer(path: Path) -> Iterator[Callable[[Record], None]]:
         partial.unlink(missing_ok=True)
 
 
-def _parquet_schema(pa: Any) -> Any:  # noqa: ANN401 (pyarrow has no types)
-    plain = {"path": pa.string(), "score": pa.float64(), "error": pa.string()}
-    plain |= {"model": pa.string(), "method": pa.string(), "seed": pa.int64()}
-    return pa.schema(plain | {name: pa.list_(pa.float64()) for name in ("good", "same", "weight")})
-
-
-def _parquet_table(pa: Any, rows: Iterable[Record]) -> Any:  # noqa: ANN401
-    return pa.Table.from_pylist([asdict(row) for row in rows], schema=_parquet_schema(pa))
+def _arrow_type(pa: Any, hint: Any) -> Any:  # noqa: ANN401 (pyarrow has no types, and hints have none of their own)
+    """Return the column type of an attribute: str, int, float, one of them or None, or a tuple of them."""
+    if get_origin(hint) is tuple:
+        return pa.list_(_arrow_type(pa, get_args(hint)[0]))
+    plain = {str: pa.string(), int: pa.int64(), float: pa.float64(), bool: pa.bool_()}
+    return plain[next(kind for kind in get_args(hint) or (hint,) if kind is not type(None))]

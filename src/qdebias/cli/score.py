@@ -60,7 +60,7 @@ def score(
     """
     with user_errors(), ExitStack() as stack:
         inputs = find_inputs(paths)
-        write = stack.enter_context(open_writer(out)) if out else None
+        write = stack.enter_context(open_writer(out, Record)) if out else None
         scorer = Scorer(
             backend=load_backend(model, device=device, dtype=dtype),
             method=method,

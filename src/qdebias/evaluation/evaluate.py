@@ -1,0 +1,114 @@
+"""From a dataset and a model to a report, through a run folder that can be gone on with."""
+
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from os import PathLike
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from qdebias.backends.base import Backend
+from qdebias.backends.load import load_backend
+from qdebias.data import Dataset
+from qdebias.engine import Scorer
+from qdebias.errors import SettingError
+from qdebias.evaluation.readout import Readout
+from qdebias.evaluation.report import Report, make_report
+from qdebias.evaluation.rows import EvaluatedImage, evaluated
+from qdebias.method import Method
+from qdebias.store import Run, open_run
+from qdebias.stored import StoredScorer
+
+
+def evaluate(
+    dataset: Dataset,
+    *,
+    model: str | Backend = "nano",
+    model_name: str | None = None,
+    method: str | Method = "paper",
+    run: "str | PathLike[str] | None" = None,
+    seed: int = 0,
+    limit: int | None = None,
+    readout: Readout = "exact",
+    resamples: int = 1000,
+    batch: int = 8,
+    on_note: Callable[[str], None] = warnings.warn,
+    on_progress: Callable[[int], None] | None = None,
+) -> Report:
+    """Score a dataset and correlate the scores with the human ones.
+
+    Stopped at any point, the same call goes on from there; called again, it asks nothing. Images that cannot be
+    scored are rows with an error: they are left out of the correlation, and counted.
+
+    Args:
+        dataset: From `qdebias.load_dataset`.
+        model: What `qdebias.load_backend` takes, or a backend that is already loaded.
+        model_name: What the model is called in the report; by default as it was named in `model`.
+        method: The name of a preset, or a method object.
+        run: Folder in which every answer of the model is kept; see docs/runs.md. None keeps nothing.
+        seed: Seed of the random degradations.
+        limit: Take only this many images from the start of the dataset; the report says so.
+        readout: How scores are read from logits, see `qdebias.evaluation.readout`.
+        resamples: How many bootstrap resamples the 95 % intervals have; 0 for no intervals.
+        batch: How many images are handed to the model at a time.
+        on_note: Is told what a user should know about the run folder, such as that versions have changed.
+        on_progress: Is told how many images are done, again and again.
+
+    Raises:
+        SettingError: A setting is impossible, or too few images have a score for a correlation.
+        StoreError: The run folder cannot be used.
+        BackendError: The model cannot be loaded or cannot answer.
+    """
+    if limit is not None and limit < 1:
+        raise SettingError(f"limit must be 1 or more, got {limit}")
+    backend = load_backend(model) if isinstance(model, str) else model
+    scorer = Scorer(backend=backend, method=method, seed=seed, batch=batch)
+    name = model_name or (model if isinstance(model, str) else type(model).__name__)
+    method_name = method if isinstance(method, str) else type(method).__name__
+    part = replace(dataset, items=dataset.items[:limit])
+    with _open(run, backend, name) as folder:
+        for note in folder.notes:
+            on_note(note)
+        stored = StoredScorer(folder, scorer, name=method_name, total=len(part))
+        rows = _rows(part, stored, scorer.method, readout, on_progress)
+    return make_report(
+        dataset,
+        rows,
+        model=name,
+        method=method_name,
+        seed=seed,
+        limit=limit,
+        readout=readout,
+        resamples=resamples,
+    )
+
+
+def _rows(
+    dataset: Dataset,
+    stored: StoredScorer,
+    method: Method,
+    readout: Readout,
+    on_progress: Callable[[int], None] | None,
+) -> list[EvaluatedImage]:
+    for asked, _ in enumerate(stored.ask(dataset.paths), start=1):
+        if on_progress is not None:
+            on_progress(asked + stored.skipped)
+    results = stored.results(dataset.paths)
+    return [
+        evaluated(dataset, item, result, method, readout) for item, result in zip(dataset.items, results, strict=True)
+    ]
+
+
+@contextmanager
+def _open(run: "str | PathLike[str] | None", backend: Backend, model: str) -> Iterator[Run]:
+    """Open the run folder, or one that is gone afterwards."""
+    if run is not None:
+        with open_run(run, backend.fingerprint, model=model) as folder:
+            yield folder
+        return
+    with (
+        TemporaryDirectory(prefix="qdebias-") as scratch,
+        open_run(Path(scratch), backend.fingerprint, model=model) as folder,
+    ):
+        yield folder

@@ -1,0 +1,220 @@
+"""The report of an evaluation: what was correlated, how well it agrees, and what a reader has to know about it."""
+
+import json
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, TypeAlias
+
+from qdebias.correlation import Correlation, Interval, correlate
+from qdebias.data import Dataset
+from qdebias.errors import SettingError
+from qdebias.evaluation.readout import Readout
+from qdebias.evaluation.rows import EvaluatedImage
+
+PartKind: TypeAlias = Literal["split", "subset", "scene"]
+
+MEASURES = ("srcc", "plcc", "plcc_logistic", "plcc_logistic5", "krcc", "rmse")
+"""What is reported of a correlation, in this order, each with its interval."""
+
+LEVEL = 0.95
+"""Coverage of the intervals."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Part:
+    """The images of one split, subset or scene.
+
+    Attributes:
+        kind: Which of the three.
+        name: Its name.
+        count: How many of its images were correlated.
+        correlation: How well they agree; None where that is not defined.
+        reason: Why not; empty where it is.
+    """
+
+    kind: PartKind
+    name: str
+    count: int
+    correlation: Correlation | None
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Report:
+    """How well the scores of one model and method agree with the human ones of one dataset.
+
+    Attributes:
+        dataset: Name of the dataset.
+        subset: The part that was asked for; None where it is everything.
+        limit: How many images were taken at most; None where there was no limit.
+        complete: Whether this is the whole published dataset.
+        summary: What was evaluated, in words, and of how much it is a part.
+        labels: Which version of the labels, where several circulate.
+        label_digest: First 16 hex digits of the SHA-256 of the label files.
+        model: What answered.
+        method: How it was asked.
+        seed: Seed of the random degradations.
+        readout: How scores were read from logits.
+        correlation: Over all images that have a score, on `Dataset.quality`.
+        grouped: Whether the intervals resample groups of images (of one reference, say) in place of images.
+        parts: Each split, subset and scene of the dataset, where there are several.
+        rows: Every image with both scores, or its error, in the order of the dataset.
+        notes: What the dataset's labels say about themselves.
+    """
+
+    dataset: str
+    subset: str | None
+    limit: int | None
+    complete: bool
+    summary: str
+    labels: str
+    label_digest: str
+    model: str
+    method: str
+    seed: int
+    readout: Readout
+    correlation: Correlation
+    grouped: bool
+    parts: tuple[Part, ...]
+    rows: tuple[EvaluatedImage, ...]
+    notes: tuple[str, ...]
+
+    @property
+    def count(self) -> int:
+        """How many images were correlated."""
+        return self.correlation.count
+
+    @property
+    def failures(self) -> tuple[EvaluatedImage, ...]:
+        """The images that have no score, and so no part in the correlation."""
+        return tuple(row for row in self.rows if row.error is not None)
+
+    @property
+    def srcc(self) -> float:
+        """Spearman's rank correlation."""
+        return self.correlation.srcc
+
+    @property
+    def plcc(self) -> float:
+        """Pearson's correlation of the scores as they are."""
+        return self.correlation.plcc
+
+    def values(self) -> dict[str, Any]:
+        """Return the report without its rows as plain values: no path, no time, so that equal work reads the same."""
+        plain = ("dataset", "subset", "limit", "complete", "summary", "labels", "label_digest")
+        asked = ("model", "method", "seed", "readout")
+        return {
+            **{name: getattr(self, name) for name in plain + asked},
+            "count": self.count,
+            "failed": len(self.failures),
+            **_measures(self.correlation),
+            "resamples": 0 if self.correlation.srcc_interval is None else self.correlation.srcc_interval.resamples,
+            "level": LEVEL,
+            "grouped": self.grouped,
+            "parts": [_part_values(part) for part in self.parts],
+            "notes": list(self.notes),
+        }
+
+    def json(self) -> str:
+        """Return `values` as one line of JSON; what is not defined is null."""
+        return json.dumps(self.values(), ensure_ascii=False, allow_nan=False)
+
+
+def make_report(
+    dataset: Dataset,
+    rows: Sequence[EvaluatedImage],
+    *,
+    model: str,
+    method: str,
+    seed: int = 0,
+    limit: int | None = None,
+    readout: Readout = "exact",
+    resamples: int = 1000,
+) -> Report:
+    """Correlate the rows of an evaluation.
+
+    Args:
+        dataset: What was evaluated, before any limit.
+        rows: Its images in its order, up to the limit.
+        model: Name of the model.
+        method: Name of the method.
+        seed: Seed of the random degradations.
+        limit: How many images were asked for at most.
+        readout: How the rows were read from logits.
+        resamples: How many bootstrap resamples the intervals have; 0 for no intervals. Their seed is fixed.
+
+    Raises:
+        SettingError: Fewer than 3 images have a score, or all scores are equal.
+    """
+    cut = limit is not None and limit < len(dataset)
+    scored = [row for row in rows if row.error is None]
+    return Report(
+        dataset=dataset.name,
+        subset=dataset.subset,
+        limit=limit,
+        complete=dataset.complete and not cut,
+        summary=f"{dataset.summary}; only the first {limit:,} of them, as asked" if cut else dataset.summary,
+        labels=dataset.label_variant,
+        label_digest=dataset.label_digest,
+        model=model,
+        method=method,
+        seed=seed,
+        readout=readout,
+        correlation=_correlate(scored, resamples),
+        grouped=_groups(scored) is not None,
+        parts=tuple(_parts(scored, resamples)),
+        rows=tuple(rows),
+        notes=dataset.notes,
+    )
+
+
+def _correlate(rows: Sequence[EvaluatedImage], resamples: int) -> Correlation:
+    return correlate(
+        [row.score or 0.0 for row in rows],
+        [row.quality for row in rows],
+        ranked_by=[row.rank or 0.0 for row in rows],
+        resamples=resamples,
+        level=LEVEL,
+        groups=_groups(rows),
+    )
+
+
+def _groups(rows: Sequence[EvaluatedImage]) -> list[str] | None:
+    """Return the group of each image where there are at least two groups, some with several images."""
+    groups = [row.group or row.path for row in rows]
+    return groups if 1 < len(set(groups)) < len(groups) else None
+
+
+def _parts(rows: Sequence[EvaluatedImage], resamples: int) -> Iterable[Part]:
+    kinds: tuple[PartKind, ...] = ("split", "subset", "scene")
+    for kind in kinds:
+        names = sorted({getattr(row, kind) for row in rows} - {""})
+        for name in names if len(names) > 1 else ():
+            yield _part(kind, name, [row for row in rows if getattr(row, kind) == name], resamples)
+
+
+def _part(kind: PartKind, name: str, rows: Sequence[EvaluatedImage], resamples: int) -> Part:
+    try:
+        return Part(kind=kind, name=name, count=len(rows), correlation=_correlate(rows, resamples))
+    except SettingError as error:
+        return Part(kind=kind, name=name, count=len(rows), correlation=None, reason=str(error))
+
+
+def _part_values(part: Part) -> dict[str, Any]:
+    values = {"kind": part.kind, "name": part.name, "count": part.count}
+    return values | (_measures(part.correlation) if part.correlation else {"reason": part.reason})
+
+
+def _measures(correlation: Correlation) -> dict[str, Any]:
+    """Return each measure and its interval, null where it is not defined."""
+    values: dict[str, Any] = {}
+    for name in MEASURES:
+        values[name] = _number(getattr(correlation, name))
+        interval: Interval | None = getattr(correlation, f"{name}_interval")
+        values[f"{name}_interval"] = None if interval is None else [_number(interval.low), _number(interval.high)]
+    return values
+
+
+def _number(value: float) -> float | None:
+    return value if math.isfinite(value) else None

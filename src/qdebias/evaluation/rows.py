@@ -1,0 +1,84 @@
+"""One row an image: its human score, ours, and the logits that ours was computed from."""
+
+import json
+from dataclasses import asdict, dataclass, replace
+
+from qdebias.data import Dataset, Item
+from qdebias.engine import Failure
+from qdebias.evaluation.readout import Readout, read
+from qdebias.method import Method, Score
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EvaluatedImage:
+    """An image of a dataset with both scores.
+
+    Attributes:
+        path: The image, relative to the dataset's root.
+        mos: Human score as the labels have it.
+        quality: The same with higher always better.
+        score: Our score, higher is better; None where it failed.
+        rank: What SRCC and KRCC rank, see `qdebias.evaluation.readout`; None where it failed.
+        error: Why it failed; None where it did not.
+        split: The dataset's split, subset, scene and group of the image, as far as it has such.
+        subset: Likewise.
+        scene: Likewise.
+        group: Likewise.
+        good: P(good) under each condition.
+        same: P(same object) of each condition; empty where it was not asked.
+        weight: Weight of each condition.
+        logits: For each request, for each of its questions, the logits of its options as the model gave them.
+    """
+
+    path: str
+    mos: float
+    quality: float
+    score: float | None
+    rank: float | None
+    error: str | None
+    split: str = ""
+    subset: str = ""
+    scene: str = ""
+    group: str = ""
+    good: tuple[float, ...] = ()
+    same: tuple[float, ...] = ()
+    weight: tuple[float, ...] = ()
+    logits: tuple[tuple[tuple[float, ...], ...], ...] = ()
+
+    def json(self) -> str:
+        """Return the row as one line of JSON, keys in the order of the attributes."""
+        return json.dumps(asdict(self), ensure_ascii=False, allow_nan=False)
+
+
+def evaluated(
+    dataset: Dataset, item: Item, result: Score | Failure, method: Method, readout: Readout
+) -> EvaluatedImage:
+    """Return the row of one result."""
+    row = EvaluatedImage(
+        path=item.path,
+        mos=item.mos,
+        quality=item.mos if dataset.direction == "higher" else -item.mos,
+        score=None,
+        rank=None,
+        error=None,
+        split=item.split,
+        subset=item.subset,
+        scene=item.scene,
+        group=item.group,
+    )
+    if isinstance(result, Failure):
+        return replace(row, error=result.error)
+    reading = read(method, result, readout)
+    return replace(
+        row,
+        score=reading.score,
+        rank=reading.rank,
+        good=tuple(result.good.tolist()),
+        same=tuple(result.same.tolist()),
+        weight=tuple(result.weight.tolist()),
+        logits=_logits(result),
+    )
+
+
+def _logits(score: Score) -> tuple[tuple[tuple[float, ...], ...], ...]:
+    return tuple(tuple(tuple(logits.tolist()) for logits in request) for request in score.logits)
