@@ -1,0 +1,140 @@
+"""From a checkpoint to a backend."""
+
+import platform
+from pathlib import Path
+
+import PIL
+import tokenizers
+import torch
+
+from qdebias.backends.base import Fingerprint
+from qdebias.backends.folder import Checkpoint, locate
+from qdebias.backends.mplug_owl3.checkpoint import INDEX, WHOLE_PICKLE, WeightFiles, weight_files
+from qdebias.backends.mplug_owl3.placement import numeric_type
+from qdebias.backends.qwen_vl.backend import QwenVlBackend
+from qdebias.backends.qwen_vl.config import Config, read_config
+from qdebias.backends.qwen_vl.forms import FORMS, Form
+from qdebias.backends.qwen_vl.model import Model
+from qdebias.backends.qwen_vl.prompt import PromptWriter
+from qdebias.backends.qwen_vl.vocabulary import FILE, IMAGE, Vocabulary, read_vocabulary
+from qdebias.backends.qwen_vl.weights import fill
+from qdebias.errors import BackendError, SettingError
+
+FORM_OF = {"raw": "base", "chatml": "chat"}
+"""From `chat_format` in generation_config.json to the form of the questions."""
+
+
+def load_qwen_vl(
+    source: str | Path,
+    *,
+    device: str | None = None,
+    dtype: str | None = None,
+    revision: str | None = None,
+    form: str | None = None,
+    allow_pickle: bool = False,
+    vision_chunk: int | None = None,
+    tokens_at_once: int = 8192,
+) -> QwenVlBackend:
+    """Load Qwen-VL by our own code; code that comes with a checkpoint is never run.
+
+    Args:
+        source: A checkpoint folder, from which alone is then read, or a hub id such as "Qwen/Qwen-VL-Chat".
+        device: Such as "cuda:1"; None takes "cuda" where there is one, else "cpu".
+        dtype: "float32", "bfloat16" or "float16"; None is float32 on a CPU, else bfloat16.
+        revision: Branch, tag or commit of a hub id.
+        form: How questions are written, "base" or "chat"; None is what the checkpoint says of itself.
+        allow_pickle: Read weights from *.bin, as they were published, by torch's restricted unpickler.
+        vision_chunk: How many images are encoded at a time; None is 16, and 1 on a CPU, where more are slower.
+        tokens_at_once: Prompts are run together while they are no more tokens than this, at least one row at a time.
+
+    Raises:
+        BackendError: The checkpoint is incomplete, damaged or of another kind, or does not fit the memory.
+        SettingError: An option is impossible here.
+    """
+    target = _device(device)
+    kind = numeric_type(dtype, target)
+    if tokens_at_once < 1 or (vision_chunk is not None and vision_chunk < 1):
+        raise SettingError(f"vision_chunk and tokens_at_once are 1 or more, got {vision_chunk} and {tokens_at_once}")
+    checkpoint = locate(source, revision, allow_pickle=allow_pickle)
+    config = read_config(checkpoint)
+    chosen, vocabulary = _form(form, checkpoint), _checked(read_vocabulary(checkpoint.folder), config, checkpoint)
+    files = _files(checkpoint.folder, allow_pickle=allow_pickle)
+    model = empty_model(config)
+    fill(model, files, device=target, dtype=kind)
+    identity = {
+        "backend": "qwen-vl",
+        "model": checkpoint.name,
+        "revision": checkpoint.revision,
+        "configuration": checkpoint.configuration_digest(),
+        "vocabulary": vocabulary.digest(),
+        "weights": checkpoint.weights_digest(files.suffix),
+        "dtype": str(kind).removeprefix("torch."),
+        "form": chosen.name,
+    }
+    return QwenVlBackend(
+        model=model,
+        writer=PromptWriter(vocabulary=vocabulary, form=chosen, longest=config.longest),
+        fingerprint=Fingerprint(identity=identity, environment=_environment(target)),
+        vision_chunk=vision_chunk or (1 if target.type == "cpu" else 16),
+        tokens_at_once=tokens_at_once,
+    )
+
+
+def empty_model(config: Config) -> Model:
+    """Return the model of a config without weights."""
+    with torch.device("meta"):
+        return Model(config)
+
+
+def _files(folder: Path, *, allow_pickle: bool) -> WeightFiles:
+    """Return the weight files; pickles that were left behind on the hub are told from weights that are missing."""
+    held = [*folder.glob("*.safetensors"), *folder.glob("*.bin")]
+    if not allow_pickle and not held and (folder / f"{WHOLE_PICKLE}{INDEX}").is_file():
+        raise BackendError(
+            f"{folder}: its weights are pickles (*.bin), which can carry code and were not fetched; pass "
+            f"allow_pickle=True to fetch and read them with torch's restricted unpickler"
+        )
+    return weight_files(folder, allow_pickle=allow_pickle)
+
+
+def _form(name: str | None, checkpoint: Checkpoint) -> Form:
+    if name is None:
+        said = checkpoint.read_json("generation_config.json").get("chat_format")
+        if said not in FORM_OF:
+            raise SettingError(
+                f"{checkpoint.folder}: generation_config.json says neither 'raw' (base) nor 'chatml' (chat) as "
+                f"chat_format, but {said!r}; pass form='base' or form='chat'"
+            )
+        name = FORM_OF[said]
+    if name not in FORMS:
+        raise SettingError(f"form {name!r} is unknown; use one of {', '.join(FORMS)}")
+    return FORMS[name]
+
+
+def _checked(vocabulary: Vocabulary, config: Config, checkpoint: Checkpoint) -> Vocabulary:
+    if len(vocabulary) > config.vocabulary or vocabulary.id_of(IMAGE) != config.image_start:
+        raise BackendError(
+            f"{checkpoint.folder}: {FILE} gives {len(vocabulary)} tokens, {IMAGE} being {vocabulary.id_of(IMAGE)}, but "
+            f"config.json has {config.vocabulary} and {config.image_start}; obtain the files of one version"
+        )
+    return vocabulary
+
+
+def _device(name: str | None) -> torch.device:
+    try:
+        device = torch.device(name or ("cuda" if torch.cuda.is_available() else "cpu"))
+    except RuntimeError as error:
+        raise SettingError(f"device {name!r} is unknown; use 'cpu', 'cuda' or 'cuda:1'") from error
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        raise SettingError(f"device {name!r}: torch sees {torch.cuda.device_count()} CUDA devices here; use 'cpu'")
+    return device
+
+
+def _environment(device: torch.device) -> dict[str, str]:
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else platform.machine()
+    return {
+        "device": f"{device.type} ({name})",
+        "torch": torch.__version__,
+        "tokenizers": tokenizers.__version__,
+        "pillow": PIL.__version__,
+    }

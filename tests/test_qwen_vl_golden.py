@@ -1,0 +1,177 @@
+"""Qwen-VL against the official code: ids, pixels, image tokens and logits."""
+
+import json
+import shutil
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from qdebias.backends.folder import Checkpoint
+from qdebias.backends.qwen_vl import QwenVlBackend, load_qwen_vl
+from qdebias.backends.qwen_vl.config import read_config
+from qdebias.backends.qwen_vl.load import empty_model
+from qdebias.backends.qwen_vl.packing import Row, batch_of
+from qdebias.backends.qwen_vl.prompt import Prompt
+from qdebias.backends.qwen_vl.vision import normalise, spread, squeeze
+from qdebias.backends.qwen_vl.vocabulary import IMAGE, IMAGE_END, PAD, SLOT, read_vocabulary
+from qdebias.image import RgbImage, load_image
+from qdebias.prompts import Question, Request
+
+GOLDEN = Path(__file__).parent / "golden" / "qwen_vl"
+CASES: dict[str, Any] = json.loads((GOLDEN / "cases.json").read_text())
+BY_NAME = {case["name"]: case for case in CASES["cases"]}
+PICTURES = ("query.png", "degraded.png", "gray.png")
+
+FIRST, SECOND = CASES["questions"]
+PREFIX = "The quality of the image is"
+ASKED = {
+    "base_one": (("query.png",), "Describe the quality of this image:", ""),
+    "base_two_q1": (("degraded.png", "query.png"), FIRST, PREFIX),
+    "base_two_q1_ntk": (("degraded.png", "query.png"), FIRST, PREFIX),
+    "chat_two_q1": (("degraded.png", "query.png"), FIRST, PREFIX),
+    "chat_two_q1_space": (("degraded.png", "query.png"), FIRST, f"{PREFIX} "),
+    "chat_two_q1_ntk": (("degraded.png", "query.png"), FIRST, PREFIX),
+    "chat_two_q2": (("degraded.png", "query.png"), SECOND, ""),
+    "chat_one": (("query.png",), "Good or poor?", PREFIX),
+    "chat_one_gray": (("gray.png",), "Good or poor?", PREFIX),
+}
+"""Images, question and answer prefix of each case that has images."""
+
+
+@cache
+def arrays() -> dict[str, np.ndarray[Any, Any]]:
+    return dict(np.load(GOLDEN / "goldens.npz"))
+
+
+@cache
+def picture(name: str) -> RgbImage:
+    return load_image(GOLDEN / name)
+
+
+@pytest.fixture(scope="module")
+def backends(tmp_path_factory: pytest.TempPathFactory) -> dict[tuple[str, str], QwenVlBackend]:
+    """A backend for each config and form."""
+    short = tmp_path_factory.mktemp("short")
+    for name in ("model.safetensors", "qwen.tiktoken"):
+        shutil.copy(GOLDEN / name, short)
+    shutil.copy(GOLDEN / "config_short.json", short / "config.json")
+    folders = {"config.json": GOLDEN, "config_short.json": short}
+    return {
+        (config, form): load_qwen_vl(folder, device="cpu", form=form)
+        for config, folder in folders.items()
+        for form in ("base", "chat")
+    }
+
+
+def request_of(name: str) -> Request:
+    images, text, prefix = ASKED[name]
+    question = Question(text=text, answer_prefix=prefix, options=("s", "t"), values=(1.0, 0.0))
+    return Request(images=tuple(picture(image) for image in images), questions=(question,))
+
+
+def with_empty_slots(ids: list[int]) -> list[int]:
+    """Return ids with every slot empty: the official code writes the path of a file there, which nothing reads."""
+    start, end, slot = (CASES["special"][name] for name in ("img", "img_end", "imgpad"))
+    inside, emptied = False, []
+    for token in ids:
+        inside = token == start or (inside and token != end)
+        emptied.append(slot if inside and token != start else token)
+    return emptied
+
+
+@pytest.mark.parametrize("name", ASKED)
+def test_ids_pixels_and_logits_are_the_official_ones(backends: dict[tuple[str, str], QwenVlBackend], name: str) -> None:
+    case, request = BY_NAME[name], request_of(name)
+    backend = backends[case["config"], name.split("_")[0]]
+    [[encoding]] = backend.encode([request])
+    assert encoding.ids.tolist() == with_empty_slots(case["ids"])
+    for image, pixels in zip(ASKED[name][0], encoding.inputs["pixel_values"], strict=True):
+        np.testing.assert_allclose(pixels[:, ::9, ::9], arrays()[f"pixels_sub__{image}"], rtol=0, atol=1e-6)
+    [[logits]] = backend.last_logits([request])
+    np.testing.assert_allclose(logits, arrays()[f"logits_last__{name}"], rtol=0, atol=1e-4)
+    assert logits.argmax() == case["argmax"]
+
+
+def test_all_cases_in_one_call_are_the_official_ones(backends: dict[tuple[str, str], QwenVlBackend]) -> None:
+    for key, backend in backends.items():
+        names = [name for name in ASKED if (BY_NAME[name]["config"], name.split("_")[0]) == key]
+        for name, [logits] in zip(names, backend.last_logits([request_of(name) for name in names]), strict=True):
+            np.testing.assert_allclose(logits, arrays()[f"logits_last__{name}"], rtol=0, atol=1e-4)
+
+
+def test_a_batch_matches_the_official_left_padded_one(backends: dict[tuple[str, str], QwenVlBackend]) -> None:
+    requests = [request_of(name) for name in CASES["left_padded_batch"]]
+    got = backends["config.json", "chat"].last_logits(requests)
+    np.testing.assert_allclose(np.concatenate(got), arrays()["logits_last__left_padded_batch"], rtol=0, atol=1e-4)
+
+
+@torch.inference_mode()
+def test_a_text_without_images_matches(backends: dict[tuple[str, str], QwenVlBackend]) -> None:
+    case, backend = BY_NAME["text_only"], backends["config.json", "chat"]
+    vocabulary = read_vocabulary(GOLDEN)
+    assert vocabulary.encode(case["text"]) == case["ids"]
+    row = Row(prompts=(Prompt(ids=tuple(case["ids"]), images_end=0),), images=(), stretch=1.0)
+    logits = backend.model.last_logits(batch_of([row], vocabulary.id_of(PAD)), [])[0]
+    np.testing.assert_allclose(logits, arrays()["logits_last__text_only"], rtol=0, atol=1e-4)
+
+
+@torch.inference_mode()
+def test_greedy_continuation_matches(backends: dict[tuple[str, str], QwenVlBackend]) -> None:
+    backend = backends["config.json", "chat"]
+    [[encoding]] = backend.encode([request_of("chat_two_q1")])
+    images = [backend.model.encode(torch.from_numpy(squeeze(picture(name), 448))[None])[0] for name in PICTURES[1::-1]]
+    ids = encoding.ids.tolist()
+    for want in CASES["greedy_after_chat_two_q1"]:
+        assert int(run(backend, ids, images).argmax()) == want
+        ids.append(want)
+
+
+def run(backend: QwenVlBackend, ids: list[int], images: list[torch.Tensor]) -> torch.Tensor:
+    prompt = Prompt(ids=tuple(ids), images_end=0)
+    row = Row(prompts=(prompt,), images=(), stretch=backend.model.config.stretch(len(ids)))
+    return backend.model.last_logits(batch_of([row], 0), images)[0]
+
+
+@pytest.mark.parametrize("name", PICTURES)
+@torch.inference_mode()
+def test_image_tokens_match(backends: dict[tuple[str, str], QwenVlBackend], name: str) -> None:
+    visual = backends["config.json", "chat"].model.transformer.visual
+    pixels = torch.from_numpy(squeeze(picture(name), 448))[None]
+    patches = visual.conv1(normalise(pixels)).flatten(2).transpose(1, 2)[0] + spread(visual.positional_embedding, 1024)
+    np.testing.assert_allclose(patches[::37], arrays()[f"patch_embed_sub__{name}"], rtol=0, atol=1e-5)
+    np.testing.assert_allclose(visual(pixels)[0], arrays()[f"features__{name}"], rtol=0, atol=1e-4)
+
+
+def test_hidden_states_match(backends: dict[tuple[str, str], QwenVlBackend]) -> None:
+    for name in ASKED:
+        backend = backends[BY_NAME[name]["config"], name.split("_")[0]]
+        seen: list[torch.Tensor] = []
+        hook = backend.model.transformer.h[0].register_forward_hook(lambda *given, seen=seen: seen.append(given[2]))
+        backend.last_logits([request_of(name)])
+        hook.remove()
+        np.testing.assert_allclose(seen[0][0, -1], arrays()[f"hidden_mid_last__{name}"], rtol=0, atol=1e-4)
+
+
+def test_label_words_and_special_tokens_have_the_official_ids() -> None:
+    vocabulary = read_vocabulary(GOLDEN)
+    for word, ids in CASES["label_words"].items():
+        assert vocabulary.encode(word) == ids
+    names = {"eod": PAD, "im_start": "<|im_start|>", "im_end": "<|im_end|>"} | {
+        "img": IMAGE,
+        "img_end": IMAGE_END,
+        "imgpad": SLOT,
+    }
+    assert {name: vocabulary.id_of(token) for name, token in names.items()} == CASES["special"]
+    for case in BY_NAME.values():
+        ids = with_empty_slots(case["ids"])
+        assert vocabulary.encode(vocabulary.decode(ids)) == ids
+
+
+def test_the_tiny_model_has_the_official_names_and_shapes() -> None:
+    model = empty_model(read_config(Checkpoint(folder=GOLDEN, name="tiny")))
+    shapes = {name: list(tensor.shape) for name, tensor in model.state_dict().items()}
+    assert shapes == json.loads((GOLDEN / "state_dict_shapes.json").read_text())
