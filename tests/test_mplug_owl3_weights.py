@@ -13,9 +13,9 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from contract import pair
-from qdebias.backends.mplug_owl3 import is_mplug_owl3, load_mplug_owl3, placement
+from qdebias.backends.mplug_owl3 import load_mplug_owl3, placement, recognises
 from qdebias.backends.mplug_owl3.checkpoint import weight_files
-from qdebias.backends.mplug_owl3.config import read_config
+from qdebias.backends.mplug_owl3.config import is_mplug_owl3, read_config
 from qdebias.backends.mplug_owl3.release import RELEASE_240728, RELEASE_241101
 from qdebias.backends.mplug_owl3.synthetic import empty, entries_7b, write_config
 from qdebias.backends.mplug_owl3.variant import Gate, variant_of
@@ -188,6 +188,16 @@ def test_damaged_folders_are_refused_in_one_line(tmp_path: Path) -> None:
     (folder / "model.safetensors").write_bytes(whole)
     (folder / "config.json").write_text("{")
     refused(folder, r"config.json: cannot be read")
+    for spoilt in (
+        "{}",
+        "[]",
+        "{",
+        '{"model": {"type": "Unigram"}}',
+        '{"model": {"type": "BPE", "vocab": 1, "merges": 1}}',
+    ):
+        copy(folder)
+        (folder / "tokenizer.json").write_text(spoilt)
+        refused(folder, "the vocabulary cannot be read")
     copy(folder)
     (folder / "tokenizer.json").unlink()
     refused(folder, "holds no vocabulary")
@@ -241,6 +251,7 @@ def test_settings_that_are_impossible_are_refused(monkeypatch: pytest.MonkeyPatc
         ({"device": "cpu", "device_map": "balanced"}, "not both"),
         ({"device_map": "fair"}, "device_map is 'balanced' or a mapping"),
         ({"device_map": {"vision_model": "cpu"}}, "says nothing about"),
+        ({"vision_chunk": 0, "device": "cpu"}, "must be 1 or more, got 0 and 64"),
         ({"quantize": "2bit", "device": "cpu"}, "quantize '2bit' is unknown"),
     ):
         with pytest.raises(SettingError, match=message):
@@ -286,3 +297,12 @@ def test_a_config_is_recognised_by_type_or_architecture() -> None:
     assert is_mplug_owl3({"model_type": "mplugowl3"})
     assert is_mplug_owl3({"architectures": ["mPLUGOwl3Model"]})
     assert not is_mplug_owl3({"model_type": "qwen2_vl", "architectures": None})
+
+
+def test_a_checkpoint_is_recognised_without_fetching_it(tmp_path: Path) -> None:
+    assert recognises(checkpoint(Gate.STATIC))
+    assert recognises("mPLUG/mPLUG-Owl3-7B-240728")
+    assert not recognises("Qwen/Qwen2-VL-2B-Instruct")
+    assert not recognises(tmp_path)
+    with pytest.raises(BackendError, match="no such folder"):
+        load_mplug_owl3(tmp_path / "nowhere")

@@ -1,6 +1,7 @@
 """mPLUG-Owl3 as a backend: every image is encoded once a call, and questions about the same images share a row."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -11,9 +12,9 @@ from qdebias.backends.base import Encoding, Fingerprint, OptionLogits
 from qdebias.backends.mplug_owl3.cutting import Crops, cut_mode
 from qdebias.backends.mplug_owl3.model import Model
 from qdebias.backends.mplug_owl3.processor import Processor, Prompt
-from qdebias.backends.mplug_owl3.rows import CropKey, Row, batch_of, rows_of
+from qdebias.backends.mplug_owl3.rows import CropKey, batch_of, rows_of
 from qdebias.backends.tokens import option_tokens
-from qdebias.errors import BackendError
+from qdebias.errors import BackendError, SettingError
 from qdebias.image import digest
 from qdebias.probability import FloatArray
 from qdebias.prompts import Request
@@ -39,6 +40,12 @@ class MplugOwl3Backend:
     fingerprint: Fingerprint
     vision_chunk: int
     crops_at_once: int
+
+    def __post_init__(self) -> None:
+        if self.vision_chunk < 1 or self.crops_at_once < 1:
+            raise SettingError(
+                f"vision_chunk and crops_at_once must be 1 or more, got {self.vision_chunk} and {self.crops_at_once}"
+            )
 
     def with_cut(self, cut: str) -> "MplugOwl3Backend":
         """Return the same model, not loaded again, with another cut mode.
@@ -121,9 +128,9 @@ class MplugOwl3Backend:
         memory: dict[CropKey, Memory] = {}
         for begin, end in self._chunks(prepared.items):
             items = prepared.items[begin:end]
-            self._remember(memory, prepared, items)
-            rows = [row for item in items for row in rows_of(item.prompts, item.crops)]
-            logits = self._logits(rows, memory).cpu()
+            with self._enough_memory():
+                self._remember(memory, prepared, items)
+                logits = self._logits(items, memory).cpu()
             parts = logits.split([len(item.prompts) for item in items])
             yield from zip(range(begin, end), parts, strict=True)
             later = {key for item in prepared.items[end:] for key in item.crops}
@@ -147,9 +154,20 @@ class MplugOwl3Backend:
             pixels = torch.from_numpy(np.stack([prepared.pixels(key) for key in new]))
             memory.update(zip(new, self.model.remember(pixels, self.vision_chunk), strict=True))
 
-    def _logits(self, rows: Sequence[Row], memory: Mapping[CropKey, Memory]) -> torch.Tensor:
+    def _logits(self, items: Sequence["_Item"], memory: Mapping[CropKey, Memory]) -> torch.Tensor:
+        rows = [row for item in items for row in rows_of(item.prompts, item.crops)]
         batch = batch_of(rows, pad=self.processor.vocabulary.pad, lag=self.processor.release.lag)
         return self.model.last_logits(batch, [[memory[key] for key in row.crops] for row in rows])
+
+    @contextmanager
+    def _enough_memory(self) -> Iterator[None]:
+        try:
+            yield
+        except torch.OutOfMemoryError as error:
+            raise BackendError(
+                f"the device has too little memory for {self.crops_at_once} crops at once, {self.vision_chunk} of them "
+                f"in the vision encoder; lower crops_at_once or vision_chunk, or the batch"
+            ) from error
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -109,17 +109,22 @@ FIXED = CutMode(name="fixed", tiles=True, announced=list)
 OFFICIAL_240728 = CutMode(name="official-240728", tiles=True, announced=_slipped, only=RELEASE_240728)
 """Cutting as the processor of 240728 does it, slip included: with it the paper's script ran."""
 
+OFFICIAL = "official"
+"""Another name of one of the modes, by release."""
+
 CUT_MODES: Mapping[str, CutMode] = MappingProxyType({mode.name: mode for mode in (OFF, FIXED, OFFICIAL_240728)})
 
 
 def cut_mode(name: str, release: Release) -> CutMode:
-    """Return the mode of that name.
+    """Return the mode of that name; "official" is what the stock processor of the release does unless told otherwise.
 
     Raises:
         SettingError: There is none, or it belongs to the other release.
     """
+    if name == OFFICIAL:
+        return OFFICIAL_240728 if release is RELEASE_240728 else FIXED
     if name not in CUT_MODES:
-        raise SettingError(f"there is no cut mode {name!r}; choose one of {', '.join(CUT_MODES)}")
+        raise SettingError(f"there is no cut mode {name!r}; choose one of {', '.join([*CUT_MODES, OFFICIAL])}")
     mode = CUT_MODES[name]
     if mode.only not in (None, release):
         raise SettingError(

@@ -13,7 +13,7 @@ from qdebias.backends.base import Fingerprint
 from qdebias.backends.folder import Checkpoint, locate
 from qdebias.backends.mplug_owl3.backend import MplugOwl3Backend
 from qdebias.backends.mplug_owl3.checkpoint import WeightFiles, weight_files
-from qdebias.backends.mplug_owl3.config import read_config
+from qdebias.backends.mplug_owl3.config import is_mplug_owl3, read_config
 from qdebias.backends.mplug_owl3.cutting import cut_mode
 from qdebias.backends.mplug_owl3.model import Model
 from qdebias.backends.mplug_owl3.placement import numeric_type, placement
@@ -49,8 +49,8 @@ def load_mplug_owl3(
         dtype: "float32", "bfloat16" or "float16"; None is float32 on a CPU, else bfloat16 as in the paper's script.
         revision: Branch, tag or commit of a hub id.
         release: "240728", the paper's, or "241101": refuse any other. None: whatever the weights are.
-        cut: "off" squeezes an image into one crop, "fixed" cuts it into tiles, "official-240728" does so with the slip
-            of that release's processor, as the paper's script ran; see `cutting.py`.
+        cut: "off" squeezes an image into one crop, "fixed" cuts it into tiles, "official" does what the release's own
+            processor does and the paper's script did: for 240728 "official-240728", a slip; see `cutting.py`.
         quantize: "8bit" or "4bit": the decoder's linear layers in bitsandbytes' LLM.int8 or NF4.
         device_map: "balanced", or the device of each beginning of a weight's name; instead of `device`.
         allow_pickle: Read weights from *.bin where there are no safetensors, by torch's restricted unpickler.
@@ -81,9 +81,17 @@ def load_mplug_owl3(
             vocabulary=vocabulary, release=found, side=config.vision.side, cut=mode, longest=config.longest
         ),
         fingerprint=Fingerprint(identity=identity, environment=_environment(target)),
-        vision_chunk=vision_chunk or (1 if target.type == "cpu" else 16),
+        vision_chunk=(1 if target.type == "cpu" else 16) if vision_chunk is None else vision_chunk,
         crops_at_once=1 if packing is not None and packing.alone else crops_at_once,
     )
+
+
+def recognises(source: str | Path) -> bool:
+    """Tell, without fetching anything, whether a folder or hub id holds this model."""
+    folder = Path(source).expanduser()
+    if not folder.is_dir():
+        return str(source) in {release.hub for release in RELEASES.values()}
+    return is_mplug_owl3(Checkpoint(folder=folder, name=folder.name).read_json("config.json"))
 
 
 def empty_model(folder: Path, files: WeightFiles) -> Model:

@@ -1,5 +1,6 @@
 """The Qwen2 vocabulary of a checkpoint, read without any code of the checkpoint's own."""
 
+import json
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -39,11 +40,22 @@ def read_vocabulary(folder: Path) -> Vocabulary:
     if not (folder / "tokenizer.json").is_file() and not (folder / "vocab.json").is_file():
         raise BackendError(f"{folder}: holds no vocabulary; it needs tokenizer.json, or vocab.json and merges.txt")
     try:
+        _check_table(folder / "tokenizer.json")
         tokenizer = Qwen2Tokenizer.from_pretrained(folder, local_files_only=True)
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise BackendError(f"{folder}: the vocabulary cannot be read ({error}); obtain its files again") from error
     vocabulary = Vocabulary(tokenizer)
     for token in SPECIAL:
         if len(vocabulary.encode(token)) != 1:
             raise BackendError(f"{folder}: the vocabulary has no special token {token}; this is no mPLUG-Owl3 folder")
     return vocabulary
+
+
+def _check_table(path: Path) -> None:
+    """Refuse, by a ValueError, what the tokenizers library would refuse by a bare Exception."""
+    if not path.is_file():
+        return
+    content = json.loads(path.read_text(encoding="utf-8"))
+    model = content.get("model") if isinstance(content, dict) else None
+    if not isinstance(model, dict) or model.get("type") != "BPE" or not {"vocab", "merges"} <= model.keys():
+        raise ValueError(f"{path.name} holds no byte-pair vocabulary")
