@@ -1,0 +1,181 @@
+"""Label files as rows: CSV, white-space columns, Excel, and every form of JSON that IQA projects exchange.
+
+A row is a mapping from column to value, values as the file has them. What a column means is said by the table of
+datasets, not here.
+"""
+
+import csv
+import gzip
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib import import_module
+from io import StringIO
+from pathlib import Path
+from zipfile import BadZipFile
+
+from qdebias.errors import MissingPackageError, SettingError
+
+_BLANK = re.compile(r"[\s,]*")
+
+
+def read_records(path: Path) -> list[Mapping[str, object]]:
+    """Return the rows of a label file with column names, by its suffix.
+
+    Args:
+        path: .csv, .tsv, .json, .jsonl or .xlsx; the text formats also with .gz behind.
+
+    Raises:
+        SettingError: Another suffix, or the file cannot be read as what its suffix says.
+    """
+    suffix = path.with_suffix("").suffix.lower() if path.suffix.lower() == ".gz" else path.suffix.lower()
+    if suffix in (".csv", ".txt"):
+        return Delimited()(path)
+    if suffix == ".tsv":
+        return Delimited(delimiter="\t")(path)
+    if suffix in (".json", ".jsonl"):
+        return read_json(path)
+    if suffix == ".xlsx":
+        return Workbook()(path)
+    raise SettingError(f"{path}: labels are read from .csv, .tsv, .json, .jsonl and .xlsx, not from {suffix!r}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Delimited:
+    """Rows of text columns.
+
+    Attributes:
+        columns: Names of the columns of a file without a header; None: the first line names them. Where two columns
+            have one name, the first is meant.
+        delimiter: What stands between columns; None: white space.
+    """
+
+    columns: tuple[str, ...] | None = None
+    delimiter: str | None = ","
+
+    def __call__(self, path: Path) -> list[Mapping[str, object]]:
+        """Return the rows of a file; lines without any text are left out."""
+        rows = [row for row in self._split(read_text(path), path) if any(cell.strip() for cell in row)]
+        columns = self.columns or (tuple(cell.strip() for cell in rows.pop(0)) if rows else ())
+        return [_named(columns, row) for row in rows]
+
+    def _split(self, text: str, path: Path) -> list[list[str]]:
+        if self.delimiter is None:
+            return [line.split() for line in text.split("\n")]
+        try:
+            return list(csv.reader(StringIO(text, newline=""), delimiter=self.delimiter))
+        except csv.Error as error:
+            raise SettingError(
+                f"{path}: cannot be read as columns separated by {self.delimiter!r} ({error})"
+            ) from error
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Workbook:
+    """Rows of a sheet of an Excel file.
+
+    Attributes:
+        sheet: Name of the sheet; None: the first.
+        header: A column that the header row has; rows above that one are skipped. None: the first row is the header.
+    """
+
+    sheet: str | None = None
+    header: str | None = None
+
+    def __call__(self, path: Path) -> list[Mapping[str, object]]:
+        """Return the rows of the sheet; rows without any value are left out."""
+        rows = [row for row in self._rows(path) if any(cell is not None for cell in row)]
+        while rows and self.header is not None and self.header not in rows[0]:
+            rows.pop(0)
+        if not rows:
+            raise SettingError(f"{path}: has no row of column names")
+        columns = tuple("" if cell is None else str(cell).strip() for cell in rows[0])
+        return [_named(columns, row) for row in rows[1:]]
+
+    def _rows(self, path: Path) -> list[tuple[object, ...]]:
+        try:
+            openpyxl = import_module("openpyxl")
+        except ImportError as error:
+            message = f"{path}: reading Excel files needs openpyxl; install it (pip install openpyxl) or save as CSV"
+            raise MissingPackageError(message) from error
+        try:
+            book = openpyxl.load_workbook(path, read_only=True, data_only=True)
+        except (OSError, BadZipFile, KeyError, ValueError) as error:
+            raise SettingError(f"{path}: is not a readable Excel file ({error})") from error
+        try:
+            sheet = book.worksheets[0] if self.sheet is None else book[self.sheet]
+            return list(sheet.iter_rows(values_only=True))
+        except KeyError as error:
+            raise SettingError(f"{path}: has no sheet {self.sheet!r}, only {book.sheetnames}") from error
+        finally:
+            book.close()
+
+
+def read_json(path: Path) -> list[Mapping[str, object]]:
+    """Return the rows of a JSON file.
+
+    Accepted are a list of objects, objects one after the other with or without commas or lines between them (as
+    Q-Bench's outputs are), lists of those, an object of columns of equal length, and an object that holds a list of
+    objects.
+    """
+    text = read_text(path)
+    decoder = json.JSONDecoder()
+    values: list[object] = []
+    position = _skip_blank(text, 0)
+    while position < len(text):
+        try:
+            value, position = decoder.raw_decode(text, position)
+        except json.JSONDecodeError as error:
+            raise SettingError(f"{path}: is not JSON, line {error.lineno}: {error.msg}") from error
+        values.append(value)
+        position = _skip_blank(text, position)
+    return _flattened(values, path)
+
+
+def read_text(path: Path) -> str:
+    """Return the text of a file, decompressed if its name ends in .gz."""
+    try:
+        data = gzip.decompress(path.read_bytes()) if path.suffix.lower() == ".gz" else path.read_bytes()
+        return data.decode("utf-8-sig")
+    except (OSError, EOFError) as error:
+        raise SettingError(f"{path}: cannot be read ({error})") from error
+    except UnicodeDecodeError as error:
+        raise SettingError(f"{path}: is not UTF-8 text, byte {error.start}; save it as UTF-8") from error
+
+
+def _flattened(values: list[object], path: Path) -> list[Mapping[str, object]]:
+    rows: list[Mapping[str, object]] = []
+    for value in values:
+        if isinstance(value, list):
+            rows += _flattened(value, path)
+        elif isinstance(value, dict):
+            rows += _rows_of(value, path)
+        else:
+            raise SettingError(f"{path}: expected objects with columns, found {str(value)[:40]!r}")
+    return rows
+
+
+def _rows_of(value: dict[str, object], path: Path) -> list[Mapping[str, object]]:
+    """Return one row, or many where the object holds columns or a list of objects."""
+    lists = {key: column for key, column in value.items() if isinstance(column, list)}
+    if len(lists) == 1 and all(isinstance(row, dict) for column in lists.values() for row in column):
+        return _flattened(list(lists.values()), path)
+    if len(lists) < 2 or len(lists) < len(value):
+        return [value]
+    lengths = {key: len(column) for key, column in lists.items()}
+    if len(set(lengths.values())) > 1:
+        raise SettingError(f"{path}: has columns of different lengths, {lengths}")
+    return [dict(zip(lists, row, strict=True)) for row in zip(*lists.values(), strict=True)]
+
+
+def _named(columns: tuple[str, ...], row: "list[str] | tuple[object, ...]") -> Mapping[str, object]:
+    named: dict[str, object] = {}
+    for column, cell in zip(columns, row, strict=False):
+        named.setdefault(column, cell)
+    return named
+
+
+def _skip_blank(text: str, position: int) -> int:
+    match = _BLANK.match(text, position)
+    return match.end() if match else position

@@ -1,0 +1,129 @@
+"""Files as rows: every form of CSV, JSON, Excel and MATLAB that label files come in."""
+
+import gzip
+from pathlib import Path
+
+import numpy as np
+import pytest
+from scipy.io import savemat
+
+from qdebias.data.matlab import Grid, load_variable
+from qdebias.data.readers import Delimited, Workbook, read_records
+from qdebias.errors import MissingPackageError, SettingError
+
+WANT = [{"img_path": "a.jpg", "gt_score": 1.5}, {"img_path": "b.jpg", "gt_score": 2}]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '[{"img_path": "a.jpg", "gt_score": 1.5}, {"img_path": "b.jpg", "gt_score": 2}]',
+        '{"img_path": "a.jpg", "gt_score": 1.5}{"img_path": "b.jpg", "gt_score": 2}',
+        '{"img_path": "a.jpg", "gt_score": 1.5}\n{"img_path": "b.jpg", "gt_score": 2}\n',
+        '{"img_path": "a.jpg", "gt_score": 1.5},\n{"img_path": "b.jpg", "gt_score": 2},',
+        '[{"img_path": "a.jpg", "gt_score": 1.5}][{"img_path": "b.jpg", "gt_score": 2}]',
+        '{"img_path": ["a.jpg", "b.jpg"], "gt_score": [1.5, 2]}',
+        '{"files": [{"img_path": "a.jpg", "gt_score": 1.5}, {"img_path": "b.jpg", "gt_score": 2}]}',
+        '\ufeff[{"img_path": "a.jpg", "gt_score": 1.5}, {"img_path": "b.jpg", "gt_score": 2}]',
+    ],
+    ids=["list", "joined", "lines", "commas", "lists", "columns", "nested", "byte-order-mark"],
+)
+@pytest.mark.parametrize("packed", [False, True], ids=["plain", "gzip"])
+def test_json_in_every_form_gives_the_same_rows(text: str, packed: bool, tmp_path: Path) -> None:
+    path = tmp_path / ("x.json.gz" if packed else "x.json")
+    path.write_bytes(gzip.compress(text.encode()) if packed else text.encode())
+    assert read_records(path) == WANT
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ('[{"img_path": "a.jpg"', "is not JSON, line 1"),
+        ("[1, 2]", "expected objects with columns, found '1'"),
+        ('{"a": [1, 2], "b": [1]}', "columns of different lengths"),
+    ],
+)
+def test_broken_json_is_named(text: str, message: str, tmp_path: Path) -> None:
+    path = tmp_path / "x.json"
+    path.write_text(text)
+    with pytest.raises(SettingError, match=message):
+        read_records(path)
+
+
+def test_a_row_of_a_question_keeps_its_list_of_candidates(tmp_path: Path) -> None:
+    path = tmp_path / "x.json"
+    path.write_text('[{"img_path": "a.jpg", "question": "?", "candidates": ["Yes", "No"]}]')
+    assert read_records(path) == [{"img_path": "a.jpg", "question": "?", "candidates": ["Yes", "No"]}]
+
+
+def test_csv_cells_may_hold_commas_quotes_and_lines(tmp_path: Path) -> None:
+    path = tmp_path / "x.csv"
+    path.write_bytes('\ufeffname,prompt,mos\r\n"a (1).jpg","one, ""two""\nthree",2.5\r\n\r\n'.encode())
+    assert read_records(path) == [{"name": "a (1).jpg", "prompt": 'one, "two"\nthree', "mos": "2.5"}]
+
+
+def test_of_two_columns_with_one_name_the_first_is_meant(tmp_path: Path) -> None:
+    path = tmp_path / "x.csv"
+    path.write_text("name,Brightness,Brightness\na,1,2\n")
+    assert read_records(path) == [{"name": "a", "Brightness": "1"}]
+
+
+def test_columns_without_a_header(tmp_path: Path) -> None:
+    path = tmp_path / "x.txt"
+    path.write_text("5.5 I01_01_1.bmp\n  4.0\ti01_01_2.bmp \n\n")
+    rows = Delimited(columns=("score", "name"), delimiter=None)(path)
+    assert rows == [{"score": "5.5", "name": "I01_01_1.bmp"}, {"score": "4.0", "name": "i01_01_2.bmp"}]
+
+
+def test_files_that_are_not_text_are_named(tmp_path: Path) -> None:
+    path = tmp_path / "x.csv"
+    path.write_bytes(b"name,mos\n\xff\xfe,1\n")
+    with pytest.raises(SettingError, match="not UTF-8 text, byte 9"):
+        read_records(path)
+    (tmp_path / "x.json.gz").write_bytes(b"no gzip")
+    with pytest.raises(SettingError, match="cannot be read"):
+        read_records(tmp_path / "x.json.gz")
+    with pytest.raises(SettingError, match=r"not from '\.pkl'"):
+        read_records(tmp_path / "x.pkl")
+    with pytest.raises(SettingError, match="cannot be read"):
+        read_records(tmp_path / "none.csv")
+
+
+def test_a_workbook_has_sheets_and_a_header_somewhere(tmp_path: Path) -> None:
+    openpyxl = pytest.importorskip("openpyxl")
+    path = tmp_path / "x.xlsx"
+    book = openpyxl.Workbook()
+    for row in ([None, "a note"], ["name", "mos"], [7, 2.5], [None, None]):
+        book.active.append(row)
+    book.save(path)
+    assert Workbook(header="mos")(path) == [{"name": 7, "mos": 2.5}]
+    with pytest.raises(SettingError, match="has no sheet 'other'"):
+        Workbook(sheet="other")(path)
+    with pytest.raises(SettingError, match="no row of column names"):
+        Workbook(header="dmos")(path)
+    path.write_text("not a workbook")
+    with pytest.raises(SettingError, match="not a readable Excel file"):
+        read_records(path)
+
+
+def test_a_workbook_without_openpyxl_says_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(__import__("sys").modules, "openpyxl", None)
+    with pytest.raises(MissingPackageError, match="needs openpyxl"):
+        read_records(tmp_path / "x.xlsx")
+
+
+def test_matlab_files_that_do_not_fit_are_named(tmp_path: Path, shared: Path) -> None:
+    path = tmp_path / "x.mat"
+    savemat(path, {"other": np.zeros(3)})
+    with pytest.raises(SettingError, match=r"no variable DMOS, only \['other'\]"):
+        load_variable(path, "DMOS")
+    savemat(path, {"DMOS": np.zeros(3)})
+    with pytest.raises(SettingError, match="expected 8 scores, found shape"):
+        Grid(name="{reference}", references=2, distortions=2, levels=2)(path)
+    path.write_bytes(b"not a matlab file, but long enough to have had a header" * 9)
+    with pytest.raises(SettingError, match="not a readable MATLAB file"):
+        load_variable(path, "DMOS")
+    recent = shared / "labels/livec/lidq92_CLIVEinfo.mat"
+    if recent.is_file():
+        with pytest.raises(SettingError, match=r"MATLAB 7\.3 file; save it with -v7"):
+            load_variable(recent, "x")
