@@ -27,7 +27,7 @@ TEMPLATE = (
 )
 OPTIONS = """good poor yes no excellent great fair average medium mediocre bad terrible awful high low fine
  first second third one two left right better worse same different neutral neither both acceptable perfect
- sharp blurry clear noisy clean dirty bright dark true false equal positive negative very""".split()
+ sharp blurry clear noisy clean dirty bright dark true false equal positive negative very""".split()  # noqa: SIM905
 WORDS = """the a of is are in to and or this that these those it image images picture pictures photo photos
  photograph photographs quality visual perceptual overall technical how about what which does do did show shows
  describe describes depict object objects scene thing content subject rate rating judge assess evaluate say tell
@@ -35,7 +35,7 @@ WORDS = """the a of is are in to and or this that these those it image images pi
  between there here its their more less most least much level score word answer reply question look looks seem
  seems appear appears contain contains follow following other another former latter next previous begin
  beginning end start shown presented seen view viewer human people opinion describe give choose pick select
- select now then so if but while whereas""".split()
+ select now then so if but while whereas""".split()  # noqa: SIM905
 VOCABULARY = 1536
 
 

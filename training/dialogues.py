@@ -78,7 +78,7 @@ def _answer(rng: Rng, words: tuple[str, ...], about: str) -> tuple[str, tuple[st
         f"I would say that the {quality} of {about} is",
         f"Its {quality} is",
         f"The {quality} is",
-        f"I think it is",
+        "I think it is",
     )
     if _plain(prefix) == "the quality of the image is":
         prefix = "The quality of this image is"
@@ -94,7 +94,9 @@ def _offer(rng: Rng, words: tuple[str, ...]) -> str:
     else:
         listed = _one(rng, "{} or {}", "{} or {}", "{}, or {}", "either {} or {}").format(*words)
     mark = _one(rng, "?", "?", "?", ".", "")
-    return _one(rng, " " + listed.capitalize() + mark, " " + listed.capitalize() + mark, f" Answer {listed}.", f" ({listed})")
+    return _one(
+        rng, " " + listed.capitalize() + mark, " " + listed.capitalize() + mark, f" Answer {listed}.", f" ({listed})"
+    )
 
 
 def _about(rng: Rng, which: str) -> str:
@@ -157,7 +159,9 @@ def agreement(rng: Rng, which: str) -> Wording:
         f"Does {about} have a good {quality}?",
         f"Would you call the {quality} of {about} good?",
     )
-    return Wording(question + _one(rng, "", " Yes or no?", " Answer yes or no."), "", ("Yes", "No"), 1 if which == "only" else 2)
+    return Wording(
+        question + _one(rng, "", " Yes or no?", " Answer yes or no."), "", ("Yes", "No"), 1 if which == "only" else 2
+    )
 
 
 def conditional(rng: Rng, word: str) -> Wording:
@@ -176,7 +180,9 @@ def conditional(rng: Rng, word: str) -> Wording:
     )
     words = PAIRS[0] if rng.random() < 0.8 else PAIRS[int(rng.integers(len(PAIRS)))]
     about = _about(rng, "second")
-    asked = _one(rng, _ask(rng, about), _ask(rng, about), "How about the second one?", "What about the second?", f"And {about}?")
+    asked = _one(
+        rng, _ask(rng, about), _ask(rng, about), "How about the second one?", "What about the second?", f"And {about}?"
+    )
     if told.endswith(","):
         asked = asked[0].lower() + asked[1:]
     question = f"{told} {asked}{_offer(rng, words)}"

@@ -1,3 +1,4 @@
+# ruff: noqa: ARG001, D103  each function's name says what it does, and all take the same arguments
 """Synthetic distortions with a continuous strength: 0 is nothing, 1 just visible, 5 severe.
 
 `SEEN` are trained on. `UNSEEN` never are in single-image quality training: the four kinds that the method itself
@@ -76,23 +77,24 @@ def _resized(image: np.ndarray, factor: float, way: int) -> np.ndarray:
     return cv2.resize(image, size, interpolation=way)
 
 
-def _coded(image: np.ndarray, kind: str, **settings: object) -> np.ndarray:
+def coded(image: np.ndarray, kind: str, **settings: object) -> np.ndarray:
+    """Return the image after compression by Pillow."""
     buffer = io.BytesIO()
     Image.fromarray(image).save(buffer, kind, **settings)
     return np.asarray(Image.open(buffer).convert("RGB"))
 
 
 def jpeg(image: np.ndarray, strength: float, rng: Rng) -> np.ndarray:
-    return _coded(image, "JPEG", quality=round(_at(strength, 95, 48, 27, 16, 9, 5, 3)))
+    return coded(image, "JPEG", quality=round(_at(strength, 95, 48, 27, 16, 9, 5, 3)))
 
 
 def jpeg2000(image: np.ndarray, strength: float, rng: Rng) -> np.ndarray:
     rate = _at(strength, 4, 11, 20, 38, 80, 160, 300)
-    return _coded(image, "JPEG2000", quality_mode="rates", quality_layers=[rate])
+    return coded(image, "JPEG2000", quality_mode="rates", quality_layers=[rate])
 
 
 def webp(image: np.ndarray, strength: float, rng: Rng) -> np.ndarray:
-    return _coded(image, "WEBP", quality=round(_at(strength, 90, 38, 17, 7, 2, 0, 0)), method=0)
+    return coded(image, "WEBP", quality=round(_at(strength, 90, 38, 17, 7, 2, 0, 0)), method=0)
 
 
 def white_noise(image: np.ndarray, strength: float, rng: Rng) -> np.ndarray:

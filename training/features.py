@@ -12,11 +12,11 @@ from pathlib import Path
 
 import numpy as np
 import torch
-
 from generate import load_views
+from targets import quality
+
 from qdebias.backends.nano.identity import IdentityEncoder
 from qdebias.backends.nano.statistics import statistics
-from targets import quality
 
 BATCH = 4
 
@@ -72,7 +72,9 @@ def nature(thumbnails: np.ndarray) -> np.ndarray:
 def load(folder: Path) -> Set:
     """Read a generated and measured set."""
     items, kept = np.load(folder / "items.npz"), np.load(folder / "features.npz")
-    pristine = np.flatnonzero(items["kind"] == "pristine")[np.unique(items["base"][items["kind"] == "pristine"], return_index=True)[1]]
+    pristine = np.flatnonzero(items["kind"] == "pristine")[
+        np.unique(items["base"][items["kind"] == "pristine"], return_index=True)[1]
+    ]
     share = nature(np.array(load_views(folder)[pristine, 0]))
     return Set(
         measured=torch.from_numpy(kept["measured"]),

@@ -27,7 +27,9 @@ def error(pristine: np.ndarray, distorted: np.ndarray) -> float:
         parts.append(
             0.5 * (1 - gradient.mean()) + 0.9 * gradient.std() + 2.0 * (1 - chroma.mean()) + 0.4 * (1 - light.mean())
         )
-        first, second = (cv2.resize(image, None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA) for image in (first, second))
+        first, second = (
+            cv2.resize(image, None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA) for image in (first, second)
+        )
     return float(np.mean(parts))
 
 

@@ -12,10 +12,10 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-
 import photos
 from distortions import OWN, SEEN, UNSEEN, Rng
 from fullref import error
+
 from qdebias.backends.nano.views import COUNT, SIDE, views
 
 SEED = 7

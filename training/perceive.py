@@ -11,12 +11,12 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from distortions import OWN, SEEN, UNSEEN
+from features import Set, load
 from scipy.stats import spearmanr
 from torch import nn
 from torch.nn import functional
 
-from distortions import OWN, SEEN, UNSEEN
-from features import Set, load
 from qdebias.backends.nano import NanoVisionConfig, NanoVisionModel
 
 SEED = 11
@@ -49,10 +49,12 @@ def train_quality(vision: NanoVisionModel, images: Set, epochs: int, noise: floa
     rows = torch.from_numpy(rated(images))
     quality = torch.from_numpy(images.quality).float()
     names = {name: index for index, name in enumerate(KINDS)}
-    kind = torch.tensor([names.get(name, 1) if parent < 0 else 1 for name, parent in zip(images.kind, images.parent, strict=True)])
+    kind = torch.tensor(
+        [names.get(name, 1) if parent < 0 else 1 for name, parent in zip(images.kind, images.parent, strict=True)]
+    )
     heads = Heads(vision.config.quality_tokens * vision.config.hidden_size)
     weights = [*vision.quality.parameters(), *heads.parameters()]
-    optimiser = torch.optim.AdamW([w for w in weights if w.requires_grad], 1e-3, weight_decay=0.1)
+    optimiser = torch.optim.AdamW([w for w in weights if w.requires_grad], 1e-3, weight_decay=0.3)
     batches = len(rows) // 128
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, 2e-3, epochs * batches)
     spread = 1 / vision.quality.scale
@@ -70,7 +72,7 @@ def train_quality(vision: NanoVisionModel, images: Set, epochs: int, noise: floa
             loss.backward()
             optimiser.step()
             schedule.step()
-            losses.append(float(wrong))
+            losses.append(float(wrong.detach()))
         print(f"quality epoch {epoch + 1} of {epochs}: error {np.sqrt(np.mean(losses)):.4f}", flush=True)
     vision.eval()
     return heads
@@ -99,7 +101,7 @@ def train_identity(vision: NanoVisionModel, images: Set, steps: int) -> None:
         optimiser.step()
         schedule.step()
         if step % 100 == 0:
-            print(f"identity step {step} of {steps}: loss {float(loss) / 2:.3f}", flush=True)
+            print(f"identity step {step} of {steps}: loss {float(loss.detach()) / 2:.3f}", flush=True)
 
 
 @torch.inference_mode()

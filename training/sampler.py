@@ -12,10 +12,9 @@ What may be asked about which image:
 
 from dataclasses import dataclass
 
+import dialogues
 import numpy as np
 import torch
-
-import dialogues
 from dialogues import Rng, Wording
 from distortions import OWN
 from features import Set

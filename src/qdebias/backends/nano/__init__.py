@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from transformers import (  # type: ignore[attr-defined]
+from transformers import (
     AutoConfig,
     AutoImageProcessor,
     AutoModel,

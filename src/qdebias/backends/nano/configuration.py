@@ -1,9 +1,9 @@
 """Shapes of the embedded model."""
 
-from transformers import LlavaConfig, PreTrainedConfig  # type: ignore[attr-defined]
+from transformers import LlavaConfig, PreTrainedConfig
 
 
-class NanoVisionConfig(PreTrainedConfig):  # type: ignore[misc]
+class NanoVisionConfig(PreTrainedConfig):
     """Vision encoder: fixed image statistics, then a small learned network.
 
     Attributes:
@@ -28,7 +28,7 @@ class NanoVisionConfig(PreTrainedConfig):  # type: ignore[misc]
     initializer_range: float = 0.02
 
 
-class NanoConfig(LlavaConfig):  # type: ignore[misc]
+class NanoConfig(LlavaConfig):
     """A LLaVA-like model (vision encoder, projector, Llama decoder) with the encoder above."""
 
     model_type = "qdebias_nano"

@@ -36,7 +36,7 @@ class IdentityEncoder(nn.Module):
         grey = functional.adaptive_avg_pool2d(thumbnails.mean(dim=1, keepdim=True), GRID)
         mean, square = (_blur(part) for part in (grey, grey * grey))
         deviation = (square - mean * mean).clamp(min=0).sqrt()
-        return cast(torch.Tensor, ((grey - mean) / (deviation + 0.01)).squeeze(1))
+        return ((grey - mean) / (deviation + 0.01)).squeeze(1)
 
     def embedding(self, patterns: torch.Tensor) -> torch.Tensor:
         """Map (images, 32, 32) to unit vectors (images, identity_size)."""

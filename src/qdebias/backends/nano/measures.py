@@ -196,7 +196,7 @@ def _phases(columns: torch.Tensor) -> torch.Tensor:
     """Mean over the columns of each place on the lattice: (n, side - 1) to (n, 8)."""
     whole = (columns.shape[1] + 1) // LATTICE
     padded = functional.pad(columns, (0, 1))
-    sums = padded.unflatten(1, (whole, LATTICE)).sum(1)
+    sums = padded.view(-1, whole, LATTICE).sum(1)
     return sums / whole * torch.cat([sums.new_ones(LATTICE - 1), sums.new_tensor([whole / (whole - 1)])])
 
 
@@ -222,7 +222,8 @@ def _window(side: int, dtype: torch.dtype) -> torch.Tensor:
     for offset in range(-3, 4):
         weight = torch.full((side,), math.exp(-0.5 * (offset * 6 / 7) ** 2), dtype=dtype)
         matrix.index_put_((rows, (rows + offset).clamp(0, side - 1)), weight, accumulate=True)
-    return matrix / matrix.sum(1, keepdim=True)
+    total: torch.Tensor = matrix.sum(1, keepdim=True)
+    return matrix / total
 
 
 def _share(values: torch.Tensor, edge: float, steepness: float) -> torch.Tensor:

@@ -1,10 +1,10 @@
 """The embedded model: LLaVA's forward pass around our vision encoder."""
 
-from typing import Any, cast
+from typing import cast
 
 import torch
 from torch import nn
-from transformers import LlavaForConditionalGeneration, PreTrainedModel  # type: ignore[attr-defined]
+from transformers import LlavaForConditionalGeneration, PreTrainedModel
 from transformers.modeling_outputs import BaseModelOutputWithPooling
 
 from qdebias.backends.nano.configuration import NanoConfig, NanoVisionConfig
@@ -12,13 +12,12 @@ from qdebias.backends.nano.identity import IdentityEncoder
 from qdebias.backends.nano.statistics import statistics
 
 
-class NanoVisionModel(PreTrainedModel):  # type: ignore[misc]
+class NanoVisionModel(PreTrainedModel):
     """Image tokens from fixed statistics (quality) and from the thumbnail (identity)."""
 
     config: NanoVisionConfig
     config_class = NanoVisionConfig
     main_input_name = "pixel_values"
-    input_modalities = ("image",)
 
     def __init__(self, config: NanoVisionConfig) -> None:
         super().__init__(config)
@@ -38,7 +37,7 @@ class NanoVisionModel(PreTrainedModel):  # type: ignore[misc]
         """
         return torch.cat([self.quality(measured), self.identity(patterns)], dim=1)
 
-    def forward(self, pixel_values: torch.Tensor, **_: Any) -> BaseModelOutputWithPooling:
+    def forward(self, pixel_values: torch.Tensor, **_: object) -> BaseModelOutputWithPooling:
         """Encode images.
 
         Args:
@@ -73,7 +72,7 @@ class QualityEncoder(nn.Module):
         return cast(torch.Tensor, self.last(hidden).unflatten(1, self.shape))
 
 
-class NanoForConditionalGeneration(LlavaForConditionalGeneration):  # type: ignore[misc]
+class NanoForConditionalGeneration(LlavaForConditionalGeneration):
     """LLaVA with `NanoVisionModel` as its vision tower; the forward pass is transformers' own."""
 
     config: NanoConfig

@@ -1,23 +1,27 @@
 """Image processor and processor of the embedded model, as transformers' Auto classes expect them."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TypeAlias
 
 import numpy as np
-from transformers import BatchFeature, ProcessorMixin  # type: ignore[attr-defined]
+from PIL import Image
+from transformers import BatchFeature, PreTrainedTokenizerBase, ProcessorMixin
 from transformers.image_processing_utils import BaseImageProcessor
 
-from qdebias.backends.nano.views import rgb_array, views
+from qdebias.backends.nano.views import UInt8Array, rgb_array, views
+
+Picture: TypeAlias = Image.Image | UInt8Array
+Images: TypeAlias = Picture | Sequence[Picture] | Sequence[Sequence[Picture]]
 
 IMAGE_TOKEN = "<image>"  # noqa: S105
 
 
-class NanoImageProcessor(BaseImageProcessor):  # type: ignore[misc]
+class NanoImageProcessor(BaseImageProcessor):
     """Cuts every image into the same number of equal views; nothing else is done to its pixels."""
 
     model_input_names = ["pixel_values"]  # noqa: RUF012  transformers reads a list
 
-    def preprocess(self, images: Any, return_tensors: str | None = None, **_: Any) -> BatchFeature:
+    def preprocess(self, images: Images, return_tensors: str | None = None, **_: object) -> BatchFeature:
         """Return views of each image, in [0, 1].
 
         Args:
@@ -30,20 +34,18 @@ class NanoImageProcessor(BaseImageProcessor):  # type: ignore[misc]
         cuts = np.stack([views(rgb_array(image)) for image in _flat(images)])
         return BatchFeature({"pixel_values": cuts.astype(np.float32) / 255}, tensor_type=return_tensors)
 
-    def fetch_images(self, image_url_or_urls: Any) -> Any:
+    def fetch_images(self, image_url_or_urls: Images) -> Images:
         """Return images as they are: the embedded model takes pixels, not addresses."""
         return image_url_or_urls
 
 
-class NanoProcessor(ProcessorMixin):  # type: ignore[misc]
+class NanoProcessor(ProcessorMixin):
     """Tokenizer and image processor together; every image becomes `image_seq_length` placeholder tokens."""
-
-    valid_processor_kwargs: Any = None
 
     def __init__(
         self,
-        image_processor: Any = None,
-        tokenizer: Any = None,
+        image_processor: NanoImageProcessor,
+        tokenizer: PreTrainedTokenizerBase,
         image_seq_length: int = 4,
         chat_template: str | None = None,
     ) -> None:
@@ -54,7 +56,7 @@ class NanoProcessor(ProcessorMixin):  # type: ignore[misc]
 
     def __call__(
         self,
-        images: Any = None,
+        images: Images | None = None,
         text: str | Sequence[str] | None = None,
         videos: None = None,  # noqa: ARG002  transformers passes it
         audio: None = None,  # noqa: ARG002
@@ -99,7 +101,7 @@ class NanoProcessor(ProcessorMixin):  # type: ignore[misc]
         return BatchFeature(data, tensor_type=return_tensors)
 
 
-def _flat(images: Any) -> list[Any]:
-    if isinstance(images, list | tuple):
-        return [picture for part in images for picture in _flat(part)]
-    return [images]
+def _flat(images: Images) -> list[Picture]:
+    if isinstance(images, Image.Image | np.ndarray):
+        return [images]
+    return [picture for part in images for picture in _flat(part)]

@@ -27,21 +27,27 @@ def statistics(pixels: torch.Tensor) -> torch.Tensor:
     Returns:
         (images, SIZE).
     """
-    thumbnail = pixels[:, :1]
-    native = pixels[:, 1 : 1 + len(NATIVE)]
-    half = pixels[:, 1 + len(NATIVE) :]
+    crops = 1 + len(NATIVE)
+    native = pixels[:, 1:crops]
     reduced = functional.avg_pool2d(native.flatten(0, 1), 2).unflatten(0, native.shape[:2])
+    textures, colours = _each(pixels, texture), _each(pixels[:, :crops], colour)
     parts = [
-        *(_over_views(native, measure) for measure in (texture, lattice, colour)),
-        *(_over_views(views, texture) for views in (reduced, half, thumbnail)),
-        _over_views(thumbnail, colour),
+        _summary(textures[:, 1:crops]),
+        _summary(_each(native, lattice)),
+        _summary(colours[:, 1:]),
+        _summary(_each(reduced, texture)),
+        _summary(textures[:, crops:]),
+        textures[:, 0],
+        colours[:, 0],
     ]
     return torch.cat(parts, dim=1)
 
 
-def _over_views(pixels: torch.Tensor, measure: Measure) -> torch.Tensor:
-    """Mean over the views and, where there are several, their spread."""
-    each = measure(pixels.flatten(0, 1)).unflatten(0, pixels.shape[:2])
-    if each.shape[1] == 1:
-        return each[:, 0]
-    return torch.cat([each.mean(1), each.amax(1) - each.amin(1)], dim=1)
+def _each(pixels: torch.Tensor, measure: Measure) -> torch.Tensor:
+    """Measure each view: (images, views, 3, side, side) to (images, views, values)."""
+    return measure(pixels.flatten(0, 1)).view(*pixels.shape[:2], -1)
+
+
+def _summary(values: torch.Tensor) -> torch.Tensor:
+    """Mean over the views and their spread: (images, views, values) to (images, 2 * values)."""
+    return torch.cat([values.mean(1), values.amax(1) - values.amin(1)], dim=1)

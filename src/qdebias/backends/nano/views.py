@@ -1,10 +1,9 @@
 """Fixed-shape views of an image of any size: what the vision encoder looks at."""
 
-from typing import Any
-
 import cv2
 import numpy as np
 import numpy.typing as npt
+from PIL import Image
 
 UInt8Array = npt.NDArray[np.uint8]
 
@@ -56,13 +55,13 @@ def _crop(image: UInt8Array, down: float, right: float) -> UInt8Array:
     return image[top : top + SIDE, left : left + SIDE]
 
 
-def rgb_array(image: Any) -> UInt8Array:
-    """Return a PIL image or an array as (H, W, 3) RGB bytes.
+def rgb_array(image: Image.Image | UInt8Array) -> UInt8Array:
+    """Return an image as (H, W, 3) RGB bytes.
 
     Raises:
         ValueError: The input is no RGB image of bytes.
     """
-    if hasattr(image, "convert"):
+    if isinstance(image, Image.Image):
         return np.asarray(image.convert("RGB"), dtype=np.uint8)
     array = np.asarray(image)
     if array.ndim != 3 or array.shape[2] != 3 or array.dtype != np.uint8:

@@ -1,0 +1,146 @@
+"""The embedded model: loads like any checkpoint, pads and orders correctly, and sees that a blurred copy is worse."""
+
+from functools import cache
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+import skimage.data
+import torch
+from PIL import Image
+from transformers import AutoModelForImageTextToText, AutoProcessor
+from transformers.modeling_outputs import BaseModelOutputWithPooling
+
+from qdebias.backends.nano import CHECKPOINT, NanoForConditionalGeneration, NanoProcessor
+from qdebias.backends.nano.statistics import SIZE, statistics
+from qdebias.backends.nano.views import COUNT, SIDE, views
+
+OPTIONS = "good poor yes no excellent fair bad average first second high low".split()
+PLAIN = "How good is this picture? Good or poor?"
+PREFIX = "The quality of the picture is"
+
+
+@cache
+def model() -> NanoForConditionalGeneration:
+    return AutoModelForImageTextToText.from_pretrained(CHECKPOINT, dtype=torch.float32).eval()
+
+
+@cache
+def processor() -> NanoProcessor:
+    return AutoProcessor.from_pretrained(CHECKPOINT)
+
+
+def sample(name: str) -> np.ndarray:
+    return np.asarray(getattr(skimage.data, name)())[:384, :512]
+
+
+def conversation(*images: np.ndarray, text: str = PLAIN, prefix: str = PREFIX) -> list[dict[str, Any]]:
+    pictures = [{"type": "image", "image": Image.fromarray(image)} for image in images]
+    return [
+        {"role": "user", "content": [*pictures, {"type": "text", "text": text}]},
+        {"role": "assistant", "content": [{"type": "text", "text": prefix}]},
+    ]
+
+
+def prepared(conversations: Any, **settings: Any) -> dict[str, torch.Tensor]:
+    return dict(
+        processor().apply_chat_template(
+            conversations,
+            tokenize=True,
+            return_dict=True,
+            return_tensors="pt",
+            continue_final_message=True,
+            processor_kwargs=settings,
+        )
+    )
+
+
+@torch.inference_mode()
+def last(inputs: dict[str, torch.Tensor]) -> torch.Tensor:
+    """Logits after the last token that is not padding."""
+    logits = model()(**inputs).logits
+    places = inputs["attention_mask"] * torch.arange(logits.shape[1])
+    return logits[torch.arange(len(logits)), places.argmax(1)]
+
+
+def good(image: np.ndarray) -> float:
+    ids = [processor().tokenizer.encode(word)[0] for word in (" good", " poor")]
+    return float(last(prepared(conversation(image)))[0, ids].softmax(0)[0])
+
+
+def test_auto_classes_load_it() -> None:
+    assert type(model()) is NanoForConditionalGeneration
+    assert type(processor()) is NanoProcessor
+    assert sum(file.stat().st_size for file in CHECKPOINT.iterdir()) < 15e6
+
+
+def test_options_are_one_token_in_every_form() -> None:
+    encode = processor().tokenizer.encode
+    forms = [form for word in OPTIONS for form in (word, word.capitalize(), f" {word}", f" {word.capitalize()}")]
+    assert {form: len(encode(form)) for form in forms} == dict.fromkeys(forms, 1)
+    for prefix, word in (("The quality of the image is", " good"), ("The quality of the image is ", "Good")):
+        assert processor().tokenizer.decode(encode(prefix) + encode(word)) == prefix + word
+
+
+@pytest.mark.parametrize("text", ["naïve 画像 🙂", "a  b\n\n c\t", "The quality of the image is "])
+def test_any_text_survives_the_tokenizer(text: str) -> None:
+    assert processor().tokenizer.decode(processor().tokenizer.encode(text)) == text
+
+
+@pytest.mark.parametrize("side", ["left", "right"])
+def test_padding_changes_nothing(side: str) -> None:
+    one = conversation(sample("astronaut"), sample("coffee"), text="Which one is better?", prefix="The")
+    two = conversation(sample("chelsea")[:200, :333])
+    together = last(prepared([one, two], padding=True, padding_side=side))
+    apart = torch.cat([last(prepared(one)), last(prepared(two))])
+    torch.testing.assert_close(together, apart, atol=1e-4, rtol=1e-4)
+
+
+def test_order_of_images_matters() -> None:
+    first, second = sample("astronaut"), sample("coffee")
+    assert not torch.allclose(last(prepared(conversation(first, second))), last(prepared(conversation(second, first))))
+
+
+def test_encoded_images_and_a_cache_stand_for_pixels() -> None:
+    inputs = prepared(conversation(sample("astronaut"), sample("coffee")))
+    want = last(inputs)
+    pixels = inputs.pop("pixel_values")
+    with torch.inference_mode():
+        each = [model().get_image_features(pixel_values=one[None]).pooler_output[0] for one in pixels]
+        encoded = {"image": BaseModelOutputWithPooling(pooler_output=each)}
+        again = model()(**inputs, mm_encoder_outputs=encoded, logits_to_keep=1).logits[:, -1]
+        begun = model()(
+            input_ids=inputs["input_ids"][:, :-3], mm_encoder_outputs=encoded, use_cache=True
+        ).past_key_values
+        cached = model()(input_ids=inputs["input_ids"][:, -3:], past_key_values=begun).logits[:, -1]
+    torch.testing.assert_close(again, want, atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(cached, want, atol=1e-4, rtol=1e-4)
+
+
+def test_wrong_number_of_images_is_refused() -> None:
+    with pytest.raises(ValueError, match="2 image placeholders, but 1 images"):
+        processor()(text="<image><image>", images=[Image.fromarray(sample("coffee"))])
+
+
+@pytest.mark.parametrize("shape", [(32, 32), (33, 517), (1500, 40), (1801, 1203)])
+@pytest.mark.parametrize("value", [0, 255, None])
+def test_any_size_and_any_flat_image_is_measured(shape: tuple[int, int], value: int | None) -> None:
+    image = np.random.default_rng(0).integers(0, 256, (*shape, 3), dtype=np.uint8)
+    if value is not None:
+        image[:] = value
+    cut = views(image)
+    assert cut.shape == (COUNT, 3, SIDE, SIDE)
+    measured = statistics(torch.from_numpy(cut)[None].float() / 255)
+    assert measured.shape == (1, SIZE)
+    assert measured.isfinite().all()
+
+
+@pytest.mark.parametrize("name", ["astronaut", "coffee", "chelsea"])
+def test_degraded_copies_score_lower(name: str) -> None:
+    image = sample(name)
+    noise = np.random.default_rng(0).normal(0, 40, image.shape)
+    blurred = cv2.GaussianBlur(image, (0, 0), 5)
+    coded = cv2.imdecode(cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, 4])[1], cv2.IMREAD_COLOR)
+    noisy = np.clip(image + noise, 0, 255).astype(np.uint8)
+    assert max(map(good, (blurred, coded, noisy))) < good(image)
