@@ -213,7 +213,7 @@ def _llava(ids: dict[str, int]) -> Any:
 def _bakllava(ids: dict[str, int]) -> Any:
     return tf.LlavaConfig(
         vision_config=tf.CLIPVisionConfig(**VISION, projection_dim=WIDTH),
-        text_config=tf.MistralConfig(**TEXT, vocab_size=ids["vocabulary"]),
+        text_config=tf.MistralConfig(**TEXT, sliding_window=24, vocab_size=ids["vocabulary"]),
         image_token_index=ids["<image>"],
     )
 

@@ -2,7 +2,8 @@
 
 import pickle
 import platform
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,13 +17,21 @@ from transformers.models.auto.modeling_auto import MODEL_FOR_IMAGE_TEXT_TO_TEXT_
 
 import qdebias.backends.nano
 from qdebias.backends.base import Fingerprint
+from qdebias.backends.families import Family, family_of
 from qdebias.backends.folder import Checkpoint, locate
 from qdebias.backends.hf import HfBackend
 from qdebias.backends.hf_types import Config, Model
 from qdebias.backends.messages import first_line
 from qdebias.backends.processors import image_settings, limit_pixels, load_processor
 from qdebias.backends.quiet import quiet
+from qdebias.backends.sharing import Sharing
 from qdebias.errors import BackendError, SettingError
+
+SHARING: Mapping[str, Callable[[Family], Family | None]] = {
+    "all": lambda family: family,
+    "images": lambda family: replace(family, prefix=False),
+    "off": lambda _: None,
+}
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
@@ -38,6 +47,9 @@ def load_hf(
     max_pixels: int | None = None,
     allow_pickle: bool = False,
     allow_surplus: bool = False,
+    sharing: str = "all",
+    tokens_at_once: int | None = None,
+    images_at_once: int | None = None,
 ) -> HfBackend:
     """Load an image-text-to-text model of transformers.
 
@@ -54,6 +66,9 @@ def load_hf(
         max_pixels: See `limit_pixels`.
         allow_pickle: Read weights from *.bin where there are no safetensors, by torch's restricted unpickler.
         allow_surplus: Accept weights that the model has no place for.
+        sharing: "all", "images" (each encoded once, but every question run alone) or "off". The logits are the same.
+        tokens_at_once: How many tokens may be in one forward pass of several questions; None fits the device.
+        images_at_once: How many images may be encoded together; None fits the device.
 
     Raises:
         BackendError: The checkpoint is incomplete, damaged or not of a known kind.
@@ -62,6 +77,7 @@ def load_hf(
     """
     target = _device(device)
     kind = _dtype(dtype, target)
+    share = _sharing(sharing, target, tokens_at_once, images_at_once)
     checkpoint = locate(source, revision, allow_pickle=allow_pickle)
     with quiet():
         config = _config(checkpoint)
@@ -79,7 +95,9 @@ def load_hf(
         "images": image_settings(processor),
     }
     fingerprint = Fingerprint(identity=identity, environment=_environment(target))
-    return HfBackend(model=model.to(target).eval(), processor=processor, fingerprint=fingerprint)
+    return HfBackend(
+        model=model.to(target).eval(), processor=processor, fingerprint=fingerprint, sharing=share(family_of(model))
+    )
 
 
 def _device(name: str | None) -> torch.device:
@@ -105,6 +123,24 @@ def _dtype(name: str | None, device: torch.device) -> torch.dtype:
     if name not in DTYPES:
         raise SettingError(f"dtype {name!r} is unknown; use one of {', '.join(DTYPES)}")
     return DTYPES[name]
+
+
+def _sharing(
+    name: str, device: torch.device, tokens: int | None, images: int | None
+) -> Callable[[Family | None], Sharing | None]:
+    """Return what a model of a family shares; on a CPU, where more at once is no faster, not much runs together."""
+    if name not in SHARING:
+        raise SettingError(f"sharing {name!r} is unknown; use one of {', '.join(SHARING)}")
+    small = device.type == "cpu"
+    tokens, images = tokens or (2048 if small else 16384), images or (1 if small else 16)
+    if tokens < 1 or images < 1:
+        raise SettingError(f"tokens_at_once and images_at_once must be 1 or more, got {tokens} and {images}")
+
+    def share(family: Family | None) -> Sharing | None:
+        allowed = SHARING[name](family) if family else None
+        return Sharing(family=allowed, tokens=tokens, images=images) if allowed else None
+
+    return share
 
 
 def _config(checkpoint: Checkpoint) -> Config:

@@ -1,0 +1,130 @@
+"""What differs between families of models when work is shared: one line a family.
+
+A family that is not named here works all the same: every question is then run alone, with its own image encodings.
+"""
+
+import inspect
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from types import SimpleNamespace
+from typing import Any, TypeAlias
+
+import torch
+
+from qdebias.backends.hf_types import Model
+
+Part: TypeAlias = Mapping[str, Any]
+"""What an image processor makes of one image, by the model's argument names."""
+
+Features: TypeAlias = Mapping[str, Any]
+"""What a model makes of one image, by name: tensors whose first axis counts tiles, or lists of tensors."""
+
+Encode: TypeAlias = Callable[[Model, Part], Features]
+Insert: TypeAlias = Callable[[Features], Mapping[str, Any]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Family:
+    """How models of a kind let work be shared.
+
+    Attributes:
+        axis: The axis along which the arrays of the image processor count images: 1 where prompts come first.
+        companion: An image is prepared in another way where it is alone in its prompt.
+        prefix: Questions about the same images can follow them in one sequence. Not where the images see the question
+            (prefix language models), nor where a layer keeps a running state (linear attention).
+        encode: From what the processor made of one or more equal images to their features.
+        insert: From the features of all images, in order, to arguments of the forward pass.
+    """
+
+    axis: int = 0
+    companion: bool = False
+    prefix: bool = True
+    encode: Encode
+    insert: Insert
+
+
+def _pooled(model: Model, part: Part) -> Features:
+    taken = inspect.signature(model.get_image_features).parameters
+    output = model.get_image_features(**{name: value for name, value in part.items() if name in taken})
+    layers = getattr(output, "deepstack_features", None) or []
+    return {"pooled": output.pooler_output} | {f"layer {number}": layer for number, layer in enumerate(layers)}
+
+
+def _as_encoder_output(features: Features) -> Mapping[str, Any]:
+    layers = [value for name, value in features.items() if name != "pooled"]
+    output = SimpleNamespace(pooler_output=features["pooled"], deepstack_features=layers)
+    return {"mm_encoder_outputs": {"image": output}}
+
+
+def _crossed(model: Model, part: Part) -> Features:
+    inner = model.model
+    states = inner.vision_model(**part).last_hidden_state
+    return {"states": inner.multi_modal_projector(states).flatten(0, 2)}
+
+
+def _as_cross_states(features: Features) -> Mapping[str, Any]:
+    return {"cross_attention_states": features["states"]}
+
+
+_PLAIN = Family(encode=_pooled, insert=_as_encoder_output)
+_NESTED = replace(_PLAIN, axis=1)
+_NO_PREFIX = replace(_PLAIN, prefix=False)
+
+FAMILIES: Mapping[str, Family] = {
+    "gemma3": _PLAIN,
+    "glm4v": _PLAIN,
+    "idefics3": _NESTED,
+    "internvl": _PLAIN,
+    "llava": _PLAIN,
+    "llava_next": _PLAIN,
+    "llava_onevision": replace(_PLAIN, companion=True),
+    "mistral3": _PLAIN,
+    "mllama": Family(axis=1, encode=_crossed, insert=_as_cross_states),
+    "paligemma": _NO_PREFIX,
+    "qdebias_nano": _PLAIN,
+    "qwen2_5_vl": _PLAIN,
+    "qwen2_vl": _PLAIN,
+    "qwen3_5": _NO_PREFIX,
+    "qwen3_vl": _PLAIN,
+    "smolvlm": _NESTED,
+}
+"""By the `model_type` of config.json."""
+
+
+def family_of(model: Model) -> Family | None:
+    """Return how a model lets work be shared; None where that is not known, or this transformers cannot do it."""
+    family = FAMILIES.get(model.config.model_type)
+    if family is None:
+        return None
+    taken = inspect.signature(type(model).forward).parameters  # what is not there would be swallowed in silence
+    return family if {"mm_encoder_outputs", "cross_attention_states"} & set(taken) else None
+
+
+def joined(values: Sequence[Any], axis: int = 0) -> Any:  # noqa: ANN401  tensors or lists of them
+    """Return the values of several images as one, in order; smaller tensors are filled up with zeros."""
+    first = values[0]
+    if isinstance(first, torch.Tensor):
+        return torch.cat(_filled(values, axis), dim=axis)
+    if not isinstance(first, list | tuple):
+        return first
+    if axis:
+        return [joined(nested, axis - 1) for nested in zip(*values, strict=True)]
+    return [item for value in values for item in value]
+
+
+def split(value: Any, count: int) -> list[Any]:  # noqa: ANN401
+    """Return the parts of a value that belong to each of `count` equal images: the inverse of `joined` at axis 0."""
+    if isinstance(value, torch.Tensor):
+        return list(value.chunk(count))
+    size = len(value) // count
+    return [list(value[start : start + size]) for start in range(0, len(value), size)]
+
+
+def _filled(tensors: Sequence[torch.Tensor], axis: int) -> list[torch.Tensor]:
+    largest = [max(sizes) for sizes in zip(*(tensor.shape for tensor in tensors), strict=True)]
+    filled = []
+    for tensor in tensors:
+        missing = [0 if place == axis else largest[place] - size for place, size in enumerate(tensor.shape)]
+        widths = [width for gap in reversed(missing) for width in (0, gap)]
+        filled.append(torch.nn.functional.pad(tensor, widths) if any(missing) else tensor)
+    return filled

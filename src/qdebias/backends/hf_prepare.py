@@ -1,0 +1,121 @@
+"""From a question about images to the arrays that a model is run on, by the model's own processor."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeAlias, cast
+
+import numpy as np
+import torch
+from PIL import Image
+
+from qdebias.backends.base import Encoding
+from qdebias.backends.hf_prompt import HfTokenizer, check_ids, render
+from qdebias.backends.hf_types import Config, Model, Processor
+from qdebias.backends.messages import first_line
+from qdebias.backends.tokens import WINDOW
+from qdebias.errors import BackendError, ImageError
+from qdebias.prompts import Question, Request
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Prepared:
+    """One question, ready to be run.
+
+    Attributes:
+        ids: (L,) the prompt.
+        inputs: The model's arguments, `input_ids` among them, with a batch axis of 1, on the CPU.
+        lead: White space between the prompt and its answer, see `Prompt`.
+    """
+
+    ids: list[int]
+    inputs: Mapping[str, Any]
+    lead: str
+
+    @property
+    def tail(self) -> tuple[int, ...]:
+        """The last ids, from which the options' tokens follow."""
+        return tuple(self.ids[-WINDOW:])
+
+    @property
+    def encoding(self) -> Encoding:
+        """What the model is run on, for inspection."""
+        inputs = {name: value for name, value in self.inputs.items() if name not in ("input_ids", "attention_mask")}
+        arrays = {name: value.numpy() if isinstance(value, torch.Tensor) else value for name, value in inputs.items()}
+        return Encoding(np.asarray(self.ids, dtype=np.int64), arrays)
+
+
+Pick: TypeAlias = Callable[[Prepared, Question], list[int] | slice]
+"""Says which logits of a question are wanted."""
+
+
+class Preparer:
+    """Makes the inputs of a model and checks that they are what was asked for.
+
+    Args:
+        model: Says how long a prompt may be, and which token stands for an image.
+        processor: The model's own.
+
+    Attributes:
+        tokenizer: The model's own.
+        image_token: The id that holds the place of image features in the prompt.
+    """
+
+    def __init__(self, model: Model, processor: Processor) -> None:
+        self._processor = processor
+        self._longest = getattr(model.config.get_text_config(), "max_position_embeddings", None)
+        self.tokenizer = HfTokenizer(processor)
+        self.image_token = _image_token(model.config, processor)
+
+    def prepare(
+        self, request: Request, *, processor: Processor = None, pictures: Sequence[Image.Image] | None = None
+    ) -> list[Prepared]:
+        """Return every question of a request, ready to be run.
+
+        Args:
+            request: Images and questions.
+            processor: Takes the place of the model's own; gives the same ids.
+            pictures: The request's images, as that processor takes them.
+
+        Raises:
+            PromptError: The chat template does not keep the images or the answer prefix where they belong.
+            ImageError: The processor refuses an image, or the images are more tokens than the model can read.
+        """
+        pictures = pictures or [Image.fromarray(image) for image in request.images]
+        return [self._one(request, question, processor or self._processor, pictures) for question in request.questions]
+
+    def _one(
+        self, request: Request, question: Question, processor: Processor, pictures: Sequence[Image.Image]
+    ) -> Prepared:
+        prompt = render(self._processor, request, question)
+        start = self._processor.tokenizer.bos_token
+        try:
+            inputs = processor(
+                images=[list(pictures)],
+                text=[prompt.text],
+                add_special_tokens=not (start is not None and prompt.text.startswith(start)),
+                return_tensors="pt",
+            )
+        except ValueError as error:
+            raise ImageError(
+                f"the model's processor refuses images of {_sizes(request)}: {first_line(error)}"
+            ) from error
+        ids = cast(list[int], inputs["input_ids"][0].tolist())
+        check_ids(self.tokenizer, ids, self.image_token, prompt, request, question)
+        if self._longest is not None and len(ids) > self._longest:
+            raise ImageError(
+                f"images of {_sizes(request)} become a prompt of {len(ids)} tokens, but this model reads at most "
+                f"{self._longest}; make the images smaller, or limit max_pixels where the model has it"
+            )
+        return Prepared(ids, inputs, prompt.lead)
+
+
+def _image_token(config: Config, processor: Processor) -> int:
+    for owner in (config, processor):
+        for name in ("image_token_id", "image_token_index"):
+            if isinstance(getattr(owner, name, None), int):
+                return cast(int, getattr(owner, name))
+    raise BackendError(f"models of type {config.model_type!r} do not say which token stands for an image")
+
+
+def _sizes(request: Request) -> str:
+    return " and ".join(f"{image.shape[1]} x {image.shape[0]}" for image in request.images)

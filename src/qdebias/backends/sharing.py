@@ -1,0 +1,96 @@
+"""Questions of one call answered together: images encoded once, common beginnings run once, equal rows as a batch."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, cast
+
+import numpy as np
+import torch
+
+from qdebias.backends.base import OptionLogits
+from qdebias.backends.families import Family
+from qdebias.backends.hf_forward import Forward, Logits
+from qdebias.backends.hf_prepare import Pick, Preparer
+from qdebias.backends.hf_types import Model, Processor
+from qdebias.backends.sharing_images import SharedImages
+from qdebias.backends.sharing_memory import AtOnce
+from qdebias.backends.sharing_rows import Row, batch_of, rows_of
+from qdebias.prompts import Request
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sharing:
+    """What the questions of one call may share.
+
+    Attributes:
+        family: What the model allows.
+        tokens: How many tokens may be in one forward pass of several rows.
+        images: How many images of equal shape may be encoded together.
+    """
+
+    family: Family
+    tokens: int
+    images: int
+
+
+class SharedRuns:
+    """Answers questions together.
+
+    Args:
+        model: Of a known family.
+        processor: Its own.
+        preparer: Makes its inputs.
+        sharing: What may be shared.
+    """
+
+    def __init__(self, model: Model, processor: Processor, preparer: Preparer, sharing: Sharing) -> None:
+        self._model = model
+        self._processor = processor
+        self._preparer = preparer
+        self._family = sharing.family
+        self._forward = Forward(model)
+        self._tokens = AtOnce(sharing.tokens, "tokens")
+        self._images = AtOnce(sharing.images, "images")
+
+    def __call__(self, requests: Sequence[Request], pick: Pick) -> OptionLogits:
+        """Return the wanted logits of every question of every request."""
+        images = SharedImages(self._model, self._processor, self._family, self._images)
+        rows: list[Row] = []
+        picks = []
+        for request in requests:
+            prepared = self._preparer.prepare(request, processor=images.processor, pictures=images.pictures(request))
+            picks.append([pick(one, question) for one, question in zip(prepared, request.questions, strict=True)])
+            inputs = [one.inputs for one in prepared]
+            positions = self._positions if self._family.prefix else None
+            rows += rows_of(inputs, images.keys(request), self._preparer.image_token, positions)
+            images.encode(least=self._images.size)
+        images.encode()
+        answers = self._answers(rows, images)
+        return [[np.asarray(next(answers)[wanted], dtype=np.float64) for wanted in group] for group in picks]
+
+    def _answers(self, rows: Sequence[Row], images: SharedImages) -> Iterator[Logits]:
+        """Yield the (vocabulary,) logits of every prompt of every row, in order."""
+        alike: dict[tuple[object, ...], list[int]] = {}
+        for index, row in enumerate(rows):
+            alike.setdefault(row.shape, []).append(index)
+        found: dict[int, Logits] = {}
+        for indices in alike.values():
+            group = [rows[index] for index in indices]
+            answers = self._tokens.run(group, partial(self._batch, images), size_of_one=len(group[0].branches))
+            found |= dict(zip(indices, answers, strict=True))
+        return (logits for index in range(len(rows)) for logits in found[index])
+
+    def _batch(self, images: SharedImages, rows: Sequence[Row]) -> list[Logits]:
+        """Return the (prompts, vocabulary) logits of each row."""
+        inputs = batch_of(rows, self._model.config.get_text_config(), self._model.dtype)
+        shown = images.insert([key for row in rows for key in row.images])
+        return list(self._forward({**inputs, **shown, "use_cache": False}, rows[0].reads))
+
+    def _positions(self, inputs: Mapping[str, Any]) -> torch.Tensor:
+        """Return the position ids of a prompt, (..., 1, L)."""
+        count = getattr(self._model.model, "get_rope_index", None)
+        if count is None:
+            return torch.arange(inputs["input_ids"].shape[1])[None]
+        names = ("input_ids", "mm_token_type_ids", "image_grid_thw", "attention_mask")
+        return cast(torch.Tensor, count(**{name: inputs[name] for name in names if name in inputs})[0])

@@ -1,0 +1,158 @@
+"""Each distinct image of a call prepared and encoded once, however many prompts show it."""
+
+from collections.abc import Mapping, Sequence
+from copy import copy
+from typing import Any, TypeAlias
+
+import numpy as np
+import torch
+from PIL import Image
+from transformers import BatchFeature
+
+from qdebias.backends.families import Family, Features, joined, split
+from qdebias.backends.hf_types import Model, Part, Processor
+from qdebias.backends.sharing_memory import AtOnce, memory_of
+from qdebias.image import RgbImage, digest
+from qdebias.prompts import Request
+
+Key: TypeAlias = tuple[str, bool]
+"""Digest of an image, and whether it was prepared as one of several."""
+
+_BLACK = Image.new("RGB", (32, 32))
+
+
+class SharedImages:
+    """The images of one call.
+
+    Args:
+        model: Encodes them.
+        processor: Prepares them; it is not changed.
+        family: How.
+        at_once: How many images of equal shape are encoded together.
+    """
+
+    def __init__(self, model: Model, processor: Processor, family: Family, at_once: AtOnce) -> None:
+        self._model = model
+        self._family = family
+        self._at_once = at_once
+        self._digests: dict[int, tuple[RgbImage, str]] = {}
+        self._pictures: dict[str, Image.Image] = {}
+        self._features: dict[Key, Features] = {}
+        self._once = _PreparedOnce(processor.image_processor, family)
+        self.processor = copy(processor)
+        self.processor.image_processor = self._once
+
+    def pictures(self, request: Request) -> list[Image.Image]:
+        """Return the images of a request as the processor takes them: the same object for the same pixels."""
+        return [self._picture(image) for image in request.images]
+
+    def _picture(self, image: RgbImage) -> Image.Image:
+        name = self._digest(image)
+        if name not in self._pictures:
+            self._pictures[name] = Image.fromarray(image)
+            self._once.names[id(self._pictures[name])] = name
+        return self._pictures[name]
+
+    def _digest(self, image: RgbImage) -> str:
+        if id(image) not in self._digests:
+            self._digests[id(image)] = image, digest(image)
+        return self._digests[id(image)][1]
+
+    def keys(self, request: Request) -> tuple[Key, ...]:
+        """Return under which keys `insert` finds the images of a request."""
+        several = self._family.companion and len(request.images) > 1
+        return tuple((self._digest(image), several) for image in request.images)
+
+    def encode(self, *, least: int = 1) -> None:
+        """Encode the images that were prepared since, unless they are fewer than `least`; then drop their pixels."""
+        waiting = self._once.waiting
+        if len(waiting) < least:
+            return
+        alike: dict[tuple[object, ...], list[Key]] = {}
+        for key, part in waiting.items():
+            alike.setdefault(_shapes(part), []).append(key)
+        for keys in alike.values():
+            self._features |= zip(keys, self._at_once.run(keys, self._encode_together), strict=True)
+        self._once.forget_pixels()
+
+    def _encode_together(self, keys: Sequence[Key]) -> list[Features]:
+        parts = [self._once.waiting[key] for key in keys]
+        names = [name for name, value in parts[0].items() if isinstance(value, torch.Tensor)]
+        arguments = {name: self._moved(joined([part[name] for part in parts])) for name in names}
+        with memory_of(self._model.device), torch.inference_mode():
+            features = self._family.encode(self._model, arguments)
+        apart = {name: split(value, len(keys)) for name, value in features.items()}
+        return [{name: values[place] for name, values in apart.items()} for place in range(len(keys))]
+
+    def _moved(self, value: torch.Tensor) -> torch.Tensor:
+        return value.to(self._model.device, self._model.dtype if value.is_floating_point() else value.dtype)
+
+    def insert(self, keys: Sequence[Key]) -> Mapping[str, Any]:
+        """Return the arguments of the forward pass that show these images, in order."""
+        found = [self._features[key] for key in keys]
+        return self._family.insert({name: joined([one[name] for one in found]) for name in found[0]})
+
+
+class _PreparedOnce:
+    """Stands in for an image processor and prepares every image once.
+
+    Attributes:
+        names: Digest of each image by its identity as an object.
+        waiting: What was made of the images that are not encoded yet.
+    """
+
+    def __init__(self, real: Part, family: Family) -> None:
+        self._real = real
+        self._family = family
+        self._parts: dict[Key, Mapping[str, Any]] = {}
+        self.names: dict[int, str] = {}
+        self.waiting: dict[Key, Mapping[str, Any]] = {}
+
+    def __getattr__(self, name: str) -> Any:  # noqa: ANN401
+        return getattr(self._real, name)
+
+    def fetch_images(self, images: Any) -> Any:  # noqa: ANN401
+        """Return the images as they are: they are no addresses."""
+        return images
+
+    def __call__(self, images: Any, **options: Any) -> BatchFeature:  # noqa: ANN401
+        """Return what the real one would make of all images together."""
+        shown = _flat(images)
+        several = self._family.companion and len(shown) > 1
+        parts = [self._part(image, options, several=several) for image in shown]
+        return BatchFeature({name: joined([part[name] for part in parts], self._family.axis) for name in parts[0]})
+
+    def _part(self, image: Image.Image, options: Mapping[str, Any], *, several: bool) -> Mapping[str, Any]:
+        key = self.names[id(image)], several
+        if key not in self._parts:
+            made = self._real([[image, _BLACK] if several else [image]], **options)
+            self._parts[key] = self.waiting[key] = _first(_as_tensors(made)) if several else _as_tensors(made)
+        return self._parts[key]
+
+    def forget_pixels(self) -> None:
+        """Keep of the encoded images only the shapes, from which prompts are made."""
+        for key, part in self.waiting.items():
+            self._parts[key] = {name: _shape_only(value) for name, value in part.items()}
+        self.waiting.clear()
+
+
+def _as_tensors(made: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: torch.from_numpy(value) if isinstance(value, np.ndarray) else value for name, value in made.items()}
+
+
+def _first(made: Mapping[str, Any]) -> dict[str, Any]:
+    """Return of two images' arrays the first one's; what counts the images of a prompt stays as it is."""
+    return {name: value if len(value) == 1 else value[:1] for name, value in made.items()}
+
+
+def _shape_only(value: Any) -> Any:  # noqa: ANN401
+    large = isinstance(value, torch.Tensor) and value.is_floating_point()
+    return value.new_zeros(()).expand(value.shape) if large else value
+
+
+def _shapes(part: Mapping[str, Any]) -> tuple[object, ...]:
+    return tuple((name, value.shape) for name, value in part.items() if isinstance(value, torch.Tensor))
+
+
+def _flat(images: Any) -> list[Image.Image]:  # noqa: ANN401
+    return [images] if isinstance(images, Image.Image) else [one for part in images for one in _flat(part)]

@@ -1,0 +1,253 @@
+"""Shared work gives the logits of the plain way, for every family, and is really shared."""
+
+import inspect
+import logging
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import cache
+from itertools import chain
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from contract import QUALITY, SAME, pair, picture
+from qdebias.backends.base import OptionLogits
+from qdebias.backends.families import FAMILIES, Family, family_of, joined, split
+from qdebias.backends.hf import HfBackend
+from qdebias.backends.hf_loading import load_hf
+from qdebias.backends.nano import CHECKPOINT
+from qdebias.backends.sharing import Sharing
+from qdebias.backends.sharing_memory import AtOnce, OutOfMemoryError, memory_of
+from qdebias.errors import SettingError
+from qdebias.probability import softmax
+from qdebias.prompts import Placement, Question, Request
+from tiny_models import FAMILIES as TINY
+from tiny_models import checkpoint
+
+SINGLE = Request(images=(picture(7, 100, 41),), questions=(QUALITY, SAME))
+ROUNDING = 1e-5
+
+
+@cache
+def plain(name: str) -> HfBackend:
+    return load_hf(CHECKPOINT if name == "nano" else checkpoint(name), device="cpu", sharing="off")
+
+
+def sharing(name: str, *, tokens: int = 4096, images: int = 1, **changes: Any) -> HfBackend:
+    """A backend on the same model as `plain`, with what the family allows."""
+    alone = plain(name)
+    family = family_of(alone._model)
+    assert family is not None
+    shared = Sharing(family=replace(family, **changes), tokens=tokens, images=images)
+    return HfBackend(model=alone._model, processor=alone._processor, fingerprint=alone.fingerprint, sharing=shared)
+
+
+def assert_equal(ours: OptionLogits, theirs: OptionLogits) -> None:
+    """Over the whole vocabulary: logits relative to the largest where that is above 1, and probabilities."""
+    for one, other in zip(chain(*ours), chain(*theirs), strict=True):
+        np.testing.assert_allclose(one, other, rtol=0, atol=ROUNDING * max(1.0, np.abs(other).max()))
+        np.testing.assert_allclose(softmax(one), softmax(other), rtol=0, atol=ROUNDING)
+
+
+def placements(name: str) -> tuple[Placement, ...]:
+    return ("before", "after") if name == "nano" or TINY[name].after else ("before",)
+
+
+@pytest.mark.parametrize("name", [*sorted(TINY), "nano"])
+def test_sharing_changes_no_logit(name: str) -> None:
+    """Images alone, images and beginnings, one row or image at a time, everything at once."""
+    ways = [
+        sharing(name, prefix=False),
+        sharing(name),
+        sharing(name, tokens=1),
+        sharing(name, images=8),
+    ]
+    for placement in placements(name):
+        requests = [pair(1, 2, placement), pair(3, 2, placement), replace(SINGLE, placement=placement)]
+        want = plain(name).last_logits(requests)
+        for way in ways:
+            assert_equal(way.last_logits(requests), want)
+
+
+@pytest.mark.parametrize("name", ["qwen2_vl", "gemma3", "smolvlm"])
+def test_three_questions_share_a_row_however_alike_they_are(name: str) -> None:
+    longer = replace(QUALITY, answer_prefix=QUALITY.answer_prefix + " is")
+    request = replace(pair(1, 2), questions=(QUALITY, longer, SAME))
+    assert_equal(sharing(name).last_logits([request]), plain(name).last_logits([request]))
+
+
+def test_black_and_equal_images() -> None:
+    black = np.zeros((60, 80, 3), np.uint8)
+    request = Request(images=(black, black), questions=(QUALITY, SAME))
+    for name in ("llava", "smolvlm", "qwen2_vl", "internvl"):
+        assert_equal(sharing(name).last_logits([request]), plain(name).last_logits([request]))
+
+
+class Counter:
+    """Counts the images that are encoded and the rows and tokens that are run."""
+
+    def __init__(self, name: str, **changes: Any) -> None:
+        family = FAMILIES[name]
+        self.encoded = 0
+        self.rows: list[tuple[int, ...]] = []
+        self.backend = sharing(name, encode=self._counting(family), **changes)
+        forward = self.backend._answer._forward  # type: ignore[union-attr]
+        self.backend._answer._forward = lambda inputs, reads: self._run(forward, inputs, reads)  # type: ignore[union-attr]
+
+    def _counting(self, family: Family) -> Any:
+        def encode(model: Any, part: Any) -> Any:
+            self.encoded += len(part["pixel_values"])
+            return family.encode(model, part)
+
+        return encode
+
+    def _run(self, forward: Any, inputs: Any, reads: Any) -> Any:
+        self.rows.append(tuple(inputs["input_ids"].shape))
+        return forward(inputs, reads)
+
+
+def query(count: int = 4) -> list[Request]:
+    """What the paper asks: four degraded copies, each before the same image, two questions."""
+    image = picture(0, 64, 80)
+    return [
+        Request(images=(picture(seed, 64, 80), image.copy()), questions=(QUALITY, SAME)) for seed in range(1, count + 1)
+    ]
+
+
+def test_five_images_are_encoded_instead_of_sixteen_and_four_rows_run_instead_of_eight() -> None:
+    counter = Counter("llava", tokens=1)
+    counter.backend.option_logits(query())
+    assert counter.encoded == 5
+    assert [rows for rows, _ in counter.rows] == [1] * 4
+    first, second = (one.ids for one in plain("llava").encode(query()[:1])[0])
+    common = int(np.argmin(first[: len(second)] == second[: len(first)]))
+    assert counter.rows[0][1] == len(first) + len(second) - common
+
+
+def test_rows_of_equal_shape_run_together() -> None:
+    counter = Counter("llava", images=16)
+    counter.backend.option_logits(query())
+    assert [rows for rows, _ in counter.rows] == [4]
+    counter.backend.option_logits([*query(2), SINGLE])
+    assert sorted(rows for rows, _ in counter.rows[1:]) == [1, 2]
+
+
+def test_question_first_shares_images_only() -> None:
+    counter = Counter("qwen2_vl", tokens=1)
+    requests = [replace(request, placement="after") for request in query()]
+    counter.backend.option_logits(requests)
+    assert len(counter.rows) == 8
+
+
+def test_nothing_of_a_call_is_kept() -> None:
+    counter = Counter("llava")
+    processor = counter.backend._processor.image_processor
+    for _ in range(2):
+        counter.backend.option_logits(query(1))
+    assert counter.encoded == 4
+    assert counter.backend._processor.image_processor is processor
+
+
+def test_question_between_others_keeps_its_answer() -> None:
+    """Position state that a model keeps between calls must not reach the next one."""
+    backend = sharing("qwen2_vl")
+    fresh = backend.last_logits([pair(1, 2)])
+    backend.last_logits([Request(images=(picture(9, 200, 60),), questions=(SAME,))])
+    plain("qwen2_vl").last_logits([SINGLE])
+    np.testing.assert_array_equal(np.array(fresh), np.array(backend.last_logits([pair(1, 2)])))
+
+
+def test_unknown_family_and_old_forward_take_the_plain_way(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = plain("llava")._model
+    assert family_of(model) is FAMILIES["llava"]
+    monkeypatch.setattr(type(model), "forward", lambda **_: None)
+    assert family_of(model) is None, "the features would be swallowed by **kwargs"
+    monkeypatch.undo()
+    monkeypatch.delitem(FAMILIES, "llava")  # type: ignore[arg-type]
+    assert family_of(model) is None
+
+
+@pytest.mark.parametrize(
+    ("options", "match"),
+    [
+        ({"sharing": "much"}, "sharing 'much' is unknown; use one of all, images, off"),
+        ({"tokens_at_once": -1}, "must be 1 or more, got -1 and 1"),
+    ],
+)
+def test_impossible_settings(options: dict[str, Any], match: str) -> None:
+    with pytest.raises(SettingError, match=match):
+        load_hf(checkpoint("llava"), device="cpu", **options)
+
+
+def test_sharing_is_no_part_of_the_identity() -> None:
+    assert load_hf(checkpoint("llava"), device="cpu").fingerprint == plain("llava").fingerprint
+
+
+class TestAtOnce:
+    def test_halves_says_so_once_and_remembers(self, caplog: pytest.LogCaptureFixture) -> None:
+        sizes = []
+
+        def run(items: Sequence[int]) -> list[int]:
+            sizes.append(len(items))
+            if len(items) > 2:
+                raise OutOfMemoryError("full")
+            return [item * 10 for item in items]
+
+        at_once = AtOnce(8, "images")
+        with caplog.at_level(logging.WARNING):
+            assert at_once.run(range(7), run) == [0, 10, 20, 30, 40, 50, 60]
+            assert at_once.run(range(3), run) == [0, 10, 20]
+        assert sizes == [7, 3, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1]
+        assert caplog.messages == ["not enough memory: from now on at most 3 images are run together"]
+
+    def test_one_that_does_not_fit_is_refused(self) -> None:
+        def run(_: Sequence[int]) -> list[int]:
+            raise OutOfMemoryError("full")
+
+        with pytest.raises(OutOfMemoryError, match="full"):
+            AtOnce(8, "tokens").run([1, 2], run, size_of_one=4)
+
+    @pytest.mark.parametrize(
+        "error",
+        [torch.OutOfMemoryError("CUDA out of memory"), RuntimeError("[enforce fail] DefaultCPUAllocator: can't")],
+    )
+    def test_what_torch_says_is_translated(self, error: Exception) -> None:
+        with (
+            pytest.raises(OutOfMemoryError, match="does not fit into the memory of cpu"),
+            memory_of(torch.device("cpu")),
+        ):
+            raise error
+        with pytest.raises(RuntimeError, match="something else"), memory_of(torch.device("cpu")):
+            raise RuntimeError("something else")
+
+
+def test_model_that_is_too_large_at_once_answers_the_same_in_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    backend = sharing("llava", tokens=10**6)
+    want = backend.last_logits(query())
+    run = type(backend._model).forward
+
+    def forward(self: Any, input_ids: torch.Tensor, **rest: Any) -> Any:
+        if len(input_ids) > 1:
+            raise torch.OutOfMemoryError
+        return run(self, input_ids=input_ids, **rest)
+
+    forward.__signature__ = inspect.signature(run)  # type: ignore[attr-defined]
+    monkeypatch.setattr(type(backend._model), "forward", forward)
+    np.testing.assert_allclose(np.array(backend.last_logits(query())), np.array(want), rtol=0, atol=1e-4)
+
+
+def test_joined_and_split_are_inverse() -> None:
+    tensors = [torch.arange(6.0).reshape(2, 3), torch.arange(6.0, 12).reshape(2, 3)]
+    assert all(torch.equal(*both) for both in zip(split(joined(tensors), 2), tensors, strict=True))
+    assert split(joined([[1, 2], [3, 4]]), 2) == [[1, 2], [3, 4]]
+    assert joined([[[1]], [[2]]], axis=1) == [[1, 2]]
+    assert joined([torch.ones(1, 2), torch.ones(1, 3)]).tolist() == [[1, 1, 0], [1, 1, 1]]
+
+
+def test_first_word_of_a_reply_is_read_in_the_shared_row() -> None:
+    """A question without an answer prefix ends where the chat template opens the reply."""
+    bare = Question(text="Good or poor?", options=("Good", "Bad"), values=(1.0, 0.0))
+    request = replace(pair(1, 2), questions=(bare, QUALITY))
+    assert_equal(sharing("bakllava").last_logits([request]), plain("bakllava").last_logits([request]))
