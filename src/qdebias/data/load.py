@@ -2,18 +2,18 @@
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from fnmatch import fnmatchcase
+from dataclasses import replace
 from os import PathLike
 from pathlib import Path
 
 from qdebias.data.catalogue import entry as entry_of
 from qdebias.data.dataset import Dataset, Direction, Item
 from qdebias.data.forms import SPLITS
+from qdebias.data.labels import LabelledImages, read_labels
 from qdebias.data.readers import read_records
-from qdebias.data.resolve import Tree, find_images, find_labels, open_tree
-from qdebias.data.rows import annotate, has_columns, merge, recognise, scale_of, to_items
-from qdebias.data.table import Entry, LabelFile, Labels, Range
+from qdebias.data.resolve import Tree, find_images, open_tree
+from qdebias.data.rows import merge, recognise, to_items
+from qdebias.data.table import Entry
 from qdebias.errors import SettingError
 
 SAMPLE = "sample"
@@ -58,18 +58,7 @@ def load_dataset(
     if root is None:
         raise SettingError(f"{entry.name} needs root, the folder that holds it; get it from {entry.source}")
     tree = open_tree(Path(root), entry.title)
-    return _assemble(entry, tree, _read_labels(entry, tree, None if labels is None else Path(labels)), subset)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Read:
-    """Labels as read: every row, whether or not its image is there."""
-
-    items: tuple[Item, ...]
-    labels: Labels
-    scale: Range
-    files: tuple[Path, ...]
-    notes: tuple[str, ...]
+    return _assemble(entry, tree, read_labels(entry, tree, None if labels is None else Path(labels)), subset)
 
 
 def _load_file(
@@ -88,7 +77,7 @@ def _load_file(
     if form.score.casefold() == "dmos" and direction is None:
         raise SettingError(f"{path}: for a column {form.score}, direction must say whether higher or lower is better")
     entry = Entry(
-        name=path.name.split(".")[0],
+        name=(path.with_suffix("") if path.suffix.lower() == ".gz" else path).stem,
         title=path.name,
         count=None,
         direction=direction or "higher",
@@ -100,81 +89,14 @@ def _load_file(
     )
     items, notes = merge(to_items(records, form, entry, form.files[0], path), (), path)
     scores = [item.mos for item in items]
-    read = _Read(items=tuple(items), labels=form, scale=(min(scores), max(scores)), files=(path,), notes=tuple(notes))
+    read = LabelledImages(
+        items=tuple(items), labels=form, scale=(min(scores), max(scores)), files=(path,), notes=tuple(notes)
+    )
     tree = open_tree(path.parent if root is None else Path(root), f"the images of {path.name}")
     return _assemble(replace(entry, count=len(items)), tree, read, subset)
 
 
-def _read_labels(entry: Entry, tree: Tree, given: Path | None) -> _Read:
-    """Read the first form of labels that is there, or the given file."""
-    if given is not None and not given.is_dir():
-        return _read_given(entry, given)
-    where = tree if given is None else open_tree(given, f"the labels of {entry.title}")
-    refused = []
-    for labels in entry.labels:
-        files = [
-            (file, where.root / path) for file in labels.files for path in find_labels(where, entry.tops, file.path)
-        ]
-        if files:
-            read = _read_form(entry, labels, files, where)
-            if isinstance(read, _Read):
-                return read
-            refused.append(read)
-    if refused:
-        raise SettingError(refused[0])
-    looked_for = ", ".join(file.path for labels in entry.labels for file in labels.files)
-    raise SettingError(
-        f"{where.root}: no labels of {entry.title} found; looked for {looked_for}; the folder holds "
-        f"{where.top_level()}; get the dataset from {entry.source}, or name a label file with labels"
-    )
-
-
-def _read_given(entry: Entry, path: Path) -> _Read:
-    """Read a file as the form whose file name it has, or else as one whose columns it has."""
-    if not path.is_file():
-        raise SettingError(f"{path}: no such label file")
-    tree = Tree(path.parent)
-    named = [(labels, file) for labels in entry.labels for file in labels.files if _is_called(path, file)]
-    if not named:
-        records = read_records(path)
-        fitting = [labels for labels in entry.labels if labels.reader is read_records and has_columns(records, labels)]
-        named = [(labels, LabelFile(path=path.name)) for labels in fitting or [recognise(records, path)]]
-    refused = []
-    for labels, file in named:
-        read = _read_form(entry, labels, [(file, path)], tree)
-        if isinstance(read, _Read):
-            return read
-        refused.append(read)
-    raise SettingError(refused[0])
-
-
-def _is_called(path: Path, file: LabelFile) -> bool:
-    return fnmatchcase(path.name.casefold(), Path(file.path).name.casefold()) and Path(file.path).name != "*.txt"
-
-
-def _read_form(entry: Entry, labels: Labels, files: Sequence[tuple[LabelFile, Path]], tree: Tree) -> "_Read | str":
-    """Return the items of one form of labels, or why they cannot be it: their scores are on no possible scale."""
-    rows: list[Item] = []
-    for file, path in files:
-        rows += to_items(labels.reader(path), labels, entry, file, path)
-    first = files[0][1]
-    if not rows:
-        return f"{first}: lists no images"
-    items, notes = merge(rows, entry.averaged, first)
-    scales = labels.scales or entry.scales
-    scale = scale_of(items, scales)
-    if scale is None:
-        low, high = min(item.mos for item in items), max(item.mos for item in items)
-        expected = " or ".join(f"{least:g} to {most:g}" for least, most in scales)
-        return f"{first}: scores from {low:g} to {high:g} are not {entry.title}'s, which go from {expected}"
-    for annex in labels.annexes:
-        for found in find_labels(tree, entry.tops, annex.path)[:1]:
-            items = annotate(items, labels.reader(tree.root / found), annex, labels)
-    paths = tuple(path for _, path in files)
-    return _Read(items=tuple(items), labels=labels, scale=scale, files=paths, notes=tuple(notes))
-
-
-def _assemble(entry: Entry, tree: Tree, read: _Read, subset: str | None) -> Dataset:
+def _assemble(entry: Entry, tree: Tree, read: LabelledImages, subset: str | None) -> Dataset:
     """Choose the part that was asked for, find its images, and check that nothing is missing."""
     full = read.labels.count or entry.count or len(read.items)
     part = _part(read.items, subset)
@@ -190,7 +112,7 @@ def _assemble(entry: Entry, tree: Tree, read: _Read, subset: str | None) -> Data
         items=tuple(replace(item, path=found[item.name]) for item in chosen if item.name in found),
         direction=read.labels.direction or entry.direction,
         range=read.scale,
-        subset=subset,
+        subset=part,
         subset_count=full if part is None else entry.parts.get(part),
         full_count=full,
         label_files=read.files,
@@ -202,7 +124,7 @@ def _assemble(entry: Entry, tree: Tree, read: _Read, subset: str | None) -> Data
 
 
 def _part(items: Sequence[Item], subset: str | None) -> str | None:
-    """Return a subset's name as the items have it, in lower case: "training" is "train" where no subset is called so."""
+    """Return a subset's name in lower case; "training" is "train" where no subset is called "training" itself."""
     if subset is None:
         return None
     asked = subset.casefold()
@@ -210,11 +132,11 @@ def _part(items: Sequence[Item], subset: str | None) -> str | None:
     return asked if asked in known else SPLITS.get(asked, asked)
 
 
-def _choose(entry: Entry, read: _Read, part: str | None, full: int) -> list[Item]:
+def _choose(entry: Entry, read: LabelledImages, part: str | None, full: int) -> list[Item]:
     if part is None:
         if len(read.items) != full:
             raise SettingError(
-                f"{', '.join(map(str, read.files))}: {len(read.items):,} images, but {entry.title} has {full:,}; "
+                f"{_listed([str(file) for file in read.files])}: {len(read.items):,} images, but {entry.title} has {full:,}; "
                 f"complete it from {entry.source}, or ask for a part: {_parts(entry, read.items)}"
             )
         return list(read.items)
@@ -235,16 +157,19 @@ def _parts(entry: Entry, items: Sequence[Item]) -> str:
 
 
 def _missing_images(entry: Entry, tree: Tree, missing: Sequence[str], asked: int, folders: tuple[str, ...]) -> str:
-    shown = ", ".join(missing[:_SHOWN]) + (", ..." if len(missing) > _SHOWN else "")
     looked = " or ".join(" + ".join(folder or "." for folder in layout) for layout in entry.images)
     where = f"the others are in {', '.join(folder or '.' for folder in folders)}" if folders else f"looked in {looked}"
     return (
-        f"{tree.root}: {len(missing):,} of {asked:,} images of {entry.title} are missing: {shown}; {where}; the folder "
+        f"{tree.root}: {len(missing):,} of {asked:,} images of {entry.title} are missing: {_listed(missing)}; {where}; the folder "
         f"holds {tree.top_level()}; get them from {entry.source}"
     )
 
 
-def _variant(entry: Entry, read: _Read) -> str:
+def _listed(names: Sequence[str]) -> str:
+    return ", ".join(names[:_SHOWN]) + (", ..." if len(names) > _SHOWN else "")
+
+
+def _variant(entry: Entry, read: LabelledImages) -> str:
     """Say which version of the labels this is, by its form and by the values that tell versions apart."""
     if not entry.variants:
         return read.labels.variant
