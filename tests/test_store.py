@@ -15,7 +15,7 @@ from qdebias.backends.fake import FakeBackend
 from qdebias.engine import Failure, Scorer
 from qdebias.errors import BackendError, SettingError, StoreError
 from qdebias.image import RgbImage, digest
-from qdebias.method import Score
+from qdebias.method import Context, Score
 from qdebias.prompts import Question, Request
 from qdebias.store import Run, StoredBackend, open_run, open_snapshot
 from qdebias.stored import StoredScorer
@@ -200,7 +200,7 @@ def test_methods_that_cannot_be_told_apart_are_refused(tmp_path: Path) -> None:
 
         def add(degradation: Callable[..., RgbImage]) -> str:
             method = qdebias.QDebias(quality=qdebias.presets.CONDITIONAL, degradations=(degradation,))
-            return run.method(method, name="mine", seed=0)
+            return run.method(method, name="mine", context=Context())
 
         assert add(shade) == add(shade)
         for nameless in (lambda image, _: image, object()):

@@ -17,15 +17,22 @@ if TYPE_CHECKING:
     from qdebias.backends.base import Backend, Fingerprint
     from qdebias.backends.fake import FakeBackend
     from qdebias.backends.load import load_backend
+    from qdebias.correlation import Correlation, correlate
+    from qdebias.data import Dataset, load_dataset
     from qdebias.engine import Failure, Scorer
+    from qdebias.evaluation import Report, evaluate
     from qdebias.image import load_image
     from qdebias.method import Method, Plan, QDebias, Score, Vanilla
     from qdebias.prompts import Question, Request
+    from qdebias.store import Run, StoredBackend, open_run
+    from qdebias.stored import StoredScorer
 
 __version__ = "0.1.0"
 
 _HOME = {
     "Backend": "qdebias.backends.base",
+    "Correlation": "qdebias.correlation",
+    "Dataset": "qdebias.data",
     "FakeBackend": "qdebias.backends.fake",
     "Failure": "qdebias.engine",
     "Fingerprint": "qdebias.backends.base",
@@ -33,18 +40,28 @@ _HOME = {
     "Plan": "qdebias.method",
     "QDebias": "qdebias.method",
     "Question": "qdebias.prompts",
+    "Report": "qdebias.evaluation",
     "Request": "qdebias.prompts",
+    "Run": "qdebias.store",
     "Score": "qdebias.method",
     "Scorer": "qdebias.engine",
+    "StoredBackend": "qdebias.store",
+    "StoredScorer": "qdebias.stored",
     "Vanilla": "qdebias.method",
+    "correlate": "qdebias.correlation",
+    "evaluate": "qdebias.evaluation",
     "load_backend": "qdebias.backends.load",
+    "load_dataset": "qdebias.data",
     "load_image": "qdebias.image",
+    "open_run": "qdebias.store",
     "score": "qdebias.api",
 }
 _MODULES = ("degrade", "errors", "presets")
 
 __all__ = [
     "Backend",
+    "Correlation",
+    "Dataset",
     "Failure",
     "FakeBackend",
     "Fingerprint",
@@ -52,14 +69,22 @@ __all__ = [
     "Plan",
     "QDebias",
     "Question",
+    "Report",
     "Request",
+    "Run",
     "Score",
     "Scorer",
+    "StoredBackend",
+    "StoredScorer",
     "Vanilla",
+    "correlate",
     "degrade",
     "errors",
+    "evaluate",
     "load_backend",
+    "load_dataset",
     "load_image",
+    "open_run",
     "presets",
     "score",
 ]

@@ -8,6 +8,7 @@ import qdebias
 from qdebias.cli.catalogue import methods, models
 from qdebias.cli.degrade import degrade
 from qdebias.cli.doctor import doctor
+from qdebias.cli.evaluate import evaluate
 from qdebias.cli.explain import explain
 from qdebias.cli.score import score
 
@@ -42,6 +43,7 @@ def root(
 app.command()(score)
 app.command()(explain)
 app.command()(degrade)
+app.command()(evaluate)
 app.command()(models)
 app.command()(methods)
 app.command()(doctor)

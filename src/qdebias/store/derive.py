@@ -8,7 +8,7 @@ from qdebias.method import Answers, Method, Plan, Score
 from qdebias.store.index import Index
 from qdebias.store.manifest import Manifest, MethodEntry
 from qdebias.store.outcome import FileState, Outcome
-from qdebias.store.outline import Outline, condition_names, outline, outlined_keys
+from qdebias.store.outline import Outline, outline, outlined_keys
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -18,10 +18,12 @@ class Pixels:
     Attributes:
         image: Digest of the image.
         conditions: Digest of each conditional image by its name, under one seed.
+        similarity: What a method measured on the pixels, see `Plan.similarity`.
     """
 
     image: str
     conditions: Mapping[str, str]
+    similarity: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,15 +42,11 @@ class Derivation:
     method: Method
     outline: Outline
 
-    @property
-    def conditions(self) -> tuple[str, ...]:
-        """Names of the conditional images, in order."""
-        return condition_names(self.outline)
-
     def score(self, pixels: Pixels) -> Score | None:
         """Return the score of an image, None where an answer is not stored."""
         answers = self.answers(pixels)
-        return None if answers is None else self.method.combine(Plan(requests=()), answers)
+        plan = Plan(requests=(), similarity=pixels.similarity)
+        return None if answers is None else self.method.combine(plan, answers)
 
     def answers(self, pixels: Pixels) -> Answers | None:
         """Return the answers to the method's requests, None where one is not stored."""
@@ -70,8 +68,8 @@ class Derivation:
         Raises:
             StoreError: An answer is missing.
         """
-        made = dict(zip(self.conditions, outcome.conditions, strict=True))
-        score = self.score(Pixels(image=outcome.image or "", conditions=made))
+        made = dict(zip(self.outline.conditions, outcome.conditions, strict=True))
+        score = self.score(Pixels(image=outcome.image or "", conditions=made, similarity=outcome.similarity))
         if score is None:
             raise StoreError(
                 f"{outcome.path}: answers about it are gone although it is recorded as done; the run folder was "

@@ -6,7 +6,9 @@ well: when the text changes, it is another method, and nothing is taken over fro
 
 import hashlib
 import inspect
+from collections.abc import Mapping
 from dataclasses import fields, is_dataclass
+from pathlib import PurePath
 from types import FunctionType
 from typing import TypeAlias
 
@@ -23,8 +25,12 @@ def describe(value: object) -> Description:
     """
     if value is None or isinstance(value, str | int | float):
         return value
+    if isinstance(value, PurePath):
+        return str(value)
     if isinstance(value, tuple | list):
         return [describe(item) for item in value]
+    if isinstance(value, Mapping):
+        return {str(key): describe(item) for key, item in value.items()}
     if isinstance(value, FunctionType) and value.__closure__ is None and value.__name__ != "<lambda>":
         return _named(value)
     if is_dataclass(value) and not isinstance(value, type):

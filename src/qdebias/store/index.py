@@ -24,7 +24,8 @@ _TABLES = f"""
 BEGIN;
 CREATE TABLE answers (key BLOB PRIMARY KEY, logits BLOB NOT NULL) WITHOUT ROWID;
 CREATE TABLE images (
-    path BLOB, method TEXT, size INTEGER, mtime_ns INTEGER, image BLOB, conditions BLOB, error TEXT,
+    path BLOB, method TEXT, size INTEGER, mtime_ns INTEGER, image BLOB, conditions BLOB, similarity BLOB,
+    error TEXT,
     PRIMARY KEY (path, method)
 ) WITHOUT ROWID;
 CREATE TABLE extents (file TEXT PRIMARY KEY, size INTEGER NOT NULL, tail BLOB NOT NULL) WITHOUT ROWID;
@@ -32,7 +33,7 @@ PRAGMA user_version = {VERSION};
 COMMIT;
 """
 
-_COLUMNS = "path, method, size, mtime_ns, image, conditions, error"
+_COLUMNS = "path, method, size, mtime_ns, image, conditions, similarity, error"
 
 
 class Index:
@@ -56,11 +57,11 @@ class Index:
         """Return the stored logits (K,) of an answer, None where there is none."""
         with explained():
             found = self._database.execute("SELECT logits FROM answers WHERE key = ?", (_bytes(key),)).fetchone()
-        return None if found is None else np.frombuffer(found[0], dtype="<f8").astype(np.float64)
+        return None if found is None else _unpacked(found[0])
 
     def add_answers(self, answers: Iterable[tuple[str, Iterable[float]]]) -> None:
         """Remember logits by their keys."""
-        rows = ((_bytes(key), np.asarray(list(logits), dtype="<f8").tobytes()) for key, logits in answers)
+        rows = ((_bytes(key), _packed(logits)) for key, logits in answers)
         with explained():
             self._database.executemany("INSERT OR IGNORE INTO answers VALUES (?, ?)", rows)
 
@@ -80,7 +81,7 @@ class Index:
         """Remember what became of images; a later outcome of an image takes the place of an earlier one."""
         with explained():
             self._database.executemany(
-                f"INSERT OR REPLACE INTO images ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?)",  # noqa: S608 (a constant)
+                f"INSERT OR REPLACE INTO images ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",  # noqa: S608 (a constant)
                 map(_values, outcomes),
             )
 
@@ -160,20 +161,30 @@ def _values(outcome: Outcome) -> tuple[object, ...]:
         outcome.state.mtime_ns,
         None if outcome.image is None else _bytes(outcome.image),
         b"".join(map(_bytes, outcome.conditions)),
+        _packed(outcome.similarity),
         outcome.error,
     )
 
 
-def _outcome(row: tuple[bytes, str, int | None, int | None, bytes | None, bytes, str | None]) -> Outcome:
-    path, method, size, mtime_ns, image, conditions, error = row
+def _outcome(row: tuple[bytes, str, int | None, int | None, bytes | None, bytes, bytes, str | None]) -> Outcome:
+    path, method, size, mtime_ns, image, conditions, similarity, error = row
     return Outcome(
         path=os.fsdecode(path),
         method=method,
         state=FileState(size=size, mtime_ns=mtime_ns),
         image=None if image is None else image.hex(),
         conditions=tuple(conditions[start : start + 16].hex() for start in range(0, len(conditions), 16)),
+        similarity=tuple(_unpacked(similarity).tolist()),
         error=error,
     )
+
+
+def _packed(numbers: Iterable[float]) -> bytes:
+    return np.array(list(numbers), dtype="<f8").tobytes()
+
+
+def _unpacked(packed: bytes) -> FloatArray:
+    return np.frombuffer(packed, dtype="<f8").astype(np.float64)
 
 
 def _bytes(digest: str) -> bytes:

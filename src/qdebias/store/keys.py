@@ -30,9 +30,14 @@ def answer_key(identity: str, images: Sequence[str], question: str) -> str:
     return hashlib.blake2b("\0".join((identity, question, *images)).encode(), digest_size=16).hexdigest()
 
 
-def method_id(description: object, seed: int) -> str:
-    """Return 16 hex digits over a method, as `describe` describes it, and the seed of its degradations."""
-    return _digest([description, seed], 8)
+def method_id(settings: object, seed: int, pool: str | None = None) -> str:
+    """Return 16 hex digits over a method, as `describe` describes it, the seed of its degradations and its pool."""
+    return _digest([settings, seed, pool], 8)
+
+
+def pool_digest(description: object) -> str:
+    """Return 32 hex digits over a pool of images, as `describe` describes it."""
+    return _digest(description, 16)
 
 
 def _digest(value: object, size: int) -> str:

@@ -27,6 +27,7 @@ class MethodEntry:
         seed: Seed of its degradations.
         conditions: Names of its conditional images, in order; see `qdebias.store.outline`.
         settings: The method in full.
+        pool: Digest of the pool that its conditional images are taken from; None where it needs none.
         total: How many images it was last asked for; None where that is not known.
     """
 
@@ -34,6 +35,7 @@ class MethodEntry:
     seed: int
     conditions: tuple[str, ...]
     settings: Description
+    pool: str | None = None
     total: int | None = None
 
 

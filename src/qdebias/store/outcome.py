@@ -29,6 +29,7 @@ class Outcome:
         state: The file as it was then.
         image: Digest of its pixels; None where it failed.
         conditions: Digests of the conditional images, in the order of the method's conditions in run.json.
+        similarity: What the method measured on the pixels in place of asking the model (`Plan.similarity`).
         error: Why it failed; None where it did not.
     """
 
@@ -37,6 +38,7 @@ class Outcome:
     state: FileState
     image: str | None = None
     conditions: tuple[str, ...] = ()
+    similarity: tuple[float, ...] = ()
     error: str | None = None
 
 
@@ -59,6 +61,7 @@ def row_of(outcome: Outcome, **more: float) -> Row:
         "size": outcome.state.size,
         "mtime_ns": outcome.state.mtime_ns,
         "conditions": outcome.conditions,
+        "similarity": outcome.similarity,
     } | more
 
 
@@ -70,5 +73,6 @@ def outcome_of(row: Row) -> Outcome:
         state=FileState(size=row["size"], mtime_ns=row["mtime_ns"]),
         image=row["image"],
         conditions=tuple(row["conditions"]),
+        similarity=tuple(row["similarity"]),
         error=row["error"],
     )

@@ -6,9 +6,9 @@ are planned anew from the image; nothing is asked twice either way.
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import TypeAlias
+from dataclasses import dataclass, replace
 
+from qdebias.ablations import Mismatched, SimilarityWeighted
 from qdebias.degrade import Degradation
 from qdebias.method import Method, QDebias, Vanilla
 from qdebias.prompts import Placement, Question
@@ -31,30 +31,53 @@ class OutlinedRequest:
     placement: Placement
 
 
-Outline: TypeAlias = tuple[OutlinedRequest, ...]
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outline:
+    """What a method asks about one image.
+
+    Attributes:
+        requests: In the order of the plan.
+        shared: Whether image, seed and the names of the conditions decide the conditions and all else that `combine`
+            needs, so that what other methods noted of the same conditions serves this method too.
+    """
+
+    requests: tuple[OutlinedRequest, ...]
+    shared: bool = True
+
+    @property
+    def conditions(self) -> tuple[str, ...]:
+        """Names of the conditional images, in the order of the plan."""
+        return tuple(request.condition for request in self.requests if request.condition is not None)
 
 
 def outline(method: Method) -> Outline | None:
     """Return the requests of a method, None where it is of a class whose plans are not known here."""
     if type(method) is Vanilla:
-        return (OutlinedRequest(condition=None, questions=(method.question,), placement=method.placement),)
+        only = OutlinedRequest(condition=None, questions=(method.question,), placement=method.placement)
+        return Outline(requests=(only,))
     if type(method) is QDebias:
-        questions = (method.quality,) if method.same is None else (method.quality, method.same)
-        return tuple(
-            OutlinedRequest(condition=condition_name(degradation), questions=questions, placement=method.placement)
-            for degradation in method.degradations
+        return Outline(requests=_requests(method))
+    if type(method) is SimilarityWeighted:
+        return Outline(requests=_requests(method.base), shared=False)
+    if type(method) is Mismatched:
+        requests = (
+            replace(request, condition=f"{request.condition} of another image") for request in _requests(method.base)
         )
+        return Outline(requests=tuple(requests), shared=False)
     return None
+
+
+def _requests(method: QDebias) -> tuple[OutlinedRequest, ...]:
+    questions = (method.quality,) if method.same is None else (method.quality, method.same)
+    return tuple(
+        OutlinedRequest(condition=condition_name(degradation), questions=questions, placement=method.placement)
+        for degradation in method.degradations
+    )
 
 
 def condition_name(degradation: Degradation) -> str:
     """Return the name of a conditional image: the degradation with its settings, as JSON."""
     return json.dumps(describe(degradation), sort_keys=True)
-
-
-def condition_names(outlined: Outline | None) -> tuple[str, ...]:
-    """Return the names of the conditional images, in the order of the plan."""
-    return tuple(request.condition for request in outlined or () if request.condition is not None)
 
 
 def outlined_keys(
@@ -68,14 +91,14 @@ def outlined_keys(
         image: Digest of the query image.
         conditions: Digest of each conditional image by its name.
     """
-    if not all(name in conditions for name in condition_names(outlined)):
+    if not all(name in conditions for name in outlined.conditions):
         return None
     return [
         [
             answer_key(identity, _images(request, image, conditions), question_id(request.placement, question))
             for question in request.questions
         ]
-        for request in outlined
+        for request in outlined.requests
     ]
 
 

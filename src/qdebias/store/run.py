@@ -13,12 +13,12 @@ from pathlib import Path
 
 from qdebias.backends.base import Fingerprint
 from qdebias.errors import StoreError
-from qdebias.method import Method
+from qdebias.method import Context, Method
 from qdebias.probability import FloatArray
 from qdebias.store.answer import Answer
 from qdebias.store.describe import describe
 from qdebias.store.index import Index, IndexMismatchError, explained
-from qdebias.store.keys import identity_digest, method_id, question_id
+from qdebias.store.keys import identity_digest, method_id, pool_digest, question_id
 from qdebias.store.lines import Lines, Row, cannot_write
 from qdebias.store.lock import locked
 from qdebias.store.manifest import (
@@ -30,7 +30,7 @@ from qdebias.store.manifest import (
     write_manifest,
 )
 from qdebias.store.outcome import Outcome, row_of
-from qdebias.store.outline import condition_names, outline
+from qdebias.store.outline import outline
 from qdebias.store.reading import ANSWERS, IMAGES, read_on
 
 INDEX = "index.sqlite"
@@ -74,22 +74,28 @@ class Run:
         """What run.json says."""
         return self._manifest
 
-    def method(self, method: Method, *, name: str, seed: int, total: int | None = None) -> str:
+    def method(self, method: Method, *, name: str, context: Context, total: int | None = None) -> str:
         """Make a method known to the run and return its id.
 
         Args:
             method: The method.
             name: What people call it.
-            seed: Seed of its degradations.
+            context: Seed of its degradations, and the pool of other images where it needs one.
             total: How many images it will be asked for.
 
         Raises:
             SettingError: The method cannot be told from others, see `qdebias.store.describe`.
         """
-        settings = describe(method)
-        conditions = condition_names(outline(method))
-        entry = MethodEntry(name=name, seed=seed, conditions=conditions, settings=settings, total=total)
-        number = method_id(settings, seed)
+        outlined, settings = outline(method), describe(method)
+        entry = MethodEntry(
+            name=name,
+            seed=context.seed,
+            conditions=() if outlined is None else outlined.conditions,
+            settings=settings,
+            pool=None if context.pool is None else pool_digest(describe(context.pool)),
+            total=total,
+        )
+        number = method_id(settings, entry.seed, entry.pool)
         known = self._manifest.methods.get(number)
         if known is None or (total is not None and known.total != total):
             self._write(self._manifest.with_method(number, entry))

@@ -2,10 +2,9 @@
 
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from os import PathLike
-from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from qdebias.backends.base import Backend
@@ -64,51 +63,38 @@ def evaluate(
         raise SettingError(f"limit must be 1 or more, got {limit}")
     backend = load_backend(model) if isinstance(model, str) else model
     scorer = Scorer(backend=backend, method=method, seed=seed, batch=batch)
-    name = model_name or (model if isinstance(model, str) else type(model).__name__)
-    method_name = method if isinstance(method, str) else type(method).__name__
+    names = {"model": model_name or _name(model), "method": _name(method)}
     part = replace(dataset, items=dataset.items[:limit])
-    with _open(run, backend, name) as folder:
-        for note in folder.notes:
-            on_note(note)
-        stored = StoredScorer(folder, scorer, name=method_name, total=len(part))
-        rows = _rows(part, stored, scorer.method, readout, on_progress)
-    return make_report(
-        dataset,
-        rows,
-        model=name,
-        method=method_name,
-        seed=seed,
-        limit=limit,
-        readout=readout,
-        resamples=resamples,
-    )
+    with _open(run, backend, names["model"], on_note) as folder:
+        stored = StoredScorer(folder, scorer, name=names["method"], total=len(part))
+        _ask(part, stored, on_progress)
+        rows = _rows(part, stored, scorer.method, readout)
+    return make_report(dataset, rows, **names, seed=seed, limit=limit, readout=readout, resamples=resamples)
 
 
-def _rows(
-    dataset: Dataset,
-    stored: StoredScorer,
-    method: Method,
-    readout: Readout,
-    on_progress: Callable[[int], None] | None,
-) -> list[EvaluatedImage]:
+def _name(thing: object) -> str:
+    return thing if isinstance(thing, str) else type(thing).__name__
+
+
+def _ask(dataset: Dataset, stored: StoredScorer, on_progress: Callable[[int], None] | None) -> None:
     for asked, _ in enumerate(stored.ask(dataset.paths), start=1):
         if on_progress is not None:
             on_progress(asked + stored.skipped)
-    results = stored.results(dataset.paths)
-    return [
-        evaluated(dataset, item, result, method, readout) for item, result in zip(dataset.items, results, strict=True)
-    ]
+
+
+def _rows(dataset: Dataset, stored: StoredScorer, method: Method, readout: Readout) -> list[EvaluatedImage]:
+    results = zip(dataset.items, stored.results(dataset.paths), strict=True)
+    return [evaluated(dataset, item, result, method, readout) for item, result in results]
 
 
 @contextmanager
-def _open(run: "str | PathLike[str] | None", backend: Backend, model: str) -> Iterator[Run]:
-    """Open the run folder, or one that is gone afterwards."""
-    if run is not None:
-        with open_run(run, backend.fingerprint, model=model) as folder:
-            yield folder
-        return
-    with (
-        TemporaryDirectory(prefix="qdebias-") as scratch,
-        open_run(Path(scratch), backend.fingerprint, model=model) as folder,
-    ):
+def _open(
+    run: "str | PathLike[str] | None", backend: Backend, model: str, on_note: Callable[[str], None]
+) -> Iterator[Run]:
+    """Open the run folder, or one that is gone afterwards, and tell what there is to tell about it."""
+    with ExitStack() as stack:
+        path = stack.enter_context(TemporaryDirectory(prefix="qdebias-")) if run is None else run
+        folder = stack.enter_context(open_run(path, backend.fingerprint, model=model))
+        for note in folder.notes:
+            on_note(note)
         yield folder

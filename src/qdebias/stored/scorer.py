@@ -40,7 +40,7 @@ class StoredScorer:
         self._stored = StoredBackend(scorer.backend, run)
         self._scorer = copy(scorer)
         self._scorer.backend = self._stored
-        self._method = run.method(scorer.method, name=name, seed=scorer.context.seed, total=total)
+        self._method = run.method(scorer.method, name=name, context=scorer.context, total=total)
         known = outline(scorer.method) is not None
         self._derivation = derivation(run.index, run.identity, scorer.method) if known else None
 
@@ -98,13 +98,13 @@ class StoredScorer:
 
     def _known_from_other_methods(self, path: str, state: FileState) -> bool:
         """Whether every answer is stored already because other methods asked the same; if so, note it down."""
-        if self._derivation is None:
+        if self._derivation is None or not self._derivation.outline.shared:
             return False
         seed = self._scorer.context.seed
         pixels = known_pixels(self._run.index, self._run.manifest, path, seed=seed, state=state)
         if pixels is None or self._derivation.answers(pixels) is None:
             return False
-        conditions = tuple(pixels.conditions[name] for name in self._derivation.conditions)
+        conditions = tuple(pixels.conditions[name] for name in self._derivation.outline.conditions)
         self._run.add_outcome(
             Outcome(path=path, method=self._method, state=state, image=pixels.image, conditions=conditions)
         )
@@ -120,6 +120,7 @@ class StoredScorer:
             state=state,
             image=self._stored.digests.of(result.image),
             conditions=tuple(conditions) if self._derivation is not None else (),
+            similarity=result.plan.similarity,
         )
 
 

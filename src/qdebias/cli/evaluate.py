@@ -1,0 +1,160 @@
+"""`qdebias evaluate`."""
+
+import math
+from pathlib import Path
+from typing import Annotated, cast
+
+import typer
+from rich.table import Column, Table
+
+from qdebias.backends.load import load_backend
+from qdebias.cli.console import (
+    Device,
+    Dtype,
+    MethodName,
+    Model,
+    RunFolder,
+    Seed,
+    one_line,
+    progress,
+    results,
+    say,
+    user_errors,
+)
+from qdebias.correlation import Correlation, Interval
+from qdebias.data import Direction, load_dataset
+from qdebias.errors import SettingError
+from qdebias.evaluation import EvaluatedImage, Report
+from qdebias.evaluation import evaluate as evaluate_dataset
+from qdebias.evaluation.report import MEASURES
+from qdebias.records import open_writer
+
+DatasetName = Annotated[
+    str,
+    typer.Argument(
+        help="A dataset by name, see `qdebias datasets`, or a label file with columns img_path and gt_score."
+    ),
+]
+Root = Annotated[Path | None, typer.Option(help="Folder that holds the dataset.")]
+Subset = Annotated[
+    str | None, typer.Option(help="Only this split or subset; `sample` takes whatever rows and images are there.")
+]
+
+_TITLES = {
+    "srcc": "SRCC",
+    "plcc": "PLCC",
+    "plcc_logistic": "PLCC, 4-parameter logistic",
+    "plcc_logistic5": "PLCC, 5-parameter logistic",
+    "krcc": "KRCC",
+    "rmse": "RMSE, 4-parameter logistic",
+}
+
+
+def evaluate(
+    dataset: DatasetName,
+    root: Root = None,
+    run: RunFolder = None,
+    model: Model = "nano",
+    method: MethodName = "paper",
+    subset: Subset = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="Only this many images, from the start.")] = None,
+    labels: Annotated[Path | None, typer.Option(help="A label file in place of the dataset's own.")] = None,
+    direction: Annotated[str | None, typer.Option(help="Of one's own labels: higher or lower is better.")] = None,
+    json: Annotated[bool, typer.Option("--json", help="Print the report as one JSON object.")] = False,
+    out: Annotated[
+        Path | None, typer.Option(help="Write a row per image, raw logits included, to this .csv, .jsonl or .parquet.")
+    ] = None,
+    literal: Annotated[
+        bool, typer.Option("--literal", help="Compute exp / (exp + exp) as published scripts do, rounding included.")
+    ] = False,
+    resamples: Annotated[int, typer.Option(min=0, help="Bootstrap resamples of the 95 % intervals; 0: none.")] = 1000,
+    batch: Annotated[int, typer.Option(min=1, help="How many images go to the model at a time.")] = 8,
+    seed: Seed = 0,
+    device: Device = None,
+    dtype: Dtype = None,
+) -> None:
+    """Score a dataset and correlate the scores with the human ones.
+
+    With `--run` it can be stopped at any time: the same command goes on from there and ends with the same report.
+
+    - `qdebias evaluate koniq10k --root data/koniq10k --run runs/koniq`
+    - `qdebias evaluate koniq10k --root data/koniq10k --run runs/koniq --method vanilla` asks one question an image more
+    - `qdebias evaluate labels.csv --run runs/mine` takes a table of one's own
+    """
+    with user_errors():
+        data = load_dataset(dataset, root=root, subset=subset, labels=labels, direction=_direction(direction))
+        backend = load_backend(model, device=device, dtype=dtype)
+        with progress(total=min(len(data), limit or len(data))) as show:
+            report = evaluate_dataset(
+                data,
+                model=backend,
+                model_name=model,
+                method=method,
+                run=run,
+                seed=seed,
+                limit=limit,
+                readout="literal" if literal else "exact",
+                resamples=resamples,
+                batch=batch,
+                on_note=lambda note: say(one_line(note), style="yellow"),
+                on_progress=show,
+            )
+        if out is not None:
+            with open_writer(out, EvaluatedImage) as write:
+                for row in report.rows:
+                    write(row)
+    for row in report.failures:
+        say(f"failed: {one_line(row.error or '')}", style="red")
+    if json:
+        typer.echo(report.json())
+    else:
+        _print(report)
+    raise typer.Exit(1 if report.failures else 0)
+
+
+def _direction(name: str | None) -> Direction | None:
+    if name not in (None, "higher", "lower"):
+        raise SettingError(f"--direction is higher or lower, got {name!r}")
+    return cast(Direction | None, name)
+
+
+def _print(report: Report) -> None:
+    results.print(f"{report.summary}; {report.model}, {report.method}, seed {report.seed}")
+    failed = f", {len(report.failures)} failed and are left out" if report.failures else ""
+    results.print(f"{report.count:,} images correlated{failed}")
+    results.print(_overall(report.correlation))
+    if report.parts:
+        results.print(_parts(report))
+    what = "groups of images" if report.grouped else "images"
+    say(f"95 % bootstrap intervals over {what}; SRCC and KRCC rank the log-odds of the score")
+    for note in (*([f"labels: {report.labels}"] if report.labels else []), *report.notes):
+        say(f"note: {note}")
+
+
+def _overall(correlation: Correlation) -> Table:
+    table = Table("", Column("value", justify="right"), Column("95 % interval", no_wrap=True))
+    for name in MEASURES:
+        table.add_row(_TITLES[name], *_value(correlation, name))
+    return table
+
+
+def _parts(report: Report) -> Table:
+    table = Table(
+        "part",
+        Column("images", justify="right"),
+        *(Column(title, justify="right") for title in ("SRCC", "interval", "PLCC", "interval")),
+    )
+    for part in report.parts:
+        found = part.correlation
+        cells = (*_value(found, "srcc"), *_value(found, "plcc")) if found else (part.reason,)
+        table.add_row(f"{part.kind} {part.name}", f"{part.count:,}", *cells)
+    return table
+
+
+def _value(correlation: Correlation, name: str) -> tuple[str, str]:
+    """Return a measure and its interval."""
+    value: float = getattr(correlation, name)
+    interval: Interval | None = getattr(correlation, f"{name}_interval")
+    if math.isnan(value):
+        return "no fit", ""
+    return f"{value:.3f}", "" if interval is None else f"{interval.low:.3f}..{interval.high:.3f}"
