@@ -17,7 +17,7 @@ LAYERS = (
     ("ablations",),
     ("presets", "store"),
     ("engine",),
-    ("inputs", "records", "api", "stored", "evaluation", "tables", "calibrate"),
+    ("inputs", "records", "api", "stored", "evaluation", "tables", "bias", "calibration", "calibrate"),
     ("distributed", "service", "report"),
     ("cli",),
 )
