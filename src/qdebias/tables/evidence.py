@@ -1,0 +1,108 @@
+"""What one model said about one dataset under several methods, and how well each of them agrees with people."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
+
+from qdebias.data import CATALOGUE, Dataset
+from qdebias.engine import Failure
+from qdebias.evaluation.readout import read
+from qdebias.method import Method, Score
+from qdebias.probability import FloatArray
+from qdebias.tables.published import TITLES
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Scores:
+    """The scores of N images under one method; NaN where an image failed.
+
+    Attributes:
+        value: (N,) scores, higher is better.
+        order: (N,) what SRCC ranks: the log-odds of the scores, see `qdebias.evaluation.readout`.
+    """
+
+    value: FloatArray
+    order: FloatArray
+
+    @property
+    def failed(self) -> int:
+        """How many images have no score."""
+        return int(np.isnan(self.value).sum())
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NotRun:
+    """Why there are no scores under a method, and what to do about it.
+
+    Attributes:
+        reason: In one line.
+    """
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Evidence:
+    """One model on one dataset.
+
+    Attributes:
+        model: What `qdebias.load_backend` took.
+        dataset: Name of the dataset.
+        title: As it is printed.
+        summary: How much of the dataset this is.
+        names: (N,) the images, in the order of the label file, relative to the dataset's root.
+        contents: What the images show or where they are from: by "scene", "group" (of one reference photograph or
+            prompt) and "subset", as far as the dataset tells them apart, (N,) names.
+        quality: (N,) human scores, higher is better.
+        groups: (N,) images of one group are resampled together; None where each stands for itself.
+        seed: Seed of the degradations.
+        results: Scores by the name of the method in `qdebias.presets`.
+        notes: What a reader has to know, such as which labels these are.
+    """
+
+    model: str
+    dataset: str
+    title: str
+    summary: str
+    names: tuple[str, ...]
+    contents: Mapping[str, tuple[str, ...]]
+    quality: FloatArray
+    groups: npt.NDArray[np.str_] | None = None
+    seed: int = 0
+    results: Mapping[str, Scores | NotRun] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+
+
+def collect(method: Method, results: Iterable[Score | Failure]) -> Scores:
+    """Return the scores of results that are in the order of the dataset."""
+    readings = [read(method, result, "exact") if isinstance(result, Score) else None for result in results]
+    value = [np.nan if reading is None else reading.score for reading in readings]
+    order = [np.nan if reading is None else reading.rank for reading in readings]
+    return Scores(value=np.array(value, dtype=np.float64), order=np.array(order, dtype=np.float64))
+
+
+def evidence_of(dataset: Dataset, results: Mapping[str, Scores | NotRun], *, model: str, seed: int) -> Evidence:
+    """Return what a model said about a dataset."""
+    groups = [item.group or item.path for item in dataset.items]
+    entry = CATALOGUE.get(dataset.name)
+    return Evidence(
+        model=model,
+        dataset=dataset.name,
+        title=TITLES.get(dataset.name, entry.title if entry else dataset.name),
+        summary=dataset.summary,
+        names=tuple(item.path for item in dataset.items),
+        contents=_contents(dataset),
+        quality=dataset.quality,
+        groups=np.array(groups) if 1 < len(set(groups)) < len(groups) else None,
+        seed=seed,
+        results=results,
+        notes=(f"Labels of {dataset.name}: {dataset.label_variant}.", *dataset.notes),
+    )
+
+
+def _contents(dataset: Dataset) -> dict[str, tuple[str, ...]]:
+    """Return the kinds of content that divide a dataset into at least two, but not into single images."""
+    columns = {kind: tuple(getattr(item, kind) for item in dataset.items) for kind in ("scene", "group", "subset")}
+    return {kind: column for kind, column in columns.items() if 1 < len(set(column)) < len(column)}

@@ -1,0 +1,130 @@
+"""Asking a model what the tables need, through a run folder that keeps every answer.
+
+What another method asked is not asked again: pairs, triples, single conditions, Average and Winner-Takes-All follow
+from the answers to `paper`, without a call of the model and without decoding an image.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from qdebias import presets
+from qdebias.ablations import Mismatched, SimilarityWeighted
+from qdebias.backends.base import Backend
+from qdebias.data import Dataset
+from qdebias.engine import Scorer
+from qdebias.errors import MissingPackageError
+from qdebias.method import Method, Pool
+from qdebias.pool import ImagePool
+from qdebias.rivals import Lpips
+from qdebias.store import Run
+from qdebias.store.derive import known_pixels
+from qdebias.stored import StoredScorer
+from qdebias.tables.evidence import Evidence, NotRun, Scores, collect, evidence_of
+
+Progress = Callable[[str, int], None]
+"""Is told the method and how many images are done."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Asker:
+    """A model with its run folder.
+
+    Attributes:
+        run: The folder, open for writing.
+        backend: The model.
+        seed: Seed of the degradations.
+        batch: How many images are handed to the model at a time.
+        pool: Images for conditions of other content; None: those of the dataset itself.
+        pool_name: What the pool is called in the notes.
+        progress: Is told how far it is.
+    """
+
+    run: Run
+    backend: Backend
+    seed: int = 0
+    batch: int = 8
+    pool: Pool | None = None
+    pool_name: str = ""
+    progress: Progress | None = None
+
+    def gather(self, dataset: Dataset, recipes: Sequence[str], *, model: str) -> Evidence:
+        """Return what the model says about a dataset under each method.
+
+        Args:
+            dataset: From `qdebias.load_dataset`.
+            recipes: Names of methods; those whose questions contain other methods' questions first.
+            model: What the model is called.
+        """
+        results = {recipe: self._scores(dataset, recipe) for recipe in recipes}
+        evidence = evidence_of(dataset, results, model=model, seed=self.seed)
+        if "mismatched" not in results:
+            return evidence
+        source = self.pool_name or f"the same dataset that differ in {_told_apart(dataset)}"
+        note = f"Semantically inconsistent conditions of {evidence.title}: degraded images of {source}, chosen by seed."
+        return replace(evidence, notes=(*evidence.notes, note))
+
+    def _scores(self, dataset: Dataset, recipe: str) -> Scores | NotRun:
+        method = presets.get(recipe).method
+        obstacle = _obstacle(method)
+        if obstacle:
+            return NotRun(reason=obstacle)
+        scorer = Scorer(
+            backend=self.backend,
+            method=recipe,
+            seed=self.seed,
+            batch=self.batch,
+            pool=self._pool(dataset) if isinstance(method, Mismatched) else None,
+        )
+        stored = StoredScorer(self.run, scorer, name=recipe, total=len(dataset))
+        for asked, _ in enumerate(stored.ask(dataset.paths), start=1):
+            self._tell(recipe, asked + stored.skipped)
+        return collect(method, stored.results(dataset.paths))
+
+    def _pool(self, dataset: Dataset) -> Pool:
+        return self.pool or dataset_pool(dataset, self.run, seed=self.seed)
+
+    def _tell(self, recipe: str, done: int) -> None:
+        if self.progress is not None:
+            self.progress(recipe, done)
+
+
+def dataset_pool(dataset: Dataset, run: Run, *, seed: int) -> ImagePool:
+    """Return the images of a dataset as a pool of conditions of other content.
+
+    Two images show the same where they have one scene, or else one reference photograph or prompt. Where the labels
+    tell none of these, another image is taken to show something else.
+    """
+    contents = tuple(item.scene or item.group or item.name for item in dataset.items)
+    content_of = {}
+    for path, content in zip(dataset.paths, contents, strict=True):
+        pixels = known_pixels(run.index, run.manifest, _name(path), seed=seed)
+        if pixels is not None:
+            content_of[pixels.image] = content
+    return ImagePool(paths=tuple(dataset.paths), contents=contents, content_of=content_of)
+
+
+def _told_apart(dataset: Dataset) -> str:
+    """Return by what the images of a dataset are told to show different things, in words."""
+    if any(item.scene for item in dataset.items):
+        return "their scene"
+    return "their reference or prompt" if any(item.group for item in dataset.items) else "nothing but being another one"
+
+
+def _name(path: Path) -> str:
+    return str(path.absolute())
+
+
+def _obstacle(method: Method) -> str:
+    """Return why a method cannot be run on this machine, nothing where it can."""
+    if isinstance(method, SimilarityWeighted) and isinstance(method.distance, Lpips):
+        try:
+            method.distance.check()
+        except MissingPackageError as error:
+            return str(error)
+    return ""
+
+
+def pool_of(paths: Sequence[Path]) -> ImagePool:
+    """Return image files from elsewhere as a pool, as the paper has it; each shows something of its own."""
+    return ImagePool(paths=tuple(paths), contents=tuple(map(str, paths)))

@@ -1,0 +1,54 @@
+"""What a run folder knows about a dataset, without a model and without an image."""
+
+import json
+from collections.abc import Sequence
+
+from qdebias import presets
+from qdebias.data import Dataset
+from qdebias.engine import Failure
+from qdebias.method import Method, Score
+from qdebias.store import Snapshot
+from qdebias.store.derive import Derivation, derivation, known_pixels
+from qdebias.store.describe import describe
+from qdebias.store.keys import identity_digest
+from qdebias.tables.evidence import Evidence, NotRun, Scores, collect, evidence_of
+
+
+def recall(snapshot: Snapshot, dataset: Dataset, recipes: Sequence[str], *, seed: int = 0) -> Evidence:
+    """Return what follows from the stored answers about a dataset.
+
+    Args:
+        snapshot: The run.
+        dataset: The images and what people said about them.
+        recipes: Names of methods.
+        seed: Seed of the degradations.
+    """
+    results = {recipe: _recall_one(snapshot, dataset, recipe, seed) for recipe in recipes}
+    return evidence_of(dataset, results, model=snapshot.manifest.model, seed=seed)
+
+
+def _recall_one(snapshot: Snapshot, dataset: Dataset, recipe: str, seed: int) -> Scores | NotRun:
+    method = presets.get(recipe).method
+    found = derivation(snapshot.index, identity_digest(snapshot.manifest.identity), method)
+    known = _methods(snapshot, method, seed) if not found.outline.shared else []
+    results = [_result(snapshot, found, known, str(path.absolute()), seed) for path in dataset.paths]
+    if not any(isinstance(result, Score) for result in results):
+        return NotRun(reason=f"{recipe}: not all of its questions were asked in this run; use qdebias reproduce")
+    return collect(method, results)
+
+
+def _methods(snapshot: Snapshot, method: Method, seed: int) -> list[str]:
+    """Return under which ids a method was used, the latest first: one for each pool of images."""
+    settings = json.loads(json.dumps(describe(method)))
+    entries = snapshot.manifest.methods.items()
+    return [number for number, entry in entries if (entry.settings, entry.seed) == (settings, seed)][::-1]
+
+
+def _result(snapshot: Snapshot, found: Derivation, known: Sequence[str], path: str, seed: int) -> Score | Failure:
+    failure = Failure(name=path, error=f"{path}: was not asked about")
+    if found.outline.shared:
+        pixels = known_pixels(snapshot.index, snapshot.manifest, path, seed=seed)
+        return (None if pixels is None else found.score(pixels)) or failure
+    outcomes = [snapshot.index.outcome(path, number) for number in known]
+    done = [outcome for outcome in outcomes if outcome is not None and outcome.error is None]
+    return found.score_of(done[0]) if done else failure

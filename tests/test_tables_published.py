@@ -1,0 +1,122 @@
+"""The bundled numbers are those of the paper, cell by cell."""
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+
+from qdebias import presets
+from qdebias.data import CATALOGUE
+from qdebias.tables.published import (
+    FIRST,
+    LATER,
+    QBENCH,
+    RIVALS,
+    SOURCE,
+    TABLE1_OURS,
+    TABLE2,
+    TABLE3,
+    TABLE4,
+    TABLE5,
+    TITLES,
+    Printed,
+    PublishedRow,
+)
+
+ALL = (*RIVALS, *TABLE1_OURS, *TABLE3, *TABLE4, *TABLE5)
+
+
+@pytest.fixture(scope="module")
+def lines(shared: Path) -> list[list[str]]:
+    """Lines of the paper's text, columns apart."""
+    return [line.split("\t") for line in (shared / "paper.txt").read_text(encoding="utf-8").splitlines()]
+
+
+def numbers(cells: list[str]) -> list[float | None]:
+    """Return what stands in cells: a number, with its gain in brackets left out, or nothing."""
+    found = [re.match(r"\d\.\d{3}", cell) for cell in cells]
+    return [float(match.group()) if match else None for match in found]
+
+
+def flat(values: Mapping[str, Printed], datasets: tuple[str, ...]) -> list[float | None]:
+    """Return SRCC and PLCC of each dataset, one after the other."""
+    pairs = [values.get(dataset) for dataset in datasets]
+    return [number for pair in pairs for number in ((pair.srcc, pair.plcc) if pair else (None, None))]
+
+
+def line_of(lines: list[list[str]], name: str, cells: int) -> list[str]:
+    """Return the cells of a row behind its name."""
+    (found,) = [line for line in lines if re.sub(r"\*? \[\d+\]$", "", line[0]) == name and len(line) == cells]
+    return found[1:]
+
+
+@pytest.mark.parametrize("row", [*RIVALS, QBENCH], ids=lambda row: row.name)
+def test_table_1_has_the_rivals_of_the_paper(row: PublishedRow, lines: list[list[str]]) -> None:
+    training, *cells = line_of(lines, row.name, 14)
+    assert numbers(cells) == flat(row.values, tuple(TITLES))
+    assert training == (f"✗ ({row.training})" if row.training else "✓")
+    assert row.source
+
+
+def test_table_1_has_all_13_rivals() -> None:
+    assert len({row.name for row in (*RIVALS, QBENCH)}) == 13
+
+
+def test_table_1_has_q_debias(lines: list[list[str]]) -> None:
+    ours, spatter = TABLE1_OURS[1:3]
+    assert numbers(line_of(lines, "Q-Debias (Ours)", 14)[1:]) == flat(ours.values, tuple(TITLES))
+    gains = line_of(lines, "Improvement over Q-bench", 14)
+    assert [float(re.findall(r"\d\.\d{3}", cell)[0]) for cell in gains[-2:]] == flat(spatter.values, ("siqad",))
+
+
+@pytest.mark.parametrize("row", [row for row in TABLE2 if row.version == FIRST], ids=lambda row: row.name)
+def test_table_2(row: object, lines: list[list[str]]) -> None:
+    (row,) = [one for one in TABLE2 if one == row]
+    found = numbers(line_of(lines, row.name, 13))
+    ours = [flat(values, (dataset,)) for dataset in ("livec", "agiqa3k") for values in (row.vanilla, row.debiased)]
+    assert found[:8] == [number for pair in ours for number in pair]
+    means = [(first + second) / 2 for first, second in zip(found[:4], found[4:8], strict=True) if first and second]
+    assert found[8:] == pytest.approx(means, abs=0.0011)  # averages of the paper, printed with three digits
+
+
+@pytest.mark.parametrize("row", TABLE3, ids=lambda row: row.name)
+def test_table_3(row: PublishedRow, lines: list[list[str]]) -> None:
+    cells = line_of(lines, row.name, 12)
+    assert tuple("yes" if cell == "✓" else "no" for cell in cells[:5]) == row.settings
+    assert numbers(cells[5:]) == flat(row.values, ("livec", "siqad", "agiqa3k"))
+
+
+@pytest.mark.parametrize("row", [*TABLE4[:3], *TABLE5[:2]], ids=lambda row: row.name)
+def test_tables_4_and_5(row: PublishedRow, lines: list[list[str]]) -> None:
+    assert numbers(line_of(lines, row.name, 7)) == flat(row.values, ("livec", "koniq10k", "agiqa3k"))
+
+
+def test_winner_takes_all_and_q_debias_of_tables_4_and_5(lines: list[list[str]]) -> None:
+    datasets = ("livec", "koniq10k", "agiqa3k")
+    assert numbers(line_of(lines, "Winner-Takes- All", 7)) == flat(TABLE5[2].values, datasets)
+    ours = [line for line in lines if line[0] == "Q-Debias" and len(line) == 7]
+    assert [numbers(line[1:]) for line in ours] == [flat(TABLE4[-1].values, datasets)] * 2
+    assert TABLE4[-1] == TABLE5[-1]
+
+
+def test_the_later_version_differs_in_two_cells() -> None:
+    ours = {row.version: row.values for row in TABLE1_OURS if row.recipe == "paper"}
+    differing = [name for name in ours[LATER] if flat(ours[LATER], (name,)) != flat(ours[FIRST], (name,))]
+    assert differing == ["livec", "kadid10k"]
+    assert (ours[LATER]["livec"].plcc, ours[LATER]["kadid10k"].plcc) == (0.818, 0.753)
+    assert set(ours[FIRST]) - set(ours[LATER]) == {"siqad"}
+    assert set(SOURCE) == {FIRST, LATER}
+
+
+def test_known_slips_are_noted() -> None:
+    qwen = next(row for row in TABLE2 if row.name == "Qwen-VL")
+    assert "0.504/0.532 for LIVE Challenge" in qwen.vanilla["livec"].note
+    for row in (TABLE1_OURS[1], TABLE3[-1]):
+        assert "0.324" in row.values["siqad"].note
+        assert "0.326" in row.values["siqad"].note
+
+
+def test_every_name_is_known() -> None:
+    assert set(TITLES) <= set(CATALOGUE)
+    assert {row.recipe for row in ALL} - {""} <= set(presets.RECIPES)
