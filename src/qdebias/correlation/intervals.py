@@ -104,24 +104,13 @@ def resample(statistics: dict[str, Statistic], resampling: Resampling, images: i
 
 def pearson(first: FloatArray, second: FloatArray) -> Statistic:
     """Return the statistic PLCC of two (N,) arrays."""
-    distinct_first, distinct_second = _Ranking(first), _Ranking(second)
-
-    def statistic(draws: FloatArray) -> FloatArray:
-        values = _weighted_pearson(draws, first, second)
-        return np.where(distinct_first.varies(draws) & distinct_second.varies(draws), values, np.nan)
-
-    return statistic
+    return lambda draws: _weighted_pearson(draws, first, second)
 
 
 def spearman(first: FloatArray, second: FloatArray) -> Statistic:
     """Return the statistic SRCC of two (N,) arrays: PLCC of the ranks that the resample itself has, ties averaged."""
     ranking_first, ranking_second = _Ranking(first), _Ranking(second)
-
-    def statistic(draws: FloatArray) -> FloatArray:
-        values = _weighted_pearson(draws, ranking_first.ranks(draws), ranking_second.ranks(draws))
-        return np.where(ranking_first.varies(draws) & ranking_second.varies(draws), values, np.nan)
-
-    return statistic
+    return lambda draws: _weighted_pearson(draws, ranking_first.ranks(draws), ranking_second.ranks(draws))
 
 
 def kendall(first: FloatArray, second: FloatArray) -> Statistic:
@@ -149,17 +138,9 @@ class _Ranking:
         self.first = np.flatnonzero(np.r_[True, ordered[1:] != ordered[:-1]])
         self.size = np.diff(np.r_[self.first, len(values)])
 
-    def tied(self, draws: FloatArray) -> FloatArray:
-        """Return (B, K) how often each of the K distinct values was drawn."""
-        return np.asarray(np.add.reduceat(draws[:, self.order], self.first, axis=1), dtype=np.float64)
-
-    def varies(self, draws: FloatArray) -> npt.NDArray[np.bool_]:
-        """Return (B,) whether at least two distinct values were drawn."""
-        return np.asarray(np.count_nonzero(self.tied(draws), axis=1) > 1)
-
     def ranks(self, draws: FloatArray) -> FloatArray:
         """Return (B, N) the rank of each image within each resample, counted from 1, the mean rank where tied."""
-        tied = self.tied(draws)
+        tied = np.add.reduceat(draws[:, self.order], self.first, axis=1)
         middle = np.cumsum(tied, axis=1) - tied + (tied + 1) / 2
         ranks = np.empty_like(draws)
         ranks[:, self.order] = np.repeat(middle, self.size, axis=1)
@@ -167,14 +148,25 @@ class _Ranking:
 
 
 def _weighted_pearson(draws: FloatArray, first: FloatArray, second: FloatArray) -> FloatArray:
-    """PLCC per resample; the means are taken off before anything is squared, so nothing cancels."""
-    total = draws.sum(axis=1, keepdims=True)
-    a = first - np.sum(draws * first, axis=1, keepdims=True) / total
-    b = second - np.sum(draws * second, axis=1, keepdims=True) / total
-    weighted = draws * a
+    """PLCC per resample; NaN where a side is constant, or differs by rounding only (SciPy's criterion)."""
+    weighted, _, length = _centred(draws, first)
+    _, b, other_length = _centred(draws, second)
     with np.errstate(invalid="ignore", divide="ignore"):
-        norm = np.sqrt(np.einsum("bn,bn->b", weighted, a)) * np.sqrt(np.einsum("bn,bn,bn->b", draws, b, b))
-        return np.asarray(np.clip(np.einsum("bn,bn->b", weighted, b) / norm, -1, 1), dtype=np.float64)
+        return np.asarray(np.clip(np.einsum("bn,bn->b", weighted, b) / (length * other_length), -1, 1))
+
+
+def _centred(draws: FloatArray, values: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray]:
+    """Return draws x deviations, the deviations from each resample's mean, and their length: NaN where there is none.
+
+    The mean is taken off before anything is squared, so nothing cancels.
+    """
+    total = draws.sum(axis=1, keepdims=True)
+    mean = np.sum(draws * values, axis=1, keepdims=True) / total
+    deviation = values - mean
+    weighted = draws * deviation
+    length = np.sqrt(np.einsum("bn,bn->b", weighted, deviation))
+    varies = length > 1e-13 * np.abs(mean[:, 0]) * np.sqrt(total[:, 0])
+    return weighted, deviation, np.where(varies, length, np.nan)
 
 
 def _members(groups: npt.ArrayLike | None, images: int) -> npt.NDArray[np.intp]:

@@ -135,9 +135,10 @@ def _part(items: Sequence[Item], subset: str | None) -> str | None:
 def _choose(entry: Entry, read: LabelledImages, part: str | None, full: int) -> list[Item]:
     if part is None:
         if len(read.items) != full:
+            files = _listed([str(file) for file in read.files])
             raise SettingError(
-                f"{_listed([str(file) for file in read.files])}: {len(read.items):,} images, but {entry.title} has {full:,}; "
-                f"complete it from {entry.source}, or ask for a part: {_parts(entry, read.items)}"
+                f"{files}: {len(read.items):,} images, but {entry.title} has {full:,}; complete it from "
+                f"{entry.source}, or ask for a part: {_parts(entry, read.items)}"
             )
         return list(read.items)
     if part == SAMPLE:
@@ -160,8 +161,8 @@ def _missing_images(entry: Entry, tree: Tree, missing: Sequence[str], asked: int
     looked = " or ".join(" + ".join(folder or "." for folder in layout) for layout in entry.images)
     where = f"the others are in {', '.join(folder or '.' for folder in folders)}" if folders else f"looked in {looked}"
     return (
-        f"{tree.root}: {len(missing):,} of {asked:,} images of {entry.title} are missing: {_listed(missing)}; {where}; the folder "
-        f"holds {tree.top_level()}; get them from {entry.source}"
+        f"{tree.root}: {len(missing):,} of {asked:,} images of {entry.title} are missing: {_listed(missing)}; {where}; "
+        f"the folder holds {tree.top_level()}; get them from {entry.source}"
     )
 
 
