@@ -1,0 +1,182 @@
+"""A model behind an OpenAI-compatible server."""
+
+import os
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import partial
+from typing import Literal, TypeAlias
+
+from qdebias.backends.base import Fingerprint, OptionLogits
+from qdebias.backends.openai_http.address import Address, parse_address
+from qdebias.backends.openai_http.answer import MissingOptionError, Wanted, option_logprobs
+from qdebias.backends.openai_http.chat import PLAIN_SAMPLING, conversation
+from qdebias.backends.openai_http.connection import Connection, Json, Session
+from qdebias.backends.openai_http.identify import Served, fingerprint, identify
+from qdebias.backends.openai_http.pictures import Pictures
+from qdebias.backends.openai_http.prompt import Form, examine
+from qdebias.errors import BackendError, SettingError
+from qdebias.probability import FloatArray
+from qdebias.prompts import Question, Request
+
+PromptForm: TypeAlias = Literal["checked", "trusted", "no-prefix"]
+_FORMS = ("checked", "trusted", "no-prefix")
+
+
+def load_openai(
+    address: str,
+    *,
+    concurrency: int = 8,
+    timeout: float = 120.0,
+    patience: float = 300.0,
+    top_logprobs: int | None = None,
+    prompt: PromptForm = "checked",
+) -> "OpenAIBackend":
+    """Return a backend for a model on a server, after making sure that both are there.
+
+    The key comes from the environment variable QDEBIAS_API_KEY; for OpenAI's own service, also from OPENAI_API_KEY.
+
+    Args:
+        address: `<url>#<model>`; without a model, the only one that the server serves.
+        concurrency: How many requests are under way at a time.
+        timeout: Seconds until an answer that is not there counts as lost.
+        patience: Seconds for which a request is tried again while the server is away or busy.
+        top_logprobs: How many of the most likely tokens are asked for; None fits the server.
+        prompt: See `OpenAIBackend`.
+
+    Raises:
+        SettingError: The address or another setting is impossible.
+        BackendError: The server cannot be reached, does not serve the model, or gives no log-probabilities.
+    """
+    if prompt not in _FORMS:
+        raise SettingError(f"prompt is one of {', '.join(_FORMS)}, got {prompt!r}")
+    if top_logprobs is not None and top_logprobs < 1:
+        raise SettingError(f"top_logprobs must be 1 or more, got {top_logprobs}")
+    place = parse_address(address)
+    connection = Connection(place, key=_key(place), timeout=timeout, patience=patience, concurrency=concurrency)
+    with connection.session(waiting=False) as session:
+        served = identify(session)
+    return OpenAIBackend(connection=connection, served=served, top_logprobs=top_logprobs, prompt=prompt)
+
+
+class OpenAIBackend:
+    """A model behind a server; `load_openai` makes one.
+
+    Args:
+        connection: How the server is reached.
+        served: The model.
+        top_logprobs: How many of the most likely tokens are asked for; None fits the server.
+        prompt: "checked": the question as it is, and an error unless the server proves that it asks it so.
+            "trusted": the same, without the proof. "no-prefix": the answer prefix is dropped, and each option read as
+            the first word of the reply, without its space and with a capital; for servers that cannot go on with a
+            begun answer. The form is part of the fingerprint's identity.
+    """
+
+    def __init__(
+        self, *, connection: Connection, served: Served, top_logprobs: int | None = None, prompt: PromptForm = "checked"
+    ) -> None:
+        self._connection = connection
+        self._served = served
+        self._top = served.server.traits.top if top_logprobs is None else top_logprobs
+        self._prompt = prompt
+        self._wanted: dict[Form, Wanted] = {}
+
+    def __repr__(self) -> str:
+        return f"OpenAIBackend({self._connection.address.api!r}, model={self._served.reported!r})"
+
+    @property
+    def fingerprint(self) -> Fingerprint:
+        """What made the answers of this backend."""
+        return fingerprint(self._served, self._prompt)
+
+    def option_logits(self, requests: Sequence[Request]) -> OptionLogits:
+        """Return the log-probabilities of every option, see `Backend.option_logits`.
+
+        The questions of one request are asked one after the other, so that the server can keep what it computed for
+        the images; different requests are asked at the same time.
+
+        Raises:
+            OptionError: An option is no single token, or missing from the server's list.
+            PromptError: The server does not ask what was asked for, or it cannot be told.
+            ImageError: The server refuses the size of the images.
+            BackendError: The server refuses, stays away, or serves another model than before.
+        """
+        if not requests:
+            return []
+        asked = [replace(request, questions=tuple(map(self._form, request.questions))) for request in requests]
+        with self._connection.session() as session:
+            self._examine(session, asked)
+            pictures = Pictures(asked)
+            answers = session.gather([partial(self._ask, session, pictures, request) for request in asked])
+            if session.interrupted:
+                self._check_still_the_same(session)
+        return answers
+
+    def _form(self, question: Question) -> Question:
+        if self._prompt != "no-prefix" or not question.answer_prefix:
+            return question
+        options = tuple(option.strip().capitalize() for option in question.options)
+        return replace(question, answer_prefix="", options=options)
+
+    def _examine(self, session: Session, requests: Sequence[Request]) -> None:
+        """Check each question once, before it is asked about the first image."""
+
+        def complete(messages: Json) -> Json:
+            return session.post(*self._completion({**messages, "top_logprobs": 1}))
+
+        for request in requests:
+            for question in request.questions:
+                form = _form_of(request, question)
+                if form not in self._wanted:
+                    self._wanted[form] = examine(
+                        session, self._served.server, form, complete, trusted=self._prompt == "trusted"
+                    )
+
+    async def _ask(self, session: Session, pictures: Pictures, request: Request) -> list[FloatArray]:
+        urls = await pictures.urls(request)
+        return [await self._answer(session, urls, request, question) for question in request.questions]
+
+    async def _answer(self, session: Session, urls: Sequence[str], request: Request, question: Question) -> FloatArray:
+        wanted = self._wanted[_form_of(request, question)]
+        messages = conversation(question.text, urls, placement=request.placement, prefix=question.answer_prefix)
+        traits = self._served.server.traits
+        try:
+            return await self._read(session, messages, wanted, self._top)
+        except MissingOptionError:
+            if traits.most <= self._top:
+                raise
+        return await self._read(session, messages, wanted, traits.most)
+
+    async def _read(self, session: Session, messages: Json, wanted: Wanted, top: int) -> FloatArray:
+        fields = {**messages, "top_logprobs": top, **self._served.server.reading(wanted.tokens)}
+        reply = await session.send("POST", *self._completion(fields))
+        if reply.get("model") not in (None, self._served.reported):
+            raise BackendError(
+                f"{self._connection.address.api} answers as {reply.get('model')!r} and no longer as "
+                f"{self._served.reported!r}; serve that model again, or begin a new run"
+            )
+        return option_logprobs(reply, wanted, self._served.server.traits.remedy)
+
+    def _completion(self, fields: Json) -> tuple[str, Json]:
+        """Return URL and body of a chat completion."""
+        body = {"model": self._served.asked, **PLAIN_SAMPLING, **fields}
+        return f"{self._connection.address.api}/chat/completions", body
+
+    def _check_still_the_same(self, session: Session) -> None:
+        now = identify(session)
+        if now.identity != self._served.identity:
+            raise BackendError(
+                f"{self._connection.address.api} came back with another model: {dict(now.identity)} instead of "
+                f"{dict(self._served.identity)}; serve that one again, or begin a new run"
+            )
+
+
+def _form_of(request: Request, question: Question) -> Form:
+    return Form(question=question, placement=request.placement, images=len(request.images))
+
+
+def _key(address: Address) -> str:
+    """Return the API key; OpenAI's is not shown to anybody else."""
+    key = os.environ.get("QDEBIAS_API_KEY", "")
+    if not key and address.is_openai:
+        key = os.environ.get("OPENAI_API_KEY", "")
+    return key.strip()

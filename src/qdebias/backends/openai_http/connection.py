@@ -1,0 +1,211 @@
+"""Talking to a server: JSON there and back, in bounded number, again where a failure may pass.
+
+The event loop runs in a thread of its own, for as long as a session lasts: a caller may have a loop running already,
+and nothing of it is touched.
+"""
+
+import json
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from functools import partial
+from http import HTTPStatus
+from typing import Any, TypeAlias, TypeVar
+
+import anyio
+import httpx2
+from anyio.from_thread import BlockingPortal, start_blocking_portal
+from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, stop_before_delay, wait_random_exponential
+
+from qdebias.backends.openai_http.address import Address
+from qdebias.backends.openai_http.failures import PassingError, breakdown, refusal, server_words, unreadable
+from qdebias.errors import SettingError
+
+Json: TypeAlias = dict[str, Any]
+Result = TypeVar("Result")
+
+CONNECT_SECONDS = 10.0
+FIRST_WAIT = 0.5
+"""Seconds: the first wait is a random one up to this; each one after that up to twice the one before."""
+LONGEST_WAIT = 30.0
+
+
+class Connection:
+    """How a server is reached. Its text and its errors never hold the key.
+
+    Args:
+        address: Where it is.
+        key: The API key; empty: none is sent.
+        timeout: Seconds until an answer that is not there counts as lost.
+        patience: Seconds for which a request is tried again while the server is away or busy.
+        concurrency: How many requests are under way at a time.
+
+    Raises:
+        SettingError: A setting is out of range, or the key holds what cannot be sent.
+    """
+
+    def __init__(
+        self, address: Address, *, key: str = "", timeout: float = 120.0, patience: float = 300.0, concurrency: int = 8
+    ) -> None:
+        if timeout <= 0 or patience < 0 or concurrency < 1:
+            raise SettingError(
+                f"timeout must be above 0, patience 0 or more and concurrency 1 or more, got timeout={timeout}, "
+                f"patience={patience}, concurrency={concurrency}"
+            )
+        if not all("!" <= letter <= "~" for letter in key):
+            raise SettingError("the API key holds a space or a letter that is not ASCII; copy it again")
+        self.address = address
+        self.timeout = timeout
+        self.patience = patience
+        self.concurrency = concurrency
+        self._key = key
+        encrypted = address.api.startswith("https:")
+        self._certificates = (
+            httpx2.create_ssl_context() if encrypted else False
+        )  # http has none; no redirect is followed
+
+    def __repr__(self) -> str:
+        return f"Connection({self.address.api!r})"
+
+    @contextmanager
+    def session(self, *, waiting: bool = True) -> Iterator["Session"]:
+        """Open the connection, for the thread that asks.
+
+        Args:
+            waiting: Whether a server that is not there may come back.
+        """
+        with (
+            start_blocking_portal() as portal,
+            portal.wrap_async_context_manager(self._client()) as client,
+        ):
+            yield Session(self, portal, client, waiting=waiting)
+
+    def without_key(self, text: str) -> str:
+        """Return the text with the key made unreadable, should a server repeat it."""
+        return text.replace(self._key, "***") if self._key else text
+
+    @property
+    def has_key(self) -> bool:
+        """Whether a key is sent."""
+        return bool(self._key)
+
+    def _client(self) -> httpx2.AsyncClient:
+        return httpx2.AsyncClient(
+            headers={"Authorization": f"Bearer {self._key}"} if self._key else {},
+            timeout=httpx2.Timeout(self.timeout, connect=min(CONNECT_SECONDS, self.timeout), pool=None),
+            limits=httpx2.Limits(max_connections=self.concurrency, max_keepalive_connections=self.concurrency),
+            verify=self._certificates,
+            trust_env=not self.address.is_loopback,  # a proxy cannot reach this machine
+        )
+
+
+class Session:
+    """An open connection; `Connection.session` makes one.
+
+    Attributes:
+        address: Where the server is.
+        interrupted: Whether the connection broke at least once.
+    """
+
+    def __init__(
+        self, connection: Connection, portal: BlockingPortal, client: httpx2.AsyncClient, *, waiting: bool
+    ) -> None:
+        self.address = connection.address
+        self.interrupted = False
+        self._connection = connection
+        self._portal = portal
+        self._client = client
+        self._waiting = waiting
+
+    def get(self, url: str) -> Json:
+        """Return the JSON object at a URL; raises as `send` does."""
+        return self._portal.call(self.send, "GET", url)
+
+    def post(self, url: str, body: Mapping[str, Any]) -> Json:
+        """Return what is answered to a JSON object; raises as `send` does."""
+        return self._portal.call(self.send, "POST", url, body)
+
+    def gather(self, jobs: Sequence[Callable[[], Awaitable[Result]]]) -> list[Result]:
+        """Run asynchronous functions, `concurrency` at a time, and return their results in order.
+
+        The first failure stops them all and is raised.
+        """
+        return self._portal.call(self._gather, jobs)
+
+    async def send(self, method: str, url: str, body: Mapping[str, Any] | None = None) -> Json:
+        """Return the JSON object that the server answers; a failure that may pass is tried again.
+
+        Raises:
+            PassingError: It did not pass.
+            RefusedError: The server refuses.
+            ImageError: It refuses the size of the images.
+        """
+        retrying = AsyncRetrying(
+            retry=retry_if_exception_type(PassingError),
+            wait=_wait,
+            stop=partial(_stop, self._connection.patience),
+            reraise=True,
+        )
+        return await retrying(self._send_once, method, url, body)
+
+    async def _send_once(self, method: str, url: str, body: Mapping[str, Any] | None) -> Json:
+        try:
+            response = await self._client.request(method, url, json=body)
+        except httpx2.TransportError as error:
+            failure = breakdown(error, url=url, timeout=self._connection.timeout, waiting=self._waiting)
+            self.interrupted |= failure.broken
+            raise failure from error
+        value = _json(response)
+        if response.status_code == HTTPStatus.OK and isinstance(value, dict):
+            return value
+        if response.status_code == HTTPStatus.OK:
+            raise unreadable(url)
+        words = self._connection.without_key(server_words(value, response.text))
+        raise refusal(response.status_code, words, response.headers, url=url, has_key=self._connection.has_key)
+
+    async def _gather(self, jobs: Sequence[Callable[[], Awaitable[Result]]]) -> list[Result]:
+        results: dict[int, Result] = {}
+        slots = anyio.Semaphore(self._connection.concurrency)
+
+        async def run(number: int, job: Callable[[], Awaitable[Result]]) -> None:
+            async with slots:
+                results[number] = await job()
+
+        failure: BaseException | None = None
+        try:
+            async with anyio.create_task_group() as group:
+                for number, job in enumerate(jobs):
+                    group.start_soon(run, number, job)
+        except BaseExceptionGroup as failures:
+            failure = failures
+        while isinstance(failure, BaseExceptionGroup):
+            failure = failure.exceptions[0]
+        if failure is not None:
+            raise failure
+        return [results[number] for number in range(len(jobs))]
+
+
+def _json(response: httpx2.Response) -> Any:  # noqa: ANN401  whatever the server sent
+    try:
+        return json.loads(response.content)
+    except ValueError:
+        return None
+
+
+_backoff = wait_random_exponential(multiplier=FIRST_WAIT, max=LONGEST_WAIT)
+
+
+def _failure(state: RetryCallState) -> PassingError | None:
+    error = state.outcome.exception() if state.outcome else None
+    return error if isinstance(error, PassingError) else None
+
+
+def _wait(state: RetryCallState) -> float:
+    """Return the seconds until the next try: random and growing, and no less than the server asks for."""
+    failure = _failure(state)
+    return (failure.retry_after if failure else 0.0) + _backoff(state)
+
+
+def _stop(patience: float, state: RetryCallState) -> bool:
+    failure = _failure(state)
+    too_often = failure is not None and state.attempt_number >= failure.tries
+    return too_often or stop_before_delay(patience)(state)

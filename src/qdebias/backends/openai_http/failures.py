@@ -1,0 +1,160 @@
+"""What goes wrong between here and a server, each in one line."""
+
+import math
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from http import HTTPStatus
+from typing import Any
+
+import httpx2
+
+from qdebias.backends.messages import first_line
+from qdebias.errors import BackendError, ImageError, QdebiasError
+
+QUOTED = 300
+"""How many characters of a server's own words are quoted."""
+
+_AWAY = (HTTPStatus.BAD_GATEWAY, HTTPStatus.SERVICE_UNAVAILABLE, HTTPStatus.GATEWAY_TIMEOUT)
+_NO_SUCH_PLACE = (HTTPStatus.NOT_FOUND, HTTPStatus.METHOD_NOT_ALLOWED, HTTPStatus.NOT_IMPLEMENTED)
+_TOO_LONG = ("context length", "context size", "context window", "max_model_len", "too long", "exceed_context")
+_FEW_TRIES = 3
+
+
+class PassingError(BackendError):
+    """Something that may pass: asking again makes sense.
+
+    Attributes:
+        tries: How often asking makes sense; without a limit while the server is away.
+        retry_after: Seconds that the server wants to be left alone.
+        broken: Whether the connection broke, so that another server may stand at the address afterwards.
+    """
+
+    def __init__(
+        self, message: str, *, tries: float = math.inf, retry_after: float = 0.0, broken: bool = False
+    ) -> None:
+        super().__init__(message)
+        self.tries = tries
+        self.retry_after = retry_after
+        self.broken = broken
+
+
+class RefusedError(BackendError):
+    """The server refuses a request, and would refuse it again.
+
+    Attributes:
+        status: Of HTTP.
+    """
+
+    def __init__(self, message: str, status: int) -> None:
+        super().__init__(message)
+        self.status = status
+
+    @property
+    def absent(self) -> bool:
+        """Whether the server has nothing at this path."""
+        return self.status in _NO_SUCH_PLACE
+
+
+def refusal(status: int, words: str, headers: Mapping[str, str], *, url: str, has_key: bool) -> QdebiasError:
+    """Return the error for an answer that is none.
+
+    Args:
+        status: Of HTTP, not 200.
+        words: From `server_words`.
+        headers: Of the answer.
+        url: What was asked.
+        has_key: Whether a key was sent.
+    """
+    said = f": {words}" if words else ""
+    told = f"{url} answers {status}{said}"
+    if status in (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN):
+        remedy = "the key in it is wrong" if has_key else "there is none"
+        return RefusedError(
+            f"{url} refuses the key ({status}); set the environment variable QDEBIAS_API_KEY: {remedy}", status
+        )
+    if status == HTTPStatus.REQUEST_ENTITY_TOO_LARGE or _is_too_long(status, words):
+        return ImageError(f"the images are more than the server takes; make them smaller, or raise its limit. {told}")
+    if status == HTTPStatus.TOO_MANY_REQUESTS:
+        return PassingError(f"{told}; ask less at a time (concurrency), or wait", retry_after=_retry_after(headers))
+    if status in _AWAY:
+        return PassingError(f"{told}; wait until it is up, or start it again", retry_after=_retry_after(headers))
+    if status == HTTPStatus.INTERNAL_SERVER_ERROR:
+        return PassingError(f"{told}; its log says why", tries=_FEW_TRIES)
+    if 300 <= status < 400:
+        return RefusedError(
+            f"{told}; it sends on to {headers.get('location', 'nowhere')}: name that URL instead", status
+        )
+    if status == HTTPStatus.NOT_FOUND:
+        return RefusedError(f"{told}; correct the name of the model, or the path in the URL", status)
+    return RefusedError(f"{told}; its log says more", status)
+
+
+def breakdown(error: httpx2.TransportError, *, url: str, timeout: float, waiting: bool) -> PassingError:
+    """Return the error for a connection that failed.
+
+    Args:
+        error: What was raised.
+        url: What was asked.
+        timeout: Seconds that were waited at most.
+        waiting: Whether a server that is not there may come back.
+    """
+    if isinstance(error, httpx2.ConnectError | httpx2.ConnectTimeout):
+        return PassingError(
+            f"cannot reach {url} ({first_line(error)}); start the server, or correct the URL",
+            tries=math.inf if waiting else 1,
+            broken=True,
+        )
+    if isinstance(error, httpx2.TimeoutException):
+        return PassingError(
+            f"{url} did not answer within {timeout:g} s; raise timeout, or ask less at a time (concurrency)",
+            tries=_FEW_TRIES,
+        )
+    return PassingError(
+        f"{url} broke off in the middle of its answer ({first_line(error)}); its log says why", broken=True
+    )
+
+
+def unreadable(url: str) -> PassingError:
+    """Return the error for an answer that is no JSON object."""
+    return PassingError(
+        f"{url} answers with something else than JSON; it is no OpenAI-compatible server, or something between "
+        f"here and there cuts its answers short",
+        tries=_FEW_TRIES,
+    )
+
+
+def server_words(body: Any, text: str) -> str:  # noqa: ANN401  whatever the server sent
+    """Return what a server says about an error, in one line of limited length.
+
+    Args:
+        body: The JSON value that it sent, None if it is none.
+        text: The same as text.
+    """
+    found = body
+    for name in ("error", "detail", "message"):
+        if isinstance(found, list) and found:
+            found = found[0]
+        if isinstance(found, dict):
+            found = found.get(name, found.get("msg", found))
+    line = " ".join((found if isinstance(found, str) else text).split())
+    return line if len(line) <= QUOTED else f"{line[:QUOTED]}..."
+
+
+def _is_too_long(status: int, words: str) -> bool:
+    return status in (HTTPStatus.BAD_REQUEST, HTTPStatus.UNPROCESSABLE_ENTITY) and any(
+        sign in words.lower() for sign in _TOO_LONG
+    )
+
+
+def _retry_after(headers: Mapping[str, str]) -> float:
+    """Return the seconds that the header Retry-After asks for: a number, or a date."""
+    value = headers.get("retry-after", "")
+    try:
+        return max(0.0, float(value))
+    except ValueError:
+        pass
+    try:
+        return max(0.0, (parsedate_to_datetime(value) - datetime.now(UTC)).total_seconds())
+    except (ValueError, TypeError):
+        return 0.0
