@@ -1,14 +1,10 @@
 """Loading a transformers checkpoint so that nothing about it is left to chance: type, device, weights, code."""
 
 import pickle
-import platform
-from collections.abc import Callable, Mapping
-from dataclasses import replace
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import PIL
-import tokenizers
 import torch
 import transformers
 from safetensors import SafetensorError
@@ -17,23 +13,16 @@ from transformers.models.auto.modeling_auto import MODEL_FOR_IMAGE_TEXT_TO_TEXT_
 
 import qdebias.backends.nano
 from qdebias.backends.base import Fingerprint
-from qdebias.backends.families import Family, family_of
+from qdebias.backends.families import family_of
 from qdebias.backends.folder import Checkpoint, locate
 from qdebias.backends.hf import HfBackend
-from qdebias.backends.hf_types import Config, Model
+from qdebias.backends.hf_device import device_of, dtype_of, environment_of
+from qdebias.backends.hf_types import Config, Model, Processor
 from qdebias.backends.messages import first_line
 from qdebias.backends.processors import image_settings, limit_pixels, load_processor
 from qdebias.backends.quiet import quiet
-from qdebias.backends.sharing import Sharing
+from qdebias.backends.sharing import sharing_named
 from qdebias.errors import BackendError, SettingError
-
-SHARING: Mapping[str, Callable[[Family], Family | None]] = {
-    "all": lambda family: family,
-    "images": lambda family: replace(family, prefix=False),
-    "off": lambda _: None,
-}
-
-DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
 def load_hf(
@@ -75,9 +64,9 @@ def load_hf(
         SettingError: Device, type or limits are impossible here.
         MissingPackageError: The family needs another package.
     """
-    target = _device(device)
-    kind = _dtype(dtype, target)
-    share = _sharing(sharing, target, tokens_at_once, images_at_once)
+    target = device_of(device)
+    kind = dtype_of(dtype, target)
+    share = sharing_named(sharing, target, tokens_at_once, images_at_once)
     checkpoint = locate(source, revision, allow_pickle=allow_pickle)
     with quiet():
         config = _config(checkpoint)
@@ -85,62 +74,24 @@ def load_hf(
         processor = load_processor(checkpoint, config)
         limit_pixels(processor, min_pixels, max_pixels)
         model = _model(checkpoint, config, kind, allow_pickle=suffix == ".bin", allow_surplus=allow_surplus)
-    identity = {
-        "backend": "hf",
-        "model": name or checkpoint.name,
-        "revision": checkpoint.revision,
-        "configuration": checkpoint.configuration_digest(),
-        "weights": checkpoint.weights_digest(suffix),
-        "dtype": str(kind).removeprefix("torch."),
-        "images": image_settings(processor),
-    }
-    fingerprint = Fingerprint(identity=identity, environment=_environment(target))
+    identity = {"model": name or checkpoint.name, "dtype": str(kind).removeprefix("torch.")}
+    identity |= _identity(checkpoint, suffix, processor)
     return HfBackend(
-        model=model.to(target).eval(), processor=processor, fingerprint=fingerprint, sharing=share(family_of(model))
+        model=model.to(target).eval(),
+        processor=processor,
+        fingerprint=Fingerprint(identity=identity, environment=environment_of(target)),
+        sharing=share(family_of(model)),
     )
 
 
-def _device(name: str | None) -> torch.device:
-    if name is None:
-        name = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
-    try:
-        device = torch.device(name)
-    except RuntimeError as error:
-        raise SettingError(f"device {name!r} is unknown; use 'cpu', 'cuda', 'cuda:1' or 'mps'") from error
-    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
-        raise SettingError(f"device {name!r}: torch sees {torch.cuda.device_count()} CUDA devices here; use 'cpu'")
-    if device.type == "mps" and not torch.backends.mps.is_available():
-        raise SettingError("device 'mps' is not available here; use 'cpu'")
-    return device
-
-
-def _dtype(name: str | None, device: torch.device) -> torch.dtype:
-    if name is None:
-        if device.type == "cpu":
-            return torch.float32
-        supported = device.type != "cuda" or torch.cuda.is_bf16_supported(including_emulation=False)
-        return torch.bfloat16 if supported else torch.float16
-    if name not in DTYPES:
-        raise SettingError(f"dtype {name!r} is unknown; use one of {', '.join(DTYPES)}")
-    return DTYPES[name]
-
-
-def _sharing(
-    name: str, device: torch.device, tokens: int | None, images: int | None
-) -> Callable[[Family | None], Sharing | None]:
-    """Return what a model of a family shares; on a CPU, where more at once is no faster, not much runs together."""
-    if name not in SHARING:
-        raise SettingError(f"sharing {name!r} is unknown; use one of {', '.join(SHARING)}")
-    small = device.type == "cpu"
-    tokens, images = tokens or (2048 if small else 16384), images or (1 if small else 16)
-    if tokens < 1 or images < 1:
-        raise SettingError(f"tokens_at_once and images_at_once must be 1 or more, got {tokens} and {images}")
-
-    def share(family: Family | None) -> Sharing | None:
-        allowed = SHARING[name](family) if family else None
-        return Sharing(family=allowed, tokens=tokens, images=images) if allowed else None
-
-    return share
+def _identity(checkpoint: Checkpoint, suffix: str, processor: Processor) -> dict[str, str]:
+    return {
+        "backend": "hf",
+        "revision": checkpoint.revision,
+        "configuration": checkpoint.configuration_digest(),
+        "weights": checkpoint.weights_digest(suffix),
+        "images": image_settings(processor),
+    }
 
 
 def _config(checkpoint: Checkpoint) -> Config:
@@ -231,17 +182,6 @@ def _check_complete(checkpoint: Checkpoint, report: Mapping[str, Any], *, allow_
             f"{surplus[0]!r}; obtain weights and config.json of one version, or pass allow_surplus=True if these are "
             f"known to be unused"
         )
-
-
-def _environment(device: torch.device) -> dict[str, str]:
-    name = torch.cuda.get_device_name(device) if device.type == "cuda" else platform.machine()
-    return {
-        "device": f"{device.type} ({name})",
-        "torch": torch.__version__,
-        "transformers": transformers.__version__,
-        "tokenizers": tokenizers.__version__,
-        "pillow": PIL.__version__,
-    }
 
 
 qdebias.backends.nano.register()

@@ -1,7 +1,7 @@
 """Questions of one call answered together: images encoded once, common beginnings run once, equal rows as a batch."""
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, cast
 
@@ -16,6 +16,7 @@ from qdebias.backends.hf_types import Model, Processor
 from qdebias.backends.sharing_images import SharedImages
 from qdebias.backends.sharing_memory import AtOnce
 from qdebias.backends.sharing_rows import Row, batch_of, rows_of
+from qdebias.errors import SettingError
 from qdebias.prompts import Request
 
 
@@ -32,6 +33,41 @@ class Sharing:
     family: Family
     tokens: int
     images: int
+
+
+SHARED: Mapping[str, Callable[[Family], Family | None]] = {
+    "all": lambda family: family,
+    "images": lambda family: replace(family, prefix=False),
+    "off": lambda _: None,
+}
+
+
+def sharing_named(
+    name: str, device: torch.device, tokens: int | None = None, images: int | None = None
+) -> Callable[[Family | None], Sharing | None]:
+    """Return what a model of a family shares.
+
+    Args:
+        name: "all", "images" or "off".
+        device: On a CPU, where more at once is no faster, little is run together.
+        tokens: See `Sharing`; None fits the device.
+        images: See `Sharing`; None fits the device.
+
+    Raises:
+        SettingError: A value is impossible.
+    """
+    if name not in SHARED:
+        raise SettingError(f"sharing {name!r} is unknown; use one of {', '.join(SHARED)}")
+    small = device.type == "cpu"
+    tokens, images = tokens or (2048 if small else 16384), images or (1 if small else 16)
+    if tokens < 1 or images < 1:
+        raise SettingError(f"tokens_at_once and images_at_once must be 1 or more, got {tokens} and {images}")
+
+    def share(family: Family | None) -> Sharing | None:
+        allowed = SHARED[name](family) if family else None
+        return Sharing(family=allowed, tokens=tokens, images=images) if allowed else None
+
+    return share
 
 
 class SharedRuns:
