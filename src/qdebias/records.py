@@ -44,6 +44,28 @@ class Record:
         return json.dumps(asdict(self), ensure_ascii=False, allow_nan=False)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AnsweredRecord(Record):
+    """A record with the answers that its score was computed from.
+
+    Attributes:
+        logits: For each request, for each of its questions, the logits of its options as the model gave them.
+    """
+
+    logits: tuple[tuple[tuple[float, ...], ...], ...] = ()
+
+
+def answered_record(path: str, result: Score | Failure, *, model: str, method: str, seed: int) -> AnsweredRecord:
+    """Return the row of one result, with its logits."""
+    row = asdict(record(path, result, model=model, method=method, seed=seed))
+    return AnsweredRecord(**row, logits=() if isinstance(result, Failure) else plain_logits(result))
+
+
+def plain_logits(score: Score) -> tuple[tuple[tuple[float, ...], ...], ...]:
+    """Return the logits of a score as numbers of Python."""
+    return tuple(tuple(tuple(logits.tolist()) for logits in request) for request in score.logits)
+
+
 def record(path: str, result: Score | Failure, *, model: str, method: str, seed: int) -> Record:
     """Return the row of one result."""
     if isinstance(result, Failure):

@@ -10,6 +10,7 @@ from qdebias.cli.degrade import degrade
 from qdebias.cli.doctor import doctor
 from qdebias.cli.evaluate import evaluate
 from qdebias.cli.explain import explain
+from qdebias.cli.runs import export, retry, status
 from qdebias.cli.score import score
 
 app = typer.Typer(
@@ -44,6 +45,9 @@ app.command()(score)
 app.command()(explain)
 app.command()(degrade)
 app.command()(evaluate)
+app.command()(status)
+app.command()(retry)
+app.command()(export)
 app.command()(models)
 app.command()(methods)
 app.command()(doctor)

@@ -1,21 +1,100 @@
 """`qdebias status`, `qdebias retry`, `qdebias export`, and what the other commands share about run folders."""
 
 from collections.abc import Iterator, Sequence
+from dataclasses import asdict
+from json import dumps
 from pathlib import Path
+from typing import Annotated
 
-from qdebias.cli.console import one_line, progress, say
+import typer
+from rich.table import Column, Table
+
+from qdebias import presets
+from qdebias.backends.load import load_backend
+from qdebias.cli.console import Device, Dtype, Megapixels, Seed, one_line, progress, results, say, user_errors
 from qdebias.engine import Failure, Scorer
+from qdebias.errors import SettingError, StoreError
 from qdebias.method import Score
-from qdebias.store import Run
-from qdebias.stored import StoredScorer
+from qdebias.records import AnsweredRecord, answered_record, open_writer
+from qdebias.store import Run, Snapshot, open_run, open_snapshot
+from qdebias.store.manifest import Manifest, read_manifest
+from qdebias.store.status import MethodStatus, RunStatus, run_status
+from qdebias.stored import StoredScorer, failed_images, recorded, retry_failures
+
+Folder = Annotated[Path, typer.Argument(help="A folder that was given as --run.")]
+
+
+def status(
+    folder: Folder,
+    json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+) -> None:
+    """Say how far a run is; it may be under way."""
+    with user_errors(), open_snapshot(folder) as snapshot:
+        found = run_status(snapshot)
+    if json:
+        typer.echo(dumps(asdict(found)))
+    else:
+        _print_status(found)
+
+
+def retry(
+    folder: Folder,
+    batch: Annotated[int, typer.Option(min=1, help="How many images go to the model at a time.")] = 8,
+    device: Device = None,
+    dtype: Dtype = None,
+    max_megapixels: Megapixels = 50.0,
+) -> None:
+    """Try the images of a run again that could not be scored, under every method under which they failed.
+
+    Exit code 1 where some fail again.
+    """
+    tried = failed = 0
+    with user_errors():
+        manifest = _manifest(folder)
+        backend = load_backend(manifest.model, device=device, dtype=dtype)
+        with open_run(folder, backend.fingerprint, model=manifest.model) as run:
+            say_notes(run)
+            images = failed_images(run)
+            limit = round(max_megapixels * 1e6)
+            with progress(total=sum(map(len, images.values()))) as show:
+                for again in retry_failures(run, backend, images, batch=batch, max_pixels=limit):
+                    tried += 1
+                    show(tried)
+                    if again.outcome.error is not None:
+                        failed += 1
+                        say(f"failed: {one_line(again.outcome.error)}", style="red")
+    say(f"{tried} images tried again, {failed} failed")
+    raise typer.Exit(1 if failed else 0)
+
+
+def export(
+    folder: Folder,
+    out: Annotated[Path | None, typer.Option(help="The file: .csv, .jsonl or .parquet.")] = None,
+    method: Annotated[
+        str | None, typer.Option("--method", "-k", help="Scores of this method. Default: the one that was used.")
+    ] = None,
+    seed: Seed = 0,
+    json: Annotated[bool, typer.Option("--json", help="Print JSON Lines.")] = False,
+) -> None:
+    """Compute the scores of a run from its stored answers, one row an image, with the logits.
+
+    A method that was not used can be exported too, if it asks nothing but what others asked: from a run of `paper`,
+    `--method average` or `--method only-fog` take no time. Neither the images nor the model are needed.
+    """
+    with user_errors():
+        if out is None and not json:
+            raise SettingError("name a file with --out, or print the rows with --json")
+        with open_snapshot(folder) as snapshot:
+            count, failed = _export(snapshot, method or _only_method(snapshot, seed), seed, out, json=json)
+    say(f"{count} images, {failed} without a score" + (f", written to {out}" if out else ""))
+    raise typer.Exit(1 if failed else 0)
 
 
 def score_into(
     run: Run, scorer: Scorer, paths: Sequence[Path], *, method: str, retry: bool = False
 ) -> Iterator[Score | Failure]:
     """Ask what is missing under a progress bar, then yield the result of each image."""
-    for note in run.notes:
-        say(f"{run.folder}: {one_line(note)}", style="yellow")
+    say_notes(run)
     stored = StoredScorer(run, scorer, name=method, total=len(paths))
     with progress(total=len(paths)) as show:
         for asked, _ in enumerate(stored.ask(paths, retry=retry), start=1):
@@ -23,3 +102,74 @@ def score_into(
     if stored.skipped:
         say(f"{stored.skipped} images were done before")
     yield from stored.results(paths)
+
+
+def say_notes(run: Run) -> None:
+    """Say what the user should know about a run that was opened."""
+    for note in run.notes:
+        say(f"{run.folder}: {one_line(note)}", style="yellow")
+
+
+def _manifest(folder: Path) -> Manifest:
+    manifest = read_manifest(folder)
+    if manifest is None:
+        raise StoreError(f"{folder} holds no run; name a folder that was given as --run")
+    return manifest
+
+
+def _only_method(snapshot: Snapshot, seed: int) -> str:
+    names = sorted({entry.name for entry in snapshot.manifest.methods.values() if entry.seed == seed})
+    if len(names) != 1:
+        used = f"{', '.join(names)} were used" if names else f"none was used with seed {seed}"
+        raise SettingError(f"choose a method with --method; {used} in {snapshot.folder}")
+    return names[0]
+
+
+def _export(snapshot: Snapshot, method: str, seed: int, out: Path | None, *, json: bool) -> tuple[int, int]:
+    """Write the rows and return how many there are and how many have no score."""
+    count = failed = 0
+    for row in _rows(snapshot, method, seed, out):
+        count += 1
+        failed += row.error is not None
+        if json:
+            typer.echo(row.json())
+    return count, failed
+
+
+def _rows(snapshot: Snapshot, method: str, seed: int, out: Path | None) -> Iterator[AnsweredRecord]:
+    rows = (
+        answered_record(one.path, one.result, model=snapshot.manifest.model, method=method, seed=seed)
+        for one in recorded(snapshot, presets.get(method).method, name=method, seed=seed)
+    )
+    if out is None:
+        yield from rows
+        return
+    with open_writer(out, AnsweredRecord) as write:
+        for row in rows:
+            write(row)
+            yield row
+
+
+def _print_status(found: RunStatus) -> None:
+    results.print(f"model: {found.model}")
+    for name, value in found.identity.items():
+        results.print(f"  {name}: {one_line(value)}")
+    started = f", the last one since {found.started}" if found.started else ""
+    results.print(f"answers: {found.answers:,}; sessions: {found.sessions}{started}")
+    results.print(f"being written by {one_line(found.writer)}" if found.writer else "nobody is writing")
+    columns = ("done", "failed", "left", "time left")
+    table = Table("method", Column("seed", justify="right"), *(Column(name, justify="right") for name in columns))
+    for method in found.methods:
+        left = "" if method.left is None else f"{method.left:,}"
+        numbers = (str(method.seed), f"{method.done:,}", f"{method.failed:,}", left, _time_left(found, method))
+        table.add_row(method.name, *numbers)
+    results.print(table)
+    if found.rate is not None:
+        results.print(f"{found.rate:.2f} images/s in the last session")
+
+
+def _time_left(found: RunStatus, method: MethodStatus) -> str:
+    if not found.writer or not found.rate or not method.left:
+        return ""
+    minutes = method.left / found.rate / 60
+    return f"{minutes / 60:.1f} h" if minutes > 90 else f"{minutes:.1f} min"

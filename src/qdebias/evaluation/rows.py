@@ -7,6 +7,7 @@ from qdebias.data import Dataset, Item
 from qdebias.engine import Failure
 from qdebias.evaluation.readout import Readout, read
 from qdebias.method import Method, Score
+from qdebias.records import plain_logits
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,9 +77,5 @@ def evaluated(
         good=tuple(result.good.tolist()),
         same=tuple(result.same.tolist()),
         weight=tuple(result.weight.tolist()),
-        logits=_logits(result),
+        logits=plain_logits(result),
     )
-
-
-def _logits(score: Score) -> tuple[tuple[tuple[float, ...], ...], ...]:
-    return tuple(tuple(tuple(logits.tolist()) for logits in request) for request in score.logits)

@@ -77,6 +77,12 @@ class Index:
         """Yield what became of every image under a method, by path."""
         return self._outcomes("WHERE method = ? ORDER BY path", method)
 
+    def paths(self) -> Iterator[str]:
+        """Yield every image once, sorted."""
+        with explained():
+            for row in self._database.execute("SELECT DISTINCT path FROM images ORDER BY path"):
+                yield os.fsdecode(row[0])
+
     def add_outcomes(self, outcomes: Iterable[Outcome]) -> None:
         """Remember what became of images; a later outcome of an image takes the place of an earlier one."""
         with explained():

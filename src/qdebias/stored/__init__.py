@@ -1,5 +1,7 @@
 """Scoring into run folders, and reading scores out of them."""
 
+from qdebias.stored.recorded import Recorded, recorded
+from qdebias.stored.retry import Retried, failed_images, retry_failures
 from qdebias.stored.scorer import StoredScorer
 
-__all__ = ["StoredScorer"]
+__all__ = ["Recorded", "Retried", "StoredScorer", "failed_images", "recorded", "retry_failures"]

@@ -1,0 +1,75 @@
+"""Trying again what failed in a run, by the folder alone."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from qdebias import presets
+from qdebias.backends.base import Backend
+from qdebias.engine import Scorer
+from qdebias.errors import SettingError
+from qdebias.image import MAX_PIXELS
+from qdebias.method import Method
+from qdebias.store import Outcome, Run
+from qdebias.store.describe import describe
+from qdebias.store.manifest import MethodEntry
+from qdebias.stored.scorer import StoredScorer
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Retried:
+    """An image that was tried again.
+
+    Attributes:
+        method: Under which method.
+        outcome: What became of it this time.
+    """
+
+    method: str
+    outcome: Outcome
+
+
+def failed_images(run: Run) -> dict[str, list[Path]]:
+    """Return for each method, by id, the images that failed under it."""
+    failed = {
+        method: [Path(outcome.path) for outcome in run.index.outcomes_under(method) if outcome.error is not None]
+        for method in run.manifest.methods
+    }
+    return {method: paths for method, paths in failed.items() if paths}
+
+
+def retry_failures(
+    run: Run, backend: Backend, failed: Mapping[str, Sequence[Path]], *, batch: int = 8, max_pixels: int = MAX_PIXELS
+) -> Iterator[Retried]:
+    """Try images again, and yield what became of each.
+
+    Args:
+        run: The run.
+        backend: Its model.
+        failed: From `failed_images`.
+        batch: How many images are handed to the backend at a time.
+        max_pixels: Larger images are refused.
+
+    Raises:
+        SettingError: A method cannot be had by its name: it is no preset, or is another one by now.
+        BackendError: The model cannot answer.
+        StoreError: The disk refuses.
+    """
+    scorers = {}
+    for method in failed:
+        entry = run.manifest.methods[method]
+        scorer = Scorer(backend=backend, method=_preset(entry), seed=entry.seed, batch=batch, max_pixels=max_pixels)
+        scorers[method] = StoredScorer(run, scorer, name=entry.name)
+    for method, stored in scorers.items():
+        for outcome in stored.ask(failed[method], retry=True):
+            yield Retried(method=run.manifest.methods[method].name, outcome=outcome)
+
+
+def _preset(entry: MethodEntry) -> Method:
+    recipe = presets.RECIPES.get(entry.name)
+    if recipe is None or describe(recipe.method) != entry.settings or entry.pool is not None:
+        raise SettingError(
+            f"method {entry.name!r} of this run is no preset that its name alone brings back; retry in Python: "
+            f"StoredScorer(run, Scorer(...), name={entry.name!r}).ask(paths, retry=True)"
+        )
+    return recipe.method
