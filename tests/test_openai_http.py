@@ -116,12 +116,17 @@ def test_concurrency_is_bounded(stub: Stub, url: str) -> None:
 
 
 def test_answers_are_never_swapped(stub: Stub, url: str) -> None:
-    wobble = np.random.default_rng(0)
-    requests = [pair(number, number + 1) for number in range(48)]
+    requests = [Request(images=(picture(number, 32, 32),), questions=(QUALITY, SAME)) for number in range(64)]
     alone = load_openai(url, concurrency=1).option_logits(requests)
-    stub.delay = lambda: wobble.uniform(0, 0.02)
+    wobble, all_there = np.random.default_rng(0), threading.Barrier(32)
+
+    def delay() -> float:
+        all_there.wait(timeout=60)
+        return float(wobble.uniform(0, 0.03))
+
+    stub.delay = delay
     together = load_openai(url, concurrency=32).option_logits(requests)
-    assert stub.busiest > 16
+    assert stub.busiest == 32
     assert_same(alone, together)
     assert len({logits.tobytes() for logits in chain(*together)}) == 2 * len(requests)
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from qdebias.backends.openai_http.connection import Json
+from qdebias.backends.openai_http.chat import Json
 from qdebias.errors import BackendError, OptionError
 from qdebias.probability import FloatArray
 

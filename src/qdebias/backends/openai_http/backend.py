@@ -6,14 +6,17 @@ from dataclasses import replace
 from functools import partial
 from typing import Literal, TypeAlias
 
+import numpy as np
+
 from qdebias.backends.base import Fingerprint, OptionLogits
 from qdebias.backends.openai_http.address import Address, parse_address
 from qdebias.backends.openai_http.answer import MissingOptionError, Wanted, option_logprobs
-from qdebias.backends.openai_http.chat import PLAIN_SAMPLING, conversation
-from qdebias.backends.openai_http.connection import Connection, Json, Session
+from qdebias.backends.openai_http.chat import PLAIN_SAMPLING, Json, conversation
+from qdebias.backends.openai_http.connection import Connection, Session
+from qdebias.backends.openai_http.counting import check_unseen
 from qdebias.backends.openai_http.identify import Served, fingerprint, identify
-from qdebias.backends.openai_http.pictures import Pictures
-from qdebias.backends.openai_http.prompt import Form, examine
+from qdebias.backends.openai_http.pictures import Pictures, png_url
+from qdebias.backends.openai_http.prompt import Form, examine, wanted
 from qdebias.errors import BackendError, SettingError
 from qdebias.probability import FloatArray
 from qdebias.prompts import Question, Request
@@ -119,42 +122,54 @@ class OpenAIBackend:
 
     def _examine(self, session: Session, requests: Sequence[Request]) -> None:
         """Check each question once, before it is asked about the first image."""
-
-        def complete(messages: Json) -> Json:
-            return session.post(*self._completion({**messages, "top_logprobs": 1}))
-
         for request in requests:
             for question in request.questions:
                 form = _form_of(request, question)
                 if form not in self._wanted:
-                    self._wanted[form] = examine(
-                        session, self._served.server, form, complete, trusted=self._prompt == "trusted"
-                    )
+                    self._wanted[form] = self._examined(session, form)
+
+    def _examined(self, session: Session, form: Form) -> Wanted:
+        server, trusted = self._served.server, self._prompt == "trusted"
+        grey = png_url(np.full((64, 64, 3), 128, dtype=np.uint8))
+
+        def render(images: int, prefix: str) -> str:
+            urls = [grey] * images
+            fields = conversation(form.question.text, urls, placement=form.placement, prefix=prefix)
+            return server.render(session, fields) or ""
+
+        def complete(fields: Json) -> Json:
+            return session.post(*self._completion({**fields, "top_logprobs": 1}))
+
+        if self._served.shows_prompts:
+            return examine(form, render, server.tokenizer(session), trusted=trusted)
+        if not trusted:
+            check_unseen(form, complete)
+        return wanted(form.question, server.tokenizer(session))
 
     async def _ask(self, session: Session, pictures: Pictures, request: Request) -> list[FloatArray]:
         urls = await pictures.urls(request)
         return [await self._answer(session, urls, request, question) for question in request.questions]
 
     async def _answer(self, session: Session, urls: Sequence[str], request: Request, question: Question) -> FloatArray:
-        wanted = self._wanted[_form_of(request, question)]
-        messages = conversation(question.text, urls, placement=request.placement, prefix=question.answer_prefix)
+        options = self._wanted[_form_of(request, question)]
+        fields = conversation(question.text, urls, placement=request.placement, prefix=question.answer_prefix)
         traits = self._served.server.traits
         try:
-            return await self._read(session, messages, wanted, self._top)
+            return await self._read(session, fields, options, self._top)
         except MissingOptionError:
             if traits.most <= self._top:
                 raise
-        return await self._read(session, messages, wanted, traits.most)
+        return await self._read(session, fields, options, traits.most)
 
-    async def _read(self, session: Session, messages: Json, wanted: Wanted, top: int) -> FloatArray:
-        fields = {**messages, "top_logprobs": top, **self._served.server.reading(wanted.tokens)}
-        reply = await session.send("POST", *self._completion(fields))
+    async def _read(self, session: Session, fields: Json, options: Wanted, top: int) -> FloatArray:
+        reading = {"top_logprobs": top, **self._served.server.reading(options.tokens)}
+        reply = await session.send("POST", *self._completion({**fields, **reading}))
         if reply.get("model") not in (None, self._served.reported):
             raise BackendError(
                 f"{self._connection.address.api} answers as {reply.get('model')!r} and no longer as "
                 f"{self._served.reported!r}; serve that model again, or begin a new run"
             )
-        return option_logprobs(reply, wanted, self._served.server.traits.remedy)
+        return option_logprobs(reply, options, self._served.server.traits.remedy)
 
     def _completion(self, fields: Json) -> tuple[str, Json]:
         """Return URL and body of a chat completion."""

@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 from http import HTTPStatus
-from typing import Any, TypeAlias, TypeVar
+from typing import Any, TypeVar
 
 import anyio
 import httpx2
@@ -17,10 +17,10 @@ from anyio.from_thread import BlockingPortal, start_blocking_portal
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, stop_before_delay, wait_random_exponential
 
 from qdebias.backends.openai_http.address import Address
+from qdebias.backends.openai_http.chat import Json
 from qdebias.backends.openai_http.failures import PassingError, breakdown, refusal, server_words, unreadable
 from qdebias.errors import SettingError
 
-Json: TypeAlias = dict[str, Any]
 Result = TypeVar("Result")
 
 CONNECT_SECONDS = 10.0

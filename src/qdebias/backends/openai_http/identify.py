@@ -9,8 +9,8 @@ from typing import Any
 
 from qdebias.backends.base import Fingerprint
 from qdebias.backends.openai_http.answer import candidates
-from qdebias.backends.openai_http.chat import PLAIN_SAMPLING, conversation
-from qdebias.backends.openai_http.connection import Json, Session
+from qdebias.backends.openai_http.chat import PLAIN_SAMPLING, Json, conversation
+from qdebias.backends.openai_http.connection import Session
 from qdebias.backends.openai_http.failures import RefusedError
 from qdebias.backends.openai_http.servers import Server, recognise
 from qdebias.errors import BackendError, SettingError
@@ -29,6 +29,7 @@ class Served:
         server: The kind of server.
         identity: What is known of the weights and the chat template.
         environment: What is known of the server.
+        shows_prompts: Whether it shows the prompts that it makes.
     """
 
     asked: str
@@ -36,6 +37,7 @@ class Served:
     server: Server
     identity: Mapping[str, str]
     environment: Mapping[str, str]
+    shows_prompts: bool
 
 
 def identify(session: Session) -> Served:
@@ -60,7 +62,14 @@ def identify(session: Session) -> Served:
         "system_fingerprint": str(reply.get("system_fingerprint") or "unknown"),
         "httpx2": importlib.metadata.version("httpx2"),
     }
-    return Served(asked=asked, reported=reported, server=server, identity=identity, environment=environment)
+    return Served(
+        asked=asked,
+        reported=reported,
+        server=server,
+        identity=identity,
+        environment=environment,
+        shows_prompts=template is not None,
+    )
 
 
 def _trial(session: Session, server: Server, model: str) -> Json:

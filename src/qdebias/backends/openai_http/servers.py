@@ -4,7 +4,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from qdebias.backends.openai_http.connection import Json, Session
+from qdebias.backends.openai_http.chat import Json
+from qdebias.backends.openai_http.connection import Session
 from qdebias.backends.openai_http.failures import RefusedError
 from qdebias.backends.tokens import Tokenizer
 from qdebias.errors import BackendError
