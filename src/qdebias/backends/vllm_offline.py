@@ -1,0 +1,227 @@
+"""Any model of vLLM in this process, asked for exactly the options' log-probabilities.
+
+Written to the documented API of vLLM 0.27 to 0.33 and tested against a stand-in; not run on a GPU yet.
+"""
+
+import importlib
+import importlib.metadata
+import importlib.util
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+from PIL import Image
+
+from qdebias.backends.base import Fingerprint, OptionLogits
+from qdebias.backends.folder import Checkpoint, locate
+from qdebias.backends.openai_http.answer import Wanted
+from qdebias.backends.openai_http.chat import Json, messages
+from qdebias.backends.openai_http.prompt import Form, examine
+from qdebias.errors import BackendError, ImageError, MissingPackageError, SettingError
+from qdebias.image import RgbImage
+from qdebias.probability import FloatArray
+from qdebias.prompts import Question, Request
+
+
+class Engine(Protocol):
+    """What is needed of `vllm.LLM`."""
+
+    def chat(
+        self,
+        messages: list[list[Json]],
+        sampling_params: Any,  # noqa: ANN401  vllm.SamplingParams, or one for each conversation
+        *,
+        use_tqdm: bool,
+        add_generation_prompt: bool,
+        continue_final_message: bool,
+    ) -> Sequence[Any]:
+        """Return one `vllm.RequestOutput` a conversation."""
+        ...
+
+    def get_tokenizer(self) -> Any:  # noqa: ANN401  of transformers, or of another library
+        """Return the model's tokenizer."""
+        ...
+
+
+class MakeSampling(Protocol):
+    """What is needed of `vllm.SamplingParams`."""
+
+    def __call__(self, *, max_tokens: int, temperature: float, logprob_token_ids: list[int]) -> Any:  # noqa: ANN401
+        """Return how one token is sampled, and whose log-probabilities are told."""
+        ...
+
+
+def load_vllm(
+    source: str,
+    *,
+    dtype: str = "auto",
+    revision: str | None = None,
+    max_images: int = 2,
+    max_model_len: int | None = None,
+    memory: float = 0.9,
+    gpus: int = 1,
+) -> "VllmBackend":
+    """Return a backend that runs a checkpoint with vLLM.
+
+    Args:
+        source: A folder or a hub id.
+        dtype: Numeric type of the weights: "auto" is that of the checkpoint.
+        revision: Branch, tag or commit of the hub repository.
+        max_images: How many images a request has at most.
+        max_model_len: How many tokens a prompt has at most; None is what the model was made for.
+        memory: Share of the GPU's memory that is taken.
+        gpus: How many GPUs share the model.
+
+    Raises:
+        MissingPackageError: vLLM is not installed.
+        SettingError: A setting is out of range.
+        BackendError: There is no such checkpoint.
+    """
+    if max_images < 1 or gpus < 1 or not 0 < memory <= 1:
+        raise SettingError(
+            f"max_images and gpus must be 1 or more and memory in (0, 1], got max_images={max_images}, gpus={gpus}, "
+            f"memory={memory}"
+        )
+    if importlib.util.find_spec("vllm") is None:
+        raise MissingPackageError('vllm not installed: pip install "qdebias[vllm]"')
+    checkpoint = locate(source, revision)
+    vllm = importlib.import_module("vllm")
+    engine = vllm.LLM(
+        model=str(checkpoint.folder),
+        dtype=dtype,
+        max_model_len=max_model_len,
+        gpu_memory_utilization=memory,
+        tensor_parallel_size=gpus,
+        limit_mm_per_prompt={"image": max_images},
+        enable_prefix_caching=True,
+        logprobs_mode="raw_logprobs",
+        generation_config="vllm",
+        seed=0,
+    )
+    return VllmBackend(engine=engine, sampling=vllm.SamplingParams, fingerprint=_fingerprint(checkpoint, dtype))
+
+
+class VllmBackend:
+    """A model in vLLM; `load_vllm` makes one.
+
+    Args:
+        engine: The model.
+        sampling: `vllm.SamplingParams`.
+        fingerprint: See `Fingerprint`.
+    """
+
+    def __init__(self, *, engine: Engine, sampling: MakeSampling, fingerprint: Fingerprint) -> None:
+        self._engine = engine
+        self._sampling = sampling
+        self._tokenizer = _Tokenizer(engine.get_tokenizer())
+        self._fingerprint = fingerprint
+        self._wanted: dict[Form, tuple[int, ...]] = {}
+
+    @property
+    def fingerprint(self) -> Fingerprint:
+        """What made the answers of this backend."""
+        return self._fingerprint
+
+    def option_logits(self, requests: Sequence[Request]) -> OptionLogits:
+        """Return the log-probabilities of every option, see `Backend.option_logits`.
+
+        All questions go to the engine at once, those with a begun answer before the others; questions about the same
+        images stand side by side, so that its prefix cache has them.
+
+        Raises:
+            OptionError: An option is no single token of the model.
+            PromptError: The chat template does not keep the images or the answer prefix where they belong.
+            ImageError: An image is more than the engine takes.
+            BackendError: The engine does not tell what it was asked for.
+        """
+        asked = [(request, question) for request in requests for question in request.questions]
+        answers: dict[int, FloatArray] = {}
+        for begun in (True, False):
+            numbers = [number for number, (_, one) in enumerate(asked) if bool(one.answer_prefix) == begun]
+            answers |= zip(numbers, self._ask([asked[number] for number in numbers], begun=begun), strict=True)
+        in_order = iter([answers[number] for number in range(len(asked))])
+        return [[next(in_order) for _ in request.questions] for request in requests]
+
+    def _ask(self, asked: Sequence[tuple[Request, Question]], *, begun: bool) -> list[FloatArray]:
+        if not asked:
+            return []
+        tokens = [self._tokens(Form(question=one, placement=r.placement, images=len(r.images))) for r, one in asked]
+        conversations = [
+            messages(one.text, _parts(request.images), request.placement, one.answer_prefix) for request, one in asked
+        ]
+        outputs = self._chat(conversations, [self._params(ids) for ids in tokens], begun=begun)
+        return [_logprobs(output, ids) for output, ids in zip(outputs, tokens, strict=True)]
+
+    def _tokens(self, form: Form) -> tuple[int, ...]:
+        """Return the (K,) ids of a question's options, after checking once how it is asked."""
+        if form not in self._wanted:
+
+            def render(images: int, prefix: str) -> str:
+                grey = _parts([np.full((64, 64, 3), 128, dtype=np.uint8)] * images)
+                asked = messages(form.question.text, grey, form.placement, prefix)
+                (output,) = self._chat([asked], [self._params((0,))], begun=bool(prefix))
+                return self._tokenizer.decode(output.prompt_token_ids)
+
+            self._wanted[form] = _known(examine(form, render, self._tokenizer))
+        return self._wanted[form]
+
+    def _params(self, tokens: Sequence[int]) -> Any:  # noqa: ANN401  vllm.SamplingParams
+        return self._sampling(max_tokens=1, temperature=0.0, logprob_token_ids=list(tokens))
+
+    def _chat(self, conversations: list[list[Json]], params: list[Any], *, begun: bool) -> Sequence[Any]:
+        try:
+            return self._engine.chat(
+                conversations, params, use_tqdm=False, add_generation_prompt=not begun, continue_final_message=begun
+            )
+        except ValueError as error:  # how vLLM refuses a prompt that is too long, or too many images
+            line = " ".join(str(error).split())
+            raise ImageError(f"vLLM refuses the images or the question: {line}") from error
+
+
+@dataclass(frozen=True, slots=True)
+class _Tokenizer:
+    """A tokenizer of vLLM, as `tokens.py` wants it."""
+
+    tokenizer: Any
+
+    def encode(self, text: str) -> list[int]:
+        return list(self.tokenizer.encode(text, add_special_tokens=False))
+
+    def decode(self, ids: Sequence[int]) -> str:
+        return str(self.tokenizer.decode(list(ids), skip_special_tokens=False))
+
+
+def _parts(images: Sequence[RgbImage]) -> list[Json]:
+    return [{"type": "image_pil", "image_pil": Image.fromarray(image)} for image in images]
+
+
+def _known(wanted: Wanted) -> tuple[int, ...]:
+    if wanted.tokens is None:
+        raise BackendError("the model has no tokenizer; give vLLM a checkpoint with one")
+    return wanted.tokens
+
+
+def _logprobs(output: Any, tokens: Sequence[int]) -> FloatArray:  # noqa: ANN401  vllm.RequestOutput
+    found: Mapping[int, Any] = (output.outputs[0].logprobs or [{}])[0]
+    missing = [token for token in tokens if token not in found]
+    if missing:
+        raise BackendError(
+            f"vLLM does not tell the log-probabilities of the tokens {missing} although it was asked for them; "
+            f"install a version from 0.27 on"
+        )
+    return np.array([float(found[token].logprob) for token in tokens])
+
+
+def _fingerprint(checkpoint: Checkpoint, dtype: str) -> Fingerprint:
+    return Fingerprint(
+        identity={
+            "backend": "vllm",
+            "model": checkpoint.name,
+            "revision": checkpoint.revision,
+            "configuration": checkpoint.configuration_digest(),
+            "weights": checkpoint.weights_digest(),
+            "dtype": dtype,
+        },
+        environment={"vllm": importlib.metadata.version("vllm")},
+    )
