@@ -155,7 +155,7 @@ def test_what_was_not_asked_is_not_recalled(dataset: Dataset, tmp_path: Path) ->
 
 def test_mismatched_conditions_come_from_other_scenes(gathered: tuple[Evidence, Path]) -> None:
     evidence, _ = gathered
-    assert any("of the same dataset that differ in their scene" in note for note in evidence.notes)
+    assert any("degraded images of other scenes of the same dataset" in note for note in evidence.notes)
     assert not np.array_equal(measured(evidence, "mismatched").value, measured(evidence, "paper").value)
 
 

@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, ClassVar, Protocol, TypeVar, get_args, get_origin, get_type_hints
 
+from qdebias.calibration import Calibration
 from qdebias.engine import Failure
 from qdebias.errors import SettingError
 from qdebias.method import Score
@@ -42,6 +43,23 @@ class Record:
     def json(self) -> str:
         """Return the record as one line of JSON, keys in the order of the attributes."""
         return json.dumps(asdict(self), ensure_ascii=False, allow_nan=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CalibratedRecord(Record):
+    """A record with its score on somebody's MOS scale beside it.
+
+    Attributes:
+        calibrated: The score as `qdebias.calibration` maps it; None where the image failed.
+    """
+
+    calibrated: float | None = None
+
+
+def calibrated_record(row: Record, calibration: Calibration) -> CalibratedRecord:
+    """Return a record with its score mapped; the score itself stays."""
+    mapped = None if row.score is None else float(calibration(row.score))
+    return CalibratedRecord(**asdict(row), calibrated=mapped)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -5,13 +5,18 @@ from typing import Annotated
 import typer
 
 import qdebias
+from qdebias.cli.bench import bench
+from qdebias.cli.bias import bias
+from qdebias.cli.calibrate import calibrate
 from qdebias.cli.catalogue import methods, models
 from qdebias.cli.degrade import degrade
 from qdebias.cli.doctor import doctor
 from qdebias.cli.evaluate import evaluate
 from qdebias.cli.explain import explain
+from qdebias.cli.reproduce import reproduce
 from qdebias.cli.runs import export, retry, status
 from qdebias.cli.score import score
+from qdebias.cli.tables import tables
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -45,9 +50,14 @@ app.command()(score)
 app.command()(explain)
 app.command()(degrade)
 app.command()(evaluate)
+app.command()(reproduce)
+app.command()(tables)
+app.command()(bias)
+app.command()(calibrate)
 app.command()(status)
 app.command()(retry)
 app.command()(export)
+app.command()(bench)
 app.command()(models)
 app.command()(methods)
 app.command()(doctor)

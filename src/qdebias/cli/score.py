@@ -11,6 +11,7 @@ from rich.table import Column, Table
 from rich.text import Text
 
 from qdebias.backends.load import load_backend
+from qdebias.calibration import Calibration, load_calibration
 from qdebias.cli.console import (
     Device,
     Dtype,
@@ -29,7 +30,7 @@ from qdebias.cli.console import (
 from qdebias.cli.runs import score_into
 from qdebias.engine import Scorer
 from qdebias.inputs import Inputs, find_inputs
-from qdebias.records import Record, open_writer, record
+from qdebias.records import CalibratedRecord, Record, calibrated_record, open_writer, record
 from qdebias.store import Run, open_run
 
 
@@ -47,6 +48,9 @@ def score(
     dtype: Dtype = None,
     max_megapixels: Megapixels = 50.0,
     run: RunFolder = None,
+    calibration: Annotated[
+        Path | None, typer.Option(help="Also map the scores to a MOS scale, with a file of `qdebias calibrate`.")
+    ] = None,
 ) -> None:
     """Score the quality of images: 0 is the worst, 1 the best.
 
@@ -60,7 +64,9 @@ def score(
     """
     with user_errors(), ExitStack() as stack:
         inputs = find_inputs(paths)
-        write = stack.enter_context(open_writer(out, Record)) if out else None
+        scale = _load_calibration(calibration, model=model, method=method)
+        kind = CalibratedRecord if scale else Record
+        write = stack.enter_context(open_writer(out, kind)) if out else None
         scorer = Scorer(
             backend=load_backend(model, device=device, dtype=dtype),
             method=method,
@@ -72,7 +78,8 @@ def score(
         failed = 0
         rows: list[Record] = []
         start = time.monotonic()
-        for row in _rows(inputs, scorer, stored, model=model, method=method):
+        for plain in _rows(inputs, scorer, stored, model=model, method=method):
+            row = calibrated_record(plain, scale) if scale else plain
             if write:
                 write(row)
             if json:
@@ -100,21 +107,40 @@ def _rows(inputs: Inputs, scorer: Scorer, run: Run | None, *, model: str, method
         yield record(str(path), result, model=model, method=method, seed=seed)
 
 
+def _load_calibration(path: Path | None, *, model: str, method: str) -> Calibration | None:
+    if path is None:
+        return None
+    calibration = load_calibration(path)
+    calibration.check_origin(model=model, method=method)
+    return calibration
+
+
 def _print_table(rows: Sequence[Record]) -> None:
-    """Print a table on a terminal; elsewhere one line an image: score, tab, path."""
+    """Print a table on a terminal; elsewhere one line an image: score, calibrated score if any, path, tabs between."""
     if not rows:
         return
     if not results.is_terminal:
         for row in rows:
-            typer.echo(f"{'failed' if row.score is None else format(row.score, '.4f')}\t{one_line(row.path)}")
+            typer.echo(
+                "\t".join(["failed" if row.score is None else f"{row.score:.4f}", *_mapped(row), one_line(row.path)])
+            )
         return
-    table = Table("image", Column("score", justify="right"), Column("", min_width=20))
+    mapped = [Column("calibrated", justify="right")] if isinstance(rows[0], CalibratedRecord) else []
+    table = Table("image", Column("score", justify="right"), *mapped, Column("", min_width=20))
     for row in rows:
         if row.score is None:
             table.add_row(Text(one_line(row.path)), Text("failed", style="red"))
         else:
-            table.add_row(Text(one_line(row.path)), f"{row.score:.4f}", Text("█" * round(20 * row.score), style="blue"))
+            bar = Text("█" * round(20 * row.score), style="blue")
+            table.add_row(Text(one_line(row.path)), f"{row.score:.4f}", *_mapped(row), bar)
     results.print(table)
+
+
+def _mapped(row: Record) -> list[str]:
+    """Return the calibrated score in print, nothing where there is no calibration."""
+    if not isinstance(row, CalibratedRecord):
+        return []
+    return ["failed" if row.calibrated is None else f"{row.calibrated:.4g}"]
 
 
 def _summarise(count: int, failed: int, seconds: float, out: Path | None) -> None:

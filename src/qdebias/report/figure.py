@@ -11,8 +11,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from qdebias.engine import Explanation
-from qdebias.errors import SettingError
 from qdebias.image import RgbImage
+from qdebias.report.picture import save
 
 PANEL = 2.3
 """Width of one picture, in inches; height is three quarters of it."""
@@ -48,11 +48,7 @@ def draw(rows: Sequence[Row], out: Path, *, title: str) -> None:
     axes = figure.subplots(len(rows), columns, squeeze=False)
     for row, cells in zip(rows, axes, strict=True):
         _draw_row(row, list(cells))
-    try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        figure.savefig(out, dpi=120)
-    except (OSError, ValueError) as error:
-        raise SettingError(f"{out}: the picture cannot be written ({error})") from error
+    save(figure, out)
 
 
 def _draw_row(row: Row, cells: list[Axes]) -> None:

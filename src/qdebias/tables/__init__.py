@@ -6,6 +6,7 @@ from qdebias.tables.evidence import Evidence, NotRun, Scores
 from qdebias.tables.gather import Asker, dataset_pool, pool_of
 from qdebias.tables.recall import recall
 from qdebias.tables.render import FORMS, render
+from qdebias.tables.rivalry import rival_scores
 from qdebias.tables.table import Cell, Column, Number, Table
 
 __all__ = [
@@ -27,4 +28,5 @@ __all__ = [
     "pool_of",
     "recall",
     "render",
+    "rival_scores",
 ]

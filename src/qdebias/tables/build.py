@@ -19,6 +19,7 @@ from qdebias.tables.published import (
     PublishedRow,
 )
 from qdebias.tables.remarks import remarks
+from qdebias.tables.rivalry import PREFIX
 from qdebias.tables.table import Cell, Column, Number, Row, Table
 
 NOTHING = Cell()
@@ -107,10 +108,15 @@ def _table1(measured: Sequence[Agreements]) -> Table:
 
 
 def _table1_measured(model: str, measured: Mapping[str, Agreements], datasets: Sequence[str]) -> list[Row]:
-    names = {**TABLE1_MEASURED, **({"only-spatter": "Q-Debias, spatter only"} if "siqad" in measured else {})}
+    rivals = dict.fromkeys(
+        name for one in measured.values() for name in one.evidence.results if name.startswith(PREFIX)
+    )
+    spatter = {"only-spatter": "Q-Debias, spatter only"} if "siqad" in measured else {}
+    names = {**{name: name.removeprefix(PREFIX) for name in rivals}, **TABLE1_MEASURED, **spatter}
     lines: list[Row] = []
     for recipe, name in names.items():
-        cells = [Cell(content=text) for text in (name, f"measured, {model}", "")]
+        source = "measured, pyiqa" if recipe in rivals else f"measured, {model}"
+        cells = [Cell(content=text) for text in (name, source, "")]
         for dataset in datasets:
             cells += _measured(measured[dataset].of(recipe)) if dataset in measured else (NOTHING, NOTHING)
         lines.append(tuple(cells))

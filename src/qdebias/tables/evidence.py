@@ -1,13 +1,14 @@
 """What one model said about one dataset under several methods, and how well each of them agrees with people."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import numpy.typing as npt
 
 from qdebias.data import CATALOGUE, Dataset
 from qdebias.engine import Failure
+from qdebias.errors import SettingError
 from qdebias.evaluation.readout import read
 from qdebias.method import Method, Score
 from qdebias.probability import FloatArray
@@ -21,10 +22,12 @@ class Scores:
     Attributes:
         value: (N,) scores, higher is better.
         order: (N,) what SRCC ranks: the log-odds of the scores, see `qdebias.evaluation.readout`.
+        errors: Why images failed, one line each.
     """
 
     value: FloatArray
     order: FloatArray
+    errors: tuple[str, ...] = ()
 
     @property
     def failed(self) -> int:
@@ -74,24 +77,58 @@ class Evidence:
     results: Mapping[str, Scores | NotRun] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
 
+    @property
+    def errors(self) -> tuple[str, ...]:
+        """Why images failed, under any method, each reason once."""
+        scored = [scores for scores in self.results.values() if isinstance(scores, Scores)]
+        return tuple(dict.fromkeys(error for scores in scored for error in scores.errors))
+
 
 def collect(method: Method, results: Iterable[Score | Failure]) -> Scores:
     """Return the scores of results that are in the order of the dataset."""
-    readings = [read(method, result, "exact") if isinstance(result, Score) else None for result in results]
+    held = list(results)
+    readings = [read(method, result, "exact") if isinstance(result, Score) else None for result in held]
     value = [np.nan if reading is None else reading.score for reading in readings]
     order = [np.nan if reading is None else reading.rank for reading in readings]
-    return Scores(value=np.array(value, dtype=np.float64), order=np.array(order, dtype=np.float64))
+    return Scores(
+        value=np.array(value, dtype=np.float64),
+        order=np.array(order, dtype=np.float64),
+        errors=tuple(result.error for result in held if isinstance(result, Failure)),
+    )
 
 
-def evidence_of(dataset: Dataset, results: Mapping[str, Scores | NotRun], *, model: str, seed: int) -> Evidence:
-    """Return what a model said about a dataset."""
+def first(dataset: Dataset, limit: int | None) -> Dataset:
+    """Return the first images of a dataset, all of them where there is no limit.
+
+    Raises:
+        SettingError: The limit is less than 1.
+    """
+    if limit is not None and limit < 1:
+        raise SettingError(f"limit must be 1 or more, got {limit}")
+    return replace(dataset, items=dataset.items[:limit])
+
+
+def evidence_of(
+    whole: Dataset, results: Mapping[str, Scores | NotRun], *, model: str, seed: int, limit: int | None = None
+) -> Evidence:
+    """Return what a model said about a dataset.
+
+    Args:
+        whole: The dataset, before any limit.
+        results: Scores of its images, up to the limit.
+        model: What the model is called.
+        seed: Seed of the degradations.
+        limit: How many images were asked for at most.
+    """
+    dataset = first(whole, limit)
+    cut = f"; only the first {limit:,} of them, as asked" if len(dataset) < len(whole) else ""
     groups = [item.group or item.path for item in dataset.items]
     entry = CATALOGUE.get(dataset.name)
     return Evidence(
         model=model,
         dataset=dataset.name,
         title=TITLES.get(dataset.name, entry.title if entry else dataset.name),
-        summary=dataset.summary,
+        summary=f"{whole.summary}{cut}",
         names=tuple(item.path for item in dataset.items),
         contents=_contents(dataset),
         quality=dataset.quality,

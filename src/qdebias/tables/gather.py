@@ -20,7 +20,7 @@ from qdebias.rivals import Lpips
 from qdebias.store import Run
 from qdebias.store.derive import known_pixels
 from qdebias.stored import StoredScorer
-from qdebias.tables.evidence import Evidence, NotRun, Scores, collect, evidence_of
+from qdebias.tables.evidence import Evidence, NotRun, Scores, collect, evidence_of, first
 
 Progress = Callable[[str, int], None]
 """Is told the method and how many images are done."""
@@ -48,20 +48,22 @@ class Asker:
     pool_name: str = ""
     progress: Progress | None = None
 
-    def gather(self, dataset: Dataset, recipes: Sequence[str], *, model: str) -> Evidence:
+    def gather(self, dataset: Dataset, recipes: Sequence[str], *, model: str, limit: int | None = None) -> Evidence:
         """Return what the model says about a dataset under each method.
 
         Args:
             dataset: From `qdebias.load_dataset`.
             recipes: Names of methods; those whose questions contain other methods' questions first.
             model: What the model is called.
+            limit: Take only this many images, from the start.
         """
-        results = {recipe: self._scores(dataset, recipe) for recipe in recipes}
-        evidence = evidence_of(dataset, results, model=model, seed=self.seed)
+        part = first(dataset, limit)
+        results = {recipe: self._scores(part, recipe) for recipe in recipes}
+        evidence = evidence_of(dataset, results, model=model, seed=self.seed, limit=limit)
         if "mismatched" not in results:
             return evidence
-        source = self.pool_name or f"the same dataset that differ in {_told_apart(dataset)}"
-        note = f"Semantically inconsistent conditions of {evidence.title}: degraded images of {source}, chosen by seed."
+        source = f"images of {self.pool_name}" if self.pool_name else _others_of(dataset)
+        note = f"Semantically inconsistent conditions of {evidence.title}: degraded {source}, chosen by seed."
         return replace(evidence, notes=(*evidence.notes, note))
 
     def _scores(self, dataset: Dataset, recipe: str) -> Scores | NotRun:
@@ -77,16 +79,23 @@ class Asker:
             pool=self._pool(dataset) if isinstance(method, Mismatched) else None,
         )
         stored = StoredScorer(self.run, scorer, name=recipe, total=len(dataset))
+        tell = self.teller(recipe)
         for asked, _ in enumerate(stored.ask(dataset.paths), start=1):
-            self._tell(recipe, asked + stored.skipped)
+            if tell is not None:
+                tell(asked + stored.skipped)
         return collect(method, stored.results(dataset.paths))
 
     def _pool(self, dataset: Dataset) -> Pool:
         return self.pool or dataset_pool(dataset, self.run, seed=self.seed)
 
-    def _tell(self, recipe: str, done: int) -> None:
-        if self.progress is not None:
-            self.progress(recipe, done)
+    def telling(self, progress: Progress) -> "Asker":
+        """Return the same with another listener."""
+        return replace(self, progress=progress)
+
+    def teller(self, recipe: str) -> Callable[[int], None] | None:
+        """Return what is told how far one method is."""
+        progress = self.progress
+        return None if progress is None else lambda done: progress(recipe, done)
 
 
 def dataset_pool(dataset: Dataset, run: Run, *, seed: int) -> ImagePool:
@@ -104,11 +113,13 @@ def dataset_pool(dataset: Dataset, run: Run, *, seed: int) -> ImagePool:
     return ImagePool(paths=tuple(dataset.paths), contents=contents, content_of=content_of)
 
 
-def _told_apart(dataset: Dataset) -> str:
-    """Return by what the images of a dataset are told to show different things, in words."""
+def _others_of(dataset: Dataset) -> str:
+    """Return what images of a dataset are conditions of other content, in words."""
     if any(item.scene for item in dataset.items):
-        return "their scene"
-    return "their reference or prompt" if any(item.group for item in dataset.items) else "nothing but being another one"
+        return "images of other scenes of the same dataset"
+    if any(item.group for item in dataset.items):
+        return "images of other references or prompts of the same dataset"
+    return "other images of the same dataset, whose labels do not say what they show"
 
 
 def _name(path: Path) -> str:

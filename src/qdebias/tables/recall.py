@@ -11,10 +11,12 @@ from qdebias.store import Snapshot
 from qdebias.store.derive import Derivation, derivation, known_pixels
 from qdebias.store.describe import describe
 from qdebias.store.keys import identity_digest
-from qdebias.tables.evidence import Evidence, NotRun, Scores, collect, evidence_of
+from qdebias.tables.evidence import Evidence, NotRun, Scores, collect, evidence_of, first
 
 
-def recall(snapshot: Snapshot, dataset: Dataset, recipes: Sequence[str], *, seed: int = 0) -> Evidence:
+def recall(
+    snapshot: Snapshot, dataset: Dataset, recipes: Sequence[str], *, seed: int = 0, limit: int | None = None
+) -> Evidence:
     """Return what follows from the stored answers about a dataset.
 
     Args:
@@ -22,9 +24,11 @@ def recall(snapshot: Snapshot, dataset: Dataset, recipes: Sequence[str], *, seed
         dataset: The images and what people said about them.
         recipes: Names of methods.
         seed: Seed of the degradations.
+        limit: Take only this many images, from the start.
     """
-    results = {recipe: _recall_one(snapshot, dataset, recipe, seed) for recipe in recipes}
-    return evidence_of(dataset, results, model=snapshot.manifest.model, seed=seed)
+    part = first(dataset, limit)
+    results = {recipe: _recall_one(snapshot, part, recipe, seed) for recipe in recipes}
+    return evidence_of(dataset, results, model=snapshot.manifest.model, seed=seed, limit=limit)
 
 
 def _recall_one(snapshot: Snapshot, dataset: Dataset, recipe: str, seed: int) -> Scores | NotRun:

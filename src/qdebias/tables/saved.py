@@ -92,13 +92,13 @@ def _values(evidence: Evidence) -> dict[str, Any]:
 def _result_values(result: Scores | NotRun) -> dict[str, Any]:
     if isinstance(result, NotRun):
         return {"not_run": result.reason}
-    return {"value": _listed(result.value), "order": _listed(result.order)}
+    return {"value": _listed(result.value), "order": _listed(result.order), "errors": list(result.errors)}
 
 
 def _result(values: Mapping[str, Any]) -> Scores | NotRun:
     if "not_run" in values:
         return NotRun(reason=values["not_run"])
-    return Scores(value=_array(values["value"]), order=_array(values["order"]))
+    return Scores(value=_array(values["value"]), order=_array(values["order"]), errors=tuple(values["errors"]))
 
 
 def _listed(column: FloatArray) -> list[float | None]:

@@ -1,0 +1,145 @@
+"""`qdebias bias`: how far what an image shows decides what the model thinks of its quality."""
+
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Annotated
+
+import typer
+
+from qdebias.backends.load import load_backend
+from qdebias.bias import Exposure, bias_table, exposure_by_content, exposure_table, measure_bias
+from qdebias.cli.console import Device, Dtype, Model, RunFolder, Seed, one_line, progress, say, track, user_errors
+from qdebias.cli.evaluate import Root, Subset
+from qdebias.cli.tables import Form, Labels, Limit, Out, Resamples, form_of, write_tables
+from qdebias.data import Dataset, load_dataset
+from qdebias.engine import Failure, Scorer
+from qdebias.errors import SettingError
+from qdebias.inputs import find_inputs
+from qdebias.method import Score
+from qdebias.report.scatter import draw_scatter
+from qdebias.report.strip import draw_strip
+from qdebias.store import StoredBackend, open_run
+from qdebias.tables import Asker, Table
+from qdebias.tables.evidence import first
+from qdebias.tables.reproduce import BIAS, recipes_of, reproduce, saved
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Findings:
+    tables: Sequence[Table]
+    draw: Callable[[Path], None]
+    errors: Sequence[str] = ()
+
+
+def bias(
+    paths: Annotated[list[str] | None, typer.Argument(help="Image files, folders or patterns in quotes.")] = None,
+    dataset: Annotated[
+        str | None, typer.Option(help="A dataset with human scores, by name or as a label file, in place of images.")
+    ] = None,
+    root: Root = None,
+    run: RunFolder = None,
+    model: Model = "nano",
+    by: Annotated[
+        str | None, typer.Option(help="What tells images apart: scene, group or subset. Default: the first known.")
+    ] = None,
+    subset: Subset = None,
+    limit: Limit = None,
+    labels: Labels = None,
+    form: Form = None,
+    out: Out = None,
+    plot: Annotated[Path | None, typer.Option(help="Also draw it: .png, .pdf, .svg.")] = None,
+    resamples: Resamples = 500,
+    batch: Annotated[int, typer.Option(min=1, help="How many images go to the model at a time.")] = 8,
+    seed: Seed = 0,
+    device: Device = None,
+    dtype: Dtype = None,
+) -> None:
+    """Measure the bias that the method mitigates.
+
+    - `qdebias bias PHOTOS` prints the exposure of each image: P(good) of its severely degraded copies
+    - `qdebias bias --dataset spaq --root data/SPAQ --run runs/spaq --plot bias.png` also prints how far images of each
+      scene are ranked too high or too low at equal human score, before and after debiasing
+    - `qdebias bias --run runs/spaq` prints the latter again from what is stored, without a model
+    """
+    with user_errors(), ExitStack() as stack:
+        chosen = form_of(form, out)
+        if (paths and dataset) or not (paths or dataset or run):
+            raise SettingError("name images, or a dataset with --dataset, or a run folder with --run alone")
+        if run and not paths and not dataset:
+            found = _stored(run, by, resamples)
+        else:
+            data = load_dataset(dataset, root=root, subset=subset, labels=labels) if dataset else None
+            backend = load_backend(model, device=device, dtype=dtype)
+            folder = run or Path(stack.enter_context(TemporaryDirectory(prefix="qdebias-")))
+            opened = stack.enter_context(open_run(folder, backend.fingerprint, model=model))
+            for note in opened.notes:
+                say(f"{folder}: {one_line(note)}", style="yellow")
+            scorer = Scorer(backend=StoredBackend(backend, opened), method=Exposure(), seed=seed, batch=batch)
+            if data is None:
+                found = _exposure(scorer, paths or [], model)
+            else:
+                asker = Asker(run=opened, backend=backend, seed=seed, batch=batch)
+                found = _offsets(asker, scorer, data, by=by, limit=limit, model=model, resamples=resamples)
+        write_tables(found.tables, chosen, out)
+        if plot is not None:
+            found.draw(plot)
+            say(f"drawn in {plot}")
+    for error in found.errors:
+        say(f"failed: {one_line(error)}", style="red")
+    raise typer.Exit(1 if found.errors else 0)
+
+
+def _exposure(scorer: Scorer, arguments: Sequence[str], model: str) -> _Findings:
+    """Measure the exposure of images."""
+    inputs, method = find_inputs(arguments), Exposure()
+    results = _expose(scorer, inputs.paths)
+    title = f"Exposure of bias, model {model}, seed {scorer.context.seed}"
+    names = [one_line(str(path)) for path in inputs.paths]
+    scores = [result for result in results if isinstance(result, Score)]
+    failures = [*inputs.failures, *(result for result in results if isinstance(result, Failure))]
+    return _Findings(
+        tables=[exposure_table(names, results, method, title=title)],
+        draw=lambda plot: draw_strip(scores, method, plot, title=title),
+        errors=[failure.error for failure in failures],
+    )
+
+
+def _offsets(
+    asker: Asker, scorer: Scorer, data: Dataset, *, by: str | None, limit: int | None, model: str, resamples: int
+) -> _Findings:
+    """Measure offsets at equal human score, and the mean exposure of each content."""
+    part, recipes = first(data, limit), recipes_of(BIAS, data.name)
+    with progress(total=len(part) * len(recipes)) as show:
+        asker = asker.telling(lambda name, done: show(done + len(part) * recipes.index(name)))
+        evidence = reproduce(BIAS, data, asker, model=model, limit=limit)
+    found = measure_bias(evidence, kind=by, resamples=resamples)
+    exposure = exposure_by_content(evidence, _expose(scorer, part.paths), found.kind)
+    return _Findings(
+        tables=[bias_table(evidence, found, exposure=exposure)],
+        draw=lambda plot: draw_scatter(evidence, found, plot),
+        errors=evidence.errors,
+    )
+
+
+def _stored(run: Path, by: str | None, resamples: int) -> _Findings:
+    """Measure offsets from the scores that earlier commands left in a run folder."""
+    evidences = [one for one in saved([run]) if set(recipes_of(BIAS, one.dataset)) <= set(one.results)]
+    if not evidences:
+        raise SettingError(
+            f"{run} holds no scores under {' and '.join(recipes_of(BIAS, ''))}; give --dataset and --root"
+        )
+    pairs = [(evidence, measure_bias(evidence, kind=by, resamples=resamples)) for evidence in evidences]
+
+    def draw(plot: Path) -> None:
+        if len(pairs) > 1:
+            raise SettingError(f"{run} holds {len(pairs)} datasets, and a picture shows one; give --dataset and --root")
+        draw_scatter(*pairs[0], plot)
+
+    return _Findings(tables=[bias_table(evidence, found) for evidence, found in pairs], draw=draw)
+
+
+def _expose(scorer: Scorer, paths: Sequence[Path]) -> list[Score | Failure]:
+    return list(track(scorer.score_many(paths, on_error="return"), total=len(paths)))

@@ -1,0 +1,99 @@
+"""`qdebias calibrate`."""
+
+from pathlib import Path
+from typing import Annotated, cast
+
+import typer
+
+from qdebias.backends.load import load_backend
+from qdebias.calibrate import calibrate as fit
+from qdebias.calibration import KINDS, Calibration, Origin, save_calibration
+from qdebias.cli.console import (
+    Device,
+    Dtype,
+    MethodName,
+    Model,
+    RunFolder,
+    Seed,
+    one_line,
+    progress,
+    results,
+    say,
+    user_errors,
+)
+from qdebias.cli.evaluate import DatasetName, Root, Subset
+from qdebias.data import Direction, load_dataset
+from qdebias.errors import SettingError
+from qdebias.evaluation import evaluate
+
+
+def calibrate(
+    dataset: DatasetName,
+    root: Root = None,
+    run: RunFolder = None,
+    model: Model = "nano",
+    method: MethodName = "paper",
+    kind: Annotated[str, typer.Option(help=f"{' or '.join(KINDS)}; the curve needs fewer images.")] = "isotonic",
+    folds: Annotated[int, typer.Option(min=0, help="Folds of the cross-validation; 0: none.")] = 5,
+    out: Annotated[Path, typer.Option(help="The file to write.")] = Path("calibration.json"),
+    subset: Subset = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="Only this many images, from the start.")] = None,
+    labels: Annotated[Path | None, typer.Option(help="A label file in place of the dataset's own.")] = None,
+    direction: Annotated[str | None, typer.Option(help="Of one's own labels: higher or lower is better.")] = None,
+    batch: Annotated[int, typer.Option(min=1, help="How many images go to the model at a time.")] = 8,
+    seed: Seed = 0,
+    device: Device = None,
+    dtype: Dtype = None,
+) -> None:
+    """Fit a monotone map from scores to the MOS scale of a labelled sample, and report its cross-validated error.
+
+    - `qdebias calibrate labels.csv --root photos --run runs/mine --out mos.json` fits it on one's own labels
+    - `qdebias score folder --calibration mos.json` applies it: a further column, the score itself stays
+    """
+    with user_errors():
+        if kind not in KINDS:
+            raise SettingError(f"--kind is {' or '.join(KINDS)}, got {kind!r}")
+        if direction not in (None, "higher", "lower"):
+            raise SettingError(f"--direction is higher or lower, got {direction!r}")
+        asked = cast(Direction | None, direction)
+        data = load_dataset(dataset, root=root, subset=subset, labels=labels, direction=asked)
+        with progress(total=min(len(data), limit or len(data))) as show:
+            report = evaluate(
+                data,
+                model=load_backend(model, device=device, dtype=dtype),
+                model_name=model,
+                method=method,
+                run=run,
+                seed=seed,
+                limit=limit,
+                resamples=0,
+                batch=batch,
+                on_note=lambda note: say(one_line(note), style="yellow"),
+                on_progress=show,
+            )
+        scored = [(row.score, row.mos) for row in report.rows if row.score is not None]
+        made = fit(
+            *zip(*scored, strict=True),
+            origin=Origin(model=model, method=method, seed=seed, labels=report.summary),
+            kind=kind,
+            increasing=data.direction == "higher",
+            folds=folds,
+        )
+        save_calibration(made, out)
+    for row in report.failures:
+        say(f"failed: {one_line(row.error or '')}", style="red")
+    _print(made, out)
+    raise typer.Exit(1 if report.failures else 0)
+
+
+def _print(made: Calibration, out: Path) -> None:
+    corners = f" with {len(made.scores)} corners" if made.kind == "isotonic" else ""
+    results.print(f"{made.kind} map{corners} from {made.count:,} images, scale {made.low:g} to {made.high:g}")
+    if made.error is not None:
+        error = made.error
+        results.print(
+            f"cross-validated over {error.folds} folds: RMSE {error.rmse:.4g} (always the mean: "
+            f"{error.constant_rmse:.4g}), mean absolute error {error.mae:.4g}, bias {error.bias:+.2g}, "
+            f"SRCC {error.srcc:.3f}, PLCC {error.plcc:.3f}"
+        )
+    say(f"written to {out}; apply it with qdebias score --calibration {out}")

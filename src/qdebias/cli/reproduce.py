@@ -1,0 +1,104 @@
+"""`qdebias reproduce`: a table or figure of the paper, asked of a model."""
+
+from contextlib import ExitStack
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Annotated
+
+import typer
+
+from qdebias.backends.load import load_backend
+from qdebias.bias import measure_bias
+from qdebias.cli.console import Device, Dtype, Model, RunFolder, Seed, one_line, progress, say, user_errors
+from qdebias.cli.evaluate import Root, Subset
+from qdebias.cli.tables import Form, Labels, Limit, Out, Resamples, form_of, write_tables
+from qdebias.data import Dataset, load_dataset
+from qdebias.inputs import find_inputs
+from qdebias.report.grid import choose_examples, draw_grid
+from qdebias.report.scatter import draw_scatter
+from qdebias.store import open_run
+from qdebias.tables import TABLES, Agreements, Asker, Evidence, NotRun, build, pool_of
+from qdebias.tables.reproduce import FIGURES, PLAIN, recipes_of
+from qdebias.tables.reproduce import reproduce as reproduce_one
+
+
+def reproduce(
+    what: Annotated[str, typer.Argument(help=f"One of {', '.join((*TABLES, *FIGURES))}.")],
+    dataset: Annotated[str, typer.Option(help="A dataset by name, or a label file with img_path and gt_score.")],
+    root: Root = None,
+    model: Model = "nano",
+    run: RunFolder = None,
+    subset: Subset = None,
+    limit: Limit = None,
+    labels: Labels = None,
+    form: Form = None,
+    out: Out = None,
+    pool: Annotated[
+        list[str] | None,
+        typer.Option(help="table3: images for semantically inconsistent conditions. Default: the dataset's own."),
+    ] = None,
+    rival: Annotated[
+        list[str] | None, typer.Option(help="table1: also run this metric of the package pyiqa; may be repeated.")
+    ] = None,
+    resamples: Resamples = 1000,
+    batch: Annotated[int, typer.Option(min=1, help="How many images go to the model at a time.")] = 8,
+    seed: Seed = 0,
+    device: Device = None,
+    dtype: Dtype = None,
+) -> None:
+    """Ask a model what a table or figure of the paper needs, and print ours beside the paper's.
+
+    Every ablation that asks nothing new is computed from stored answers. With `--run` it can be stopped at any time,
+    and the scores behind the table are kept in RUN/tables for `qdebias tables`.
+
+    - `qdebias reproduce table3 --dataset livec --root data/livec --model mplug-owl3 --run runs/owl3`
+    - `qdebias reproduce figure1 --dataset spaq --root data/SPAQ --run runs/owl3 --out figure1.png`
+    """
+    with user_errors(), ExitStack() as stack:
+        chosen = form_of(form, out)
+        recipes_of(what, dataset)  # a wrong name is told before anything is loaded
+        data = load_dataset(dataset, root=root, subset=subset, labels=labels)
+        others = pool_of(find_inputs(pool).paths) if pool else None
+        backend = load_backend(model, device=device, dtype=dtype)
+        folder = run or Path(stack.enter_context(TemporaryDirectory(prefix="qdebias-")))
+        opened = stack.enter_context(open_run(folder, backend.fingerprint, model=model))
+        for note in opened.notes:
+            say(f"{folder}: {one_line(note)}", style="yellow")
+        count, recipes = min(len(data), limit or len(data)), recipes_of(what, data.name)
+        with progress(total=count * len(recipes)) as show:
+            asker = Asker(
+                run=opened,
+                backend=backend,
+                seed=seed,
+                batch=batch,
+                pool=others,
+                pool_name=", ".join(pool or ()),
+                progress=lambda name, done: show(done + count * (recipes.index(name) if name in recipes else 0)),
+            )
+            evidence = reproduce_one(what, data, asker, model=model, limit=limit, rivals=rival or (), device=device)
+        if what in FIGURES:
+            _draw(what, evidence, data, out or Path(f"{what}.png"), resamples=resamples)
+        else:
+            write_tables([build(what, [Agreements(evidence, resamples=resamples)])], chosen, out)
+    raise typer.Exit(_tell_failures(evidence))
+
+
+def _draw(what: str, evidence: Evidence, dataset: Dataset, out: Path, *, resamples: int) -> None:
+    bias = measure_bias(evidence, before=PLAIN, resamples=resamples)
+    if what == "figure1":
+        draw_scatter(evidence, bias, out, before=PLAIN)
+    else:
+        title = f"{evidence.title}, model {evidence.model}: human score (green), Q-Bench prompt (blue), Q-Debias (red)"
+        draw_grid(choose_examples(evidence, bias, before=PLAIN), dataset.root, out, title=title)
+    typer.echo(str(out))
+    say(f"spread of offsets by {bias.kind}: {bias.before} before, {bias.after} after, {bias.chance:.3f} by chance")
+
+
+def _tell_failures(evidence: Evidence) -> int:
+    """Name the images that failed and the methods that were not run, and return the exit code."""
+    for name, result in evidence.results.items():
+        if isinstance(result, NotRun):
+            say(f"{name} was not run: {one_line(result.reason)}", style="yellow")
+    for error in evidence.errors:
+        say(f"failed: {one_line(error)}", style="red")
+    return 1 if evidence.errors else 0

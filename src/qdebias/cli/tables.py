@@ -1,0 +1,87 @@
+"""`qdebias tables`: the paper's tables from run folders, and what `reproduce` shares with it."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from qdebias.cli.console import Seed, say, user_errors
+from qdebias.cli.evaluate import Root, Subset
+from qdebias.data import load_dataset
+from qdebias.errors import SettingError
+from qdebias.tables import FORMS, TABLES, Agreements, Table, build, render
+from qdebias.tables.reproduce import remember, saved
+
+SUFFIXES = {".md": "markdown", ".csv": "csv", ".tex": "latex", ".html": "html"}
+
+Form = Annotated[
+    str | None,
+    typer.Option("--format", help=f"{', '.join(FORMS)}; by default what the suffix of --out says, else markdown."),
+]
+Out = Annotated[Path | None, typer.Option(help="Write to this file.")]
+Resamples = Annotated[int, typer.Option(min=0, help="Bootstrap resamples of the 95 % intervals; 0: none.")]
+Limit = Annotated[int | None, typer.Option(min=1, help="Only this many images, from the start.")]
+Labels = Annotated[Path | None, typer.Option(help="A label file in place of the dataset's own.")]
+
+
+def tables(
+    folders: Annotated[list[Path] | None, typer.Argument(help="Run folders.")] = None,
+    run: Annotated[list[Path] | None, typer.Option(help="A run folder; may be repeated.")] = None,
+    table: Annotated[list[str] | None, typer.Option(help="Only this table; may be repeated.")] = None,
+    dataset: Annotated[
+        str | None, typer.Option(help="A dataset by name, or a label file with img_path and gt_score.")
+    ] = None,
+    root: Root = None,
+    subset: Subset = None,
+    limit: Limit = None,
+    labels: Labels = None,
+    form: Form = None,
+    out: Out = None,
+    resamples: Resamples = 1000,
+    seed: Seed = 0,
+) -> None:
+    """Print the paper's tables from run folders, without a model: several models and datasets side by side.
+
+    By default it shows what `qdebias reproduce` left in the folders. With `--dataset` and `--root` it computes the
+    scores from the stored answers of any run, such as one of `qdebias evaluate`.
+    """
+    with user_errors():
+        runs, wanted = [*(run or []), *(folders or [])], table or list(TABLES)
+        unknown = [name for name in wanted if name not in TABLES]
+        if unknown:
+            raise SettingError(f"{unknown[0]!r} is no table; there are {', '.join(TABLES)}")
+        if not runs:
+            raise SettingError("name a run folder, such as one that was given to qdebias reproduce as --run")
+        chosen = form_of(form, out)
+        if dataset is None:
+            found = saved(runs)
+        else:
+            data = load_dataset(dataset, root=root, subset=subset, labels=labels)
+            found = remember(runs, data, wanted, seed=seed, limit=limit)
+        measured = [Agreements(evidence, resamples=resamples) for evidence in found]
+        write_tables([build(name, measured) for name in wanted], chosen, out)
+
+
+def form_of(form: str | None, out: Path | None) -> str:
+    """Return the form that was asked for, or that the suffix of the file means."""
+    chosen = form or SUFFIXES.get(out.suffix.lower() if out else "", "markdown")
+    if chosen not in FORMS:
+        raise SettingError(f"--format is {', '.join(FORMS)}, got {chosen!r}")
+    return chosen
+
+
+def write_tables(made: Sequence[Table], form: str, out: Path | None) -> None:
+    """Print tables to stdout or into a file; the notes that CSV has no place for go to stderr."""
+    text = "\n".join(render(table, form) for table in made)
+    if form == "csv":
+        for note in dict.fromkeys(note for table in made for note in table.notes):
+            say(note)
+    if out is None:
+        typer.echo(text, nl=False)
+        return
+    try:
+        out.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise SettingError(f"{out}: cannot be written ({error.strerror or error})") from error
+    say(f"written to {out}")
