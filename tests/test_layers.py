@@ -17,7 +17,7 @@ LAYERS = (
     ("ablations",),
     ("presets", "store"),
     ("engine",),
-    ("inputs", "records", "api", "stored", "evaluation", "tables", "bias", "calibration", "calibrate"),
+    ("inputs", "records", "api", "stored", "evaluation", "tables", "bias", "calibration", "calibrate", "benchmark"),
     ("distributed", "service", "report"),
     ("cli",),
 )

@@ -22,7 +22,7 @@ from qdebias.backends.messages import first_line
 from qdebias.backends.processors import image_settings, limit_pixels, load_processor
 from qdebias.backends.quiet import quiet
 from qdebias.backends.sharing import sharing_named
-from qdebias.errors import BackendError, SettingError
+from qdebias.errors import BackendError
 
 
 def load_hf(

@@ -1,0 +1,134 @@
+"""`qdebias bench`."""
+
+import json as jsonlib
+from dataclasses import asdict
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.table import Column, Table
+
+from qdebias.cli.console import Device, Dtype, results, say, user_errors
+from qdebias.errors import MissingPackageError, SettingError
+
+if TYPE_CHECKING:
+    from qdebias.benchmark.sharing import Report
+
+
+class What(StrEnum):
+    """What is measured."""
+
+    SHARING = "sharing"
+    SCALE = "scale"
+
+
+def bench(
+    what: Annotated[
+        What,
+        typer.Argument(help="`sharing`: the model's part, each way; `scale`: the rest, for longer and longer lists."),
+    ] = What.SHARING,
+    shape: Annotated[
+        str, typer.Option(help="Architecture, with random weights: smolvlm-256m, qwen2-vl-2b, qwen2-vl-7b.")
+    ] = "smolvlm-256m",
+    images: Annotated[int, typer.Option(min=1, help="How many images are scored each way.")] = 1,
+    size: Annotated[str, typer.Option(help="Their width and height.")] = "512x384",
+    repeat: Annotated[int, typer.Option(min=1, help="How often each way is timed; the least time counts.")] = 2,
+    threads: Annotated[int | None, typer.Option(min=1, help="Threads of torch on a CPU.")] = None,
+    device: Device = None,
+    dtype: Dtype = None,
+    json: Annotated[bool, typer.Option("--json", help="Print one JSON object instead of a table.")] = False,
+    plot: Annotated[Path | None, typer.Option(help="Also draw the speeds into this file.")] = None,
+) -> None:
+    """Measure how fast scoring is on this machine, beside the way the method was published.
+
+    - `qdebias bench` compares the authors' way, each step of sharing, ours, and a plain one-question score
+    - `qdebias bench --json > bench.json` is for other programs
+    - `qdebias bench scale` scores 10 to 10,000 small images without a model: time per image and memory stay the same
+    """
+    with user_errors():
+        if what is What.SCALE:
+            _scale(json=json)
+            return
+        report = _sharing(shape, images, _size(size), repeat, threads, device, dtype)
+        if plot:
+            from qdebias.benchmark.plot import draw
+
+            draw(report, plot)
+    if json:
+        typer.echo(jsonlib.dumps(report.as_json()))
+    else:
+        _print(report)
+
+
+def _sharing(
+    shape: str,
+    images: int,
+    size: tuple[int, int],
+    repeat: int,
+    threads: int | None,
+    device: str | None,
+    dtype: str | None,
+) -> "Report":
+    try:
+        import torch
+
+        from qdebias.backends.hf_device import device_of, dtype_of
+        from qdebias.benchmark.sharing import measure
+    except ModuleNotFoundError as error:
+        raise MissingPackageError(f'{error.name} not installed: pip install "qdebias[torch]"') from error
+    if threads is not None:
+        torch.set_num_threads(threads)
+    target = device_of(device)
+    return measure(
+        shape=shape,
+        device=target,
+        dtype=dtype_of(dtype, target),
+        images=images,
+        size=size,
+        repeat=repeat,
+        progress=say,
+    )
+
+
+def _size(text: str) -> tuple[int, int]:
+    width, _, height = text.partition("x")
+    if not (width.isdecimal() and height.isdecimal() and int(width) >= 32 and int(height) >= 32):
+        raise SettingError(f"size {text!r} is not of the form 512x384, with at least 32 a side")
+    return int(width), int(height)
+
+
+def _print(report: "Report") -> None:
+    right = ("seconds", "images/s", "speed-up", "in CPU time", "GFLOP", "over floor", "max difference")
+    table = Table(Column("way", no_wrap=True), *(Column(name, justify="right") for name in right), "what it does")
+    for way in report.ways:
+        table.add_row(
+            way.name,
+            f"{way.seconds:.2f}",
+            f"{way.images_per_second:.3f}",
+            f"{way.speedup_over_authors:.2f}x",
+            f"{way.cpu_speedup_over_authors:.2f}x",
+            f"{way.flops / 1e9:.0f}",
+            "" if way.flops_over_floor is None else f"{way.flops_over_floor:.3f}x",
+            "" if way.max_difference is None else f"{way.max_difference:.1e}",
+            way.summary,
+        )
+    results.print(table)
+    results.print(
+        f"{report.shape} shape, random weights, {report.parameters / 1e6:.0f} million parameters, {report.dtype}; "
+        f"{report.images} images of {report.size[0]} x {report.size[1]}; {report.device}, {report.threads} threads; "
+        f"floor {report.floor_flops / 1e9:.0f} GFLOP; at most {report.process_memory_bytes / 2**30:.1f} GiB"
+    )
+
+
+def _scale(*, json: bool) -> None:
+    from qdebias.benchmark.scale import measure_scale
+
+    for line in measure_scale():
+        if json:
+            typer.echo(jsonlib.dumps(asdict(line)))
+        else:
+            typer.echo(
+                f"{line.images:6} images {line.milliseconds_per_image:8.2f} ms an image "
+                f"{line.process_memory_bytes / 2**20:8.0f} MiB at most"
+            )

@@ -1,0 +1,119 @@
+"""The benchmark measures what it says, on architectures shrunk to nothing."""
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import transformers
+from typer.testing import CliRunner
+
+from qdebias.benchmark import sharing
+from qdebias.benchmark.products import count
+from qdebias.benchmark.scale import measure_scale
+from qdebias.benchmark.shapes import SHAPES, build
+from qdebias.cli.app import app
+from qdebias.errors import SettingError
+
+CPU = torch.device("cpu")
+TRUE = dict(SHAPES)
+
+
+def small(ids: Mapping[str, int]) -> Any:
+    sizes = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 2}
+    return transformers.SmolVLMConfig(
+        vision_config={**sizes, "image_size": 512, "patch_size": 64},
+        text_config={**sizes, "model_type": "llama", "num_key_value_heads": 1, "vocab_size": 2000, "pad_token_id": 0},
+        scale_factor=1,
+        image_token_id=ids["<image>"],
+        pad_token_id=0,
+    )
+
+
+@pytest.fixture(scope="module", autouse=True)
+def small_shape() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(SHAPES, "smolvlm-256m", replace(TRUE["smolvlm-256m"], config=small))  # type: ignore[arg-type]
+        yield
+
+
+@pytest.fixture(scope="module")
+def report(small_shape: None) -> sharing.Report:  # noqa: ARG001
+    return sharing.measure(device=CPU, dtype=torch.float32, images=2, repeat=1, size=(96, 64))
+
+
+def test_ours_stands_on_the_floor_and_answers_the_same(report: sharing.Report) -> None:
+    authors, images, beginnings, ours, vanilla = report.ways
+    assert 0.99 < ours.flops / report.floor_flops < 1.05
+    assert authors.flops > images.flops > beginnings.flops >= ours.flops > vanilla.flops
+    assert authors.flops / ours.flops > 2
+    for way in (images, beginnings, ours):
+        assert way.max_difference is not None
+        assert way.max_difference < 1e-5
+    assert vanilla.max_difference is None
+
+
+def test_answers_that_are_compared_differ_from_one_another() -> None:
+    model, processor = build("smolvlm-256m", CPU, torch.float32)
+    family = sharing.family_of(model)
+    assert family is not None
+    queries = [sharing.photo_like(seed, 96, 64) for seed in range(2)]
+    _, answers = sharing._counted(sharing._runs(model, processor, family, CPU, queries)[0])
+    assert answers.std(axis=0).min() > 1e-3
+
+
+def test_json_has_the_three_figures_of_our_way(report: sharing.Report) -> None:
+    content = json.loads(json.dumps(report.as_json()))
+    assert content["flops_over_floor"] == report.ways[3].flops_over_floor
+    assert content["speedup_over_authors"] == report.ways[3].speedup_over_authors
+    assert content["max_difference"] == report.ways[3].max_difference
+
+
+def test_products_are_counted_in_attention_too() -> None:
+    tensors = [torch.ones(1, 2, 8, 16) for _ in range(3)]
+    assert count(lambda: torch.nn.functional.scaled_dot_product_attention(*tensors)) == 2 * 2 * 8 * 8 * 32
+    assert count(lambda: tensors[0] @ tensors[1].mT) == 2 * 2 * 8 * 8 * 16
+
+
+@pytest.mark.parametrize("name", sorted(SHAPES))
+def test_shapes_have_the_parameters_of_the_published_models(name: str) -> None:
+    published = {"smolvlm-256m": 256.5e6, "qwen2-vl-2b": 2.209e9, "qwen2-vl-7b": 8.291e9}
+    ids = {token: number for number, token in enumerate(("<pad>", *TRUE[name].special))}
+    with torch.device("meta"):
+        model = transformers.AutoModelForImageTextToText.from_config(TRUE[name].config(ids))
+    counted = sum(parameter.numel() for parameter in model.parameters())
+    np.testing.assert_allclose(counted, published[name], rtol=0.01)
+
+
+def test_unknown_shape() -> None:
+    with pytest.raises(SettingError, match="there is no shape 'huge'; choose one of smolvlm-256m"):
+        build("huge", CPU, torch.float32)
+
+
+def test_time_and_memory_do_not_grow_with_the_list() -> None:
+    few, many = measure_scale((20, 200))
+    assert (few.images, many.images) == (20, 200)
+    assert many.milliseconds_per_image < 5 * few.milliseconds_per_image
+    assert many.process_memory_bytes < 1.1 * few.process_memory_bytes
+
+
+def test_command_prints_a_table_or_json_and_draws(tmp_path: Path) -> None:
+    plot = tmp_path / "speed.png"
+    options = ["bench", "--size", "96x64", "--repeat", "1", "--device", "cpu", "--plot", str(plot)]
+    table = CliRunner().invoke(app, options)
+    assert table.exit_code == 0, table.stderr
+    assert "authors" in table.stdout
+    assert plot.stat().st_size > 1000
+    content = CliRunner().invoke(app, [*options, "--json"])
+    assert json.loads(content.stdout)["max_difference"] < 1e-5
+
+
+@pytest.mark.parametrize("size", ["512", "512x", "8x8", "x"])
+def test_impossible_size_is_the_users_mistake(size: str) -> None:
+    outcome = CliRunner().invoke(app, ["bench", "--size", size])
+    assert outcome.exit_code == 2
+    assert "is not of the form 512x384" in outcome.stderr
