@@ -170,7 +170,7 @@ def test_a_file_cut_off_anywhere_is_repaired(
             file.truncate(size)
         if not keep_index:
             (folder / INDEX).unlink()
-        complete_calls = sum(b'"left":0' in line for line in whole[:size].split(b"\n")[:-1])
+        complete_calls = sum(b'"more":0' in line for line in whole[:size].split(b"\n")[:-1])
         asked = work(folder, paths)
         assert asked == (QUESTIONS * (len(paths) - complete_calls) if name == "answers.jsonl" else 0)
         assert_complete(folder, paths)

@@ -60,14 +60,14 @@ def _groups(path: Path, start: int) -> Iterator[tuple[int, list[Row]]]:
             _refuse_if_in_the_middle(path, start, end)
             return
         group.append(row)
-        if row["left"] == 0:
+        if row["more"] == 0:
             yield end, group
             group = []
 
 
 def _continues(group: list[Row], row: Row) -> bool:
-    whole = isinstance(row.get("key"), str) and isinstance(row.get("logits"), list) and isinstance(row.get("left"), int)
-    return whole and (not group or row["left"] == group[-1]["left"] - 1)
+    whole = isinstance(row.get("key"), str) and isinstance(row.get("logits"), list) and isinstance(row.get("more"), int)
+    return whole and (not group or row["more"] == group[-1]["more"] - 1)
 
 
 def _read_images(path: Path, index: Index, answers: int) -> int:

@@ -115,7 +115,7 @@ class Run:
         questions = [question_id(answer.placement, answer.question) for answer in answers]
         self._learn(answers, questions)
         rows = [
-            _answer_row(answer, question, session=session, left=len(answers) - number)
+            _answer_row(answer, question, session=session, more=len(answers) - number)
             for number, (answer, question) in enumerate(zip(answers, questions, strict=True), start=1)
         ]
         self._answers.append(rows)
@@ -273,13 +273,13 @@ def _connect(path: Path) -> sqlite3.Connection:
         return sqlite3.connect(path, timeout=60)
 
 
-def _answer_row(answer: Answer, question: str, *, session: int, left: int) -> Row:
+def _answer_row(answer: Answer, question: str, *, session: int, more: int) -> Row:
     return {
         "key": answer.key,
         "question": question,
         "images": answer.images,
         "logits": answer.logits.tolist(),
-        "left": left,
+        "more": more,
         "session": session,
     }
 
