@@ -33,6 +33,9 @@ from qdebias.inputs import Inputs, find_inputs
 from qdebias.records import CalibratedRecord, Record, calibrated_record, open_writer, record
 from qdebias.store import Run, open_run
 
+_MOST_ROWS = 1000
+"""Longest table that is printed."""
+
 
 def score(
     paths: Paths,
@@ -84,12 +87,14 @@ def score(
                 write(row)
             if json:
                 typer.echo(row.json())
-            else:
+            elif not results.is_terminal:
+                typer.echo(_line(row))
+            elif len(rows) < _MOST_ROWS:
                 rows.append(row)
             if row.error is not None:
                 failed += 1
                 say(f"failed: {one_line(row.error)}", style="red")
-        _print_table(rows)
+        _print_table(rows, len(inputs.paths))
         _summarise(len(inputs.paths), failed, time.monotonic() - start, out)
     raise typer.Exit(1 if failed else 0)
 
@@ -115,15 +120,14 @@ def _load_calibration(path: Path | None, *, model: str, method: str) -> Calibrat
     return calibration
 
 
-def _print_table(rows: Sequence[Record]) -> None:
-    """Print a table on a terminal; elsewhere one line an image: score, calibrated score if any, path, tabs between."""
+def _line(row: Record) -> str:
+    """Return score, calibrated score if any, and path, with tabs between."""
+    return "\t".join(["failed" if row.score is None else f"{row.score:.4f}", *_mapped(row), one_line(row.path)])
+
+
+def _print_table(rows: Sequence[Record], count: int) -> None:
+    """Print a table, as far as it makes sense on a terminal."""
     if not rows:
-        return
-    if not results.is_terminal:
-        for row in rows:
-            typer.echo(
-                "\t".join(["failed" if row.score is None else f"{row.score:.4f}", *_mapped(row), one_line(row.path)])
-            )
         return
     mapped = [Column("calibrated", justify="right")] if isinstance(rows[0], CalibratedRecord) else []
     table = Table("image", Column("score", justify="right"), *mapped, Column("", min_width=20))
@@ -134,6 +138,8 @@ def _print_table(rows: Sequence[Record]) -> None:
             bar = Text("█" * round(20 * row.score), style="blue")
             table.add_row(Text(one_line(row.path)), f"{row.score:.4f}", *_mapped(row), bar)
     results.print(table)
+    if count > len(rows) == _MOST_ROWS:
+        say(f"the table shows the first {len(rows):,} rows; --out or --json has all of them")
 
 
 def _mapped(row: Record) -> list[str]:
