@@ -1,9 +1,12 @@
+import json
 import sys
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 
+from qdebias.backends import load
 from qdebias.backends.catalogue import KNOWN_MODELS
 from qdebias.backends.fake import FakeBackend
 from qdebias.backends.load import backend_names, load_backend
@@ -37,7 +40,7 @@ def test_nano_is_called_nano() -> None:
 @pytest.mark.parametrize("name", ["nanoo", "", "hf", "hf:", "nano:x", "fake:x", ":", "no such folder/x"])
 def test_unknown_name_lists_what_there_is(name: str) -> None:
     with pytest.raises(
-        SettingError, match=r"there are: nano, fake, bakllava, .*hf:<hub id or folder>|cannot be imported"
+        SettingError, match=r"there are: nano, fake, mplug-owl3, .*bakllava, .*hf:<hub id or folder>|cannot be imported"
     ):
         load_backend(name)
 
@@ -67,6 +70,42 @@ def test_unknown_option_lists_those_there_are() -> None:
         load_backend("fake", speed=1)
     with pytest.raises(SettingError, match=r"its options are: device, dtype, revision, .*max_pixels, allow_pickle"):
         load_backend("nano", trust_remote_code=True)
+
+
+@pytest.mark.parametrize("form", ["hf:{}", "{}"])
+def test_folders_of_our_own_models_are_recognised(form: str, tmp_path: Path) -> None:
+    for config, refusal in (
+        ({"model_type": "mplugowl3"}, "weights|safetensors"),
+        ({"model_type": "qwen"}, "this Qwen sees no images"),
+    ):
+        (tmp_path / "config.json").write_text(json.dumps(config))
+        with pytest.raises(BackendError, match=refusal):
+            load_backend(form.format(tmp_path), device="cpu")
+
+
+@pytest.mark.parametrize(
+    ("name", "maker", "bound"),
+    [
+        ("mplug-owl3", "load_mplug_owl3", {"release": "240728"}),
+        ("mplug-owl3-241101", "load_mplug_owl3", {"release": "241101"}),
+        ("qwen-vl", "load_qwen_vl", ("Qwen/Qwen-VL",)),
+        ("qwen-vl-chat", "load_qwen_vl", ("Qwen/Qwen-VL-Chat",)),
+        ("openai:http://localhost:8000#m", "load_openai", ("http://localhost:8000#m",)),
+        ("vllm:a/b", "load_vllm", ("a/b",)),
+    ],
+)
+def test_names_lead_to_their_loaders(name: str, maker: str, bound: object) -> None:
+    found = load._find(name)
+    assert isinstance(found, partial)
+    assert found.func.__name__ == maker
+    assert bound in (found.args, found.keywords)
+
+
+def test_hub_id_is_recognised_by_its_config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "config.json"
+    path.write_text(json.dumps({"model_type": "qwen", "visual": {}}))
+    monkeypatch.setattr("huggingface_hub.hf_hub_download", lambda *_: str(path))
+    assert load._find("hf:somebody/qwen-vl").func.__name__ == "load_qwen_vl"
 
 
 @pytest.mark.parametrize("package", ["torch", "transformers"])

@@ -25,6 +25,8 @@ class KnownModel:
     note: str = ""
 
 
+SEE = "see the model's page"
+
 KNOWN_MODELS = (
     KnownModel(
         name="nano",
@@ -35,14 +37,53 @@ KNOWN_MODELS = (
         note="comes with the package; for trying things out and for tests",
     ),
     KnownModel(
+        name="mplug-owl3",
+        hub_id="mPLUG/mPLUG-Owl3-7B-240728",
+        licence=SEE,
+        pairs=True,
+        gibibytes=15.0,
+        note="the model of the paper; native",
+    ),
+    KnownModel(
+        name="mplug-owl3-241101",
+        hub_id="mPLUG/mPLUG-Owl3-7B-241101",
+        licence=SEE,
+        pairs=True,
+        gibibytes=15.0,
+        note="a later release; native",
+    ),
+    KnownModel(
+        name="qwen-vl",
+        hub_id="Qwen/Qwen-VL",
+        licence="Tongyi Qianwen",
+        pairs=True,
+        gibibytes=18.0,
+        note="of the paper's Table 2; native; the weights are pickles: allow_pickle=True",
+    ),
+    KnownModel(
+        name="qwen-vl-chat",
+        hub_id="Qwen/Qwen-VL-Chat",
+        licence="Tongyi Qianwen",
+        pairs=True,
+        gibibytes=18.0,
+        note="native; the weights are pickles: allow_pickle=True",
+    ),
+    KnownModel(
         name="bakllava",
         hub_id="llava-hf/bakLlava-v1-hf",
-        licence="see the hub page; trained on data for research",
+        licence=SEE,
         pairs=False,
         gibibytes=14.1,
-        note="of the paper's Table 2",
+        note="of the paper's Table 2; crops the borders of images that are not square",
     ),
-    KnownModel(name="llava-1.5-7b", hub_id="llava-hf/llava-1.5-7b-hf", licence="Llama 2", pairs=False, gibibytes=13.2),
+    KnownModel(
+        name="llava-1.5-7b",
+        hub_id="llava-hf/llava-1.5-7b-hf",
+        licence="Llama 2",
+        pairs=False,
+        gibibytes=13.2,
+        note="crops the borders of images that are not square; its template keeps images before the question",
+    ),
     KnownModel(
         name="llava-onevision-7b",
         hub_id="llava-hf/llava-onevision-qwen2-7b-ov-hf",
@@ -67,7 +108,7 @@ KNOWN_MODELS = (
     KnownModel(
         name="internvl3-8b",
         hub_id="OpenGVLab/InternVL3-8B-hf",
-        licence="MIT; its language part Qwen",
+        licence=SEE,
         pairs=True,
         gibibytes=14.8,
     ),

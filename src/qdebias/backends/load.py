@@ -12,6 +12,7 @@ from typing import Any, TypeAlias, cast
 from qdebias.backends.base import Backend
 from qdebias.backends.catalogue import KNOWN_MODELS
 from qdebias.backends.fake import FakeBackend
+from qdebias.backends.folder import config_of
 from qdebias.errors import MissingPackageError, SettingError
 
 Maker: TypeAlias = Callable[..., Backend]
@@ -31,7 +32,8 @@ def load_backend(
     """Return the backend of a name.
 
     Args:
-        spec: "nano" or another known model, "hf:<hub id or folder>", a folder, "fake", or "package.module:factory".
+        spec: "nano" or another known model, "hf:<hub id or folder>", a folder, "openai:<url>#<model>",
+            "vllm:<hub id or folder>", "fake", or "package.module:factory".
         device: Where a model runs, such as "cpu" or "cuda"; None is the best there is.
         dtype: Its numeric type: "float32", "bfloat16" or "float16"; None fits the device.
         revision: Branch, tag or commit of a hub id.
@@ -49,7 +51,8 @@ def load_backend(
 
 def backend_names() -> tuple[str, ...]:
     """Return every form that `load_backend` takes, for messages and help."""
-    return (*_NAMED, *_hub_ids(), "hf:<hub id or folder>", "<folder>", "<package.module>:<factory>")
+    forms = ("hf:<hub id or folder>", "openai:<url>#<model>", "vllm:<hub id or folder>", "<folder>")
+    return (*_NAMED, *_hub_ids(), *forms, "<package.module>:<factory>")
 
 
 def _find(spec: str) -> Maker:
@@ -57,23 +60,30 @@ def _find(spec: str) -> Maker:
     if spec in _NAMED:
         return _NAMED[spec]()
     if spec in _hub_ids():
-        return _hf(_hub_ids()[spec])
+        return _checkpoint(_hub_ids()[spec])
     if rest and kind in _PREFIXED:
         return _PREFIXED[kind](rest)
     if spec and Path(spec).expanduser().is_dir():
-        return _hf(spec)
+        return _checkpoint(spec)
     if rest and all(part.isidentifier() for part in kind.split(".")):
         return _factory(kind, rest)
     raise SettingError(f"no backend {spec!r}; there are: {', '.join(backend_names())}")
 
 
-def _hf(source: str) -> Maker:
-    missing = [name for name in ("torch", "transformers") if importlib.util.find_spec(name) is None]
-    if missing:
-        raise MissingPackageError(f'{" and ".join(missing)} not installed: pip install "qdebias[torch]"')
-    version = importlib.metadata.version("transformers")
-    if tuple(int(part) for part in version.split(".")[:2]) < OLDEST_TRANSFORMERS:
-        raise MissingPackageError(f'transformers {version} is too old: pip install --upgrade "qdebias[torch]"')
+def _checkpoint(source: str) -> Maker:
+    """Return what loads a checkpoint: our own code for the two models that transformers cannot run."""
+    _require("torch", "transformers", extra="torch")
+    _check_transformers()
+    config = config_of(source)
+    from qdebias.backends.mplug_owl3.config import is_mplug_owl3
+    from qdebias.backends.mplug_owl3.load import load_mplug_owl3
+    from qdebias.backends.qwen_vl.config import is_first_qwen
+    from qdebias.backends.qwen_vl.load import load_qwen_vl
+
+    if is_mplug_owl3(config):
+        return partial(load_mplug_owl3, source)
+    if is_first_qwen(config):
+        return partial(load_qwen_vl, source)
     from qdebias.backends.processors import check_torchvision
 
     check_torchvision()
@@ -82,8 +92,47 @@ def _hf(source: str) -> Maker:
     return partial(load_hf, source)
 
 
+def _require(*packages: str, extra: str) -> None:
+    missing = [name for name in packages if importlib.util.find_spec(name) is None]
+    if missing:
+        raise MissingPackageError(f'{" and ".join(missing)} not installed: pip install "qdebias[{extra}]"')
+
+
+def _check_transformers() -> None:
+    version = importlib.metadata.version("transformers")
+    if tuple(int(part) for part in version.split(".")[:2]) < OLDEST_TRANSFORMERS:
+        raise MissingPackageError(f'transformers {version} is too old: pip install --upgrade "qdebias[torch]"')
+
+
 def _nano() -> Maker:
-    return partial(_hf(str(Path(__file__).parent / "nano" / "checkpoint")), name="nano")
+    return partial(_checkpoint(str(Path(__file__).parent / "nano" / "checkpoint")), name="nano")
+
+
+def _mplug_owl3(release: str) -> Maker:
+    _require("torch", "transformers", extra="torch")
+    from qdebias.backends.mplug_owl3.load import load_mplug_owl3
+
+    return partial(load_mplug_owl3, release=release)
+
+
+def _qwen_vl(source: str) -> Maker:
+    _require("torch", "transformers", extra="torch")
+    from qdebias.backends.qwen_vl.load import load_qwen_vl
+
+    return partial(load_qwen_vl, source)
+
+
+def _openai(address: str) -> Maker:
+    _require("anyio", "httpx2", extra="remote")
+    from qdebias.backends.openai_http.backend import load_openai
+
+    return partial(load_openai, address)
+
+
+def _vllm(source: str) -> Maker:
+    from qdebias.backends.vllm_offline import load_vllm
+
+    return partial(load_vllm, source)
 
 
 def _fake() -> Maker:
@@ -114,16 +163,22 @@ def _call(spec: str, make: Maker, options: Mapping[str, Any]) -> Backend:
 
 
 def _hub_ids() -> dict[str, str]:
-    return {model.name: model.hub_id for model in KNOWN_MODELS if model.hub_id}
+    return {model.name: model.hub_id for model in KNOWN_MODELS if model.hub_id and model.name not in _NAMED}
 
 
 _NAMED: Mapping[str, Callable[[], Maker]] = {
     "nano": _nano,
     "fake": _fake,
+    "mplug-owl3": partial(_mplug_owl3, "240728"),
+    "mplug-owl3-241101": partial(_mplug_owl3, "241101"),
+    "qwen-vl": partial(_qwen_vl, "Qwen/Qwen-VL"),
+    "qwen-vl-chat": partial(_qwen_vl, "Qwen/Qwen-VL-Chat"),
 }
-"""Backends that are called by their name alone."""
+"""Backends that are called by their name alone; what else `catalogue.py` names is a checkpoint of transformers."""
 
 _PREFIXED: Mapping[str, Callable[[str], Maker]] = {
-    "hf": _hf,
+    "hf": _checkpoint,
+    "openai": _openai,
+    "vllm": _vllm,
 }
 """Backends that are told behind a colon which model is meant."""
