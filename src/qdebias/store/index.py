@@ -180,7 +180,7 @@ def _outcome(row: tuple[bytes, str, int | None, int | None, bytes | None, bytes,
         state=FileState(size=size, mtime_ns=mtime_ns),
         image=None if image is None else image.hex(),
         conditions=tuple(conditions[start : start + 16].hex() for start in range(0, len(conditions), 16)),
-        similarity=tuple(_unpacked(similarity).tolist()),
+        similarity=tuple(_unpacked(similarity).tolist()) if similarity else (),
         error=error,
     )
 

@@ -14,6 +14,9 @@ from filelock import FileLock, Timeout
 
 from qdebias.errors import StoreError
 
+_PATIENCE = 0.3
+"""Seconds for which a writer waits: `is_locked` holds the lock for a moment when it looks."""
+
 
 @contextmanager
 def locked(folder: Path) -> Iterator[None]:
@@ -22,7 +25,7 @@ def locked(folder: Path) -> Iterator[None]:
     Raises:
         StoreError: Another process holds it, or the folder cannot be written.
     """
-    lock = FileLock(folder / "lock", timeout=0)
+    lock = FileLock(folder / "lock", timeout=_PATIENCE)
     try:
         lock.acquire()
     except Timeout as error:

@@ -42,10 +42,10 @@ class Outcome:
     error: str | None = None
 
 
-def file_state(path: str) -> FileState:
+def file_state(path: Path) -> FileState:
     """Return the present state of a file."""
     try:
-        found = Path(path).stat()
+        found = path.stat()
     except (OSError, ValueError):
         return FileState()
     return FileState(size=found.st_size, mtime_ns=found.st_mtime_ns)

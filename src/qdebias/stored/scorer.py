@@ -83,7 +83,7 @@ class StoredScorer:
         """Yield the images that have to be looked at, and put each at the end of `underway`."""
         for path in paths:
             name = _name(path)
-            state = file_state(name)
+            state = file_state(path)
             if self._settled(name, state, retry=retry) or any(name == other for other, _ in underway):
                 self.skipped += 1
                 continue
