@@ -19,8 +19,8 @@ from qdebias.tables.evidence import Evidence, Scores
 COLOURS = ("#2ca02c", "#1f77b4", "#d62728")
 """Of the human score, of the first method, of the second: green, blue and red, as in the paper."""
 
-SIZE = (240, 180)
-"""Width and height of one picture, in pixels."""
+LONGEST_SIDE = 320
+"""Images are drawn no larger than this, in pixels."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -109,18 +109,23 @@ def draw_grid(rows: Sequence[Sequence[Example]], root: Path, out: Path, *, title
 
 
 def _draw(example: Example, cell: Axes, root: Path) -> None:
-    cell.imshow(cv2.resize(load_image(root / example.name), SIZE, interpolation=cv2.INTER_AREA))
+    image = load_image(root / example.name)
+    height, width = image.shape[:2]
+    factor = min(1.0, LONGEST_SIDE / max(height, width))
+    size = (max(1, round(width * factor)), max(1, round(height * factor)))
+    cell.imshow(cv2.resize(image, size, interpolation=cv2.INTER_AREA))
     cell.set(xticks=[], yticks=[])
     texts = (f"{example.quality:.2f}", f"{example.before:.3f}", f"{example.after:.3f}")
     for line, (text, colour) in enumerate(zip(texts, COLOURS, strict=True)):
         cell.text(
-            4,
-            16 + 22 * line,
+            0.03,
+            0.94 - 0.13 * line,
             text,
             fontsize=8,
             weight="bold",
             color=colour,
             va="center",
+            transform=cell.transAxes,
             bbox={"facecolor": "white", "alpha": 0.8, "pad": 1, "linewidth": 0},
         )
 

@@ -76,4 +76,4 @@ def _draw_bars(cell: Axes, bias: Bias, recipes: Sequence[str]) -> None:
     cell.axvline(0, color="black", linewidth=0.6)
     cell.set_yticks(places, [f"{offset.content} ({offset.count})" for offset in shown], fontsize=8)
     cell.set_xlabel("rank too high (+) or too low (-) at equal human score")
-    cell.legend(fontsize=8)
+    cell.legend(fontsize=8, loc="lower right")

@@ -55,7 +55,8 @@ class Evidence:
         dataset: Name of the dataset.
         title: As it is printed.
         summary: How much of the dataset this is.
-        names: (N,) the images, in the order of the label file, relative to the dataset's root.
+        root: The folder of the dataset, absolute.
+        names: (N,) the images, in the order of the label file, relative to the root.
         contents: What the images show or where they are from: by "scene", "group" (of one reference photograph or
             prompt) and "subset", as far as the dataset tells them apart, (N,) names.
         quality: (N,) human scores, higher is better.
@@ -69,6 +70,7 @@ class Evidence:
     dataset: str
     title: str
     summary: str
+    root: str
     names: tuple[str, ...]
     contents: Mapping[str, tuple[str, ...]]
     quality: FloatArray
@@ -129,6 +131,7 @@ def evidence_of(
         dataset=dataset.name,
         title=TITLES.get(dataset.name, entry.title if entry else dataset.name),
         summary=f"{whole.summary}{cut}",
+        root=str(dataset.root.absolute()),
         names=tuple(item.path for item in dataset.items),
         contents=_contents(dataset),
         quality=dataset.quality,

@@ -17,7 +17,7 @@ from qdebias.probability import FloatArray
 from qdebias.tables.evidence import Evidence, NotRun, Scores
 
 FOLDER = "tables"
-_PLAIN = ("model", "dataset", "title", "summary", "seed")
+_PLAIN = ("model", "dataset", "title", "summary", "root", "seed")
 
 
 def save(evidence: Evidence, run: Path, *, part: str = "") -> Path:
