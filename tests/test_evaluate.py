@@ -146,7 +146,7 @@ def test_an_evaluation_that_is_killed_three_times_ends_with_the_same_report(labe
         assert process.exitcode == -signal.SIGKILL
     keys = [json.loads(line)["key"] for line in answers.read_bytes().splitlines(keepends=True) if line.endswith(b"\n")]
     assert 0 < len(keys) < 30
-    command = ("evaluate", labels, "--model", "fake", "--method", "vanilla", "--batch", 1, "--json")
+    command = ("evaluate", labels, "--model", "fake", "--method", "vanilla", "--batch", 1, "--json", "--resamples", 60)
     resumed, whole = run(*command, "--run", folder), run(*command)
     assert resumed.stdout == whole.stdout
     keys = [json.loads(line)["key"] for line in answers.read_text().splitlines()]
@@ -154,8 +154,8 @@ def test_an_evaluation_that_is_killed_three_times_ends_with_the_same_report(labe
 
 
 def test_the_json_report_names_no_path_and_no_time(labels: Path, tmp_path: Path) -> None:
-    command = ("evaluate", labels, "--model", "fake", "--method", "vanilla", "--json", "--run", tmp_path / "run")
-    first, second = run(*command), run(*command)
+    command = ("evaluate", labels, "--model", "fake", "--method", "vanilla", "--json", "--resamples", 60)
+    first, second = run(*command, "--run", tmp_path / "run"), run(*command, "--run", tmp_path / "run")
     assert first.exit_code == 0
     assert first.stdout == second.stdout
     assert first.stdout.count("\n") == 1
@@ -194,7 +194,7 @@ def test_rows_carry_the_logits_and_make_the_report_again(dataset: Dataset, label
     assert json.loads(got.stdout)["srcc"] == pytest.approx(srcc)
     assert np.array([row["logits"] for row in table]).shape == (30, 4, 2, 2)
     report = evaluate(dataset, model=FakeBackend(), resamples=0)
-    again = make_report(dataset, report.rows, model="FakeBackend", method="paper", resamples=0)
+    again = make_report(dataset, report.rows, model="fake", method="paper", resamples=0)
     assert isinstance(again, Report)
     assert again.json() == report.json()
 

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -128,6 +129,21 @@ def test_an_exported_score_can_be_computed_again_from_its_logits(photos: Path, t
         good, same = (pairs[..., 0] / pairs.sum(axis=-1)).T
         weight = np.exp(same) / np.exp(same).sum()
         assert weight @ good == pytest.approx(row["score"], abs=1e-12)
+
+
+def test_the_script_in_the_docs_computes_the_same_scores(
+    photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    run("score", photos, "--model", "fake", "--run", "runs/photos")
+    run("score", photos, "--model", "fake", "--run", "runs/photos", "--method", "vanilla")
+    text = (Path(__file__).parent.parent / "docs" / "runs.md").read_text(encoding="utf-8")
+    (script,) = (block for block in re.findall(r"```python\n(.*?)```", text, re.DOTALL) if "by hand" in block)
+    capsys.readouterr()
+    exec(script, {})  # noqa: S102 (it is ours)
+    printed = dict(line.split(" ", 1)[::-1] for line in capsys.readouterr().out.splitlines())
+    scores = {row["path"]: row["score"] for row in rows(run("export", "runs/photos", "--json", "-k", "paper").stdout)}
+    assert {path: float(score) for path, score in printed.items()} == pytest.approx(scores, abs=1e-12)
 
 
 def test_failures_are_exported_with_their_error(photos: Path, tmp_path: Path) -> None:

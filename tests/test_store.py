@@ -10,12 +10,15 @@ import pytest
 from PIL import Image
 
 import qdebias.engine
+from qdebias import presets
+from qdebias.ablations import SimilarityWeighted
 from qdebias.backends.base import Fingerprint
 from qdebias.backends.fake import FakeBackend
 from qdebias.engine import Failure, Scorer
 from qdebias.errors import BackendError, SettingError, StoreError
 from qdebias.image import RgbImage, digest
 from qdebias.method import Context, Score
+from qdebias.pool import ImagePool
 from qdebias.prompts import Question, Request
 from qdebias.store import Run, StoredBackend, open_run, open_snapshot
 from qdebias.stored import StoredScorer
@@ -167,6 +170,54 @@ def test_another_environment_is_noted_and_not_refused(paths: list[Path], tmp_pat
         assert [session["environment"]["numpy"] for session in snapshot.manifest.sessions] == [np.__version__, "1.0"]
 
 
+def brightness_gap(first: RgbImage, second: RgbImage) -> float:
+    return abs(float(first.mean()) - float(second.mean())) / 255
+
+
+def test_what_is_measured_on_pixels_is_stored_with_the_answers(
+    paths: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    method = SimilarityWeighted(base=presets.UNASKED, distance=brightness_gap)
+    fill(tmp_path / "run", FakeBackend(), paths)
+    expected = [score.value for score in Scorer(backend=FakeBackend(), method=method).score_many(paths)]
+
+    def scores(backend: FakeBackend) -> list[float]:
+        with open_run(tmp_path / "run", backend.fingerprint, model="fake") as run:
+            scorer = StoredScorer(run, Scorer(backend=backend, method=method), name="gap")
+            list(scorer.ask(paths))
+            return [result.value for result in scorer.results(paths) if isinstance(result, Score)]
+
+    backend = FakeBackend()
+    assert scores(backend) == expected
+    assert asked(backend) == 0
+    monkeypatch.setattr(qdebias.engine, "load_image", None)
+    assert scores(backend) == expected
+
+
+def test_conditions_of_other_content_are_asked_for_each_pool(
+    paths: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    method = presets.get("mismatched").method
+    pools = [ImagePool(paths=tuple(others), contents=tuple(map(str, others))) for others in (paths, paths[::-1])]
+
+    def scores(backend: FakeBackend, pool: ImagePool) -> list[float]:
+        with open_run(tmp_path / "run", backend.fingerprint, model="fake") as run:
+            scorer = StoredScorer(run, Scorer(backend=backend, method=method, pool=pool), name="mismatched")
+            list(scorer.ask(paths[:2]))
+            return [result.value for result in scorer.results(paths[:2]) if isinstance(result, Score)]
+
+    expected = [
+        [score.value for score in Scorer(backend=FakeBackend(), method=method, pool=pool).score_many(paths[:2])]
+        for pool in pools
+    ]
+    fill(tmp_path / "run", FakeBackend(), paths)
+    assert [scores(FakeBackend(), pool) for pool in pools] == expected
+    backend = FakeBackend()
+    monkeypatch.setattr(qdebias.engine, "load_image", None)
+    assert [scores(backend, pool) for pool in pools] == expected
+    assert asked(backend) == 0
+
+
 def test_logits_that_are_no_numbers_are_not_stored(photo: RgbImage, tmp_path: Path) -> None:
     class Broken:
         fingerprint = Fingerprint(identity={"model": "broken"})
@@ -199,7 +250,7 @@ def test_methods_that_cannot_be_told_apart_are_refused(tmp_path: Path) -> None:
     with open_run(tmp_path / "run", backend.fingerprint, model="fake") as run:
 
         def add(degradation: Callable[..., RgbImage]) -> str:
-            method = qdebias.QDebias(quality=qdebias.presets.CONDITIONAL, degradations=(degradation,))
+            method = qdebias.QDebias(quality=presets.CONDITIONAL, degradations=(degradation,))
             return run.method(method, name="mine", context=Context())
 
         assert add(shade) == add(shade)

@@ -7,9 +7,10 @@ import os
 import random
 import resource
 import signal
+import subprocess
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from multiprocessing.context import ForkServerProcess
 from pathlib import Path
@@ -26,6 +27,7 @@ from qdebias.image import RgbImage
 from qdebias.method import QDebias, Score
 from qdebias.presets import CONDITIONAL, SAME_OBJECT
 from qdebias.store import lines, open_run, open_snapshot
+from qdebias.store import run as run_module
 from qdebias.store.run import INDEX
 from qdebias.stored import StoredScorer
 
@@ -111,19 +113,21 @@ def kill(process: ForkServerProcess) -> None:
     assert process.exitcode == -signal.SIGKILL
 
 
-def _work_and_acknowledge(folder: Path, paths: list[Path], acknowledged: Path, batch: int) -> None:
+def _work_and_acknowledge(folder: Path, paths: list[Path], acknowledged: Path, batch: int, pause: float) -> None:
+    run_module.INDEX_SECONDS = run_module.SYNC_SECONDS = pause
     work(folder, paths, batch=batch, acknowledged=acknowledged, delay=0.002)
 
 
-@pytest.mark.parametrize(("batch", "kills"), [(1, 14), (4, 10)])
-def test_kills_at_random_points_lose_and_repeat_nothing(batch: int, kills: int, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("batch", "pause"), [(1, 10.0), (4, 10.0), (1, 0.0)])
+def test_kills_at_random_points_lose_and_repeat_nothing(batch: int, pause: float, tmp_path: Path) -> None:
+    """Eight kills each; without a pause, the index is written and everything forced to disk after every single line."""
     paths = make_photos(tmp_path / "photos", 600)
     folder, acknowledged = tmp_path / "run", tmp_path / "acknowledged"
     chance = random.Random(batch)  # noqa: S311
     acknowledged.touch()
-    for _ in range(kills):
+    for _ in range(8):
         before = acknowledged.stat().st_size
-        process = start(_work_and_acknowledge, folder, paths, acknowledged, batch)
+        process = start(_work_and_acknowledge, folder, paths, acknowledged, batch, pause)
         while acknowledged.stat().st_size == before:
             time.sleep(0.001)
         time.sleep(chance.uniform(0, 0.03))
@@ -324,6 +328,51 @@ def test_a_read_only_folder_is_one_clear_error_and_can_be_read(
             work(folder, paths)
         with open_snapshot(folder) as snapshot:
             assert snapshot.index.answer_count() == QUESTIONS * len(paths)
+    assert work(folder, paths) == 0
+
+
+def mount(*arguments: object) -> None:
+    """Mount a file system, or skip the test where that is not allowed."""
+    if subprocess.run(["mount", *map(str, arguments)], capture_output=True, check=False).returncode:
+        pytest.skip("file systems cannot be mounted here")
+
+
+@pytest.fixture
+def mount_point(tmp_path: Path) -> Iterator[Path]:
+    folder = tmp_path / "mounted"
+    folder.mkdir()
+    yield folder
+    subprocess.run(["umount", "--lazy", str(folder)], capture_output=True, check=False)
+
+
+@pytest.mark.parametrize("size", [16, 64, 96, 128])
+def test_a_disk_that_is_really_full_stops_the_run_which_goes_on_once_there_is_space(
+    size: int, mount_point: Path, tmp_path: Path
+) -> None:
+    mount("-t", "tmpfs", "-o", f"size={size}k", "tmpfs", mount_point)
+    paths, folder = make_photos(tmp_path / "photos", 60), mount_point / "run"
+    with pytest.raises(StoreError, match=r"No space left on device|full"):
+        work(folder, paths, batch=4)
+    done = len(whole_rows(folder / "images.jsonl"))
+    mount("-o", "remount,size=16m", mount_point)
+    assert work(folder, paths, batch=4) <= QUESTIONS * (len(paths) - done)
+    assert_complete(folder, paths)
+
+
+def test_a_file_system_that_is_really_read_only_is_one_clear_error_and_can_be_read(
+    finished: tuple[Path, list[Path]], mount_point: Path, tmp_path: Path
+) -> None:
+    folder, paths = copy_of(finished, tmp_path), finished[1]
+    mount("--bind", folder, mount_point)
+    mount("-o", "remount,bind,ro", mount_point)
+    with pytest.raises(StoreError, match="Read-only file system"):
+        work(mount_point, paths)
+    with pytest.raises(StoreError, match=r"new: cannot be written \(Read-only file system\)"):
+        work(mount_point / "new", paths)
+    with (folder / "answers.jsonl").open("ab") as file:
+        file.write(b'{"key"')
+    with open_snapshot(mount_point) as snapshot:
+        assert snapshot.index.answer_count() == QUESTIONS * len(paths)
     assert work(folder, paths) == 0
 
 

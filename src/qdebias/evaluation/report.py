@@ -52,7 +52,7 @@ class Report:
         summary: What was evaluated, in words, and of how much it is a part.
         labels: Which version of the labels, where several circulate.
         label_digest: First 16 hex digits of the SHA-256 of the label files.
-        model: What answered.
+        model: What answered: its name, without the folder that it came from.
         method: How it was asked.
         seed: Seed of the random degradations.
         readout: How scores were read from logits.

@@ -43,7 +43,7 @@ def evaluate(
     Args:
         dataset: From `qdebias.load_dataset`.
         model: What `qdebias.load_backend` takes, or a backend that is already loaded.
-        model_name: What the model is called in the report; by default as it was named in `model`.
+        model_name: What `qdebias.load_backend` took, where `model` is loaded already: noted in the run folder.
         method: The name of a preset, or a method object.
         run: Folder in which every answer of the model is kept; see docs/runs.md. None keeps nothing.
         seed: Seed of the random degradations.
@@ -63,9 +63,10 @@ def evaluate(
         raise SettingError(f"limit must be 1 or more, got {limit}")
     backend = load_backend(model) if isinstance(model, str) else model
     scorer = Scorer(backend=backend, method=method, seed=seed, batch=batch)
-    names = {"model": model_name or _name(model), "method": _name(method)}
+    spec = model_name or _name(model)
+    names = {"model": backend.fingerprint.identity.get("model", spec), "method": _name(method)}
     part = replace(dataset, items=dataset.items[:limit])
-    with _open(run, backend, names["model"], on_note) as folder:
+    with _open(run, backend, spec, on_note) as folder:
         stored = StoredScorer(folder, scorer, name=names["method"], total=len(part))
         _ask(part, stored, on_progress)
         rows = _rows(part, stored, scorer.method, readout)

@@ -3,6 +3,7 @@
 import json
 import os
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -41,7 +42,8 @@ class Lines:
             while written < len(data):
                 written += os.write(self._file, data[written:])
         except OSError as error:
-            os.ftruncate(self._file, self.size)
+            with suppress(OSError):  # else the torn line is cut off when the run is next opened
+                os.ftruncate(self._file, self.size)
             raise cannot_write(self.path, error) from error
         self.size += len(data)
 

@@ -23,7 +23,8 @@ class MethodStatus:
         seed: Seed of its degradations.
         done: Images whose answers are stored.
         failed: Images that could not be scored; `qdebias retry` tries them again.
-        left: Images that remain of those it was last asked for; None where that is not known.
+        left: Images that remain of those it was last asked for, if all images so far are among them; None where it is
+            not known for how many it was asked.
     """
 
     name: str
