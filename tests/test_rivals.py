@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
@@ -91,6 +92,18 @@ def test_without_the_package_lpips_says_what_to_install(monkeypatch: pytest.Monk
     monkeypatch.setitem(sys.modules, "lpips", None)
     with pytest.raises(MissingPackageError, match=r'pip install "qdebias\[rivals\]"'):
         Lpips().check()
+
+
+def test_a_torchvision_of_another_torch_is_told_from_an_absent_package(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    for name in ("lpips", "pyiqa"):
+        (tmp_path / f"{name}.py").write_text("raise RuntimeError('operator torchvision::nms does not exist')")
+        monkeypatch.delitem(sys.modules, name, raising=False)
+    monkeypatch.syspath_prepend(tmp_path)
+    for use in (Lpips().check, lambda: load_rival("NIQE")):
+        with pytest.raises(MissingPackageError, match=r"does not fit the installed torch \(operator torchvision::nms"):
+            use()
 
 
 def test_without_its_weights_lpips_says_where_to_put_them(

@@ -12,7 +12,7 @@ from typing import Any
 
 from qdebias.errors import ImageError, MissingPackageError
 from qdebias.image import RgbImage
-from qdebias.rivals.tensors import to_tensor
+from qdebias.rivals.tensors import UNFIT, to_tensor
 
 REMEDY = 'pip install "qdebias[rivals]"'
 
@@ -53,8 +53,10 @@ class Lpips:
 def _load(network: str) -> Any:  # noqa: ANN401 (the package has no types)
     try:
         package = importlib.import_module("lpips")
-    except (ImportError, RuntimeError) as error:  # a torchvision of another torch raises RuntimeError
+    except ImportError as error:
         raise MissingPackageError(f"LPIPS needs the package lpips ({error}): {REMEDY}") from error
+    except RuntimeError as error:
+        raise MissingPackageError(f"LPIPS needs torchvision, and {UNFIT.format(error=error)}") from error
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", UserWarning)  # it calls torchvision in the old way

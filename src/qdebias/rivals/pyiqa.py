@@ -11,7 +11,7 @@ from typing import Any
 
 from qdebias.errors import ImageError, MissingPackageError, SettingError
 from qdebias.image import RgbImage
-from qdebias.rivals.tensors import to_tensor
+from qdebias.rivals.tensors import UNFIT, to_tensor
 
 REMEDY = "pip install pyiqa (its licence, PolyForm Noncommercial, allows no commercial use)"
 
@@ -68,8 +68,10 @@ def load_rival(name: str, *, device: str | None = None) -> Rival:
     """
     try:
         package = importlib.import_module("pyiqa")
-    except (ImportError, RuntimeError) as error:  # a torchvision of another torch raises RuntimeError
+    except ImportError as error:
         raise MissingPackageError(f"{name} is run by the package pyiqa ({error}): {REMEDY}") from error
+    except RuntimeError as error:
+        raise MissingPackageError(f"pyiqa needs torchvision, and {UNFIT.format(error=error)}") from error
     known = {row.casefold(): metric for row, metric in KNOWN_RIVALS.items()}
     metric = known.get(name.casefold(), name)
     available = package.list_models(metric_mode="NR")

@@ -7,6 +7,12 @@ import numpy as np
 
 from qdebias.image import RgbImage
 
+UNFIT = (
+    "the installed one does not fit the installed torch ({error}); install both from one index, such as "
+    "pip install torch torchvision --index-url https://download.pytorch.org/whl/cpu"
+)
+"""What to do about a torchvision that was built for another torch: importing it raises RuntimeError."""
+
 
 def to_tensor(image: RgbImage) -> Any:  # noqa: ANN401 (torch is loaded only here)
     """Return an image as a float32 tensor (1, 3, H, W) in [0, 1]."""
