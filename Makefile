@@ -6,10 +6,10 @@ PYTHON ?= python3
 JOBS ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check format clean
+.PHONY: help setup demo test test-servers check format clean
 
 help: ## List the targets
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
 
 setup: $(VENV)/.ready ## Make the virtual environment and install everything in it
 
@@ -25,6 +25,10 @@ demo: setup ## Score the example photographs and draw how the scores came about
 
 test: setup ## Run all tests
 	$(BIN)/python -m pytest -n $(JOBS)
+
+test-servers: setup ## Build llama.cpp's server and score through it; some 20 minutes and 77 MB the first time
+	JOBS=$(JOBS) $(BIN)/python tests/servers/llama.py build/servers
+	QDEBIAS_SERVERS=build/servers $(BIN)/python -m pytest tests/servers -s
 
 check: setup ## Check format, style and types
 	$(BIN)/ruff format --check .

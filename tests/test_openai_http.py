@@ -367,7 +367,10 @@ def test_model_needs_no_name_where_there_is_one(url: str) -> None:
 
 
 def test_one_of_several_models_must_be_named() -> None:
-    with serving(Stub(shape="other")) as url, pytest.raises(SettingError, match="behind a #: stub/model, another"):
+    with (
+        serving(Stub(shape="other")) as url,
+        pytest.raises(SettingError, match=r"lists 2 models; .* behind a #: stub/model, another"),
+    ):
         load_openai(url)
 
 

@@ -164,9 +164,12 @@ def test_other_refusals_are_quoted(stub: Stub, url: str) -> None:
     assert len(stub.chats()) == 1
 
 
-def test_limit_of_the_list_is_quoted(stub: Stub, url: str) -> None:
+def test_limit_of_the_list_is_told_before_the_first_image(stub: Stub, url: str) -> None:
     stub.limit = 5
-    assert "top_logprobs must be at most 5" in failure_of(url)
+    with pytest.raises(BackendError, match="top_logprobs must be at most 5"):
+        load_openai(url)
+    assert not stub.received
+    load_openai(url, top_logprobs=5)
 
 
 @pytest.mark.parametrize(
@@ -334,6 +337,12 @@ def test_key_that_cannot_be_sent_is_not_shown(url: str, monkeypatch: pytest.Monk
         with pytest.raises(SettingError, match="API key holds a space or a letter that is not ASCII") as caught:
             load_openai(url)
         assert KEY not in str(caught.value)
+
+
+def test_key_in_a_redirect_is_not_quoted(stub: Stub, url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("QDEBIAS_API_KEY", KEY)
+    stub.always = Fault(307, "{}", {"Location": f"/?key={KEY}"})
+    assert "it sends on to /?key=***" in failure_of(url)
 
 
 def test_line_break_behind_a_key_does_not_matter(stub: Stub, url: str, monkeypatch: pytest.MonkeyPatch) -> None:

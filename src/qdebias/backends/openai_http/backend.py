@@ -57,7 +57,7 @@ def load_openai(
     place = parse_address(address)
     connection = Connection(place, key=_key(place), timeout=timeout, patience=patience, concurrency=concurrency)
     with connection.session(waiting=False) as session:
-        served = identify(session)
+        served = identify(session, top_logprobs)
     return OpenAIBackend(connection=connection, served=served, top_logprobs=top_logprobs, prompt=prompt)
 
 
@@ -177,7 +177,7 @@ class OpenAIBackend:
         return f"{self._connection.address.api}/chat/completions", body
 
     def _check_still_the_same(self, session: Session) -> None:
-        now = identify(session)
+        now = identify(session, self._top)
         if now.identity != self._served.identity:
             raise BackendError(
                 f"{self._connection.address.api} came back with another model: {dict(now.identity)} instead of "

@@ -46,7 +46,7 @@ class Connection:
     def __init__(
         self, address: Address, *, key: str = "", timeout: float = 120.0, patience: float = 300.0, concurrency: int = 8
     ) -> None:
-        if timeout <= 0 or patience < 0 or concurrency < 1:
+        if not (timeout > 0 and patience >= 0 and concurrency >= 1):
             raise SettingError(
                 f"timeout must be above 0, patience 0 or more and concurrency 1 or more, got timeout={timeout}, "
                 f"patience={patience}, concurrency={concurrency}"
@@ -58,10 +58,8 @@ class Connection:
         self.patience = patience
         self.concurrency = concurrency
         self._key = key
-        encrypted = address.api.startswith("https:")
-        self._certificates = (
-            httpx2.create_ssl_context() if encrypted else False
-        )  # http has none; no redirect is followed
+        # plain http has no certificates, and no redirect leads away from it
+        self._certificates = httpx2.create_ssl_context() if address.api.startswith("https:") else False
 
     def __repr__(self) -> str:
         return f"Connection({self.address.api!r})"
@@ -159,8 +157,10 @@ class Session:
             return value
         if response.status_code == HTTPStatus.OK:
             raise unreadable(url)
-        words = self._connection.without_key(server_words(value, response.text))
-        raise refusal(response.status_code, words, response.headers, url=url, has_key=self._connection.has_key)
+        clean = self._connection.without_key
+        words = clean(server_words(value, response.text))
+        headers = {name: clean(text) for name, text in response.headers.items()}
+        raise refusal(response.status_code, words, headers, url=url, has_key=self._connection.has_key)
 
     async def _gather(self, jobs: Sequence[Callable[[], Awaitable[Result]]]) -> list[Result]:
         results: dict[int, Result] = {}

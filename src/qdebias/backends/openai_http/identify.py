@@ -40,17 +40,21 @@ class Served:
     shows_prompts: bool
 
 
-def identify(session: Session) -> Served:
+def identify(session: Session, top_logprobs: int | None = None) -> Served:
     """Find out which model the server serves, and that it tells log-probabilities.
+
+    Args:
+        session: The connection.
+        top_logprobs: How many of the most likely tokens will be asked for; None fits the server.
 
     Raises:
         BackendError: It does not serve the model, or gives no log-probabilities.
-        SettingError: It serves several, and none is named.
+        SettingError: None is named, and it serves more or fewer than one.
     """
     entry = _chosen(session)
     asked = str(entry["id"])
     server = recognise(entry, asked)
-    reply = _trial(session, server, asked)
+    reply = _trial(session, server, asked, top_logprobs or server.traits.top)
     reported = str(reply.get("model") or asked)
     identity = {"backend": "openai", "model": _name(reported), **_weights(entry)}
     template = server.render(session, conversation("A question?", prefix="An answer"))
@@ -72,11 +76,11 @@ def identify(session: Session) -> Served:
     )
 
 
-def _trial(session: Session, server: Server, model: str) -> Json:
+def _trial(session: Session, server: Server, model: str, top: int) -> Json:
     """Ask something short, as the options of a question will be asked for."""
     tokenizer = server.tokenizer(session)
     tokens = tokenizer.encode(" good")[:1] if tokenizer else None
-    fields = {**PLAIN_SAMPLING, "top_logprobs": 1, **server.reading(tokens)}
+    fields = {**PLAIN_SAMPLING, "top_logprobs": top, **server.reading(tokens)}
     reply = session.post(
         f"{session.address.api}/chat/completions", {"model": model, **conversation("Good or poor?"), **fields}
     )
@@ -108,7 +112,7 @@ def _chosen(session: Session) -> Mapping[str, Any]:
             return entry
     names = ", ".join(str(entry["id"]) for entry in entries[:20]) or "none"
     if not name:
-        raise SettingError(f"{url} lists several models; name the one that is meant behind a #: {names}")
+        raise SettingError(f"{url} lists {len(entries)} models; name the one that is meant behind a #: {names}")
     raise BackendError(f"{session.address.api} does not serve the model {name!r}; it serves: {names}")
 
 

@@ -1,7 +1,7 @@
 """What differs between servers, beyond what they have in common with OpenAI's own."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 from qdebias.backends.openai_http.chat import Json
@@ -186,7 +186,7 @@ def recognise(entry: Mapping[str, Any], model: str) -> Server:
         size = meta.get("n_vocab", 0) if isinstance(meta, Mapping) else 0
         remedy = "set top_logprobs to the size of the vocabulary"
         return LlamaServer(Traits(name="llama.cpp", top=100, most=int(size), remedy=remedy))
-    return OtherServer()
+    return OtherServer(replace(OtherServer().traits, name=str(owner or "unknown")))
 
 
 def _if_working(tokenizer: RemoteTokenizer) -> RemoteTokenizer | None:
