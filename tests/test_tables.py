@@ -120,6 +120,20 @@ def test_ablations_of_conditions_and_weights_call_no_model(dataset: Dataset, tmp
         assert len(backend.calls) > calls
 
 
+def test_prompts_about_the_same_images_are_asked_together(dataset: Dataset, tmp_path: Path) -> None:
+    backend = FakeBackend(answer=follows_the_mean)
+    few = replace(dataset, items=dataset.items[:2])
+    with open_run(tmp_path / "run", backend.fingerprint, model="fake") as run:
+        evidence = Asker(run=run, backend=backend).gather(few, needed("table4", "mine"), model="fake")
+    requests = [request for call in backend.calls for request in call]
+    assert len(requests) == 2 * 4, "each pair of images is shown once"
+    assert all(len(request.questions) == 5 for request in requests), "four prompts and the same-object question"
+    plain = FakeBackend(answer=follows_the_mean)
+    for recipe in ("paper", "t3"):
+        alone = [Scorer(backend=plain, method=recipe).score(load_image(path)).value for path in few.paths]
+        np.testing.assert_allclose(measured(evidence, recipe).value, alone, atol=1e-12)
+
+
 def test_gathering_again_asks_nothing_and_gives_the_same(gathered: tuple[Evidence, Path], dataset: Dataset) -> None:
     evidence, folder = gathered
     backend = FakeBackend(answer=follows_the_mean)

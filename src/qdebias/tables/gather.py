@@ -17,10 +17,11 @@ from qdebias.errors import MissingPackageError
 from qdebias.method import Method, Pool
 from qdebias.pool import ImagePool
 from qdebias.rivals import Lpips
-from qdebias.store import Run
+from qdebias.store import Run, StoredBackend
 from qdebias.store.derive import known_pixels
 from qdebias.stored import StoredScorer
 from qdebias.tables.evidence import Evidence, NotRun, Scores, collect, evidence_of, first
+from qdebias.tables.joint import joint_method, unanswered
 
 Progress = Callable[[str, int], None]
 """Is told the method and how many images are done."""
@@ -58,6 +59,7 @@ class Asker:
             limit: Take only this many images, from the start.
         """
         part = first(dataset, limit)
+        self._ask_together(part, recipes)
         results = {recipe: self._scores(part, recipe) for recipe in recipes}
         evidence = evidence_of(dataset, results, model=model, seed=self.seed, limit=limit)
         if "mismatched" not in results:
@@ -65,6 +67,19 @@ class Asker:
         source = f"images of {self.pool_name}" if self.pool_name else _others_of(dataset)
         note = f"Semantically inconsistent conditions of {evidence.title}: degraded {source}, chosen by seed."
         return replace(evidence, notes=(*evidence.notes, note))
+
+    def _ask_together(self, dataset: Dataset, recipes: Sequence[str]) -> None:
+        """Ask several prompts about the same pairs at once; what each method makes of it comes afterwards."""
+        joint = joint_method(recipes)
+        if joint is None:
+            return
+        backend = StoredBackend(self.backend, self.run)
+        scorer = Scorer(backend=backend, method=joint, seed=self.seed, batch=self.batch)
+        tell = self.teller(recipes[0])
+        missing = unanswered(self.run, joint, dataset.paths, seed=self.seed)
+        for done, _ in enumerate(scorer.score_many(missing, on_error="return"), start=1):
+            if tell is not None:
+                tell(done)
 
     def _scores(self, dataset: Dataset, recipe: str) -> Scores | NotRun:
         method = presets.get(recipe).method
