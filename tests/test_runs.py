@@ -2,6 +2,7 @@
 
 import csv
 import json
+import os
 import re
 from pathlib import Path
 
@@ -154,6 +155,21 @@ def test_failures_are_exported_with_their_error(photos: Path, tmp_path: Path) ->
         assert got.exit_code == 1
         assert [row["error"] is None for row in rows(got.stdout)] == [False, True, True, True, True]
         assert "0.png: is not an image" in str(rows(got.stdout)[0]["error"])
+
+
+@pytest.mark.parametrize("suffix", ["csv", "jsonl", "parquet"])
+def test_names_that_are_no_text_are_kept(suffix: str, photos: Path, tmp_path: Path) -> None:
+    bad = photos / os.fsdecode(b"\xff.png")
+    try:
+        bad.write_text("Dear reader,")
+    except (OSError, UnicodeError):
+        pytest.skip("this file system takes only names that are text")
+    for _ in range(2):
+        assert run("score", photos, "--model", "fake", "--run", tmp_path / "run").exit_code == 1
+    assert run("export", tmp_path / "run", "--out", tmp_path / f"scores.{suffix}").exit_code == 1
+    Image.open(photos / "0.png").transpose(Image.Transpose.ROTATE_90).save(photos / "turned.png")
+    (photos / "turned.png").replace(bad)
+    assert run("retry", tmp_path / "run").exit_code == 0
 
 
 @pytest.mark.parametrize(

@@ -141,14 +141,14 @@ def open_writer(path: Path, kind: type[AnyRow] = Record) -> Iterator[Callable[[A
 
 @contextmanager
 def _json_writer(path: Path, _: type[Row]) -> Iterator[Callable[[Row], None]]:
-    with path.open("w", encoding="utf-8", buffering=1) as file:
+    with path.open("w", encoding="utf-8", errors="backslashreplace", buffering=1) as file:
         yield lambda row: print(row.json(), file=file)
 
 
 @contextmanager
 def _csv_writer(path: Path, kind: type[Row]) -> Iterator[Callable[[Row], None]]:
     """Write lists as JSON arrays in one cell."""
-    with path.open("w", encoding="utf-8", newline="", buffering=1) as file:
+    with path.open("w", encoding="utf-8", errors="backslashreplace", newline="", buffering=1) as file:
         table = csv.writer(file)
         table.writerow(field.name for field in fields(kind))
         yield lambda row: table.writerow(map(_cell, asdict(row).values()))
@@ -176,7 +176,7 @@ def _parquet_writer(path: Path, kind: type[Row]) -> Iterator[Callable[[Row], Non
                     flush()
 
             def flush() -> None:
-                file.write_table(pa.Table.from_pylist([asdict(row) for row in rows], schema=schema))
+                file.write_table(pa.Table.from_pylist(list(map(_writable, rows)), schema=schema))
                 rows.clear()
 
             yield write
@@ -184,6 +184,15 @@ def _parquet_writer(path: Path, kind: type[Row]) -> Iterator[Callable[[Row], Non
         partial.replace(path)
     finally:
         partial.unlink(missing_ok=True)
+
+
+def _writable(row: Row) -> dict[str, Any]:
+    """Return the columns of a row, with names of files that are no text written out."""
+    columns = asdict(row).items()
+    return {
+        name: value.encode("utf-8", "backslashreplace").decode() if isinstance(value, str) else value
+        for name, value in columns
+    }
 
 
 def _arrow_type(pa: Any, hint: Any) -> Any:  # noqa: ANN401 (pyarrow has no types, and hints have none of their own)

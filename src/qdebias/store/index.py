@@ -25,7 +25,7 @@ BEGIN;
 CREATE TABLE answers (key BLOB PRIMARY KEY, logits BLOB NOT NULL) WITHOUT ROWID;
 CREATE TABLE images (
     path BLOB, method TEXT, size INTEGER, mtime_ns INTEGER, image BLOB, conditions BLOB, similarity BLOB,
-    error TEXT,
+    error BLOB,
     PRIMARY KEY (path, method)
 ) WITHOUT ROWID;
 CREATE TABLE extents (file TEXT PRIMARY KEY, size INTEGER NOT NULL, tail BLOB NOT NULL) WITHOUT ROWID;
@@ -67,11 +67,11 @@ class Index:
 
     def outcome(self, path: str, method: str) -> Outcome | None:
         """Return what became of an image under a method, None where nothing did."""
-        return next(self._outcomes("WHERE path = ? AND method = ?", os.fsencode(path), method), None)
+        return next(self._outcomes("WHERE path = ? AND method = ?", _text(path), method), None)
 
     def outcomes_of(self, path: str) -> Iterator[Outcome]:
         """Yield what became of an image under every method so far."""
-        return self._outcomes("WHERE path = ?", os.fsencode(path))
+        return self._outcomes("WHERE path = ?", _text(path))
 
     def outcomes_under(self, method: str) -> Iterator[Outcome]:
         """Yield what became of every image under a method, by path."""
@@ -81,7 +81,7 @@ class Index:
         """Yield every image once, sorted."""
         with explained():
             for row in self._database.execute("SELECT DISTINCT path FROM images ORDER BY path"):
-                yield os.fsdecode(row[0])
+                yield _untext(row[0])
 
     def add_outcomes(self, outcomes: Iterable[Outcome]) -> None:
         """Remember what became of images; a later outcome of an image takes the place of an earlier one."""
@@ -161,28 +161,37 @@ def explained() -> Iterator[None]:
 
 def _values(outcome: Outcome) -> tuple[object, ...]:
     return (
-        os.fsencode(outcome.path),
+        _text(outcome.path),
         outcome.method,
         outcome.state.size,
         outcome.state.mtime_ns,
         None if outcome.image is None else _bytes(outcome.image),
         b"".join(map(_bytes, outcome.conditions)),
         _packed(outcome.similarity),
-        outcome.error,
+        None if outcome.error is None else _text(outcome.error),
     )
 
 
-def _outcome(row: tuple[bytes, str, int | None, int | None, bytes | None, bytes, bytes, str | None]) -> Outcome:
+def _outcome(row: tuple[bytes, str, int | None, int | None, bytes | None, bytes, bytes, bytes | None]) -> Outcome:
     path, method, size, mtime_ns, image, conditions, similarity, error = row
     return Outcome(
-        path=os.fsdecode(path),
+        path=_untext(path),
         method=method,
         state=FileState(size=size, mtime_ns=mtime_ns),
         image=None if image is None else image.hex(),
         conditions=tuple(conditions[start : start + 16].hex() for start in range(0, len(conditions), 16)),
         similarity=tuple(_unpacked(similarity).tolist()) if similarity else (),
-        error=error,
+        error=None if error is None else _untext(error),
     )
+
+
+def _text(text: str) -> bytes:
+    """Encode a path, which may be no text, or a message that names one."""
+    return text.encode("utf-8", "surrogatepass")
+
+
+def _untext(data: bytes) -> str:
+    return data.decode("utf-8", "surrogatepass")
 
 
 def _packed(numbers: Iterable[float]) -> bytes:
