@@ -68,6 +68,8 @@ def bias(
         chosen = form_of(form, out)
         if (paths and dataset) or not (paths or dataset or run):
             raise SettingError("name images, or a dataset with --dataset, or a run folder with --run alone")
+        if not dataset and (root or subset or limit or labels):
+            raise SettingError("--root, --subset, --limit and --labels are of a dataset; name it with --dataset")
         if run and not paths and not dataset:
             found = _stored(run, by, resamples)
         else:
