@@ -16,16 +16,19 @@ from qdebias.backends.base import Backend
 from qdebias.backends.hf import HfBackend
 from qdebias.backends.hf_loading import load_hf
 from qdebias.backends.load import load_backend
-from qdebias.errors import BackendError, ImageError
+from qdebias.errors import BackendError, ImageError, MissingPackageError, PromptError
 from qdebias.prompts import Placement, Question, Request
-from tiny_models import FAMILIES, checkpoint
+from tiny_families import FAMILIES
+from tiny_models import checkpoint, load
+
+pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation doesn't:DeprecationWarning")  # GLM-4V's
 
 WITHOUT_VIDEO = ("bakllava", "gemma3", "idefics3", "llava")  # transformers loads these without torchvision too
 
 
 @cache
 def loaded(family: str) -> HfBackend:
-    return load_hf(checkpoint(family), device="cpu")
+    return load(family)
 
 
 @cache
@@ -63,7 +66,7 @@ class TestFamilies(BackendContract):
         assert QUALITY.text in decode(inside)
 
     def test_hub_layout_gives_the_same_logits(self, family: str, backend: HfBackend) -> None:
-        hub = load_hf(checkpoint(family, hub=True), device="cpu")
+        hub = load(family, hub=True)
         assert_same(backend.option_logits([pair(1, 2)]), hub.option_logits([pair(1, 2)]))
 
     @pytest.mark.parametrize("family", WITHOUT_VIDEO)
@@ -179,3 +182,13 @@ def test_trailing_space_reads_the_word_without_it() -> None:
     ((options,),) = backend.option_logits([Request(images=request.images, questions=(spaced,))])
     ids = [tokenizer("qwen2_vl").encode(word) for word in spaced.options]
     np.testing.assert_array_equal(options, whole[np.ravel(ids)])
+
+
+def test_processor_that_needs_torchvision_is_refused_in_words() -> None:
+    with pytest.raises(MissingPackageError, match=r"mistral3: its processor needs a package .*Torchvision"):
+        load_hf(checkpoint("mistral3"), device="cpu")
+
+
+def test_processor_that_writes_behind_the_answer_prefix_is_refused() -> None:
+    with pytest.raises(PromptError, match=r"the ids end in .* instead of .*: the tokenizer changes or ends the text"):
+        load_hf(checkpoint("paligemma"), device="cpu").option_logits([pair(1, 2)])

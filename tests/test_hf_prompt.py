@@ -15,7 +15,8 @@ from qdebias.backends.hf import HfBackend
 from qdebias.backends.hf_loading import load_hf
 from qdebias.errors import PromptError
 from qdebias.prompts import Question, Request
-from tiny_models import FAMILIES, GEMMA, LLAVA, QWEN, checkpoint
+from tiny_families import FAMILIES, GEMMA, LLAVA, QWEN
+from tiny_models import checkpoint
 
 SPACED = Question(text="Good?", answer_prefix="The quality is ", options=("Good", "Bad"), values=(1.0, 0.0))
 THINKING = QWEN.replace("assistant\n{% endif %}", "assistant\n<think>\n{% endif %}")

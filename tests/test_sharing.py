@@ -23,8 +23,10 @@ from qdebias.backends.sharing_memory import AtOnce, OutOfMemoryError, memory_of
 from qdebias.errors import SettingError
 from qdebias.probability import softmax
 from qdebias.prompts import Placement, Question, Request
-from tiny_models import FAMILIES as TINY
-from tiny_models import checkpoint
+from tiny_families import FAMILIES as TINY
+from tiny_models import checkpoint, load
+
+pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation doesn't:DeprecationWarning")  # GLM-4V's
 
 SINGLE = Request(images=(picture(7, 100, 41),), questions=(QUALITY, SAME))
 ROUNDING = 1e-5
@@ -32,7 +34,7 @@ ROUNDING = 1e-5
 
 @cache
 def plain(name: str) -> HfBackend:
-    return load_hf(CHECKPOINT if name == "nano" else checkpoint(name), device="cpu", sharing="off")
+    return load_hf(CHECKPOINT, device="cpu", sharing="off") if name == "nano" else load(name, sharing="off")
 
 
 def sharing(name: str, *, tokens: int = 4096, images: int = 1, **changes: Any) -> HfBackend:

@@ -44,8 +44,9 @@ class Family:
 
 
 def _pooled(model: Model, part: Part) -> Features:
-    taken = inspect.signature(model.get_image_features).parameters
-    output = model.get_image_features(**{name: value for name, value in part.items() if name in taken})
+    encode = model.model.get_image_features
+    taken = inspect.signature(encode).parameters
+    output = encode(**{name: value for name, value in part.items() if name in taken})
     layers = getattr(output, "deepstack_features", None) or []
     return {"pooled": output.pooler_output} | {f"layer {number}": layer for number, layer in enumerate(layers)}
 
@@ -68,9 +69,9 @@ def _as_cross_states(features: Features) -> Mapping[str, Any]:
 
 _PLAIN = Family(encode=_pooled, insert=_as_encoder_output)
 _NESTED = replace(_PLAIN, axis=1)
-_NO_PREFIX = replace(_PLAIN, prefix=False)
 
 FAMILIES: Mapping[str, Family] = {
+    "deepseek_vl": _PLAIN,
     "gemma3": _PLAIN,
     "glm4v": _PLAIN,
     "idefics3": _NESTED,
@@ -80,11 +81,10 @@ FAMILIES: Mapping[str, Family] = {
     "llava_onevision": replace(_PLAIN, companion=True),
     "mistral3": _PLAIN,
     "mllama": Family(axis=1, encode=_crossed, insert=_as_cross_states),
-    "paligemma": _NO_PREFIX,
     "qdebias_nano": _PLAIN,
     "qwen2_5_vl": _PLAIN,
     "qwen2_vl": _PLAIN,
-    "qwen3_5": _NO_PREFIX,
+    "qwen3_5": replace(_PLAIN, prefix=False),
     "qwen3_vl": _PLAIN,
     "smolvlm": _NESTED,
 }

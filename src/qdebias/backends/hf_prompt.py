@@ -43,10 +43,12 @@ class Prompt:
     Attributes:
         text: Up to the end of the answer prefix, with one placeholder an image.
         lead: White space that the template writes before the first word of a reply; empty after an answer prefix.
+        ending: What follows the last placeholder.
     """
 
     text: str
     lead: str
+    ending: str
 
 
 def render(processor: Processor, request: Request, question: Question) -> Prompt:
@@ -56,9 +58,11 @@ def render(processor: Processor, request: Request, question: Question) -> Prompt
         PromptError: The template refuses the conversation, or loses the answer prefix or an image.
     """
     text = _apply(processor, request, question, question.answer_prefix)
-    _check_prompt(text, getattr(processor, "image_token", None), request, question)
+    image = getattr(processor, "image_token", None)
+    _check_prompt(text, image, request, question)
+    ending = text.rpartition(image)[2] if image else text
     if question.answer_prefix:
-        return Prompt(text, "")
+        return Prompt(text, "", ending)
     reply = _apply(processor, request, question, "X")
     lead = reply[len(text) : -1]
     if not reply.startswith(text) or not reply.endswith("X") or lead.strip():
@@ -66,7 +70,7 @@ def render(processor: Processor, request: Request, question: Question) -> Prompt
             f"the chat template does not start a reply where its prompt ends ({text[-30:]!r}): it opens a chain of "
             f"thought, or something else first; give the question an answer_prefix"
         )
-    return Prompt(text, lead)
+    return Prompt(text, lead, ending)
 
 
 def _apply(processor: Processor, request: Request, question: Question, prefix: str) -> str:
@@ -115,7 +119,7 @@ def check_ids(
         raise PromptError("no image reaches the model: the prompt has no image placeholder; check the chat template")
     head, tail = (_normal(tokenizer.decode(part)) for part in (ids[: places[0]], ids[places[-1] + 1 :]))
     text, prefix = _normal(question.text), _normal(question.answer_prefix)
-    end = _normal(prompt.text)[-min(len(tail), max(len(prefix), 16)) :]
+    end = _normal(prompt.ending)[-min(len(tail), max(len(prefix), 16)) :]
     if not (tail.endswith(end) and tail.endswith(prefix)):
         raise PromptError(
             f"the ids end in {tail[-len(end) - 16 :]!r} instead of {end!r}: the tokenizer changes or ends the text; "
