@@ -255,6 +255,7 @@ def test_scores_survive_their_file(gathered: tuple[Evidence, Path], tmp_path: Pa
     evidence, _ = gathered
     scores = measured(evidence, "t1")
     holes = Scores(value=np.r_[np.nan, scores.value[1:]], order=np.r_[np.nan, scores.order[1:]])
+    evidence = replace(evidence, names=("caf\udce9.png", *evidence.names[1:]))  # a name that is no text
     path = save(replace(evidence, results={**evidence.results, "t1": holes}), tmp_path, part="sample")
     assert path == tmp_path / "tables" / "mine-sample-seed0.json"
     again = load(path)

@@ -39,7 +39,7 @@ def save(evidence: Evidence, run: Path, *, part: str = "") -> Path:
     partial = path.with_name(f"{path.name}.partial")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        partial.write_text(json.dumps(_values(evidence), ensure_ascii=False, allow_nan=False) + "\n", encoding="utf-8")
+        partial.write_text(json.dumps(_values(evidence), allow_nan=False) + "\n", encoding="utf-8")
         partial.replace(path)
     except OSError as error:
         raise StoreError(f"{path}: cannot be written ({error.strerror or error})") from error
