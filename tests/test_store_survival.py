@@ -215,6 +215,17 @@ def test_damage_in_the_middle_is_named_and_not_mended_silently(
     assert_complete(folder, paths)
 
 
+@pytest.mark.parametrize(("old", "new"), [(b'"logits":[', b'"logits":["x",'), (b'{"key":"', b'{"key":"z')])
+def test_lines_that_no_run_writes_are_one_clear_error(
+    old: bytes, new: bytes, finished: tuple[Path, list[Path]], tmp_path: Path
+) -> None:
+    folder = copy_of(finished, tmp_path)
+    file = folder / "answers.jsonl"
+    file.write_bytes(file.read_bytes().replace(old, new, 1))
+    with pytest.raises(StoreError, match=r"answers\.jsonl or images\.jsonl has a line that no run writes"):
+        work(folder, finished[1])
+
+
 @pytest.mark.parametrize("damage", [b"", b"garbage" * 1000, None])
 def test_the_index_is_made_anew_when_it_cannot_be_used(
     damage: bytes | None, finished: tuple[Path, list[Path]], tmp_path: Path

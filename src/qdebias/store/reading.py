@@ -35,8 +35,13 @@ def read_on(folder: Path, index: Index) -> Extents:
         IndexMismatchError: The index is not of these files.
         StoreError: A line is damaged although lines after it are whole.
     """
-    answers = _read_answers(folder / ANSWERS, index)
-    return Extents(answers=answers, images=_read_images(folder / IMAGES, index, answers))
+    try:
+        answers = _read_answers(folder / ANSWERS, index)
+        return Extents(answers=answers, images=_read_images(folder / IMAGES, index, answers))
+    except (ValueError, TypeError) as error:
+        raise StoreError(
+            f"{folder}: {ANSWERS} or {IMAGES} has a line that no run writes ({error}); put a sound copy back"
+        ) from error
 
 
 def _read_answers(path: Path, index: Index) -> int:
