@@ -28,7 +28,7 @@ from qdebias.method import QDebias, Score
 from qdebias.presets import CONDITIONAL, SAME_OBJECT
 from qdebias.store import lines, open_run, open_snapshot
 from qdebias.store import run as run_module
-from qdebias.store.run import INDEX
+from qdebias.store.index_file import INDEX
 from qdebias.stored import StoredScorer
 
 

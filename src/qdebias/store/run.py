@@ -1,47 +1,31 @@
 """A run folder that is open for writing."""
 
-import importlib.metadata
-import os
-import platform
-import sqlite3
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
 from qdebias.backends.base import Fingerprint
-from qdebias.errors import StoreError
 from qdebias.method import Context, Method
 from qdebias.probability import FloatArray
 from qdebias.store.answer import Answer
 from qdebias.store.describe import describe
-from qdebias.store.index import Index, IndexMismatchError, explained
+from qdebias.store.environment import environment
+from qdebias.store.index import IndexMismatchError
+from qdebias.store.index_file import discard_index, open_index
 from qdebias.store.keys import identity_digest, method_id, pool_digest, question_id
-from qdebias.store.lines import Lines, Row, cannot_write
-from qdebias.store.lock import locked
-from qdebias.store.manifest import (
-    NAME,
-    Manifest,
-    MethodEntry,
-    identity_difference,
-    read_manifest,
-    write_manifest,
-)
+from qdebias.store.lines import Lines, Row
+from qdebias.store.manifest import Manifest, MethodEntry, identity_difference, write_manifest
 from qdebias.store.outcome import Outcome, row_of
 from qdebias.store.outline import outline
 from qdebias.store.reading import ANSWERS, IMAGES, read_on
-
-INDEX = "index.sqlite"
 
 SYNC_SECONDS = 1.0
 """How much of the newest work a loss of power may cost; a killed process costs none of it."""
 
 INDEX_SECONDS = 10.0
 """How often the index is written; what it lacks is read from the lines when the run is next opened."""
-
-_PACKAGES = ("qdebias", "numpy", "pillow", "opencv-python-headless", "numba")
 
 
 class Run:
@@ -56,11 +40,11 @@ class Run:
         self.folder = folder
         self.notes: list[str] = []
         self._manifest = manifest
-        self._environment = {**_environment(), **fingerprint.environment}
+        self._environment = {**environment(), **fingerprint.environment}
         self._session: int | None = None
         self._identity = identity_digest(fingerprint.identity)
         self._compare_environments()
-        self.index = _open_index(folder)
+        self.index = open_index(folder)
         self._answers, self._images = Lines(folder / ANSWERS), Lines(folder / IMAGES)
         self._synced = self._indexed = time.monotonic()
 
@@ -140,8 +124,8 @@ class Run:
             extents = read_on(self.folder, self.index)
         except IndexMismatchError:
             self.index.close()
-            _discard_index(self.folder)
-            self.index = _open_index(self.folder)
+            discard_index(self.folder)
+            self.index = open_index(self.folder)
             extents = read_on(self.folder, self.index)
         for lines, size in ((self._answers, extents.answers), (self._images, extents.images)):
             if lines.size > size:
@@ -202,77 +186,6 @@ class Run:
             self.notes += [f"another environment than before: {difference}" for difference in differences]
 
 
-@contextmanager
-def open_run(folder: str | os.PathLike[str], fingerprint: Fingerprint, *, model: str) -> Iterator[Run]:
-    """Open a run folder for writing, or begin one, and hold its lock.
-
-    Args:
-        folder: Made where there is none.
-        fingerprint: That of the backend that will answer.
-        model: What `qdebias.load_backend` took, so that the run can be gone on with by its folder alone.
-
-    Raises:
-        StoreError: The folder holds answers of another model, or something else, or is in use, or cannot be written.
-    """
-    path = Path(folder)
-    _make(path)
-    with locked(path):
-        run = Run(path, _manifest_for(path, fingerprint, model), fingerprint)
-        try:
-            run.mend()
-            yield run
-            run.save()
-        finally:
-            run.close()
-
-
-def _make(folder: Path) -> None:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        if not (folder / NAME).exists():
-            strange = sorted({entry.name for entry in folder.iterdir()} - {"lock", "lock.holder", f"{NAME}.partial"})
-            if strange:
-                raise StoreError(f"{folder} holds {strange[0]} and no run; choose a new or empty folder")
-    except (FileExistsError, NotADirectoryError) as error:
-        raise StoreError(f"{folder} is no folder; choose another name for the run") from error
-    except OSError as error:
-        raise cannot_write(folder, error) from error
-
-
-def _manifest_for(folder: Path, fingerprint: Fingerprint, model: str) -> Manifest:
-    manifest = read_manifest(folder)
-    if manifest is None:
-        manifest = Manifest(model=model, identity=dict(fingerprint.identity))
-        write_manifest(folder, manifest)
-    differences = identity_difference(manifest.identity, fingerprint.identity)
-    if differences:
-        raise StoreError(
-            f"{folder} holds the answers of another model, and answers are never mixed; {'; '.join(differences)}. "
-            f"Load the same model, or choose another folder"
-        )
-    return manifest
-
-
-def _open_index(folder: Path) -> Index:
-    """Open the index, or begin it anew where its file is no index of this version."""
-    try:
-        return Index(_connect(folder / INDEX))
-    except IndexMismatchError:
-        _discard_index(folder)
-        return Index(_connect(folder / INDEX))
-
-
-def _discard_index(folder: Path) -> None:
-    """Delete the index, and what SQLite may have left beside it to undo an unfinished change."""
-    for name in (INDEX, f"{INDEX}-journal"):
-        (folder / name).unlink(missing_ok=True)
-
-
-def _connect(path: Path) -> sqlite3.Connection:
-    with explained():
-        return sqlite3.connect(path, timeout=60)
-
-
 def _answer_row(answer: Answer, question: str, *, session: int, more: int) -> Row:
     return {
         "key": answer.key,
@@ -282,13 +195,3 @@ def _answer_row(answer: Answer, question: str, *, session: int, more: int) -> Ro
         "more": more,
         "session": session,
     }
-
-
-def _environment() -> Mapping[str, str]:
-    versions = {"python": platform.python_version(), "system": f"{platform.system()} {platform.machine()}"}
-    for package in _PACKAGES:
-        try:
-            versions[package] = importlib.metadata.version(package)
-        except importlib.metadata.PackageNotFoundError:
-            versions[package] = "absent"
-    return versions
