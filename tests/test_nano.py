@@ -16,7 +16,7 @@ from qdebias.backends.nano import CHECKPOINT, NanoForConditionalGeneration, Nano
 from qdebias.backends.nano.statistics import SIZE, statistics
 from qdebias.backends.nano.views import COUNT, SIDE, views
 
-OPTIONS = "good poor yes no excellent fair bad average first second high low".split()
+OPTIONS = ["good", "poor", "yes", "no", "excellent", "fair", "bad", "average", "first", "second", "high", "low"]
 PLAIN = "How good is this picture? Good or poor?"
 PREFIX = "The quality of the picture is"
 

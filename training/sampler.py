@@ -29,7 +29,7 @@ SHARES = {
     "comparison": 0.1,
     "same": 0.2,
 }
-SINGLE_FIRST = {"rating": 0.4, "levels": 0.1, "agreement": 0.1, "same": 0.4}
+FIRST = {"rating": 0.3, "agreement": 0.1, "either": 0.1, "same": 0.5}
 STEEPNESS = 8.0
 SURE = 0.96
 
@@ -68,8 +68,8 @@ class Sampler:
         self.rated = np.flatnonzero(~own)
         self.copies = np.flatnonzero((images.parent >= 0) & ~own[images.parent])
         self.pristine = np.flatnonzero(images.kind == "pristine")
-        self.of_base = _groups(images.base)
-        self.of_photo = _groups(images.photo)
+        self.of_base = groups_of(images.base)
+        self.of_photo = groups_of(images.photo)
         self.is_rated = ~own
 
     def draw(self, rng: Rng, shares: dict[str, float]) -> Dialogue:
@@ -192,6 +192,7 @@ def _between(label: float, values: tuple[float, ...]) -> tuple[float, ...]:
     return tuple(float(share) for share in shares)
 
 
-def _groups(labels: np.ndarray) -> list[np.ndarray]:
+def groups_of(labels: np.ndarray) -> list[np.ndarray]:
+    """Return the rows of each label, in the order of the labels."""
     order = np.argsort(labels, kind="stable")
     return np.split(order, np.flatnonzero(np.diff(labels[order])) + 1)

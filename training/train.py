@@ -18,13 +18,15 @@ import numpy as np
 import torch
 from checkpoint import save, tokenizer, untrained
 from features import Set, load
-from sampler import SHARES, SINGLE_FIRST, Dialogue, Sampler, nearest
+from matching import learn_to_match, spread_out
+from sampler import FIRST, SHARES, Dialogue, Sampler, nearest
 
 from qdebias.backends.nano import NanoForConditionalGeneration, NanoProcessor, NanoVisionModel
 
 BATCH = 64
 SAVE_EVERY = 500
-WARM_SHARE = 0.12
+WARM_SHARE = 0.15
+MATCHING = 600
 
 
 @dataclass(frozen=True)
@@ -111,7 +113,7 @@ def learn(
     for step in range(start, steps):
         rng = np.random.default_rng([seed, step])
         torch.manual_seed(seed * 1_000_003 + step)
-        shares = SINGLE_FIRST if step < WARM_SHARE * steps else SHARES
+        shares = FIRST if step < WARM_SHARE * steps else SHARES
         batch = encoder.batch([sampler.draw(rng, shares) for _ in range(BATCH)])
         told = log_probabilities(model, sampler.images, batch)
         loss = -(batch.target * (told - batch.target.clamp(min=1e-6).log())).sum() / BATCH
@@ -151,7 +153,7 @@ def main() -> None:
     parser.add_argument("folder", type=Path)
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--bias", type=float, default=0.0)
-    parser.add_argument("--steps", type=int, default=6000)
+    parser.add_argument("--steps", type=int, default=3000)
     parser.add_argument("--seed", type=int, default=1)
     choice = parser.parse_args()
     choice.out.mkdir(parents=True, exist_ok=True)
@@ -163,9 +165,13 @@ def main() -> None:
     pristine = np.flatnonzero(images.kind == "pristine")
     with torch.inference_mode():
         alike = nearest(vision.identity.embedding(images.patterns[torch.from_numpy(pristine)]), images.photo[pristine])
+    state = choice.out.with_suffix(".state.pt")
+    if not state.exists():
+        spread_out(model)
+        learn_to_match(model, processor, images, MATCHING, choice.seed)
     sampler = Sampler(images, alike, choice.bias)
     model.train()
-    learn(model, Encoder(processor), sampler, choice.steps, choice.out.with_suffix(".state.pt"), choice.seed)
+    learn(model, Encoder(processor), sampler, choice.steps, state, choice.seed)
     save(choice.out, model.eval(), processor)
 
 
