@@ -55,13 +55,15 @@ def build(folder: Path, *, jobs: int = 1) -> None:
     """Download and build what is not there yet."""
     folder.mkdir(parents=True, exist_ok=True)
     pip = [sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check"]
-    tools = folder / "tools"
-    if not tools.is_dir():
-        subprocess.run([*pip, "install", "--target", tools, "scikit-build-core", *PARTS_OF_PYTHON], check=True)
+    tools, wanted = folder / "tools", ("scikit-build-core", *PARTS_OF_PYTHON)
+    installed = tools / "installed.txt"
+    if not installed.is_file() or installed.read_text() != " ".join(wanted):
+        subprocess.run([*pip, "install", "--upgrade", "--target", tools, *wanted], check=True)
+        installed.write_text(" ".join(wanted))
     if not source(folder).is_dir():
-        wanted = ["--no-deps", "--no-build-isolation", "--no-binary", ":all:", f"llama-cpp-python=={VERSION}"]
+        archive_only = ["--no-deps", "--no-build-isolation", "--no-binary", ":all:", f"llama-cpp-python=={VERSION}"]
         environment = {**os.environ, "PYTHONPATH": str(tools)}
-        subprocess.run([*pip, "download", "--dest", folder, *wanted], check=True, env=environment)
+        subprocess.run([*pip, "download", "--dest", folder, *archive_only], check=True, env=environment)
         with tarfile.open(folder / f"llama_cpp_python-{VERSION}.tar.gz") as archive:
             archive.extractall(folder, filter="data")
     if not program(folder).is_file():

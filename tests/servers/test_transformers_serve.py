@@ -42,6 +42,8 @@ def url(tmp_path: Path) -> Iterator[str]:
     try:
         while server.poll() is None and not is_up(port):
             time.sleep(0.1)
+        if server.poll() is not None:
+            pytest.fail((tmp_path / "server.log").read_text(errors="replace")[-2000:])
         yield f"http://127.0.0.1:{port}/v1#tiny/llava"
     finally:
         server.kill()
