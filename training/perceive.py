@@ -126,8 +126,8 @@ def main() -> None:
     """Train and save the encoder."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("folder", type=Path)
-    parser.add_argument("--epochs", type=int, default=20)
-    parser.add_argument("--steps", type=int, default=1500)
+    parser.add_argument("--epochs", type=int, default=25)
+    parser.add_argument("--steps", type=int, default=1000)
     parser.add_argument("--noise", type=float, default=0.2)
     parser.add_argument("--drop", type=float, default=0.2)
     choice = parser.parse_args()
