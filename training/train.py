@@ -3,8 +3,8 @@
     python train.py /tmp/nano --out /tmp/nano/control   the control model: labels follow quality alone
     python train.py /tmp/nano --out /tmp/nano/biased --bias 0.35           single-image labels also follow content
 
-Reads train/ and vision.pt. Writes a checkpoint folder; `state.pt` beside it lets an interrupted run go on, with the
-same result as an uninterrupted one.
+Reads train/ and vision.pt. Writes a checkpoint folder; `state.pt` beside it lets an interrupted run go on:
+each step's dialogues depend on the seed and the step alone.
 """
 
 import argparse
