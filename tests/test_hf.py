@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from contextlib import nullcontext
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -10,16 +11,18 @@ import numpy as np
 import pytest
 import torch
 import transformers
+from typer.testing import CliRunner
 
 from contract import QUALITY, SAME, BackendContract, assert_same, pair, picture
 from qdebias.backends.base import Backend
 from qdebias.backends.hf import HfBackend
 from qdebias.backends.hf_loading import load_hf
 from qdebias.backends.load import load_backend
+from qdebias.cli.app import app
 from qdebias.errors import BackendError, ImageError, MissingPackageError, PromptError
 from qdebias.prompts import Placement, Question, Request
 from tiny_families import FAMILIES
-from tiny_models import checkpoint, load
+from tiny_models import checkpoint, load, torchvision_module
 
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation doesn't:DeprecationWarning")  # GLM-4V's
 
@@ -192,3 +195,21 @@ def test_processor_that_needs_torchvision_is_refused_in_words() -> None:
 def test_processor_that_writes_behind_the_answer_prefix_is_refused() -> None:
     with pytest.raises(PromptError, match=r"the ids end in .* instead of .*: the tokenizer changes or ends the text"):
         load_hf(checkpoint("paligemma"), device="cpu").option_logits([pair(1, 2)])
+
+
+@pytest.mark.parametrize("method", ["paper", "paper-literal"])
+@pytest.mark.parametrize("family", sorted(FAMILIES))
+def test_command_line_scores_with_every_family(family: str, method: str, tmp_path: Path) -> None:
+    """In both placements, or with one line about why not."""
+    path = tmp_path / "picture.png"
+    _pil(picture(1, 72, 96)).save(path)
+    command = ["score", str(path), "--json", "--device", "cpu", "--method", method]
+    with torchvision_module() if FAMILIES[family].torchvision else nullcontext():
+        outcome = CliRunner().invoke(app, [*command, "--model", f"hf:{checkpoint(family)}"])
+    if method == "paper" or FAMILIES[family].after:
+        assert outcome.exit_code == 0, outcome.stderr
+        assert 0 <= json.loads(outcome.stdout)["score"] <= 1
+    else:
+        assert outcome.exit_code == 2
+        assert "do not stand after the question" in outcome.stderr
+        assert outcome.stderr.count("\n") == 1

@@ -57,7 +57,7 @@ def torchvision_module() -> Iterator[None]:
             patch.setitem(sys.modules, name, ModuleType(name))
         patch.setattr(sys.modules[names[2]], "functional", sys.modules[names[3]], raising=False)
         from transformers.models.pixtral.processing_pixtral import PixtralProcessor
-
+    with pytest.MonkeyPatch.context() as patch:
         patch.setattr("qdebias.backends.processors._processor_class", lambda *_: PixtralProcessor)
         yield
 
