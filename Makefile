@@ -20,6 +20,7 @@ $(VENV)/.ready: pyproject.toml
 	@touch $@
 
 demo: setup ## Score the example photographs and draw how the scores came about
+	@mkdir -p demo
 	$(BIN)/qdebias score examples/photos --out demo/scores.csv
 	$(BIN)/qdebias explain examples/photos --out demo/report.png
 

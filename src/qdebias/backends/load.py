@@ -123,7 +123,7 @@ def _qwen_vl(source: str) -> Maker:
 
 
 def _openai(address: str) -> Maker:
-    _require("anyio", "httpx2", extra="remote")
+    _require("anyio", "httpx2", "tenacity", extra="remote")
     from qdebias.backends.openai_http.backend import load_openai
 
     return partial(load_openai, address)
