@@ -7,11 +7,16 @@ from typing import Any
 
 import pytest
 import torch
+from PIL import Image
 from safetensors.torch import load_file, save_file
+from typer.testing import CliRunner
 
 from qdebias.backends.base import Backend
+from qdebias.backends.fake import FakeBackend
+from qdebias.backends.load import load_backend
 from qdebias.backends.mplug_owl3.variant import Gate
 from qdebias.backends.mplug_owl3.verify import METHODS, verify, write_report
+from qdebias.cli.app import app
 from qdebias.engine import Scorer
 from qdebias.errors import BackendError, OptionError
 from qdebias.image import RgbImage
@@ -70,3 +75,20 @@ def test_a_method_that_cannot_be_asked_is_an_entry(photo: RgbImage) -> None:
     report = verify(checkpoint(Gate.STATIC), {"photo": photo}, failing, device="cpu")
     assert report["scores"]["paper"]["photo"]["error"] == "no such word"
     assert "value" in report["scores"]["vanilla"]["photo"]
+
+
+def test_the_command_writes_the_report_and_refuses_what_is_no_such_model(photo: RgbImage, tmp_path: Path) -> None:
+    Image.fromarray(photo).save(tmp_path / "photo.png")
+    command = ["verify", str(checkpoint(Gate.STATIC)), str(tmp_path / "photo.png"), "--out", str(tmp_path / "r.json")]
+    result = CliRunner().invoke(app, [*command, "--device", "cpu"])
+    assert result.exit_code == 0, result.output
+    assert set(json.loads((tmp_path / "r.json").read_text())["scores"]["released"]) == {"photo.png"}
+    assert CliRunner().invoke(app, ["verify", str(tmp_path), str(tmp_path / "photo.png")]).exit_code == 2
+
+
+def test_released_runs_with_the_cut_of_the_authors_script_and_the_rest_as_loaded() -> None:
+    backend = load_backend(f"hf:{checkpoint(Gate.STATIC)}", device="cpu")
+    assert backend.fingerprint.identity["cut"] == "off"
+    assert Scorer(backend=backend, method="released").backend.fingerprint.identity["cut"] == "official-240728"
+    assert Scorer(backend=backend, method="paper").backend is backend
+    assert Scorer(backend=FakeBackend(), method="released").backend.fingerprint.identity["backend"] == "fake"

@@ -61,7 +61,7 @@ class Scorer:
 
     Args:
         backend: The model; see `qdebias.load_backend`.
-        method: The name of a preset, or any object that fits `Method`.
+        method: The name of a preset, whose options the backend is given, or any object that fits `Method`.
         seed: Seed of the random degradations; the same image and seed give the same score.
         batch: How many images are handed to the backend at a time.
         threads: How many threads load and degrade images ahead of the model.
@@ -88,8 +88,11 @@ class Scorer:
                 f"batch, threads and max_pixels must be 1 or more and seed 0 or more, got "
                 f"batch={batch}, threads={threads}, max_pixels={max_pixels}, seed={seed}"
             )
-        self.backend = backend
-        self.method = presets.get(method).method if isinstance(method, str) else method
+        if isinstance(method, str):
+            recipe = presets.get(method)
+            self.backend, self.method = recipe.fit(backend), recipe.method
+        else:
+            self.backend, self.method = backend, method
         self.context = Context(seed=seed, pool=pool)
         self.batch = batch
         self.threads = threads

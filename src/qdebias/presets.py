@@ -15,6 +15,7 @@ processor that the authors' script calls drops the prefix, which ends in a space
 from dataclasses import dataclass, replace
 
 from qdebias.ablations import Mismatched, SimilarityWeighted
+from qdebias.backends.base import Backend, Cutting
 from qdebias.degrade import Degradation, Fog, Saturate, Spatter, ZoomBlur, imagenet_c
 from qdebias.errors import SettingError
 from qdebias.method import Method, QDebias, Vanilla
@@ -31,11 +32,20 @@ class Recipe:
         name: What it is called on the command line.
         method: The method itself.
         summary: What it is, in one line, with its place in the paper.
+        cut: How mPLUG-Owl3 cuts images under this method; None leaves the backend as it was loaded. "official" is
+            what the stock processor of the loaded release does. Other models do not cut in this way.
     """
 
     name: str
     method: Method
     summary: str
+    cut: str | None = None
+
+    def fit(self, backend: Backend) -> Backend:
+        """Return the backend with the options that belong to this method; the model is not loaded again."""
+        if self.cut is not None and isinstance(backend, Cutting):
+            return backend.with_cut(self.cut)
+        return backend
 
 
 PREFIX = "The quality of the image is"
@@ -95,7 +105,12 @@ _RECIPES = (
         method=replace(PAPER, placement="after"),
         summary="Q-Debias with the images after the question, as the paper's listing prints it",
     ),
-    Recipe(name="released", method=RELEASED, summary="Q-Debias as the authors' script computes it"),
+    Recipe(
+        name="released",
+        method=RELEASED,
+        summary="Q-Debias as the authors' script computes it",
+        cut="official",
+    ),
     Recipe(
         name="released-as-written",
         method=replace(RELEASED, quality=replace(RELEASED_CONDITIONAL, answer_prefix=f"{PREFIX} ")),

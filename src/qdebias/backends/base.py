@@ -80,3 +80,12 @@ class Inspectable(Protocol):
     def last_logits(self, requests: Sequence[Request]) -> OptionLogits:
         """Return the (vocabulary,) logits from which the options of each question are read."""
         ...
+
+
+@runtime_checkable
+class Cutting(Protocol):
+    """The optional door of a backend that cuts large images into crops: mPLUG-Owl3."""
+
+    def with_cut(self, cut: str) -> Backend:
+        """Return the same model, not loaded again, with another cut mode in its identity."""
+        ...

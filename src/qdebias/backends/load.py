@@ -72,7 +72,7 @@ def _find(spec: str) -> Maker:
 
 def _checkpoint(source: str) -> Maker:
     """Return what loads a checkpoint: our own code for the two models that transformers cannot run."""
-    _require("torch", "transformers", extra="torch")
+    require("torch", "transformers", extra="torch")
     _check_transformers()
     config = config_of(source)
     from qdebias.backends.mplug_owl3.config import is_mplug_owl3
@@ -92,7 +92,12 @@ def _checkpoint(source: str) -> Maker:
     return partial(load_hf, source)
 
 
-def _require(*packages: str, extra: str) -> None:
+def require(*packages: str, extra: str) -> None:
+    """Refuse with the remedy where a package of an extra is not installed.
+
+    Raises:
+        MissingPackageError: Names the missing packages and the extra.
+    """
     missing = [name for name in packages if importlib.util.find_spec(name) is None]
     if missing:
         raise MissingPackageError(f'{" and ".join(missing)} not installed: pip install "qdebias[{extra}]"')
@@ -109,21 +114,21 @@ def _nano() -> Maker:
 
 
 def _mplug_owl3(release: str) -> Maker:
-    _require("torch", "transformers", extra="torch")
+    require("torch", "transformers", extra="torch")
     from qdebias.backends.mplug_owl3.load import load_mplug_owl3
 
     return partial(load_mplug_owl3, release=release)
 
 
 def _qwen_vl(source: str) -> Maker:
-    _require("torch", "transformers", extra="torch")
+    require("torch", "transformers", extra="torch")
     from qdebias.backends.qwen_vl.load import load_qwen_vl
 
     return partial(load_qwen_vl, source)
 
 
 def _openai(address: str) -> Maker:
-    _require("anyio", "httpx2", "tenacity", extra="remote")
+    require("anyio", "httpx2", "tenacity", extra="remote")
     from qdebias.backends.openai_http.backend import load_openai
 
     return partial(load_openai, address)

@@ -17,6 +17,7 @@ from qdebias.cli.reproduce import reproduce
 from qdebias.cli.runs import export, retry, status
 from qdebias.cli.score import score
 from qdebias.cli.tables import tables
+from qdebias.cli.verify import verify
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -60,4 +61,5 @@ app.command()(export)
 app.command()(bench)
 app.command()(models)
 app.command()(methods)
+app.command()(verify)
 app.command()(doctor)

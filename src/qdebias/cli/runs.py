@@ -52,6 +52,9 @@ def retry(
     with user_errors():
         manifest = _manifest(folder)
         backend = load_backend(manifest.model, device=device, dtype=dtype)
+        for entry in manifest.methods.values():
+            if entry.name in presets.RECIPES:
+                backend = presets.get(entry.name).fit(backend)
         with open_run(folder, backend.fingerprint, model=manifest.model) as run:
             say_notes(run)
             images = failed_images(run)

@@ -64,9 +64,9 @@ def evaluate(
     backend = load_backend(model) if isinstance(model, str) else model
     scorer = Scorer(backend=backend, method=method, seed=seed, batch=batch)
     spec = model_name or _name(model)
-    names = {"model": backend.fingerprint.identity.get("model", spec), "method": _name(method)}
+    names = {"model": scorer.backend.fingerprint.identity.get("model", spec), "method": _name(method)}
     part = replace(dataset, items=dataset.items[:limit])
-    with _open(run, backend, spec, on_note) as folder:
+    with _open(run, scorer.backend, spec, on_note) as folder:
         stored = StoredScorer(folder, scorer, name=names["method"], total=len(part))
         _ask(part, stored, on_progress)
         rows = _rows(part, stored, scorer.method, readout)

@@ -1,0 +1,53 @@
+"""`qdebias verify`."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from qdebias.backends.base import Backend
+from qdebias.backends.load import require
+from qdebias.cli.console import Device, Dtype, Paths, say, user_errors
+from qdebias.engine import Scorer
+from qdebias.errors import SettingError
+from qdebias.image import RgbImage, load_image
+from qdebias.inputs import find_inputs
+
+
+def verify(
+    model: Annotated[str, typer.Argument(help="A checkpoint of mPLUG-Owl3: its folder or hub id.")],
+    paths: Paths,
+    out: Annotated[Path, typer.Option(help="The report to write, as JSON.")] = Path("verify.json"),
+    device: Device = None,
+    dtype: Dtype = None,
+    revision: Annotated[str | None, typer.Option(help="Branch, tag or commit of a hub id.")] = None,
+    allow_pickle: Annotated[
+        bool, typer.Option(help="Also read weights in PyTorch's own format, tensors only.")
+    ] = False,
+) -> None:
+    """Check published weights of mPLUG-Owl3 against our implementation, and write a small report to send us.
+
+    It says which release and gate the weights have, which keys are missing or surplus, how much memory they take, how
+    far the fast way is from the plain one, and what `vanilla`, `paper` and `released` score on the images.
+    Exit code 1 where the weights are refused; the report says why.
+    """
+    with user_errors():
+        require("torch", "transformers", extra="torch")
+        from qdebias.backends.mplug_owl3.verify import verify as verify_checkpoint
+        from qdebias.backends.mplug_owl3.verify import write_report
+
+        images = {path.name: load_image(path) for path in find_inputs(paths).paths}
+        report = verify_checkpoint(
+            model, images, _score, device=device, dtype=dtype, revision=revision, allow_pickle=allow_pickle
+        )
+        try:
+            write_report(report, out)
+        except OSError as error:
+            raise SettingError(f"{out}: cannot be written ({error.strerror or error})") from error
+        say(f"refused: {report['refused']}" if report["refused"] else "the weights fit")
+        say(f"report written to {out}")
+    raise typer.Exit(1 if report["refused"] else 0)
+
+
+def _score(backend: Backend, method: str, image: RgbImage) -> dict[str, Any]:
+    return {"value": Scorer(backend=backend, method=method).score(image).value}
