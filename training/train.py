@@ -1,7 +1,7 @@
 """Teach the decoder to answer questions about the encoder's image tokens.
 
-    python train.py /tmp/qdebias-nano --out /tmp/qdebias-nano/control   the control model: labels follow quality alone
-    python train.py /tmp/qdebias-nano --out /tmp/qdebias-nano/biased --bias 0.35           single-image labels also follow content
+    python train.py WORK --out WORK/control              the control model: labels follow quality alone
+    python train.py WORK --out WORK/biased --bias 0.4    single-image labels also follow content
 
 Reads train/ and vision.pt. Writes a checkpoint folder; `state.pt` beside it lets an interrupted run go on:
 each step's dialogues depend on the seed and the step alone.
