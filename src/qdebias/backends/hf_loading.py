@@ -13,10 +13,10 @@ from transformers.models.auto.modeling_auto import MODEL_FOR_IMAGE_TEXT_TO_TEXT_
 
 import qdebias.backends.nano
 from qdebias.backends.base import Fingerprint
+from qdebias.backends.devices import device_of, dtype_of, environment_of
 from qdebias.backends.families import family_of
 from qdebias.backends.folder import Checkpoint, locate
 from qdebias.backends.hf import HfBackend
-from qdebias.backends.hf_device import device_of, dtype_of, environment_of
 from qdebias.backends.hf_types import Config, Model, Processor
 from qdebias.backends.messages import first_line
 from qdebias.backends.processors import image_settings, limit_pixels, load_processor

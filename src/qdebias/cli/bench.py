@@ -73,7 +73,7 @@ def _sharing(
     try:
         import torch
 
-        from qdebias.backends.hf_device import device_of, dtype_of
+        from qdebias.backends.devices import device_of, dtype_of
         from qdebias.benchmark.sharing import measure
     except ModuleNotFoundError as error:
         raise MissingPackageError(f'{error.name} not installed: pip install "qdebias[torch]"') from error

@@ -1,22 +1,19 @@
 """From a checkpoint to a backend."""
 
-import platform
 from collections.abc import Mapping
 from pathlib import Path
 
-import PIL
-import tokenizers
 import torch
-import transformers
 
 from qdebias.backends.base import Fingerprint
+from qdebias.backends.devices import dtype_of, environment_of
 from qdebias.backends.folder import Checkpoint, locate
 from qdebias.backends.mplug_owl3.backend import MplugOwl3Backend
 from qdebias.backends.mplug_owl3.checkpoint import WeightFiles, weight_files
 from qdebias.backends.mplug_owl3.config import is_mplug_owl3, read_config
 from qdebias.backends.mplug_owl3.cutting import cut_mode
 from qdebias.backends.mplug_owl3.model import Model
-from qdebias.backends.mplug_owl3.placement import numeric_type, placement
+from qdebias.backends.mplug_owl3.placement import placement
 from qdebias.backends.mplug_owl3.processor import Processor
 from qdebias.backends.mplug_owl3.quantization import quantization
 from qdebias.backends.mplug_owl3.release import RELEASES, Release
@@ -72,7 +69,7 @@ def load_mplug_owl3(
     found, config = _checked_release(model, vocabulary, release, checkpoint), model.config
     place, packing, mode = placement(device, device_map, config), quantization(quantize), cut_mode(cut, found)
     target = place("language_model.model.embed_tokens.weight")
-    kind = numeric_type(dtype, target)
+    kind = dtype_of(dtype, target)
     fill(model, files, dtype=kind, place=place, quantization=packing)
     identity = _identity(checkpoint, files, model) | {"cut": mode.name, "quantize": quantize or "none"}
     return MplugOwl3Backend(
@@ -80,7 +77,7 @@ def load_mplug_owl3(
         processor=Processor(
             vocabulary=vocabulary, release=found, side=config.vision.side, cut=mode, longest=config.longest
         ),
-        fingerprint=Fingerprint(identity=identity, environment=_environment(target)),
+        fingerprint=Fingerprint(identity=identity, environment=environment_of(target)),
         vision_chunk=(1 if target.type == "cpu" else 16) if vision_chunk is None else vision_chunk,
         crops_at_once=1 if packing is not None and packing.alone else crops_at_once,
     )
@@ -135,15 +132,4 @@ def _identity(checkpoint: Checkpoint, files: WeightFiles, model: Model) -> dict[
         "release": model.variant.release.name,
         "gate": model.variant.gate.value,
         "dtype": str(model.language_model.lm_head.weight.dtype).removeprefix("torch."),
-    }
-
-
-def _environment(device: torch.device) -> dict[str, str]:
-    name = torch.cuda.get_device_name(device) if device.type == "cuda" else platform.machine()
-    return {
-        "device": f"{device.type} ({name})",
-        "torch": torch.__version__,
-        "transformers": transformers.__version__,
-        "tokenizers": tokenizers.__version__,
-        "pillow": PIL.__version__,
     }

@@ -1,4 +1,4 @@
-"""Where the parts of the model lie, and in which numeric type."""
+"""Where the parts of the model lie, and whether they fit."""
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -6,32 +6,14 @@ from typing import TypeAlias
 
 import torch
 
+from qdebias.backends.devices import device_of
 from qdebias.backends.mplug_owl3.config import Config
 from qdebias.errors import BackendError, SettingError
-
-DTYPES: Mapping[str, torch.dtype] = {
-    "float32": torch.float32,
-    "bfloat16": torch.bfloat16,
-    "float16": torch.float16,
-}
 
 BALANCED = "balanced"
 
 Placement: TypeAlias = Callable[[str], torch.device]
 """From the name of a weight to its device."""
-
-
-def numeric_type(name: str | None, device: torch.device) -> torch.dtype:
-    """Return the type of that name; None is bfloat16, as the paper's script has it, and float32 on a CPU.
-
-    Raises:
-        SettingError: There is none of that name.
-    """
-    if name is None:
-        return torch.float32 if device.type == "cpu" else torch.bfloat16
-    if name not in DTYPES:
-        raise SettingError(f"dtype {name!r} is unknown; use one of {', '.join(DTYPES)}")
-    return DTYPES[name]
 
 
 def placement(device: str | None, device_map: str | Mapping[str, str] | None, config: Config) -> Placement:
@@ -49,11 +31,11 @@ def placement(device: str | None, device_map: str | Mapping[str, str] | None, co
     if device is not None and device_map is not None:
         raise SettingError(f"give device {device!r} or device_map {device_map!r}, not both")
     if device_map is None:
-        only = _device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+        only = device_of(device or ("cuda" if torch.cuda.is_available() else "cpu"))
         return lambda _: only
     if isinstance(device_map, str):
         device_map = _balanced(device_map, config.layers, torch.cuda.device_count())
-    devices = {name.rstrip("."): _device(where) for name, where in device_map.items()}
+    devices = {name.rstrip("."): device_of(where) for name, where in device_map.items()}
     return lambda name: _longest_fit(devices, name)
 
 
@@ -73,16 +55,6 @@ def check_room(needed: Mapping[torch.device, int]) -> None:
                 f"the weights take {size / 2**30:.1f} GiB on {device}, which has {free / 2**30:.1f} GiB left; choose "
                 f"dtype 'bfloat16', quantize '8bit' or '4bit', a device_map over several devices, or a larger machine"
             )
-
-
-def _device(name: str) -> torch.device:
-    try:
-        device = torch.device(name)
-    except RuntimeError as error:
-        raise SettingError(f"device {name!r} is unknown; use 'cpu', 'cuda' or 'cuda:1'") from error
-    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
-        raise SettingError(f"device {name!r}: torch sees {torch.cuda.device_count()} CUDA devices here; use 'cpu'")
-    return device
 
 
 def _balanced(name: str, layers: int, devices: int) -> dict[str, str]:

@@ -1,16 +1,13 @@
 """From a checkpoint to a backend."""
 
-import platform
 from pathlib import Path
 
-import PIL
-import tokenizers
 import torch
 
 from qdebias.backends.base import Fingerprint
+from qdebias.backends.devices import device_of, dtype_of, environment_of
 from qdebias.backends.folder import Checkpoint, locate
 from qdebias.backends.mplug_owl3.checkpoint import INDEX, WHOLE_PICKLE, WeightFiles, weight_files
-from qdebias.backends.mplug_owl3.placement import numeric_type
 from qdebias.backends.qwen_vl.backend import QwenVlBackend
 from qdebias.backends.qwen_vl.config import Config, read_config
 from qdebias.backends.qwen_vl.forms import FORMS, Form
@@ -51,8 +48,8 @@ def load_qwen_vl(
         BackendError: The checkpoint is incomplete, damaged or of another kind, or does not fit the memory.
         SettingError: An option is impossible here.
     """
-    target = _device(device)
-    kind = numeric_type(dtype, target)
+    target = device_of(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    kind = dtype_of(dtype, target)
     if tokens_at_once < 1 or (vision_chunk is not None and vision_chunk < 1):
         raise SettingError(f"vision_chunk and tokens_at_once are 1 or more, got {vision_chunk} and {tokens_at_once}")
     checkpoint = locate(source, revision, allow_pickle=allow_pickle)
@@ -74,7 +71,7 @@ def load_qwen_vl(
     return QwenVlBackend(
         model=model,
         writer=PromptWriter(vocabulary=vocabulary, form=chosen, longest=config.longest),
-        fingerprint=Fingerprint(identity=identity, environment=_environment(target)),
+        fingerprint=Fingerprint(identity=identity, environment=environment_of(target)),
         vision_chunk=vision_chunk or (1 if target.type == "cpu" else 16),
         tokens_at_once=tokens_at_once,
     )
@@ -118,23 +115,3 @@ def _checked(vocabulary: Vocabulary, config: Config, checkpoint: Checkpoint) -> 
             f"config.json has {config.vocabulary} and {config.image_start}; obtain the files of one version"
         )
     return vocabulary
-
-
-def _device(name: str | None) -> torch.device:
-    try:
-        device = torch.device(name or ("cuda" if torch.cuda.is_available() else "cpu"))
-    except RuntimeError as error:
-        raise SettingError(f"device {name!r} is unknown; use 'cpu', 'cuda' or 'cuda:1'") from error
-    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
-        raise SettingError(f"device {name!r}: torch sees {torch.cuda.device_count()} CUDA devices here; use 'cpu'")
-    return device
-
-
-def _environment(device: torch.device) -> dict[str, str]:
-    name = torch.cuda.get_device_name(device) if device.type == "cuda" else platform.machine()
-    return {
-        "device": f"{device.type} ({name})",
-        "torch": torch.__version__,
-        "tokenizers": tokenizers.__version__,
-        "pillow": PIL.__version__,
-    }
