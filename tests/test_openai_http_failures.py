@@ -67,7 +67,7 @@ def test_server_that_is_not_there() -> None:
     start = time.monotonic()
     with pytest.raises(BackendError, match=r"cannot reach http://127.0.0.1:9/v1/models .*start the server, or correct"):
         load_openai("http://127.0.0.1:9/v1")
-    assert time.monotonic() - start < 2, "a wrong URL is told at once"
+    assert time.monotonic() - start < 20, "a wrong URL is told without waiting for the patience of 300 s"
 
 
 def test_401_with_and_without_a_key(stub: Stub, url: str, monkeypatch: pytest.MonkeyPatch) -> None:
