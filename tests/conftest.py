@@ -2,6 +2,7 @@
 
 import os
 from pathlib import Path
+from typing import NoReturn
 
 import numpy as np
 import pytest
@@ -13,15 +14,19 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")  # several test processes share th
 ROOT = Path(__file__).resolve().parent.parent
 
 
+def skip_absent(message: str) -> NoReturn:
+    """Skip a test whose reference data is absent; in continuous integration that is a failure."""
+    if os.environ.get("CI"):
+        pytest.fail(message)
+    pytest.skip(message)
+
+
 @pytest.fixture(scope="session")
 def shared() -> Path:
     """Folder of reference data that is not part of the repository; tests that need it skip where it is absent."""
     folder = Path(os.environ.get("QDEBIAS_SHARED", ROOT.parent / "shared"))
     if not folder.is_dir():
-        message = f"reference data not found at {folder}; set QDEBIAS_SHARED to its folder"
-        if os.environ.get("CI"):
-            pytest.fail(message)
-        pytest.skip(message)
+        skip_absent(f"reference data not found at {folder}; set QDEBIAS_SHARED to its folder")
     return folder.resolve()
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from conftest import skip_absent
 from qdebias.data import CATALOGUE, Dataset, load_dataset
 
 Names = Callable[[Path], list[str]]
@@ -40,7 +41,8 @@ def key(name: str) -> Names:
 
 def sheet_column(name: str) -> Names:
     def read(path: Path) -> list[str]:
-        openpyxl = pytest.importorskip("openpyxl")
+        import openpyxl
+
         rows = list(openpyxl.load_workbook(path).active.iter_rows(values_only=True))
         return [str(row[rows[0].index(name)]) for row in rows[1:]]
 
@@ -437,7 +439,7 @@ def build(case: Case, shared: Path, root: Path, pictures: Pictures) -> None:
     """Make a root with a link to the label file and an empty file for each image."""
     source = shared / "labels" / case.file
     if not source.is_file():
-        pytest.skip(f"{source} is not there")
+        skip_absent(f"{source} is not there")
     place = root / (case.place or source.name)
     place.parent.mkdir(parents=True, exist_ok=True)
     place.symlink_to(source)
@@ -484,7 +486,7 @@ def unified(shared: Path, name: str) -> dict[str, dict[str, str]]:
     """Return the rows of an independently made table of a dataset, by image name."""
     path = shared / "labels" / "unified" / f"{name}.csv"
     if not path.is_file():
-        pytest.skip(f"{path} is not there")
+        skip_absent(f"{path} is not there")
     with path.open(encoding="utf-8", newline="") as file:
         return {row["name"]: row for row in csv.DictReader(file)}
 

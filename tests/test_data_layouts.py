@@ -116,7 +116,8 @@ def test_kadid_has_references_among_its_images_and_they_are_not_scored(tmp_path:
 
 
 def test_spaq_workbooks_give_scores_and_scenes(tmp_path: Path) -> None:
-    openpyxl = pytest.importorskip("openpyxl")
+    import openpyxl
+
     names = [f"{number:05d}.jpg" for number in range(1, 41)]
     folder = tmp_path / "Annotations"
     folder.mkdir()
@@ -210,7 +211,8 @@ def test_live_leaves_out_its_references(file: str, tmp_path: Path) -> None:
 
 
 def test_csiq_workbook_names_are_put_together(tmp_path: Path) -> None:
-    openpyxl = pytest.importorskip("openpyxl")
+    import openpyxl
+
     kinds = {"noise": "AWGN", "blur": "BLUR", "contrast": "contrast", "fnoise": "fnoise", "jpeg": "JPEG"}
     kinds["jpeg 2000"] = "jpeg2000"
     rows = [(r, kind, level) for r, kind, level in product(range(30), kinds, range(1, 6))]

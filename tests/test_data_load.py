@@ -190,7 +190,8 @@ def write_labels(folder: Path, form: str) -> Path:
     elif form == "jsonl":
         path.write_text("".join(json.dumps(pair) + "\n" for pair in pairs))
     elif form == "xlsx":
-        openpyxl = pytest.importorskip("openpyxl")
+        import openpyxl
+
         book = openpyxl.Workbook()
         for row in [("img_path", "gt_score"), *ROWS]:
             book.active.append(row)

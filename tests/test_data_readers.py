@@ -90,7 +90,8 @@ def test_files_that_are_not_text_are_named(tmp_path: Path) -> None:
 
 
 def test_a_workbook_has_sheets_and_a_header_somewhere(tmp_path: Path) -> None:
-    openpyxl = pytest.importorskip("openpyxl")
+    import openpyxl
+
     path = tmp_path / "x.xlsx"
     book = openpyxl.Workbook()
     for row in ([None, "a note"], ["name", "mos"], [7, 2.5], [None, None]):

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from conftest import skip_absent
 from qdebias.data import load_dataset
 from qdebias.image import load_image
 
@@ -39,7 +40,7 @@ def manifest(shared: Path) -> dict[tuple[str, str], float]:
     """Return the human score of each member that has one."""
     path = shared / "dataset_samples" / "manifest.csv"
     if not path.is_file():
-        pytest.skip(f"{path} is not there")
+        skip_absent(f"{path} is not there")
     with path.open(encoding="utf-8", newline="") as file:
         return {(row["dataset"], row["file"]): float(row["label"]) for row in csv.DictReader(file) if row["label"]}
 
@@ -58,7 +59,7 @@ def test_a_real_member_is_found_with_its_score(
     scores = manifest(shared)
     image, source = shared / "dataset_samples" / dataset / member, shared / "labels" / labels
     if not image.is_file() or not source.is_file():
-        pytest.skip(f"{image} or {source} is not there")
+        skip_absent(f"{image} or {source} is not there")
     (tmp_path / (place or source.name)).symlink_to(source)
     (tmp_path / folder).mkdir(parents=True)
     (tmp_path / folder / (name or member)).symlink_to(image)
@@ -77,7 +78,7 @@ def test_references_among_the_members_are_no_rows(shared: Path, tmp_path: Path) 
     source = shared / "dataset_samples" / "kadid10k"
     labels = shared / "labels/kadid10k/meta_info_KADID10kDataset.csv"
     if not source.is_dir() or not labels.is_file():
-        pytest.skip(f"{source} or {labels} is not there")
+        skip_absent(f"{source} or {labels} is not there")
     (tmp_path / "images").symlink_to(source)
     loaded = load_dataset("kadid10k", root=tmp_path, labels=labels, subset="sample")
     assert (source / "I01.png").is_file()
@@ -88,7 +89,7 @@ def test_references_among_the_members_are_no_rows(shared: Path, tmp_path: Path) 
 def biq2021_root(shared: Path) -> Path:
     root = shared / "biq2021_sample"
     if not root.is_dir():
-        pytest.skip(f"{root} is not there")
+        skip_absent(f"{root} is not there")
     return root
 
 

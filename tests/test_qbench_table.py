@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from conftest import skip_absent
 from qdebias.correlation import correlate, literal_probability, logit_margin
 from qdebias.data import Outputs, read_outputs
 
@@ -48,7 +49,7 @@ CELLS = [
 def folder(shared: Path) -> Path:
     path = shared / "lmm_outputs" / "qbench"
     if not path.is_dir():
-        pytest.skip(f"{path} is not there")
+        skip_absent(f"{path} is not there")
     return path
 
 

@@ -1,6 +1,6 @@
 """Measure what evaluation needs: images of a set, three severe copies of each photograph, and their conditions.
 
-    python conditions.py validation /tmp/qdebias-nano/validation
+    python conditions.py validation WORK/validation
 
 Writes `conditions.npz`. The images are those of `generate.py` (made again from the same seed); their conditions are
 those of the preset `paper`, for pristine images of `released` too. All of it is independent of any model.

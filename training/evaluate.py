@@ -1,6 +1,6 @@
 """Measure a checkpoint on photographs it has never seen, with the library's own presets.
 
-    python evaluate.py /tmp/qdebias-nano/validation --model ../src/qdebias/backends/nano/checkpoint
+    python evaluate.py WORK/validation --model ../src/qdebias/backends/nano/checkpoint
 
 The images' statistics come from `conditions.npz`, so only the learned part of the model runs. Intervals are 95 %
 bootstrap over photographs.

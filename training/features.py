@@ -1,6 +1,6 @@
 """Measure a generated set once: the fixed part of the encoder, kept beside the views.
 
-    python features.py /tmp/qdebias-nano/train        about 6 minutes on one core
+    python features.py WORK/train        about 6 minutes on one core
 
 Writes `features.npz`: `measured` (images, statistics) and `patterns` (images, 32, 32).
 """

@@ -1,6 +1,6 @@
 """Make the degraded copies of one set of photographs and keep the views that the model will look at.
 
-    python generate.py train /tmp/qdebias-nano/train        about 10 minutes on two cores (--shards 2)
+    python generate.py train WORK/train        about 10 minutes on two cores (--shards 2)
 
 A folder then holds `views.raw`, (images, 8, 3, 128, 128) bytes, and `items.npz`, one row per image.
 """

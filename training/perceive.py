@@ -1,6 +1,6 @@
 """Pretrain the vision encoder on cached measurements, before it learns to speak.
 
-    python perceive.py /tmp/qdebias-nano          reads train/ and validation/, writes vision.pt; minutes on one core
+    python perceive.py WORK          reads train/ and validation/, writes vision.pt; minutes on one core
 
 Quality tokens learn to tell quality and the kind of distortion; the identity vector learns to be the same for all
 copies of a base image and different for other photographs.
