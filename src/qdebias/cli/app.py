@@ -1,29 +1,59 @@
 """The application and its list of commands."""
 
-from typing import Annotated
+from importlib import import_module
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
 import qdebias
-from qdebias.cli.bench import bench
-from qdebias.cli.bias import bias
-from qdebias.cli.calibrate import calibrate
-from qdebias.cli.catalogue import methods, models
-from qdebias.cli.degrade import degrade
-from qdebias.cli.doctor import doctor
-from qdebias.cli.evaluate import evaluate
-from qdebias.cli.explain import explain
-from qdebias.cli.reproduce import reproduce
-from qdebias.cli.runs import export, retry, status
-from qdebias.cli.score import score
-from qdebias.cli.tables import tables
-from qdebias.cli.verify import verify
+
+HOMES = {
+    "score": "score",
+    "explain": "explain",
+    "degrade": "degrade",
+    "evaluate": "evaluate",
+    "reproduce": "reproduce",
+    "tables": "tables",
+    "bias": "bias",
+    "calibrate": "calibrate",
+    "status": "runs",
+    "retry": "runs",
+    "export": "runs",
+    "bench": "bench",
+    "models": "catalogue",
+    "methods": "catalogue",
+    "verify": "verify",
+    "doctor": "doctor",
+}
+"""Each command and the module that holds the function of its name."""
+
+HELP = {"help_option_names": ["-h", "--help"]}
+
+
+class Commands(TyperGroup):
+    """Imports a command when it is asked for: `score` need not wait for what only `tables` uses."""
+
+    def list_commands(self, ctx: Any) -> list[str]:  # noqa: ANN401, ARG002  (typer's own kind of context)
+        """Return every command, in the order of the help."""
+        return list(HOMES)
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:  # noqa: ANN401, ARG002
+        """Return one command; None where there is none of that name."""
+        if cmd_name not in HOMES:
+            return None
+        module = import_module(f"qdebias.cli.{HOMES[cmd_name]}")
+        alone = typer.Typer(add_completion=False, rich_markup_mode="markdown", context_settings=HELP)
+        alone.command(cmd_name)(getattr(module, cmd_name))
+        return typer.main.get_command(alone)
+
 
 app = typer.Typer(
+    cls=Commands,
     no_args_is_help=True,
     rich_markup_mode="markdown",
     pretty_exceptions_enable=False,
-    context_settings={"help_option_names": ["-h", "--help"]},
+    context_settings=HELP,
 )
 
 
@@ -45,21 +75,3 @@ def root(
 
     Exit codes: 0 done; 1 done, but some images failed (each is named); 2 nothing could start, told in one line.
     """
-
-
-app.command()(score)
-app.command()(explain)
-app.command()(degrade)
-app.command()(evaluate)
-app.command()(reproduce)
-app.command()(tables)
-app.command()(bias)
-app.command()(calibrate)
-app.command()(status)
-app.command()(retry)
-app.command()(export)
-app.command()(bench)
-app.command()(models)
-app.command()(methods)
-app.command()(verify)
-app.command()(doctor)
