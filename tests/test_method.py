@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from qdebias import presets
 from qdebias.degrade import Fog, Rng, Saturate, Spatter, ZoomBlur
 from qdebias.errors import SettingError
 from qdebias.image import RgbImage
@@ -46,6 +47,16 @@ def test_qdebias_shows_each_degraded_copy_before_the_query(photo: RgbImage) -> N
         assert not np.array_equal(degraded, query)
         assert request.questions == (CONDITIONAL, SAME_OBJECT)
         assert request.placement == "before"
+
+
+def test_the_query_can_be_shown_first(photo: RgbImage) -> None:
+    method, paper = presets.get("query-first").method, PAPER.plan(photo, CONTEXT)
+    plan = method.plan(photo, CONTEXT)
+    assert all(request.images[0] is photo for request in plan.requests)
+    for request, usual in zip(plan.requests, paper.requests, strict=True):
+        np.testing.assert_array_equal(request.images[1], usual.images[0])
+    answers = answers_of(np.array([0.9, 0.2, 0.6, 0.4]), np.array([0.8, 0.5, 0.9, 0.1]))
+    assert method.combine(plan, answers).value == PAPER.combine(paper, answers).value
 
 
 def test_qdebias_combines_by_equations_8_to_11(photo: RgbImage) -> None:

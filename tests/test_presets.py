@@ -1,5 +1,7 @@
 """The named methods say literally what the paper and the released code say."""
 
+from dataclasses import replace
+
 import pytest
 
 from qdebias import presets
@@ -33,6 +35,13 @@ def test_paper_asks_the_questions_of_section_3_2_2() -> None:
 def test_paper_literal_differs_in_the_placement_alone() -> None:
     assert qdebias("paper-literal").placement == "after"
     assert qdebias("paper-literal").quality == qdebias("paper").quality
+
+
+def test_query_first_swaps_first_and_second_in_the_quality_question() -> None:
+    method, paper = qdebias("query-first"), qdebias("paper")
+    swapped = {"first": "second", "second": "first"}
+    words = [swapped.get(word, word) for word in paper.quality.text.split(" ")]
+    assert method == replace(paper, quality=replace(paper.quality, text=" ".join(words)), query_first=True)
 
 
 def test_released_reads_the_first_word_of_the_reply() -> None:

@@ -102,6 +102,16 @@ def test_another_method_asks_only_what_is_missing(paths: list[Path], tmp_path: P
         assert asked(backend) == missing * len(paths), method
 
 
+def test_the_order_of_a_pair_tells_answers_apart(paths: list[Path], tmp_path: Path) -> None:
+    fill(tmp_path / "run", FakeBackend(), paths)
+    backend = FakeBackend()
+    assert fill(tmp_path / "run", backend, paths, "query-first") == plain(paths, "query-first")
+    assert asked(backend) == 8 * len(paths)
+    backend = FakeBackend()
+    assert fill(tmp_path / "run", backend, paths, "query-first") == plain(paths, "query-first")
+    assert asked(backend) == 0
+
+
 def test_another_seed_asks_again_only_where_pixels_differ(paths: list[Path], tmp_path: Path) -> None:
     fill(tmp_path / "run", FakeBackend(), paths)
     backend = FakeBackend()

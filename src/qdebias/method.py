@@ -7,7 +7,7 @@ combined in another way today.
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Protocol, TypeAlias
+from typing import Protocol, TypeAlias, TypeVar
 
 import numpy as np
 
@@ -16,6 +16,8 @@ from qdebias.errors import SettingError
 from qdebias.image import RgbImage, digest
 from qdebias.probability import FloatArray, aggregate, expectation, semantic_weight
 from qdebias.prompts import Placement, Question, Request
+
+Shown = TypeVar("Shown", RgbImage, str)
 
 Answers: TypeAlias = Sequence[Sequence[FloatArray]]
 """For each request of a plan, for each of its questions: the (K,) logits of the question's options."""
@@ -147,6 +149,8 @@ class QDebias:
         weigh: From the (N,) answers to `same` to the (N,) weights p(x'_i | x), eq. (10). Without `same` it is given
             N zeros.
         placement: Whether the images [x'_i, x] come before or after the question.
+        query_first: Whether the order is [x, x'_i] instead, so that all conditions share what a model computes about
+            the query image. Not in the paper; the questions have to be worded for it.
         temperature: T of the softmax over an answer's options; 1 in the paper.
     """
 
@@ -155,6 +159,7 @@ class QDebias:
     degradations: tuple[Degradation, ...] = (ZoomBlur(), Spatter(), Saturate(), Fog())
     weigh: Callable[[FloatArray], FloatArray] = semantic_weight
     placement: Placement = "before"
+    query_first: bool = False
     temperature: float = 1.0
 
     def __post_init__(self) -> None:
@@ -163,16 +168,20 @@ class QDebias:
             raise SettingError("Q-Debias needs at least one degradation; without any, use Vanilla")
 
     def plan(self, image: RgbImage, context: Context) -> Plan:
-        """Degrade the image in each way and ask about each pair [x'_i, x]."""
+        """Degrade the image in each way and ask about each pair."""
         key = digest(image)
         made = tuple(make_condition(one, image, seed=context.seed, key=key) for one in self.degradations)
         return self.plan_under(made, image)
 
     def plan_under(self, conditions: tuple[Condition, ...], image: RgbImage) -> Plan:
-        """Ask about each pair [x'_i, x] of conditions that are already made."""
+        """Ask about the image beside each of the conditions, which are already made."""
         questions = (self.quality,) if self.same is None else (self.quality, self.same)
         requests = tuple(
-            Request(images=(condition.image, image), questions=questions, placement=self.placement)
+            Request(
+                images=in_order(condition.image, image, query_first=self.query_first),
+                questions=questions,
+                placement=self.placement,
+            )
             for condition in conditions
         )
         return Plan(requests=requests, conditions=conditions)
@@ -207,6 +216,11 @@ def make_condition(degradation: Degradation, image: RgbImage, *, seed: int, key:
     """
     kind = kind_of(degradation)
     return Condition(kind=kind, image=degradation(image, noise_rng(seed, key, kind)))
+
+
+def in_order(condition: Shown, query: Shown, *, query_first: bool) -> tuple[Shown, Shown]:
+    """Return a conditional image and the query image, or their names, in the order in which a model sees them."""
+    return (query, condition) if query_first else (condition, query)
 
 
 def _check_temperature(temperature: float) -> None:

@@ -78,6 +78,10 @@ RELEASED_CONDITIONAL = Question(
 )
 RELEASED_SAME_OBJECT = replace(SAME_OBJECT, text="Do these two images describe the same object? Yes or no")
 
+CONDITIONAL_QUERY_FIRST = _good_or_poor(
+    "The visual quality of the second image is poor. How about the visual quality of the first image? Good or poor?"
+)
+
 PAPER = QDebias(quality=CONDITIONAL, same=SAME_OBJECT)
 UNASKED = replace(PAPER, same=None)
 """Without the same-object question, for weights that do not come from the model."""
@@ -159,6 +163,11 @@ _RECIPES = (
         name="mismatched",
         method=Mismatched(base=PAPER),
         summary="degraded images of other content as conditions; experiment 8 of Table 3 (needs a pool of images)",
+    ),
+    Recipe(
+        name="query-first",
+        method=replace(PAPER, quality=CONDITIONAL_QUERY_FIRST, query_first=True),
+        summary="not in the paper: the query image first, so that all conditions can share its part of the prompt",
     ),
 )
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 
 from qdebias.ablations import Mismatched, SimilarityWeighted
 from qdebias.degrade import Degradation
-from qdebias.method import Method, QDebias, Vanilla
+from qdebias.method import Method, QDebias, Vanilla, in_order
 from qdebias.prompts import Placement, Question
 from qdebias.store.describe import describe
 from qdebias.store.keys import answer_key, question_id
@@ -21,14 +21,16 @@ class OutlinedRequest:
     """A request without its images.
 
     Attributes:
-        condition: Name of the conditional image that stands before the query image; None where there is none.
+        condition: Name of the conditional image that stands beside the query image; None where there is none.
         questions: What is asked about them.
         placement: See `qdebias.Request`.
+        query_first: See `qdebias.QDebias`.
     """
 
     condition: str | None
     questions: tuple[Question, ...]
     placement: Placement
+    query_first: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,7 +72,12 @@ def outline(method: Method) -> Outline | None:
 def _requests(method: QDebias) -> tuple[OutlinedRequest, ...]:
     questions = (method.quality,) if method.same is None else (method.quality, method.same)
     return tuple(
-        OutlinedRequest(condition=condition_name(degradation), questions=questions, placement=method.placement)
+        OutlinedRequest(
+            condition=condition_name(degradation),
+            questions=questions,
+            placement=method.placement,
+            query_first=method.query_first,
+        )
         for degradation in method.degradations
     )
 
@@ -103,4 +110,6 @@ def outlined_keys(
 
 
 def _images(request: OutlinedRequest, image: str, conditions: Mapping[str, str]) -> Sequence[str]:
-    return (image,) if request.condition is None else (conditions[request.condition], image)
+    if request.condition is None:
+        return (image,)
+    return in_order(conditions[request.condition], image, query_first=request.query_first)

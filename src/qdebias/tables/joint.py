@@ -63,10 +63,11 @@ def joint_method(recipes: Sequence[str]) -> Joint | None:
     """Return what asks the prompts of several recipes at once; None where there are not several.
 
     Args:
-        recipes: Names of methods; those that are not plain Q-Debias are left to be asked on their own.
+        recipes: Names of methods; those that are not plain Q-Debias, or show the query image first, are left to be
+            asked on their own.
     """
     methods = [presets.get(recipe).method for recipe in recipes]
-    plain = tuple(method for method in methods if type(method) is QDebias)
+    plain = tuple(method for method in methods if type(method) is QDebias and not method.query_first)
     return Joint(methods=plain) if len({method.quality for method in plain}) > 1 else None
 
 
