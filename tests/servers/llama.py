@@ -20,8 +20,13 @@ from pathlib import Path
 VERSION = "0.3.36"
 """Of llama-cpp-python."""
 
-PARTS_OF_PYTHON = ("fastapi", "openai", "python-multipart", "pyyaml", "requests", "sentencepiece", "tqdm", "uvicorn")
+PARTS_OF_PYTHON = (
+    "fastapi", "openai", "psutil", "python-multipart", "pyyaml", "requests", "sentencepiece", "tqdm", "uvicorn",
+)  # fmt: skip
 """What the converter and `transformers serve` import beyond torch and transformers."""
+
+BESIDE_TORCH = ("accelerate",)
+"""What they import, too, and what would bring another torch along if its dependencies were installed with it."""
 
 SWITCHES = {
     "CMAKE_BUILD_TYPE": "Release",
@@ -56,10 +61,12 @@ def build(folder: Path, *, jobs: int = 1) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     pip = [sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check"]
     tools, wanted = folder / "tools", ("scikit-build-core", *PARTS_OF_PYTHON)
-    installed = tools / "installed.txt"
-    if not installed.is_file() or installed.read_text() != " ".join(wanted):
-        subprocess.run([*pip, "install", "--upgrade", "--target", tools, *wanted], check=True)
-        installed.write_text(" ".join(wanted))
+    installed, names = tools / "installed.txt", " ".join((*wanted, *BESIDE_TORCH))
+    if not installed.is_file() or installed.read_text() != names:
+        into_tools = [*pip, "install", "--upgrade", "--target", tools]
+        subprocess.run([*into_tools, *wanted], check=True)
+        subprocess.run([*into_tools, "--no-deps", *BESIDE_TORCH], check=True)
+        installed.write_text(names)
     if not source(folder).is_dir():
         archive_only = ["--no-deps", "--no-build-isolation", "--no-binary", ":all:", f"llama-cpp-python=={VERSION}"]
         environment = {**os.environ, "PYTHONPATH": str(tools)}
