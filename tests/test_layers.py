@@ -11,7 +11,7 @@ SOURCE = Path(__file__).resolve().parent.parent / "src" / "qdebias"
 
 LAYERS = (
     ("errors",),
-    ("image", "correlation", "probability"),
+    ("image", "correlation", "probability", "named"),
     ("prompts", "degrade", "data", "pool", "rivals"),
     ("method", "backends"),
     ("ablations",),

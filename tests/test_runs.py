@@ -204,4 +204,4 @@ def test_a_method_of_ones_own_is_retried_in_python_only(photos: Path, tmp_path: 
         list(StoredScorer(folder, Scorer(backend=backend, method=method), name="mine").ask(sorted(photos.iterdir())))
     got = run("retry", tmp_path / "run")
     assert got.exit_code == 2
-    assert "method 'mine' of this run is no preset" in got.stderr
+    assert "method 'mine' of this run is none that its name alone brings back" in got.stderr

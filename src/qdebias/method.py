@@ -213,9 +213,18 @@ def make_condition(degradation: Degradation, image: RgbImage, *, seed: int, key:
         image: What.
         seed: Seed of the noise.
         key: `qdebias.image.digest` of the image; with seed and kind of degradation it decides the noise.
+
+    Raises:
+        SettingError: The degradation did not give an image of the same shape.
     """
     kind = kind_of(degradation)
-    return Condition(kind=kind, image=degradation(image, noise_rng(seed, key, kind)))
+    made = degradation(image, noise_rng(seed, key, kind))
+    if made.dtype != np.uint8 or made.shape != image.shape:
+        raise SettingError(
+            f"the degradation {kind} gave {made.dtype} of shape {made.shape} for an image of shape {image.shape}; "
+            f"it has to give uint8 of the same shape"
+        )
+    return Condition(kind=kind, image=made)
 
 
 def in_order(condition: Shown, query: Shown, *, query_first: bool) -> tuple[Shown, Shown]:

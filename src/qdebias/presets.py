@@ -12,13 +12,17 @@ processor that the authors' script calls drops the prefix, which ends in a space
 | same-object question | "...the same object? Yes or no?" | "...the same object? Yes or no" |
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from types import FunctionType
+from typing import cast
 
 from qdebias.ablations import Mismatched, SimilarityWeighted
 from qdebias.backends.base import Backend, Cutting
-from qdebias.degrade import Degradation, Fog, Saturate, Spatter, ZoomBlur, imagenet_c
+from qdebias.degrade import Degradation, Fog, Saturate, Spatter, ZoomBlur, degradation_named, imagenet_c
 from qdebias.errors import SettingError
 from qdebias.method import Method, QDebias, Vanilla
+from qdebias.named import import_named, is_import
 from qdebias.probability import equal_weight, winner_weight
 from qdebias.prompts import Question
 from qdebias.rivals.lpips import Lpips
@@ -175,11 +179,34 @@ RECIPES = {recipe.name: recipe for recipe in _RECIPES}
 
 
 def get(name: str) -> Recipe:
-    """Return the recipe of that name.
+    """Return the recipe of a name.
+
+    Args:
+        name: One of `RECIPES`; or "package.module:name" of a method of one's own, or of a class or function that makes
+            one; each with "@" and degradations behind it if others are wanted, such as "paper@fog,package.module:rain".
 
     Raises:
         SettingError: There is none.
     """
-    if name not in RECIPES:
-        raise SettingError(f"there is no method {name!r}; choose one of {', '.join(RECIPES)}")
-    return RECIPES[name]
+    base, at, conditions = name.partition("@")
+    recipe = RECIPES.get(base) or _imported(base)
+    return _degraded(recipe, name, conditions.split(",")) if at else recipe
+
+
+def _imported(name: str) -> Recipe:
+    if not is_import(name):
+        raise SettingError(
+            f"there is no method {name!r}; choose one of {', '.join(RECIPES)}, or name your own as package.module:name"
+        )
+    found = import_named(name, what="method")
+    method = found() if isinstance(found, type | FunctionType) else found
+    if not (hasattr(method, "plan") and hasattr(method, "combine")):
+        raise SettingError(f"method {name} is {method!r}, which has no plan and combine")
+    return Recipe(name=name, method=cast(Method, method), summary="a method of your own")
+
+
+def _degraded(recipe: Recipe, name: str, degradations: Sequence[str]) -> Recipe:
+    if not isinstance(recipe.method, QDebias):
+        raise SettingError(f"method {recipe.name!r} takes no degradations behind an @; paper and its variants do")
+    method = replace(recipe.method, degradations=tuple(map(degradation_named, degradations)))
+    return replace(recipe, name=name, method=method, summary=f"{recipe.name} with {' and '.join(degradations)}")

@@ -1,6 +1,5 @@
 """From the name of a backend to the backend: the one place where a string becomes a model."""
 
-import importlib
 import importlib.metadata
 import importlib.util
 import inspect
@@ -14,6 +13,7 @@ from qdebias.backends.catalogue import KNOWN_MODELS
 from qdebias.backends.fake import FakeBackend
 from qdebias.backends.folder import config_of
 from qdebias.errors import MissingPackageError, SettingError
+from qdebias.named import import_named, is_import
 
 Maker: TypeAlias = Callable[..., Backend]
 """Makes a backend; its arguments are the options that it takes."""
@@ -65,8 +65,8 @@ def _find(spec: str) -> Maker:
         return _PREFIXED[kind](rest)
     if spec and Path(spec).expanduser().is_dir():
         return _checkpoint(spec)
-    if rest and all(part.isidentifier() for part in kind.split(".")):
-        return _factory(kind, rest)
+    if is_import(spec):
+        return _factory(spec)
     raise SettingError(f"no backend {spec!r}; there are: {', '.join(backend_names())}")
 
 
@@ -144,13 +144,10 @@ def _fake() -> Maker:
     return FakeBackend
 
 
-def _factory(module: str, name: str) -> Maker:
-    try:
-        found = getattr(importlib.import_module(module), name)
-    except (ImportError, AttributeError) as error:
-        raise SettingError(f"backend {module}:{name} cannot be imported: {error}") from error
+def _factory(name: str) -> Maker:
+    found = import_named(name, what="backend")
     if not callable(found):
-        raise SettingError(f"backend {module}:{name} is {found!r}; it has to be a function that returns a backend")
+        raise SettingError(f"backend {name} is {found!r}; it has to be a function that returns a backend")
     return cast(Maker, found)
 
 

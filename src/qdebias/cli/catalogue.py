@@ -1,6 +1,6 @@
 """`qdebias methods` and `qdebias models`: what there is to choose from."""
 
-from dataclasses import fields
+from dataclasses import fields, is_dataclass
 from typing import Annotated
 
 import typer
@@ -9,7 +9,6 @@ from rich.table import Column, Table
 from qdebias import presets
 from qdebias.backends.catalogue import KNOWN_MODELS
 from qdebias.cli.console import results, user_errors
-from qdebias.method import Method
 from qdebias.prompts import Question
 
 
@@ -42,10 +41,12 @@ def methods(
     results.print(table)
 
 
-def _describe(method: Method) -> str:
+def _describe(method: object) -> str:
     """Return one indented line a field of the method, questions in full."""
-    lines = []
-    for field in fields(method):  # type: ignore[arg-type]  # every preset is a dataclass
+    if not is_dataclass(method):
+        return f"  {method!r}"
+    lines: list[str] = []
+    for field in fields(method):
         lines += _describe_value(field.name, getattr(method, field.name))
     return "\n".join(f"  {line}" for line in lines)
 

@@ -33,7 +33,15 @@ Model = Annotated[
         "--model", "-m", help="Which model answers: `nano` is embedded and needs no download; see `qdebias models`."
     ),
 ]
-MethodName = Annotated[str, typer.Option("--method", "-k", help="How it is asked; see `qdebias methods`.")]
+MethodName = Annotated[
+    str,
+    typer.Option(
+        "--method",
+        "-k",
+        help="How it is asked; see `qdebias methods`. One's own: package.module:name. "
+        "Other degradations: paper@fog,package.module:name.",
+    ),
+]
 Seed = Annotated[int, typer.Option(min=0, help="Seed of the random degradations; same seed, same scores.")]
 Device = Annotated[
     str | None, typer.Option(help="Where the model runs: cpu, cuda, cuda:1, mps. Default: the best there is.")

@@ -19,7 +19,7 @@ from qdebias.records import AnsweredRecord, answered_record, open_writer
 from qdebias.store import Run, Snapshot, open_run, open_snapshot
 from qdebias.store.manifest import Manifest, read_manifest
 from qdebias.store.status import MethodStatus, RunStatus, run_status
-from qdebias.stored import StoredScorer, failed_images, recorded, retry_failures
+from qdebias.stored import StoredScorer, failed_images, recipe_of, recorded, retry_failures
 
 Folder = Annotated[Path, typer.Argument(help="A folder that was given as --run.")]
 
@@ -53,8 +53,9 @@ def retry(
         manifest = _manifest(folder)
         backend = load_backend(manifest.model, device=device, dtype=dtype)
         for entry in manifest.methods.values():
-            if entry.name in presets.RECIPES:
-                backend = presets.get(entry.name).fit(backend)
+            recipe = recipe_of(entry)
+            if recipe is not None:
+                backend = recipe.fit(backend)
         with open_run(folder, backend.fingerprint, model=manifest.model) as run:
             say_notes(run)
             images = failed_images(run)

@@ -3,11 +3,13 @@
 from qdebias.degrade.base import Degradation, Rng, kind_of, noise_rng
 from qdebias.degrade.fog import Fog
 from qdebias.degrade.imagenet_c import imagenet_c
+from qdebias.degrade.named import DEGRADATIONS, degradation_named
 from qdebias.degrade.saturate import Saturate
 from qdebias.degrade.spatter import Mud, Spatter, Water
 from qdebias.degrade.zoom_blur import ZoomBlur
 
 __all__ = [
+    "DEGRADATIONS",
     "Degradation",
     "Fog",
     "Mud",
@@ -16,6 +18,7 @@ __all__ = [
     "Spatter",
     "Water",
     "ZoomBlur",
+    "degradation_named",
     "imagenet_c",
     "kind_of",
     "noise_rng",

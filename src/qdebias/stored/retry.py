@@ -10,6 +10,7 @@ from qdebias.engine import Scorer
 from qdebias.errors import SettingError
 from qdebias.image import MAX_PIXELS
 from qdebias.method import Method
+from qdebias.presets import Recipe
 from qdebias.store import Outcome, Run
 from qdebias.store.describe import describe
 from qdebias.store.manifest import MethodEntry
@@ -65,11 +66,19 @@ def retry_failures(
             yield Retried(method=run.manifest.methods[method].name, outcome=outcome)
 
 
+def recipe_of(entry: MethodEntry) -> Recipe | None:
+    """Return the recipe of the name under which a method was used, None where the name means nothing here."""
+    try:
+        return presets.get(entry.name)
+    except SettingError:
+        return None
+
+
 def _preset(entry: MethodEntry) -> Method:
-    recipe = presets.RECIPES.get(entry.name)
+    recipe = recipe_of(entry)
     if recipe is None or describe(recipe.method) != entry.settings or entry.pool is not None:
         raise SettingError(
-            f"method {entry.name!r} of this run is no preset that its name alone brings back; retry in Python: "
+            f"method {entry.name!r} of this run is none that its name alone brings back; retry in Python: "
             f"StoredScorer(run, Scorer(...), name={entry.name!r}).ask(paths, retry=True)"
         )
     return recipe.method

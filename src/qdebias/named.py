@@ -1,0 +1,30 @@
+"""What is not of this package, by its name: "package.module:name" on the command line or in a run folder."""
+
+import importlib
+
+from qdebias.errors import SettingError
+
+
+def is_import(name: str) -> bool:
+    """Return whether a name has the form "package.module:name"."""
+    module, colon, rest = name.partition(":")
+    return bool(colon) and rest.isidentifier() and all(part.isidentifier() for part in module.split("."))
+
+
+def import_named(name: str, *, what: str) -> object:
+    """Return the object of a name.
+
+    Args:
+        name: "package.module:name".
+        what: What it is to be, for messages: "backend", "method" or "degradation".
+
+    Raises:
+        SettingError: The module cannot be imported, or has nothing of that name.
+    """
+    module, _, rest = name.partition(":")
+    try:
+        return getattr(importlib.import_module(module), rest)
+    except (ImportError, AttributeError) as error:
+        raise SettingError(
+            f"{what} {name} cannot be imported: {error}; install its package, or name its folder in PYTHONPATH"
+        ) from error
