@@ -2,7 +2,6 @@
 
 import json
 import logging
-import pickle
 import shutil
 import socket
 from collections.abc import Callable
@@ -43,12 +42,12 @@ def change_config(folder: Path, **values: object) -> None:
 def to_pickle(folder: Path, content: object = None) -> None:
     path = folder / "model.safetensors"
     torch.save(content or load_file(path), folder / "pytorch_model.bin")
-    path.unlink()
+    path.unlink(missing_ok=True)
 
 
-def refused(folder: Path, match: str, **options: bool) -> None:
+def refused(folder: Path, match: str) -> None:
     with pytest.raises(BackendError, match=match) as caught:
-        load_hf(folder, device="cpu", **options)
+        load_hf(folder, device="cpu")
     assert str(folder) in str(caught.value)
     assert "\n" not in str(caught.value)
 
@@ -107,21 +106,37 @@ def test_shard_that_is_not_there(folder: Path) -> None:
     refused(folder, "cannot be loaded|lack")
 
 
-def test_pickles_only_when_allowed(folder: Path) -> None:
+def test_pickled_weights_are_read(folder: Path) -> None:
     want = load_hf(folder, device="cpu").option_logits([pair(1, 2)])
     to_pickle(folder)
-    refused(folder, r"pickles \(\*.bin\), which can carry code; convert them to safetensors, or pass allow_pickle=True")
-    assert_same(load_hf(folder, device="cpu", allow_pickle=True).option_logits([pair(1, 2)]), want)
+    torch.save({"arguments": print}, folder / "training_args.bin")  # lies beside many weights, and is none
+    assert_same(load_hf(folder, device="cpu").option_logits([pair(1, 2)]), want)
 
 
 class _Evil:
-    def __reduce__(self) -> tuple[object, tuple[str]]:
-        return (pickle.loads, ("",))
+    """Unpickling it writes a file."""
+
+    def __init__(self, trace: Path) -> None:
+        self.trace = trace
+
+    def __reduce__(self) -> tuple[object, tuple[Path, str]]:
+        return Path.write_text, (self.trace, "this was run")
 
 
-def test_code_in_a_pickle_never_runs(folder: Path) -> None:
-    to_pickle(folder, {"weight": _Evil()})
-    refused(folder, "holds more than weights, and that is never run", allow_pickle=True)
+def test_code_in_a_pickle_never_runs(folder: Path, tmp_path: Path) -> None:
+    trace = tmp_path / "trace"
+    weights = load_file(folder / "model.safetensors")
+    to_pickle(folder, {**weights, "extra": _Evil(trace)})
+    refused(folder, "holds more than weights, and that is never run")
+    assert not trace.exists()
+    torch.load(folder / "pytorch_model.bin", weights_only=False)
+    assert trace.read_text() == "this was run", "the file would do what the test says it does"
+
+
+def test_pickles_are_not_read_by_a_torch_that_runs_their_code(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    to_pickle(folder)
+    monkeypatch.setattr(torch, "__version__", "2.9.1+cpu")
+    refused(folder, r"pickles \(\*.bin\), by which torch 2.9.1\+cpu can be made to run code .*; install torch 2.10")
 
 
 @pytest.mark.parametrize("text", ["{", "[]", '"llava"'])
@@ -235,9 +250,28 @@ def test_hub_snapshot_is_named_by_its_commit(folder: Path, monkeypatch: pytest.M
     monkeypatch.setattr("huggingface_hub.snapshot_download", fetch)
     backend = load_hf("somebody/model", device="cpu", revision="v1")
     assert (asked["repository"], asked["revision"]) == ("somebody/model", "v1")
-    assert "*.bin" not in str(asked["allow_patterns"])
+    assert ".bin" not in str(asked["allow_patterns"])
     assert backend.fingerprint.identity["model"] == "somebody/model"
     assert backend.fingerprint.identity["revision"] == "model"  # the name of the snapshot's folder
+
+
+def test_hub_pickles_are_fetched_only_where_there_is_nothing_else(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[tuple[object, object]] = []
+
+    def fetch(_: str, *, revision: str | None, allow_patterns: list[str], **__: object) -> str:
+        if "pytorch_model*.bin" in allow_patterns:
+            to_pickle(folder, torch.load(kept, weights_only=True))
+        asked.append((revision, allow_patterns))
+        return str(folder)
+
+    kept = folder.parent / "kept"
+    torch.save(load_file(folder / "model.safetensors"), kept)
+    (folder / "model.safetensors").unlink()
+    monkeypatch.setattr("huggingface_hub.snapshot_download", fetch)
+    load_hf("somebody/model", device="cpu")
+    assert asked[1:] == [("model", ["pytorch_model*.bin"])], "of the commit that the rest is of"
 
 
 def test_local_folder_is_loaded_without_a_word_or_a_connection(

@@ -68,7 +68,7 @@ def test_factory_that_gives_no_backend() -> None:
 def test_unknown_option_lists_those_there_are() -> None:
     with pytest.raises(SettingError, match=r"'fake': .*'speed'; its options are: answer, name, delay, failing"):
         load_backend("fake", speed=1)
-    with pytest.raises(SettingError, match=r"its options are: device, dtype, revision, .*max_pixels, allow_pickle"):
+    with pytest.raises(SettingError, match=r"its options are: device, dtype, revision, .*max_pixels, allow_surplus"):
         load_backend("nano", trust_remote_code=True)
 
 

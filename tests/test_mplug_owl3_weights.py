@@ -13,13 +13,15 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from contract import pair
+from qdebias.backends import devices
+from qdebias.backends.folder import Checkpoint
 from qdebias.backends.mplug_owl3 import load_mplug_owl3, placement, recognises
-from qdebias.backends.mplug_owl3.checkpoint import weight_files
-from qdebias.backends.mplug_owl3.config import is_mplug_owl3, read_config
+from qdebias.backends.mplug_owl3.config import Config, is_mplug_owl3, read_config
 from qdebias.backends.mplug_owl3.release import RELEASE_240728, RELEASE_241101
 from qdebias.backends.mplug_owl3.synthetic import empty, entries_7b, write_config
 from qdebias.backends.mplug_owl3.variant import Gate, variant_of
 from qdebias.backends.mplug_owl3.weights import compare_keys
+from qdebias.backends.weight_files import weight_files
 from qdebias.errors import BackendError, MissingPackageError, SettingError
 from tiny_mplug_owl3 import checkpoint
 
@@ -37,12 +39,12 @@ def test_the_7b_model_has_the_official_names_and_shapes(tmp_path: Path, file: st
     write_config(tmp_path, entries_7b(release, vocab_size=rows))
     model = empty(tmp_path, gate)
     assert {name: list(tensor.shape) for name, tensor in model.state_dict().items()} == shapes
-    variant = variant_of({name: tuple(shape) for name, shape in shapes.items()}, read_config(tmp_path))
+    variant = variant_of({name: tuple(shape) for name, shape in shapes.items()}, config_in(tmp_path))
     assert (variant.release, variant.gate, variant.hyper) == (release, gate, (6, 14, 22, 25))
 
 
 def test_the_real_config_is_read(shared: Path) -> None:
-    config = read_config(shared / "qwen2_tokenizer")
+    config = config_in(shared / "qwen2_tokenizer")
     assert (config.hidden, config.layers, config.head, config.hyper) == (3584, 28, 128, (6, 14, 22, 25))
     assert (config.vision.side, config.vision.tokens, config.vision.layers) == (378, 729, 27)
     assert (config.theta, config.vocabulary) == (1e6, 151651)
@@ -50,7 +52,11 @@ def test_the_real_config_is_read(shared: Path) -> None:
 
 def test_the_official_crop_of_384_pixels_leaves_a_rest(tmp_path: Path) -> None:
     write_config(tmp_path, entries_7b(RELEASE_240728))
-    assert read_config(tmp_path).vision.tokens == 729
+    assert config_in(tmp_path).vision.tokens == 729
+
+
+def config_in(folder: Path) -> Config:
+    return read_config(Checkpoint(folder=folder, name=folder.name))
 
 
 def copy(folder: Path, gate: Gate = Gate.STATIC) -> Path:
@@ -228,17 +234,16 @@ def test_index_and_shards_have_to_agree(tmp_path: Path) -> None:
     refused(folder, r"lies in model-00001-of-00003.safetensors and in z.safetensors")
 
 
-def test_pickles_are_read_only_where_allowed_and_never_run(tmp_path: Path) -> None:
+def test_pickles_are_read_and_never_run(tmp_path: Path) -> None:
     folder = copy(tmp_path)
     want = load_mplug_owl3(folder, device="cpu").option_logits([pair(1, 2)])
     weights = load_file(folder / "model.safetensors")
     (folder / "model.safetensors").unlink()
     torch.save(weights, folder / "pytorch_model.bin")
-    refused(folder, "pickles .* allow_pickle=True")
-    got = load_mplug_owl3(folder, device="cpu", allow_pickle=True).option_logits([pair(1, 2)])
+    got = load_mplug_owl3(folder, device="cpu").option_logits([pair(1, 2)])
     np.testing.assert_array_equal(got, want)
     torch.save({"run": print}, folder / "pytorch_model.bin")
-    refused(folder, "pytorch_model.bin: is damaged", allow_pickle=True)
+    refused(folder, "pytorch_model.bin: a weight file holds more than weights, and that is never run")
 
 
 def test_settings_that_are_impossible_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -256,9 +261,9 @@ def test_settings_that_are_impossible_are_refused(monkeypatch: pytest.MonkeyPatc
     ):
         with pytest.raises(SettingError, match=message):
             load_mplug_owl3(folder, **options)  # type: ignore[arg-type]
-    monkeypatch.setattr(placement, "_free", lambda _: 1000)
-    refused(folder, r"the weights take 0.0 GiB on cpu, which has 0.0 GiB left; choose dtype")
-    monkeypatch.setattr(placement, "_free", lambda _: None)
+    monkeypatch.setattr(devices, "free_memory", lambda _: 1000)
+    refused(folder, r"the weights take 0.0 GiB on cpu, which has 0.0 GiB left; choose dtype 'bfloat16', quantize")
+    monkeypatch.setattr(devices, "free_memory", lambda _: None)
     load_mplug_owl3(folder, device="cpu")
 
 

@@ -58,7 +58,7 @@ KNOWN_MODELS = (
         licence="Tongyi Qianwen",
         pairs=True,
         gibibytes=18.0,
-        note="of the paper's Table 2; native; the weights are pickles: allow_pickle=True",
+        note="of the paper's Table 2; native",
     ),
     KnownModel(
         name="qwen-vl-chat",
@@ -66,7 +66,7 @@ KNOWN_MODELS = (
         licence="Tongyi Qianwen",
         pairs=True,
         gibibytes=18.0,
-        note="native; the weights are pickles: allow_pickle=True",
+        note="native",
     ),
     KnownModel(
         name="bakllava",

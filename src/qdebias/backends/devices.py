@@ -1,13 +1,15 @@
 """Where a model runs and in which numeric type."""
 
 import platform
+from collections.abc import Mapping
+from pathlib import Path
 
 import PIL
 import tokenizers
 import torch
 import transformers
 
-from qdebias.errors import SettingError
+from qdebias.errors import BackendError, SettingError
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
@@ -57,3 +59,33 @@ def environment_of(device: torch.device) -> dict[str, str]:
         "tokenizers": tokenizers.__version__,
         "pillow": PIL.__version__,
     }
+
+
+def check_room(needed: Mapping[torch.device, int], remedies: str = "") -> None:
+    """Refuse to begin where the weights will not fit, rather than to fail after minutes.
+
+    Args:
+        needed: Bytes that the weights take on each device.
+        remedies: What this model offers beside another type, such as "quantize '8bit', ".
+
+    Raises:
+        BackendError: A device has less memory left.
+    """
+    for device, size in needed.items():
+        free = free_memory(device)
+        if free is not None and size > free:
+            raise BackendError(
+                f"the weights take {size / 2**30:.1f} GiB on {device}, which has {free / 2**30:.1f} GiB left; choose "
+                f"dtype 'bfloat16', {remedies}or a larger machine"
+            )
+
+
+def free_memory(device: torch.device) -> int | None:
+    """Return the bytes left on a device; None where that cannot be told."""
+    if device.type == "cuda":
+        return int(torch.cuda.mem_get_info(device)[0])
+    meminfo = Path("/proc/meminfo")
+    if device.type != "cpu" or not meminfo.is_file():
+        return None
+    entries = dict(line.split(":", 1) for line in meminfo.read_text(encoding="utf-8").splitlines() if ":" in line)
+    return int(entries["MemAvailable"].split()[0]) * 1024 if "MemAvailable" in entries else None

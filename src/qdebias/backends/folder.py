@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from qdebias.backends.file_digest import sha256_of
 from qdebias.errors import BackendError, SettingError
 
 CONFIGURATION_FILES = (
@@ -26,10 +27,11 @@ CONFIGURATION_FILES = (
 )
 """Files that decide what the model is shown; with the weights they are what a checkpoint is."""
 
-WANTED = ("*.json", "*.jinja", "*.txt", "*.model", "*.tiktoken", "*.safetensors")
-"""What is fetched of a hub repository; pickled weights (*.bin) only where they are allowed."""
+WEIGHTS = ("*.safetensors", "pytorch_model*.bin")
+"""Files of weights; the second, pickles, are fetched and read only where there is none of the first."""
 
-MEBIBYTE = 1 << 20
+WANTED = ("*.json", "*.jinja", "*.txt", "*.model", "*.tiktoken", WEIGHTS[0])
+"""What is fetched of a hub repository."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,9 +48,10 @@ class Checkpoint:
     name: str
     revision: str = ""
 
-    def weights(self, suffix: str = ".safetensors") -> list[Path]:
-        """Return the weight files, sorted by name."""
-        return sorted(path for path in self.folder.glob(f"*{suffix}") if path.is_file())
+    def weights(self) -> list[Path]:
+        """Return the weight files, sorted by name: safetensors, or where there are none the pickles."""
+        found = (sorted(path for path in self.folder.glob(pattern) if path.is_file()) for pattern in WEIGHTS)
+        return next(filter(None, found), [])
 
     def read_json(self, name: str) -> dict[str, Any]:
         """Return the object in one of the folder's JSON files; empty if there is no such file.
@@ -72,18 +75,18 @@ class Checkpoint:
         present = [self.folder / name for name in CONFIGURATION_FILES if (self.folder / name).is_file()]
         return _digest((path.name, path.read_bytes()) for path in present)
 
-    def weights_digest(self, suffix: str = ".safetensors") -> str:
-        """Return a cheap hash of the weights: names, sizes, first and last MiB of every file."""
-        return _digest((f"{path.name} {path.stat().st_size}", _ends(path)) for path in self.weights(suffix))
+    def weights_digest(self) -> str:
+        """Return the hash of the weights: of the names of all files and of every byte in them, see `sha256_of`."""
+        paths = self.weights()
+        return _digest((path.name, digest.encode()) for path, digest in zip(paths, sha256_of(paths), strict=True))
 
 
-def locate(source: str | Path, revision: str | None = None, *, allow_pickle: bool = False) -> Checkpoint:
+def locate(source: str | Path, revision: str | None = None) -> Checkpoint:
     """Return the folder of a checkpoint; a hub id is fetched, or found among what was fetched before.
 
     Args:
         source: A folder or a hub id such as "Qwen/Qwen2-VL-2B-Instruct".
         revision: Branch, tag or commit of the hub repository; None is its main branch.
-        allow_pickle: Fetch pickled weights too.
 
     Raises:
         BackendError: There is no such folder or repository, or the hub cannot be reached.
@@ -98,7 +101,7 @@ def locate(source: str | Path, revision: str | None = None, *, allow_pickle: boo
         raise BackendError(f"{source}: is a file; a checkpoint is a folder with config.json and weights")
     if str(source).startswith((".", "/", "~")) or str(source).count("/") > 1:
         raise BackendError(f"{source}: no such folder")
-    return _fetch(str(source), revision, allow_pickle=allow_pickle)
+    return _fetch(str(source), revision)
 
 
 def config_of(source: str | Path) -> dict[str, Any]:
@@ -119,13 +122,13 @@ def config_of(source: str | Path) -> dict[str, Any]:
     return Checkpoint(folder=path.parent, name=str(source)).read_json(path.name)
 
 
-def _fetch(repository: str, revision: str | None, *, allow_pickle: bool) -> Checkpoint:
-    from huggingface_hub import snapshot_download
+def _fetch(repository: str, revision: str | None) -> Checkpoint:
     from huggingface_hub.errors import GatedRepoError, HfHubHTTPError, RepositoryNotFoundError, RevisionNotFoundError
 
-    wanted = [*WANTED, "*.bin"] if allow_pickle else list(WANTED)
     try:
-        path = snapshot_download(repository, revision=revision, allow_patterns=wanted, ignore_patterns=["*/*"])
+        path = _snapshot(repository, revision, WANTED)
+        if not any(path.glob(WEIGHTS[0])):
+            path = _snapshot(repository, path.name, WEIGHTS[1:])
     except GatedRepoError as error:
         raise BackendError(
             f"{repository}: its owners ask you to accept their terms on the hub first; then run `hf auth login`"
@@ -143,7 +146,13 @@ def _fetch(repository: str, revision: str | None, *, allow_pickle: bool) -> Chec
             f"{repository}: is not on this machine and the hub cannot be reached; connect to the network, or copy the "
             f"checkpoint here and give its folder"
         ) from error
-    return Checkpoint(folder=Path(path), name=repository, revision=Path(path).name)
+    return Checkpoint(folder=path, name=repository, revision=path.name)
+
+
+def _snapshot(repository: str, revision: str | None, wanted: Iterable[str]) -> Path:
+    from huggingface_hub import snapshot_download
+
+    return Path(snapshot_download(repository, revision=revision, allow_patterns=list(wanted), ignore_patterns=["*/*"]))
 
 
 def _digest(parts: Iterable[tuple[str, bytes]]) -> str:
@@ -152,10 +161,3 @@ def _digest(parts: Iterable[tuple[str, bytes]]) -> str:
         total.update(f"{name} {len(content)}\n".encode())
         total.update(content)
     return total.hexdigest()
-
-
-def _ends(path: Path) -> bytes:
-    with path.open("rb") as file:
-        first = file.read(MEBIBYTE)
-        file.seek(max(len(first), path.stat().st_size - MEBIBYTE))
-        return first + file.read()

@@ -22,6 +22,7 @@ from qdebias.backends.messages import first_line
 from qdebias.backends.processors import image_settings, limit_pixels, load_processor
 from qdebias.backends.quiet import quiet
 from qdebias.backends.sharing import sharing_named
+from qdebias.backends.weight_files import check_unpickler, more_than_weights, no_weights
 from qdebias.errors import BackendError
 
 
@@ -34,7 +35,6 @@ def load_hf(
     name: str | None = None,
     min_pixels: int | None = None,
     max_pixels: int | None = None,
-    allow_pickle: bool = False,
     allow_surplus: bool = False,
     sharing: str = "all",
     tokens_at_once: int | None = None,
@@ -53,7 +53,6 @@ def load_hf(
         name: What the model is called in the fingerprint; None is the folder's name or the hub id.
         min_pixels: See `limit_pixels`.
         max_pixels: See `limit_pixels`.
-        allow_pickle: Read weights from *.bin where there are no safetensors, by torch's restricted unpickler.
         allow_surplus: Accept weights that the model has no place for.
         sharing: "all", "images" (each encoded once, but every question run alone) or "off". The logits are the same.
         tokens_at_once: How many tokens may be in one forward pass of several questions; None fits the device.
@@ -67,15 +66,15 @@ def load_hf(
     target = device_of(device)
     kind = dtype_of(dtype, target)
     share = sharing_named(sharing, target, tokens_at_once, images_at_once)
-    checkpoint = locate(source, revision, allow_pickle=allow_pickle)
+    checkpoint = locate(source, revision)
     with quiet():
         config = _config(checkpoint)
-        suffix = _weights_suffix(checkpoint, allow_pickle=allow_pickle)
+        pickled = _weights_are_pickled(checkpoint)
         processor = load_processor(checkpoint, config)
         limit_pixels(processor, min_pixels, max_pixels)
-        model = _model(checkpoint, config, kind, allow_pickle=suffix == ".bin", allow_surplus=allow_surplus)
+        model = _model(checkpoint, config, kind, pickled=pickled, allow_surplus=allow_surplus)
     identity = {"model": name or checkpoint.name, "dtype": str(kind).removeprefix("torch.")}
-    identity |= _identity(checkpoint, suffix, processor)
+    identity |= _identity(checkpoint, processor)
     return HfBackend(
         model=model.to(target).eval(),
         processor=processor,
@@ -84,12 +83,12 @@ def load_hf(
     )
 
 
-def _identity(checkpoint: Checkpoint, suffix: str, processor: Processor) -> dict[str, str]:
+def _identity(checkpoint: Checkpoint, processor: Processor) -> dict[str, str]:
     return {
         "backend": "hf",
         "revision": checkpoint.revision,
         "configuration": checkpoint.configuration_digest(),
-        "weights": checkpoint.weights_digest(suffix),
+        "weights": checkpoint.weights_digest(),
         "images": image_settings(processor),
     }
 
@@ -121,24 +120,18 @@ def _config(checkpoint: Checkpoint) -> Config:
     return config
 
 
-def _weights_suffix(checkpoint: Checkpoint, *, allow_pickle: bool) -> str:
-    if checkpoint.weights(".safetensors"):
-        return ".safetensors"
-    if not checkpoint.weights(".bin"):
-        raise BackendError(
-            f"{checkpoint.folder}: holds no weights (*.safetensors); the download is incomplete: obtain it again"
-        )
-    if not allow_pickle:
-        raise BackendError(
-            f"{checkpoint.folder}: has its weights as pickles (*.bin), which can carry code; convert them to "
-            f"safetensors, or pass allow_pickle=True to read them with torch's restricted unpickler"
-        )
-    return ".bin"
+def _weights_are_pickled(checkpoint: Checkpoint) -> bool:
+    """Tell which kind of weights there is; transformers would say it in many lines where there is none."""
+    paths = checkpoint.weights()
+    if not paths:
+        raise no_weights(checkpoint.folder)
+    pickled = paths[0].suffix == ".bin"
+    if pickled:
+        check_unpickler(checkpoint.folder)
+    return pickled
 
 
-def _model(
-    checkpoint: Checkpoint, config: Config, dtype: torch.dtype, *, allow_pickle: bool, allow_surplus: bool
-) -> Model:
+def _model(checkpoint: Checkpoint, config: Config, dtype: torch.dtype, *, pickled: bool, allow_surplus: bool) -> Model:
     try:
         loaded: Any = transformers.AutoModelForImageTextToText.from_pretrained(
             checkpoint.folder,
@@ -146,7 +139,7 @@ def _model(
             dtype=dtype,
             local_files_only=True,
             trust_remote_code=False,
-            use_safetensors=not allow_pickle,
+            use_safetensors=not pickled,
             weights_only=True,
             output_loading_info=True,
         )
@@ -156,10 +149,7 @@ def _model(
             f"obtain it again"
         ) from error
     except pickle.UnpicklingError as error:
-        raise BackendError(
-            f"{checkpoint.folder}: a weight file holds more than weights, and that is never run; "
-            f"use weights in safetensors format"
-        ) from error
+        raise more_than_weights(checkpoint.folder) from error
     except (OSError, ValueError, RuntimeError, KeyError, TypeError, AttributeError) as error:
         raise BackendError(f"{checkpoint.folder}: the model cannot be loaded: {first_line(error)}") from error
     model, report = loaded

@@ -37,7 +37,7 @@ def load_backend(
         device: Where a model runs, such as "cpu" or "cuda"; None is the best there is.
         dtype: Its numeric type: "float32", "bfloat16" or "float16"; None fits the device.
         revision: Branch, tag or commit of a hub id.
-        options: What else this backend takes: `max_pixels`, `allow_pickle`...
+        options: What else this backend takes: `max_pixels`, `sharing`...
 
     Raises:
         SettingError: There is no such backend, or it has no such option; the message lists what there is.

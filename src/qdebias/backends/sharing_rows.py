@@ -7,11 +7,11 @@ rows of equal shape are batched, so that there is no padding, which would need a
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import takewhile
 from typing import Any, TypeAlias
 
 import torch
 
+from qdebias.backends.beginnings import common_beginning
 from qdebias.backends.hf_types import Config
 from qdebias.backends.sharing_images import Key
 
@@ -63,16 +63,10 @@ def rows_of(
         image_token: Stands for an image in the prompt.
         positions: How positions are counted; None: no two prompts may share a row.
     """
-    common = _common([prompt["input_ids"][0] for prompt in prompts])
+    common = common_beginning([prompt["input_ids"][0].tolist() for prompt in prompts])
     shared = positions is not None and len(prompts) > 1 and _holds_images(prompts, common, image_token)
     groups = [list(prompts)] if shared else [[prompt] for prompt in prompts]
     return [_row(group, common if shared else 0, images, positions if shared else None) for group in groups]
-
-
-def _common(ids: Sequence[torch.Tensor]) -> int:
-    """Return how many tokens all prompts begin with; at most one less than the shortest has."""
-    columns = zip(*(one[:-1].tolist() for one in ids), strict=False)
-    return sum(1 for _ in takewhile(lambda column: len(set(column)) == 1, columns))
 
 
 def _holds_images(prompts: Sequence[Mapping[str, Any]], common: int, image_token: int) -> bool:

@@ -21,9 +21,6 @@ def verify(
     device: Device = None,
     dtype: Dtype = None,
     revision: Annotated[str | None, typer.Option(help="Branch, tag or commit of a hub id.")] = None,
-    allow_pickle: Annotated[
-        bool, typer.Option(help="Also read weights in PyTorch's own format, tensors only.")
-    ] = False,
 ) -> None:
     """Check published weights of mPLUG-Owl3 against our implementation, and write a small report to send us.
 
@@ -37,9 +34,7 @@ def verify(
         from qdebias.backends.mplug_owl3.verify import write_report
 
         images = {path.name: load_image(path) for path in find_inputs(paths).paths}
-        report = verify_checkpoint(
-            model, images, _score, device=device, dtype=dtype, revision=revision, allow_pickle=allow_pickle
-        )
+        report = verify_checkpoint(model, images, _score, device=device, dtype=dtype, revision=revision)
         try:
             write_report(report, out)
         except OSError as error:

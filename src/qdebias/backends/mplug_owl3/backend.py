@@ -9,6 +9,7 @@ import numpy.typing as npt
 import torch
 
 from qdebias.backends.base import Encoding, Fingerprint, OptionLogits
+from qdebias.backends.finite import finite
 from qdebias.backends.mplug_owl3.cutting import Crops, cut_mode
 from qdebias.backends.mplug_owl3.model import Model
 from qdebias.backends.mplug_owl3.processor import Processor, Prompt
@@ -16,7 +17,6 @@ from qdebias.backends.mplug_owl3.rows import CropKey, batch_of, rows_of
 from qdebias.backends.tokens import option_tokens
 from qdebias.errors import BackendError, SettingError
 from qdebias.image import digest
-from qdebias.probability import FloatArray
 from qdebias.prompts import Request
 
 Memory = Mapping[int, torch.Tensor]
@@ -72,13 +72,13 @@ class MplugOwl3Backend:
             for item, request in zip(prepared.items, requests, strict=True)
         ]
         return [
-            [_finite(row[chosen]) for row, chosen in zip(logits, tokens[index], strict=True)]
+            [finite(row[chosen]) for row, chosen in zip(logits, tokens[index], strict=True)]
             for index, logits in self._run(prepared)
         ]
 
     def last_logits(self, requests: Sequence[Request]) -> OptionLogits:
         """Return the (vocabulary,) logits from which the options of each question are read."""
-        return [[_finite(row) for row in logits] for _, logits in self._run(self._prepare(requests))]
+        return [[finite(row) for row in logits] for _, logits in self._run(self._prepare(requests))]
 
     def encode(self, requests: Sequence[Request]) -> list[list[Encoding]]:
         """Return what each question is run on.
@@ -188,12 +188,3 @@ class _Prepared:
         name, place = key
         pixels: npt.NDArray[np.uint8] = self.crops[name].pixels[place]
         return pixels
-
-
-def _finite(logits: torch.Tensor) -> FloatArray:
-    if not logits.isfinite().all():
-        raise BackendError(
-            "the model answered with logits that are not finite; load it in bfloat16 or float32 if it runs in float16, "
-            "or obtain the weights again"
-        )
-    return logits.double().numpy()

@@ -1,13 +1,12 @@
 """The part of a checkpoint's `config.json` that decides what is computed."""
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from qdebias.errors import BackendError
+from qdebias.backends.config_entries import check_supported, read_entries
+from qdebias.backends.folder import Checkpoint
 
 MODEL_TYPE = "mplugowl3"
 ARCHITECTURE = "mPLUGOwl3Model"
@@ -27,7 +26,7 @@ _VISION_DEFAULTS: Mapping[str, Any] = MappingProxyType(
 )
 """What SigLIP's config means where it says nothing: the official file lists only what differs."""
 
-_REFUSED: Mapping[str, Any] = MappingProxyType(
+_SUPPORTED: Mapping[str, Any] = MappingProxyType(
     {"hidden_act": "silu", "tie_word_embeddings": False, "use_sliding_window": False, "rope_scaling": None}
 )
 """Entries that no published 7B checkpoint has otherwise; anything else would silently compute another model."""
@@ -103,31 +102,19 @@ def is_mplug_owl3(config: Mapping[str, Any]) -> bool:
     return config.get("model_type") == MODEL_TYPE or ARCHITECTURE in (config.get("architectures") or ())
 
 
-def read_config(folder: Path) -> Config:
-    """Return the config in a folder.
+def read_config(checkpoint: Checkpoint) -> Config:
+    """Return the config of a checkpoint.
 
     Raises:
         BackendError: It cannot be read, is another model's, lacks an entry, or asks for what is not implemented.
     """
-    path = folder / "config.json"
-    try:
-        entries = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise BackendError(f"{path}: cannot be read ({error})") from error
-    if not isinstance(entries, dict) or not is_mplug_owl3(entries):
-        raise BackendError(f"{path}: is not of model_type {MODEL_TYPE!r}; this folder holds another model")
-    try:
-        return _config(entries)
-    except KeyError as error:
-        raise BackendError(f"{path}: has no entry {error}") from error
-    except (TypeError, ValueError) as error:
-        raise BackendError(f"{path}: {error}") from error
+    return read_entries(checkpoint, _config)
 
 
 def _config(entries: Mapping[str, Any]) -> Config:
-    for name, value in _REFUSED.items():
-        if entries.get(name, value) != value:
-            raise ValueError(f"{name} is {entries[name]!r}; only {value!r} is supported")
+    if not is_mplug_owl3(entries):
+        raise ValueError(f"is not of model_type {MODEL_TYPE!r}; this folder holds another model")
+    check_supported(entries, _SUPPORTED)
     hyper = entries.get("hyper_layers")
     config = Config(
         hidden=int(entries["hidden_size"]),
@@ -149,11 +136,8 @@ def _config(entries: Mapping[str, Any]) -> Config:
 
 def _vision(given: Mapping[str, Any]) -> VisionConfig:
     entries = {**_VISION_DEFAULTS, **given}
-    for name in ("hidden_act", "num_channels"):
-        if entries[name] != _VISION_DEFAULTS[name]:
-            raise ValueError(
-                f"vision_config: {name} is {entries[name]!r}; only {_VISION_DEFAULTS[name]!r} is supported"
-            )
+    fixed = {name: _VISION_DEFAULTS[name] for name in ("hidden_act", "num_channels")}
+    check_supported(entries, fixed, "vision_config: ")
     return VisionConfig(
         hidden=int(entries["hidden_size"]),
         side=int(entries["image_size"]),

@@ -9,7 +9,6 @@ from qdebias.backends.base import Fingerprint
 from qdebias.backends.devices import dtype_of, environment_of
 from qdebias.backends.folder import Checkpoint, locate
 from qdebias.backends.mplug_owl3.backend import MplugOwl3Backend
-from qdebias.backends.mplug_owl3.checkpoint import WeightFiles, weight_files
 from qdebias.backends.mplug_owl3.config import is_mplug_owl3, read_config
 from qdebias.backends.mplug_owl3.cutting import cut_mode
 from qdebias.backends.mplug_owl3.model import Model
@@ -21,6 +20,7 @@ from qdebias.backends.mplug_owl3.variant import variant_of
 from qdebias.backends.mplug_owl3.vocabulary import Vocabulary, read_vocabulary
 from qdebias.backends.mplug_owl3.weights import fill
 from qdebias.backends.quiet import quiet
+from qdebias.backends.weight_files import WeightFiles, weight_files
 from qdebias.errors import BackendError, SettingError
 
 
@@ -34,7 +34,6 @@ def load_mplug_owl3(
     cut: str = "off",
     quantize: str | None = None,
     device_map: str | Mapping[str, str] | None = None,
-    allow_pickle: bool = False,
     vision_chunk: int | None = None,
     crops_at_once: int = 64,
 ) -> MplugOwl3Backend:
@@ -50,7 +49,6 @@ def load_mplug_owl3(
             processor does and the paper's script did: for 240728 "official-240728", a slip; see `cutting.py`.
         quantize: "8bit" or "4bit": the decoder's linear layers in bitsandbytes' LLM.int8 or NF4.
         device_map: "balanced", or the device of each beginning of a weight's name; instead of `device`.
-        allow_pickle: Read weights from *.bin where there are no safetensors, by torch's restricted unpickler.
         vision_chunk: How many crops are encoded at a time; None is 16, and 1 on a CPU, where more are slower.
         crops_at_once: How many crops the prompts that are run together may show.
 
@@ -61,17 +59,17 @@ def load_mplug_owl3(
     """
     if source is None:
         source = _release(release or "240728").hub
-    checkpoint = locate(source, revision, allow_pickle=allow_pickle)
-    files = weight_files(checkpoint.folder, allow_pickle=allow_pickle)
+    checkpoint = locate(source, revision)
+    files = weight_files(checkpoint.folder)
     with quiet():
-        model = empty_model(checkpoint.folder, files)
+        model = empty_model(checkpoint, files)
         vocabulary = read_vocabulary(checkpoint.folder)
     found, config = _checked_release(model, vocabulary, release, checkpoint), model.config
     place, packing, mode = placement(device, device_map, config), quantization(quantize), cut_mode(cut, found)
     target = place("language_model.model.embed_tokens.weight")
     kind = dtype_of(dtype, target)
     fill(model, files, dtype=kind, place=place, quantization=packing)
-    identity = _identity(checkpoint, files, model) | {"cut": mode.name, "quantize": quantize or "none"}
+    identity = _identity(checkpoint, model) | {"cut": mode.name, "quantize": quantize or "none"}
     return MplugOwl3Backend(
         model=model,
         processor=Processor(
@@ -91,13 +89,13 @@ def recognises(source: str | Path) -> bool:
     return is_mplug_owl3(Checkpoint(folder=folder, name=folder.name).read_json("config.json"))
 
 
-def empty_model(folder: Path, files: WeightFiles) -> Model:
+def empty_model(checkpoint: Checkpoint, files: WeightFiles) -> Model:
     """Return the model of a checkpoint without weights.
 
     Raises:
         BackendError: Config and weights contradict each other, or are of no known kind.
     """
-    config = read_config(folder)
+    config = read_config(checkpoint)
     variant = variant_of(files.shapes, config)
     with torch.device("meta"):
         return Model(config, variant)
@@ -122,13 +120,13 @@ def _checked_release(model: Model, vocabulary: Vocabulary, wanted: str | None, c
     return found
 
 
-def _identity(checkpoint: Checkpoint, files: WeightFiles, model: Model) -> dict[str, str]:
+def _identity(checkpoint: Checkpoint, model: Model) -> dict[str, str]:
     return {
         "backend": "mplug-owl3",
         "model": checkpoint.name,
         "revision": checkpoint.revision,
         "configuration": checkpoint.configuration_digest(),
-        "weights": checkpoint.weights_digest(files.suffix),
+        "weights": checkpoint.weights_digest(),
         "release": model.variant.release.name,
         "gate": model.variant.gate.value,
         "dtype": str(model.language_model.lm_head.weight.dtype).removeprefix("torch."),

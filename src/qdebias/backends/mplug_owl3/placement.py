@@ -1,14 +1,13 @@
 """Where the parts of the model lie, and whether they fit."""
 
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import TypeAlias
 
 import torch
 
 from qdebias.backends.devices import device_of
 from qdebias.backends.mplug_owl3.config import Config
-from qdebias.errors import BackendError, SettingError
+from qdebias.errors import SettingError
 
 BALANCED = "balanced"
 
@@ -39,24 +38,6 @@ def placement(device: str | None, device_map: str | Mapping[str, str] | None, co
     return lambda name: _longest_fit(devices, name)
 
 
-def check_room(needed: Mapping[torch.device, int]) -> None:
-    """Refuse to begin where the weights will not fit, rather than to fail after minutes.
-
-    Args:
-        needed: Bytes that the weights take on each device.
-
-    Raises:
-        BackendError: A device has less memory left.
-    """
-    for device, size in needed.items():
-        free = _free(device)
-        if free is not None and size > free:
-            raise BackendError(
-                f"the weights take {size / 2**30:.1f} GiB on {device}, which has {free / 2**30:.1f} GiB left; choose "
-                f"dtype 'bfloat16', quantize '8bit' or '4bit', a device_map over several devices, or a larger machine"
-            )
-
-
 def _balanced(name: str, layers: int, devices: int) -> dict[str, str]:
     """Spread the decoder's layers evenly; what comes before goes to the first device, what comes after to the last."""
     if name != BALANCED:
@@ -75,14 +56,3 @@ def _longest_fit(devices: Mapping[str, torch.device], name: str) -> torch.device
         if beginning in devices:
             return devices[beginning]
     raise SettingError(f"device_map says nothing about {name}; add an entry '' for all that is not named")
-
-
-def _free(device: torch.device) -> int | None:
-    """Return the bytes left on a device; None where that cannot be told."""
-    if device.type == "cuda":
-        return int(torch.cuda.mem_get_info(device)[0])
-    meminfo = Path("/proc/meminfo")
-    if device.type != "cpu" or not meminfo.is_file():
-        return None
-    entries = dict(line.split(":", 1) for line in meminfo.read_text(encoding="utf-8").splitlines() if ":" in line)
-    return int(entries["MemAvailable"].split()[0]) * 1024 if "MemAvailable" in entries else None

@@ -8,11 +8,11 @@ mask and shifted positions, as images take their position from the index of thei
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import takewhile
 from typing import TypeAlias
 
 import torch
 
+from qdebias.backends.beginnings import common_beginning
 from qdebias.backends.mplug_owl3.processor import Prompt
 
 CropKey: TypeAlias = tuple[str, int]
@@ -36,8 +36,7 @@ class Row:
         """Number of tokens that all prompts begin with; at most one less than the shortest has."""
         if len(self.prompts) == 1:
             return 0
-        columns = zip(*(prompt.ids[:-1] for prompt in self.prompts), strict=False)
-        return sum(1 for _ in takewhile(lambda column: len(set(column)) == 1, columns))
+        return common_beginning([prompt.ids for prompt in self.prompts])
 
     @property
     def length(self) -> int:

@@ -10,7 +10,7 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
-from qdebias.backends.folder import CONFIGURATION_FILES
+from qdebias.backends.folder import CONFIGURATION_FILES, Checkpoint
 from qdebias.backends.mplug_owl3.config import ARCHITECTURE, MODEL_TYPE, read_config
 from qdebias.backends.mplug_owl3.model import Model
 from qdebias.backends.mplug_owl3.release import RELEASE_240728, RELEASE_241101, Release
@@ -69,7 +69,7 @@ def write_config(folder: Path, entries: Mapping[str, Any]) -> None:
 
 def empty(folder: Path, gate: Gate) -> Model:
     """Return the model of the `config.json` in a folder, without weights; no gate makes it a 241101."""
-    config = read_config(folder)
+    config = read_config(Checkpoint(folder=folder, name=folder.name))
     release = RELEASE_241101 if gate is Gate.NONE else RELEASE_240728
     hyper = config.hyper or tuple(layer - 1 for layer in HYPER_LAYERS)
     with torch.device("meta"):

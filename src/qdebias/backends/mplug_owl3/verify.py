@@ -17,11 +17,11 @@ from qdebias import __version__
 from qdebias.backends.base import Backend
 from qdebias.backends.folder import Checkpoint, locate
 from qdebias.backends.mplug_owl3.backend import MplugOwl3Backend
-from qdebias.backends.mplug_owl3.checkpoint import WeightFiles, weight_files
 from qdebias.backends.mplug_owl3.load import empty_model, load_mplug_owl3
 from qdebias.backends.mplug_owl3.plain import trace
 from qdebias.backends.mplug_owl3.variant import PROJECTOR
 from qdebias.backends.mplug_owl3.weights import compare_keys
+from qdebias.backends.weight_files import WeightFiles, weight_files
 from qdebias.errors import BackendError
 from qdebias.image import RgbImage
 from qdebias.prompts import Question, Request
@@ -47,7 +47,6 @@ def verify(
     device: str | None = None,
     dtype: str | None = None,
     revision: str | None = None,
-    allow_pickle: bool = False,
 ) -> dict[str, Any]:
     """Load a checkpoint and return the report, which `json` can write.
 
@@ -60,20 +59,19 @@ def verify(
         device: See `load_mplug_owl3`, as the rest.
         dtype: The same.
         revision: The same.
-        allow_pickle: The same.
 
     Raises:
         BackendError: The checkpoint cannot be read at all. One that can be read and is refused gives a report with
             the reason under "refused".
     """
-    checkpoint = locate(source, revision, allow_pickle=allow_pickle)
-    files = weight_files(checkpoint.folder, allow_pickle=allow_pickle)
+    checkpoint = locate(source, revision)
+    files = weight_files(checkpoint.folder)
     report: dict[str, Any] = {"qdebias": __version__, "model": checkpoint.name, "revision": checkpoint.revision}
     report |= {"config": checkpoint.read_json("config.json"), "weights": _weights(files), "refused": None}
     start = time.monotonic()
     try:
         report["keys"] = _keys(checkpoint, files)
-        backend = load_mplug_owl3(checkpoint.folder, device=device, dtype=dtype, allow_pickle=allow_pickle)
+        backend = load_mplug_owl3(checkpoint.folder, device=device, dtype=dtype)
     except BackendError as error:
         return report | {"refused": str(error)}
     report |= {"identity": dict(backend.fingerprint.identity), "environment": dict(backend.fingerprint.environment)}
@@ -110,7 +108,7 @@ def _range(tensor: torch.Tensor) -> dict[str, Any]:
 
 
 def _keys(checkpoint: Checkpoint, files: WeightFiles) -> dict[str, Any]:
-    model = empty_model(checkpoint.folder, files)
+    model = empty_model(checkpoint, files)
     compared = compare_keys(files.shapes, model)
     return {
         "release": model.variant.release.name,

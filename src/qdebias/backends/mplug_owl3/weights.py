@@ -7,11 +7,15 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
-from qdebias.backends.mplug_owl3.checkpoint import WeightFiles
+from qdebias.backends.devices import check_room
 from qdebias.backends.mplug_owl3.model import Model
-from qdebias.backends.mplug_owl3.placement import Placement, check_room
+from qdebias.backends.mplug_owl3.placement import Placement
 from qdebias.backends.mplug_owl3.quantization import Quantization
+from qdebias.backends.weight_files import WeightFiles
 from qdebias.errors import BackendError
+
+REMEDIES = "quantize '8bit' or '4bit', a device_map over several devices, "
+"""What takes less memory, or spreads it."""
 
 HARMLESS = (".rotary_emb.inv_freq", ".embeddings.position_ids")
 """Endings of the names of constants that older code stored beside the weights."""
@@ -93,7 +97,7 @@ def fill(
     if quantization is not None:
         quantization.prepare(model, dtype)
     parameters = dict(model.named_parameters())
-    check_room(_needed(parameters, dtype, place, quantization))
+    check_room(_needed(parameters, dtype, place, quantization), REMEDIES)
     for name, tensor in files.tensors(frozenset(parameters)):
         if not tensor.is_floating_point():
             raise BackendError(f"weight {name}: holds {tensor.dtype}, not floating-point numbers")

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 
 from qdebias.backends.base import Encoding, Fingerprint, OptionLogits
+from qdebias.backends.finite import finite
 from qdebias.backends.qwen_vl.model import Model
 from qdebias.backends.qwen_vl.packing import Row, batch_of, rows_of
 from qdebias.backends.qwen_vl.prompt import Prompt, PromptWriter
@@ -17,7 +18,6 @@ from qdebias.backends.qwen_vl.vocabulary import PAD
 from qdebias.backends.tokens import option_tokens
 from qdebias.errors import BackendError
 from qdebias.image import RgbImage, digest
-from qdebias.probability import FloatArray
 from qdebias.prompts import Placement, Question, Request
 
 
@@ -59,12 +59,12 @@ class QwenVlBackend:
             for request in requests
         ]
         logits = self._run(requests)
-        return [[_finite(next(logits)[chosen]) for chosen in request] for request in tokens]
+        return [[finite(next(logits)[chosen]) for chosen in request] for request in tokens]
 
     def last_logits(self, requests: Sequence[Request]) -> OptionLogits:
         """Return the (vocabulary,) logits from which the options of each question are read."""
         logits = self._run(requests)
-        return [[_finite(next(logits)) for _ in request.questions] for request in requests]
+        return [[finite(next(logits)) for _ in request.questions] for request in requests]
 
     def encode(self, requests: Sequence[Request]) -> list[list[Encoding]]:
         """Return what each question is run on: its ids, and `pixel_values` (n, 3, side, side) float32."""
@@ -143,12 +143,3 @@ def _work(requests: Sequence[Request], prompts: Sequence[Sequence[Prompt]], mode
         for request, asked in zip(requests, prompts, strict=True)
     ]
     return _Work(rows=list(chain(*rows)), images={names[key]: image for key, image in pictures.items()})
-
-
-def _finite(logits: torch.Tensor) -> FloatArray:
-    if not logits.isfinite().all():
-        raise BackendError(
-            "the model answered with logits that are not finite; load it in bfloat16 or float32 if it runs in float16, "
-            "or obtain the weights again"
-        )
-    return logits.double().numpy()

@@ -6,15 +6,15 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
 
+from qdebias.backends.config_entries import check_supported, read_entries
 from qdebias.backends.folder import Checkpoint
-from qdebias.errors import BackendError
 
 MODEL_TYPE = "qwen"
 
 SLOTS = 256
 """Tokens of an image; their number is not in the config."""
 
-_REFUSED: Mapping[str, Any] = MappingProxyType(
+_SUPPORTED: Mapping[str, Any] = MappingProxyType(
     {
         "no_bias": True,
         "rotary_pct": 1.0,
@@ -109,23 +109,15 @@ def read_config(checkpoint: Checkpoint) -> Config:
     Raises:
         BackendError: It cannot be read, is another model's, lacks an entry, or asks for what is not implemented.
     """
-    path, entries = checkpoint.folder / "config.json", checkpoint.read_json("config.json")
-    if not is_first_qwen(entries):
-        raise BackendError(f"{path}: is not of model_type {MODEL_TYPE!r}; this folder holds no Qwen-VL")
-    if not isinstance(entries.get("visual"), dict):
-        raise BackendError(f"{path}: has no entry 'visual': this Qwen sees no images; use Qwen-VL or Qwen-VL-Chat")
-    try:
-        return _config(entries)
-    except KeyError as error:
-        raise BackendError(f"{path}: has no entry {error}; obtain it again") from error
-    except (TypeError, ValueError) as error:
-        raise BackendError(f"{path}: {error}") from error
+    return read_entries(checkpoint, _config)
 
 
 def _config(entries: Mapping[str, Any]) -> Config:
-    for name, value in _REFUSED.items():
-        if entries.get(name, value) != value:
-            raise ValueError(f"{name} is {entries[name]!r}; only {value!r} is supported")
+    if not is_first_qwen(entries):
+        raise ValueError(f"is not of model_type {MODEL_TYPE!r}; this folder holds no Qwen-VL")
+    if not isinstance(entries.get("visual"), dict):
+        raise ValueError("has no entry 'visual': this Qwen sees no images; use Qwen-VL or Qwen-VL-Chat")
+    check_supported(entries, _SUPPORTED)
     visual = entries["visual"]
     config = Config(
         hidden=int(entries["hidden_size"]),

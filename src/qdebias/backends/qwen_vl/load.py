@@ -7,7 +7,6 @@ import torch
 from qdebias.backends.base import Fingerprint
 from qdebias.backends.devices import device_of, dtype_of, environment_of
 from qdebias.backends.folder import Checkpoint, locate
-from qdebias.backends.mplug_owl3.checkpoint import INDEX, WHOLE_PICKLE, WeightFiles, weight_files
 from qdebias.backends.qwen_vl.backend import QwenVlBackend
 from qdebias.backends.qwen_vl.config import Config, read_config
 from qdebias.backends.qwen_vl.forms import FORMS, Form
@@ -15,6 +14,7 @@ from qdebias.backends.qwen_vl.model import Model
 from qdebias.backends.qwen_vl.prompt import PromptWriter
 from qdebias.backends.qwen_vl.vocabulary import FILE, IMAGE, Vocabulary, read_vocabulary
 from qdebias.backends.qwen_vl.weights import fill
+from qdebias.backends.weight_files import weight_files
 from qdebias.errors import BackendError, SettingError
 
 FORM_OF = {"raw": "base", "chatml": "chat"}
@@ -28,7 +28,6 @@ def load_qwen_vl(
     dtype: str | None = None,
     revision: str | None = None,
     form: str | None = None,
-    allow_pickle: bool = False,
     vision_chunk: int | None = None,
     tokens_at_once: int = 8192,
 ) -> QwenVlBackend:
@@ -40,7 +39,6 @@ def load_qwen_vl(
         dtype: "float32", "bfloat16" or "float16"; None is float32 on a CPU, else bfloat16.
         revision: Branch, tag or commit of a hub id.
         form: How questions are written, "base" or "chat"; None is what the checkpoint says of itself.
-        allow_pickle: Read weights from *.bin, as they were published, by torch's restricted unpickler.
         vision_chunk: How many images are encoded at a time; None is 16, and 1 on a CPU, where more are slower.
         tokens_at_once: Prompts are run together while they are no more tokens than this, at least one row at a time.
 
@@ -52,10 +50,10 @@ def load_qwen_vl(
     kind = dtype_of(dtype, target)
     if tokens_at_once < 1 or (vision_chunk is not None and vision_chunk < 1):
         raise SettingError(f"vision_chunk and tokens_at_once are 1 or more, got {vision_chunk} and {tokens_at_once}")
-    checkpoint = locate(source, revision, allow_pickle=allow_pickle)
+    checkpoint = locate(source, revision)
     config = read_config(checkpoint)
     chosen, vocabulary = _form(form, checkpoint), _checked(read_vocabulary(checkpoint.folder), config, checkpoint)
-    files = _files(checkpoint.folder, allow_pickle=allow_pickle)
+    files = weight_files(checkpoint.folder)
     model = empty_model(config)
     fill(model, files, device=target, dtype=kind)
     identity = {
@@ -64,7 +62,7 @@ def load_qwen_vl(
         "revision": checkpoint.revision,
         "configuration": checkpoint.configuration_digest(),
         "vocabulary": vocabulary.digest(),
-        "weights": checkpoint.weights_digest(files.suffix),
+        "weights": checkpoint.weights_digest(),
         "dtype": str(kind).removeprefix("torch."),
         "form": chosen.name,
     }
@@ -81,17 +79,6 @@ def empty_model(config: Config) -> Model:
     """Return the model of a config without weights."""
     with torch.device("meta"):
         return Model(config)
-
-
-def _files(folder: Path, *, allow_pickle: bool) -> WeightFiles:
-    """Return the weight files; pickles that were left behind on the hub are told from weights that are missing."""
-    held = [*folder.glob("*.safetensors"), *folder.glob("*.bin")]
-    if not allow_pickle and not held and (folder / f"{WHOLE_PICKLE}{INDEX}").is_file():
-        raise BackendError(
-            f"{folder}: its weights are pickles (*.bin), which can carry code and were not fetched; pass "
-            f"allow_pickle=True to fetch and read them with torch's restricted unpickler"
-        )
-    return weight_files(folder, allow_pickle=allow_pickle)
 
 
 def _form(name: str | None, checkpoint: Checkpoint) -> Form:

@@ -8,10 +8,11 @@ the same stretch share a row.
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from itertools import groupby, takewhile
+from itertools import groupby
 
 import torch
 
+from qdebias.backends.beginnings import common_beginning
 from qdebias.backends.qwen_vl.prompt import Prompt
 
 
@@ -32,8 +33,7 @@ class Row:
     @property
     def common(self) -> int:
         """Number of tokens that all prompts begin with; at most one less than the shortest has."""
-        columns = zip(*(prompt.ids[:-1] for prompt in self.prompts), strict=False)
-        return sum(1 for _ in takewhile(lambda column: len(set(column)) == 1, columns))
+        return common_beginning([prompt.ids for prompt in self.prompts])
 
     @property
     def length(self) -> int:

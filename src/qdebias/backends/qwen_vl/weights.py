@@ -3,9 +3,9 @@
 import torch
 from torch import nn
 
-from qdebias.backends.mplug_owl3.checkpoint import WeightFiles
-from qdebias.backends.mplug_owl3.placement import check_room
+from qdebias.backends.devices import check_room
 from qdebias.backends.qwen_vl.model import Model
+from qdebias.backends.weight_files import WeightFiles
 from qdebias.errors import BackendError
 
 

@@ -10,12 +10,17 @@ from pickle import UnpicklingError
 import torch
 from safetensors import SafetensorError, safe_open
 
+from qdebias.backends.folder import WEIGHTS
+from qdebias.backends.messages import first_line
 from qdebias.errors import BackendError
 
-WHOLE, WHOLE_PICKLE = "model.safetensors", "pytorch_model.bin"
+WHOLE = ("model.safetensors", "pytorch_model.bin")
 """The file of weights that are not divided; an index of several has the same name and an ending."""
 
 INDEX = ".index.json"
+
+SAFE_UNPICKLER = (2, 10)
+"""The torch from which on `weights_only` cannot be made to run code (CVE-2026-24747), as far as is known."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,11 +32,6 @@ class WeightFiles:
     """
 
     files: Mapping[Path, Mapping[str, tuple[int, ...]]]
-
-    @property
-    def suffix(self) -> str:
-        """Of all files: ".safetensors" or ".bin"."""
-        return next(iter(self.files)).suffix
 
     @property
     def shapes(self) -> dict[str, tuple[int, ...]]:
@@ -46,34 +46,58 @@ class WeightFiles:
                 yield from _read(path, names)
 
 
-def weight_files(folder: Path, *, allow_pickle: bool = False) -> WeightFiles:
-    """Return the weight files of a folder, safetensors before pickles.
+def weight_files(folder: Path) -> WeightFiles:
+    """Return the weight files of a folder: safetensors, or where there are none the pickles.
+
+    Pickles are read by torch's restricted unpickler, which knows tensors and runs no code of theirs. They are mapped
+    into memory, but every file has to be opened once more for its names.
 
     Args:
         folder: The checkpoint.
-        allow_pickle: Read pickles (*.bin) where there are no safetensors, by torch's restricted unpickler. They are
-            mapped into memory, but every file has to be opened once more for its names.
 
     Raises:
         BackendError: There is none, one is damaged, or file and index disagree; the message names file and weight.
     """
-    if not sorted(folder.glob("*.safetensors")) and sorted(folder.glob("*.bin")) and not allow_pickle:
-        raise BackendError(
-            f"{folder}: has its weights as pickles (*.bin), which can carry code; convert them to safetensors, or pass "
-            f"allow_pickle=True to read them with torch's restricted unpickler"
-        )
-    for whole in (WHOLE, WHOLE_PICKLE) if allow_pickle else (WHOLE,):
+    for whole, pattern in zip(WHOLE, WEIGHTS, strict=True):
         index = _index(folder / f"{whole}{INDEX}")
-        paths = sorted(folder / name for name in set(index.values())) if index else _without_index(folder / whole)
+        paths = (
+            sorted(folder / name for name in set(index.values())) if index else _without_index(folder, whole, pattern)
+        )
         if paths:
             files = {path: _shapes(path) for path in paths}
             _check(files, index)
             return WeightFiles(files)
-    raise BackendError(f"{folder}: holds no weights (*.safetensors); the download is incomplete: obtain it again")
+    raise no_weights(folder)
 
 
-def _without_index(whole: Path) -> list[Path]:
-    return [whole] if whole.is_file() else sorted(whole.parent.glob(f"*{whole.suffix}"))
+def no_weights(folder: Path) -> BackendError:
+    """Return the error for a folder without weight files."""
+    return BackendError(f"{folder}: holds no weights (*.safetensors); the download is incomplete: obtain it again")
+
+
+def more_than_weights(where: Path) -> BackendError:
+    """Return the error for a pickle, or a folder with one, that the restricted unpickler does not read."""
+    return BackendError(
+        f"{where}: a weight file holds more than weights, and that is never run, or it is damaged; obtain it again, or "
+        f"take weights in safetensors format"
+    )
+
+
+def check_unpickler(folder: Path) -> None:
+    """Refuse to read pickles with a torch whose restricted unpickler is known to be unsafe.
+
+    Raises:
+        BackendError: torch is older than `SAFE_UNPICKLER`.
+    """
+    if tuple(int(part) for part in torch.__version__.split(".")[:2]) < SAFE_UNPICKLER:
+        raise BackendError(
+            f"{folder}: has its weights as pickles (*.bin), by which torch {torch.__version__} can be made to run code "
+            f"(CVE-2026-24747); install torch 2.10 or newer, or convert them to safetensors"
+        )
+
+
+def _without_index(folder: Path, whole: str, pattern: str) -> list[Path]:
+    return [folder / whole] if (folder / whole).is_file() else sorted(folder.glob(pattern))
 
 
 def _index(path: Path) -> dict[str, str]:
@@ -127,6 +151,7 @@ def _read(path: Path, names: list[str]) -> Iterator[tuple[str, torch.Tensor]]:
 
 
 def _unpickled(path: Path) -> dict[str, torch.Tensor]:
+    check_unpickler(path.parent)
     held = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
     if not isinstance(held, dict) or not all(isinstance(tensor, torch.Tensor) for tensor in held.values()):
         raise BackendError(f"{path}: holds no table of weights")
@@ -140,14 +165,11 @@ def _one_line(path: Path) -> Iterator[None]:
         yield
     except FileNotFoundError as error:
         raise BackendError(f"{path}: this file of weights is missing; the download is incomplete") from error
-    except (SafetensorError, UnpicklingError, OSError, EOFError, RuntimeError, ValueError, KeyError) as error:
+    except UnpicklingError as error:
+        raise more_than_weights(path) from error
+    except (SafetensorError, OSError, EOFError, RuntimeError, ValueError, KeyError) as error:
         if isinstance(error, BackendError):
             raise
         raise BackendError(
-            f"{path}: is damaged, cut short, or only a Git LFS pointer ({_line(error)}); obtain it again"
+            f"{path}: is damaged, cut short, or only a Git LFS pointer ({first_line(error)}); obtain it again"
         ) from error
-
-
-def _line(error: BaseException) -> str:
-    text = str(error).strip()
-    return text.splitlines()[0] if text else type(error).__name__
