@@ -18,7 +18,7 @@ LAYERS = (
     ("presets", "store"),
     ("engine",),
     ("inputs", "records", "api", "stored", "evaluation", "tables", "bias", "calibration", "calibrate", "benchmark"),
-    ("distributed", "service", "report"),
+    ("distributed", "service", "report", "integrations"),
     ("cli",),
 )
 RANK = {name: rank for rank, layer in enumerate(LAYERS) for name in layer}

@@ -10,6 +10,7 @@ import qdebias
 
 HOMES = {
     "score": "score",
+    "check": "check",
     "explain": "explain",
     "degrade": "degrade",
     "evaluate": "evaluate",

@@ -1,0 +1,71 @@
+"""`qdebias check`: a gate for pipelines."""
+
+from contextlib import ExitStack
+from typing import Annotated
+
+import typer
+
+from qdebias.backends.load import load_backend
+from qdebias.cli.console import (
+    Device,
+    Dtype,
+    Megapixels,
+    MethodName,
+    Model,
+    Paths,
+    RunFolder,
+    Seed,
+    one_line,
+    say,
+    track,
+    user_errors,
+)
+from qdebias.cli.runs import score_into
+from qdebias.engine import Failure, Scorer
+from qdebias.inputs import find_inputs
+from qdebias.store import open_run
+
+
+def check(
+    paths: Paths,
+    least: Annotated[
+        float, typer.Option("--min", min=0, max=1, help="The score that every image has to reach, in [0, 1].")
+    ] = 0.5,
+    model: Model = "nano",
+    method: MethodName = "paper",
+    batch: Annotated[int, typer.Option(min=1, help="How many images go to the model at a time.")] = 8,
+    seed: Seed = 0,
+    device: Device = None,
+    dtype: Dtype = None,
+    max_megapixels: Megapixels = 50.0,
+    run: RunFolder = None,
+) -> None:
+    """Fail where an image is worse than it should be: for continuous integration and commit hooks.
+
+    Prints score and path of each image below `--min`. Exit codes: 0 every image reaches it; 1 some do not, or cannot
+    be scored; 2 nothing could be checked.
+
+    - `qdebias check photos --min 0.4`
+    - `qdebias check photos --min 0.4 --run .qdebias` asks again only about images that have changed
+    """
+    with user_errors(), ExitStack() as stack:
+        inputs = find_inputs(paths)
+        backend = load_backend(model, device=device, dtype=dtype)
+        pixels = round(max_megapixels * 1e6)
+        scorer = Scorer(backend=backend, method=method, seed=seed, batch=batch, max_pixels=pixels)
+        if run is None:
+            results = track(scorer.score_many(inputs.paths, on_error="return"), total=len(inputs.paths))
+        else:
+            stored = stack.enter_context(open_run(run, scorer.backend.fingerprint, model=model))
+            results = score_into(stored, scorer, inputs.paths, method=method)
+        failures, below = list(inputs.failures), 0
+        for path, result in zip(inputs.paths, results, strict=True):
+            if isinstance(result, Failure):
+                failures.append(result)
+            elif result.value < least:
+                below += 1
+                typer.echo(f"{result.value:.4f}\t{one_line(str(path))}")
+    for failure in failures:
+        say(f"failed: {one_line(failure.error)}", style="red")
+    say(f"{len(inputs.paths)} images, {below} below {least:g}, {len(failures)} failed")
+    raise typer.Exit(1 if below or failures else 0)

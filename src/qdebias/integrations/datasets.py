@@ -1,0 +1,45 @@
+"""Scores as columns of a Hugging Face dataset, for its `map`.
+
+from qdebias.integrations.datasets import AddScores
+
+dataset = dataset.map(AddScores(column="image"), batched=True, batch_size=64)
+"""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from functools import cache
+from typing import Any
+
+from qdebias.backends.base import Backend
+from qdebias.backends.load import load_backend
+from qdebias.integrations.columns import score_columns
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AddScores:
+    """Turns a batch of rows into the columns `score` and `error`.
+
+    It holds only settings, so that `datasets` recognises a map that it has done before; the model is loaded once in
+    each process.
+
+    Attributes:
+        column: The column of images, or of their paths.
+        model: What `qdebias.load_backend` takes.
+        method: Name of a method.
+        seed: Seed of the random degradations.
+    """
+
+    column: str = "image"
+    model: str = "nano"
+    method: str = "paper"
+    seed: int = 0
+
+    def __call__(self, batch: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the two columns of a batch."""
+        images = batch[self.column]
+        return asdict(score_columns(images, model=_loaded(self.model), method=self.method, seed=self.seed))
+
+
+@cache
+def _loaded(model: str) -> Backend:
+    return load_backend(model)

@@ -1,0 +1,49 @@
+"""The gate for pipelines: exit codes, and who is named."""
+
+from pathlib import Path
+
+import pytest
+
+from test_cli import bad_folder, folder, run  # noqa: F401  (fixtures)
+
+BRIGHT = ("--model", "qdebias_example.sharpness:Sharpness", "--method", "vanilla")
+
+
+@pytest.fixture(autouse=True)
+def plugin(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(Path(__file__).resolve().parent.parent / "examples" / "plugin")
+
+
+def test_every_image_is_good_enough(folder: Path) -> None:  # noqa: F811
+    got = run("check", folder, "--min", "0.1", *BRIGHT)
+    assert (got.returncode, got.stdout) == (0, "")
+    assert got.stderr == "2 images, 0 below 0.1, 0 failed\n"
+
+
+@pytest.mark.parametrize("stored", [False, True])
+def test_images_below_are_named_with_their_scores(folder: Path, stored: bool) -> None:  # noqa: F811
+    keep = ("--run", folder / "run") if stored else ()
+    got = run("check", "a.png", "c.png", "--min", "0.99", *BRIGHT, *keep, cwd=folder)
+    scores = run("score", "a.png", "c.png", *BRIGHT, cwd=folder)
+    assert got.returncode == 1
+    assert got.stdout == scores.stdout
+    assert got.stderr.endswith("2 images, 2 below 0.99, 0 failed\n")
+
+
+def test_an_image_that_cannot_be_scored_is_no_pass(bad_folder: Path) -> None:  # noqa: F811
+    got = run("check", bad_folder, "--min", "0", *BRIGHT)
+    assert (got.returncode, got.stdout) == (1, "")
+    assert got.stderr.count("failed: ") == 6
+    assert "letter.jpg: is not an image" in got.stderr
+
+
+@pytest.mark.parametrize("arguments", [("nowhere", "--min", "0.5"), (".", "--min", "2"), (".", "--method", "best")])
+def test_what_cannot_be_checked_is_the_users_mistake(arguments: tuple[str, ...], folder: Path) -> None:  # noqa: F811
+    assert run("check", *arguments, "--model", "fake", cwd=folder).returncode == 2
+
+
+def test_the_hook_names_a_command_that_exists() -> None:
+    hook = (Path(__file__).resolve().parent.parent / ".pre-commit-hooks.yaml").read_text(encoding="utf-8")
+    command = next(line.split(": ")[1].split() for line in hook.splitlines() if "entry:" in line)
+    assert command[0] == "qdebias"
+    assert run(*command[1:], "--help").returncode == 0

@@ -1,0 +1,143 @@
+"""Scores in the forms that other libraries expect are the scores of qdebias."""
+
+import pickle
+from copy import deepcopy
+from pathlib import Path
+from typing import Any
+
+import datasets
+import numpy as np
+import pandas as pd
+import polars as pl
+import pyarrow as pa
+import pytest
+import torch
+from PIL import Image
+
+import qdebias
+from qdebias.errors import ImageError, SettingError
+from qdebias.image import RgbImage
+from qdebias.integrations.datasets import AddScores
+from qdebias.integrations.frames import with_scores
+from qdebias.integrations.metric import create_metric
+from qdebias.integrations.tensors import to_images
+from qdebias.integrations.torchmetrics import ImageQuality
+
+FAKE: dict[str, Any] = {"model": "fake", "method": "vanilla"}
+
+
+def batch_of(*images: RgbImage) -> torch.Tensor:
+    return torch.from_numpy(np.stack(images).transpose(0, 3, 1, 2).copy())
+
+
+def expected(*images: Any) -> list[float]:
+    return [score.value for score in qdebias.score(images, **FAKE)]
+
+
+@pytest.fixture
+def images(photo: RgbImage) -> tuple[RgbImage, ...]:
+    return photo, photo[::-1], photo[:, ::-1]
+
+
+@pytest.fixture
+def paths(images: tuple[RgbImage, ...], tmp_path: Path) -> list[str]:
+    for number, image in enumerate(images):
+        Image.fromarray(image).save(tmp_path / f"{number}.png")
+    (tmp_path / "letter.png").write_text("Dear reader,")
+    return [str(tmp_path / name) for name in ("0.png", "letter.png", "1.png")]
+
+
+@pytest.mark.parametrize("kind", [torch.uint8, torch.float32, torch.float64])
+def test_tensors_become_the_images_they_were_made_from(kind: torch.dtype, images: tuple[RgbImage, ...]) -> None:
+    batch = batch_of(*images) if kind is torch.uint8 else batch_of(*images).to(kind) / 255
+    for got, want in zip(to_images(batch), images, strict=True):
+        np.testing.assert_array_equal(got, want)
+    np.testing.assert_array_equal(to_images(batch[0])[0], images[0])
+
+
+@pytest.mark.parametrize(
+    ("tensor", "message"),
+    [
+        (torch.zeros(2, 1, 64, 64), r"shape \(2, 1, 64, 64\)"),
+        (torch.zeros(64, 64), "holds no images"),
+        (torch.full((1, 3, 64, 64), 255.0), r"\[255, 255\] and not in \[0, 1\]"),
+        (torch.full((1, 3, 64, 64), -0.1), "undo the normalisation"),
+        (torch.full((1, 3, 64, 64), torch.nan), "and not in"),
+        (torch.zeros(1, 3, 64, 64, dtype=torch.int64), "torch.int64; give uint8"),
+    ],
+)
+def test_tensors_that_are_no_images_are_refused(tensor: torch.Tensor, message: str) -> None:
+    with pytest.raises(ImageError, match=message):
+        to_images(tensor)
+
+
+def test_metric_is_the_mean_over_all_batches(images: tuple[RgbImage, ...]) -> None:
+    metric = ImageQuality(**FAKE)
+    metric.update(batch_of(*images[:2]))
+    metric.update(batch_of(images[2]))
+    assert metric.compute().item() == pytest.approx(np.mean(expected(*images)), abs=1e-12)
+    assert metric(batch_of(images[2])).item() == pytest.approx(expected(images[2])[0], abs=1e-12)
+    metric.reset()
+    assert metric.count == 0
+
+
+def test_metric_can_be_copied_and_pickled_without_its_model(images: tuple[RgbImage, ...]) -> None:
+    metric = ImageQuality(**FAKE)
+    metric.update(batch_of(images[0]))
+    for copy in (pickle.loads(pickle.dumps(metric)), deepcopy(metric), metric.clone()):  # noqa: S301
+        copy.update(batch_of(images[1]))
+        assert copy.compute().item() == pytest.approx(np.mean(expected(*images[:2])), abs=1e-12)
+
+
+def test_metric_counts_nothing_of_a_batch_that_fails(images: tuple[RgbImage, ...]) -> None:
+    metric = ImageQuality(**FAKE)
+    metric.update(batch_of(images[0]))
+    with pytest.raises(ImageError):
+        metric.update(torch.zeros(2, 3, 8, 8))
+    assert metric.compute().item() == pytest.approx(expected(images[0])[0], abs=1e-12)
+
+
+def test_metric_in_the_manner_of_pyiqa(images: tuple[RgbImage, ...], paths: list[str]) -> None:
+    metric = create_metric("vanilla", model="fake")
+    assert (metric.lower_better, metric.score_range, metric.metric_mode) == (False, "0, 1", "NR")
+    got = metric(batch_of(*images) / 255)
+    assert (got.shape, got.dtype) == ((3, 1), torch.float64)
+    np.testing.assert_array_equal(got[:, 0], expected(*images))
+    for one in (paths[0], Image.open(paths[0]), images[0]):
+        assert metric(one).item() == expected(images[0])[0]
+    with pytest.raises(ImageError):
+        metric(paths[1])
+
+
+@pytest.mark.parametrize("make", [pd.DataFrame, pl.DataFrame, pa.table])
+def test_table_gets_a_score_or_an_error_in_each_row(make: Any, images: tuple[RgbImage, ...], paths: list[str]) -> None:
+    table = make({"path": paths, "year": [2001, 2002, 2003]})
+    made = with_scores(table, **FAKE)
+    assert type(made) is type(table)
+    rows = pl.DataFrame(made)
+    assert rows.columns == ["path", "year", "score", "error"]
+    assert rows["score"].to_list() == [expected(images[0])[0], None, expected(images[1])[0]]
+    assert [error is None for error in rows["error"].to_list()] == [True, False, True]
+    assert "letter.png: is not an image" in rows["error"][1]
+
+
+def test_index_of_pandas_stays(paths: list[str]) -> None:
+    table = pd.DataFrame({"photo": paths}, index=["c", "a", "b"])
+    made = with_scores(table, column="photo", **FAKE)
+    assert list(made.index) == ["c", "a", "b"]
+    assert np.isnan(made.loc["a", "score"])
+
+
+@pytest.mark.parametrize("column", ["photo", "score"])
+def test_table_without_the_column_is_refused(column: str) -> None:
+    with pytest.raises(SettingError, match="it has path, score"):
+        with_scores(pl.DataFrame({"path": ["a.png"], "score": [1.0]}), column=column)
+
+
+def test_map_over_a_dataset(images: tuple[RgbImage, ...], paths: list[str]) -> None:
+    pictures = datasets.Dataset.from_dict({"image": [paths[0], paths[2]]}).cast_column("image", datasets.Image())
+    scored = pictures.map(AddScores(**FAKE), batched=True, batch_size=1)
+    assert scored["score"][:] == expected(*images[:2])
+    named = datasets.Dataset.from_dict({"file": paths}).map(AddScores(column="file", **FAKE), batched=True)
+    assert named["score"][1] is None
+    assert "letter.png" in named["error"][1]
