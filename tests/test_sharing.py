@@ -26,7 +26,7 @@ from qdebias.prompts import Placement, Question, Request
 from tiny_families import FAMILIES as TINY
 from tiny_models import checkpoint, load
 
-pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation doesn't:DeprecationWarning")  # GLM-4V's
+pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation doesn't:DeprecationWarning")  # transformers'
 
 SINGLE = Request(images=(picture(7, 100, 41),), questions=(QUALITY, SAME))
 ROUNDING = 1e-5

@@ -72,8 +72,9 @@ class Family:
         images: Type and settings of the image processor.
         special: Special tokens of the tokenizer; those with a name are stored under it too.
         named: name -> special token.
-        template: The chat template.
+        template: The chat template; empty: there is none.
         metaspace: A tokenizer as SentencePiece makes them, instead of a byte-level one.
+        leading: Whether that one puts a space before the first word, as Llama's does and Gemma's does not.
         after: Whether the template keeps images behind the question.
         trims: Whether the template drops the space at the end of the answer prefix.
         torchvision: Whether the processor imports torchvision.
@@ -86,6 +87,7 @@ class Family:
     template: str
     named: dict[str, str] = field(default_factory=dict)
     metaspace: bool = False
+    leading: bool = True
     after: bool = True
     trims: bool = False
     torchvision: bool = False
@@ -269,13 +271,24 @@ def _mllama(ids: dict[str, int]) -> Any:
     )
 
 
+EXTRA = 1024 + 128
+"""Tokens for places and segments that PaliGemma's processor adds to the vocabulary."""
+
+
 def _paligemma(ids: dict[str, int]) -> Any:
     return tf.PaliGemmaConfig(
         vision_config={**VISION, "model_type": "siglip_vision_model", "vision_use_head": False},
-        text_config={**TEXT, "model_type": "gemma", "vocab_size": ids["vocabulary"] + 1200, "pad_token_id": 0},
+        text_config={**TEXT, "model_type": "gemma", "vocab_size": ids["vocabulary"] + EXTRA, "pad_token_id": 0},
         image_token_index=ids["<image>"],
         projection_dim=WIDTH,
     )
+
+
+def _paligemma2(ids: dict[str, int]) -> Any:
+    config = _paligemma(ids)
+    text = {**TEXT, "sliding_window": 24, "query_pre_attn_scalar": 16, "pad_token_id": 0}
+    config.text_config = tf.Gemma2Config(**text, vocab_size=ids["vocabulary"] + EXTRA)
+    return config
 
 
 def _qwen3_5(ids: dict[str, int]) -> Any:
@@ -320,10 +333,16 @@ _LLAMA3 = (
     "{% for part in message['content'] %}{% if part['type'] == 'image' %}<|image|>{% else %}{{ part['text'] }}"
     "{% endif %}{% endfor %}<|eot|>{% endfor %}{% if add_generation_prompt %}<|start|>assistant<|end|>\n\n{% endif %}"
 )
-_BARE = (  # PaliGemma has none of its own: images, then the text of all messages
-    "{% for message in messages %}{% for part in message['content'] %}{% if part['type'] == 'image' %}<image>"
-    "{% else %}{{ part['text'] }}{% endif %}{% endfor %}{% if message['role'] == 'user' %}\n{% endif %}{% endfor %}"
-)
+
+_PALIGEMMA = {
+    "processor": {"processor_class": "PaliGemmaProcessor"},
+    "images": {"image_processor_type": "SiglipImageProcessor", "size": SIZE, "image_seq_length": 4},
+    "special": ("<image>",),
+    "template": "",
+    "metaspace": True,
+    "leading": False,
+    "after": False,
+}
 
 FAMILIES = {
     "llava": Family(
@@ -480,14 +499,6 @@ FAMILIES = {
         special=_QWEN_SPECIAL,
         template=QWEN,
     ),
+    "paligemma": Family(config=_paligemma, **_PALIGEMMA),
+    "paligemma2": Family(config=_paligemma2, **_PALIGEMMA),
 }
-
-PALIGEMMA = Family(
-    config=_paligemma,
-    processor={"processor_class": "PaliGemmaProcessor"},
-    images={"image_processor_type": "SiglipImageProcessor", "size": SIZE, "image_seq_length": 4},
-    special=("<image>",),
-    template=_BARE,
-    metaspace=True,
-)
-"""Its processor writes a line break behind every prompt, so that no answer can be begun: it is refused."""

@@ -23,7 +23,7 @@ import transformers as tf
 from qdebias.backends.hf import HfBackend
 from qdebias.backends.hf_loading import load_hf
 from qdebias.backends.quiet import quiet
-from tiny_families import FAMILIES, PALIGEMMA, Family
+from tiny_families import FAMILIES, Family
 
 torch.set_num_threads(1)  # for tensors this small, threads cost more than they give
 
@@ -64,7 +64,7 @@ def torchvision_module() -> Iterator[None]:
 
 def build(name: str, folder: Path, *, hub: bool = False) -> Path:
     """Write a checkpoint of a family and return its folder."""
-    family = PALIGEMMA if name == "paligemma" else FAMILIES[name]
+    family = FAMILIES[name]
     folder.mkdir(parents=True, exist_ok=True)
     ids = _save_tokenizer(family, folder)
     with quiet(), torch.random.fork_rng(devices=[]):
@@ -83,7 +83,8 @@ def build(name: str, folder: Path, *, hub: bool = False) -> Path:
 
 def _write_today(family: Family, folder: Path) -> None:
     _write(folder / "processor_config.json", {**family.processor, "image_processor": family.images})
-    (folder / "chat_template.jinja").write_text(family.template)
+    if family.template:
+        (folder / "chat_template.jinja").write_text(family.template)
 
 
 def _write_hub(family: Family, folder: Path) -> None:
@@ -92,7 +93,8 @@ def _write_hub(family: Family, folder: Path) -> None:
         size = images.pop("size")
         images |= {"min_pixels": size["shortest_edge"], "max_pixels": size["longest_edge"]}
     _write(folder / "preprocessor_config.json", images)
-    _write(folder / "chat_template.json", {"chat_template": family.template})
+    if family.template:
+        _write(folder / "chat_template.json", {"chat_template": family.template})
     if len(family.processor) > 1:
         _write(folder / "processor_config.json", family.processor)
     config = json.loads((folder / "config.json").read_text())
@@ -106,7 +108,7 @@ def _write(path: Path, content: dict[str, Any]) -> None:
 
 def _save_tokenizer(family: Family, folder: Path) -> dict[str, int]:
     special = ["<pad>", "<s>", "</s>", *family.special]
-    tokenizer = metaspace_bpe(special) if family.metaspace else byte_bpe(special)
+    tokenizer = metaspace_bpe(special, leading=family.leading) if family.metaspace else byte_bpe(special)
     fast = tf.PreTrainedTokenizerFast(
         tokenizer_object=tokenizer,
         pad_token="<pad>",  # noqa: S106
@@ -140,13 +142,12 @@ def byte_bpe(special: list[str]) -> tk.Tokenizer:
     return tokenizer
 
 
-def metaspace_bpe(special: list[str]) -> tk.Tokenizer:
-    """A small tokenizer of the Llama kind: spaces are a letter, and one stands before the first word."""
+def metaspace_bpe(special: list[str], *, leading: bool = True) -> tk.Tokenizer:
+    """A small tokenizer of the Llama kind: spaces are a letter, and one may stand before the first word."""
     tokenizer = tk.Tokenizer(tk.models.BPE(unk_token="<s>"))  # noqa: S106
-    tokenizer.pre_tokenizer = tk.pre_tokenizers.Metaspace(prepend_scheme="first", split=True)
-    tokenizer.decoder = tk.decoders.Sequence(
-        [tk.decoders.Replace("▁", " "), tk.decoders.Fuse(), tk.decoders.Strip(" ", 1, 0)]
-    )
+    tokenizer.pre_tokenizer = tk.pre_tokenizers.Metaspace(prepend_scheme="first" if leading else "never", split=True)
+    strip = [tk.decoders.Strip(" ", 1, 0)] if leading else []
+    tokenizer.decoder = tk.decoders.Sequence([tk.decoders.Replace("▁", " "), tk.decoders.Fuse(), *strip])
     alphabet = [chr(code) for code in range(33, 127)] + ["\n"]
     trainer = tk.trainers.BpeTrainer(
         vocab_size=400, special_tokens=special, initial_alphabet=alphabet, show_progress=False

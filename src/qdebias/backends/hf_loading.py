@@ -17,6 +17,7 @@ from qdebias.backends.devices import device_of, dtype_of, environment_of
 from qdebias.backends.families import family_of
 from qdebias.backends.folder import Checkpoint, locate
 from qdebias.backends.hf import HfBackend
+from qdebias.backends.hf_forms import check_template
 from qdebias.backends.hf_types import Config, Model, Processor
 from qdebias.backends.messages import first_line
 from qdebias.backends.processors import image_settings, limit_pixels, load_processor
@@ -71,6 +72,7 @@ def load_hf(
         config = _config(checkpoint)
         pickled = _weights_are_pickled(checkpoint)
         processor = load_processor(checkpoint, config)
+        check_template(checkpoint, config, processor)
         limit_pixels(processor, min_pixels, max_pixels)
         model = _model(checkpoint, config, kind, pickled=pickled, allow_surplus=allow_surplus)
     identity = {"model": name or checkpoint.name, "dtype": str(kind).removeprefix("torch.")}

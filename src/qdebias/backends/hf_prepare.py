@@ -9,7 +9,8 @@ import torch
 from PIL import Image
 
 from qdebias.backends.base import Encoding
-from qdebias.backends.hf_prompt import HfTokenizer, check_ids, render
+from qdebias.backends.hf_forms import form_of
+from qdebias.backends.hf_prompt import HfTokenizer, check_ids
 from qdebias.backends.hf_types import Config, Model, Processor
 from qdebias.backends.messages import first_line
 from qdebias.backends.tokens import WINDOW
@@ -62,6 +63,7 @@ class Preparer:
 
     def __init__(self, model: Model, processor: Processor) -> None:
         self._processor = processor
+        self._form = form_of(model.config)
         self._longest = getattr(model.config.get_text_config(), "max_position_embeddings", None)
         self.tokenizer = HfTokenizer(processor)
         self.image_token = _image_token(model.config, processor)
@@ -86,15 +88,9 @@ class Preparer:
     def _one(
         self, request: Request, question: Question, processor: Processor, pictures: Sequence[Image.Image]
     ) -> Prepared:
-        prompt = render(self._processor, request, question)
-        start = self._processor.tokenizer.bos_token
+        prompt = self._form.render(self._processor, request, question)
         try:
-            inputs = processor(
-                images=[list(pictures)],
-                text=[prompt.text],
-                add_special_tokens=not (start is not None and prompt.text.startswith(start)),
-                return_tensors="pt",
-            )
+            inputs = self._form.encode(processor, prompt, pictures)
         except ValueError as error:
             raise ImageError(
                 f"the model's processor refuses images of {_sizes(request)}: {first_line(error)}"

@@ -6,11 +6,12 @@ checked before anything is run.
 """
 
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from jinja2 import TemplateError
+from PIL import Image
 from transformers import ProcessorMixin
 
 from qdebias.backends.hf_types import Processor
@@ -43,12 +44,14 @@ class Prompt:
     Attributes:
         text: Up to the end of the answer prefix, with one placeholder an image.
         lead: White space that the template writes before the first word of a reply; empty after an answer prefix.
-        ending: What follows the last placeholder.
+        ending: What follows the last placeholder in the end.
+        suffix: An answer prefix that is no part of the text, but goes behind what the processor makes of it.
     """
 
     text: str
     lead: str
     ending: str
+    suffix: str = ""
 
 
 def render(processor: Processor, request: Request, question: Question) -> Prompt:
@@ -59,7 +62,13 @@ def render(processor: Processor, request: Request, question: Question) -> Prompt
     """
     text = _apply(processor, request, question, question.answer_prefix)
     image = getattr(processor, "image_token", None)
-    _check_prompt(text, image, request, question)
+    if image is not None:
+        check_placeholders(text, image, request)
+    if not text.endswith(question.answer_prefix):
+        raise PromptError(
+            f"the chat template ends the prompt in {text[-len(question.answer_prefix) :]!r} instead of the answer "
+            f"prefix {question.answer_prefix!r}: it trims spaces; move them from the prefix into the options"
+        )
     ending = text.rpartition(image)[2] if image else text
     if question.answer_prefix:
         return Prompt(text, "", ending)
@@ -71,6 +80,18 @@ def render(processor: Processor, request: Request, question: Question) -> Prompt
             f"thought, or something else first; give the question an answer_prefix"
         )
     return Prompt(text, lead, ending)
+
+
+def encode(processor: Processor, prompt: Prompt, pictures: Sequence[Image.Image]) -> Mapping[str, Any]:
+    """Return what the processor makes of a prompt; the start token stands once, whoever writes it."""
+    start = processor.tokenizer.bos_token
+    made: Mapping[str, Any] = processor(
+        images=[list(pictures)],
+        text=[prompt.text],
+        add_special_tokens=not (start is not None and prompt.text.startswith(start)),
+        return_tensors="pt",
+    )
+    return made
 
 
 def _apply(processor: Processor, request: Request, question: Question, prefix: str) -> str:
@@ -117,9 +138,9 @@ def check_ids(
     places = [place for place, token in enumerate(ids) if token == image_token]
     if not places:
         raise PromptError("no image reaches the model: the prompt has no image placeholder; check the chat template")
-    head, tail = (_normal(tokenizer.decode(part)) for part in (ids[: places[0]], ids[places[-1] + 1 :]))
-    text, prefix = _normal(question.text), _normal(question.answer_prefix)
-    end = _normal(prompt.ending)[-min(len(tail), max(len(prefix), 16)) :]
+    head, tail = (normal(tokenizer.decode(part)) for part in (ids[: places[0]], ids[places[-1] + 1 :]))
+    text, prefix = normal(question.text), normal(question.answer_prefix)
+    end = normal(prompt.ending)[-min(len(tail), max(len(prefix), 16)) :]
     if not (tail.endswith(end) and tail.endswith(prefix)):
         raise PromptError(
             f"the ids end in {tail[-len(end) - 16 :]!r} instead of {end!r}: the tokenizer changes or ends the text; "
@@ -133,19 +154,19 @@ def check_ids(
         )
 
 
-def _check_prompt(prompt: str, image_token: str | None, request: Request, question: Question) -> None:
-    if image_token is not None and prompt.count(image_token) != len(request.images):
+def check_placeholders(prompt: str, image_token: str, request: Request) -> None:
+    """Check that a prompt has one placeholder an image.
+
+    Raises:
+        PromptError: It has not.
+    """
+    if prompt.count(image_token) != len(request.images):
         raise PromptError(
             f"the prompt shows {prompt.count(image_token)} images instead of {len(request.images)}: the chat template "
             f"lost some, or the question contains {image_token!r}; change the one that does"
         )
-    if not prompt.endswith(question.answer_prefix):
-        raise PromptError(
-            f"the chat template ends the prompt in {prompt[-len(question.answer_prefix) :]!r} instead of the answer "
-            f"prefix {question.answer_prefix!r}: it trims spaces; move them from the prefix into the options"
-        )
 
 
-def _normal(text: str) -> str:
+def normal(text: str) -> str:
     """Return the text in the normal form that many tokenizers bring it to."""
     return unicodedata.normalize("NFC", text)

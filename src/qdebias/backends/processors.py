@@ -39,7 +39,7 @@ def check_torchvision() -> None:
 
 
 def load_processor(checkpoint: Checkpoint, config: Config) -> Processor:
-    """Return the processor of a checkpoint: tokenizer, image processor and chat template.
+    """Return the processor of a checkpoint: tokenizer, image processor, and chat template if there is one.
 
     Args:
         checkpoint: A folder; nothing is fetched.
@@ -67,11 +67,6 @@ def load_processor(checkpoint: Checkpoint, config: Config) -> Processor:
         ) from error
     if processor.chat_template is None:
         processor.chat_template = getattr(processor.tokenizer, "chat_template", None)
-    if processor.chat_template is None:
-        raise BackendError(
-            f"{folder}: has no chat template; put the model's own into chat_template.jinja, or take an "
-            f"instruction-tuned version of the model"
-        )
     return processor
 
 
