@@ -37,7 +37,7 @@ def test_a_failure_has_an_error_and_no_score(rows: list[Record]) -> None:
     assert len(scored["good"]) == len(scored["same"]) == len(scored["weight"]) == 4
     assert failed == {
         "path": "b.jpg", "score": None, "error": "b.jpg: no such file", "model": "fake", "method": "paper", "seed": 0,
-        "good": [], "same": [], "weight": [],
+        "good": [], "same": [], "weight": [], "spread": None,
     }  # fmt: skip
 
 

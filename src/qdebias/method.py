@@ -84,6 +84,8 @@ class Score:
         same: (N,) P(yes) of the same-object question, in [0, 1]; empty where it was not asked.
         weight: (N,) weights, of sum 1.
         logits: The answers that all of this was computed from, as the backend gave them.
+        log_odds: The value as log-odds, computed without rounding to 0 or 1; None where the method does not tell.
+        spread: Standard deviation of the value over seeds of the noise; None where there is one seed.
     """
 
     value: float
@@ -91,6 +93,8 @@ class Score:
     same: FloatArray
     weight: FloatArray
     logits: tuple[tuple[FloatArray, ...], ...]
+    log_odds: float | None = None
+    spread: float | None = None
 
 
 class Method(Protocol):

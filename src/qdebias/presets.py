@@ -12,45 +12,18 @@ processor that the authors' script calls drops the prefix, which ends in a space
 | same-object question | "...the same object? Yes or no?" | "...the same object? Yes or no" |
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from types import FunctionType
-from typing import cast
+from dataclasses import replace
+from pathlib import Path
 
 from qdebias.ablations import Mismatched, SimilarityWeighted
-from qdebias.backends.base import Backend, Cutting
-from qdebias.degrade import Degradation, Fog, Saturate, Spatter, ZoomBlur, degradation_named, imagenet_c
-from qdebias.errors import SettingError
-from qdebias.method import Method, QDebias, Vanilla
-from qdebias.named import import_named, is_import
+from qdebias.degrade import Degradation, Fog, Saturate, Spatter, ZoomBlur, imagenet_c
+from qdebias.method import QDebias, Vanilla
+from qdebias.methods.expression import parse
+from qdebias.methods.file import SUFFIX, read_file
+from qdebias.methods.recipe import Recipe as Recipe
 from qdebias.probability import equal_weight, winner_weight
 from qdebias.prompts import Question
 from qdebias.rivals.lpips import Lpips
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Recipe:
-    """A named method.
-
-    Attributes:
-        name: What it is called on the command line.
-        method: The method itself.
-        summary: What it is, in one line, with its place in the paper.
-        cut: How mPLUG-Owl3 cuts images under this method; None leaves the backend as it was loaded. "official" is
-            what the stock processor of the loaded release does. Other models do not cut in this way.
-    """
-
-    name: str
-    method: Method
-    summary: str
-    cut: str | None = None
-
-    def fit(self, backend: Backend) -> Backend:
-        """Return the backend with the options that belong to this method; the model is not loaded again."""
-        if self.cut is not None and isinstance(backend, Cutting):
-            return backend.with_cut(self.cut)
-        return backend
-
 
 PREFIX = "The quality of the image is"
 
@@ -178,35 +151,16 @@ _RECIPES = (
 RECIPES = {recipe.name: recipe for recipe in _RECIPES}
 
 
-def get(name: str) -> Recipe:
-    """Return the recipe of a name.
+def get(text: str) -> Recipe:
+    """Return the recipe of a method.
 
     Args:
-        name: One of `RECIPES`; or "package.module:name" of a method of one's own, or of a class or function that makes
-            one; each with "@" and degradations behind it if others are wanted, such as "paper@fog,package.module:rain".
+        text: One of `RECIPES`; or an expression, such as "paper+levels5+logodds" or "paper@fog,package.module:rain",
+            see `qdebias.methods.expression`; or a file that describes a method, "mine.toml", see
+            `qdebias.methods.file`. In the place of a preset, "package.module:name" is a method of one's own, or a class
+            or function that makes one.
 
     Raises:
-        SettingError: There is none.
+        SettingError: There is no such method; the message lists what there is.
     """
-    base, at, conditions = name.partition("@")
-    recipe = RECIPES.get(base) or _imported(base)
-    return _degraded(recipe, name, conditions.split(",")) if at else recipe
-
-
-def _imported(name: str) -> Recipe:
-    if not is_import(name):
-        raise SettingError(
-            f"there is no method {name!r}; choose one of {', '.join(RECIPES)}, or name your own as package.module:name"
-        )
-    found = import_named(name, what="method")
-    method = found() if isinstance(found, type | FunctionType) else found
-    if not (hasattr(method, "plan") and hasattr(method, "combine")):
-        raise SettingError(f"method {name} is {method!r}, which has no plan and combine")
-    return Recipe(name=name, method=cast(Method, method), summary="a method of your own")
-
-
-def _degraded(recipe: Recipe, name: str, degradations: Sequence[str]) -> Recipe:
-    if not isinstance(recipe.method, QDebias):
-        raise SettingError(f"method {recipe.name!r} takes no degradations behind an @; paper and its variants do")
-    method = replace(recipe.method, degradations=tuple(map(degradation_named, degradations)))
-    return replace(recipe, name=name, method=method, summary=f"{recipe.name} with {' and '.join(degradations)}")
+    return read_file(Path(text), RECIPES) if text.endswith(SUFFIX) else parse(text, RECIPES)

@@ -28,6 +28,7 @@ class Record:
         good: P(good) under each condition.
         same: P(same object) of each condition; empty where it was not asked.
         weight: Weight of each condition.
+        spread: Standard deviation of the score over seeds of the noise; None for a method with one seed.
     """
 
     path: str
@@ -39,6 +40,7 @@ class Record:
     good: tuple[float, ...] = ()
     same: tuple[float, ...] = ()
     weight: tuple[float, ...] = ()
+    spread: float | None = None
 
     def json(self) -> str:
         """Return the record as one line of JSON, keys in the order of the attributes."""
@@ -98,6 +100,7 @@ def record(path: str, result: Score | Failure, *, model: str, method: str, seed:
         good=tuple(result.good.tolist()),
         same=tuple(result.same.tolist()),
         weight=tuple(result.weight.tolist()),
+        spread=result.spread,
     )
 
 

@@ -5,6 +5,7 @@ from typing import Annotated, cast
 
 import typer
 
+from qdebias import presets
 from qdebias.backends.load import load_backend
 from qdebias.calibrate import calibrate as fit
 from qdebias.calibration import KINDS, Calibration, Origin, save_calibration
@@ -55,6 +56,7 @@ def calibrate(
             raise SettingError(f"--kind is {' or '.join(KINDS)}, got {kind!r}")
         if direction not in (None, "higher", "lower"):
             raise SettingError(f"--direction is higher or lower, got {direction!r}")
+        method = presets.get(method).name
         asked = cast(Direction | None, direction)
         data = load_dataset(dataset, root=root, subset=subset, labels=labels, direction=asked)
         with progress(total=min(len(data), limit or len(data))) as show:

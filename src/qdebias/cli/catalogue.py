@@ -1,5 +1,6 @@
 """`qdebias methods` and `qdebias models`: what there is to choose from."""
 
+from collections.abc import Iterator
 from dataclasses import fields, is_dataclass
 from typing import Annotated
 
@@ -9,6 +10,9 @@ from rich.table import Column, Table
 from qdebias import presets
 from qdebias.backends.catalogue import KNOWN_MODELS
 from qdebias.cli.console import results, user_errors
+from qdebias.cost import cost_of
+from qdebias.methods.parts import NUMBERED, PARTS
+from qdebias.methods.recipe import Recipe
 from qdebias.prompts import Question
 
 
@@ -29,38 +33,60 @@ def models() -> None:
 def methods(
     name: Annotated[str | None, typer.Argument(help="Print this method in full, with its questions.")] = None,
 ) -> None:
-    """List the methods that can be named with `--method`, or print one in full."""
+    """List the methods that can be named with `--method`, or print one in full.
+
+    A method can also be put together: a name from the first table and parts from the second, such as
+    `paper+levels5+logodds`.
+    """
     with user_errors():
         if name is not None:
-            recipe = presets.get(name)
-            typer.echo(f"{recipe.name}: {recipe.summary}\n{_describe(recipe.method)}")
+            _print_method(presets.get(name))
             return
-    table = Table(Column("method", no_wrap=True), "what it is")
+    table = Table(Column("method", no_wrap=True), "cost", "what it is")
     for recipe in presets.RECIPES.values():
-        table.add_row(recipe.name, recipe.summary)
+        table.add_row(recipe.name, str(cost_of(recipe.method)), recipe.summary)
     results.print(table)
+    parts = Table(Column("part", no_wrap=True), "decides", "what it does")
+    for word, part in PARTS.items():
+        parts.add_row(word, part.kind, part.summary)
+    for prefix, (kind, _, summary) in NUMBERED.items():
+        parts.add_row(f"{prefix}NUMBER", kind, summary)
+    results.print(parts)
 
 
-def _describe(method: object) -> str:
-    """Return one indented line a field of the method, questions in full."""
-    if not is_dataclass(method):
-        return f"  {method!r}"
-    lines: list[str] = []
-    for field in fields(method):
-        lines += _describe_value(field.name, getattr(method, field.name))
-    return "\n".join(f"  {line}" for line in lines)
+def _print_method(recipe: Recipe) -> None:
+    typer.echo(f"{recipe.name}: {recipe.summary}")
+    typer.echo(f"  cost of one image: {cost_of(recipe.method) or 'not known'}")
+    if recipe.cut is not None:
+        typer.echo(f"  cut of mPLUG-Owl3: {recipe.cut}")
+    for line in _describe(recipe.method):
+        typer.echo(f"  {line}")
 
 
-def _describe_value(name: str, value: object) -> list[str]:
+def _describe(value: object) -> Iterator[str]:
+    """Yield one line a field of a dataclass, questions in full and what it stands on indented."""
+    if not is_dataclass(value):
+        yield repr(value)
+        return
+    for field in fields(value):
+        yield from _describe_value(field.name, getattr(value, field.name))
+
+
+def _describe_value(name: str, value: object) -> Iterator[str]:
     if isinstance(value, Question):
-        return [
-            f"{name}:",
-            f"  user: {value.text}",
-            f"  assistant: {value.answer_prefix}[{' | '.join(map(repr, value.options))}]",
-            f"  values: {', '.join(map(str, value.values))}",
-        ]
-    if isinstance(value, tuple):
-        return [f"{name}:", *(f"  {item}" for item in value)]
-    if callable(value) and hasattr(value, "__name__"):
-        return [f"{name}: {value.__name__}"]
-    return [f"{name}: {value}"]
+        yield f"{name}:"
+        yield f"  user: {value.text}"
+        yield f"  assistant: {value.answer_prefix}[{' | '.join(map(repr, value.options))}]"
+        yield f"  values: {', '.join(map(str, value.values))}"
+    elif isinstance(value, tuple):
+        yield f"{name}:" if value else f"{name}: none"
+        for item in value:
+            if isinstance(item, Question):
+                yield from (f"  {line}" for line in _describe_value("question", item))
+            else:
+                yield f"  {item}"
+    elif hasattr(value, "plan"):
+        yield f"{name}:"
+        yield from (f"  {line}" for line in _describe(value))
+    else:
+        yield f"{name}: {getattr(value, '__name__', value)}"

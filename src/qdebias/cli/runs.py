@@ -141,9 +141,10 @@ def _export(snapshot: Snapshot, method: str, seed: int, out: Path | None, *, jso
 
 
 def _rows(snapshot: Snapshot, method: str, seed: int, out: Path | None) -> Iterator[AnsweredRecord]:
+    recipe = presets.get(method)
     rows = (
-        answered_record(one.path, one.result, model=snapshot.manifest.model, method=method, seed=seed)
-        for one in recorded(snapshot, presets.get(method).method, name=method, seed=seed)
+        answered_record(one.path, one.result, model=snapshot.manifest.model, method=recipe.name, seed=seed)
+        for one in recorded(snapshot, recipe.method, name=recipe.name, seed=seed)
     )
     if out is None:
         yield from rows

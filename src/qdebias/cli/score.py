@@ -10,6 +10,7 @@ import typer
 from rich.table import Column, Table
 from rich.text import Text
 
+from qdebias import presets
 from qdebias.backends.load import load_backend
 from qdebias.calibration import Calibration, load_calibration
 from qdebias.cli.console import (
@@ -66,7 +67,7 @@ def score(
     - `qdebias score folder --run scores` can be stopped at any time, and goes on when it is given again
     """
     with user_errors(), ExitStack() as stack:
-        inputs = find_inputs(paths)
+        inputs, method = find_inputs(paths), presets.get(method).name
         scale = _load_calibration(calibration, model=model, method=method)
         kind = CalibratedRecord if scale else Record
         write = stack.enter_context(open_writer(out, kind)) if out else None

@@ -47,7 +47,7 @@ def read(method: Method, score: Score, readout: Readout) -> Reading:
     """Return what of a score is correlated.
 
     Args:
-        method: What made the score. Of a class that is not known here, the score itself is ranked.
+        method: What made the score. Of a class that is not known here and tells no log-odds, the score is ranked.
         score: The score.
         readout: See `Readout`.
 
@@ -58,6 +58,8 @@ def read(method: Method, score: Score, readout: Readout) -> Reading:
     if readout == "literal":
         value = _literal(base, score)
         return Reading(score=value, rank=value)
+    if score.log_odds is not None:
+        return Reading(score=score.value, rank=score.log_odds)
     if isinstance(base, QDebias):
         quality = [request[0] for request in score.logits]
         return Reading(score=score.value, rank=log_odds(quality, base.quality, score.weight, base.temperature))

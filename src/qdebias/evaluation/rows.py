@@ -28,6 +28,7 @@ class EvaluatedImage:
         good: P(good) under each condition.
         same: P(same object) of each condition; empty where it was not asked.
         weight: Weight of each condition.
+        spread: Standard deviation of the score over seeds of the noise; None for a method with one seed.
         logits: For each request, for each of its questions, the logits of its options as the model gave them.
     """
 
@@ -44,6 +45,7 @@ class EvaluatedImage:
     good: tuple[float, ...] = ()
     same: tuple[float, ...] = ()
     weight: tuple[float, ...] = ()
+    spread: float | None = None
     logits: tuple[tuple[tuple[float, ...], ...], ...] = ()
 
     def json(self) -> str:
@@ -77,5 +79,6 @@ def evaluated(
         good=tuple(result.good.tolist()),
         same=tuple(result.same.tolist()),
         weight=tuple(result.weight.tolist()),
+        spread=result.spread,
         logits=plain_logits(result),
     )

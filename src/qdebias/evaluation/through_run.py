@@ -7,6 +7,7 @@ from dataclasses import replace
 from os import PathLike
 from tempfile import TemporaryDirectory
 
+from qdebias import presets
 from qdebias.backends.base import Backend
 from qdebias.backends.load import load_backend
 from qdebias.data import Dataset
@@ -64,7 +65,10 @@ def evaluate(
     backend = load_backend(model) if isinstance(model, str) else model
     scorer = Scorer(backend=backend, method=method, seed=seed, batch=batch)
     spec = model_name or _name(model)
-    names = {"model": scorer.backend.fingerprint.identity.get("model", spec), "method": _name(method)}
+    names = {
+        "model": scorer.backend.fingerprint.identity.get("model", spec),
+        "method": presets.get(method).name if isinstance(method, str) else _name(method),
+    }
     part = replace(dataset, items=dataset.items[:limit])
     with _open(run, scorer.backend, spec, on_note) as folder:
         stored = StoredScorer(folder, scorer, name=names["method"], total=len(part))

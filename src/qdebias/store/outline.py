@@ -11,6 +11,8 @@ from dataclasses import dataclass, replace
 from qdebias.ablations import Mismatched, SimilarityWeighted
 from qdebias.degrade import Degradation
 from qdebias.method import Method, QDebias, Vanilla, in_order
+from qdebias.methods.composed import Composed
+from qdebias.methods.seeds import OverSeeds
 from qdebias.prompts import Placement, Question
 from qdebias.store.describe import describe
 from qdebias.store.keys import answer_key, question_id
@@ -66,7 +68,33 @@ def outline(method: Method) -> Outline | None:
             replace(request, condition=f"{request.condition} of another image") for request in _requests(method.base)
         )
         return Outline(requests=tuple(requests), shared=False)
+    if type(method) is Composed:
+        return Outline(requests=_composed(method, _names(method)), shared=method.likeness is None)
+    if type(method) is OverSeeds:
+        names = tuple(_under(draw.offset, condition_name(draw.degradation)) for draw in method.draws)
+        return Outline(requests=_composed(method.base, names), shared=method.base.likeness is None)
     return None
+
+
+def _names(method: Composed) -> tuple[str | None, ...]:
+    return tuple(map(condition_name, method.degradations)) or (None,)
+
+
+def _under(offset: int, name: str) -> str:
+    """Return the name of a conditional image whose noise has another seed than the run's."""
+    return f"{name} with seed + {offset}" if offset else name
+
+
+def _composed(method: Composed, conditions: Sequence[str | None]) -> tuple[OutlinedRequest, ...]:
+    return tuple(
+        OutlinedRequest(
+            condition=condition,
+            questions=method.questions,
+            placement=method.placement,
+            query_first=method.query_first,
+        )
+        for condition in conditions
+    )
 
 
 def _requests(method: QDebias) -> tuple[OutlinedRequest, ...]:

@@ -1,0 +1,180 @@
+"""Methods by name and by expression.
+
+    EXPRESSION = START ["@" CONDITION {"," CONDITION}] {"+" PART}
+
+    paper+levels5+logodds+t100
+    paper@fog,package.module:rain+average
+
+START is a preset, or "package.module:name" of a method of one's own. Behind an "@" stand the conditional images in the
+place of those that the start has. Parts come in any order. The canonical form of an expression is the name of a preset
+where that is the same method; else its start and the parts that change something, in the order of `KINDS`.
+"""
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from functools import partial
+from types import FunctionType
+from typing import cast
+
+import numpy as np
+
+from qdebias.degrade import degradation_named
+from qdebias.errors import SettingError
+from qdebias.method import Method, QDebias
+from qdebias.methods.composed import Composed
+from qdebias.methods.draft import Draft, draft_of, finished
+from qdebias.methods.parts import KINDS, MANY, NUMBERED, PARTS, Part
+from qdebias.methods.recipe import Recipe
+from qdebias.named import import_named, is_import
+
+SPELLED = {
+    "qdebias": "paper",
+    "average": "paper+average",
+    "winner": "paper+winner",
+    "lpips": "paper+lpips",
+    "qbench-t100": "qbench+t100",
+    "only-zoom-blur": "paper+only-zoom-blur",
+    "only-spatter": "paper+only-spatter",
+    "only-fog": "paper+only-fog",
+    "only-saturate": "paper+only-saturate",
+    "spatter-fog-saturate": "paper+without-zoom-blur",
+    "spatter-saturate": "paper+without-zoom-blur+without-fog",
+}
+"""Names that an expression may begin with although they are short for others."""
+
+
+def parse(text: str, presets: Mapping[str, Recipe]) -> Recipe:
+    """Return the method that an expression means.
+
+    Args:
+        text: The expression.
+        presets: The presets by name.
+
+    Raises:
+        SettingError: A part is unknown, or two do not go together; the message lists what there is.
+    """
+    head, *words = (word.strip() for word in text.split("+"))
+    base, at, conditions = head.partition("@")
+    start, *spelled = SPELLED.get(base, base).split("+")
+    recipe = presets.get(start) or _imported(start, presets)
+    if at:
+        recipe = _degraded(recipe, conditions.split(","))
+    chosen = _chosen(text, words)
+    parts = _sorted({**_overridden(_chosen(text, spelled), chosen), **chosen})
+    if not parts and not at:
+        return recipe
+    method, changing = _put_together(text, draft_of(recipe.method, recipe.name), parts)
+    return _named(recipe, method, {name: parts[name] for name in changing}, presets)
+
+
+def _imported(name: str, presets: Mapping[str, Recipe]) -> Recipe:
+    if not is_import(name):
+        raise SettingError(
+            f"there is no method {name!r}; choose one of {', '.join(presets)}, or name your own as "
+            f"package.module:name; add parts with '+' if you like, such as paper+levels5, see `qdebias methods`"
+        )
+    found = import_named(name, what="method")
+    method = found() if isinstance(found, type | FunctionType) else found
+    if not (hasattr(method, "plan") and hasattr(method, "combine")):
+        raise SettingError(f"method {name} is {method!r}, which has no plan and combine")
+    return Recipe(name=name, method=cast(Method, method), summary="a method of your own")
+
+
+def _degraded(recipe: Recipe, degradations: Sequence[str]) -> Recipe:
+    if not isinstance(recipe.method, QDebias):
+        raise SettingError(f"method {recipe.name!r} takes no degradations behind an @; paper and its variants do")
+    return replace(
+        recipe,
+        name=f"{recipe.name}@{','.join(degradations)}",
+        method=replace(recipe.method, degradations=tuple(map(degradation_named, degradations))),
+        summary=f"{recipe.name} with {' and '.join(degradations)}",
+    )
+
+
+def part_named(word: str) -> tuple[str, Part] | None:
+    """Return a part and its name as it is always written, None where there is none."""
+    if word in PARTS:
+        return word, PARTS[word]
+    found = re.fullmatch(r"([a-z]+?)(\d+(?:\.\d+)?)", word)
+    if found is None or found[1] not in NUMBERED:
+        return None
+    kind, change, summary = NUMBERED[found[1]]
+    number = float(found[2])
+    name = found[1] + np.format_float_positional(number, trim="-")
+    return name, Part(kind=kind, change=partial(change, number), summary=summary)
+
+
+def known_parts() -> str:
+    """Return every part by its kind, in one line."""
+    kinds: dict[str, list[str]] = {kind: [] for kind in KINDS}
+    for name, part in PARTS.items():
+        kinds[part.kind].append(name)
+    for prefix, (kind, _, _) in NUMBERED.items():
+        kinds[kind].append(f"{prefix}NUMBER")
+    return "; ".join(f"{kind}: {', '.join(names)}" for kind, names in kinds.items())
+
+
+def _chosen(text: str, words: Iterable[str]) -> dict[str, Part]:
+    """Return the parts by their names, checked one against another."""
+    chosen: dict[str, Part] = {}
+    for word in words:
+        found = part_named(word)
+        if found is None:
+            raise SettingError(f"method {text!r}: there is no part {word!r}. There are: {known_parts()}")
+        name, part = found
+        rival = next((known for known, other in chosen.items() if other.kind == part.kind and known != name), None)
+        if rival is not None and part.kind not in MANY:
+            raise SettingError(f"method {text!r}: {rival!r} and {name!r} both decide the {part.kind}; keep one of them")
+        chosen[name] = part
+    return chosen
+
+
+def _overridden(spelled: Mapping[str, Part], chosen: Mapping[str, Part]) -> dict[str, Part]:
+    """Return the parts that a short name stands for, without those that the user decides otherwise."""
+    kinds = {part.kind for part in chosen.values()}
+    return {name: part for name, part in spelled.items() if part.kind in MANY or part.kind not in kinds}
+
+
+def _sorted(parts: Mapping[str, Part]) -> dict[str, Part]:
+    return dict(sorted(parts.items(), key=lambda item: (KINDS.index(item[1].kind), item[0])))
+
+
+def _put_together(text: str, draft: Draft, parts: Mapping[str, Part]) -> tuple[Method, list[str]]:
+    """Return the method, and the names of the parts that changed it."""
+    changing = []
+    for name, part in parts.items():
+        try:
+            changed = part.change(draft)
+        except SettingError as error:
+            raise SettingError(f"method {text!r}: {name}: {error}") from error
+        if finished_or_none(changed) != finished_or_none(draft):
+            changing.append(name)
+        draft = changed
+    try:
+        return finished(draft), changing
+    except SettingError as error:
+        raise SettingError(f"method {text!r}: {error}") from error
+
+
+def finished_or_none(draft: Draft) -> Method | None:
+    """Return the finished method; None where it cannot be finished yet."""
+    try:
+        return finished(draft)
+    except SettingError:
+        return None
+
+
+def _named(base: Recipe, method: Method, parts: Mapping[str, Part], presets: Mapping[str, Recipe]) -> Recipe:
+    for preset in presets.values():
+        if preset.cut == base.cut and _unordered(preset.method) == _unordered(method):
+            return preset
+    summary = "; ".join([base.summary, *(f"{name}: {part.summary}" for name, part in parts.items())])
+    return replace(base, name="+".join([base.name, *parts]), method=method, summary=summary)
+
+
+def _unordered(method: Method) -> object:
+    """Return the method with its conditions in an order of their own, as their order decides no score."""
+    if not isinstance(method, QDebias | Composed):
+        return method
+    return replace(method, degradations=tuple(sorted(method.degradations, key=repr)))

@@ -1,0 +1,156 @@
+"""The parts that a method can be put together from: one table from words to objects.
+
+    paper + levels5 + logodds + t100 + seeds4
+
+A part is a function from a draft to a draft with a kind; a method has at most one part of a kind, except for the kinds
+in `MANY`.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+
+from qdebias.degrade import DEGRADATIONS, Degradation
+from qdebias.errors import SettingError
+from qdebias.methods.draft import Draft, Likeness
+from qdebias.methods.pooling import (
+    Evidence,
+    Pooled,
+    by_confidence,
+    by_likeness,
+    by_median,
+    by_semantics,
+    by_winner,
+    equally,
+    mean_log_odds,
+    mean_quality,
+)
+from qdebias.methods.reading import Readings
+from qdebias.methods.readouts import GOOD_POOR, LEVELS5, Words, read_as
+from qdebias.probability import FloatArray
+from qdebias.rivals.lpips import Lpips
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Part:
+    """One word of an expression.
+
+    Attributes:
+        kind: What it decides.
+        change: Turns a draft without it into one with it.
+        summary: What it does, and where it comes from.
+    """
+
+    kind: str
+    change: Callable[[Draft], Draft]
+    summary: str
+
+
+def _read(readout: Sequence[Words], draft: Draft) -> Draft:
+    questions = tuple(asked for question in draft.method.quality for asked in read_as(readout, question))
+    return replace(draft, method=replace(draft.method, quality=questions))
+
+
+def _weigh(weigh: Callable[[Evidence], FloatArray], draft: Draft) -> Draft:
+    _check_conditions(draft, "weights")
+    return replace(draft, method=replace(draft.method, weigh=weigh, likeness=None))
+
+
+def _weigh_by_lpips(draft: Draft) -> Draft:
+    _check_conditions(draft, "weights")
+    return replace(draft, method=replace(draft.method, weigh=by_likeness, likeness=Likeness(distance=Lpips())))
+
+
+def _mean(mean: Callable[[Readings, FloatArray], Pooled], draft: Draft) -> Draft:
+    _check_conditions(draft, "a mean")
+    return replace(draft, method=replace(draft.method, mean=mean))
+
+
+def _only(degradation: Degradation, draft: Draft) -> Draft:
+    _check_conditions(draft, "a choice of conditions")
+    return replace(draft, method=replace(draft.method, degradations=(degradation,)))
+
+
+def _without(degradation: Degradation, draft: Draft) -> Draft:
+    kept = tuple(one for one in draft.method.degradations if type(one) is not type(degradation))
+    if kept == draft.method.degradations:
+        raise SettingError("there is no such condition to leave out")
+    if not kept:
+        raise SettingError("no condition would be left")
+    return replace(draft, method=replace(draft.method, degradations=kept))
+
+
+def _temperature(value: float, draft: Draft) -> Draft:
+    return replace(draft, method=replace(draft.method, temperature=value))
+
+
+def _seeds(count: float, draft: Draft) -> Draft:
+    if count != int(count) or count < 1:
+        raise SettingError(f"the number of seeds is a whole number from 1 on, got {count:g}")
+    return replace(draft, seeds=int(count))
+
+
+def _check_conditions(draft: Draft, what: str) -> None:
+    if not draft.method.degradations:
+        raise SettingError(f"{what} need conditions, and this method asks about the image alone")
+
+
+PARTS: Mapping[str, Part] = {
+    "goodpoor": Part(kind="readout", change=partial(_read, GOOD_POOR), summary="good or poor; the paper, eq. (1), (8)"),
+    "levels5": Part(
+        kind="readout",
+        change=partial(_read, LEVELS5),
+        summary="mean of excellent, good, fair, poor, bad as 1, .75, .5, .25, 0; Q-Align (Wu et al., 2023)",
+    ),
+    "semantic": Part(
+        kind="weights", change=partial(_weigh, by_semantics), summary="P(same object); the paper, eq. (10)"
+    ),
+    "average": Part(
+        kind="weights", change=partial(_weigh, equally), summary="every condition counts the same; the paper, Table 5"
+    ),
+    "winner": Part(
+        kind="weights",
+        change=partial(_weigh, by_winner),
+        summary="the condition most surely of the same object; the paper, Table 5",
+    ),
+    "lpips": Part(
+        kind="weights", change=_weigh_by_lpips, summary="likeness of the pixels, 1 - LPIPS; the paper, Table 5"
+    ),
+    "confidence": Part(
+        kind="weights",
+        change=partial(_weigh, by_confidence),
+        summary="how sure the answer is: 1 - entropy of the options / log K; ours",
+    ),
+    "median": Part(
+        kind="weights",
+        change=partial(_weigh, by_median),
+        summary="the middle condition, in the order of their log-odds: a choice without labels; ours",
+    ),
+    "probability": Part(
+        kind="mean", change=partial(_mean, mean_quality), summary="mean of the qualities; the paper, eq. (9)"
+    ),
+    "logodds": Part(
+        kind="mean",
+        change=partial(_mean, mean_log_odds),
+        summary="mean of the log-odds: a logarithmic opinion pool (Genest and Zidek, 1986)",
+    ),
+} | {
+    f"{word}-{name}": Part(kind=kind, change=partial(change, degradation), summary=f"{text} {name}; the paper, Table 3")
+    for word, kind, change, text in (
+        ("only", "only", _only, "the one condition"),
+        ("without", "without", _without, "leaves out the condition"),
+    )
+    for name, degradation in DEGRADATIONS.items()
+}
+
+NUMBERED: Mapping[str, tuple[str, Callable[[float, Draft], Draft], str]] = {
+    "t": ("temperature", _temperature, "T of the softmax over the options; the paper has 1, Q-Bench's script 100"),
+    "seeds": ("seeds", _seeds, "the mean over so many seeds of the noise, and their spread; self-consistency"),
+}
+"""Parts with a number behind them: `t100`, `seeds4`. Prefix: kind, change, summary."""
+
+KINDS = ("only", "without", "readout", "weights", "mean", "temperature", "seeds")
+"""In the order in which parts are put together and written."""
+
+MANY = ("without",)
+"""The kinds of which there may be several parts."""

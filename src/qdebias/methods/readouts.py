@@ -1,0 +1,54 @@
+"""Which words an answer is read from: another readout changes the words of a question and nothing else."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from qdebias.prompts import Question
+
+CHOICE = "Good or poor?"
+"""How the questions of the paper end; a readout of other words offers those in its place."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Words:
+    """Words that stand for qualities.
+
+    Attributes:
+        choice: How the question offers them.
+        words: The K words; each has to be one token of the model.
+        values: (K,) quality of each, in [0, 1].
+    """
+
+    choice: str
+    words: tuple[str, ...]
+    values: tuple[float, ...]
+
+    def __call__(self, question: Question) -> Question:
+        """Return a question of the form "... Good or poor?" with these words in the place of good and poor.
+
+        The words are written as the question writes its own: with a space before them where they continue an answer
+        prefix, with a capital where they begin the reply. Where its "good" stands for 0, all values are turned over.
+        """
+        spaced, turned = question.options[0].startswith(" "), question.values[0] < question.values[-1]
+        return replace(
+            question,
+            text=question.text.replace(CHOICE, self.choice),
+            options=tuple(f" {word}" if spaced else word.capitalize() for word in self.words),
+            values=tuple(1 - value for value in self.values) if turned else self.values,
+        )
+
+
+GOOD_POOR = (Words(choice=CHOICE, words=("good", "poor"), values=(1.0, 0.0)),)
+
+LEVELS5 = (
+    Words(
+        choice="Excellent, good, fair, poor or bad?",
+        words=("excellent", "good", "fair", "poor", "bad"),
+        values=(1.0, 0.75, 0.5, 0.25, 0.0),
+    ),
+)
+
+
+def read_as(readout: Sequence[Words], question: Question) -> tuple[Question, ...]:
+    """Return what is asked in the place of one question: one for each set of words."""
+    return tuple(words(question) for words in readout)

@@ -1,0 +1,154 @@
+"""Methods are put together by naming their parts."""
+
+from dataclasses import fields
+
+import numpy as np
+import pytest
+
+import qdebias
+from qdebias import presets
+from qdebias.backends.fake import FakeBackend
+from qdebias.cost import Cost, cost_of
+from qdebias.errors import SettingError
+from qdebias.image import RgbImage
+from qdebias.method import QDebias, Vanilla
+from qdebias.methods.composed import Composed
+from qdebias.methods.draft import draft_of
+from qdebias.methods.expression import SPELLED
+from qdebias.methods.parts import KINDS, NUMBERED, PARTS
+from qdebias.methods.pooling import mean_log_odds
+from qdebias.methods.seeds import OverSeeds
+from qdebias.probability import semantic_weight
+
+
+def method(text: str) -> QDebias:
+    found = presets.get(text).method
+    assert isinstance(found, QDebias)
+    return found
+
+
+@pytest.mark.parametrize("name", presets.RECIPES)
+def test_a_preset_stays_what_it_is(name: str) -> None:
+    assert presets.get(name) is presets.RECIPES[name]
+
+
+@pytest.mark.parametrize(("name", "spelled"), SPELLED.items())
+def test_a_short_name_and_what_it_is_short_for_are_one_method(name: str, spelled: str) -> None:
+    assert presets.get(name) is presets.get(spelled)
+
+
+@pytest.mark.parametrize(
+    ("text", "canonical"),
+    [
+        ("qdebias", "paper"),
+        ("qdebias+levels5+logodds", "paper+levels5+logodds"),
+        (" paper + logodds + levels5 ", "paper+levels5+logodds"),
+        ("paper+goodpoor+semantic+probability+t1.0+seeds1", "paper"),
+        ("winner+levels5", "paper+levels5+winner"),
+        ("average+winner", "winner"),
+        ("paper+seeds4+t100.0", "paper+t100+seeds4"),
+        ("qbench-t100+t1", "qbench"),
+        ("only-fog+winner", "only-fog"),
+        ("paper+without-fog+without-zoom-blur", "spatter-saturate"),
+        ("paper@fog", "only-fog"),
+        ("paper@fog,spatter,zoom-blur,saturate", "paper"),
+        ("paper@fog,spatter+logodds", "paper@fog,spatter+logodds"),
+        ("released+t0.50", "released+t0.5"),
+    ],
+)
+def test_two_spellings_are_one_method(text: str, canonical: str) -> None:
+    recipe = presets.get(text)
+    assert recipe.name == canonical
+    assert presets.get(canonical) == recipe
+
+
+def test_a_readout_changes_the_words_and_nothing_else() -> None:
+    levels, paper = method("paper+levels5"), method("paper")
+    assert levels.quality.text == (
+        "The visual quality of the first image is poor. How about the visual quality of the second image? "
+        "Excellent, good, fair, poor or bad?"
+    )
+    assert levels.quality.answer_prefix == paper.quality.answer_prefix
+    assert levels.quality.options == (" excellent", " good", " fair", " poor", " bad")
+    assert levels.quality.values == (1, 0.75, 0.5, 0.25, 0)
+    assert {one.name for one in fields(QDebias) if getattr(levels, one.name) != getattr(paper, one.name)} == {"quality"}
+
+
+def test_words_are_written_as_the_question_writes_its_own() -> None:
+    assert method("released+levels5").quality.options == ("Excellent", "Good", "Fair", "Poor", "Bad")
+    assert presets.get("released+levels5").cut == "official"
+
+
+def test_a_method_of_the_paper_keeps_the_class_that_says_so() -> None:
+    found = presets.get("vanilla+levels5+t2").method
+    assert isinstance(found, Vanilla)
+    assert found.question.text == "Rate the quality of the image. Excellent, good, fair, poor or bad?"
+    assert found.temperature == 2
+    assert method("paper+levels5").weigh is semantic_weight
+
+
+def test_parts_go_together() -> None:
+    found = presets.get("query-first+levels5+median+logodds+t3+without-fog+seeds2").method
+    assert isinstance(found, OverSeeds)
+    assert (found.count, found.base.temperature, found.base.query_first) == (2, 3, True)
+    assert found.base.mean is mean_log_odds
+    assert found.base.same is None, "the weights do not need it"
+    assert len(found.base.degradations) == 3
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("papr+levels5", "no method 'papr'; choose one of paper, "),
+        ("paper+levels6", r"no part 'levels6'. There are: .*readout: goodpoor, levels5.*temperature: tNUMBER"),
+        ("paper+", "no part ''"),
+        ("paper+average+winner", "'average' and 'winner' both decide the weights; keep one"),
+        ("paper+t1+t2", "'t1' and 't2' both decide the temperature"),
+        ("paper+t0", "the temperature must be above 0, got 0"),
+        ("paper+seeds2.5", "whole number from 1 on, got 2.5"),
+        ("vanilla+winner", "winner: weights need conditions"),
+        ("vanilla+logodds", "logodds: a mean need"),
+        ("vanilla+seeds4", "no degradation of this method draws noise"),
+        ("only-saturate+seeds4", "no degradation of this method draws noise"),
+        ("only-fog+without-fog", "no condition would be left"),
+        ("only-fog+without-spatter", "no such condition to leave out"),
+        ("mismatched+t100", "'mismatched' cannot be changed by parts"),
+    ],
+)
+def test_what_does_not_go_together_is_one_clear_error(text: str, message: str) -> None:
+    with pytest.raises(SettingError, match=message):
+        presets.get(text)
+
+
+def test_every_part_has_a_kind_and_a_summary() -> None:
+    assert {part.kind for part in PARTS.values()} | {kind for kind, _, _ in NUMBERED.values()} == set(KINDS)
+    assert all(part.summary for part in PARTS.values())
+
+
+@pytest.mark.parametrize("name", ["paper", "winner", "average", "vanilla", "query-first", "released"])
+def test_the_general_form_gives_the_scores_of_the_paper_s(name: str, photo: RgbImage) -> None:
+    plain = presets.get(name).method
+    general = draft_of(plain, name).method
+    assert isinstance(general, Composed)
+    one, other = (qdebias.Scorer(backend=FakeBackend(), method=form).score(photo) for form in (plain, general))
+    assert other.value == pytest.approx(one.value, abs=1e-12)
+    np.testing.assert_allclose(other.good, one.good, atol=1e-12)
+    np.testing.assert_allclose(other.same, one.same, atol=1e-12)
+    np.testing.assert_allclose(other.weight, one.weight, atol=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("text", "forwards", "encodings"),
+    [
+        ("paper", 8, 5),
+        ("average", 4, 5),
+        ("vanilla", 1, 1),
+        ("mismatched", 8, 5),
+        ("lpips", 4, 5),
+        ("paper+levels5+logodds", 8, 5),
+        ("paper+confidence", 4, 5),
+        ("paper+seeds4", 20, 11),  # spatter and fog four times, zoom blur and saturation once
+    ],
+)
+def test_cost_is_counted(text: str, forwards: int, encodings: int) -> None:
+    assert cost_of(presets.get(text).method) == Cost(forwards=forwards, encodings=encodings)
