@@ -13,6 +13,7 @@ from PIL import Image
 from typer.testing import CliRunner
 
 import qdebias
+from qdebias.backends.catalogue import KNOWN_MODELS
 from qdebias.backends.fake import FakeBackend
 from qdebias.cli.app import app
 from qdebias.image import RgbImage, load_image
@@ -185,7 +186,12 @@ def test_help_and_lists_teach() -> None:
     assert "released-as-written" in run("methods").stdout
     assert "How about the visual quality of the second image? Good or poor?" in run("methods", "paper").stdout
     assert run("methods", "nonsense").returncode == 2
-    assert "nano" in run("models").stdout
+    listed = run("models").stdout
+    assert all(model.name in listed for model in KNOWN_MODELS)
+    bakllava = run("models", "bakllava").stdout
+    assert "several images in a prompt: not trained on" in bakllava
+    assert "licence of the weights: Llama 2" in bakllava
+    assert "no model 'nonsense' is known; there are: nano," in run("models", "nonsense").stderr
 
 
 def test_doctor_finds_the_embedded_model() -> None:

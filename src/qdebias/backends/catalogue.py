@@ -1,6 +1,12 @@
-"""Models that are known by a short name, and what to know before using them."""
+"""Models that are known by a short name, and what to know before using them.
+
+Licences are those of the weights as the pages of the models name them, with "not verified" where no page was at hand.
+Memory is the number of parameters in bfloat16, from the published files. What counts is the page of the model.
+"""
 
 from dataclasses import dataclass
+
+from qdebias.errors import SettingError
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -11,21 +17,30 @@ class KnownModel:
         name: What `load_backend` takes.
         hub_id: Where the weights are; empty if they come with the package.
         licence: Of the weights.
-        pairs: Whether the model was trained on several images in one prompt. Others accept two, but were never
-            taught to compare them.
+        pairs: Whether the model was trained on several images in one prompt; None: its page does not say. Those that
+            were not accept two, but were never taught to compare them.
         gibibytes: Memory of the weights in bfloat16.
+        form: How a question is written for it.
+        pixels: How an image is resized before the model sees it.
         note: What else matters, in one sentence.
     """
 
     name: str
     hub_id: str
     licence: str
-    pairs: bool
+    pairs: bool | None
     gibibytes: float
+    form: str
+    pixels: str
     note: str = ""
 
 
-SEE = "see the model's page"
+_CHATML = "chat template: ChatML, <|im_start|>user ... <|im_start|>assistant"
+_TERMS = "its terms are to be accepted on the hub"
+_TONGYI = "Tongyi Qianwen"
+_CROPPED = "shorter side to 336, then the square in the middle: the ends of other images are not seen"
+_QWEN_LIMITS = "aspect kept, {} pixels; see min_pixels and max_pixels"
+_TILES = "tiles of {} pixels and the whole"
 
 KNOWN_MODELS = (
     KnownModel(
@@ -34,47 +49,59 @@ KNOWN_MODELS = (
         licence="Apache-2.0",
         pairs=True,
         gibibytes=0.01,
+        form="chat template of its own",
+        pixels="a thumbnail and views in more detail, of fixed size",
         note="comes with the package; for trying things out and for tests",
     ),
     KnownModel(
         name="mplug-owl3",
         hub_id="mPLUG/mPLUG-Owl3-7B-240728",
-        licence=SEE,
+        licence="Apache-2.0",
         pairs=True,
         gibibytes=15.0,
+        form="native: ChatML",
+        pixels="squeezed to 384 x 384, of which 378 are seen; see cut in docs/mplug_owl3.md",
         note="the model of the paper; native",
     ),
     KnownModel(
         name="mplug-owl3-241101",
         hub_id="mPLUG/mPLUG-Owl3-7B-241101",
-        licence=SEE,
+        licence="not verified",
         pairs=True,
         gibibytes=15.0,
+        form="native: ChatML",
+        pixels="squeezed to 378 x 378; see cut in docs/mplug_owl3.md",
         note="a later release; native",
     ),
     KnownModel(
         name="qwen-vl",
         hub_id="Qwen/Qwen-VL",
-        licence="Tongyi Qianwen",
+        licence=_TONGYI,
         pairs=True,
         gibibytes=18.0,
+        form="native: plain text, Picture 1: ... Picture 2: ... question, answer",
+        pixels="squeezed to 448 x 448",
         note="of the paper's Table 2; native",
     ),
     KnownModel(
         name="qwen-vl-chat",
         hub_id="Qwen/Qwen-VL-Chat",
-        licence="Tongyi Qianwen",
+        licence=_TONGYI,
         pairs=True,
         gibibytes=18.0,
+        form="native: ChatML",
+        pixels="squeezed to 448 x 448",
         note="native",
     ),
     KnownModel(
         name="bakllava",
         hub_id="llava-hf/bakLlava-v1-hf",
-        licence=SEE,
+        licence="Llama 2",
         pairs=False,
         gibibytes=14.1,
-        note="of the paper's Table 2; crops the borders of images that are not square",
+        form="chat template: [INST] ... [/INST]",
+        pixels=_CROPPED,
+        note="of the paper's Table 2; trained on data that its authors call not commercially permissive",
     ),
     KnownModel(
         name="llava-1.5-7b",
@@ -82,7 +109,9 @@ KNOWN_MODELS = (
         licence="Llama 2",
         pairs=False,
         gibibytes=13.2,
-        note="crops the borders of images that are not square; its template keeps images before the question",
+        form="chat template: USER: ... ASSISTANT:, images always first",
+        pixels=_CROPPED,
+        note="its template keeps images before the question",
     ),
     KnownModel(
         name="llava-onevision-7b",
@@ -90,27 +119,54 @@ KNOWN_MODELS = (
         licence="Apache-2.0",
         pairs=True,
         gibibytes=15.0,
+        form=_CHATML,
+        pixels="squeezed to 384 x 384; an image that is alone in its prompt also in tiles",
     ),
     KnownModel(
         name="llava-interleave-7b",
         hub_id="llava-hf/llava-interleave-qwen-7b-hf",
-        licence="Tongyi Qianwen research",
+        licence=f"{_TONGYI} research",
         pairs=True,
         gibibytes=15.2,
-    ),
-    KnownModel(name="qwen2-vl-2b", hub_id="Qwen/Qwen2-VL-2B-Instruct", licence="Apache-2.0", pairs=True, gibibytes=4.1),
-    KnownModel(
-        name="qwen2.5-vl-7b", hub_id="Qwen/Qwen2.5-VL-7B-Instruct", licence="Apache-2.0", pairs=True, gibibytes=15.4
+        form=_CHATML,
+        pixels="squeezed to 384 x 384",
     ),
     KnownModel(
-        name="qwen3-vl-8b", hub_id="Qwen/Qwen3-VL-8B-Instruct", licence="Apache-2.0", pairs=True, gibibytes=16.3
+        name="qwen2-vl-2b",
+        hub_id="Qwen/Qwen2-VL-2B-Instruct",
+        licence="Apache-2.0",
+        pairs=True,
+        gibibytes=4.1,
+        form=_CHATML,
+        pixels=_QWEN_LIMITS.format("3,136 to 12,845,056"),
+    ),
+    KnownModel(
+        name="qwen2.5-vl-7b",
+        hub_id="Qwen/Qwen2.5-VL-7B-Instruct",
+        licence="Apache-2.0",
+        pairs=True,
+        gibibytes=15.4,
+        form=_CHATML,
+        pixels=_QWEN_LIMITS.format("3,136 to 12,845,056"),
+    ),
+    KnownModel(
+        name="qwen3-vl-8b",
+        hub_id="Qwen/Qwen3-VL-8B-Instruct",
+        licence="Apache-2.0",
+        pairs=True,
+        gibibytes=16.3,
+        form=_CHATML,
+        pixels=_QWEN_LIMITS.format("65,536 to 16,777,216"),
     ),
     KnownModel(
         name="internvl3-8b",
         hub_id="OpenGVLab/InternVL3-8B-hf",
-        licence=SEE,
+        licence="Qwen",
         pairs=True,
         gibibytes=14.8,
+        form=_CHATML,
+        pixels=_TILES.format("448 x 448"),
+        note="the page of the same weights in another format, OpenGVLab/InternVL3-8B, says Apache-2.0",
     ),
     KnownModel(
         name="smolvlm-256m",
@@ -118,13 +174,68 @@ KNOWN_MODELS = (
         licence="Apache-2.0",
         pairs=True,
         gibibytes=0.5,
+        form="chat template: User: ... Assistant:",
+        pixels=_TILES.format("512 x 512"),
+    ),
+    KnownModel(
+        name="idefics3-8b",
+        hub_id="HuggingFaceM4/Idefics3-8B-Llama3",
+        licence="Apache-2.0",
+        pairs=True,
+        gibibytes=15.8,
+        form="chat template: User: ... Assistant:",
+        pixels=_TILES.format("364 x 364"),
     ),
     KnownModel(
         name="gemma-3-4b",
         hub_id="google/gemma-3-4b-it",
-        licence="Gemma terms, to be accepted on the hub",
+        licence="Gemma",
         pairs=True,
         gibibytes=8.0,
+        form="chat template: <start_of_turn>; trims the answer prefix",
+        pixels="squeezed to 896 x 896",
+        note=_TERMS,
+    ),
+    KnownModel(
+        name="paligemma2-3b",
+        hub_id="google/paligemma2-3b-mix-448",
+        licence="Gemma",
+        pairs=None,
+        gibibytes=5.7,
+        form="no chat template: images, question, line break",
+        pixels="squeezed to 448 x 448",
+        note=f"knows tasks rather than conversation; {_TERMS}",
+    ),
+    KnownModel(
+        name="llama-3.2-11b-vision",
+        hub_id="meta-llama/Llama-3.2-11B-Vision-Instruct",
+        licence="Llama 3.2",
+        pairs=None,
+        gibibytes=19.8,
+        form="chat template of Llama 3",
+        pixels="aspect kept, up to 4 tiles of 560 x 560",
+        note=_TERMS,
+    ),
+    KnownModel(
+        name="mistral-small-3.1-24b",
+        hub_id="mistralai/Mistral-Small-3.1-24B-Instruct-2503",
+        licence="Apache-2.0",
+        pairs=None,
+        gibibytes=44.7,
+        form="chat template: [INST] ... [/INST]",
+        pixels="aspect kept, longer side at most 1540",
+        note="its processor needs torchvision",
     ),
 )
-"""Licences and sizes are for orientation; what counts is the page of the model."""
+
+
+def known_model(name: str) -> KnownModel:
+    """Return the model of a short name.
+
+    Raises:
+        SettingError: There is none.
+    """
+    for model in KNOWN_MODELS:
+        if model.name == name:
+            return model
+    raise SettingError(f"no model {name!r} is known; there are: {', '.join(model.name for model in KNOWN_MODELS)}")

@@ -8,26 +8,49 @@ import typer
 from rich.table import Column, Table
 
 from qdebias import presets
-from qdebias.backends.catalogue import KNOWN_MODELS
+from qdebias.backends.catalogue import KNOWN_MODELS, KnownModel, known_model
 from qdebias.cli.console import results, user_errors
 from qdebias.cost import cost_of
 from qdebias.methods.parts import NUMBERED, PARTS
 from qdebias.methods.recipe import Recipe
 from qdebias.prompts import Question
 
+PAIRS = {True: "yes", False: "not trained on", None: "not said"}
 
-def models() -> None:
-    """List the models that can be named with `--model`."""
-    table = Table(
-        Column("model", no_wrap=True), "where it comes from", "pairs", "GiB", "licence of the weights", "note"
-    )
+
+def models(
+    name: Annotated[str | None, typer.Argument(help="Print all that is known about this model.")] = None,
+) -> None:
+    """List the models that can be named with `--model`, or print one in full."""
+    with user_errors():
+        if name is not None:
+            _print_model(known_model(name))
+            return
+    titles = ("where it comes from", "pairs", "GiB", "licence")
+    table = Table(Column("model", no_wrap=True), *(Column(title, overflow="fold") for title in titles))
     for model in KNOWN_MODELS:
-        pairs = "yes" if model.pairs else "not trained on"
-        table.add_row(
-            model.name, model.hub_id or "in the package", pairs, f"{model.gibibytes:g}", model.licence, model.note
-        )
+        where, pairs = model.hub_id or "in the package", PAIRS[model.pairs]
+        table.add_row(model.name, where, pairs, f"{model.gibibytes:g}", model.licence)
     results.print(table)
-    typer.echo("Any other checkpoint for images and text: hf:<hub id or folder>. Memory is that of bfloat16 weights.")
+    typer.echo(
+        "Pairs: trained on several images in a prompt. GiB and licence: of the weights, in bfloat16. More about one: "
+        "qdebias models NAME.\n"
+        "Any other checkpoint for images and text: hf:<hub id or folder>."
+    )
+
+
+def _print_model(model: KnownModel) -> None:
+    lines = {
+        "where it comes from": model.hub_id or "in the package",
+        "licence of the weights": model.licence,
+        "several images in a prompt": PAIRS[model.pairs],
+        "memory in bfloat16": f"{model.gibibytes:g} GiB",
+        "a question": model.form,
+        "an image": model.pixels,
+    }
+    typer.echo(f"{model.name}: {model.note}" if model.note else model.name)
+    for title, value in lines.items():
+        typer.echo(f"  {title}: {value}")
 
 
 def methods(
