@@ -15,7 +15,7 @@ from qdebias.method import QDebias, Vanilla
 from qdebias.methods.composed import Composed
 from qdebias.methods.draft import draft_of
 from qdebias.methods.expression import SPELLED
-from qdebias.methods.parts import KINDS, NUMBERED, PARTS
+from qdebias.methods.parts import CONDITIONS, KINDS, NUMBERED, PARTS
 from qdebias.methods.pooling import mean_log_odds
 from qdebias.methods.seeds import OverSeeds
 from qdebias.probability import semantic_weight
@@ -54,6 +54,9 @@ def test_a_short_name_and_what_it_is_short_for_are_one_method(name: str, spelled
         ("paper@fog,spatter,zoom-blur,saturate", "paper"),
         ("paper@fog,spatter+logodds", "paper@fog,spatter+logodds"),
         ("released+t0.50", "released+t0.5"),
+        ("paper+with-jpeg3+with-contrast", "paper+with-contrast+with-jpeg"),
+        ("paper+with-fog4+without-fog", "paper+without-fog+with-fog4"),
+        ("paper@jpeg3", "paper@jpeg"),
     ],
 )
 def test_two_spellings_are_one_method(text: str, canonical: str) -> None:
@@ -111,7 +114,12 @@ def test_parts_go_together() -> None:
         ("vanilla+seeds4", "no degradation of this method draws noise"),
         ("only-saturate+seeds4", "no degradation of this method draws noise"),
         ("only-fog+without-fog", "no condition would be left"),
-        ("only-fog+without-spatter", "no such condition to leave out"),
+        ("only-fog+without-spatter", "there is no such condition"),
+        ("vanilla+without-fog", "without-fog: there is no such condition"),
+        ("vanilla+with-fog", "further conditions need"),
+        ("paper+with-fog4", "a condition of this kind already"),
+        ("paper+with-smoke", "no degradation 'smoke'; choose from zoom-blur, .* jpeg, "),
+        ("paper+with-jpeg6", "severities 1 to 5, got 6"),
         ("mismatched+t100", "'mismatched' cannot be changed by parts"),
     ],
 )
@@ -121,7 +129,9 @@ def test_what_does_not_go_together_is_one_clear_error(text: str, message: str) -
 
 
 def test_every_part_has_a_kind_and_a_summary() -> None:
-    assert {part.kind for part in PARTS.values()} | {kind for kind, _, _ in NUMBERED.values()} == set(KINDS)
+    kinds = {part.kind for part in PARTS.values()}
+    kinds |= {kind for table in (CONDITIONS, NUMBERED) for kind, _, _ in table.values()}
+    assert kinds == set(KINDS)
     assert all(part.summary for part in PARTS.values())
 
 

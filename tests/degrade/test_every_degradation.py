@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 
 from qdebias.degrade import Degradation, Fog, Mud, Saturate, Spatter, ZoomBlur, imagenet_c
+from qdebias.degrade.imagenet_c import SEVERITIES
 from qdebias.errors import ImageError
 
 DEGRADATIONS = [ZoomBlur(), Spatter(), Spatter(liquid=Mud()), Saturate(), Fog(), Fog(rescale=True)]
-DEGRADATIONS += [imagenet_c(kind, 5) for kind in ("zoom_blur", "spatter", "saturate", "fog")]
+DEGRADATIONS += [imagenet_c(kind, 5) for kind in SEVERITIES]
 
 
 def photo(height: int, width: int) -> np.ndarray:

@@ -11,7 +11,8 @@ from qdebias import presets
 from qdebias.backends.catalogue import KNOWN_MODELS, KnownModel, known_model
 from qdebias.cli.console import results, user_errors
 from qdebias.cost import cost_of
-from qdebias.methods.parts import NUMBERED, PARTS
+from qdebias.degrade import DEGRADATIONS
+from qdebias.methods.parts import CONDITIONS, NUMBERED, PARTS
 from qdebias.methods.recipe import Recipe
 from qdebias.prompts import Question
 
@@ -72,9 +73,14 @@ def methods(
     parts = Table(Column("part", no_wrap=True), "decides", "what it does")
     for word, part in PARTS.items():
         parts.add_row(word, part.kind, part.summary)
+    for prefix, (kind, _, summary) in CONDITIONS.items():
+        parts.add_row(f"{prefix}CONDITION", kind, summary)
     for prefix, (kind, _, summary) in NUMBERED.items():
         parts.add_row(f"{prefix}NUMBER", kind, summary)
     results.print(parts)
+    typer.echo(
+        f"A CONDITION is {', '.join(DEGRADATIONS)}, with a severity of ImageNet-C from 1 to 5 behind it if wanted."
+    )
 
 
 def _print_method(recipe: Recipe) -> None:

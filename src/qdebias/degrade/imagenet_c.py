@@ -1,7 +1,13 @@
-"""The four degradations at the severities of ImageNet-C (Hendrycks & Dietterich, 2019)."""
+"""Degradations at the severities of ImageNet-C (Hendrycks & Dietterich, 2019)."""
 
 from qdebias.degrade.base import Degradation
+from qdebias.degrade.brightness import Brightness
+from qdebias.degrade.contrast import Contrast
 from qdebias.degrade.fog import Fog
+from qdebias.degrade.gaussian_blur import GaussianBlur
+from qdebias.degrade.gaussian_noise import GaussianNoise
+from qdebias.degrade.jpeg import Jpeg
+from qdebias.degrade.pixelate import Pixelate
 from qdebias.degrade.saturate import Saturate
 from qdebias.degrade.spatter import Mud, Spatter, Water
 from qdebias.degrade.zoom_blur import ZoomBlur
@@ -41,6 +47,12 @@ SEVERITIES: dict[str, tuple[Degradation, ...]] = {
         Fog(density=2.5, decay=1.5, rescale=True),
         Fog(density=3.0, decay=1.4, rescale=True),
     ),
+    "jpeg": tuple(Jpeg(quality=quality) for quality in (25, 18, 15, 10, 7)),
+    "gaussian_noise": tuple(GaussianNoise(deviation=deviation) for deviation in (0.08, 0.12, 0.18, 0.26, 0.38)),
+    "gaussian_blur": tuple(GaussianBlur(deviation=deviation) for deviation in (1.0, 2.0, 3.0, 4.0, 6.0)),
+    "pixelate": tuple(Pixelate(scale=scale) for scale in (0.6, 0.5, 0.4, 0.3, 0.25)),
+    "contrast": tuple(Contrast(gain=gain) for gain in (0.4, 0.3, 0.2, 0.1, 0.05)),
+    "brightness": tuple(Brightness(offset=offset) for offset in (0.1, 0.2, 0.3, 0.4, 0.5)),
 }
 """For each kind, the degradation at severity 1, 2, 3, 4, 5."""
 
@@ -49,7 +61,7 @@ def imagenet_c(kind: str, severity: int) -> Degradation:
     """Return one of ImageNet-C's degradations; from the same rng it makes the same pixels, to one grey level.
 
     Args:
-        kind: "zoom_blur", "spatter", "saturate" or "fog".
+        kind: One of `SEVERITIES`, such as "zoom_blur".
         severity: 1 (weakest) to 5. The paper's released code takes 3, and 4 for fog.
     """
     if kind not in SEVERITIES:

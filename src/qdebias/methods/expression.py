@@ -19,12 +19,12 @@ from typing import cast
 
 import numpy as np
 
-from qdebias.degrade import degradation_named
+from qdebias.degrade import degradation_named, name_of
 from qdebias.errors import SettingError
 from qdebias.method import Method, QDebias
 from qdebias.methods.composed import Composed
 from qdebias.methods.draft import Draft, draft_of, finished
-from qdebias.methods.parts import KINDS, MANY, NUMBERED, PARTS, Part
+from qdebias.methods.parts import CONDITIONS, KINDS, MANY, NUMBERED, PARTS, Part
 from qdebias.methods.recipe import Recipe
 from qdebias.named import import_named, is_import
 
@@ -84,11 +84,12 @@ def _imported(name: str, presets: Mapping[str, Recipe]) -> Recipe:
 def _degraded(recipe: Recipe, degradations: Sequence[str]) -> Recipe:
     if not isinstance(recipe.method, QDebias):
         raise SettingError(f"method {recipe.name!r} takes no degradations behind an @; paper and its variants do")
+    names = [name_of(name) for name in degradations]
     return replace(
         recipe,
-        name=f"{recipe.name}@{','.join(degradations)}",
-        method=replace(recipe.method, degradations=tuple(map(degradation_named, degradations))),
-        summary=f"{recipe.name} with {' and '.join(degradations)}",
+        name=f"{recipe.name}@{','.join(names)}",
+        method=replace(recipe.method, degradations=tuple(map(degradation_named, names))),
+        summary=f"{recipe.name} with {' and '.join(names)}",
     )
 
 
@@ -96,6 +97,19 @@ def part_named(word: str) -> tuple[str, Part] | None:
     """Return a part and its name as it is always written, None where there is none."""
     if word in PARTS:
         return word, PARTS[word]
+    return _about_conditions(word) or _numbered(word)
+
+
+def _about_conditions(word: str) -> tuple[str, Part] | None:
+    prefix = next((prefix for prefix in CONDITIONS if word.startswith(prefix)), None)
+    if prefix is None:
+        return None
+    kind, change, summary = CONDITIONS[prefix]
+    name = word.removeprefix(prefix)
+    return prefix + name_of(name), Part(kind=kind, change=partial(change, degradation_named(name)), summary=summary)
+
+
+def _numbered(word: str) -> tuple[str, Part] | None:
     found = re.fullmatch(r"([a-z]+?)(\d+(?:\.\d+)?)", word)
     if found is None or found[1] not in NUMBERED:
         return None
@@ -110,6 +124,8 @@ def known_parts() -> str:
     kinds: dict[str, list[str]] = {kind: [] for kind in KINDS}
     for name, part in PARTS.items():
         kinds[part.kind].append(name)
+    for prefix, (kind, _, _) in CONDITIONS.items():
+        kinds[kind].append(f"{prefix}CONDITION")
     for prefix, (kind, _, _) in NUMBERED.items():
         kinds[kind].append(f"{prefix}NUMBER")
     return "; ".join(f"{kind}: {', '.join(names)}" for kind, names in kinds.items())

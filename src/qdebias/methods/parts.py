@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
-from qdebias.degrade import DEGRADATIONS, Degradation
+from qdebias.degrade import Degradation, kind_of
 from qdebias.errors import SettingError
 from qdebias.methods.draft import Draft, Likeness
 from qdebias.methods.pooling import (
@@ -71,12 +71,19 @@ def _only(degradation: Degradation, draft: Draft) -> Draft:
     return replace(draft, method=replace(draft.method, degradations=(degradation,)))
 
 
+def _with(degradation: Degradation, draft: Draft) -> Draft:
+    _check_conditions(draft, "further conditions")
+    present = draft.method.degradations
+    if kind_of(degradation) in map(kind_of, present):
+        raise SettingError("the method has a condition of this kind already")
+    return replace(draft, method=replace(draft.method, degradations=(*present, degradation)))
+
+
 def _without(degradation: Degradation, draft: Draft) -> Draft:
-    kept = tuple(one for one in draft.method.degradations if type(one) is not type(degradation))
-    if kept == draft.method.degradations:
-        raise SettingError("there is no such condition to leave out")
-    if not kept:
-        raise SettingError("no condition would be left")
+    present = draft.method.degradations
+    kept = tuple(one for one in present if kind_of(one) != kind_of(degradation))
+    if kept == present or not kept:
+        raise SettingError("no condition would be left" if present and not kept else "there is no such condition")
     return replace(draft, method=replace(draft.method, degradations=kept))
 
 
@@ -134,14 +141,14 @@ PARTS: Mapping[str, Part] = {
         change=partial(_mean, mean_log_odds),
         summary="mean of the log-odds: a logarithmic opinion pool (Genest and Zidek, 1986)",
     ),
-} | {
-    f"{word}-{name}": Part(kind=kind, change=partial(change, degradation), summary=f"{text} {name}; the paper, Table 3")
-    for word, kind, change, text in (
-        ("only", "only", _only, "the one condition"),
-        ("without", "without", _without, "leaves out the condition"),
-    )
-    for name, degradation in DEGRADATIONS.items()
 }
+
+CONDITIONS: Mapping[str, tuple[str, Callable[[Degradation, Draft], Draft], str]] = {
+    "only-": ("only", _only, "one condition alone; the paper, Table 3"),
+    "with-": ("with", _with, "a further condition"),
+    "without-": ("without", _without, "one condition less; the paper, Table 3"),
+}
+"""Parts with the name of a degradation behind them: `with-jpeg`, `with-jpeg5`. Prefix: kind, change, summary."""
 
 NUMBERED: Mapping[str, tuple[str, Callable[[float, Draft], Draft], str]] = {
     "t": ("temperature", _temperature, "T of the softmax over the options; the paper has 1, Q-Bench's script 100"),
@@ -149,8 +156,8 @@ NUMBERED: Mapping[str, tuple[str, Callable[[float, Draft], Draft], str]] = {
 }
 """Parts with a number behind them: `t100`, `seeds4`. Prefix: kind, change, summary."""
 
-KINDS = ("only", "without", "readout", "weights", "mean", "temperature", "seeds")
+KINDS = ("only", "without", "with", "readout", "weights", "mean", "temperature", "seeds")
 """In the order in which parts are put together and written."""
 
-MANY = ("without",)
+MANY = ("with", "without")
 """The kinds of which there may be several parts."""
