@@ -47,11 +47,13 @@ def report(small_shape: None) -> sharing.Report:  # noqa: ARG001
 
 
 def test_ours_stands_on_the_floor_and_answers_the_same(report: sharing.Report) -> None:
-    authors, images, beginnings, ours, vanilla = report.ways
+    authors, images, beginnings, ours, plain, query_first, vanilla = report.ways
     assert 0.99 < ours.flops / report.floor_flops < 1.05
     assert authors.flops > images.flops > beginnings.flops >= ours.flops > vanilla.flops
     assert authors.flops / ours.flops > 2
-    for way in (images, beginnings, ours):
+    assert 0.99 < query_first.flops_over_floor < 1.1  # rows of models this small are left apart
+    assert plain.flops > ours.flops >= query_first.flops > vanilla.flops
+    for way in (images, beginnings, ours, query_first):
         assert way.max_difference is not None
         assert way.max_difference < 1e-5
     assert vanilla.max_difference is None
@@ -62,8 +64,8 @@ def test_answers_that_are_compared_differ_from_one_another() -> None:
     family = sharing.family_of(model)
     assert family is not None
     queries = [sharing.photo_like(seed, 96, 64) for seed in range(2)]
-    _, answers = sharing._counted(sharing._runs(model, processor, family, CPU, queries)[0])
-    assert answers.std(axis=0).min() > 1e-3
+    counted = sharing._counted(sharing._runs(model, processor, family, CPU, queries)[0], 1)
+    assert counted.answers.std(axis=0).min() > 1e-3
 
 
 def test_json_has_the_three_figures_of_our_way(report: sharing.Report) -> None:

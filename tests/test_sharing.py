@@ -2,6 +2,7 @@
 
 import inspect
 import logging
+import math
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import cache
@@ -73,6 +74,100 @@ def test_sharing_changes_no_logit(name: str) -> None:
             assert_equal(way.last_logits(requests), want)
 
 
+def query_first(placement: Placement = "before") -> list[Request]:
+    """What `query-first` asks: an image before each of its degraded copies, one of another size."""
+    image = picture(0, 64, 80)
+    copies = [picture(1, 64, 80), picture(2, 64, 80), picture(3, 72, 96)]
+    return [Request(images=(image.copy(), copy), questions=(QUALITY, SAME), placement=placement) for copy in copies]
+
+
+def joining(name: str) -> HfBackend:
+    """A backend that joins rows even where that is more work, as it is in models as small as these."""
+    backend = sharing(name)
+    backend._answer._pairs = math.inf  # type: ignore[union-attr]
+    return backend
+
+
+@pytest.mark.parametrize("name", [*sorted(TINY), "nano"])
+def test_requests_that_begin_with_one_image_answer_as_if_alone(name: str) -> None:
+    """However they are mixed with others, among them the image alone, and beside itself."""
+    for placement in placements(name):
+        first, second, third = query_first(placement)
+        only = Request(images=first.images[:1], questions=(SAME,), placement=placement)
+        twice = replace(first, images=(first.images[0], first.images[0]), questions=(QUALITY,))
+        requests = [first, pair(4, 5, placement), second, only, third, twice]
+        assert_equal(joining(name).last_logits(requests), plain(name).last_logits(requests))
+
+
+APART = {"mllama": 3, "qwen3_5": 6}
+"""Passes for three requests where images do not stand among the tokens, and where a layer keeps a running state."""
+
+
+def watch(backend: HfBackend) -> list[tuple[int, ...]]:
+    """Return a list that is told the rows and tokens of every pass of the backend."""
+    answer: Any = backend._answer
+    forward, passes = answer._forward, []
+
+    def run(inputs: Any, reads: Any) -> Any:
+        passes.append(tuple(inputs["input_ids"].shape))
+        return forward(inputs, reads)
+
+    answer._forward = run
+    return passes
+
+
+APART = {"mllama": 3, "qwen3_5": 6, "paligemma": 6, "paligemma2": 6}
+"""Rows for three requests where images do not stand among the tokens, where a layer keeps a running state, and where
+images see the question."""
+
+
+@pytest.mark.parametrize("name", [*sorted(TINY), "nano"])
+def test_requests_that_begin_with_one_image_are_one_row(name: str) -> None:
+    backend = joining(name)
+    passes = watch(backend)
+    backend.option_logits(query_first())
+    assert sum(rows for rows, _ in passes) == APART.get(name, 1)
+
+
+def test_joined_row_holds_its_beginning_once() -> None:
+    requests = query_first()
+    apart, joined = sharing("llava", tokens=1), joining("llava")
+    lengths, whole = watch(apart), watch(joined)
+    apart._answer._pairs = 0.0  # type: ignore[union-attr]
+    for backend in (apart, joined):
+        backend.option_logits(requests)
+    ids = plain("llava").encode(requests)[0][0].ids
+    places = np.flatnonzero(ids == apart._preparer.image_token)
+    beginning = places[len(places) // 2]  # up to the second image
+    assert whole == [(1, sum(length for _, length in lengths) - 2 * beginning)]
+
+
+def test_rows_whose_attention_would_cost_more_than_it_saves_stay_apart() -> None:
+    backend = sharing("llava")
+    passes = watch(backend)
+    for pairs, rows in [(0.0, 3), (math.inf, 1)]:
+        backend._answer._pairs = pairs  # type: ignore[union-attr]
+        passes.clear()
+        backend.option_logits(query_first())
+        assert sum(count for count, _ in passes) == rows
+
+
+def test_row_that_does_not_fit_when_joined_is_run_apart(caplog: pytest.LogCaptureFixture) -> None:
+    backend = joining("llava")
+    answer: Any = backend._answer
+    forward, longest = answer._forward, max(len(one.ids) for one in chain(*plain("llava").encode(query_first())))
+
+    def run(inputs: Any, reads: Any) -> Any:
+        if inputs["input_ids"].shape[1] > 2 * longest:
+            raise OutOfMemoryError("full")
+        return forward(inputs, reads)
+
+    answer._forward = run
+    for _ in range(2):
+        assert_equal(backend.last_logits(query_first()), plain("llava").last_logits(query_first()))
+    assert caplog.messages == ["not enough memory: from now on requests about the same image are run apart"]
+
+
 @pytest.mark.parametrize("name", ["qwen2_vl", "gemma3", "smolvlm"])
 def test_three_questions_share_a_row_however_alike_they_are(name: str) -> None:
     longer = replace(QUALITY, answer_prefix=QUALITY.answer_prefix + " is")
@@ -93,10 +188,8 @@ class Counter:
     def __init__(self, name: str, **changes: Any) -> None:
         family = FAMILIES[name]
         self.encoded = 0
-        self.rows: list[tuple[int, ...]] = []
         self.backend = sharing(name, encode=self._counting(family), **changes)
-        forward = self.backend._answer._forward  # type: ignore[union-attr]
-        self.backend._answer._forward = lambda inputs, reads: self._run(forward, inputs, reads)  # type: ignore[union-attr]
+        self.rows = watch(self.backend)
 
     def _counting(self, family: Family) -> Any:
         def encode(model: Any, part: Any) -> Any:
@@ -104,10 +197,6 @@ class Counter:
             return family.encode(model, part)
 
         return encode
-
-    def _run(self, forward: Any, inputs: Any, reads: Any) -> Any:
-        self.rows.append(tuple(inputs["input_ids"].shape))
-        return forward(inputs, reads)
 
 
 def query(count: int = 4) -> list[Request]:

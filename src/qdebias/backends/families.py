@@ -51,6 +51,11 @@ def _pooled(model: Model, part: Part) -> Features:
     return {"pooled": output.pooler_output} | {f"layer {number}": layer for number, layer in enumerate(layers)}
 
 
+def tokens_of(features: Features) -> int:
+    """Return how many tokens the pooled features of an image take, whichever way a model nests them."""
+    return sum(int(part[..., 0].numel()) for part in features["pooled"])
+
+
 def _as_encoder_output(features: Features) -> Mapping[str, Any]:
     layers = [value for name, value in features.items() if name != "pooled"]
     output = SimpleNamespace(pooler_output=features["pooled"], deepstack_features=layers)

@@ -1,8 +1,10 @@
 """Questions of one call answered together: images encoded once, common beginnings run once, equal rows as a batch."""
 
+import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from itertools import islice
 from typing import Any, cast
 
 import numpy as np
@@ -14,10 +16,13 @@ from qdebias.backends.hf_forward import Forward, Logits
 from qdebias.backends.hf_prepare import Pick, Preparer
 from qdebias.backends.hf_types import Model, Processor
 from qdebias.backends.sharing_images import SharedImages
-from qdebias.backends.sharing_memory import AtOnce
+from qdebias.backends.sharing_memory import AtOnce, OutOfMemoryError
 from qdebias.backends.sharing_rows import Row, batch_of, rows_of
+from qdebias.backends.sharing_trees import TokenCost, Tree, alone, grow, join
 from qdebias.errors import SettingError
 from qdebias.prompts import Request
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,6 +91,8 @@ class SharedRuns:
         self._preparer = preparer
         self._family = sharing.family
         self._forward = Forward(model)
+        self._pairs = TokenCost.of(model).pairs
+        self._joins = True
         self._tokens = AtOnce(sharing.tokens, "tokens")
         self._images = AtOnce(sharing.images, "images")
 
@@ -107,6 +114,28 @@ class SharedRuns:
 
     def _answers(self, rows: Sequence[Row], images: SharedImages) -> Iterator[Logits]:
         """Yield the (vocabulary,) logits of every prompt of every row, in order."""
+        trees = self._trees(rows, images)
+        try:
+            joined = self._run([join(rows, tree) for tree in trees], images)
+        except OutOfMemoryError:
+            if len(trees) == len(rows):
+                raise
+            _log.warning("not enough memory: from now on requests about the same image are run apart")
+            self._joins = False
+            return self._answers(rows, images)
+        found: dict[int, list[Logits]] = {}
+        for tree, answers in zip(trees, joined, strict=True):
+            reads = iter(answers)
+            found |= {place: list(islice(reads, len(rows[place].reads))) for place in tree.rows}
+        return (logits for place in range(len(rows)) for logits in found[place])
+
+    def _trees(self, rows: Sequence[Row], images: SharedImages) -> list[Tree]:
+        if not self._joins:
+            return alone(rows)
+        return grow(rows, images.sizes, image_token=self._preparer.image_token, pairs=self._pairs)
+
+    def _run(self, rows: Sequence[Row], images: SharedImages) -> list[Logits]:
+        """Return the (prompts, vocabulary) logits of each row; rows of equal shape are run together."""
         alike: dict[tuple[object, ...], list[int]] = {}
         for index, row in enumerate(rows):
             alike.setdefault(row.shape, []).append(index)
@@ -115,7 +144,7 @@ class SharedRuns:
             group = [rows[index] for index in indices]
             answers = self._tokens.run(group, partial(self._batch, images), size_of_one=len(group[0].branches))
             found |= dict(zip(indices, answers, strict=True))
-        return (logits for index in range(len(rows)) for logits in found[index])
+        return [found[index] for index in range(len(rows))]
 
     def _batch(self, images: SharedImages, rows: Sequence[Row]) -> list[Logits]:
         """Return the (prompts, vocabulary) logits of each row."""

@@ -9,7 +9,7 @@ import torch
 from PIL import Image
 from transformers import BatchFeature
 
-from qdebias.backends.families import Family, Features, joined, split
+from qdebias.backends.families import Family, Features, joined, split, tokens_of
 from qdebias.backends.hf_types import Model, Part, Processor
 from qdebias.backends.sharing_memory import AtOnce, memory_of
 from qdebias.image import RgbImage, digest
@@ -86,6 +86,11 @@ class SharedImages:
 
     def _moved(self, value: torch.Tensor) -> torch.Tensor:
         return value.to(self._model.device, self._model.dtype if value.is_floating_point() else value.dtype)
+
+    @property
+    def sizes(self) -> dict[Key, int]:
+        """How many tokens of a prompt each encoded image takes, where images are put in the place of tokens."""
+        return {key: tokens_of(features) for key, features in self._features.items() if "pooled" in features}
 
     def insert(self, keys: Sequence[Key]) -> Mapping[str, Any]:
         """Return the arguments of the forward pass that show these images, in order."""

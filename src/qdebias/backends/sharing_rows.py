@@ -3,6 +3,7 @@
 A row holds the tokens that all its prompts begin with, and behind them the rest of each prompt at the positions that it
 would have alone. A token sees the common tokens and, before it, those of its own prompt: what it would see alone. Only
 rows of equal shape are batched, so that there is no padding, which would need another mask and round differently.
+`sharing_trees.py` joins rows of different requests in the same manner.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -27,13 +28,14 @@ Positions: TypeAlias = Callable[[Mapping[str, Any]], torch.Tensor]
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Row:
-    """One or more prompts about the same images, in one sequence of L tokens.
+    """One or more prompts in one sequence of L tokens, as a tree of branches.
 
     Attributes:
         inputs: The model's arguments but the images, with a batch axis of 1.
         positions: (..., 1, L); None: counted by the model.
         places: (L,) place of each token in its own prompt.
-        branches: (L,) 0 for the common tokens, else the number of the prompt.
+        branches: (L,) which branch each token is of; 0 for the common tokens.
+        parents: For each branch, the one that it continues; branch 0 begins the row.
         reads: Index of the last token of each prompt.
         images: What the row shows, in order.
     """
@@ -42,14 +44,16 @@ class Row:
     positions: torch.Tensor | None
     places: torch.Tensor
     branches: torch.Tensor
+    parents: tuple[int, ...]
     reads: tuple[int, ...]
     images: tuple[Key, ...]
 
     @property
     def shape(self) -> tuple[object, ...]:
         """What rows of one batch have in common."""
-        common = int((self.branches == 0).sum())
-        return common, self.reads, *((name, self.inputs[name].shape) for name in PER_TOKEN if name in self.inputs)
+        branches = tuple(self.branches.tolist())
+        inputs = ((name, self.inputs[name].shape) for name in PER_TOKEN if name in self.inputs)
+        return branches, self.parents, self.reads, *inputs
 
 
 def rows_of(
@@ -63,19 +67,19 @@ def rows_of(
         image_token: Stands for an image in the prompt.
         positions: How positions are counted; None: no two prompts may share a row.
     """
-    common = common_beginning([prompt["input_ids"][0].tolist() for prompt in prompts])
-    shared = positions is not None and len(prompts) > 1 and _holds_images(prompts, common, image_token)
-    groups = [list(prompts)] if shared else [[prompt] for prompt in prompts]
-    return [_row(group, common if shared else 0, images, positions if shared else None) for group in groups]
+    common = _common(prompts)
+    together = positions is not None and not any((one["input_ids"][0, common:] == image_token).any() for one in prompts)
+    groups = [prompts] if together else [[prompt] for prompt in prompts]
+    return [_row(group, images, positions) for group in groups]
 
 
-def _holds_images(prompts: Sequence[Mapping[str, Any]], common: int, image_token: int) -> bool:
-    return not any((prompt["input_ids"][0, common:] == image_token).any() for prompt in prompts)
+def _common(prompts: Sequence[Mapping[str, Any]]) -> int:
+    """Return how many tokens all prompts begin with; at most one less than the shortest has."""
+    return common_beginning([prompt["input_ids"][0].tolist() for prompt in prompts])
 
 
-def _row(
-    prompts: Sequence[Mapping[str, Any]], common: int, images: tuple[Key, ...], positions: Positions | None
-) -> Row:
+def _row(prompts: Sequence[Mapping[str, Any]], images: tuple[Key, ...], positions: Positions | None) -> Row:
+    common = _common(prompts)
     first, others = prompts[0], prompts[1:]
     names = [name for name in PER_TOKEN if name in first]
     inputs = {name: torch.cat([first[name], *(one[name][:, common:] for one in others)], dim=1) for name in names}
@@ -86,7 +90,8 @@ def _row(
         inputs=inputs | {name: first[name] for name in PER_IMAGE if name in first},
         positions=torch.cat([counted[0], *(one[..., common:] for one in counted[1:])], dim=-1) if counted else None,
         places=torch.cat([torch.arange(common), *tails]),
-        branches=torch.cat([torch.zeros(common), *(torch.full_like(tail, 1 + n) for n, tail in enumerate(tails))]),
+        branches=torch.arange(1 + len(prompts)).repeat_interleave(torch.tensor([common, *map(len, tails)])),
+        parents=(0,) * (1 + len(prompts)),
         reads=tuple(_ends(common, lengths)),
         images=images,
     )
@@ -108,7 +113,7 @@ def batch_of(rows: Sequence[Row], config: Config, dtype: torch.dtype) -> dict[st
         dtype: Numeric type of the mask.
     """
     inputs: dict[str, Any] = {name: torch.cat([row.inputs[name] for row in rows]) for name in rows[0].inputs}
-    if rows[0].positions is not None:
+    if len(rows[0].reads) > 1:
         inputs["position_ids"] = torch.cat([row.positions for row in rows if row.positions is not None], dim=-2)
         inputs["attention_mask"] = _masks(rows, config, dtype)
     return inputs
@@ -129,13 +134,21 @@ def _masks(rows: Sequence[Row], config: Config, dtype: torch.dtype) -> torch.Ten
 def _seen(row: Row) -> torch.Tensor:
     """Return which tokens a token sees, (L, L): images that see themselves as a whole are told by their type ids."""
     before = torch.ones(len(row.branches), len(row.branches), dtype=torch.bool).tril()
-    own = (row.branches == row.branches[:, None]) | (row.branches == 0)
+    own = _ancestry(row.parents)[row.branches][:, row.branches]
     if "token_type_ids" not in row.inputs:
         return before & own
     image = row.inputs["token_type_ids"][0] == 1
     starts = image & ~torch.nn.functional.pad(image, (1, 0))[:-1]
     block = torch.where(image, starts.cumsum(0), -torch.ones_like(row.branches))
     return (before & own) | ((block == block[:, None]) & image)
+
+
+def _ancestry(parents: Sequence[int]) -> torch.Tensor:
+    """Return for each branch which branches lead to it, itself among them: (branches, branches)."""
+    lead = torch.eye(len(parents), dtype=torch.bool)
+    for branch, parent in enumerate(parents):
+        lead[branch] |= lead[parent]
+    return lead
 
 
 def _added(seen: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:

@@ -1,7 +1,7 @@
 """Floating-point operations of a way to answer, as counted, and the least that any exact way needs."""
 
+import math
 from collections.abc import Callable, Mapping, Sequence
-from itertools import pairwise
 from typing import Any
 
 import torch
@@ -12,7 +12,8 @@ from qdebias.backends.hf_prepare import Preparer
 from qdebias.backends.hf_types import Model, Processor
 from qdebias.backends.sharing_images import SharedImages
 from qdebias.backends.sharing_memory import AtOnce
-from qdebias.backends.sharing_rows import rows_of
+from qdebias.backends.sharing_rows import Row, rows_of
+from qdebias.backends.sharing_trees import TokenCost, grow, join
 from qdebias.prompts import Request
 
 
@@ -37,35 +38,27 @@ def floor(model: Model, processor: Processor, family: Family, requests: Sequence
     """
     images = SharedImages(model, processor, family, AtOnce(1, "images"))
     preparer = Preparer(model, processor)
-    prepared = [
-        preparer.prepare(request, processor=images.processor, pictures=images.pictures(request)) for request in requests
-    ]
+    rows: list[Row] = []
+    for request in requests:
+        prepared = preparer.prepare(request, processor=images.processor, pictures=images.pictures(request))
+        positions = _places if family.prefix else None
+        rows += rows_of([one.inputs for one in prepared], images.keys(request), preparer.image_token, positions)
     encoding = count(images.encode)
-    language = 0
-    for request, group in zip(requests, prepared, strict=True):
-        prompts = [one.inputs for one in group]
-        shown = images.keys(request)
-        for row in rows_of(prompts, shown, preparer.image_token, _no_positions if family.prefix else None):
-            beginning = int((row.branches == 0).sum())
-            ends = [beginning, *(read + 1 for read in row.reads)]
-            rests = [after - before for before, after in pairwise(ends)]
-            language += _language(model, beginning, rests)
-    return encoding + language
+    trees = grow(rows, images.sizes, image_token=preparer.image_token, pairs=math.inf)
+    return encoding + sum(_language(model, join(rows, tree)) for tree in trees)
 
 
-def _no_positions(inputs: Mapping[str, Any]) -> torch.Tensor:
+def _places(inputs: Mapping[str, Any]) -> torch.Tensor:
     return torch.arange(inputs["input_ids"].shape[1])[None]
 
 
-def _language(model: Model, beginning: int, rests: Sequence[int]) -> int:
-    """Return the operations for a beginning and the rests that follow it, each on its own, and their last logits."""
-    config = model.config.get_text_config()
-    width: int = config.num_attention_heads * (
-        getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
-    )
-    parts = [part for part in model.get_decoder().modules() if isinstance(part, torch.nn.Linear)]
-    linear = sum(part.weight.numel() for part in parts)
-    pairs = beginning**2 + sum(rest * (beginning + rest) for rest in rests)
-    head: int = len(rests) * model.get_output_embeddings().weight.numel()
-    layers: int = config.num_hidden_layers
-    return 2 * linear * (beginning + sum(rests)) + 4 * layers * width * pairs + 2 * head
+def _language(model: Model, row: Row) -> int:
+    """Return the operations for every branch of a row, each with what it continues, and for its last logits."""
+    lengths: list[int] = row.branches.bincount(minlength=len(row.parents)).tolist()
+    ends = [lengths[0]]
+    for branch in range(1, len(lengths)):
+        ends.append(ends[row.parents[branch]] + lengths[branch])
+    pairs = sum(length * end for length, end in zip(lengths, ends, strict=True))
+    cost = TokenCost.of(model)
+    head: int = len(row.reads) * model.get_output_embeddings().weight.numel()
+    return 2 * (cost.token * len(row.branches) + cost.pair * pairs + head)

@@ -1,7 +1,7 @@
 """The published way, each step of sharing, and a plain one-question score, on one model in one process."""
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from itertools import chain
 from typing import Any
@@ -27,6 +27,8 @@ from qdebias.prompts import Request
 
 AUTHORS = "authors"
 OURS = "ours"
+QUERY_FIRST = "query-first"
+PLAIN = "query-first, plain"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,8 +44,8 @@ class Way:
         speedup_over_authors: Ratio of seconds.
         cpu_speedup_over_authors: Ratio of processor time, which other programs on the machine disturb less.
         flops: Operations counted, all images.
-        flops_over_floor: Their ratio to the least that an exact way needs; None for what answers less.
-        max_difference: Largest difference of a probability to the authors' way; None for what answers less.
+        flops_over_floor: Their ratio to the least that an exact way to ask the same needs; None for the one question.
+        max_difference: Largest difference of a probability to the same prompts one by one; None for the one question.
         peak_memory_bytes: Of the device, above what the weights take; None on a CPU.
     """
 
@@ -72,7 +74,7 @@ class Report:
         threads: Of torch, on a CPU.
         images: Number of query images.
         size: Their width and height.
-        floor_flops: The least that an exact way needs for all images.
+        floor_flops: The least that an exact way of the paper's method needs for all images.
         ways: In order of sharing.
         process_memory_bytes: The most that the process has ever held.
     """
@@ -97,16 +99,25 @@ class Report:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Run:
-    """A way before it is measured; `whole`: it answers everything that the authors' way does."""
+    """A way before it is measured; `plain`: which way asks the same prompts one by one, None for the one question."""
 
     name: str
     summary: str
     backend: HfBackend
     requests: tuple[Request, ...]
-    whole: bool = True
+    plain: str | None
 
     def __call__(self) -> OptionLogits:
         return self.backend.option_logits(self.requests)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Counted:
+    """Operations of a run, the least for its requests, and the probability of every option that it gives."""
+
+    flops: int
+    floor: int
+    answers: FloatArray
 
 
 @dataclass(slots=True)
@@ -146,13 +157,12 @@ def measure(
         raise BackendError(f"{shape}: this transformers cannot share work in such a model; upgrade it")
     runs = _runs(model, processor, family, device, [photo_like(seed, *size) for seed in range(images)])
     progress("counting operations and comparing answers")
-    counted = [_counted(run) for run in runs]
-    least = floor(model, processor, family, runs[0].requests)
-    spent = [_Spent() for _ in runs]
+    counted = {run.name: _counted(run, floor(model, processor, family, run.requests)) for run in runs}
+    spent = {run.name: _Spent() for run in runs}
     for turn in range(repeat):
-        for run, one in zip(runs, spent, strict=True):
+        for run in runs:
             progress(f"timing {run.name}, {turn + 1} of {repeat}")
-            _time(run, one, device)
+            _time(run, spent[run.name], device)
     return Report(
         shape=shape,
         parameters=sum(parameter.numel() for parameter in model.parameters()),
@@ -161,10 +171,8 @@ def measure(
         threads=torch.get_num_threads(),
         images=images,
         size=size,
-        floor_flops=least,
-        ways=tuple(
-            _way(*one, counted[0][1], spent[0], images, least) for one in zip(runs, counted, spent, strict=True)
-        ),
+        floor_flops=counted[AUTHORS].floor,
+        ways=tuple(_way(run, counted, spent, images) for run in runs),
         process_memory_bytes=process_memory(),
     )
 
@@ -172,9 +180,9 @@ def measure(
 def _runs(
     model: Model, processor: Processor, family: Family, device: torch.device, queries: Sequence[RgbImage]
 ) -> list[_Run]:
-    whole, vanilla = (
-        tuple(request for query in queries for request in recipe.plan(query, Context()).requests)
-        for recipe in (presets.PAPER, presets.get("vanilla").method)
+    paper, query_first, vanilla = (
+        tuple(request for query in queries for request in presets.get(name).method.plan(query, Context()).requests)
+        for name in ("paper", QUERY_FIRST, "vanilla")
     )
 
     def backend(sharing: Sharing | None) -> HfBackend:
@@ -184,19 +192,20 @@ def _runs(
     images, together = (sharing_named(name, device)(family) for name in ("images", "all"))
     alone = sharing_named("all", device, tokens=1)(family)
     return [
-        _Run(AUTHORS, "8 prompts one by one, both images encoded for each", backend(None), whole),
-        _Run("images", "each image encoded once", backend(images), whole),
-        _Run("beginnings", "and each pair of images run once for both questions", backend(alone), whole),
-        _Run(OURS, "and pairs of equal length run together", backend(together), whole),
-        _Run("vanilla", "one question about the image alone", backend(together), vanilla, whole=False),
+        _Run(AUTHORS, "8 prompts one by one, both images encoded for each", backend(None), paper, AUTHORS),
+        _Run("images", "each image encoded once", backend(images), paper, AUTHORS),
+        _Run("beginnings", "and each pair of images run once for both questions", backend(alone), paper, AUTHORS),
+        _Run(OURS, "and pairs of equal length run together", backend(together), paper, AUTHORS),
+        _Run(PLAIN, "the query image first, 8 prompts one by one", backend(None), query_first, PLAIN),
+        _Run(QUERY_FIRST, "and everything shared: the query image run once", backend(together), query_first, PLAIN),
+        _Run("vanilla", "one question about the image alone", backend(together), vanilla, None),
     ]
 
 
-def _counted(run: _Run) -> tuple[int, FloatArray]:
-    """Return the operations of a run and the probability of every option that it gives."""
+def _counted(run: _Run, least: int) -> _Counted:
     answers: list[OptionLogits] = []
     flops = count(lambda: answers.append(run()))
-    return flops, np.concatenate([softmax(logits) for logits in chain(*answers[0])])
+    return _Counted(flops, least, np.concatenate([softmax(logits) for logits in chain(*answers[0])]))
 
 
 def _time(run: _Run, spent: _Spent, device: torch.device) -> None:
@@ -211,26 +220,19 @@ def _time(run: _Run, spent: _Spent, device: torch.device) -> None:
         spent.memory = torch.cuda.max_memory_allocated(device) - before
 
 
-def _way(
-    run: _Run,
-    counted: tuple[int, FloatArray],
-    spent: _Spent,
-    authors_answers: FloatArray,
-    authors_spent: _Spent,
-    images: int,
-    least: int,
-) -> Way:
-    flops, answers = counted
+def _way(run: _Run, counted: Mapping[str, _Counted], spent: Mapping[str, _Spent], images: int) -> Way:
+    own, time_, authors = counted[run.name], spent[run.name], spent[AUTHORS]
+    plain = counted[run.plain].answers if run.plain else None
     return Way(
         name=run.name,
         summary=run.summary,
-        seconds=spent.seconds,
-        cpu_seconds=spent.cpu_seconds,
-        images_per_second=images / spent.seconds,
-        speedup_over_authors=authors_spent.seconds / spent.seconds,
-        cpu_speedup_over_authors=authors_spent.cpu_seconds / spent.cpu_seconds,
-        flops=flops,
-        flops_over_floor=flops / least if run.whole else None,
-        max_difference=float(np.abs(answers - authors_answers).max()) if run.whole else None,
-        peak_memory_bytes=spent.memory,
+        seconds=time_.seconds,
+        cpu_seconds=time_.cpu_seconds,
+        images_per_second=images / time_.seconds,
+        speedup_over_authors=authors.seconds / time_.seconds,
+        cpu_speedup_over_authors=authors.cpu_seconds / time_.cpu_seconds,
+        flops=own.flops,
+        flops_over_floor=None if plain is None else own.flops / own.floor,
+        max_difference=None if plain is None else float(np.abs(own.answers - plain).max()),
+        peak_memory_bytes=time_.memory,
     )
