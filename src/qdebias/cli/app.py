@@ -14,6 +14,8 @@ HOMES = {
     "explain": "explain",
     "degrade": "degrade",
     "evaluate": "evaluate",
+    "compare": "compare",
+    "filter": "filter",
     "reproduce": "reproduce",
     "tables": "tables",
     "bias": "bias",

@@ -1,23 +1,22 @@
 """`qdebias reproduce`: a table or figure of the paper, asked of a model."""
 
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Annotated
 
 import typer
 
-from qdebias.backends.load import load_backend
 from qdebias.bias import measure_bias
-from qdebias.cli.console import Device, Dtype, Model, RunFolder, Seed, one_line, progress, say, user_errors
+from qdebias.cli.asking import open_asker
+from qdebias.cli.console import Device, Dtype, Model, RunFolder, Seed, progress, say, user_errors
 from qdebias.cli.evaluate import Root, Subset
-from qdebias.cli.tables import Form, Labels, Limit, Out, Resamples, form_of, write_tables
+from qdebias.cli.tables import Form, Labels, Limit, Out, Resamples, form_of, tell_failures, write_tables
 from qdebias.data import Dataset, load_dataset
 from qdebias.inputs import find_inputs
 from qdebias.report.grid import choose_examples, draw_grid
 from qdebias.report.scatter import draw_scatter
-from qdebias.store import open_run
-from qdebias.tables import TABLES, Agreements, Asker, Evidence, NotRun, build, pool_of
+from qdebias.tables import TABLES, Agreements, Evidence, build, pool_of
 from qdebias.tables.reproduce import FIGURES, PLAIN, recipes_of
 from qdebias.tables.reproduce import reproduce as reproduce_one
 
@@ -59,18 +58,11 @@ def reproduce(
         recipes_of(what, dataset)  # a wrong name is told before anything is loaded
         data = load_dataset(dataset, root=root, subset=subset, labels=labels)
         others = pool_of(find_inputs(pool).paths) if pool else None
-        backend = load_backend(model, device=device, dtype=dtype)
-        folder = run or Path(stack.enter_context(TemporaryDirectory(prefix="qdebias-")))
-        opened = stack.enter_context(open_run(folder, backend.fingerprint, model=model))
-        for note in opened.notes:
-            say(f"{folder}: {one_line(note)}", style="yellow")
+        asker = stack.enter_context(open_asker(model, run, seed=seed, batch=batch, device=device, dtype=dtype))
         count, recipes = min(len(data), limit or len(data)), recipes_of(what, data.name)
         with progress(total=count * len(recipes)) as show:
-            asker = Asker(
-                run=opened,
-                backend=backend,
-                seed=seed,
-                batch=batch,
+            asker = replace(
+                asker,
                 pool=others,
                 pool_name=", ".join(pool or ()),
                 progress=lambda name, done: show(done + count * (recipes.index(name) if name in recipes else 0)),
@@ -80,7 +72,7 @@ def reproduce(
             _draw(what, evidence, data, out or Path(f"{what}.png"), resamples=resamples)
         else:
             write_tables([build(what, [Agreements(evidence, resamples=resamples)])], chosen, out)
-    raise typer.Exit(_tell_failures(evidence))
+    raise typer.Exit(tell_failures(evidence))
 
 
 def _draw(what: str, evidence: Evidence, dataset: Dataset, out: Path, *, resamples: int) -> None:
@@ -92,13 +84,3 @@ def _draw(what: str, evidence: Evidence, dataset: Dataset, out: Path, *, resampl
         draw_grid(choose_examples(evidence, bias, before=PLAIN), dataset.root, out, title=title)
     typer.echo(str(out))
     say(f"spread of offsets by {bias.kind}: {bias.before} before, {bias.after} after, {bias.chance:.3f} by chance")
-
-
-def _tell_failures(evidence: Evidence) -> int:
-    """Name the images that failed and the methods that were not run, and return the exit code."""
-    for name, result in evidence.results.items():
-        if isinstance(result, NotRun):
-            say(f"{name} was not run: {one_line(result.reason)}", style="yellow")
-    for error in evidence.errors:
-        say(f"failed: {one_line(error)}", style="red")
-    return 1 if evidence.errors else 0

@@ -6,11 +6,11 @@ from typing import Annotated
 
 import typer
 
-from qdebias.cli.console import Seed, say, user_errors
+from qdebias.cli.console import Seed, one_line, say, user_errors
 from qdebias.cli.evaluate import Root, Subset
 from qdebias.data import load_dataset
 from qdebias.errors import SettingError
-from qdebias.tables import FORMS, TABLES, Agreements, Table, build, render
+from qdebias.tables import FORMS, TABLES, Agreements, Evidence, NotRun, Table, build, render
 from qdebias.tables.reproduce import remember, saved
 
 SUFFIXES = {".md": "markdown", ".csv": "csv", ".tex": "latex", ".html": "html"}
@@ -85,3 +85,13 @@ def write_tables(made: Sequence[Table], form: str, out: Path | None) -> None:
     except OSError as error:
         raise SettingError(f"{out}: cannot be written ({error.strerror or error})") from error
     say(f"written to {out}")
+
+
+def tell_failures(evidence: Evidence) -> int:
+    """Name the images that failed and the methods that were not run, and return the exit code."""
+    for name, result in evidence.results.items():
+        if isinstance(result, NotRun):
+            say(f"{name} was not run: {one_line(result.reason)}", style="yellow")
+    for error in evidence.errors:
+        say(f"failed: {one_line(error)}", style="red")
+    return 1 if evidence.errors else 0

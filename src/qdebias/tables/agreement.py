@@ -9,7 +9,7 @@ from qdebias.correlation.intervals import Resampling, pearson, resample, spearma
 from qdebias.correlation.measures import LEAST
 from qdebias.probability import FloatArray
 from qdebias.tables.evidence import Evidence, NotRun, Scores
-from qdebias.tables.table import Number
+from qdebias.tables.table import Cell, Number
 
 Mask = npt.NDArray[np.bool_]
 
@@ -27,6 +27,14 @@ class Agreement:
     srcc: Number
     plcc: Number
     count: int
+
+
+def agreement_cells(found: Agreement | NotRun) -> tuple[Cell, Cell]:
+    """Return SRCC and PLCC as cells of a table, or why there are none."""
+    if isinstance(found, NotRun):
+        cell = Cell(content="not run", notes=(found.reason,))
+        return cell, cell
+    return Cell(content=found.srcc), Cell(content=found.plcc)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

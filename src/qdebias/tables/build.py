@@ -2,8 +2,7 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 
-from qdebias.tables.agreement import Agreement, Agreements
-from qdebias.tables.evidence import NotRun
+from qdebias.tables.agreement import Agreements, agreement_cells
 from qdebias.tables.published import (
     LATER,
     RIVALS,
@@ -83,7 +82,7 @@ def _ablation(table: str, measured: Sequence[Agreements]) -> Table:
         cells = [Cell(content=text) for text in (row.name, *row.settings)]
         for one in measured:
             gain = None if row.recipe == "paper" else one.gain(row.recipe, "paper")
-            cells += [*_measured(one.of(row.recipe)), *(_measured(gain) if gain else (NOTHING, NOTHING))]
+            cells += [*agreement_cells(one.of(row.recipe)), *(agreement_cells(gain) if gain else (NOTHING, NOTHING))]
         for dataset in datasets:
             cells += _printed(row.values.get(dataset), _later(row, dataset))
         lines.append(tuple(cells))
@@ -118,11 +117,13 @@ def _table1_measured(model: str, measured: Mapping[str, Agreements], datasets: S
         source = "measured, pyiqa" if recipe in rivals else f"measured, {model}"
         cells = [Cell(content=text) for text in (name, source, "")]
         for dataset in datasets:
-            cells += _measured(measured[dataset].of(recipe)) if dataset in measured else (NOTHING, NOTHING)
+            cells += agreement_cells(measured[dataset].of(recipe)) if dataset in measured else (NOTHING, NOTHING)
         lines.append(tuple(cells))
     cells = [Cell(content=text) for text in ("Q-Debias minus Q-Bench prompt", f"measured, {model}", "")]
     for dataset in datasets:
-        cells += _measured(measured[dataset].gain("paper", "qbench")) if dataset in measured else (NOTHING, NOTHING)
+        cells += (
+            agreement_cells(measured[dataset].gain("paper", "qbench")) if dataset in measured else (NOTHING, NOTHING)
+        )
     return [*lines, tuple(cells)]
 
 
@@ -163,14 +164,11 @@ def _printed_model(row: ModelRow, dataset: str) -> list[Cell]:
 
 
 def _measured_model(one: Agreements) -> list[Cell]:
-    return [*_measured(one.of("vanilla")), *_measured(one.of("paper")), *_measured(one.gain("paper", "vanilla"))]
-
-
-def _measured(found: Agreement | NotRun) -> tuple[Cell, Cell]:
-    if isinstance(found, NotRun):
-        cell = Cell(content="not run", notes=(found.reason,))
-        return cell, cell
-    return Cell(content=found.srcc), Cell(content=found.plcc)
+    return [
+        *agreement_cells(one.of("vanilla")),
+        *agreement_cells(one.of("paper")),
+        *agreement_cells(one.gain("paper", "vanilla")),
+    ]
 
 
 def _printed(printed: Printed | None, later: str = "") -> tuple[Cell, Cell]:

@@ -18,7 +18,9 @@ from qdebias.method import Method, Pool
 from qdebias.pool import ImagePool
 from qdebias.rivals import Lpips
 from qdebias.store import Run, StoredBackend
+from qdebias.store.asked import AskedBackend
 from qdebias.store.derive import known_pixels
+from qdebias.store.manifest import identity_difference
 from qdebias.stored import StoredScorer
 from qdebias.tables.evidence import Evidence, NotRun, Scores, collect, evidence_of, first
 from qdebias.tables.joint import joint_method, unanswered
@@ -39,6 +41,7 @@ class Asker:
         pool: Images for conditions of other content; None: those of the dataset itself.
         pool_name: What the pool is called in the notes.
         progress: Is told how far it is.
+        asked: Where the key of every question that the model is asked is noted; None: nowhere.
     """
 
     run: Run
@@ -48,6 +51,7 @@ class Asker:
     pool: Pool | None = None
     pool_name: str = ""
     progress: Progress | None = None
+    asked: set[str] | None = None
 
     def gather(self, dataset: Dataset, recipes: Sequence[str], *, model: str, limit: int | None = None) -> Evidence:
         """Return what the model says about a dataset under each method.
@@ -70,10 +74,10 @@ class Asker:
 
     def _ask_together(self, dataset: Dataset, recipes: Sequence[str]) -> None:
         """Ask several prompts about the same pairs at once; what each method makes of it comes afterwards."""
-        joint = joint_method(recipes)
+        joint = joint_method([one for one in recipes if not self._other_identity(one)])
         if joint is None:
             return
-        backend = StoredBackend(self.backend, self.run)
+        backend = StoredBackend(self._noted(self.backend), self.run)
         scorer = Scorer(backend=backend, method=joint, seed=self.seed, batch=self.batch)
         tell = self.teller(recipes[0])
         missing = unanswered(self.run, joint, dataset.paths, seed=self.seed)
@@ -82,13 +86,14 @@ class Asker:
                 tell(done)
 
     def _scores(self, dataset: Dataset, recipe: str) -> Scores | NotRun:
-        method = presets.get(recipe).method
-        obstacle = _obstacle(method)
+        chosen = presets.get(recipe)
+        method = chosen.method
+        obstacle = _obstacle(method) or self._other_identity(recipe)
         if obstacle:
             return NotRun(reason=obstacle)
         scorer = Scorer(
-            backend=self.backend,
-            method=recipe,
+            backend=self._noted(chosen.fit(self.backend)),
+            method=method,
             seed=self.seed,
             batch=self.batch,
             pool=self._pool(dataset) if isinstance(method, Mismatched) else None,
@@ -99,6 +104,17 @@ class Asker:
             if tell is not None:
                 tell(asked + stored.skipped)
         return collect(method, stored.results(dataset.paths))
+
+    def _noted(self, backend: Backend) -> Backend:
+        return backend if self.asked is None else AskedBackend(backend, self.run.identity, self.asked)
+
+    def _other_identity(self, recipe: str) -> str:
+        """Return why the answers under a method cannot be kept in this run, nothing where they can."""
+        fitted = presets.get(recipe).fit(self.backend)
+        differences = identity_difference(self.run.manifest.identity, fitted.fingerprint.identity)
+        if not differences:
+            return ""
+        return f"{recipe} changes the model ({'; '.join(differences)}), so its answers belong into another run folder"
 
     def _pool(self, dataset: Dataset) -> Pool:
         return self.pool or dataset_pool(dataset, self.run, seed=self.seed)

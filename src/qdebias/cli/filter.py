@@ -1,0 +1,184 @@
+"""`qdebias filter`: which images are good enough, and putting them elsewhere."""
+
+import os
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass
+from json import dumps
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from qdebias import presets
+from qdebias.backends.load import load_backend
+from qdebias.cli.console import (
+    Device,
+    Dtype,
+    Megapixels,
+    MethodName,
+    Model,
+    RunFolder,
+    Seed,
+    one_line,
+    say,
+    track,
+    user_errors,
+)
+from qdebias.cli.runs import score_into
+from qdebias.curation import COPY, LINK, MOVE, Choice, Top, Way, choose, place, refuse_inside
+from qdebias.engine import Failure, Scorer
+from qdebias.errors import SettingError
+from qdebias.inputs import find_inputs
+from qdebias.method import Score
+from qdebias.records import open_writer
+from qdebias.scores import GivenScore, read_scores
+from qdebias.store import Run, open_run, open_snapshot
+from qdebias.stored import recorded
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Judged:
+    """Images with their scores, and the folders they were found in."""
+
+    scores: list[GivenScore]
+    roots: tuple[Path, ...]
+
+
+def filter(  # noqa: A001  (the name of the command)
+    paths: Annotated[
+        list[str] | None,
+        typer.Argument(help="Image files, folders or patterns, to be scored now. Or none, with --scores or --run."),
+    ] = None,
+    least: Annotated[float | None, typer.Option("--min", help="Keep images from this score upwards.")] = None,
+    top: Annotated[str | None, typer.Option(help="Keep so many of the best, such as 25 or 10%.")] = None,
+    scores: Annotated[Path | None, typer.Option(help="A file of scores in place of scoring: .csv, .jsonl, ...")] = None,
+    run: RunFolder = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Write kept.csv, rejected.csv and failed.csv in this folder.")
+    ] = None,
+    copy_to: Annotated[Path | None, typer.Option(help="Copy the kept images below this folder.")] = None,
+    move_to: Annotated[Path | None, typer.Option(help="Move the kept images below this folder.")] = None,
+    link_to: Annotated[Path | None, typer.Option(help="Link to the kept images below this folder.")] = None,
+    json: Annotated[bool, typer.Option("--json", help="Print JSON Lines, one object an image.")] = False,
+    model: Model = "nano",
+    method: MethodName = "paper",
+    batch: Annotated[int, typer.Option(min=1, help="How many images go to the model at a time.")] = 8,
+    seed: Seed = 0,
+    device: Device = None,
+    dtype: Dtype = None,
+    max_megapixels: Megapixels = 50.0,
+) -> None:
+    """Keep the better images: print their paths, the best first.
+
+    Images are only read, unless a folder is named for the kept ones; no file is ever replaced. Images that cannot be
+    scored are never kept. With `--min` and `--top` both have to hold; equal scores stand in the order of the paths.
+
+    - `qdebias filter photos --min 0.5 > kept.txt` scores and lists
+    - `qdebias filter photos --top 10% --run runs/photos --out lists` also writes lists with scores
+    - `qdebias filter --scores scores.csv --top 100 --copy-to best` takes scores that are there, whoever made them
+    - `qdebias filter --run runs/photos --min 0.6 --link-to good` takes those of a run, without a model
+    """
+    with user_errors(), ExitStack() as stack:
+        limit = None if top is None else Top.parse(top)
+        choose([], minimum=least, top=limit)  # a missing limit is told before anything is scored
+        way = _way(copy_to, move_to, link_to)
+        if paths and scores:
+            raise SettingError("images are scored, or scores are read from a file; leave out the paths or --scores")
+        if paths:
+            backend = load_backend(model, device=device, dtype=dtype)
+            pixels = round(max_megapixels * 1e6)
+            scorer = Scorer(backend=backend, method=method, seed=seed, batch=batch, max_pixels=pixels)
+            stored = stack.enter_context(open_run(run, scorer.backend.fingerprint, model=model)) if run else None
+            judged = _scored(paths, scorer, stored, method, way[0] if way else None)
+        else:
+            judged = _given(_stored(scores, run, method, seed))
+        found = choose(judged.scores, minimum=least, top=limit)
+        if out is not None:
+            _write_lists(found, out)
+        _print(found, json=json)
+        if way is not None:
+            _place(found, judged.roots, *way)
+    for one in found.failed:
+        say(f"failed: {one_line(one.error or '')}", style="red")
+    say(f"{len(found.kept)} images kept, {len(found.rejected)} rejected, {len(found.failed)} failed")
+    raise typer.Exit(1 if found.failed else 0)
+
+
+def _way(copy_to: Path | None, move_to: Path | None, link_to: Path | None) -> tuple[Path, Way] | None:
+    """Return where the kept images go and how, None where they stay."""
+    named = [(folder, way) for folder, way in ((copy_to, COPY), (move_to, MOVE), (link_to, LINK)) if folder is not None]
+    if len(named) > 1:
+        raise SettingError("choose one of --copy-to, --move-to and --link-to")
+    return named[0] if named else None
+
+
+def _given(scores: list[GivenScore]) -> _Judged:
+    """Return scores that were there, and the deepest folder that holds all of their images."""
+    if not scores:
+        raise SettingError("there is no image to choose from")
+    parents = [os.path.abspath(Path(one.path).parent) for one in scores]  # noqa: PTH100  (links stay)
+    return _Judged(scores=scores, roots=(Path(os.path.commonpath(parents)),))
+
+
+def _stored(file: Path | None, run: Path | None, method: str, seed: int) -> list[GivenScore]:
+    """Return the scores of a file, or else of a run."""
+    if file is not None:
+        return read_scores(file)
+    if run is None:
+        raise SettingError("name images, or a file with --scores, or a run folder with --run")
+    with open_snapshot(run) as snapshot:
+        found = recorded(snapshot, presets.get(method).method, name=method, seed=seed)
+        return [_score(one.path, one.result) for one in found]
+
+
+def _scored(arguments: Sequence[str], scorer: Scorer, run: Run | None, method: str, target: Path | None) -> _Judged:
+    roots = tuple(path for path in map(Path, arguments) if path.is_dir())
+    if target is not None:
+        refuse_inside(target, roots)  # told before hours of scoring, not after
+    inputs = find_inputs(arguments)
+    if run is None:
+        results = track(scorer.score_many(inputs.paths, on_error="return"), total=len(inputs.paths))
+    else:
+        results = score_into(run, scorer, inputs.paths, method=method)
+    scores = [_score(failure.name, failure) for failure in inputs.failures]
+    scores += [_score(str(path), result) for path, result in zip(inputs.paths, results, strict=True)]
+    return _Judged(scores=scores, roots=roots)
+
+
+def _score(path: str, result: Score | Failure) -> GivenScore:
+    if isinstance(result, Failure):
+        return GivenScore(path=path, score=None, error=result.error)
+    return GivenScore(path=path, score=result.value, error=None)
+
+
+def _write_lists(found: Choice, folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise SettingError(f"{folder}: cannot be made ({error.strerror or error})") from error
+    for name, images in _lists(found):
+        with open_writer(folder / f"{name}.csv", GivenScore) as write:
+            for one in images:
+                write(one)
+
+
+def _lists(found: Choice) -> tuple[tuple[str, Sequence[GivenScore]], ...]:
+    return ("kept", found.kept), ("rejected", found.rejected), ("failed", found.failed)
+
+
+def _print(found: Choice, *, json: bool) -> None:
+    """Print the kept paths as they are, for other programs; or every image as an object."""
+    if not json:
+        for one in found.kept:
+            typer.echo(one.path)
+        return
+    for name, images in _lists(found):
+        for one in images:
+            typer.echo(dumps({"verdict": name} | asdict(one), ensure_ascii=False))
+
+
+def _place(found: Choice, roots: Sequence[Path], folder: Path, way: Way) -> None:
+    done = place([Path(one.path) for one in found.kept], roots, folder, way)
+    before = f", {done.present} were there before" if done.present else ""
+    say(f"{done.made} images {way.name} to {folder}{before}")

@@ -1,0 +1,116 @@
+"""From a dataset and a model, or from run folders and files of scores, to a comparison."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from qdebias import presets
+from qdebias.compare.cost import costs, question_count
+from qdebias.compare.given import read_given
+from qdebias.compare.table import Comparison, check, compare
+from qdebias.data import Dataset
+from qdebias.errors import SettingError
+from qdebias.store import Snapshot, open_snapshot
+from qdebias.store.outline import outline
+from qdebias.stored import recipe_of
+from qdebias.tables import Agreements, Asker, NotRun, Scores, recall
+from qdebias.tables.evidence import evidence_of, first
+
+
+def compare_asked(
+    dataset: Dataset,
+    methods: Sequence[str],
+    asker: Asker,
+    *,
+    model: str,
+    limit: int | None = None,
+    against: str | None = None,
+    resamples: int = 1000,
+) -> Comparison:
+    """Compare methods on a dataset, asking the model only what its run folder does not hold yet.
+
+    Args:
+        dataset: From `qdebias.load_dataset`.
+        methods: Names of methods, in the order in which they are to be listed.
+        asker: The model and its run folder.
+        model: What the model is called.
+        limit: Take only this many images, from the start.
+        against: See `compare`.
+        resamples: How many bootstrap resamples the intervals have; 0 for no intervals.
+
+    Raises:
+        SettingError: There is no such method; or see `compare`.
+        StoreError: The run folder cannot be written.
+        BackendError: The model cannot answer.
+    """
+    check(methods, against)
+    asked: set[str] = set()
+    asker = replace(asker, asked=asked)
+    evidence = asker.gather(dataset, in_asking_order(methods), model=model, limit=limit)
+    spent = costs(asker.run, methods, first(dataset, limit).paths, asked, seed=asker.seed)
+    agreements = Agreements(evidence, resamples=resamples)
+    return compare(agreements, methods, against=against, costs=spent, asked=len(asked))
+
+
+def in_asking_order(methods: Sequence[str]) -> list[str]:
+    """Return the methods that ask the most questions first: those that others' questions are a part of.
+
+    A method that asks two questions about a pair of images shares all that the model computes about the pair; asked
+    after a method that needs one of them, it would look at the pair again.
+    """
+    outlines = {name: outline(presets.get(name).method) for name in methods}
+    counts = {name: 0 if one is None else question_count(one) for name, one in outlines.items()}
+    return sorted(methods, key=lambda name: -counts[name])
+
+
+def compare_stored(
+    sources: Sequence[Path],
+    dataset: Dataset,
+    methods: Sequence[str] = (),
+    *,
+    seed: int = 0,
+    limit: int | None = None,
+    against: str | None = None,
+    resamples: int = 1000,
+) -> Comparison:
+    """Compare what is there already, without a model: answers in run folders, and files of scores.
+
+    Args:
+        sources: Run folders, and files as `qdebias.scores.read_scores` takes them. Where there are several, a method of
+            a run is named with its folder; a file is named by its name without the suffix.
+        dataset: The images, and what people said about them.
+        methods: Which methods of the run folders; none: all that were used there with this seed.
+        seed: Seed of the degradations.
+        limit: Take only this many images, from the start.
+        against: See `compare`.
+        resamples: How many bootstrap resamples the intervals have; 0 for no intervals.
+
+    Raises:
+        SettingError: A source cannot be read, or two of them have one name; or see `compare`.
+        StoreError: A run folder is damaged.
+    """
+    part = first(dataset, limit)
+    results: dict[str, Scores | NotRun] = {}
+    for source in sources:
+        found = _of_run(source, part, methods, seed) if source.is_dir() else {source.stem: read_given(source, part)}
+        if source.is_dir() and len(sources) > 1:
+            found = {f"{name} ({source.name})": scores for name, scores in found.items()}
+        repeated = results.keys() & found.keys()
+        if repeated:
+            raise SettingError(f"two sources are called {sorted(repeated)[0]!r}; rename one of them")
+        results |= found
+    where = ", ".join(source.name for source in sources)
+    evidence = evidence_of(dataset, results, model=where, seed=seed, limit=limit)
+    return compare(Agreements(evidence, resamples=resamples), list(results), against=against)
+
+
+def _of_run(folder: Path, dataset: Dataset, methods: Sequence[str], seed: int) -> dict[str, Scores | NotRun]:
+    with open_snapshot(folder) as snapshot:
+        chosen = list(methods) or _used(snapshot, seed)
+        return dict(recall(snapshot, dataset, chosen, seed=seed).results)
+
+
+def _used(snapshot: Snapshot, seed: int) -> list[str]:
+    """Return the methods that were used in a run, as far as their names bring them back."""
+    entries = [entry for entry in snapshot.manifest.methods.values() if entry.seed == seed]
+    return list(dict.fromkeys(entry.name for entry in entries if recipe_of(entry) is not None))

@@ -1,0 +1,196 @@
+"""Copying, moving or linking chosen images into another folder, so that nothing can be lost.
+
+Everything is planned and checked before the first file is touched. No file is ever replaced: each is made only where
+there is none, by the operating system's own means, so that not even another process can come between.
+"""
+
+import errno
+import filecmp
+import os
+import shutil
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from qdebias.errors import SettingError
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Way:
+    """A way to put an image elsewhere.
+
+    Attributes:
+        name: In words.
+        make: From the image and its new place; raises FileExistsError where something else is.
+        is_done: Whether what is at the new place is this image already, put there in this way.
+        may_stand: Whether what is at the new place is that, or what an interrupted `make` left, which `make` completes.
+    """
+
+    name: str
+    make: Callable[[Path, Path], None]
+    is_done: Callable[[Path, Path], bool]
+    may_stand: Callable[[Path, Path], bool]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Placed:
+    """What was done.
+
+    Attributes:
+        made: How many images were put there.
+        present: How many were there before, from an earlier time.
+    """
+
+    made: int
+    present: int
+
+
+def place(images: Sequence[Path], roots: Sequence[Path], target: Path, way: Way) -> Placed:
+    """Put images into another folder, below which they keep their path relative to the root that they lie in.
+
+    Called again, it goes on: what is there already and is the same is left alone.
+
+    Args:
+        images: The files.
+        roots: The folders that they were found in. Where there are several, each keeps its own name below the target.
+            An image that lies in none keeps its file name alone.
+        target: Made where there is none.
+        way: `COPY`, `MOVE` or `LINK`.
+
+    Raises:
+        SettingError: The target lies in a root, an image is not there, two images would have one place, or something
+            else is at its place: nothing has been touched. Or the disk refuses: the message says how far it came.
+    """
+    refuse_inside(target, roots)
+    places = {image: target / _relative(image, roots) for image in images}
+    _check(places, way)
+    made = present = 0
+    for image, new in places.items():
+        try:
+            if way.is_done(image, new):
+                present += 1
+                continue
+            new.parent.mkdir(parents=True, exist_ok=True)
+            way.make(image, new)
+        except OSError as error:
+            raise SettingError(
+                f"{new}: cannot be made ({error.strerror or error}); {made} of {len(places)} images are in place, "
+                f"none is lost, and the same command goes on"
+            ) from error
+        made += 1
+    return Placed(made=made, present=present)
+
+
+def refuse_inside(target: Path, roots: Sequence[Path]) -> None:
+    """Refuse a target in which a later search through the roots would find the images once more.
+
+    Raises:
+        SettingError: The target is one of the roots, or lies in one.
+    """
+    inner = target.resolve()
+    for root in roots:
+        if inner.is_relative_to(root.resolve()):
+            raise SettingError(f"{target} lies in {root}, where the images are from; choose a folder outside of it")
+
+
+def _relative(image: Path, roots: Sequence[Path]) -> Path:
+    """Return the path of an image below the target."""
+    absolute = Path(os.path.abspath(image))  # noqa: PTH100  (".." goes, links stay)
+    for root in roots:
+        base = Path(os.path.abspath(root))  # noqa: PTH100
+        if absolute.is_relative_to(base):
+            below = absolute.relative_to(base)
+            return below if len(roots) == 1 else Path(base.name) / below
+    return Path(absolute.name)
+
+
+def _check(places: dict[Path, Path], way: Way) -> None:
+    taken: dict[Path, Path] = {}
+    for image, new in places.items():
+        if not image.is_file():
+            raise SettingError(f"{image}: is not there any more; nothing was done")
+        if new in taken:
+            raise SettingError(f"{taken[new]} and {image} would both become {new}; nothing was done")
+        if _entry(new) == _entry(image):
+            raise SettingError(f"{image}: would be put where it is; choose another folder; nothing was done")
+        if os.path.lexists(new) and not way.may_stand(image, new):
+            raise SettingError(f"{new} is there already and is something else than {image}; nothing was done")
+        taken[new] = image
+
+
+def _entry(path: Path) -> Path:
+    """Return a path with the links of its folder followed, but not its own."""
+    return path.parent.resolve() / path.name
+
+
+def _copy(image: Path, new: Path) -> None:
+    """Copy under a name of our own; the copy takes its place when it is whole."""
+    partial = new.with_name(f".{new.name}.partial")
+    try:
+        with image.open("rb") as source, partial.open("wb") as copy:
+            shutil.copyfileobj(source, copy)
+            copy.flush()
+            os.fsync(copy.fileno())
+        shutil.copystat(image, partial)
+        _give_name(partial, new)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def _give_name(partial: Path, new: Path) -> None:
+    """Give a file another name that nothing has, where the file system has no hard links by way of an empty file."""
+    try:
+        os.link(partial, new)
+    except OSError as error:
+        if error.errno not in _NO_LINKS:
+            raise
+        new.open("xb").close()
+        partial.replace(new)
+
+
+def _move(image: Path, new: Path) -> None:
+    """Give the file its new name, then take the old one away; where that cannot be, copy it first."""
+    if not _is_half_moved(image, new):
+        try:
+            if image.is_symlink():
+                _copy(image, new)
+            else:
+                os.link(image, new)
+        except OSError as error:
+            if error.errno not in _NO_LINKS:
+                raise
+            _copy(image, new)
+    image.unlink()
+
+
+def _link(image: Path, new: Path) -> None:
+    new.symlink_to(image.resolve())
+
+
+def _is_copy(image: Path, new: Path) -> bool:
+    return new.is_file() and not new.samefile(image) and filecmp.cmp(image, new, shallow=False)
+
+
+def _is_half_moved(image: Path, new: Path) -> bool:
+    """Whether a move was interrupted before the old name went: the file has two names, or there are two of it."""
+    if new.is_symlink() or not new.is_file():
+        return False
+    if new.samefile(image):
+        return new.stat().st_nlink > 1 and not image.is_symlink()
+    return filecmp.cmp(image, new, shallow=False)
+
+
+def _is_link(image: Path, new: Path) -> bool:
+    return new.is_symlink() and new.resolve() == image.resolve()
+
+
+def _never(image: Path, new: Path) -> bool:  # noqa: ARG001  (an image that was moved is not found again)
+    return False
+
+
+_NO_LINKS = (errno.EXDEV, errno.EPERM, errno.ENOTSUP, errno.EMLINK, errno.ENOSYS)
+"""What the system says where a file cannot have a second name there."""
+
+COPY = Way(name="copied", make=_copy, is_done=_is_copy, may_stand=_is_copy)
+MOVE = Way(name="moved", make=_move, is_done=_never, may_stand=_is_half_moved)
+LINK = Way(name="linked", make=_link, is_done=_is_link, may_stand=_is_link)

@@ -1,0 +1,102 @@
+"""Reading scores back from the files in which they left qdebias, or from anybody's table of images and scores."""
+
+import json
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from qdebias.data.forms import NAME_COLUMNS
+from qdebias.data.readers import read_records
+from qdebias.errors import SettingError
+
+SCORE_COLUMNS = ("score", "strength", "predicted_score", "prediction", "predicted")
+"""Columns that are taken for scores, the first that is there; case does not matter."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GivenScore:
+    """A score that was made before.
+
+    Attributes:
+        path: The image, as the file names it.
+        score: Higher is better; None where it failed.
+        error: Why it failed; None where it did not.
+    """
+
+    path: str
+    score: float | None
+    error: str | None
+
+    def json(self) -> str:
+        """Return the score as one line of JSON, keys in the order of the attributes."""
+        return json.dumps(asdict(self), ensure_ascii=False, allow_nan=False)
+
+
+def read_scores(path: Path) -> list[GivenScore]:
+    """Return the scores of a file, in its order.
+
+    Args:
+        path: What `qdebias score --out`, `evaluate --out`, `export` or `rank --out` wrote, or any .csv, .tsv, .json,
+            .jsonl, .xlsx or .parquet with a column of images and one of `SCORE_COLUMNS`. A row without a score is an
+            image that failed.
+
+    Raises:
+        SettingError: It cannot be read, a column is missing, a score is no number, or an image is listed twice.
+    """
+    rows = _read_parquet(path) if path.suffix.lower() == ".parquet" else read_records(path)
+    if not rows:
+        raise SettingError(f"{path}: lists no images")
+    columns = {str(column).strip().casefold(): str(column) for row in rows for column in row}
+    name = _column(columns, ("path", *NAME_COLUMNS), path, "images")
+    score = _column(columns, SCORE_COLUMNS, path, "scores")
+    error = columns.get("error", "")
+    found = [_given(row, name, score, error, f"{path}, row {number}") for number, row in enumerate(rows, start=1)]
+    _refuse_repeated(found, path)
+    return found
+
+
+def _given(row: Mapping[str, object], name: str, score: str, error: str, where: str) -> GivenScore:
+    image, text, why = (_text(row.get(column)) for column in (name, score, error))
+    if not image:
+        raise SettingError(f"{where}: names no image")
+    if not text:
+        return GivenScore(path=image, score=None, error=why or f"{image}: has no score in the file")
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not math.isfinite(value):
+        raise SettingError(f"{where} ({image}): the score {text!r} is no finite number; leave it empty if it failed")
+    return GivenScore(path=image, score=value, error=None)
+
+
+def _text(value: object) -> str:
+    return "" if value is None else str(value).strip()
+
+
+def _column(columns: Mapping[str, str], wanted: Iterable[str], path: Path, what: str) -> str:
+    found = next((columns[name] for name in wanted if name in columns), None)
+    if found is None:
+        raise SettingError(
+            f"{path}: has no column of {what} ({', '.join(dict.fromkeys(wanted))}), only {list(columns)}"
+        )
+    return found
+
+
+def _refuse_repeated(scores: Iterable[GivenScore], path: Path) -> None:
+    seen: set[str] = set()
+    for one in scores:
+        if one.path in seen:
+            raise SettingError(f"{path}: lists {one.path!r} more than once; leave one of the rows")
+        seen.add(one.path)
+
+
+def _read_parquet(path: Path) -> list[dict[str, object]]:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        return list(pq.read_table(path).to_pylist())
+    except (OSError, pa.ArrowInvalid) as error:
+        raise SettingError(f"{path}: is not a readable Parquet file ({error})") from error

@@ -1,0 +1,37 @@
+"""What a model was really asked: a backend that notes it."""
+
+from collections.abc import Sequence
+
+from qdebias.backends.base import Backend, Fingerprint, OptionLogits
+from qdebias.image import digest
+from qdebias.prompts import Request
+from qdebias.store.keys import answer_key, question_id
+
+
+class AskedBackend:
+    """Fits `Backend`: passes everything on to the model, and notes what it was asked.
+
+    Args:
+        backend: The model.
+        identity: `Run.identity` of the run that keeps its answers.
+        keys: Where the key of every question is noted, as the run has it; a question is one forward pass.
+    """
+
+    def __init__(self, backend: Backend, identity: str, keys: set[str]) -> None:
+        self._backend = backend
+        self._identity = identity
+        self._keys = keys
+
+    @property
+    def fingerprint(self) -> Fingerprint:
+        """That of the model."""
+        return self._backend.fingerprint
+
+    def option_logits(self, requests: Sequence[Request]) -> OptionLogits:
+        """Return the logits of every option, see `Backend.option_logits`."""
+        answers = self._backend.option_logits(requests)
+        for request in requests:
+            images = tuple(map(digest, request.images))
+            asked = (question_id(request.placement, question) for question in request.questions)
+            self._keys |= {answer_key(self._identity, images, question) for question in asked}
+        return answers

@@ -1,0 +1,254 @@
+"""Methods beside each other: paired differences, and nothing asked twice."""
+
+import csv
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from typer.testing import CliRunner
+
+from qdebias.backends.base import Backend, Fingerprint, OptionLogits
+from qdebias.backends.fake import FakeBackend
+from qdebias.cli.app import app
+from qdebias.compare import Comparison, compare_asked, compare_stored
+from qdebias.correlation import compare_correlations
+from qdebias.data import Dataset, load_dataset
+from qdebias.engine import Scorer
+from qdebias.errors import SettingError
+from qdebias.prompts import Question, Request
+from qdebias.store import open_run
+from qdebias.tables import Agreement, Asker, NotRun
+
+COUNT = 20
+METHODS = ("vanilla", "average", "paper", "t1", "t2", "t3", "winner", "only-fog", "qbench-t100")
+NEW = {"vanilla": 1, "average": 4, "paper": 4, "t1": 4, "t2": 4, "t3": 4, "winner": 0, "only-fog": 0, "qbench-t100": 1}
+"""How many questions an image each of them asks that none before it does."""
+
+
+def brightness(request: Request, question: Question) -> list[float]:
+    """Answer by the brightness of the query image, with an error that the question decides."""
+    level = float(request.images[-1].mean())
+    return [level / 40 + 0.3 * np.sin(level * len(question.text)), 1.5]
+
+
+@pytest.fixture(scope="module")
+def dataset(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
+    """Pictures of noise; the brighter, the better."""
+    root, rng = tmp_path_factory.mktemp("mine"), np.random.default_rng(2)
+    with (root / "mine.csv").open("w", newline="") as file:
+        table = csv.writer(file)
+        table.writerow(["img_path", "gt_score"])
+        for number in range(COUNT):
+            picture = rng.integers(0, 100, (36, 40, 3)) + 7 * number
+            Image.fromarray(picture.astype(np.uint8)).save(root / f"{number}.png")
+            table.writerow([f"{number}.png", number + rng.normal(0, 4)])
+    return load_dataset(root / "mine.csv")
+
+
+def compared(dataset: Dataset, folder: Path, backend: Backend, methods: Sequence[str], **settings: str) -> Comparison:
+    with open_run(folder, backend.fingerprint, model="fake") as run:
+        return compare_asked(dataset, methods, Asker(run=run, backend=backend), model="fake", resamples=200, **settings)
+
+
+def asked_of(backend: FakeBackend) -> int:
+    return sum(len(request.questions) for call in backend.calls for request in call)
+
+
+@pytest.fixture(scope="module")
+def first(dataset: Dataset, tmp_path_factory: pytest.TempPathFactory) -> tuple[Comparison, Path]:
+    """Everything compared once, and its run folder."""
+    folder = tmp_path_factory.mktemp("runs") / "run"
+    backend = FakeBackend(answer=brightness)
+    found = compared(dataset, folder, backend, METHODS)
+    assert found.asked == asked_of(backend)
+    return found, folder
+
+
+def test_each_question_is_asked_once_and_counted_for_the_first_method_that_needs_it(
+    first: tuple[Comparison, Path],
+) -> None:
+    found, _ = first
+    assert {one.name: one.cost.asked for one in found.methods if one.cost} == {
+        name: new * COUNT for name, new in NEW.items()
+    }
+    assert found.asked == sum(NEW.values()) * COUNT
+    assert [one.cost.questions for one in found.methods if one.cost] == [1, 4, 8, 8, 8, 8, 8, 1, 1]
+
+
+def test_a_second_comparison_asks_nothing_and_says_the_same(first: tuple[Comparison, Path], dataset: Dataset) -> None:
+    found, folder = first
+    backend = FakeBackend(answer=brightness)
+    again = compared(dataset, folder, backend, METHODS)
+    assert (again.asked, backend.calls) == (0, [])
+    assert [one.agreement for one in again.methods] == [one.agreement for one in found.methods]
+    assert [one.gain for one in again.methods] == [one.gain for one in found.methods]
+
+
+def test_another_method_asks_only_its_own_questions(dataset: Dataset, tmp_path: Path) -> None:
+    backend = FakeBackend(answer=brightness)
+    compared(dataset, tmp_path / "run", backend, ["paper", "vanilla"])
+    before = asked_of(backend)
+    more = compared(dataset, tmp_path / "run", backend, ["paper", "vanilla", "t1", "average"])
+    assert asked_of(backend) - before == more.asked == 4 * COUNT
+    assert [one.cost.asked for one in more.methods if one.cost] == [0, 0, 4 * COUNT, 0]
+
+
+def test_differences_are_a_paired_bootstrap_on_the_scores_of_the_scorer(
+    first: tuple[Comparison, Path], dataset: Dataset
+) -> None:
+    backend = FakeBackend(answer=brightness)
+    vanilla, average = (
+        [score.value for score in Scorer(backend=backend, method=name).score_many(dataset.paths)]
+        for name in ("vanilla", "average")
+    )
+    want = compare_correlations(average, vanilla, dataset.mos, resamples=200)
+    got = first[0].methods[1].gain
+    assert isinstance(got, Agreement)
+    for measure in ("srcc", "plcc"):
+        number, difference = getattr(got, measure), getattr(want, measure)
+        assert number.value == pytest.approx(difference.difference)
+        assert (number.low, number.high) == pytest.approx((difference.interval.low, difference.interval.high))
+
+
+def test_the_base_is_the_first_the_named_or_the_best(dataset: Dataset, first: tuple[Comparison, Path]) -> None:
+    folder, backend = first[1], FakeBackend(answer=brightness)
+    assert first[0].against == "vanilla"
+    assert compared(dataset, folder, backend, METHODS, against="t2").against == "t2"
+    best = compared(dataset, folder, backend, METHODS, against="best")
+    srcc = {one.name: one.agreement.srcc.value for one in best.methods if isinstance(one.agreement, Agreement)}
+    assert srcc[best.against] == max(srcc.values())
+    assert [one.name for one in best.methods if one.gain is None] == [best.against]
+
+
+@dataclass(frozen=True)
+class CuttingBackend:
+    """A model that can be told how to cut images."""
+
+    cut: str = "none"
+
+    @property
+    def fingerprint(self) -> Fingerprint:
+        return Fingerprint(identity={"model": "cutting", "cut": self.cut})
+
+    def with_cut(self, cut: str) -> "CuttingBackend":
+        return CuttingBackend(cut)
+
+    def option_logits(self, requests: Sequence[Request]) -> OptionLogits:
+        assert self.cut == "none", "an answer of another model would land in this run"
+        return FakeBackend(answer=brightness).option_logits(requests)
+
+
+def test_a_method_that_changes_the_model_is_not_run_in_the_same_folder(dataset: Dataset, tmp_path: Path) -> None:
+    found = compared(dataset, tmp_path / "run", CuttingBackend(), ["vanilla", "average", "released"])
+    refused = found.methods[-1].agreement
+    assert isinstance(refused, NotRun)
+    assert "cut: none in the run, official now" in refused.reason
+    assert found.asked == 5 * COUNT
+    assert [cell.text for cell in found.table().rows[2][:3]] == ["released", "not run", "not run"]
+    assert found.table().footnotes == (refused.reason,)
+
+
+def test_a_run_folder_is_compared_without_a_model(first: tuple[Comparison, Path], dataset: Dataset) -> None:
+    found, folder = first
+    alone = compare_stored([folder], dataset, resamples=200)
+    asked = {one.name: one.agreement for one in found.methods}
+    assert {one.name: one.agreement for one in alone.methods} == asked
+    assert alone.asked is None
+    chosen = compare_stored([folder], dataset, ["only-spatter", "paper"], resamples=200)
+    assert isinstance(chosen.methods[0].agreement, Agreement)
+
+
+def test_files_of_scores_and_runs_stand_beside_each_other(
+    first: tuple[Comparison, Path], dataset: Dataset, tmp_path: Path
+) -> None:
+    numbers = list(range(COUNT))
+    mine = tmp_path / "mine.csv"
+    mine.write_text("image,Predicted\n" + "\n".join(f"{number}.png,{number}" for number in reversed(numbers)))
+    other = tmp_path / "other.jsonl"
+    rows = [{"path": str(path.absolute()), "score": -float(n)} for n, path in zip(numbers, dataset.paths, strict=True)]
+    rows[3] |= {"score": None, "error": "3.png: broken"}
+    other.write_text("\n".join(map(json.dumps, [*rows, {"path": "elsewhere.png", "score": 1}])))
+    found = compare_stored([mine, other, first[1]], dataset, ["paper"], resamples=0)
+    assert [one.name for one in found.methods] == ["mine", "other", "paper (run)"]
+    counts = [one.agreement.count for one in found.methods if isinstance(one.agreement, Agreement)]
+    assert counts == [COUNT, COUNT - 1, COUNT]
+    kept = [n for n in numbers if n != 3]
+    want = np.corrcoef(np.array(kept), dataset.mos[kept])[0, 1]
+    gain = found.methods[1].gain
+    assert isinstance(gain, Agreement)
+    assert gain.plcc.value == pytest.approx(-2 * want)
+    assert found.evidence.errors == ("3.png: broken",)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("path,value\n1.png,2", "no column of scores"),
+        ("picture,score\n1.png,2", "no column of images"),
+        ("path,score\nx.png,2", "names none of the 20 images"),
+        ("path,score\n1.png,good", "is no finite number"),
+        ("path,score\n1.png,inf", "is no finite number"),
+        ("path,score\n1.png,1\n1.png,2", "lists '1.png' more than once"),
+        ("path,score\n1.png,1\nsome/1.png,2", "are the same image"),
+        ("", "lists no images"),
+    ],
+)
+def test_files_that_cannot_be_compared(text: str, message: str, dataset: Dataset, tmp_path: Path) -> None:
+    (tmp_path / "bad.csv").write_text(text)
+    with pytest.raises(SettingError, match=message):
+        compare_stored([tmp_path / "bad.csv", tmp_path / "bad.csv"], dataset)
+
+
+def call(*arguments: object, code: int = 0) -> str:
+    result = CliRunner().invoke(app, [str(argument) for argument in arguments])
+    assert result.exit_code == code, result.output
+    return result.stdout if code == 0 else result.output
+
+
+def test_the_command_prints_a_table_and_one_object_of_json(dataset: Dataset, tmp_path: Path) -> None:
+    labels, folder = dataset.label_files[0], tmp_path / "run"
+    asked = ("compare", labels, "--model", "fake", "--run", folder, "-k", "vanilla,average", "-k", "paper")
+    text = call(*asked, "--resamples", 50)
+    rows = [[cell.strip() for cell in line.split("|")] for line in text.splitlines() if line.startswith("|")]
+    assert rows[0][1:9] == ["Method", "SRCC", "PLCC", "ΔSRCC", "ΔPLCC", "Images", "Questions an image", "Asked now"]
+    assert [row[1] for row in rows[2:]] == ["vanilla", "average", "paper"]
+    assert [row[8] for row in rows[2:]] == ["20", "80", "80"]
+    found = json.loads(call(*asked, "--json", "--out", tmp_path / "table.csv", "--resamples", 50))
+    assert (found["asked"], found["against"], found["model"]) == (0, "vanilla", "fake")
+    assert str(tmp_path) not in json.dumps(found)
+    table = list(csv.DictReader((tmp_path / "table.csv").read_text().splitlines()))
+    for row, method in zip(table, found["methods"], strict=True):
+        assert row["Method"] == method["method"]
+        assert float(row["SRCC"]) == method["srcc"]
+        assert [float(row["SRCC low"]), float(row["SRCC high"])] == method["srcc_interval"]
+    stored = json.loads(call("compare", folder, "--mos", labels, "--json", "--resamples", 50))
+    want = {method["method"]: method["srcc"] for method in found["methods"]}
+    assert {method["method"]: method["srcc"] for method in stored["methods"]} == want
+
+
+def test_nothing_is_asked_for_a_comparison_that_cannot_be(dataset: Dataset, tmp_path: Path) -> None:
+    backend = FakeBackend(answer=brightness)
+    with pytest.raises(SettingError, match="two or more different methods"):
+        compared(dataset, tmp_path / "run", backend, ["vanilla"])
+    with pytest.raises(SettingError, match="which is not compared"):
+        compared(dataset, tmp_path / "run", backend, ["vanilla", "paper"], against="t1")
+    assert not backend.calls
+
+
+def test_mistakes_are_told_in_one_line(dataset: Dataset, tmp_path: Path) -> None:
+    labels = dataset.label_files[0]
+    for arguments, why in (
+        ((labels, "-k", "vanilla"), "needs two or more different methods, got vanilla"),
+        ((labels, "-k", "vanilla,vanilla"), "two or more different"),
+        ((labels, "-k", "vanilla,nonsense"), "nonsense"),
+        ((labels, "-k", "vanilla,paper", "--against", "t1"), "to 't1', which is not compared"),
+        ((labels, labels), "give --mos"),
+        ((tmp_path / "none.csv", "--mos", labels), "cannot be read"),
+    ):
+        text = call("compare", *arguments, "--model", "fake", code=2)
+        assert why in text
+        assert len(text.strip().splitlines()) == 1
