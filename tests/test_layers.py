@@ -12,7 +12,7 @@ SOURCE = Path(__file__).resolve().parent.parent / "src" / "qdebias"
 LAYERS = (
     ("errors",),
     ("image", "correlation", "probability", "named"),
-    ("prompts", "degrade", "data", "pool", "rivals"),
+    ("prompts", "degrade", "data", "pool", "rivals", "downsize"),
     ("method", "backends"),
     ("ablations",),
     ("methods",),

@@ -69,7 +69,7 @@ class Mismatched:
                 "qdebias reproduce table3, which takes them from the dataset"
             )
         degradations = self.base.degradations
-        key = digest(image)
+        key = context.key(image)
         others = context.pool.draw(key, len(degradations), noise_rng(context.seed, key, "Mismatched"))
         conditions = tuple(
             make_condition(one, other, seed=context.seed, key=digest(other))

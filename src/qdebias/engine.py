@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from os import PathLike
 from typing import Literal
@@ -15,9 +15,10 @@ from typing import Literal
 import numpy as np
 
 from qdebias import presets
-from qdebias.backends.base import Backend, OptionLogits
+from qdebias.backends.base import Backend, Fingerprint, OptionLogits
+from qdebias.downsize import IDENTITY, downsized
 from qdebias.errors import BackendError, ImageError, SettingError
-from qdebias.image import MAX_PIXELS, ImageSource, RgbImage, load_image
+from qdebias.image import MAX_PIXELS, MIN_SIDE, ImageSource, RgbImage, digest, load_image
 from qdebias.method import Context, Method, Plan, Pool, Score
 
 
@@ -67,6 +68,9 @@ class Scorer:
         threads: How many threads load and degrade images ahead of the model.
         max_pixels: Larger images are refused before they are decoded.
         pool: Other images, for a method that needs some, such as `mismatched`.
+        max_side: Larger images are made smaller before anything else, so that their longer side has this many pixels;
+            see `qdebias.downsize`. None, the default: images are scored as they are. It changes scores, and is part
+            of the fingerprint. The noise of the degradations stays that of the original image.
 
     Raises:
         SettingError: A setting is out of range, or there is no such preset.
@@ -82,12 +86,17 @@ class Scorer:
         threads: int = 2,
         max_pixels: int = MAX_PIXELS,
         pool: Pool | None = None,
+        max_side: int | None = None,
     ) -> None:
         if batch < 1 or threads < 1 or max_pixels < 1 or seed < 0:
             raise SettingError(
                 f"batch, threads and max_pixels must be 1 or more and seed 0 or more, got "
                 f"batch={batch}, threads={threads}, max_pixels={max_pixels}, seed={seed}"
             )
+        if max_side is not None and max_side < MIN_SIDE:
+            raise SettingError(f"max_side must be {MIN_SIDE} or more, got {max_side}")
+        if max_side is not None and pool is not None:
+            raise SettingError("images of a pool are taken as they are; leave out max_side or the pool")
         if isinstance(method, str):
             recipe = presets.get(method)
             self.backend, self.method = recipe.fit(backend), recipe.method
@@ -97,6 +106,15 @@ class Scorer:
         self.batch = batch
         self.threads = threads
         self.max_pixels = max_pixels
+        self.max_side = max_side
+
+    @property
+    def fingerprint(self) -> Fingerprint:
+        """What makes the answers: the backend's own, and how large images may be where that is limited."""
+        own = self.backend.fingerprint
+        if self.max_side is None:
+            return own
+        return replace(own, identity={**own.identity, IDENTITY: str(self.max_side)})
 
     def score(self, image: ImageSource) -> Score:
         """Return the score of one image.
@@ -169,7 +187,10 @@ class Scorer:
 
     def _prepare(self, source: ImageSource, name: str) -> _Prepared:
         image = load_image(source, max_pixels=self.max_pixels)
-        return _Prepared(name, image, self.method.plan(image, self.context))
+        if self.max_side is None:
+            return _Prepared(name, image, self.method.plan(image, self.context))
+        smaller = downsized(image, self.max_side, name=name)
+        return _Prepared(name, smaller, self.method.plan(smaller, replace(self.context, original=digest(image))))
 
     def _score_batch(self, batch: Sequence[_Prepared | Failure]) -> list[Explanation | Failure]:
         sound = [item for item in batch if isinstance(item, _Prepared)]

@@ -44,10 +44,16 @@ class Context:
     Attributes:
         seed: Seed of the random degradations; each draws from a stream of its own, keyed by seed and image.
         pool: Other images, for the methods that need some.
+        original: `qdebias.image.digest` of the image before it was made smaller; None where it was not.
     """
 
     seed: int = 0
     pool: Pool | None = None
+    original: str | None = None
+
+    def key(self, image: RgbImage) -> str:
+        """Return what, with the seed, decides the noise for an image: its digest, before it was made smaller."""
+        return self.original or digest(image)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -173,7 +179,7 @@ class QDebias:
 
     def plan(self, image: RgbImage, context: Context) -> Plan:
         """Degrade the image in each way and ask about each pair."""
-        key = digest(image)
+        key = context.key(image)
         made = tuple(make_condition(one, image, seed=context.seed, key=key) for one in self.degradations)
         return self.plan_under(made, image)
 

@@ -12,7 +12,7 @@ import numpy as np
 from qdebias.bias.offsets import UNLABELLED, contents_of
 from qdebias.degrade import Degradation, kind_of
 from qdebias.engine import Failure
-from qdebias.image import RgbImage, digest
+from qdebias.image import RgbImage
 from qdebias.method import Answers, Context, Plan, Score, make_condition
 from qdebias.presets import PAPER, VANILLA
 from qdebias.probability import FloatArray, expectation
@@ -37,7 +37,7 @@ class Exposure:
 
     def plan(self, image: RgbImage, context: Context) -> Plan:
         """Ask about the image, then about each degraded copy."""
-        key = digest(image)
+        key = context.key(image)
         made = tuple(make_condition(one, image, seed=context.seed, key=key) for one in self.degradations)
         shown = [image, *(condition.image for condition in made)]
         requests = tuple(Request(images=(one,), questions=(self.question,), placement=self.placement) for one in shown)

@@ -9,6 +9,7 @@ from qdebias.backends.load import load_backend
 from qdebias.cli.console import (
     Device,
     Dtype,
+    MaxSide,
     Megapixels,
     MethodName,
     Model,
@@ -38,6 +39,7 @@ def check(
     device: Device = None,
     dtype: Dtype = None,
     max_megapixels: Megapixels = 50.0,
+    max_side: MaxSide = None,
     run: RunFolder = None,
 ) -> None:
     """Fail where an image is worse than it should be: for continuous integration and commit hooks.
@@ -51,12 +53,18 @@ def check(
     with user_errors(), ExitStack() as stack:
         inputs = find_inputs(paths)
         backend = load_backend(model, device=device, dtype=dtype)
-        pixels = round(max_megapixels * 1e6)
-        scorer = Scorer(backend=backend, method=method, seed=seed, batch=batch, max_pixels=pixels)
+        scorer = Scorer(
+            backend=backend,
+            method=method,
+            seed=seed,
+            batch=batch,
+            max_pixels=round(max_megapixels * 1e6),
+            max_side=max_side,
+        )
         if run is None:
             results = track(scorer.score_many(inputs.paths, on_error="return"), total=len(inputs.paths))
         else:
-            stored = stack.enter_context(open_run(run, scorer.backend.fingerprint, model=model))
+            stored = stack.enter_context(open_run(run, scorer.fingerprint, model=model))
             results = score_into(stored, scorer, inputs.paths, method=method)
         failures, below = list(inputs.failures), 0
         for path, result in zip(inputs.paths, results, strict=True):

@@ -20,6 +20,7 @@ from rich.progress import (
 from rich.text import Text
 
 from qdebias.errors import QdebiasError
+from qdebias.image import MIN_SIDE
 
 Item = TypeVar("Item")
 
@@ -62,6 +63,14 @@ RunFolder = Annotated[
 ]
 Megapixels = Annotated[
     float, typer.Option(min=0.001, help="Images with more megapixels are refused before they are decoded.")
+]
+MaxSide = Annotated[
+    int | None,
+    typer.Option(
+        min=MIN_SIDE,
+        help="Make larger images smaller before they are scored, so that the longer side has this many pixels. "
+        "It changes scores, and belongs to a run folder. Default: images are scored as they are.",
+    ),
 ]
 
 results = Console(soft_wrap=True, highlight=False)

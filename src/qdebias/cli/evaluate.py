@@ -11,6 +11,7 @@ from qdebias.backends.load import load_backend
 from qdebias.cli.console import (
     Device,
     Dtype,
+    MaxSide,
     MethodName,
     Model,
     RunFolder,
@@ -72,6 +73,7 @@ def evaluate(
     seed: Seed = 0,
     device: Device = None,
     dtype: Dtype = None,
+    max_side: MaxSide = None,
 ) -> None:
     """Score a dataset and correlate the scores with the human ones.
 
@@ -96,13 +98,12 @@ def evaluate(
                 readout="literal" if literal else "exact",
                 resamples=resamples,
                 batch=batch,
+                max_side=max_side,
                 on_note=lambda note: say(one_line(note), style="yellow"),
                 on_progress=show,
             )
         if out is not None:
-            with open_writer(out, EvaluatedImage) as write:
-                for row in report.rows:
-                    write(row)
+            _write(report, out)
     for row in report.failures:
         say(f"failed: {one_line(row.error or '')}", style="red")
     if json:
@@ -110,6 +111,12 @@ def evaluate(
     else:
         _print(report)
     raise typer.Exit(1 if report.failures else 0)
+
+
+def _write(report: Report, out: Path) -> None:
+    with open_writer(out, EvaluatedImage) as write:
+        for row in report.rows:
+            write(row)
 
 
 def _direction(name: str | None) -> Direction | None:

@@ -9,6 +9,7 @@ from qdebias.backends.load import load_backend
 from qdebias.cli.console import (
     Device,
     Dtype,
+    MaxSide,
     Megapixels,
     MethodName,
     Model,
@@ -36,6 +37,7 @@ def explain(
     device: Device = None,
     dtype: Dtype = None,
     max_megapixels: Megapixels = 50.0,
+    max_side: MaxSide = None,
 ) -> None:
     """Draw how a score came about: the image, its degraded copies, P(good) and weight of each, the score.
 
@@ -47,7 +49,7 @@ def explain(
             raise SettingError(f"{len(inputs.paths)} images do not fit in one picture; name {MOST_ROWS} or fewer")
         backend = load_backend(model, device=device, dtype=dtype)
         pixels = round(max_megapixels * 1e6)
-        scorer = Scorer(backend=backend, method=method, seed=seed, max_pixels=pixels)
+        scorer = Scorer(backend=backend, method=method, seed=seed, max_pixels=pixels, max_side=max_side)
         vanilla = Scorer(backend=backend, method="vanilla", seed=seed, max_pixels=pixels)
         rows: list[Row] = []
         errors = [failure.error for failure in inputs.failures]

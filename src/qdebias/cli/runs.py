@@ -12,6 +12,7 @@ from rich.table import Column, Table
 from qdebias import presets
 from qdebias.backends.load import load_backend
 from qdebias.cli.console import Device, Dtype, Megapixels, Seed, one_line, progress, results, say, user_errors
+from qdebias.downsize import max_side_of
 from qdebias.engine import Failure, Scorer
 from qdebias.errors import SettingError, StoreError
 from qdebias.method import Score
@@ -56,7 +57,8 @@ def retry(
             recipe = recipe_of(entry)
             if recipe is not None:
                 backend = recipe.fit(backend)
-        with open_run(folder, backend.fingerprint, model=manifest.model) as run:
+        fingerprint = Scorer(backend=backend, max_side=max_side_of(manifest.identity)).fingerprint
+        with open_run(folder, fingerprint, model=manifest.model) as run:
             say_notes(run)
             images = failed_images(run)
             limit = round(max_megapixels * 1e6)

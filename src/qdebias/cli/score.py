@@ -16,6 +16,7 @@ from qdebias.calibration import Calibration, load_calibration
 from qdebias.cli.console import (
     Device,
     Dtype,
+    MaxSide,
     Megapixels,
     MethodName,
     Model,
@@ -51,6 +52,7 @@ def score(
     device: Device = None,
     dtype: Dtype = None,
     max_megapixels: Megapixels = 50.0,
+    max_side: MaxSide = None,
     run: RunFolder = None,
     calibration: Annotated[
         Path | None, typer.Option(help="Also map the scores to a MOS scale, with a file of `qdebias calibrate`.")
@@ -77,8 +79,9 @@ def score(
             seed=seed,
             batch=batch,
             max_pixels=round(max_megapixels * 1e6),
+            max_side=max_side,
         )
-        stored = stack.enter_context(open_run(run, scorer.backend.fingerprint, model=model)) if run else None
+        stored = stack.enter_context(open_run(run, scorer.fingerprint, model=model)) if run else None
         failed = 0
         rows: list[Record] = []
         start = time.monotonic()
@@ -86,12 +89,7 @@ def score(
             row = calibrated_record(plain, scale) if scale else plain
             if write:
                 write(row)
-            if json:
-                typer.echo(row.json())
-            elif not results.is_terminal:
-                typer.echo(_line(row))
-            elif len(rows) < _MOST_ROWS:
-                rows.append(row)
+            _print_row(row, rows, json=json)
             if row.error is not None:
                 failed += 1
                 say(f"failed: {one_line(row.error)}", style="red")
@@ -119,6 +117,16 @@ def _load_calibration(path: Path | None, *, model: str, method: str) -> Calibrat
     calibration = load_calibration(path)
     calibration.check_origin(model=model, method=method)
     return calibration
+
+
+def _print_row(row: Record, rows: list[Record], *, json: bool) -> None:
+    """Print a row, or keep it for the table where that is printed in the end."""
+    if json:
+        typer.echo(row.json())
+    elif not results.is_terminal:
+        typer.echo(_line(row))
+    elif len(rows) < _MOST_ROWS:
+        rows.append(row)
 
 
 def _line(row: Record) -> str:

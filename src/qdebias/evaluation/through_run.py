@@ -8,7 +8,7 @@ from os import PathLike
 from tempfile import TemporaryDirectory
 
 from qdebias import presets
-from qdebias.backends.base import Backend
+from qdebias.backends.base import Backend, Fingerprint
 from qdebias.backends.load import load_backend
 from qdebias.data import Dataset
 from qdebias.engine import Scorer
@@ -33,6 +33,7 @@ def evaluate(
     readout: Readout = "exact",
     resamples: int = 1000,
     batch: int = 8,
+    max_side: int | None = None,
     on_note: Callable[[str], None] = warnings.warn,
     on_progress: Callable[[int], None] | None = None,
 ) -> Report:
@@ -52,6 +53,7 @@ def evaluate(
         readout: How scores are read from logits, see `qdebias.evaluation.readout`.
         resamples: How many bootstrap resamples the 95 % intervals have; 0 for no intervals.
         batch: How many images are handed to the model at a time.
+        max_side: See `qdebias.Scorer`; None scores images as they are.
         on_note: Is told what a user should know about the run folder, such as that versions have changed.
         on_progress: Is told how many images are done, again and again.
 
@@ -63,14 +65,14 @@ def evaluate(
     if limit is not None and limit < 1:
         raise SettingError(f"limit must be 1 or more, got {limit}")
     backend = load_backend(model) if isinstance(model, str) else model
-    scorer = Scorer(backend=backend, method=method, seed=seed, batch=batch)
+    scorer = Scorer(backend=backend, method=method, seed=seed, batch=batch, max_side=max_side)
     spec = model_name or _name(model)
     names = {
         "model": scorer.backend.fingerprint.identity.get("model", spec),
         "method": presets.get(method).name if isinstance(method, str) else _name(method),
     }
     part = replace(dataset, items=dataset.items[:limit])
-    with _open(run, scorer.backend, spec, on_note) as folder:
+    with _open(run, scorer.fingerprint, spec, on_note) as folder:
         stored = StoredScorer(folder, scorer, name=names["method"], total=len(part))
         _ask(part, stored, on_progress)
         rows = _rows(part, stored, scorer.method, readout)
@@ -94,12 +96,12 @@ def _rows(dataset: Dataset, stored: StoredScorer, method: Method, readout: Reado
 
 @contextmanager
 def _open(
-    run: "str | PathLike[str] | None", backend: Backend, model: str, on_note: Callable[[str], None]
+    run: "str | PathLike[str] | None", fingerprint: Fingerprint, model: str, on_note: Callable[[str], None]
 ) -> Iterator[Run]:
     """Open the run folder, or one that is gone afterwards, and tell what there is to tell about it."""
     with ExitStack() as stack:
         path = stack.enter_context(TemporaryDirectory(prefix="qdebias-")) if run is None else run
-        folder = stack.enter_context(open_run(path, backend.fingerprint, model=model))
+        folder = stack.enter_context(open_run(path, fingerprint, model=model))
         for note in folder.notes:
             on_note(note)
         yield folder

@@ -7,7 +7,7 @@ import numpy as np
 
 from qdebias.degrade import Degradation
 from qdebias.errors import SettingError
-from qdebias.image import RgbImage, digest
+from qdebias.image import RgbImage
 from qdebias.method import Answers, Condition, Context, Plan, Score, in_order, make_condition
 from qdebias.methods.pooling import Evidence, Pooled, by_semantics, equally, mean_quality
 from qdebias.methods.reading import Readings, joined, read_ensemble
@@ -57,7 +57,7 @@ class Composed:
 
     def plan(self, image: RgbImage, context: Context) -> Plan:
         """Degrade the image in each way and ask about each pair, or ask about the image alone."""
-        key = digest(image)
+        key = context.key(image)
         made = tuple(make_condition(one, image, seed=context.seed, key=key) for one in self.degradations)
         return self.plan_under(made, image)
 

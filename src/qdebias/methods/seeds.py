@@ -9,7 +9,7 @@ import numpy as np
 
 from qdebias.degrade import Degradation
 from qdebias.errors import SettingError
-from qdebias.image import RgbImage, digest
+from qdebias.image import RgbImage
 from qdebias.method import Answers, Context, Plan, Score, make_condition
 from qdebias.methods.composed import Composed
 from qdebias.methods.pooling import mean_quality
@@ -63,7 +63,7 @@ class OverSeeds:
 
     def plan(self, image: RgbImage, context: Context) -> Plan:
         """Ask what the base method asks, under every seed."""
-        key = digest(image)
+        key = context.key(image)
         made = tuple(
             make_condition(one.degradation, image, seed=context.seed + one.offset, key=key) for one in self.draws
         )

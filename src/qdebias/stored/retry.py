@@ -6,6 +6,7 @@ from pathlib import Path
 
 from qdebias import presets
 from qdebias.backends.base import Backend
+from qdebias.downsize import max_side_of
 from qdebias.engine import Scorer
 from qdebias.errors import SettingError
 from qdebias.image import MAX_PIXELS
@@ -59,7 +60,14 @@ def retry_failures(
     scorers = {}
     for method in failed:
         entry = run.manifest.methods[method]
-        scorer = Scorer(backend=backend, method=_preset(entry), seed=entry.seed, batch=batch, max_pixels=max_pixels)
+        scorer = Scorer(
+            backend=backend,
+            method=_preset(entry),
+            seed=entry.seed,
+            batch=batch,
+            max_pixels=max_pixels,
+            max_side=max_side_of(run.manifest.identity),
+        )
         scorers[method] = StoredScorer(run, scorer, name=entry.name)
     for method, stored in scorers.items():
         for outcome in stored.ask(failed[method], retry=True):

@@ -9,7 +9,9 @@ from collections.abc import Iterable, Iterator, Sequence
 from copy import copy
 from pathlib import Path
 
+from qdebias.downsize import max_side_of
 from qdebias.engine import Explanation, Failure, Scorer
+from qdebias.errors import SettingError
 from qdebias.method import Score
 from qdebias.store.backend import StoredBackend
 from qdebias.store.derive import derivation, known_pixels
@@ -31,10 +33,15 @@ class StoredScorer:
         skipped: How many images `ask` passed over so far because everything about them is stored.
 
     Raises:
-        SettingError: The method cannot be told from others.
+        SettingError: The method cannot be told from others, or the run holds answers about images of other sizes.
     """
 
     def __init__(self, run: Run, scorer: Scorer, *, name: str, total: int | None = None) -> None:
+        if max_side_of(run.manifest.identity) != scorer.max_side:
+            raise SettingError(
+                f"the run was opened for max_side={max_side_of(run.manifest.identity)} and the scorer has "
+                f"max_side={scorer.max_side}; open it with the fingerprint of the scorer"
+            )
         self.skipped = 0
         self._run = run
         self._stored = StoredBackend(scorer.backend, run)

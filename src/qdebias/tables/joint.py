@@ -12,7 +12,7 @@ import numpy as np
 
 from qdebias import presets
 from qdebias.degrade import Degradation
-from qdebias.image import RgbImage, digest
+from qdebias.image import RgbImage
 from qdebias.method import Answers, Context, Plan, QDebias, Score, make_condition
 from qdebias.prompts import Placement, Question, Request
 from qdebias.store import Run
@@ -31,7 +31,7 @@ class Joint:
 
     def plan(self, image: RgbImage, context: Context) -> Plan:
         """Make each conditional image once, and ask everything about each pair in one request."""
-        key = digest(image)
+        key = context.key(image)
         requests = []
         for degradation, asked in self._questions():
             condition = make_condition(degradation, image, seed=context.seed, key=key)
