@@ -192,15 +192,15 @@ def test_processor_that_needs_torchvision_is_refused_in_words() -> None:
         load_hf(checkpoint("mistral3"), device="cpu")
 
 
-@pytest.mark.parametrize("method", ["paper", "paper-literal"])
+@pytest.mark.parametrize(("method", "hub"), [("paper", False), ("paper", True), ("paper-literal", True)])
 @pytest.mark.parametrize("family", sorted(FAMILIES))
-def test_command_line_scores_with_every_family(family: str, method: str, tmp_path: Path) -> None:
-    """In both placements, or with one line about why not."""
+def test_command_line_scores_with_every_family(family: str, method: str, hub: bool, tmp_path: Path) -> None:
+    """In both layouts and in both placements, or with one line about why not."""
     path = tmp_path / "picture.png"
     _pil(picture(1, 72, 96)).save(path)
     command = ["score", str(path), "--json", "--device", "cpu", "--method", method]
     with torchvision_module() if FAMILIES[family].torchvision else nullcontext():
-        outcome = CliRunner().invoke(app, [*command, "--model", f"hf:{checkpoint(family)}"])
+        outcome = CliRunner().invoke(app, [*command, "--model", f"hf:{checkpoint(family, hub=hub)}"])
     if method == "paper" or FAMILIES[family].after:
         assert outcome.exit_code == 0, outcome.stderr
         assert 0 <= json.loads(outcome.stdout)["score"] <= 1

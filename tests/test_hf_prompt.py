@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import transformers
 
 from contract import QUALITY, SAME, pair, picture
 from qdebias.backends.base import Encoding
@@ -46,7 +47,7 @@ def test_template_that_trims_the_prefix(with_template: Callable[..., HfBackend])
     ask(backend, QUALITY)
 
 
-@pytest.mark.parametrize("family", ["llava", "gemma3"])
+@pytest.mark.parametrize("family", ["llava", "llava_onevision", "llava_interleave", "gemma3"])
 def test_real_templates_that_trim_or_move(family: str) -> None:
     backend = load_hf(checkpoint(family), device="cpu")
     if FAMILIES[family].trims:
@@ -161,6 +162,17 @@ def test_first_word_is_read_with_the_space_that_the_template_writes(family: str)
         prompt = ask(backend, SAME)
         np.testing.assert_array_equal(replied.ids[:-1], prompt.ids)
         assert whole[replied.ids[-1]] == logit
+
+
+@pytest.mark.parametrize("family", ["llava_onevision", "llava_interleave"])
+def test_a_reply_is_begun_where_the_prompt_ends_whatever_white_space_earlier_replies_have(family: str) -> None:
+    backend = load_hf(checkpoint(family), device="cpu")
+    request = replace(pair(1, 2), questions=(SAME,))
+    tokenizer = transformers.AutoTokenizer.from_pretrained(checkpoint(family))
+    assert tokenizer.decode(ask(backend, SAME).ids).endswith("<|im_start|>assistant\n")
+    ((options,),), ((whole,),) = backend.option_logits([request]), backend.last_logits([request])
+    tokens = [tokenizer.encode(option) for option in SAME.options]
+    np.testing.assert_array_equal(options, whole[np.ravel(tokens)])
 
 
 def test_one_image_is_asked_about_alone() -> None:

@@ -1,16 +1,20 @@
 import json
+import os
+import subprocess
 import sys
 from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from PIL import Image
 
 from qdebias.backends import load
 from qdebias.backends.catalogue import KNOWN_MODELS
 from qdebias.backends.fake import FakeBackend
 from qdebias.backends.load import backend_names, load_backend
 from qdebias.errors import BackendError, MissingPackageError, SettingError
+from qdebias.image import RgbImage
 from tiny_models import checkpoint
 
 
@@ -121,11 +125,23 @@ def test_old_transformers_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
         load_backend("nano")
 
 
-def test_broken_torchvision_is_refused_in_words(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("model", ["nano", "mplug-owl3"])
+def test_broken_torchvision_is_refused_in_one_line(model: str, tmp_path: Path, photo: RgbImage) -> None:
+    """In a process of its own: what transformers imports first decides where it would break."""
     package = tmp_path / "torchvision"
     package.mkdir()
     (package / "__init__.py").write_text("raise RuntimeError('operator torchvision::nms does not exist')")
-    monkeypatch.syspath_prepend(tmp_path)
-    monkeypatch.delitem(sys.modules, "torchvision", raising=False)
-    with pytest.raises(BackendError, match=r"torchvision is installed but broken .*nms.*`pip uninstall torchvision"):
-        load_backend("nano")
+    Image.fromarray(photo).save(tmp_path / "photo.png")
+    path = os.pathsep.join([str(tmp_path), *sys.path])
+    program = "from qdebias.cli import main; main()"
+    done = subprocess.run(
+        [sys.executable, "-c", program, "score", str(tmp_path / "photo.png"), "--model", model],
+        env=os.environ | {"PYTHONPATH": path},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 2
+    assert done.stderr.count("\n") == 1
+    assert "torchvision is installed but broken (operator torchvision::nms does not exist)" in done.stderr
+    assert "`pip uninstall torchvision`" in done.stderr

@@ -43,6 +43,20 @@ LLAVA = (  # puts every image first, as the template of LLaVA-1.5 does
     "{% for part in message['content'] | selectattr('type', 'equalto', 'text') %}{{ part['text'] }} {% endfor %}"
     "{% endfor %}{% if add_generation_prompt %}ASSISTANT:{% endif %}"
 )
+ONEVISION = (  # images first, and white space in a reply that its prompt has not, as LLaVA-OneVision's template
+    "{% for message in messages %}{{ '<|im_start|>' + message['role'] + ' ' }}"
+    "{% for part in message['content'] | selectattr('type', 'equalto', 'image') %}<image>{% endfor %}"
+    "{% for part in message['content'] | selectattr('type', 'equalto', 'text') %}"
+    "{% if message['role'] == 'assistant' %}{% generation %}{{ '\\n' + part['text'] }}{% endgeneration %}"
+    "{% else %}{{ '\\n' + part['text'] }}{% endif %}"
+    "{% endfor %}<|im_end|>{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
+)
+INTERLEAVE = (  # images first, and an empty line before every text
+    "{% for message in messages %}{{ '<|im_start|>' + message['role'] + '\n' }}"
+    "{% for part in message['content'] | selectattr('type', 'equalto', 'image') %}<image>{% endfor %}"
+    "{% for part in message['content'] | selectattr('type', 'equalto', 'text') %}{{ '\n' + part['text'] }}{% endfor %}"
+    "{{ '<|im_end|>\n' }}{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
+)
 BAKLLAVA = (
     "{{ bos_token }}{% for message in messages %}{% if message['role'] == 'user' %}[INST] "
     "{% for part in message['content'] %}{% if part['type'] == 'image' %}<image>\n{% else %}{{ part['text'] }}\n"
@@ -106,6 +120,16 @@ def _bakllava(ids: dict[str, int]) -> Any:
         vision_config=tf.CLIPVisionConfig(**VISION, projection_dim=WIDTH),
         text_config=tf.MistralConfig(**TEXT, sliding_window=24, vocab_size=ids["vocabulary"]),
         image_token_index=ids["<image>"],
+    )
+
+
+def _llava_interleave(ids: dict[str, int]) -> Any:
+    return tf.LlavaConfig(
+        vision_config=tf.SiglipVisionConfig(**VISION, vision_use_head=False),
+        text_config=tf.Qwen2Config(**TEXT, vocab_size=ids["vocabulary"]),
+        image_token_index=ids["<image>"],
+        vision_feature_select_strategy="full",
+        vision_feature_layer=-1,
     )
 
 
@@ -375,7 +399,21 @@ FAMILIES = {
             "image_grid_pinpoints": [[28, 28], [28, 56], [56, 28], [56, 56]],
         },
         special=("<|im_start|>", "<|im_end|>", "<image>", "<video>"),
-        template=CHATML.replace("IMAGE", "<image>"),
+        template=ONEVISION,
+        after=False,
+    ),
+    "llava_interleave": Family(
+        config=_llava_interleave,
+        processor={
+            "processor_class": "LlavaProcessor",
+            "patch_size": 14,
+            "vision_feature_select_strategy": "full",
+            "num_additional_image_tokens": 0,
+        },
+        images={"image_processor_type": "SiglipImageProcessor", "size": SIZE},
+        special=("<|im_start|>", "<|im_end|>", "<image>"),
+        template=INTERLEAVE,
+        after=False,
     ),
     "qwen2_vl": Family(
         config=_qwen2_vl,

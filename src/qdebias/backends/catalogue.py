@@ -36,6 +36,7 @@ class KnownModel:
 
 
 _CHATML = "chat template: ChatML, <|im_start|>user ... <|im_start|>assistant"
+_IMAGES_FIRST = "chat template: ChatML, images always first"
 _TERMS = "its terms are to be accepted on the hub"
 _TONGYI = "Tongyi Qianwen"
 _CROPPED = "shorter side to 336, then the square in the middle: the ends of other images are not seen"
@@ -119,7 +120,7 @@ KNOWN_MODELS = (
         licence="Apache-2.0",
         pairs=True,
         gibibytes=15.0,
-        form=_CHATML,
+        form=_IMAGES_FIRST,
         pixels="squeezed to 384 x 384; an image that is alone in its prompt also in tiles",
     ),
     KnownModel(
@@ -128,7 +129,7 @@ KNOWN_MODELS = (
         licence=f"{_TONGYI} research",
         pairs=True,
         gibibytes=15.2,
-        form=_CHATML,
+        form=_IMAGES_FIRST,
         pixels="squeezed to 384 x 384",
     ),
     KnownModel(

@@ -72,14 +72,22 @@ def render(processor: Processor, request: Request, question: Question) -> Prompt
     ending = text.rpartition(image)[2] if image else text
     if question.answer_prefix:
         return Prompt(text, "", ending)
-    reply = _apply(processor, request, question, "X")
-    lead = reply[len(text) : -1]
-    if not reply.startswith(text) or not reply.endswith("X") or lead.strip():
+    return Prompt(text, _lead(text, _apply(processor, request, question, "X")), ending)
+
+
+def _lead(prompt: str, reply: str) -> str:
+    """Return the white space between a prompt and the first word of its answer, from a rendered reply of "X".
+
+    Where the prompt ends in white space there is none, however much of it the template writes in an earlier reply:
+    the prompt is what the model answers.
+    """
+    body = reply.removesuffix("X")
+    if body == reply or body.split() != prompt.split():
         raise PromptError(
-            f"the chat template does not start a reply where its prompt ends ({text[-30:]!r}): it opens a chain of "
+            f"the chat template does not start a reply where its prompt ends ({prompt[-30:]!r}): it opens a chain of "
             f"thought, or something else first; give the question an answer_prefix"
         )
-    return Prompt(text, lead, ending)
+    return "" if prompt[-1:].isspace() else body[len(body.rstrip()) :]
 
 
 def encode(processor: Processor, prompt: Prompt, pictures: Sequence[Image.Image]) -> Mapping[str, Any]:

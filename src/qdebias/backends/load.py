@@ -72,7 +72,6 @@ def _find(spec: str) -> Maker:
 
 def _checkpoint(source: str) -> Maker:
     """Return what loads a checkpoint: our own code for the two models that transformers cannot run."""
-    require("torch", "transformers", extra="torch")
     _check_transformers()
     config = config_of(source)
     from qdebias.backends.mplug_owl3.config import is_mplug_owl3
@@ -84,9 +83,6 @@ def _checkpoint(source: str) -> Maker:
         return partial(load_mplug_owl3, source)
     if is_first_qwen(config):
         return partial(load_qwen_vl, source)
-    from qdebias.backends.processors import check_torchvision
-
-    check_torchvision()
     from qdebias.backends.hf_loading import load_hf
 
     return partial(load_hf, source)
@@ -104,6 +100,11 @@ def require(*packages: str, extra: str) -> None:
 
 
 def _check_transformers() -> None:
+    """Refuse what transformers cannot work with, before any part of it is imported."""
+    require("torch", "transformers", extra="torch")
+    from qdebias.backends.processors import check_torchvision
+
+    check_torchvision()
     version = importlib.metadata.version("transformers")
     if tuple(int(part) for part in version.split(".")[:2]) < OLDEST_TRANSFORMERS:
         raise MissingPackageError(f'transformers {version} is too old: pip install --upgrade "qdebias[torch]"')
@@ -114,14 +115,14 @@ def _nano() -> Maker:
 
 
 def _mplug_owl3(release: str) -> Maker:
-    require("torch", "transformers", extra="torch")
+    _check_transformers()
     from qdebias.backends.mplug_owl3.load import load_mplug_owl3
 
     return partial(load_mplug_owl3, release=release)
 
 
 def _qwen_vl(source: str) -> Maker:
-    require("torch", "transformers", extra="torch")
+    _check_transformers()
     from qdebias.backends.qwen_vl.load import load_qwen_vl
 
     return partial(load_qwen_vl, source)

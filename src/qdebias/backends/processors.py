@@ -58,7 +58,8 @@ def load_processor(checkpoint: Checkpoint, config: Config) -> Processor:
         )
     except ImportError as error:
         raise MissingPackageError(
-            f"{checkpoint.name}: its processor needs a package that is not installed: {first_line(error)}"
+            f"{checkpoint.name}: its processor needs a package that is not installed "
+            f"({first_line(error).partition('. ')[0]}); install it, torchvision in the version made for this torch"
         ) from error
     except (OSError, ValueError, TypeError, KeyError, AttributeError, TemplateError) as error:
         raise BackendError(

@@ -11,6 +11,7 @@ from rich.text import Text
 
 import qdebias
 from qdebias.backends.load import load_backend
+from qdebias.backends.processors import check_torchvision
 from qdebias.cli.console import results
 from qdebias.engine import Scorer
 from qdebias.errors import QdebiasError
@@ -65,7 +66,7 @@ def _device() -> str:
 def _torchvision() -> str:
     if util.find_spec("torchvision") is None:
         return "not installed; not needed, images are prepared with Pillow"
-    importlib.import_module("torchvision")
+    check_torchvision()
     return f"{_version('torchvision')} works"
 
 
