@@ -44,6 +44,13 @@ def test_questions_of_ones_own_take_parts_too(tmp_path: Path) -> None:
     assert (found.same, found.temperature) == (None, 2)
 
 
+def test_parts_may_stand_behind_a_file(tmp_path: Path) -> None:
+    path = write(tmp_path, 'parts = ["levels5"]')
+    assert presets.get(f"{path}+logodds+seeds2").method == presets.get("paper+levels5+logodds+seeds2").method
+    seeds = write(tmp_path, 'parts = ["seeds2"]')
+    assert presets.get(f"{seeds}+median").method == presets.get("paper+median+seeds2").method
+
+
 def test_a_question_about_the_image_alone(tmp_path: Path) -> None:
     found = presets.get(write(tmp_path, 'method = "vanilla"' + QUESTION)).method
     assert isinstance(found, Vanilla)

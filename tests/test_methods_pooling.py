@@ -10,6 +10,7 @@ from scipy.stats import entropy
 from qdebias import presets
 from qdebias.image import RgbImage
 from qdebias.method import Context, Score
+from qdebias.methods.readouts import LEVELS5, read_as
 from qdebias.probability import FloatArray
 from qdebias.prompts import Question
 
@@ -112,8 +113,6 @@ def test_log_odds_do_not_round_where_the_score_does(text: str, photo: RgbImage) 
 
 
 def test_a_question_keeps_its_sign() -> None:
-    from qdebias.methods.readouts import LEVELS5, read_as
-
     turned = replace(presets.VANILLA, values=(0.0, 1.0))
     asked: tuple[Question, ...] = read_as(LEVELS5, turned)
     assert asked[0].values == (0, 0.25, 0.5, 0.75, 1)

@@ -29,7 +29,8 @@ def cost_of(method: Method) -> Cost | None:
     if outlined is None:
         return None
     forwards = sum(len(request.questions) for request in outlined.requests)
-    return Cost(forwards=forwards, encodings=1 + len(set(outlined.conditions)))
+    others = {request.instead for request in outlined.requests if request.instead is not None}
+    return Cost(forwards=forwards, encodings=1 + len({*outlined.conditions, *others}))
 
 
 def _many(count: int, noun: str) -> str:

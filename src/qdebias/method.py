@@ -71,8 +71,8 @@ class Plan:
     Attributes:
         requests: What goes to the backend, in order.
         conditions: The N conditional images, in the order of the requests; none where the method has none.
-        similarity: (N,) how alike each conditional image is to the query image, where a method measures that on the
-            pixels in place of asking the model; otherwise empty.
+        similarity: (N,) what a method measures on the pixels in place of asking the model: how alike each conditional
+            image is to the query image, or whether it counts (1 or 0); otherwise empty.
     """
 
     requests: tuple[Request, ...]

@@ -18,7 +18,7 @@ from pathlib import Path
 from qdebias.ablations import Mismatched, SimilarityWeighted
 from qdebias.degrade import Degradation, Fog, Saturate, Spatter, ZoomBlur, imagenet_c
 from qdebias.method import QDebias, Vanilla
-from qdebias.methods.expression import parse
+from qdebias.methods.expression import add_parts, parse
 from qdebias.methods.file import SUFFIX, read_file
 from qdebias.methods.recipe import Recipe as Recipe
 from qdebias.probability import equal_weight, winner_weight
@@ -58,6 +58,15 @@ RELEASED_SAME_OBJECT = replace(SAME_OBJECT, text="Do these two images describe t
 CONDITIONAL_QUERY_FIRST = _good_or_poor(
     "The visual quality of the second image is poor. How about the visual quality of the first image? Good or poor?"
 )
+
+PRISTINE = replace(
+    _good_or_poor(
+        "The visual quality of the first image is excellent. How about the visual quality of the second image? "
+        "Good or poor?"
+    ),
+    values=(0.0, 1.0),
+)
+"""About a degraded copy: the poorer that is called beside the query image, the better the query image."""
 
 PAPER = QDebias(quality=CONDITIONAL, same=SAME_OBJECT)
 UNASKED = replace(PAPER, same=None)
@@ -142,6 +151,12 @@ _RECIPES = (
         summary="degraded images of other content as conditions; experiment 8 of Table 3 (needs a pool of images)",
     ),
     Recipe(
+        name="pristine",
+        method=replace(PAPER, quality=PRISTINE, query_first=True),
+        summary="not in the paper: the image is called excellent, and its degraded copy is judged beside it: the score "
+        "is P(poor) of the copy",
+    ),
+    Recipe(
         name="query-first",
         method=replace(PAPER, quality=CONDITIONAL_QUERY_FIRST, query_first=True),
         summary="not in the paper: the query image first, so that all conditions can share its part of the prompt",
@@ -157,10 +172,13 @@ def get(text: str) -> Recipe:
     Args:
         text: One of `RECIPES`; or an expression, such as "paper+levels5+logodds" or "paper@fog,package.module:rain",
             see `qdebias.methods.expression`; or a file that describes a method, "mine.toml", see
-            `qdebias.methods.file`. In the place of a preset, "package.module:name" is a method of one's own, or a class
-            or function that makes one.
+            `qdebias.methods.file`, with or without parts behind it. In the place of a preset, "package.module:name" is
+            a method of one's own, or a class or function that makes one.
 
     Raises:
         SettingError: There is no such method; the message lists what there is.
     """
-    return read_file(Path(text), RECIPES) if text.endswith(SUFFIX) else parse(text, RECIPES)
+    path, suffix, parts = text.rpartition(SUFFIX)
+    if not suffix or parts[:1] not in ("", "+"):
+        return parse(text, RECIPES)
+    return add_parts(read_file(Path(path + suffix), RECIPES), parts.split("+")[1:], RECIPES)

@@ -19,8 +19,10 @@ from rich.progress import (
 )
 from rich.text import Text
 
-from qdebias.errors import QdebiasError
+from qdebias import presets
+from qdebias.errors import QdebiasError, SettingError
 from qdebias.image import MIN_SIDE
+from qdebias.methods.aspects import ASPECTS
 
 Item = TypeVar("Item")
 
@@ -41,6 +43,14 @@ MethodName = Annotated[
         "-k",
         help="How it is asked; see `qdebias methods`. One's own: package.module:name. "
         "Other degradations: paper@fog,package.module:name.",
+    ),
+]
+Aspect = Annotated[
+    str | None,
+    typer.Option(
+        "--aspect",
+        help=f"Ask about this in the place of quality as a whole: {', '.join(ASPECTS)}. Short for +ASPECT behind the "
+        "method.",
     ),
 ]
 Seed = Annotated[int, typer.Option(min=0, help="Seed of the random degradations; same seed, same scores.")]
@@ -85,6 +95,19 @@ def user_errors() -> Iterator[None]:
     except QdebiasError as error:
         say(f"error: {one_line(str(error))}", style="bold red")
         raise typer.Exit(2) from error
+
+
+def method_named(method: str, aspect: str | None) -> str:
+    """Return the name of a method as it is always written, asked about an aspect where there is one.
+
+    Raises:
+        SettingError: There is no such method or aspect.
+    """
+    if aspect is None:
+        return presets.get(method).name
+    if aspect not in ASPECTS:
+        raise SettingError(f"there is no aspect {aspect!r}; choose one of {', '.join(ASPECTS)}")
+    return presets.get(f"{method}+{aspect}").name
 
 
 def say(message: str, *, style: str = "") -> None:

@@ -1,5 +1,6 @@
 """`qdebias degrade`."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -52,11 +53,17 @@ def _check_names(paths: tuple[Path, ...]) -> None:
             raise SettingError(f"{other} and {path} would get the same name in one folder; degrade them one by one")
 
 
+def _numbered(kinds: Sequence[str]) -> list[str]:
+    """Return the kinds, the second of a kind with a 2 behind it, and so on."""
+    seen = [kinds[:place].count(kind) + 1 for place, kind in enumerate(kinds)]
+    return [kind if count == 1 else f"{kind}-{count}" for kind, count in zip(kinds, seen, strict=True)]
+
+
 def _write(conditions: tuple[Condition, ...], path: Path, out: Path) -> int:
     try:
         out.mkdir(parents=True, exist_ok=True)
-        for condition in conditions:
-            target = out / f"{path.name}.{condition.kind}.png"
+        for kind, condition in zip(_numbered([one.kind for one in conditions]), conditions, strict=True):
+            target = out / f"{path.name}.{kind}.png"
             Image.fromarray(condition.image).save(target)
             typer.echo(str(target))
     except OSError as error:

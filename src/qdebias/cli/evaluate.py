@@ -9,6 +9,7 @@ from rich.table import Column, Table
 
 from qdebias.backends.load import load_backend
 from qdebias.cli.console import (
+    Aspect,
     Device,
     Dtype,
     MaxSide,
@@ -16,6 +17,7 @@ from qdebias.cli.console import (
     Model,
     RunFolder,
     Seed,
+    method_named,
     one_line,
     progress,
     results,
@@ -57,6 +59,7 @@ def evaluate(
     run: RunFolder = None,
     model: Model = "nano",
     method: MethodName = "paper",
+    aspect: Aspect = None,
     subset: Subset = None,
     limit: Annotated[int | None, typer.Option(min=1, help="Only this many images, from the start.")] = None,
     labels: Annotated[Path | None, typer.Option(help="A label file in place of the dataset's own.")] = None,
@@ -91,7 +94,7 @@ def evaluate(
                 data,
                 model=backend,
                 model_name=model,
-                method=method,
+                method=method_named(method, aspect),
                 run=run,
                 seed=seed,
                 limit=limit,
@@ -104,13 +107,17 @@ def evaluate(
             )
         if out is not None:
             _write(report, out)
-    for row in report.failures:
-        say(f"failed: {one_line(row.error or '')}", style="red")
+    _say_failures(report)
     if json:
         typer.echo(report.json())
     else:
         _print(report)
     raise typer.Exit(1 if report.failures else 0)
+
+
+def _say_failures(report: Report) -> None:
+    for row in report.failures:
+        say(f"failed: {one_line(row.error or '')}", style="red")
 
 
 def _write(report: Report, out: Path) -> None:

@@ -10,10 +10,10 @@ import typer
 from rich.table import Column, Table
 from rich.text import Text
 
-from qdebias import presets
 from qdebias.backends.load import load_backend
 from qdebias.calibration import Calibration, load_calibration
 from qdebias.cli.console import (
+    Aspect,
     Device,
     Dtype,
     MaxSide,
@@ -23,6 +23,7 @@ from qdebias.cli.console import (
     Paths,
     RunFolder,
     Seed,
+    method_named,
     one_line,
     results,
     say,
@@ -43,6 +44,7 @@ def score(
     paths: Paths,
     model: Model = "nano",
     method: MethodName = "paper",
+    aspect: Aspect = None,
     out: Annotated[Path | None, typer.Option(help="Also write the results to this .csv, .jsonl or .parquet.")] = None,
     json: Annotated[
         bool, typer.Option("--json", help="Print JSON Lines, one object an image, instead of a table.")
@@ -69,7 +71,7 @@ def score(
     - `qdebias score folder --run scores` can be stopped at any time, and goes on when it is given again
     """
     with user_errors(), ExitStack() as stack:
-        inputs, method = find_inputs(paths), presets.get(method).name
+        inputs, method = find_inputs(paths), method_named(method, aspect)
         scale = _load_calibration(calibration, model=model, method=method)
         kind = CalibratedRecord if scale else Record
         write = stack.enter_context(open_writer(out, kind)) if out else None
@@ -82,9 +84,8 @@ def score(
             max_side=max_side,
         )
         stored = stack.enter_context(open_run(run, scorer.fingerprint, model=model)) if run else None
-        failed = 0
+        failed, start = 0, time.monotonic()
         rows: list[Record] = []
-        start = time.monotonic()
         for plain in _rows(inputs, scorer, stored, model=model, method=method):
             row = calibrated_record(plain, scale) if scale else plain
             if write:

@@ -41,10 +41,12 @@ class Draft:
     Attributes:
         method: What it is so far. It has the same-object question even where the weights do not need it.
         seeds: Under how many seeds it is asked.
+        settled: Whether the conditions were chosen by name, so that an aspect keeps them.
     """
 
     method: Composed
     seeds: int = 1
+    settled: bool = False
 
 
 def draft_of(method: Method, name: str) -> Draft:
@@ -71,6 +73,10 @@ def draft_of(method: Method, name: str) -> Draft:
                 temperature=method.temperature,
             )
         )
+    if isinstance(method, Composed):
+        return Draft(method=method)
+    if isinstance(method, OverSeeds):
+        return Draft(method=method.base, seeds=method.count)
     raise SettingError(f"method {name!r} cannot be changed by parts; use it alone, or begin with another")
 
 
@@ -79,7 +85,7 @@ def finished(draft: Draft) -> Method:
     method = _lean(draft.method)
     if draft.seeds > 1:
         return OverSeeds(base=method, count=draft.seeds)
-    if len(method.quality) > 1 or method.mean is not mean_quality:
+    if len(method.quality) > 1 or method.mean is not mean_quality or method.suits or method.prior:
         return method
     return _of_the_paper(method) or method
 
@@ -87,7 +93,7 @@ def finished(draft: Draft) -> Method:
 def _lean(method: Composed) -> Composed:
     """Leave out what changes no score: weights and the same-object question where there is nothing to weigh."""
     if len(method.degradations) < 2:
-        return replace(method, same=None, weigh=equally, mean=mean_quality, likeness=None)
+        return replace(method, same=None, suits=None, weigh=equally, mean=mean_quality, likeness=None)
     return method if method.weigh in ASKING else replace(method, same=None)
 
 

@@ -60,11 +60,36 @@ def parse(text: str, presets: Mapping[str, Recipe]) -> Recipe:
     recipe = presets.get(start) or _imported(start, presets)
     if at:
         recipe = _degraded(recipe, conditions.split(","))
+    return add_parts(recipe, words, presets, spelled=spelled, settled=bool(at))
+
+
+def add_parts(
+    recipe: Recipe,
+    words: Sequence[str],
+    presets: Mapping[str, Recipe],
+    *,
+    spelled: Sequence[str] = (),
+    settled: bool = False,
+) -> Recipe:
+    """Return a method with parts added.
+
+    Args:
+        recipe: The method.
+        words: The parts.
+        presets: The presets by name.
+        spelled: Parts that stand back where `words` decide the same.
+        settled: Whether the conditions were chosen by name, so that an aspect keeps them.
+
+    Raises:
+        SettingError: A part is unknown, or two do not go together.
+    """
+    text = "+".join([recipe.name, *words])
     chosen = _chosen(text, words)
     parts = _sorted({**_overridden(_chosen(text, spelled), chosen), **chosen})
-    if not parts and not at:
+    if not parts and not settled:
         return recipe
-    method, changing = _put_together(text, draft_of(recipe.method, recipe.name), parts)
+    draft = replace(draft_of(recipe.method, recipe.name), settled=settled)
+    method, changing = _put_together(text, draft, parts)
     return _named(recipe, method, {name: parts[name] for name in changing}, presets)
 
 

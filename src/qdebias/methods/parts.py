@@ -10,9 +10,12 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
-from qdebias.degrade import Degradation, kind_of
+from qdebias.degrade import Degradation, Spatter, kind_of
 from qdebias.errors import SettingError
-from qdebias.methods.draft import Draft, Likeness
+from qdebias.image import RgbImage
+from qdebias.methods.aspects import ASPECTS, Aspect
+from qdebias.methods.content import suits
+from qdebias.methods.draft import ASKING, Draft, Likeness
 from qdebias.methods.pooling import (
     Evidence,
     Pooled,
@@ -25,8 +28,9 @@ from qdebias.methods.pooling import (
     mean_log_odds,
     mean_quality,
 )
+from qdebias.methods.prior import ContentFree, blank, noise
 from qdebias.methods.reading import Readings
-from qdebias.methods.readouts import GOOD_POOR, LEVELS5, Words, read_as
+from qdebias.methods.readouts import ENSEMBLE, GOOD_POOR, LEVELS5, NEUTRAL, WORDS, Words, read_as
 from qdebias.probability import FloatArray
 from qdebias.rivals.lpips import Lpips
 
@@ -51,8 +55,27 @@ def _read(readout: Sequence[Words], draft: Draft) -> Draft:
     return replace(draft, method=replace(draft.method, quality=questions))
 
 
+def _judge(aspect: Aspect, draft: Draft) -> Draft:
+    method = replace(draft.method, quality=tuple(map(aspect, draft.method.quality)))
+    if method.degradations and not draft.settled:
+        method = replace(method, degradations=aspect.degradations)
+    return replace(draft, method=method)
+
+
+def _suit(draft: Draft) -> Draft:
+    if not any(isinstance(one, Spatter) for one in draft.method.degradations):
+        raise SettingError("on screen content spatter alone counts, and this method has no spatter")
+    return replace(draft, method=replace(draft.method, suits=suits))
+
+
+def _subtract(make: Callable[[], RgbImage], draft: Draft) -> Draft:
+    return replace(draft, method=replace(draft.method, prior=ContentFree(make=make)))
+
+
 def _weigh(weigh: Callable[[Evidence], FloatArray], draft: Draft) -> Draft:
     _check_conditions(draft, "weights")
+    if weigh in ASKING and draft.method.same is None:
+        raise SettingError("these weights need the same-object question, and this method has none")
     return replace(draft, method=replace(draft.method, weigh=weigh, likeness=None))
 
 
@@ -103,11 +126,44 @@ def _check_conditions(draft: Draft, what: str) -> None:
 
 
 PARTS: Mapping[str, Part] = {
+    name: Part(
+        kind="aspect", change=partial(_judge, aspect), summary=f"asks about {aspect.noun} in the place of quality"
+    )
+    for name, aspect in ASPECTS.items()
+} | {
+    "by-content": Part(
+        kind="choice", change=_suit, summary="spatter alone on screen content, all conditions elsewhere; after Table 1"
+    ),
+    "prior-blank": Part(
+        kind="prior",
+        change=partial(_subtract, blank),
+        summary="minus the logits about a grey image: contextual calibration (Zhao et al., 2021)",
+    ),
+    "prior-noise": Part(
+        kind="prior",
+        change=partial(_subtract, noise),
+        summary="minus the logits about an image of noise: contextual calibration (Zhao et al., 2021)",
+    ),
     "goodpoor": Part(kind="readout", change=partial(_read, GOOD_POOR), summary="good or poor; the paper, eq. (1), (8)"),
     "levels5": Part(
         kind="readout",
         change=partial(_read, LEVELS5),
         summary="mean of excellent, good, fair, poor, bad as 1, .75, .5, .25, 0; Q-Align (Wu et al., 2023)",
+    ),
+    "words": Part(
+        kind="readout",
+        change=partial(_read, WORDS),
+        summary="good, great, excellent against poor, bad, terrible: several words a pole; after DeQA-Score's advice",
+    ),
+    "neutral": Part(
+        kind="readout",
+        change=partial(_read, NEUTRAL),
+        summary="good, average, poor as 1, .5, 0: a neutral word; after Q-Boost (Zhang et al., 2023)",
+    ),
+    "ensemble": Part(
+        kind="readout",
+        change=partial(_read, ENSEMBLE),
+        summary="the mean over three questions with a neutral word each; after Q-Boost (Zhang et al., 2023)",
     ),
     "semantic": Part(
         kind="weights", change=partial(_weigh, by_semantics), summary="P(same object); the paper, eq. (10)"
@@ -156,7 +212,7 @@ NUMBERED: Mapping[str, tuple[str, Callable[[float, Draft], Draft], str]] = {
 }
 """Parts with a number behind them: `t100`, `seeds4`. Prefix: kind, change, summary."""
 
-KINDS = ("only", "without", "with", "readout", "weights", "mean", "temperature", "seeds")
+KINDS = ("aspect", "only", "without", "with", "choice", "readout", "weights", "mean", "prior", "temperature", "seeds")
 """In the order in which parts are put together and written."""
 
 MANY = ("with", "without")

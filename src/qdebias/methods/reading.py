@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 
 from qdebias.probability import FloatArray
 from qdebias.prompts import Question
@@ -28,6 +29,10 @@ class Readings:
     def odds(self) -> FloatArray:
         """(N,) log-odds log Q - log(1 - Q)."""
         return self.high - self.low
+
+    def __getitem__(self, which: npt.NDArray[np.bool_]) -> "Readings":
+        """Return some of the readings, by an (N,) mask."""
+        return Readings(high=self.high[which], low=self.low[which], certainty=self.certainty[which])
 
 
 def read(question: Question, logits: FloatArray, temperature: float) -> Readings:

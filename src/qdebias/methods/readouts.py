@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+from qdebias.errors import SettingError
 from qdebias.prompts import Question
 
 CHOICE = "Good or poor?"
@@ -28,7 +29,15 @@ class Words:
 
         The words are written as the question writes its own: with a space before them where they continue an answer
         prefix, with a capital where they begin the reply. Where its "good" stands for 0, all values are turned over.
+
+        Raises:
+            SettingError: The question's options are others.
         """
+        if [option.strip().lower() for option in question.options] != ["good", "poor"]:
+            raise SettingError(
+                f"a readout takes the place of good and poor, and the options of {question.text!r} are "
+                f"{', '.join(map(repr, question.options))}"
+            )
         spaced, turned = question.options[0].startswith(" "), question.values[0] < question.values[-1]
         return replace(
             question,
@@ -47,6 +56,24 @@ LEVELS5 = (
         values=(1.0, 0.75, 0.5, 0.25, 0.0),
     ),
 )
+
+WORDS = (
+    Words(
+        choice=CHOICE,
+        words=("good", "great", "excellent", "poor", "bad", "terrible"),
+        values=(1.0, 1.0, 1.0, 0.0, 0.0, 0.0),
+    ),
+)
+"""Several words a pole: the softmax over all of them, summed over those of the good pole."""
+
+NEUTRAL = (Words(choice="Good, average or poor?", words=("good", "average", "poor"), values=(1.0, 0.5, 0.0)),)
+
+ENSEMBLE = (
+    *NEUTRAL,
+    Words(choice="High, medium or low?", words=("high", "medium", "low"), values=(1.0, 0.5, 0.0)),
+    Words(choice="Excellent, fair or bad?", words=("excellent", "fair", "bad"), values=(1.0, 0.5, 0.0)),
+)
+"""Three questions with a neutral word each."""
 
 
 def read_as(readout: Sequence[Words], question: Question) -> tuple[Question, ...]:

@@ -67,13 +67,13 @@ class OverSeeds:
         made = tuple(
             make_condition(one.degradation, image, seed=context.seed + one.offset, key=key) for one in self.draws
         )
-        return self.base.plan_under(made, image)
+        return self.base.plan_under(made, [one.degradation for one in self.draws], image)
 
     def combine(self, plan: Plan, answers: Answers) -> Score:
         """Combine as the base method does, seed by seed, and average."""
         rows = [self._rows(offset) for offset in range(self.count)]
         scores = [self._score(plan, answers, row) for row in rows]
-        good, same, weight = (np.zeros(len(answers)) for _ in range(3))
+        good, same, weight = (np.zeros(len(self.draws)) for _ in range(3))
         for row, score in zip(rows, scores, strict=True):
             good[row] = score.good
             weight[row] += score.weight / self.count
@@ -98,7 +98,9 @@ class OverSeeds:
 
     def _score(self, plan: Plan, answers: Answers, row: list[int]) -> Score:
         similarity = tuple(plan.similarity[index] for index in row) if plan.similarity else ()
-        return self.base.combine(replace(plan, similarity=similarity), [answers[index] for index in row])
+        each = self.base.requests_each
+        asked = [answer for index in row for answer in answers[index * each : (index + 1) * each]]
+        return self.base.combine(replace(plan, similarity=similarity), asked)
 
 
 def _mean_of(scores: list[Score]) -> float:

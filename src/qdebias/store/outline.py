@@ -27,12 +27,14 @@ class OutlinedRequest:
         questions: What is asked about them.
         placement: See `qdebias.Request`.
         query_first: See `qdebias.QDebias`.
+        instead: Digest of the image that stands in the place of the query image; None where that stands there itself.
     """
 
     condition: str | None
     questions: tuple[Question, ...]
     placement: Placement
     query_first: bool = False
+    instead: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,7 +53,8 @@ class Outline:
     @property
     def conditions(self) -> tuple[str, ...]:
         """Names of the conditional images, in the order of the plan."""
-        return tuple(request.condition for request in self.requests if request.condition is not None)
+        asked = (request for request in self.requests if request.instead is None)
+        return tuple(request.condition for request in asked if request.condition is not None)
 
 
 def outline(method: Method) -> Outline | None:
@@ -69,11 +72,16 @@ def outline(method: Method) -> Outline | None:
         )
         return Outline(requests=tuple(requests), shared=False)
     if type(method) is Composed:
-        return Outline(requests=_composed(method, _names(method)), shared=method.likeness is None)
+        return Outline(requests=_composed(method, _names(method)), shared=_by_pixels(method))
     if type(method) is OverSeeds:
         names = tuple(_under(draw.offset, condition_name(draw.degradation)) for draw in method.draws)
-        return Outline(requests=_composed(method.base, names), shared=method.base.likeness is None)
+        return Outline(requests=_composed(method.base, names), shared=_by_pixels(method.base))
     return None
+
+
+def _by_pixels(method: Composed) -> bool:
+    """Return whether the pixels of the conditions and the answers are all that the method needs."""
+    return method.likeness is None and method.suits is None
 
 
 def _names(method: Composed) -> tuple[str | None, ...]:
@@ -86,14 +94,19 @@ def _under(offset: int, name: str) -> str:
 
 
 def _composed(method: Composed, conditions: Sequence[str | None]) -> tuple[OutlinedRequest, ...]:
+    asked: list[tuple[str | None, tuple[Question, ...]]] = [(None, method.questions)]
+    if method.prior is not None:
+        asked.append((method.prior.digest, method.quality))
     return tuple(
         OutlinedRequest(
             condition=condition,
-            questions=method.questions,
+            questions=questions,
             placement=method.placement,
             query_first=method.query_first,
+            instead=instead,
         )
         for condition in conditions
+        for instead, questions in asked
     )
 
 
@@ -138,6 +151,7 @@ def outlined_keys(
 
 
 def _images(request: OutlinedRequest, image: str, conditions: Mapping[str, str]) -> Sequence[str]:
+    image = request.instead or image
     if request.condition is None:
         return (image,)
     return in_order(conditions[request.condition], image, query_first=request.query_first)
