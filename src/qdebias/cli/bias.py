@@ -11,9 +11,21 @@ import typer
 
 from qdebias.backends.load import load_backend
 from qdebias.bias import Exposure, bias_table, exposure_by_content, exposure_table, measure_bias
-from qdebias.cli.console import Device, Dtype, Model, RunFolder, Seed, one_line, progress, say, track, user_errors
-from qdebias.cli.evaluate import Root, Subset
-from qdebias.cli.tables import Form, Labels, Limit, Out, Resamples, form_of, write_tables
+from qdebias.cli.console import (
+    Batch,
+    Device,
+    Dtype,
+    Model,
+    RunFolder,
+    Seed,
+    one_line,
+    progress,
+    say,
+    track,
+    user_errors,
+)
+from qdebias.cli.dataset_options import Labels, Limit, Resamples, Root, Subset
+from qdebias.cli.tables import Form, Out, form_of, write_tables
 from qdebias.data import Dataset, load_dataset
 from qdebias.engine import Failure, Scorer
 from qdebias.errors import SettingError
@@ -52,7 +64,7 @@ def bias(
     out: Out = None,
     plot: Annotated[Path | None, typer.Option(help="Also draw it: .png, .pdf, .svg.")] = None,
     resamples: Resamples = 500,
-    batch: Annotated[int, typer.Option(min=1, help="How many images go to the model at a time.")] = 8,
+    batch: Batch = 8,
     seed: Seed = 0,
     device: Device = None,
     dtype: Dtype = None,

@@ -1,15 +1,15 @@
 """`qdebias calibrate`."""
 
 from pathlib import Path
-from typing import Annotated, cast
+from typing import Annotated
 
 import typer
 
-from qdebias import presets
 from qdebias.backends.load import load_backend
 from qdebias.calibrate import calibrate as fit
 from qdebias.calibration import KINDS, Calibration, Origin, save_calibration
 from qdebias.cli.console import (
+    Batch,
     Device,
     Dtype,
     MethodName,
@@ -22,8 +22,8 @@ from qdebias.cli.console import (
     say,
     user_errors,
 )
-from qdebias.cli.evaluate import DatasetName, Root, Subset
-from qdebias.data import Direction, load_dataset
+from qdebias.cli.dataset_options import DatasetName, DirectionName, Labels, Limit, Root, Subset, direction_named
+from qdebias.data import load_dataset
 from qdebias.errors import SettingError
 from qdebias.evaluation import evaluate
 
@@ -38,10 +38,10 @@ def calibrate(
     folds: Annotated[int, typer.Option(min=0, help="Folds of the cross-validation; 0: none.")] = 5,
     out: Annotated[Path, typer.Option(help="The file to write.")] = Path("calibration.json"),
     subset: Subset = None,
-    limit: Annotated[int | None, typer.Option(min=1, help="Only this many images, from the start.")] = None,
-    labels: Annotated[Path | None, typer.Option(help="A label file in place of the dataset's own.")] = None,
-    direction: Annotated[str | None, typer.Option(help="Of one's own labels: higher or lower is better.")] = None,
-    batch: Annotated[int, typer.Option(min=1, help="How many images go to the model at a time.")] = 8,
+    limit: Limit = None,
+    labels: Labels = None,
+    direction: DirectionName = None,
+    batch: Batch = 8,
     seed: Seed = 0,
     device: Device = None,
     dtype: Dtype = None,
@@ -54,11 +54,7 @@ def calibrate(
     with user_errors():
         if kind not in KINDS:
             raise SettingError(f"--kind is {' or '.join(KINDS)}, got {kind!r}")
-        if direction not in (None, "higher", "lower"):
-            raise SettingError(f"--direction is higher or lower, got {direction!r}")
-        method = presets.get(method).name
-        asked = cast(Direction | None, direction)
-        data = load_dataset(dataset, root=root, subset=subset, labels=labels, direction=asked)
+        data = load_dataset(dataset, root=root, subset=subset, labels=labels, direction=direction_named(direction))
         with progress(total=min(len(data), limit or len(data))) as show:
             report = evaluate(
                 data,

@@ -7,6 +7,7 @@ import typer
 
 from qdebias.backends.load import load_backend
 from qdebias.cli.console import (
+    Batch,
     Device,
     Dtype,
     MaxSide,
@@ -34,7 +35,7 @@ def check(
     ] = 0.5,
     model: Model = "nano",
     method: MethodName = "paper",
-    batch: Annotated[int, typer.Option(min=1, help="How many images go to the model at a time.")] = 8,
+    batch: Batch = 8,
     seed: Seed = 0,
     device: Device = None,
     dtype: Dtype = None,

@@ -9,9 +9,9 @@ import typer
 
 from qdebias import presets
 from qdebias.cli.asking import open_asker
-from qdebias.cli.console import Device, Dtype, Model, RunFolder, Seed, progress, user_errors
-from qdebias.cli.evaluate import Root, Subset
-from qdebias.cli.tables import Form, Labels, Limit, Out, Resamples, form_of, tell_failures, write_tables
+from qdebias.cli.console import Batch, Device, Dtype, Model, RunFolder, Seed, progress, user_errors
+from qdebias.cli.dataset_options import Labels, Limit, Resamples, Root, Subset
+from qdebias.cli.tables import Form, Out, form_of, tell_failures, write_tables
 from qdebias.compare import BEST, compare_asked, compare_stored, in_asking_order
 from qdebias.data import load_dataset
 from qdebias.errors import SettingError
@@ -59,7 +59,7 @@ def compare(
     form: Form = None,
     out: Out = None,
     resamples: Resamples = 1000,
-    batch: Annotated[int, typer.Option(min=1, help="How many images go to the model at a time.")] = 8,
+    batch: Batch = 8,
     seed: Seed = 0,
     device: Device = None,
     dtype: Dtype = None,

@@ -54,6 +54,7 @@ Aspect = Annotated[
     ),
 ]
 Seed = Annotated[int, typer.Option(min=0, help="Seed of the random degradations; same seed, same scores.")]
+Batch = Annotated[int, typer.Option(min=1, help="How many images go to the model at a time.")]
 Device = Annotated[
     str | None, typer.Option(help="Where the model runs: cpu, cuda, cuda:1, mps. Default: the best there is.")
 ]

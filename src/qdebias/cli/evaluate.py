@@ -2,7 +2,7 @@
 
 import math
 from pathlib import Path
-from typing import Annotated, cast
+from typing import Annotated
 
 import typer
 from rich.table import Column, Table
@@ -10,6 +10,7 @@ from rich.table import Column, Table
 from qdebias.backends.load import load_backend
 from qdebias.cli.console import (
     Aspect,
+    Batch,
     Device,
     Dtype,
     MaxSide,
@@ -24,24 +25,22 @@ from qdebias.cli.console import (
     say,
     user_errors,
 )
+from qdebias.cli.dataset_options import (
+    DatasetName,
+    DirectionName,
+    Labels,
+    Limit,
+    Resamples,
+    Root,
+    Subset,
+    direction_named,
+)
 from qdebias.correlation import Correlation, Interval
-from qdebias.data import Direction, load_dataset
-from qdebias.errors import SettingError
+from qdebias.data import load_dataset
 from qdebias.evaluation import EvaluatedImage, Report
 from qdebias.evaluation import evaluate as evaluate_dataset
 from qdebias.evaluation.report import MEASURES
 from qdebias.records import open_writer
-
-DatasetName = Annotated[
-    str,
-    typer.Argument(
-        help="A dataset by name, see `qdebias datasets`, or a label file with columns img_path and gt_score."
-    ),
-]
-Root = Annotated[Path | None, typer.Option(help="Folder that holds the dataset.")]
-Subset = Annotated[
-    str | None, typer.Option(help="Only this split or subset; `sample` takes whatever rows and images are there.")
-]
 
 _TITLES = {
     "srcc": "SRCC",
@@ -61,9 +60,9 @@ def evaluate(
     method: MethodName = "paper",
     aspect: Aspect = None,
     subset: Subset = None,
-    limit: Annotated[int | None, typer.Option(min=1, help="Only this many images, from the start.")] = None,
-    labels: Annotated[Path | None, typer.Option(help="A label file in place of the dataset's own.")] = None,
-    direction: Annotated[str | None, typer.Option(help="Of one's own labels: higher or lower is better.")] = None,
+    limit: Limit = None,
+    labels: Labels = None,
+    direction: DirectionName = None,
     json: Annotated[bool, typer.Option("--json", help="Print the report as one JSON object.")] = False,
     out: Annotated[
         Path | None, typer.Option(help="Write a row per image, raw logits included, to this .csv, .jsonl or .parquet.")
@@ -71,8 +70,8 @@ def evaluate(
     literal: Annotated[
         bool, typer.Option("--literal", help="Compute exp / (exp + exp) as published scripts do, rounding included.")
     ] = False,
-    resamples: Annotated[int, typer.Option(min=0, help="Bootstrap resamples of the 95 % intervals; 0: none.")] = 1000,
-    batch: Annotated[int, typer.Option(min=1, help="How many images go to the model at a time.")] = 8,
+    resamples: Resamples = 1000,
+    batch: Batch = 8,
     seed: Seed = 0,
     device: Device = None,
     dtype: Dtype = None,
@@ -87,7 +86,7 @@ def evaluate(
     - `qdebias evaluate labels.csv --run runs/mine` takes a table of one's own
     """
     with user_errors():
-        data = load_dataset(dataset, root=root, subset=subset, labels=labels, direction=_direction(direction))
+        data = load_dataset(dataset, root=root, subset=subset, labels=labels, direction=direction_named(direction))
         backend = load_backend(model, device=device, dtype=dtype)
         with progress(total=min(len(data), limit or len(data))) as show:
             report = evaluate_dataset(
@@ -124,12 +123,6 @@ def _write(report: Report, out: Path) -> None:
     with open_writer(out, EvaluatedImage) as write:
         for row in report.rows:
             write(row)
-
-
-def _direction(name: str | None) -> Direction | None:
-    if name not in (None, "higher", "lower"):
-        raise SettingError(f"--direction is higher or lower, got {name!r}")
-    return cast(Direction | None, name)
 
 
 def _print(report: Report) -> None:

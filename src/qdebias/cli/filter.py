@@ -13,6 +13,7 @@ import typer
 from qdebias import presets
 from qdebias.backends.load import load_backend
 from qdebias.cli.console import (
+    Batch,
     Device,
     Dtype,
     Megapixels,
@@ -63,7 +64,7 @@ def filter(  # noqa: A001  (the name of the command)
     json: Annotated[bool, typer.Option("--json", help="Print JSON Lines, one object an image.")] = False,
     model: Model = "nano",
     method: MethodName = "paper",
-    batch: Annotated[int, typer.Option(min=1, help="How many images go to the model at a time.")] = 8,
+    batch: Batch = 8,
     seed: Seed = 0,
     device: Device = None,
     dtype: Dtype = None,

@@ -9,9 +9,9 @@ import typer
 
 from qdebias.bias import measure_bias
 from qdebias.cli.asking import open_asker
-from qdebias.cli.console import Device, Dtype, Model, RunFolder, Seed, progress, say, user_errors
-from qdebias.cli.evaluate import Root, Subset
-from qdebias.cli.tables import Form, Labels, Limit, Out, Resamples, form_of, tell_failures, write_tables
+from qdebias.cli.console import Batch, Device, Dtype, Model, RunFolder, Seed, progress, say, user_errors
+from qdebias.cli.dataset_options import Labels, Limit, Resamples, Root, Subset
+from qdebias.cli.tables import Form, Out, form_of, tell_failures, write_tables
 from qdebias.data import Dataset, load_dataset
 from qdebias.inputs import find_inputs
 from qdebias.report.grid import choose_examples, draw_grid
@@ -40,7 +40,7 @@ def reproduce(
         list[str] | None, typer.Option(help="table1: also run this metric of the package pyiqa; may be repeated.")
     ] = None,
     resamples: Resamples = 1000,
-    batch: Annotated[int, typer.Option(min=1, help="How many images go to the model at a time.")] = 8,
+    batch: Batch = 8,
     seed: Seed = 0,
     device: Device = None,
     dtype: Dtype = None,

@@ -11,7 +11,7 @@ from rich.table import Column, Table
 
 from qdebias import presets
 from qdebias.backends.load import load_backend
-from qdebias.cli.console import Device, Dtype, Megapixels, Seed, one_line, progress, results, say, user_errors
+from qdebias.cli.console import Batch, Device, Dtype, Megapixels, Seed, one_line, progress, results, say, user_errors
 from qdebias.downsize import max_side_of
 from qdebias.engine import Failure, Scorer
 from qdebias.errors import SettingError, StoreError
@@ -40,7 +40,7 @@ def status(
 
 def retry(
     folder: Folder,
-    batch: Annotated[int, typer.Option(min=1, help="How many images go to the model at a time.")] = 8,
+    batch: Batch = 8,
     device: Device = None,
     dtype: Dtype = None,
     max_megapixels: Megapixels = 50.0,

@@ -14,6 +14,7 @@ from qdebias.backends.load import load_backend
 from qdebias.calibration import Calibration, load_calibration
 from qdebias.cli.console import (
     Aspect,
+    Batch,
     Device,
     Dtype,
     MaxSide,
@@ -49,7 +50,7 @@ def score(
     json: Annotated[
         bool, typer.Option("--json", help="Print JSON Lines, one object an image, instead of a table.")
     ] = False,
-    batch: Annotated[int, typer.Option(min=1, help="How many images go to the model at a time.")] = 8,
+    batch: Batch = 8,
     seed: Seed = 0,
     device: Device = None,
     dtype: Dtype = None,

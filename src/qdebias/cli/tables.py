@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from qdebias.cli.console import Seed, one_line, say, user_errors
-from qdebias.cli.evaluate import Root, Subset
+from qdebias.cli.dataset_options import Labels, Limit, Resamples, Root, Subset
 from qdebias.data import load_dataset
 from qdebias.errors import SettingError
 from qdebias.tables import FORMS, TABLES, Agreements, Evidence, NotRun, Table, build, render
@@ -20,9 +20,6 @@ Form = Annotated[
     typer.Option("--format", help=f"{', '.join(FORMS)}; by default what the suffix of --out says, else markdown."),
 ]
 Out = Annotated[Path | None, typer.Option(help="Write to this file.")]
-Resamples = Annotated[int, typer.Option(min=0, help="Bootstrap resamples of the 95 % intervals; 0: none.")]
-Limit = Annotated[int | None, typer.Option(min=1, help="Only this many images, from the start.")]
-Labels = Annotated[Path | None, typer.Option(help="A label file in place of the dataset's own.")]
 
 
 def tables(
