@@ -15,6 +15,7 @@ import transformers
 from safetensors.torch import load_file, save_file
 
 from contract import assert_same, pair
+from evil_pickle import Evil
 from qdebias.backends.folder import locate
 from qdebias.backends.hf_loading import load_hf
 from qdebias.errors import BackendError, MissingPackageError, SettingError
@@ -113,20 +114,10 @@ def test_pickled_weights_are_read(folder: Path) -> None:
     assert_same(load_hf(folder, device="cpu").option_logits([pair(1, 2)]), want)
 
 
-class _Evil:
-    """Unpickling it writes a file."""
-
-    def __init__(self, trace: Path) -> None:
-        self.trace = trace
-
-    def __reduce__(self) -> tuple[object, tuple[Path, str]]:
-        return Path.write_text, (self.trace, "this was run")
-
-
 def test_code_in_a_pickle_never_runs(folder: Path, tmp_path: Path) -> None:
     trace = tmp_path / "trace"
     weights = load_file(folder / "model.safetensors")
-    to_pickle(folder, {**weights, "extra": _Evil(trace)})
+    to_pickle(folder, {**weights, "extra": Evil(trace)})
     refused(folder, "holds more than weights, and that is never run")
     assert not trace.exists()
     torch.load(folder / "pytorch_model.bin", weights_only=False)
