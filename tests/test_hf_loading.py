@@ -242,6 +242,7 @@ def test_hub_snapshot_is_named_by_its_commit(folder: Path, monkeypatch: pytest.M
     backend = load_hf("somebody/model", device="cpu", revision="v1")
     assert (asked["repository"], asked["revision"]) == ("somebody/model", "v1")
     assert ".bin" not in str(asked["allow_patterns"])
+    assert "consolidated*" in str(asked["ignore_patterns"]), "Mistral's repositories hold all weights twice"
     assert backend.fingerprint.identity["model"] == "somebody/model"
     assert backend.fingerprint.identity["revision"] == "model"  # the name of the snapshot's folder
 

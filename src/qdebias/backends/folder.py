@@ -33,6 +33,9 @@ WEIGHTS = ("*.safetensors", "pytorch_model*.bin")
 WANTED = ("*.json", "*.jinja", "*.txt", "*.model", "*.tiktoken", WEIGHTS[0])
 """What is fetched of a hub repository."""
 
+UNWANTED = ("*/*", "consolidated*")
+"""What is not: folders, and the same weights once more in Mistral's own format."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Checkpoint:
@@ -152,7 +155,9 @@ def _fetch(repository: str, revision: str | None) -> Checkpoint:
 def _snapshot(repository: str, revision: str | None, wanted: Iterable[str]) -> Path:
     from huggingface_hub import snapshot_download
 
-    return Path(snapshot_download(repository, revision=revision, allow_patterns=list(wanted), ignore_patterns=["*/*"]))
+    return Path(
+        snapshot_download(repository, revision=revision, allow_patterns=list(wanted), ignore_patterns=list(UNWANTED))
+    )
 
 
 def _digest(parts: Iterable[tuple[str, bytes]]) -> str:
