@@ -119,3 +119,16 @@ def test_impossible_size_is_the_users_mistake(size: str) -> None:
     outcome = CliRunner().invoke(app, ["bench", "--size", size])
     assert outcome.exit_code == 2
     assert "is not of the form 512x384" in outcome.stderr
+
+
+def test_degradations_are_timed_beside_their_reference() -> None:
+    outcome = CliRunner().invoke(app, ["bench", "degrade", "--size", "96x64", "--repeat", "1", "--json"])
+    assert outcome.exit_code == 0, outcome.stderr
+    lines = [json.loads(line) for line in outcome.stdout.splitlines()]
+    assert [line["name"] for line in lines] == ["zoom blur", "spatter", "saturate", "fog", "all four"]
+    for line in lines:
+        assert (line["width"], line["height"]) == (96, 64)
+        assert min(line["reference_ms"], line["same_draws_ms"], line["own_draws_ms"]) > 0
+        assert line["share_apart"] <= 0.001
+    assert lines[4]["reference_ms"] == pytest.approx(sum(line["reference_ms"] for line in lines[:4]))
+    assert "96x64" in CliRunner().invoke(app, ["bench", "degrade", "--size", "96x64", "--repeat", "1"]).stdout

@@ -15,8 +15,10 @@ from typer.testing import CliRunner, Result
 import qdebias
 from qdebias.backends.fake import FakeBackend
 from qdebias.cli.app import app
+from qdebias.cli.console import Pace
 from qdebias.engine import Scorer
-from qdebias.store import open_run
+from qdebias.store import open_run, open_snapshot
+from qdebias.store.status import run_status
 from qdebias.stored import StoredScorer
 
 
@@ -84,6 +86,30 @@ def test_status_of_a_run_under_way_names_the_writer_and_what_is_left(photos: Pat
         assert found["writer"].startswith("process ")
         assert 0 < found["rate"] < 110
         assert "min" in run("status", tmp_path / "run").stdout
+
+
+def test_rate_counts_images_that_were_looked_at(photos: Path, tmp_path: Path) -> None:
+    backend, paths = FakeBackend(delay=0.01), sorted(photos.iterdir())
+    with open_run(tmp_path / "run", backend.fingerprint, model="fake") as folder:
+        list(StoredScorer(folder, Scorer(backend=backend, batch=1), name="paper").ask(paths))
+        derived = StoredScorer(folder, Scorer(backend=backend, method="average"), name="average")
+        assert list(derived.ask(paths)) == []
+    rows = [json.loads(line) for line in (tmp_path / "run" / "images.jsonl").read_text().splitlines()]
+    assert [row["asked"] for row in rows] == [True] * 5 + [False] * 5
+    with open_snapshot(tmp_path / "run") as snapshot:
+        times = [row["time"] for row in rows[:5]]
+        assert run_status(snapshot).rate == pytest.approx(4 / (times[-1] - times[0]), rel=1e-3)
+
+
+def test_pace_passes_over_what_was_done_before() -> None:
+    now = [0.0]
+    pace = Pace(lambda: now[0])
+    assert pace.words(100) == ""
+    for _ in range(4):
+        now[0] += 0.5
+        pace.tick()
+    assert pace.rate == 2.0
+    assert pace.words(1000) == "2.00 images/s, 0:08:20 left"
 
 
 def test_retry_tries_failures_again_and_names_those_that_stay(photos: Path, tmp_path: Path) -> None:

@@ -1,7 +1,7 @@
-import degrade_reference as reference
 import numpy as np
 import pytest
 
+from qdebias.benchmark import reference
 from qdebias.degrade import Fog
 from qdebias.degrade.fog import plasma
 from qdebias.errors import SettingError

@@ -1,9 +1,9 @@
 from dataclasses import replace
 
-import degrade_reference as reference
 import numpy as np
 import pytest
 
+from qdebias.benchmark import reference
 from qdebias.degrade import ZoomBlur, imagenet_c
 from qdebias.errors import SettingError
 

@@ -1,6 +1,7 @@
 """`qdebias bench`."""
 
 import json as jsonlib
+from collections.abc import Sequence
 from dataclasses import asdict
 from enum import StrEnum
 from pathlib import Path
@@ -21,18 +22,25 @@ class What(StrEnum):
 
     SHARING = "sharing"
     SCALE = "scale"
+    DEGRADE = "degrade"
 
 
 def bench(
     what: Annotated[
         What,
-        typer.Argument(help="`sharing`: the model's part, each way; `scale`: the rest, for longer and longer lists."),
+        typer.Argument(
+            help="`sharing`: the model's part, each way; `scale`: the rest, for longer and longer lists; "
+            "`degrade`: the degradations beside their plain form."
+        ),
     ] = What.SHARING,
     shape: Annotated[
         str, typer.Option(help="Architecture, with random weights: smolvlm-256m, qwen2-vl-2b, qwen2-vl-7b.")
     ] = "smolvlm-256m",
     images: Annotated[int, typer.Option(min=1, help="How many images are scored each way.")] = 1,
-    size: Annotated[str, typer.Option(help="Their width and height.")] = "512x384",
+    size: Annotated[
+        str | None,
+        typer.Option(help="Their width and height. Default: 512x384; `degrade`: 1024x768, then 4000x3000."),
+    ] = None,
     repeat: Annotated[int, typer.Option(min=1, help="How often each way is timed; the least time counts.")] = 2,
     threads: Annotated[int | None, typer.Option(min=1, help="Threads of torch on a CPU.")] = None,
     device: Device = None,
@@ -45,12 +53,16 @@ def bench(
     - `qdebias bench` compares the authors' way, each step of sharing, ours, and a plain one-question score
     - `qdebias bench --json > bench.json` is for other programs
     - `qdebias bench scale` scores 10 to 10,000 small images without a model: time per image and memory stay the same
+    - `qdebias bench degrade` times each degradation on one thread, beside its plain form
     """
     with user_errors():
         if what is What.SCALE:
             _scale(json=json)
             return
-        report = _sharing(shape, images, _size(size), repeat, threads, device, dtype)
+        if what is What.DEGRADE:
+            _degrade([_size(size)] if size else [(1024, 768), (4000, 3000)], repeat, json=json)
+            return
+        report = _sharing(shape, images, _size(size or "512x384"), repeat, threads, device, dtype)
         if plot:
             from qdebias.benchmark.plot import draw
 
@@ -132,3 +144,23 @@ def _scale(*, json: bool) -> None:
                 f"{line.images:6} images {line.milliseconds_per_image:8.2f} ms an image "
                 f"{line.process_memory_bytes / 2**20:8.0f} MiB at most"
             )
+
+
+def _degrade(sizes: Sequence[tuple[int, int]], repeat: int, *, json: bool) -> None:
+    try:
+        from qdebias.benchmark.degradations import measure_degradations
+    except ModuleNotFoundError as error:
+        raise MissingPackageError(f'{error.name} not installed: pip install "qdebias[bench]"') from error
+    for width, height in sizes:
+        if not json:
+            titles = f"{'reference':>11}{'same draws':>20}{'own draws':>20}{'grey levels apart':>19}"
+            typer.echo(f"{f'{width}x{height}':12}{titles}")
+        for line in measure_degradations(width, height, repeat=repeat):
+            if json:
+                typer.echo(jsonlib.dumps(asdict(line)))
+            else:
+                typer.echo(
+                    f"{line.name:12}{line.reference_ms:8.0f} ms"
+                    f"{line.same_draws_ms:9.1f} ms{line.same_draws_speedup:7.1f}x"
+                    f"{line.own_draws_ms:9.1f} ms{line.own_draws_speedup:7.1f}x{line.most_apart:19}"
+                )

@@ -1,7 +1,10 @@
 """What the commands share: options, consoles, errors in one line, progress."""
 
+import time
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 from pathlib import Path
 from typing import Annotated, TypeVar
 
@@ -11,11 +14,8 @@ from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
     Progress,
-    ProgressColumn,
     SpinnerColumn,
-    Task,
     TextColumn,
-    TimeRemainingColumn,
 )
 from rich.text import Text
 
@@ -121,12 +121,32 @@ def one_line(message: str) -> str:
     return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in message)
 
 
-class _Rate(ProgressColumn):
-    """Images per second."""
+class Pace:
+    """How fast images are answered; those that are passed over, as they were done before, take no part in it.
 
-    def render(self, task: Task) -> Text:
-        speed = task.finished_speed or task.speed
-        return Text(f"{speed:.2f} images/s" if speed else "", style="cyan")
+    Args:
+        clock: Gives the time in seconds.
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._times = deque([clock()], maxlen=200)
+
+    def tick(self) -> None:
+        """Note that one image more was answered."""
+        self._times.append(self._clock())
+
+    @property
+    def rate(self) -> float:
+        """Images per second, over the newest; 0 where nothing is known."""
+        spent = self._times[-1] - self._times[0]
+        return (len(self._times) - 1) / spent if spent > 0 else 0.0
+
+    def words(self, left: int) -> str:
+        """Return the rate, and how long so many images more take at it."""
+        if not self.rate:
+            return ""
+        return f"{self.rate:.2f} images/s, {timedelta(seconds=round(left / self.rate))} left"
 
 
 def track(items: Iterable[Item], *, total: int) -> Iterator[Item]:
@@ -142,17 +162,16 @@ def progress(*, total: int) -> Iterator[Callable[[int], None]]:
     """Show a progress bar with rate and time left where stderr is a terminal.
 
     Yields:
-        A function that takes how many images are done.
+        A function that is told, after each image that was answered, how many are done; those that are passed over in
+        between count as done, not as answered.
     """
-    columns = (
-        SpinnerColumn(),
-        TextColumn("scoring"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        _Rate(),
-        TextColumn("left"),
-        TimeRemainingColumn(),
-    )
+    told = TextColumn("{task.fields[pace]}")
+    columns, pace = (SpinnerColumn(), TextColumn("scoring"), BarColumn(), MofNCompleteColumn(), told), Pace()
     with Progress(*columns, console=words, transient=True, disable=not words.is_terminal) as bar:
-        task = bar.add_task("scoring", total=total)
-        yield lambda count: bar.update(task, completed=count)
+        task = bar.add_task("scoring", total=total, pace="")
+
+        def show(count: int) -> None:
+            pace.tick()
+            bar.update(task, completed=count, pace=pace.words(total - count))
+
+        yield show

@@ -106,15 +106,19 @@ class Run:
         self.index.add_answers((row["key"], row["logits"]) for row in rows)
         self._save_now_and_then()
 
-    def add_outcome(self, outcome: Outcome) -> None:
+    def add_outcome(self, outcome: Outcome, *, asked: bool = True) -> None:
         """Store what became of an image.
+
+        Args:
+            outcome: What became of it.
+            asked: Whether the image had to be looked at, or other methods had asked all of it before.
 
         Raises:
             StoreError: The disk refuses; nothing is stored.
         """
         session = self._begin()
         now = round(time.time(), 3)
-        self._images.append([row_of(outcome, answers_end=self._answers.size, session=session, time=now)])
+        self._images.append([row_of(outcome, asked=asked, answers_end=self._answers.size, session=session, time=now)])
         self.index.add_outcomes([outcome])
         self._save_now_and_then()
 

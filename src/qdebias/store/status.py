@@ -45,7 +45,8 @@ class RunStatus:
         sessions: How many processes have written so far.
         started: When the last of them began, as ISO 8601; empty where there was none.
         writer: Who is writing now; None where nobody is.
-        rate: Images per second, over the newest images of the last session; None where there are too few.
+        rate: Images per second, over the newest images of the last session that had to be looked at; None where there
+            are too few.
         methods: Every method that was used, in the order of first use.
     """
 
@@ -80,9 +81,9 @@ def run_status(snapshot: Snapshot) -> RunStatus:
 
 
 def _rate(path: Path) -> float | None:
-    """Return images per second between the oldest and the newest of the last lines that are of one session."""
+    """Return images asked about per second, between the oldest and the newest of the last lines of one session."""
     rows = _last_rows(path)
-    times = [row["time"] for row in rows if row["session"] == rows[-1]["session"]]
+    times = [row["time"] for row in rows if row["session"] == rows[-1]["session"] and row["asked"]]
     if len(times) < 2 or times[-1] <= times[0]:
         return None
     return float((len(times) - 1) / (times[-1] - times[0]))
@@ -92,6 +93,6 @@ def _last_rows(path: Path) -> list[Row]:
     if not path.exists():
         return []
     with path.open("rb") as file:
-        file.seek(max(0, path.stat().st_size - _TAIL))
+        start = file.seek(max(0, path.stat().st_size - _TAIL))
         lines = file.read().split(b"\n")
-    return [json.loads(line) for line in lines[1 if len(lines) > 2 else 0 : -1] if line.startswith(b'{"path"')]
+    return [json.loads(line) for line in lines[1 if start else 0 : -1]]

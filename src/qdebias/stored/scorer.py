@@ -112,9 +112,8 @@ class StoredScorer:
         if pixels is None or self._derivation.answers(pixels) is None:
             return False
         conditions = tuple(pixels.conditions[name] for name in self._derivation.outline.conditions)
-        self._run.add_outcome(
-            Outcome(path=path, method=self._method, state=state, image=pixels.image, conditions=conditions)
-        )
+        outcome = Outcome(path=path, method=self._method, state=state, image=pixels.image, conditions=conditions)
+        self._run.add_outcome(outcome, asked=False)
         return True
 
     def _outcome(self, path: str, state: FileState, result: Explanation | Failure) -> Outcome:

@@ -1,27 +1,33 @@
 """The four degradations written the slow and plain way, with SciPy and scikit-image, from their published definitions.
 
-The tests compare pixels with it, and benchmarks/degrade.py compares times. The steps, their precision and the order of
-the random draws are those of ImageNet-C (Hendrycks & Dietterich, 2019), so equal streams must give equal images.
+The tests compare pixels with it, and `qdebias bench degrade` compares times. The steps, their precision and the order
+of the random draws are those of ImageNet-C (Hendrycks & Dietterich, 2019), so equal streams must give equal images.
+Images are (H, W, 3) uint8; parameters have the names and meanings of `qdebias.degrade`.
 """
 
 from collections.abc import Sequence
+from typing import Any
 
 import cv2
 import numpy as np
+import numpy.typing as npt
 from scipy import ndimage
 from skimage.color import hsv2rgb, rgb2hsv
 from skimage.filters import gaussian
 
-Image = np.ndarray
-Rng = np.random.RandomState
+from qdebias.degrade.base import Rng
+from qdebias.image import RgbImage
+
+Array = npt.NDArray[Any]
 
 
-def as_bytes(image: Image) -> Image:
-    """Cut off, not rounded, as ImageNet-C does."""
-    return (np.clip(image, 0, 1) * 255).astype(np.uint8)
+def as_bytes(image: Array) -> RgbImage:
+    """Return an image in [0, 1] as bytes: cut off, not rounded, as ImageNet-C does."""
+    return np.asarray(np.clip(image, 0, 1) * 255).astype(np.uint8)
 
 
-def zoom_blur(image: Image, factors: Sequence[float], original_again: bool) -> Image:
+def zoom_blur(image: RgbImage, factors: Sequence[float], original_again: bool) -> RgbImage:
+    """Return the mean of zoomed copies; `original_again` counts the image once more."""
     x = (image / 255).astype(np.float32)
     height, width, _ = x.shape
     total = x.copy() if original_again else np.zeros_like(x)
@@ -33,7 +39,10 @@ def zoom_blur(image: Image, factors: Sequence[float], original_again: bool) -> I
     return as_bytes(total / (len(factors) + original_again))
 
 
-def water(image: Image, rng: Rng, noise: tuple[float, float], blur: float, threshold: float, strength: float) -> Image:
+def water(
+    image: RgbImage, rng: Rng, noise: tuple[float, float], blur: float, threshold: float, strength: float
+) -> RgbImage:
+    """Return the image behind drops of water; `noise` is its mean and deviation."""
     x = image.astype(np.float32) / 255
     liquid = gaussian(rng.normal(*noise, x.shape[:2]), blur)
     liquid[liquid < threshold] = 0
@@ -49,7 +58,10 @@ def water(image: Image, rng: Rng, noise: tuple[float, float], blur: float, thres
     return as_bytes(cv2.cvtColor(drops, cv2.COLOR_BGRA2BGR))
 
 
-def mud(image: Image, rng: Rng, noise: tuple[float, float], blur: float, threshold: float, softness: float) -> Image:
+def mud(
+    image: RgbImage, rng: Rng, noise: tuple[float, float], blur: float, threshold: float, softness: float
+) -> RgbImage:
+    """Return the image behind splashes of mud; `noise` is its mean and deviation."""
     x = image.astype(np.float32) / 255
     liquid = gaussian(rng.normal(*noise, x.shape[:2]), blur)
     mask = gaussian((liquid > threshold).astype(np.float32), softness)[..., None]
@@ -57,19 +69,20 @@ def mud(image: Image, rng: Rng, noise: tuple[float, float], blur: float, thresho
     return as_bytes(x * (1 - mask) + np.array([63, 42, 20]) / 255 * mask)
 
 
-def saturate(image: Image, gain: float, offset: float) -> Image:
+def saturate(image: RgbImage, gain: float, offset: float) -> RgbImage:
+    """Return the image with another saturation."""
     hsv = rgb2hsv(image / 255)
     hsv[..., 1] = np.clip(hsv[..., 1] * gain + offset, 0, 1)
     return as_bytes(hsv2rgb(hsv))
 
 
-def plasma(side: int, decay: float, rng: Rng) -> np.ndarray:
-    """Diamond-square on a torus, each step over the whole of a strided grid."""
+def plasma(side: int, decay: float, rng: Rng) -> Array:
+    """Return a (side, side) fractal by diamond-square on a torus, each step over the whole of a strided grid."""
     field = np.zeros((side, side))
     step, wobble = side, 100.0
 
-    def mean_plus_noise(total: np.ndarray) -> np.ndarray:
-        return total / 4 + wobble * rng.uniform(-wobble, wobble, total.shape)
+    def mean_plus_noise(total: Array) -> Array:
+        return np.asarray(total / 4 + wobble * rng.uniform(-wobble, wobble, total.shape))
 
     while step >= 2:
         half = step // 2
@@ -82,10 +95,11 @@ def plasma(side: int, decay: float, rng: Rng) -> np.ndarray:
         field[half::step, ::step] = mean_plus_noise(horizontal + corners + np.roll(corners, -1, axis=0))
         step, wobble = half, wobble / decay
     field -= field.min()
-    return field / field.max()
+    return np.asarray(field / field.max())
 
 
-def fog(image: Image, rng: Rng, density: float, decay: float, rescale: bool) -> Image:
+def fog(image: RgbImage, rng: Rng, density: float, decay: float, rescale: bool) -> RgbImage:
+    """Return the image in fog; `rescale` instead of clipping."""
     x = image / 255
     height, width, _ = x.shape
     brightest = x.max()
