@@ -129,7 +129,7 @@ def shared(name: str, **changes: bool) -> HfBackend:
 
 
 def test_questions_share_image_encodings_and_nothing_else(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    requests = [pair(1, 2), pair(3, 2)]
+    requests = [pair(1, 2), pair(3, 2), pair(1, 3)]
     want = plain(name).last_logits(requests)
     model = plain(name)._model
     encode, encoded = model.model.get_image_features, []
@@ -141,7 +141,7 @@ def test_questions_share_image_encodings_and_nothing_else(name: str, monkeypatch
     monkeypatch.setattr(model.model, "get_image_features", counted)
     backend = shared(name)
     got = backend.last_logits(requests)
-    assert sum(encoded) == 3, "three images are different"
+    assert sum(encoded) == 4, "four images are different"
     np.testing.assert_allclose(got, want, rtol=0, atol=ROUNDING)
 
 
