@@ -6,7 +6,7 @@ from itertools import chain
 import numpy as np
 import pytest
 
-from qdebias.backends.base import Backend, Inspectable, OptionLogits
+from qdebias.backends.base import Backend, Inspectable, OpenVocabulary, OptionLogits
 from qdebias.errors import OptionError
 from qdebias.image import RgbImage
 from qdebias.prompts import Placement, Question, Request
@@ -53,6 +53,10 @@ class BackendContract:
     """
 
     reads_tokens = True
+
+    def words(self) -> int | None:
+        """How many rows of the vocabulary are words, where rows that are none pad it."""
+        return None
 
     @pytest.fixture
     def placements(self) -> tuple[Placement, ...]:
@@ -159,3 +163,23 @@ class BackendContract:
         ((options, _),) = backend.option_logits([pair(1, 2, placement)])
         assert whole.ndim == 1
         assert np.abs(whole[:, None] - options).min(axis=0).max() < TOLERANCE
+
+    def test_the_likeliest_words_are_the_largest_of_the_last_logits(self, backend: Backend) -> None:
+        if not (isinstance(backend, OpenVocabulary) and isinstance(backend, Inspectable)):
+            pytest.skip("this backend does not open its vocabulary")
+        ((whole, _),) = backend.last_logits([pair(1, 2)])
+        ((top, _),) = backend.top_logits([pair(1, 2)], 5)
+        assert len(top.ids) == len(top.words) == len(top.logits) == 5
+        assert (np.diff(top.logits) <= 0).all()
+        np.testing.assert_allclose(top.logits, whole[top.ids], rtol=0, atol=TOLERANCE)
+        larger = np.flatnonzero(whole[: self.words()] > top.logits[-1] + TOLERANCE)
+        assert set(larger.tolist()) <= set(top.ids.tolist())
+
+    def test_words_and_tokens_have_vectors(self, backend: Backend) -> None:
+        if not isinstance(backend, OpenVocabulary):
+            pytest.skip("this backend does not open its vocabulary")
+        vectors = backend.word_vectors([" good", " poor", " good"])
+        assert vectors.shape[0] == 3
+        np.testing.assert_array_equal(vectors[0], vectors[2])
+        assert not np.array_equal(vectors[0], vectors[1])
+        np.testing.assert_array_equal(backend.word_vectors([7, " poor", 9])[1], vectors[1])

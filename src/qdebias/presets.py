@@ -18,8 +18,11 @@ from pathlib import Path
 from qdebias.ablations import Mismatched, SimilarityWeighted
 from qdebias.degrade import Degradation, Fog, Saturate, Spatter, ZoomBlur, imagenet_c
 from qdebias.method import QDebias, Vanilla
+from qdebias.methods.composed import Composed
 from qdebias.methods.expression import add_parts, parse
 from qdebias.methods.file import SUFFIX, read_file
+from qdebias.methods.pooling import equally
+from qdebias.methods.readouts import Likeliest
 from qdebias.methods.recipe import Recipe as Recipe
 from qdebias.probability import equal_weight, winner_weight
 from qdebias.prompts import Question
@@ -67,6 +70,13 @@ PRISTINE = replace(
     values=(0.0, 1.0),
 )
 """About a degraded copy: the poorer that is called beside the query image, the better the query image."""
+
+SEP_IQA = replace(
+    Likeliest(top=100)(VANILLA),
+    text="Taking into account the details and the rationality of the image, "
+    "how would you rate the quality of this image?",
+)
+"""The question of SeP-IQA's script, which continues "The quality of the image is very"; the pole words are ours."""
 
 PAPER = QDebias(quality=CONDITIONAL, same=SAME_OBJECT)
 UNASKED = replace(PAPER, same=None)
@@ -155,6 +165,11 @@ _RECIPES = (
         method=replace(PAPER, quality=PRISTINE, query_first=True),
         summary="not in the paper: the image is called excellent, and its degraded copy is judged beside it: the score "
         "is P(poor) of the copy",
+    ),
+    Recipe(
+        name="sep-iqa",
+        method=Composed(quality=(SEP_IQA,), weigh=equally),
+        summary="the 100 likeliest words, each by how its meaning leans to good or bad; after SeP-IQA",
     ),
     Recipe(
         name="query-first",

@@ -38,6 +38,27 @@ class Question:
             raise SettingError("a question needs a text")
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TopQuestion(Question):
+    """A question whose answer is read from the k likeliest words, whatever they are; see `qdebias.backends.top`.
+
+    `options` are words that point towards good (value 1) and bad (value 0); none of them is looked for among the
+    answers, and none need be one token.
+
+    Attributes:
+        top: k.
+    """
+
+    top: int = 100
+
+    def __post_init__(self) -> None:
+        super(TopQuestion, self).__post_init__()
+        if self.top < 2:
+            raise SettingError(f"the likeliest words are 2 or more, got {self.top}")
+        if set(self.values) != {0.0, 1.0}:
+            raise SettingError(f"words point towards good (1) or bad (0), and there are both; got {self.values!r}")
+
+
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Request:
     """One sequence of images and all the questions that are asked about it, each on its own.

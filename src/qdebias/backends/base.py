@@ -82,6 +82,38 @@ class Inspectable(Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class TopLogits:
+    """The likeliest words after a prompt.
+
+    Attributes:
+        ids: (k,) their tokens, in falling order of the logits.
+        words: What each token says.
+        logits: (k,) float64; logits, not log-probabilities.
+    """
+
+    ids: npt.NDArray[np.int64]
+    words: tuple[str, ...]
+    logits: FloatArray
+
+
+@runtime_checkable
+class OpenVocabulary(Protocol):
+    """The optional doors of a backend whose words can be looked into: see `qdebias.backends.top`."""
+
+    def top_logits(self, requests: Sequence[Request], k: int) -> list[list[TopLogits]]:
+        """Return for every question of every request the k tokens with the largest logits.
+
+        Raises:
+            BackendError: There are fewer than k, or the model cannot answer.
+        """
+        ...
+
+    def word_vectors(self, words: Sequence[str | int]) -> FloatArray:
+        """Return (n, d) input embeddings of words, each the mean over its tokens, or of tokens by their ids."""
+        ...
+
+
 @runtime_checkable
 class Cutting(Protocol):
     """The optional door of a backend that cuts large images into crops: mPLUG-Owl3."""

@@ -8,7 +8,8 @@ from typing import TypeAlias
 
 import numpy as np
 
-from qdebias.backends.base import Fingerprint, OptionLogits
+from qdebias.backends.base import Fingerprint, OptionLogits, TopLogits
+from qdebias.backends.top import top_of
 from qdebias.errors import BackendError, ImageError
 from qdebias.image import digest
 from qdebias.probability import FloatArray
@@ -66,6 +67,16 @@ class FakeBackend:
             time.sleep(self.delay)
         return [[self._checked(request, question) for question in request.questions] for request in requests]
 
+    def top_logits(self, requests: Sequence[Request], k: int) -> list[list[TopLogits]]:
+        """Return the k largest logits of an invented vocabulary, see `OpenVocabulary`."""
+        self.calls.append(tuple(requests))
+        return [[_top(request, question, k) for question in request.questions] for request in requests]
+
+    def word_vectors(self, words: Sequence[str | int]) -> FloatArray:
+        """Return (n, 4) invented vectors of words, see `OpenVocabulary`."""
+        named = [_WORDS[word] if isinstance(word, int) else word for word in words]
+        return np.array([[_uniform(f"{axis}{word}") for axis in range(4)] for word in named])
+
     def _checked(self, request: Request, question: Question) -> FloatArray:
         for image in request.images:
             if self.failing and digest(image) in self.failing:
@@ -77,6 +88,15 @@ class FakeBackend:
                 f"it has to give one finite number for each"
             )
         return logits
+
+
+_WORDS = tuple(f" word{number}" for number in range(1000))
+
+
+def _top(request: Request, question: Question, k: int) -> TopLogits:
+    asked = [*map(digest, request.images), request.placement, question.text, question.answer_prefix]
+    logits = np.array([_uniform("\0".join([*asked, word])) for word in _WORDS])
+    return top_of(logits, k, lambda ids: _WORDS[ids[0]])
 
 
 def _uniform(text: str) -> float:

@@ -9,12 +9,13 @@ from functools import lru_cache
 
 import numpy as np
 
-from qdebias.backends.base import Encoding, Fingerprint, OptionLogits
+from qdebias.backends.base import Encoding, Fingerprint, OptionLogits, TopLogits
 from qdebias.backends.hf_forward import Forward
 from qdebias.backends.hf_prepare import Pick, Prepared, Preparer
 from qdebias.backends.hf_types import Model, Processor
 from qdebias.backends.sharing import SharedRuns, Sharing
 from qdebias.backends.tokens import option_tokens
+from qdebias.backends.top import embedded_rows, mean_vectors, top_of
 from qdebias.probability import FloatArray
 from qdebias.prompts import Question, Request
 
@@ -67,6 +68,15 @@ class HfBackend:
     def last_logits(self, requests: Sequence[Request]) -> OptionLogits:
         """Return the (vocabulary,) logits from which the options of each question are read."""
         return self._answer(requests, lambda *_: slice(None))
+
+    def top_logits(self, requests: Sequence[Request], k: int) -> list[list[TopLogits]]:
+        """Return the k tokens with the largest logits, see `OpenVocabulary`."""
+        decode = self._preparer.tokenizer.decode
+        return [[top_of(logits, k, decode) for logits in answer] for answer in self.last_logits(requests)]
+
+    def word_vectors(self, words: Sequence[str | int]) -> FloatArray:
+        """Return (n, d) input embeddings of words, see `OpenVocabulary`."""
+        return mean_vectors(words, self._preparer.tokenizer.encode, embedded_rows(self._model.get_input_embeddings()))
 
     def _options(self, prepared: Prepared, question: Question) -> list[int]:
         return list(self._option_tokens(prepared.tail, question, prepared.lead))

@@ -13,7 +13,7 @@ from qdebias.methods.pooling import Evidence, Pooled, by_semantics, equally, mea
 from qdebias.methods.prior import ContentFree, without_prior
 from qdebias.methods.reading import Readings, joined, read_ensemble
 from qdebias.probability import FloatArray
-from qdebias.prompts import Placement, Question, Request
+from qdebias.prompts import Placement, Question, Request, TopQuestion
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,6 +55,8 @@ class Composed:
             raise SettingError("a method needs at least one question about quality")
         if not self.temperature > 0:
             raise SettingError(f"the temperature must be above 0, got {self.temperature}")
+        if self.prior is not None and any(isinstance(question, TopQuestion) for question in self.quality):
+            raise SettingError("a prior is subtracted option by option, and the likeliest words are others each time")
         if self.suits is not None and self.likeness is not None:
             raise SettingError("conditions that are chosen by content cannot be weighed by their likeness too")
 

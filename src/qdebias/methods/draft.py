@@ -11,6 +11,7 @@ from qdebias.methods.composed import Composed
 from qdebias.methods.pooling import Evidence, by_likeness, by_semantics, by_winner, equally, mean_quality
 from qdebias.methods.seeds import OverSeeds
 from qdebias.probability import FloatArray, equal_weight, semantic_weight, winner_weight
+from qdebias.prompts import TopQuestion
 
 WEIGHTS: tuple[tuple[Callable[[FloatArray], FloatArray], Callable[[Evidence], FloatArray]], ...] = (
     (semantic_weight, by_semantics),
@@ -85,6 +86,8 @@ def finished(draft: Draft) -> Method:
     method = _lean(draft.method)
     if draft.seeds > 1:
         return OverSeeds(base=method, count=draft.seeds)
+    if any(isinstance(question, TopQuestion) for question in method.quality):
+        return method
     if len(method.quality) > 1 or method.mean is not mean_quality or method.suits or method.prior:
         return method
     return _of_the_paper(method) or method

@@ -30,8 +30,9 @@ from qdebias.methods.pooling import (
 )
 from qdebias.methods.prior import ContentFree, blank, noise
 from qdebias.methods.reading import Readings
-from qdebias.methods.readouts import ENSEMBLE, GOOD_POOR, LEVELS5, NEUTRAL, WORDS, Words, read_as
+from qdebias.methods.readouts import ENSEMBLE, GOOD_POOR, LEVELS5, NEUTRAL, WORDS, Likeliest, read_as
 from qdebias.probability import FloatArray
+from qdebias.prompts import Question
 from qdebias.rivals.lpips import Lpips
 
 
@@ -50,7 +51,7 @@ class Part:
     summary: str
 
 
-def _read(readout: Sequence[Words], draft: Draft) -> Draft:
+def _read(readout: Sequence[Callable[[Question], Question]], draft: Draft) -> Draft:
     questions = tuple(asked for question in draft.method.quality for asked in read_as(readout, question))
     return replace(draft, method=replace(draft.method, quality=questions))
 
@@ -70,6 +71,12 @@ def _suit(draft: Draft) -> Draft:
 
 def _subtract(make: Callable[[], RgbImage], draft: Draft) -> Draft:
     return replace(draft, method=replace(draft.method, prior=ContentFree(make=make)))
+
+
+def _read_likeliest(top: float, draft: Draft) -> Draft:
+    if top != int(top):
+        raise SettingError(f"the number of words is a whole number, got {top:g}")
+    return _read((Likeliest(top=int(top)),), draft)
 
 
 def _weigh(weigh: Callable[[Evidence], FloatArray], draft: Draft) -> Draft:
@@ -207,6 +214,11 @@ CONDITIONS: Mapping[str, tuple[str, Callable[[Degradation, Draft], Draft], str]]
 """Parts with the name of a degradation behind them: `with-jpeg`, `with-jpeg5`. Prefix: kind, change, summary."""
 
 NUMBERED: Mapping[str, tuple[str, Callable[[float, Draft], Draft], str]] = {
+    "topk": (
+        "readout",
+        _read_likeliest,
+        "so many likeliest words, each by how its meaning leans to good or bad: SeP-IQA, which takes 100",
+    ),
     "t": ("temperature", _temperature, "T of the softmax over the options; the paper has 1, Q-Bench's script 100"),
     "seeds": ("seeds", _seeds, "the mean over so many seeds of the noise, and their spread; self-consistency"),
 }

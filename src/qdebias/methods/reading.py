@@ -6,8 +6,9 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from qdebias.errors import BackendError
 from qdebias.probability import FloatArray
-from qdebias.prompts import Question
+from qdebias.prompts import Question, TopQuestion
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -40,9 +41,11 @@ def read(question: Question, logits: FloatArray, temperature: float) -> Readings
 
     Args:
         question: What was asked.
-        logits: (K,) of its options.
+        logits: (K,) of its options; (3 k,) for a `TopQuestion`.
         temperature: T of the softmax.
     """
+    if isinstance(question, TopQuestion):
+        return _read_top(question, logits, temperature)
     scaled = np.asarray(logits, dtype=np.float64)
     scaled = (scaled - scaled.max()) / temperature  # exact, so that equal differences stay equal
     values = np.asarray(question.values, dtype=np.float64)
@@ -55,6 +58,27 @@ def read(question: Question, logits: FloatArray, temperature: float) -> Readings
         high=np.array([high - whole]),
         low=np.array([low - whole]),
         certainty=np.array([1 - entropy / np.log(len(values))]).clip(0, 1),
+    )
+
+
+def _read_top(question: TopQuestion, answer: FloatArray, temperature: float) -> Readings:
+    """Return the quality whose log-odds are the mean over the likeliest words of logit times cosine, over T.
+
+    SeP-IQA takes the sum, which has no bounds; the mean of a hundred words lies where the sigmoid is nearly straight.
+    """
+    if answer.size != 3 * question.top:
+        raise BackendError(
+            f"the question {question.text!r} is read from the {question.top} likeliest words, and the answer has "
+            f"{answer.size} numbers; ask through qdebias.backends.top.TopReader, or name the method by its text"
+        )
+    _, logits, cosine = np.asarray(answer, dtype=np.float64).reshape(3, -1)
+    odds = float(logits @ cosine) / question.top / temperature
+    shares = (logits - logits.max()) / temperature
+    shares = shares - log_sum(shares)
+    return Readings(
+        high=np.array([-np.logaddexp(0, -odds)]),
+        low=np.array([-np.logaddexp(0, odds)]),
+        certainty=np.array([1 + float(np.exp(shares) @ shares) / np.log(question.top)]).clip(0, 1),
     )
 
 

@@ -1,10 +1,10 @@
 """Which words an answer is read from: another readout changes the words of a question and nothing else."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from qdebias.errors import SettingError
-from qdebias.prompts import Question
+from qdebias.prompts import Question, TopQuestion
 
 CHOICE = "Good or poor?"
 """How the questions of the paper end; a readout of other words offers those in its place."""
@@ -33,11 +33,7 @@ class Words:
         Raises:
             SettingError: The question's options are others.
         """
-        if [option.strip().lower() for option in question.options] != ["good", "poor"]:
-            raise SettingError(
-                f"a readout takes the place of good and poor, and the options of {question.text!r} are "
-                f"{', '.join(map(repr, question.options))}"
-            )
+        check_good_or_poor(question)
         spaced, turned = question.options[0].startswith(" "), question.values[0] < question.values[-1]
         return replace(
             question,
@@ -76,6 +72,53 @@ ENSEMBLE = (
 """Three questions with a neutral word each."""
 
 
-def read_as(readout: Sequence[Words], question: Question) -> tuple[Question, ...]:
-    """Return what is asked in the place of one question: one for each set of words."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Likeliest:
+    """The k likeliest words, weighed by how they lean: adaptive logit weighting of SeP-IQA.
+
+    Attributes:
+        top: k.
+    """
+
+    top: int
+
+    def __call__(self, question: Question) -> Question:
+        """Return a question of the form "... Good or poor?" without these words, its answer continued by "very"."""
+        check_good_or_poor(question)
+        towards_good, towards_bad = question.values[0], question.values[-1]
+        return TopQuestion(
+            text=question.text.replace(CHOICE, "").strip(),
+            answer_prefix=f"{question.answer_prefix.strip()} very".strip(),
+            options=(*GOOD_WORDS, *BAD_WORDS),
+            values=(towards_good,) * len(GOOD_WORDS) + (towards_bad,) * len(BAD_WORDS),
+            top=self.top,
+        )
+
+
+GOOD_WORDS = (
+    " excellent", " great", " good", " perfect", " fine", " beautiful", " sharp", " clear", " clean", " crisp",
+    " detailed", " vivid", " bright", " natural",
+)  # fmt: skip
+BAD_WORDS = (
+    " terrible", " awful", " bad", " poor", " unacceptable", " ugly", " blurry", " unclear", " dirty", " noisy",
+    " distorted", " dull", " dark", " grainy",
+)  # fmt: skip
+"""The poles of the direction that `Likeliest` measures along."""
+
+
+def check_good_or_poor(question: Question) -> None:
+    """Check that good and poor are a question's options.
+
+    Raises:
+        SettingError: The options are others.
+    """
+    if [option.strip().lower() for option in question.options] != ["good", "poor"]:
+        raise SettingError(
+            f"a readout takes the place of good and poor, and the options of {question.text!r} are "
+            f"{', '.join(map(repr, question.options))}"
+        )
+
+
+def read_as(readout: Sequence[Callable[[Question], Question]], question: Question) -> tuple[Question, ...]:
+    """Return what is asked in the place of one question: one question for each way to word it."""
     return tuple(words(question) for words in readout)

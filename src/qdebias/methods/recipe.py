@@ -3,7 +3,11 @@
 from dataclasses import dataclass
 
 from qdebias.backends.base import Backend, Cutting
+from qdebias.backends.top import TopReader
 from qdebias.method import Method
+from qdebias.methods.composed import Composed
+from qdebias.methods.seeds import OverSeeds
+from qdebias.prompts import TopQuestion
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -24,7 +28,17 @@ class Recipe:
     cut: str | None = None
 
     def fit(self, backend: Backend) -> Backend:
-        """Return the backend with the options that belong to this method; the model is not loaded again."""
-        if self.cut is not None and isinstance(backend, Cutting):
-            return backend.with_cut(self.cut)
-        return backend
+        """Return the backend with what belongs to this method; the model is not loaded again.
+
+        Raises:
+            BackendError: The method reads the likeliest words, and the backend does not tell them.
+        """
+        model = backend.backend if isinstance(backend, TopReader) else backend
+        if self.cut is not None and isinstance(model, Cutting):
+            model = model.with_cut(self.cut)
+        return TopReader(model) if _reads_likeliest(self.method) or model is not backend else model
+
+
+def _reads_likeliest(method: Method) -> bool:
+    base = method.base if isinstance(method, OverSeeds) else method
+    return isinstance(base, Composed) and any(isinstance(question, TopQuestion) for question in base.quality)

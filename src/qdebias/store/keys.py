@@ -5,7 +5,7 @@ import json
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
 
-from qdebias.prompts import Placement, Question
+from qdebias.prompts import Placement, Question, TopQuestion
 
 
 def identity_digest(identity: Mapping[str, str]) -> str:
@@ -15,8 +15,11 @@ def identity_digest(identity: Mapping[str, str]) -> str:
 
 @lru_cache(maxsize=256)
 def question_id(placement: Placement, question: Question) -> str:
-    """Return 16 hex digits over what is asked; the options' values are left out, as they change no logit."""
-    return _digest([placement, question.text, question.answer_prefix, *question.options], 8)
+    """Return 16 hex digits over what is asked; the options' values are left out where they change no logit."""
+    asked = [placement, question.text, question.answer_prefix, *question.options]
+    if isinstance(question, TopQuestion):
+        asked += ["likeliest", str(question.top), *map(str, question.values)]
+    return _digest(asked, 8)
 
 
 def answer_key(identity: str, images: Sequence[str], question: str) -> str:

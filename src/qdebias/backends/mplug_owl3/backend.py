@@ -8,15 +8,17 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from qdebias.backends.base import Encoding, Fingerprint, OptionLogits
+from qdebias.backends.base import Encoding, Fingerprint, OptionLogits, TopLogits
 from qdebias.backends.finite import finite
 from qdebias.backends.mplug_owl3.cutting import Crops, cut_mode
 from qdebias.backends.mplug_owl3.model import Model
 from qdebias.backends.mplug_owl3.processor import Processor, Prompt
 from qdebias.backends.mplug_owl3.rows import CropKey, batch_of, rows_of
 from qdebias.backends.tokens import option_tokens
+from qdebias.backends.top import embedded_rows, mean_vectors, top_of
 from qdebias.errors import BackendError, SettingError
 from qdebias.image import digest
+from qdebias.probability import FloatArray
 from qdebias.prompts import Request
 
 Memory = Mapping[int, torch.Tensor]
@@ -79,6 +81,16 @@ class MplugOwl3Backend:
     def last_logits(self, requests: Sequence[Request]) -> OptionLogits:
         """Return the (vocabulary,) logits from which the options of each question are read."""
         return [[finite(row) for row in logits] for _, logits in self._run(self._prepare(requests))]
+
+    def top_logits(self, requests: Sequence[Request], k: int) -> list[list[TopLogits]]:
+        """Return the k tokens with the largest logits, see `OpenVocabulary`; padding rows are none."""
+        decode, size = self.processor.vocabulary.decode, len(self.processor.vocabulary)
+        return [[top_of(logits[:size], k, decode) for logits in answer] for answer in self.last_logits(requests)]
+
+    def word_vectors(self, words: Sequence[str | int]) -> FloatArray:
+        """Return (n, d) input embeddings of words, see `OpenVocabulary`."""
+        embedding = self.model.language_model.model.embed_tokens
+        return mean_vectors(words, self.processor.vocabulary.encode, embedded_rows(embedding))
 
     def encode(self, requests: Sequence[Request]) -> list[list[Encoding]]:
         """Return what each question is run on.

@@ -8,7 +8,7 @@ from itertools import chain
 import numpy as np
 import torch
 
-from qdebias.backends.base import Encoding, Fingerprint, OptionLogits
+from qdebias.backends.base import Encoding, Fingerprint, OptionLogits, TopLogits
 from qdebias.backends.finite import finite
 from qdebias.backends.qwen_vl.model import Model
 from qdebias.backends.qwen_vl.packing import Row, batch_of, rows_of
@@ -16,8 +16,10 @@ from qdebias.backends.qwen_vl.prompt import Prompt, PromptWriter
 from qdebias.backends.qwen_vl.vision import normalise, squeeze
 from qdebias.backends.qwen_vl.vocabulary import PAD
 from qdebias.backends.tokens import option_tokens
+from qdebias.backends.top import embedded_rows, mean_vectors, top_of
 from qdebias.errors import BackendError
 from qdebias.image import RgbImage, digest
+from qdebias.probability import FloatArray
 from qdebias.prompts import Placement, Question, Request
 
 
@@ -39,6 +41,7 @@ class QwenVlBackend:
         self.fingerprint = fingerprint
         self._vision_chunk = vision_chunk
         self._tokens_at_once = tokens_at_once
+        self._vocabulary = writer.vocabulary
         self._pad = writer.vocabulary.id_of(PAD)
 
         @lru_cache(maxsize=1024)
@@ -65,6 +68,15 @@ class QwenVlBackend:
         """Return the (vocabulary,) logits from which the options of each question are read."""
         logits = self._run(requests)
         return [[finite(next(logits)) for _ in request.questions] for request in requests]
+
+    def top_logits(self, requests: Sequence[Request], k: int) -> list[list[TopLogits]]:
+        """Return the k tokens with the largest logits, see `OpenVocabulary`; padding rows are none."""
+        decode, size = self._vocabulary.decode, len(self._vocabulary)
+        return [[top_of(logits[:size], k, decode) for logits in answer] for answer in self.last_logits(requests)]
+
+    def word_vectors(self, words: Sequence[str | int]) -> FloatArray:
+        """Return (n, d) input embeddings of words, see `OpenVocabulary`."""
+        return mean_vectors(words, self._vocabulary.encode, embedded_rows(self.model.transformer.wte))
 
     def encode(self, requests: Sequence[Request]) -> list[list[Encoding]]:
         """Return what each question is run on: its ids, and `pixel_values` (n, 3, side, side) float32."""
