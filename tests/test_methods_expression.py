@@ -128,11 +128,10 @@ def test_what_does_not_go_together_is_one_clear_error(text: str, message: str) -
         presets.get(text)
 
 
-def test_every_part_has_a_kind_and_a_summary() -> None:
-    kinds = {part.kind for part in PARTS.values()}
-    kinds |= {kind for table in (CONDITIONS, NUMBERED) for kind, _, _ in table.values()}
-    assert kinds == set(KINDS)
-    assert all(part.summary for part in PARTS.values())
+def test_every_part_has_a_kind_a_summary_and_a_source() -> None:
+    parts = [*PARTS.values(), *CONDITIONS.values(), *NUMBERED.values()]
+    assert {part.kind for part in parts} == set(KINDS)
+    assert all(part.summary and part.source for part in parts)
 
 
 @pytest.mark.parametrize("name", ["paper", "winner", "average", "vanilla", "query-first", "released"])

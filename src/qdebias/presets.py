@@ -18,6 +18,7 @@ from pathlib import Path
 from qdebias.ablations import Mismatched, SimilarityWeighted
 from qdebias.degrade import Degradation, Fog, Saturate, Spatter, ZoomBlur, imagenet_c
 from qdebias.method import QDebias, Vanilla
+from qdebias.methods import sources
 from qdebias.methods.composed import Composed
 from qdebias.methods.expression import add_parts, parse
 from qdebias.methods.file import SUFFIX, read_file
@@ -117,11 +118,17 @@ _RECIPES = (
         summary="Q-Debias as the authors' script reads: with the answer prefix that their processor drops",
     ),
     Recipe(name="vanilla", method=Vanilla(question=VANILLA), summary="one question about the image alone, eq. (1)"),
-    Recipe(name="qbench", method=Vanilla(question=QBENCH), summary="the prompt of Q-Bench, T = 1; Table 1"),
+    Recipe(
+        name="qbench",
+        method=Vanilla(question=QBENCH),
+        summary="the prompt of Q-Bench, T = 1; Table 1",
+        source=sources.Q_BENCH,
+    ),
     Recipe(
         name="qbench-t100",
         method=Vanilla(question=QBENCH, temperature=100.0),
         summary="the prompt of Q-Bench with the temperature of its script, T = 100",
+        source=sources.Q_BENCH,
     ),
     Recipe(name="t1", method=replace(PAPER, quality=T1), summary="the whole prompt replaced; T1 of Table 4"),
     Recipe(name="t2", method=replace(PAPER, quality=T2), summary="without 'the first image is poor'; T2 of Table 4"),
@@ -163,18 +170,20 @@ _RECIPES = (
     Recipe(
         name="pristine",
         method=replace(PAPER, quality=PRISTINE, query_first=True),
-        summary="not in the paper: the image is called excellent, and its degraded copy is judged beside it: the score "
-        "is P(poor) of the copy",
+        summary="the image is called excellent and its degraded copy is judged beside it; the score is P(poor) of that",
+        source=sources.OURS,
     ),
     Recipe(
         name="sep-iqa",
         method=Composed(quality=(SEP_IQA,), weigh=equally),
         summary="the 100 likeliest words, each by how its meaning leans to good or bad; after SeP-IQA",
+        source=sources.SEP_IQA,
     ),
     Recipe(
         name="query-first",
         method=replace(PAPER, quality=CONDITIONAL_QUERY_FIRST, query_first=True),
-        summary="not in the paper: the query image first, so that all conditions can share its part of the prompt",
+        summary="the query image first, so that all conditions can share its part of the prompt",
+        source=sources.OURS,
     ),
 )
 

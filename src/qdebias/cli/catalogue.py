@@ -10,9 +10,9 @@ from rich.table import Column, Table
 from qdebias import presets
 from qdebias.backends.catalogue import KNOWN_MODELS, KnownModel, known_model
 from qdebias.cli.console import results, user_errors
+from qdebias.cli.methods_page import every_part, methods_page
 from qdebias.cost import cost_of
 from qdebias.degrade import DEGRADATIONS
-from qdebias.methods.parts import CONDITIONS, NUMBERED, PARTS
 from qdebias.methods.recipe import Recipe
 from qdebias.prompts import Question
 
@@ -56,6 +56,9 @@ def _print_model(model: KnownModel) -> None:
 
 def methods(
     name: Annotated[str | None, typer.Argument(help="Print this method in full, with its questions.")] = None,
+    markdown: Annotated[
+        bool, typer.Option("--markdown", help="Print everything as Markdown, with sources and questions in full.")
+    ] = False,
 ) -> None:
     """List the methods that can be named with `--method`, or print one in full.
 
@@ -66,17 +69,16 @@ def methods(
         if name is not None:
             _print_method(presets.get(name))
             return
-    table = Table(Column("method", no_wrap=True), "cost", "what it is")
+    if markdown:
+        typer.echo(methods_page())
+        return
+    table = Table(Column("method", no_wrap=True), "cost of an image", "what it is")
     for recipe in presets.RECIPES.values():
         table.add_row(recipe.name, str(cost_of(recipe.method)), recipe.summary)
     results.print(table)
     parts = Table(Column("part", no_wrap=True), "decides", "what it does")
-    for word, part in PARTS.items():
+    for word, part in every_part():
         parts.add_row(word, part.kind, part.summary)
-    for prefix, (kind, _, summary) in CONDITIONS.items():
-        parts.add_row(f"{prefix}CONDITION", kind, summary)
-    for prefix, (kind, _, summary) in NUMBERED.items():
-        parts.add_row(f"{prefix}NUMBER", kind, summary)
     results.print(parts)
     typer.echo(
         f"A CONDITION is {', '.join(DEGRADATIONS)}, with a severity of ImageNet-C from 1 to 5 behind it if wanted."
@@ -85,7 +87,8 @@ def methods(
 
 def _print_method(recipe: Recipe) -> None:
     typer.echo(f"{recipe.name}: {recipe.summary}")
-    typer.echo(f"  cost of one image: {cost_of(recipe.method) or 'not known'}")
+    typer.echo(f"  source: {recipe.source}")
+    typer.echo(f"  cost of an image: {cost_of(recipe.method) or 'not known'}")
     if recipe.cut is not None:
         typer.echo(f"  cut of mPLUG-Owl3: {recipe.cut}")
     for line in _describe(recipe.method):

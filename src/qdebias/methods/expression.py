@@ -13,7 +13,6 @@ where that is the same method; else its start and the parts that change somethin
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
-from functools import partial
 from types import FunctionType
 from typing import cast
 
@@ -103,7 +102,7 @@ def _imported(name: str, presets: Mapping[str, Recipe]) -> Recipe:
     method = found() if isinstance(found, type | FunctionType) else found
     if not (hasattr(method, "plan") and hasattr(method, "combine")):
         raise SettingError(f"method {name} is {method!r}, which has no plan and combine")
-    return Recipe(name=name, method=cast(Method, method), summary="a method of your own")
+    return Recipe(name=name, method=cast(Method, method), summary="a method of your own", source=name)
 
 
 def _degraded(recipe: Recipe, degradations: Sequence[str]) -> Recipe:
@@ -115,6 +114,7 @@ def _degraded(recipe: Recipe, degradations: Sequence[str]) -> Recipe:
         name=f"{recipe.name}@{','.join(names)}",
         method=replace(recipe.method, degradations=tuple(map(degradation_named, names))),
         summary=f"{recipe.name} with {' and '.join(names)}",
+        source=f"{recipe.source}; the conditions are chosen by name",
     )
 
 
@@ -129,19 +129,16 @@ def _about_conditions(word: str) -> tuple[str, Part] | None:
     prefix = next((prefix for prefix in CONDITIONS if word.startswith(prefix)), None)
     if prefix is None:
         return None
-    kind, change, summary = CONDITIONS[prefix]
     name = word.removeprefix(prefix)
-    return prefix + name_of(name), Part(kind=kind, change=partial(change, degradation_named(name)), summary=summary)
+    return prefix + name_of(name), CONDITIONS[prefix].of(degradation_named(name))
 
 
 def _numbered(word: str) -> tuple[str, Part] | None:
     found = re.fullmatch(r"([a-z]+?)(\d+(?:\.\d+)?)", word)
     if found is None or found[1] not in NUMBERED:
         return None
-    kind, change, summary = NUMBERED[found[1]]
     number = float(found[2])
-    name = found[1] + np.format_float_positional(number, trim="-")
-    return name, Part(kind=kind, change=partial(change, number), summary=summary)
+    return found[1] + np.format_float_positional(number, trim="-"), NUMBERED[found[1]].of(number)
 
 
 def known_parts() -> str:
@@ -149,10 +146,10 @@ def known_parts() -> str:
     kinds: dict[str, list[str]] = {kind: [] for kind in KINDS}
     for name, part in PARTS.items():
         kinds[part.kind].append(name)
-    for prefix, (kind, _, _) in CONDITIONS.items():
-        kinds[kind].append(f"{prefix}CONDITION")
-    for prefix, (kind, _, _) in NUMBERED.items():
-        kinds[kind].append(f"{prefix}NUMBER")
+    for prefix, part in CONDITIONS.items():
+        kinds[part.kind].append(f"{prefix}CONDITION")
+    for prefix, part in NUMBERED.items():
+        kinds[part.kind].append(f"{prefix}NUMBER")
     return "; ".join(f"{kind}: {', '.join(names)}" for kind, names in kinds.items())
 
 
@@ -211,7 +208,8 @@ def _named(base: Recipe, method: Method, parts: Mapping[str, Part], presets: Map
         if preset.cut == base.cut and _unordered(preset.method) == _unordered(method):
             return preset
     summary = "; ".join([base.summary, *(f"{name}: {part.summary}" for name, part in parts.items())])
-    return replace(base, name="+".join([base.name, *parts]), method=method, summary=summary)
+    source = "; ".join(dict.fromkeys([base.source, *(part.source for part in parts.values())]))
+    return replace(base, name="+".join([base.name, *parts]), method=method, summary=summary, source=source)
 
 
 def _unordered(method: Method) -> object:

@@ -1,26 +1,34 @@
-"""The parts that a method can be put together from: one table from words to objects.
+"""The parts that a method can be put together from: literal tables from words to objects.
 
     paper + levels5 + logodds + t100 + seeds4
 
-A part is a function from a draft to a draft with a kind; a method has at most one part of a kind, except for the kinds
-in `MANY`.
+A part has a kind; a method has at most one part of a kind, except for the kinds in `MANY`.
 """
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
-from qdebias.degrade import Degradation, Spatter, kind_of
-from qdebias.errors import SettingError
-from qdebias.image import RgbImage
-from qdebias.methods.aspects import ASPECTS, Aspect
-from qdebias.methods.content import suits
-from qdebias.methods.draft import ASKING, Draft, Likeness
+from qdebias.methods.aspects import ASPECTS
+from qdebias.methods.changes import (
+    add,
+    average_by,
+    choose_by_content,
+    heat,
+    judge,
+    leave_out,
+    only,
+    read_by,
+    read_likeliest,
+    repeat,
+    subtract,
+    weigh_by,
+    weigh_by_lpips,
+)
+from qdebias.methods.draft import Draft
 from qdebias.methods.pooling import (
-    Evidence,
-    Pooled,
     by_confidence,
-    by_likeness,
     by_median,
     by_semantics,
     by_winner,
@@ -28,12 +36,21 @@ from qdebias.methods.pooling import (
     mean_log_odds,
     mean_quality,
 )
-from qdebias.methods.prior import ContentFree, blank, noise
-from qdebias.methods.reading import Readings
-from qdebias.methods.readouts import ENSEMBLE, GOOD_POOR, LEVELS5, NEUTRAL, WORDS, Likeliest, read_as
-from qdebias.probability import FloatArray
-from qdebias.prompts import Question
-from qdebias.rivals.lpips import Lpips
+from qdebias.methods.prior import blank, noise
+from qdebias.methods.readouts import ENSEMBLE, GOOD_POOR, LEVELS5, NEUTRAL, WORDS
+from qdebias.methods.sources import (
+    CALIBRATION,
+    CLIP_IQA,
+    DEQA,
+    IMAGENET_C,
+    OPINION_POOL,
+    OURS,
+    PAPER,
+    Q_ALIGN,
+    Q_BOOST,
+    SELF_CONSISTENCY,
+    SEP_IQA,
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,187 +59,112 @@ class Part:
 
     Attributes:
         kind: What it decides.
-        change: Turns a draft without it into one with it.
-        summary: What it does, and where it comes from.
+        change: Turns a draft without it into one with it. Of a part that has a number or a condition behind it, the
+            first argument is that.
+        summary: What it does.
+        source: Where it comes from.
     """
 
     kind: str
-    change: Callable[[Draft], Draft]
+    change: Callable[..., Draft]
     summary: str
+    source: str
+
+    def of(self, what: Any) -> "Part":  # noqa: ANN401 (a number, or a degradation)
+        """Return the part with what stands behind it."""
+        return Part(kind=self.kind, change=partial(self.change, what), summary=self.summary, source=self.source)
 
 
-def _read(readout: Sequence[Callable[[Question], Question]], draft: Draft) -> Draft:
-    questions = tuple(asked for question in draft.method.quality for asked in read_as(readout, question))
-    return replace(draft, method=replace(draft.method, quality=questions))
+def _readout(words: Any, summary: str, source: str) -> Part:  # noqa: ANN401 (see `read_by`)
+    return Part(kind="readout", change=partial(read_by, words), summary=summary, source=source)
 
 
-def _judge(aspect: Aspect, draft: Draft) -> Draft:
-    method = replace(draft.method, quality=tuple(map(aspect, draft.method.quality)))
-    if method.degradations and not draft.settled:
-        method = replace(method, degradations=aspect.degradations)
-    return replace(draft, method=method)
-
-
-def _suit(draft: Draft) -> Draft:
-    if not any(isinstance(one, Spatter) for one in draft.method.degradations):
-        raise SettingError("on screen content spatter alone counts, and this method has no spatter")
-    return replace(draft, method=replace(draft.method, suits=suits))
-
-
-def _subtract(make: Callable[[], RgbImage], draft: Draft) -> Draft:
-    return replace(draft, method=replace(draft.method, prior=ContentFree(make=make)))
-
-
-def _read_likeliest(top: float, draft: Draft) -> Draft:
-    if top != int(top):
-        raise SettingError(f"the number of words is a whole number, got {top:g}")
-    return _read((Likeliest(top=int(top)),), draft)
-
-
-def _weigh(weigh: Callable[[Evidence], FloatArray], draft: Draft) -> Draft:
-    _check_conditions(draft, "weights")
-    if weigh in ASKING and draft.method.same is None:
-        raise SettingError("these weights need the same-object question, and this method has none")
-    return replace(draft, method=replace(draft.method, weigh=weigh, likeness=None))
-
-
-def _weigh_by_lpips(draft: Draft) -> Draft:
-    _check_conditions(draft, "weights")
-    return replace(draft, method=replace(draft.method, weigh=by_likeness, likeness=Likeness(distance=Lpips())))
-
-
-def _mean(mean: Callable[[Readings, FloatArray], Pooled], draft: Draft) -> Draft:
-    _check_conditions(draft, "a mean")
-    return replace(draft, method=replace(draft.method, mean=mean))
-
-
-def _only(degradation: Degradation, draft: Draft) -> Draft:
-    _check_conditions(draft, "a choice of conditions")
-    return replace(draft, method=replace(draft.method, degradations=(degradation,)))
-
-
-def _with(degradation: Degradation, draft: Draft) -> Draft:
-    _check_conditions(draft, "further conditions")
-    present = draft.method.degradations
-    if kind_of(degradation) in map(kind_of, present):
-        raise SettingError("the method has a condition of this kind already")
-    return replace(draft, method=replace(draft.method, degradations=(*present, degradation)))
-
-
-def _without(degradation: Degradation, draft: Draft) -> Draft:
-    present = draft.method.degradations
-    kept = tuple(one for one in present if kind_of(one) != kind_of(degradation))
-    if kept == present or not kept:
-        raise SettingError("no condition would be left" if present and not kept else "there is no such condition")
-    return replace(draft, method=replace(draft.method, degradations=kept))
-
-
-def _temperature(value: float, draft: Draft) -> Draft:
-    return replace(draft, method=replace(draft.method, temperature=value))
-
-
-def _seeds(count: float, draft: Draft) -> Draft:
-    if count != int(count) or count < 1:
-        raise SettingError(f"the number of seeds is a whole number from 1 on, got {count:g}")
-    return replace(draft, seeds=int(count))
-
-
-def _check_conditions(draft: Draft, what: str) -> None:
-    if not draft.method.degradations:
-        raise SettingError(f"{what} need conditions, and this method asks about the image alone")
+def _weights(weigh: Any, summary: str, source: str) -> Part:  # noqa: ANN401 (see `weigh_by`)
+    return Part(kind="weights", change=partial(weigh_by, weigh), summary=summary, source=source)
 
 
 PARTS: Mapping[str, Part] = {
-    name: Part(
-        kind="aspect", change=partial(_judge, aspect), summary=f"asks about {aspect.noun} in the place of quality"
-    )
-    for name, aspect in ASPECTS.items()
-} | {
-    "by-content": Part(
-        kind="choice", change=_suit, summary="spatter alone on screen content, all conditions elsewhere; after Table 1"
+    "goodpoor": _readout(GOOD_POOR, "good or poor", f"{PAPER}, eq. (1) and (8)"),
+    "levels5": _readout(LEVELS5, "the mean of excellent, good, fair, poor, bad as 1, .75, .5, .25, 0", Q_ALIGN),
+    "words": _readout(WORDS, "several words a pole: good, great, excellent against poor, bad, terrible", DEQA),
+    "neutral": _readout(NEUTRAL, "a neutral word: good, average, poor as 1, .5, 0", Q_BOOST),
+    "ensemble": _readout(ENSEMBLE, "the mean over three questions with a neutral word each", Q_BOOST),
+    "semantic": _weights(by_semantics, "P(same object), through a softmax", f"{PAPER}, eq. (10)"),
+    "average": _weights(equally, "every condition counts the same", f"{PAPER}, Table 5"),
+    "winner": _weights(by_winner, "only the condition most surely of the same object", f"{PAPER}, Table 5"),
+    "lpips": Part(
+        kind="weights",
+        change=weigh_by_lpips,
+        summary="1 - LPIPS of the pixels, through a softmax",
+        source=f"{PAPER}, Table 5",
+    ),
+    "confidence": _weights(by_confidence, "how sure the answer is: 1 - entropy of the options / log K", OURS),
+    "median": _weights(by_median, "only the middle condition, by its log-odds: a choice without labels", OURS),
+    "probability": Part(
+        kind="mean",
+        change=partial(average_by, mean_quality),
+        summary="the mean of the qualities",
+        source=f"{PAPER}, eq. (9)",
+    ),
+    "logodds": Part(
+        kind="mean", change=partial(average_by, mean_log_odds), summary="the mean of the log-odds", source=OPINION_POOL
     ),
     "prior-blank": Part(
         kind="prior",
-        change=partial(_subtract, blank),
-        summary="minus the logits about a grey image: contextual calibration (Zhao et al., 2021)",
+        change=partial(subtract, blank),
+        summary="minus the logits about a grey image in the place of the query",
+        source=CALIBRATION,
     ),
     "prior-noise": Part(
         kind="prior",
-        change=partial(_subtract, noise),
-        summary="minus the logits about an image of noise: contextual calibration (Zhao et al., 2021)",
+        change=partial(subtract, noise),
+        summary="minus the logits about an image of noise in the place of the query",
+        source=CALIBRATION,
     ),
-    "goodpoor": Part(kind="readout", change=partial(_read, GOOD_POOR), summary="good or poor; the paper, eq. (1), (8)"),
-    "levels5": Part(
-        kind="readout",
-        change=partial(_read, LEVELS5),
-        summary="mean of excellent, good, fair, poor, bad as 1, .75, .5, .25, 0; Q-Align (Wu et al., 2023)",
+    "by-content": Part(
+        kind="choice",
+        change=choose_by_content,
+        summary="spatter alone counts on screen content, all conditions elsewhere",
+        source=f"{PAPER}, Table 1, chosen there for a whole dataset",
     ),
-    "words": Part(
-        kind="readout",
-        change=partial(_read, WORDS),
-        summary="good, great, excellent against poor, bad, terrible: several words a pole; after DeQA-Score's advice",
-    ),
-    "neutral": Part(
-        kind="readout",
-        change=partial(_read, NEUTRAL),
-        summary="good, average, poor as 1, .5, 0: a neutral word; after Q-Boost (Zhang et al., 2023)",
-    ),
-    "ensemble": Part(
-        kind="readout",
-        change=partial(_read, ENSEMBLE),
-        summary="the mean over three questions with a neutral word each; after Q-Boost (Zhang et al., 2023)",
-    ),
-    "semantic": Part(
-        kind="weights", change=partial(_weigh, by_semantics), summary="P(same object); the paper, eq. (10)"
-    ),
-    "average": Part(
-        kind="weights", change=partial(_weigh, equally), summary="every condition counts the same; the paper, Table 5"
-    ),
-    "winner": Part(
-        kind="weights",
-        change=partial(_weigh, by_winner),
-        summary="the condition most surely of the same object; the paper, Table 5",
-    ),
-    "lpips": Part(
-        kind="weights", change=_weigh_by_lpips, summary="likeness of the pixels, 1 - LPIPS; the paper, Table 5"
-    ),
-    "confidence": Part(
-        kind="weights",
-        change=partial(_weigh, by_confidence),
-        summary="how sure the answer is: 1 - entropy of the options / log K; ours",
-    ),
-    "median": Part(
-        kind="weights",
-        change=partial(_weigh, by_median),
-        summary="the middle condition, in the order of their log-odds: a choice without labels; ours",
-    ),
-    "probability": Part(
-        kind="mean", change=partial(_mean, mean_quality), summary="mean of the qualities; the paper, eq. (9)"
-    ),
-    "logodds": Part(
-        kind="mean",
-        change=partial(_mean, mean_log_odds),
-        summary="mean of the log-odds: a logarithmic opinion pool (Genest and Zidek, 1986)",
-    ),
+} | {
+    name: Part(
+        kind="aspect",
+        change=partial(judge, aspect),
+        summary=f"asks about {aspect.noun} in the place of quality",
+        source=CLIP_IQA,
+    )
+    for name, aspect in ASPECTS.items()
 }
 
-CONDITIONS: Mapping[str, tuple[str, Callable[[Degradation, Draft], Draft], str]] = {
-    "only-": ("only", _only, "one condition alone; the paper, Table 3"),
-    "with-": ("with", _with, "a further condition"),
-    "without-": ("without", _without, "one condition less; the paper, Table 3"),
+CONDITIONS: Mapping[str, Part] = {
+    "only-": Part(kind="only", change=only, summary="one condition alone", source=f"{PAPER}, Table 3"),
+    "without-": Part(kind="without", change=leave_out, summary="one condition less", source=f"{PAPER}, Table 3"),
+    "with-": Part(kind="with", change=add, summary="a further condition", source=IMAGENET_C),
 }
-"""Parts with the name of a degradation behind them: `with-jpeg`, `with-jpeg5`. Prefix: kind, change, summary."""
+"""Parts with the name of a degradation behind them: `with-jpeg`, `with-jpeg5`."""
 
-NUMBERED: Mapping[str, tuple[str, Callable[[float, Draft], Draft], str]] = {
-    "topk": (
-        "readout",
-        _read_likeliest,
-        "so many likeliest words, each by how its meaning leans to good or bad: SeP-IQA, which takes 100",
+NUMBERED: Mapping[str, Part] = {
+    "topk": Part(
+        kind="readout",
+        change=read_likeliest,
+        summary="the likeliest words, so many, each by how its meaning leans to good or bad",
+        source=SEP_IQA,
     ),
-    "t": ("temperature", _temperature, "T of the softmax over the options; the paper has 1, Q-Bench's script 100"),
-    "seeds": ("seeds", _seeds, "the mean over so many seeds of the noise, and their spread; self-consistency"),
+    "t": Part(
+        kind="temperature",
+        change=heat,
+        summary="T of the softmax over the options; 1 in the paper, 100 in Q-Bench's script",
+        source=f"{PAPER}, eq. (8)",
+    ),
+    "seeds": Part(
+        kind="seeds",
+        change=repeat,
+        summary="the mean over so many seeds of the noise, with their spread",
+        source=SELF_CONSISTENCY,
+    ),
 }
-"""Parts with a number behind them: `t100`, `seeds4`. Prefix: kind, change, summary."""
+"""Parts with a number behind them: `t100`, `seeds4`."""
 
 KINDS = ("aspect", "only", "without", "with", "choice", "readout", "weights", "mean", "prior", "temperature", "seeds")
 """In the order in which parts are put together and written."""

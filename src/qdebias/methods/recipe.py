@@ -7,6 +7,7 @@ from qdebias.backends.top import TopReader
 from qdebias.method import Method
 from qdebias.methods.composed import Composed
 from qdebias.methods.seeds import OverSeeds
+from qdebias.methods.sources import PAPER
 from qdebias.prompts import TopQuestion
 
 
@@ -18,6 +19,7 @@ class Recipe:
         name: What it is called on the command line: a preset, an expression in its canonical form, or a file.
         method: The method itself.
         summary: What it is, in one line, with its place in the paper or the work it comes from.
+        source: Where it comes from.
         cut: How mPLUG-Owl3 cuts images under this method; None leaves the backend as it was loaded. "official" is
             what the stock processor of the loaded release does. Other models do not cut in this way.
     """
@@ -25,6 +27,7 @@ class Recipe:
     name: str
     method: Method
     summary: str
+    source: str = PAPER
     cut: str | None = None
 
     def fit(self, backend: Backend) -> Backend:
