@@ -76,13 +76,8 @@ def test_the_pristine_side_rates_the_copy(photo: RgbImage) -> None:
     plan = method.plan(photo, Context())
     assert all(request.images[0] is photo for request in plan.requests)
     assert "The visual quality of the first image is excellent." in plan.requests[0].questions[0].text
-    poor_copies = [[np.array([-5.0, 5.0]), np.array([1.0, 0.0])]] * 4
-    assert method.combine(plan, poor_copies).value > 0.99, "a copy that is clearly worse speaks for the image"
-
-
-def test_the_pristine_side_turns_every_readout() -> None:
-    assert asked("pristine+levels5")[0].values == (0, 0.25, 0.5, 0.75, 1)
-    assert asked("pristine+words")[0].values == (0, 0, 0, 1, 1, 1)
+    good_copies = [[np.array([5.0, -5.0]), np.array([1.0, 0.0])]] * 4
+    assert method.combine(plan, good_copies).value > 0.99
 
 
 @pytest.mark.parametrize("aspect", ASPECTS)

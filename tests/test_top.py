@@ -20,6 +20,7 @@ from qdebias.errors import BackendError, SettingError
 from qdebias.image import RgbImage
 from qdebias.method import Context
 from qdebias.methods.composed import Composed
+from qdebias.methods.readouts import Likeliest
 from qdebias.prompts import Request, TopQuestion
 from qdebias.store import open_run
 from qdebias.store.keys import question_id
@@ -73,7 +74,8 @@ def test_the_questions() -> None:
         "The visual quality of the first image is poor. How about the visual quality of the second image?"
     )
     assert (beside.answer_prefix, beside.top) == ("The quality of the image is very", 50)
-    assert question("pristine+topk50").values[0] == 0
+    turned = Likeliest(top=50)(replace(presets.VANILLA, values=(0.0, 1.0)))
+    assert (turned.values[0], turned.values[-1]) == (0, 1)
 
 
 def test_it_goes_with_conditions_and_weights(photo: RgbImage) -> None:

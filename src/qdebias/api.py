@@ -50,7 +50,8 @@ def score(
         images: Paths, uint8 arrays (H, W, 3) or Pillow images; a single one is taken as a list of one.
         model: What `qdebias.load_backend` takes ("nano" is embedded in the package and needs no download), or a
             backend that is already loaded.
-        method: The name of a preset (`qdebias methods` lists them) or a method object.
+        method: The name of a preset (`qdebias methods` lists them), an expression such as "paper+levels5+logodds", a
+            .toml file, or a method object.
         seed: Seed of the random degradations.
         on_error: "raise" stops at the first image that cannot be scored; "return" puts a `Failure` in its place.
 

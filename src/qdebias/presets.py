@@ -63,14 +63,11 @@ CONDITIONAL_QUERY_FIRST = _good_or_poor(
     "The visual quality of the second image is poor. How about the visual quality of the first image? Good or poor?"
 )
 
-PRISTINE = replace(
-    _good_or_poor(
-        "The visual quality of the first image is excellent. How about the visual quality of the second image? "
-        "Good or poor?"
-    ),
-    values=(0.0, 1.0),
+PRISTINE = _good_or_poor(
+    "The visual quality of the first image is excellent. "
+    "How about the visual quality of the second image? Good or poor?"
 )
-"""About a degraded copy: the poorer that is called beside the query image, the better the query image."""
+"""About a degraded copy, beside the query image; see docs/methods.md for which way its answer points."""
 
 SEP_IQA = replace(
     Likeliest(top=100)(VANILLA),
@@ -170,7 +167,7 @@ _RECIPES = (
     Recipe(
         name="pristine",
         method=replace(PAPER, quality=PRISTINE, query_first=True),
-        summary="the image is called excellent and its degraded copy is judged beside it; the score is P(poor) of that",
+        summary="the image is called excellent and its degraded copy is judged beside it; the score is P(good) of that",
         source=sources.OURS,
     ),
     Recipe(

@@ -16,6 +16,7 @@ from qdebias.cli.console import (
     Model,
     RunFolder,
     Seed,
+    method_named,
     one_line,
     progress,
     results,
@@ -55,6 +56,7 @@ def calibrate(
         if kind not in KINDS:
             raise SettingError(f"--kind is {' or '.join(KINDS)}, got {kind!r}")
         data = load_dataset(dataset, root=root, subset=subset, labels=labels, direction=direction_named(direction))
+        method = method_named(method)
         with progress(total=min(len(data), limit or len(data))) as show:
             report = evaluate(
                 data,

@@ -17,6 +17,7 @@ from qdebias.cli.console import (
     Paths,
     RunFolder,
     Seed,
+    method_named,
     one_line,
     say,
     track,
@@ -52,7 +53,7 @@ def check(
     - `qdebias check photos --min 0.4 --run .qdebias` asks again only about images that have changed
     """
     with user_errors(), ExitStack() as stack:
-        inputs = find_inputs(paths)
+        inputs, method = find_inputs(paths), method_named(method)
         backend = load_backend(model, device=device, dtype=dtype)
         scorer = Scorer(
             backend=backend,

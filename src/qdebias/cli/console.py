@@ -41,8 +41,8 @@ MethodName = Annotated[
     typer.Option(
         "--method",
         "-k",
-        help="How it is asked; see `qdebias methods`. One's own: package.module:name. "
-        "Other degradations: paper@fog,package.module:name.",
+        help="How it is asked; see `qdebias methods`. Parts are added with a plus, paper+levels5+logodds. One's own: "
+        "package.module:name, or a .toml file. Other degradations: paper@fog,package.module:name.",
     ),
 ]
 Aspect = Annotated[
@@ -98,7 +98,7 @@ def user_errors() -> Iterator[None]:
         raise typer.Exit(2) from error
 
 
-def method_named(method: str, aspect: str | None) -> str:
+def method_named(method: str, aspect: str | None = None) -> str:
     """Return the name of a method as it is always written, asked about an aspect where there is one.
 
     Raises:
