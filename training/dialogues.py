@@ -16,7 +16,8 @@ EVALUATION = (
     "The visual quality of the first image is poor. How about the visual quality of the second image. Good or poor?",
     "The visual quality of the first image is poor. Rate the visual quality of the second image. Good or poor?",
     "The visual quality of the second image is poor. How about the visual quality of the first image? Good or poor?",
-    "The visual quality of the first image is excellent. How about the visual quality of the second image? Good or poor?",
+    "The visual quality of the first image is excellent. "
+    "How about the visual quality of the second image? Good or poor?",
     "Rate the quality of the image. Good or poor?",
     "Rate the quality of the image.",
     "Rate the quality of the second image. Good or poor?",
