@@ -18,7 +18,7 @@ from qdebias.methods.expression import SPELLED
 from qdebias.methods.parts import CONDITIONS, KINDS, NUMBERED, PARTS
 from qdebias.methods.pooling import mean_log_odds
 from qdebias.methods.seeds import OverSeeds
-from qdebias.probability import semantic_weight
+from qdebias.probability import FloatArray, semantic_weight
 
 
 def method(text: str) -> QDebias:
@@ -52,7 +52,8 @@ def test_a_short_name_and_what_it_is_short_for_are_one_method(name: str, spelled
         ("paper+without-fog+without-zoom-blur", "spatter-saturate"),
         ("paper@fog", "only-fog"),
         ("paper@fog,spatter,zoom-blur,saturate", "paper"),
-        ("paper@fog,spatter+logodds", "paper@fog,spatter+logodds"),
+        ("paper@fog,spatter+logodds", "paper@spatter,fog+logodds"),
+        ("paper@spatter,fog+logodds", "paper@spatter,fog+logodds"),
         ("released+t0.50", "released+t0.5"),
         ("paper+with-jpeg3+with-contrast", "paper+with-contrast+with-jpeg"),
         ("paper+with-fog4+without-fog", "paper+without-fog+with-fog4"),
@@ -126,6 +127,19 @@ def test_parts_go_together() -> None:
 def test_what_does_not_go_together_is_one_clear_error(text: str, message: str) -> None:
     with pytest.raises(SettingError, match=message):
         presets.get(text)
+
+
+def halves(same: FloatArray) -> FloatArray:
+    return np.full(len(same), 1 / len(same))
+
+
+OWN = QDebias(quality=presets.CONDITIONAL, weigh=halves)
+
+
+def test_a_method_of_ones_own_takes_parts_as_far_as_it_is_known() -> None:
+    with pytest.raises(SettingError, match="'test_methods_expression:OWN' cannot be changed by parts"):
+        presets.get("test_methods_expression:OWN+levels5")
+    assert presets.get("qdebias.presets:PAPER+levels5").method == presets.get("paper+levels5").method
 
 
 def test_every_part_has_a_kind_a_summary_and_a_source() -> None:

@@ -56,6 +56,7 @@ def test_the_spread_reaches_every_output(tmp_path: Path) -> None:
     assert row["method"] == "paper+seeds3"
     assert row["spread"] > 0
     assert f"{row['spread']}" in (tmp_path / "scores.csv").read_text()
+    assert run(*arguments).stdout.split("\t")[:2] == [f"{row['score']:.4f}", f"±{row['spread']:.4f}"]
     stored = run(*arguments, "--json", "--run", tmp_path / "run")
     assert json.loads(stored.stdout) == row
     exported = run("export", tmp_path / "run", "--json", "--method", "paper+seeds3")

@@ -132,8 +132,9 @@ def _print_row(row: Record, rows: list[Record], *, json: bool) -> None:
 
 
 def _line(row: Record) -> str:
-    """Return score, calibrated score if any, and path, with tabs between."""
-    return "\t".join(["failed" if row.score is None else f"{row.score:.4f}", *_mapped(row), one_line(row.path)])
+    """Return score, spread and calibrated score if any, and path, with tabs between."""
+    score = "failed" if row.score is None else f"{row.score:.4f}"
+    return "\t".join([score, *_spread(row), *_mapped(row), one_line(row.path)])
 
 
 def _print_table(rows: Sequence[Record], count: int) -> None:
@@ -141,16 +142,22 @@ def _print_table(rows: Sequence[Record], count: int) -> None:
     if not rows:
         return
     mapped = [Column("calibrated", justify="right")] if isinstance(rows[0], CalibratedRecord) else []
-    table = Table("image", Column("score", justify="right"), *mapped, Column("", min_width=20))
+    spread = [Column("spread", justify="right")] if any(map(_spread, rows)) else []
+    table = Table("image", Column("score", justify="right"), *spread, *mapped, Column("", min_width=20))
     for row in rows:
         if row.score is None:
             table.add_row(Text(one_line(row.path)), Text("failed", style="red"))
         else:
             bar = Text("█" * round(20 * row.score), style="blue")
-            table.add_row(Text(one_line(row.path)), f"{row.score:.4f}", *_mapped(row), bar)
+            table.add_row(Text(one_line(row.path)), f"{row.score:.4f}", *_spread(row), *_mapped(row), bar)
     results.print(table)
     if count > len(rows) == _MOST_ROWS:
         say(f"the table shows the first {len(rows):,} rows; --out or --json has all of them")
+
+
+def _spread(row: Record) -> list[str]:
+    """Return the deviation over seeds in print, nothing where there is one seed."""
+    return [] if row.spread is None else [f"±{row.spread:.4f}"]
 
 
 def _mapped(row: Record) -> list[str]:

@@ -62,7 +62,7 @@ def draft_of(method: Method, name: str) -> Draft:
                 quality=(method.question,), placement=method.placement, temperature=method.temperature, weigh=equally
             )
         )
-    if isinstance(method, QDebias):
+    if isinstance(method, QDebias) and method.weigh in dict(WEIGHTS):
         return Draft(
             method=Composed(
                 quality=(method.quality,),

@@ -6,8 +6,9 @@
     paper@fog,package.module:rain+average
 
 START is a preset, or "package.module:name" of a method of one's own. Behind an "@" stand the conditional images in the
-place of those that the start has. Parts come in any order. The canonical form of an expression is the name of a preset
-where that is the same method; else its start and the parts that change something, in the order of `KINDS`.
+place of those that the start has. Conditions and parts come in any order. The canonical form of an expression is the
+name of a preset where that is the same method; else its start and the parts that change something, in the order of
+`KINDS`.
 """
 
 import re
@@ -18,7 +19,7 @@ from typing import cast
 
 import numpy as np
 
-from qdebias.degrade import degradation_named, name_of
+from qdebias.degrade import DEGRADATIONS, degradation_named, name_of
 from qdebias.errors import SettingError
 from qdebias.method import Method, QDebias
 from qdebias.methods.composed import Composed
@@ -108,7 +109,10 @@ def _imported(name: str, presets: Mapping[str, Recipe]) -> Recipe:
 def _degraded(recipe: Recipe, degradations: Sequence[str]) -> Recipe:
     if not isinstance(recipe.method, QDebias):
         raise SettingError(f"method {recipe.name!r} takes no degradations behind an @; paper and its variants do")
-    names = [name_of(name) for name in degradations]
+    order = list(DEGRADATIONS)
+    names = sorted(
+        map(name_of, degradations), key=lambda name: (order.index(name) if name in order else len(order), name)
+    )
     return replace(
         recipe,
         name=f"{recipe.name}@{','.join(names)}",
