@@ -36,10 +36,11 @@ class Recipe:
         Raises:
             BackendError: The method reads the likeliest words, and the backend does not tell them.
         """
+        reads = isinstance(backend, TopReader)
         model = backend.backend if isinstance(backend, TopReader) else backend
         if self.cut is not None and isinstance(model, Cutting):
             model = model.with_cut(self.cut)
-        return TopReader(model) if _reads_likeliest(self.method) or model is not backend else model
+        return TopReader(model) if reads or _reads_likeliest(self.method) else model
 
 
 def _reads_likeliest(method: Method) -> bool:
