@@ -10,7 +10,7 @@ from qdebias.inputs import find_inputs
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    for name in ("b.jpg", "a.PNG", "deep/er/c.webp", "notes.txt", ".hidden.jpg", ".git/d.jpg"):
+    for name in ("b.jpg", "a.PNG", "deep/er/c.webp", "notes.md", ".hidden.jpg", ".git/d.jpg"):
         path = tmp_path / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.touch()
@@ -29,7 +29,7 @@ def test_files_patterns_and_folders_mix_and_each_image_counts_once(folder: Path)
 
 
 def test_a_named_file_is_tried_whatever_its_name(folder: Path) -> None:
-    assert find_inputs([str(folder / "notes.txt")]).paths == (folder / "notes.txt",)
+    assert find_inputs([str(folder / "notes.md")]).paths == (folder / "notes.md",)
 
 
 def test_a_file_whose_name_looks_like_a_pattern_is_that_file(folder: Path) -> None:

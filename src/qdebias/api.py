@@ -10,7 +10,7 @@ from PIL import Image
 from qdebias.backends.base import Backend
 from qdebias.backends.load import load_backend
 from qdebias.engine import Failure, Scorer
-from qdebias.image import ImageSource
+from qdebias.image import EncodedImage, ImageSource
 from qdebias.method import Method, Score
 
 
@@ -63,7 +63,7 @@ def score(
         SettingError: There is no such model or method.
         BackendError: The model cannot be loaded or cannot answer.
     """
-    if isinstance(images, str | PathLike | Image.Image | np.ndarray):
+    if isinstance(images, str | PathLike | Image.Image | np.ndarray | EncodedImage):
         images = [images]
     backend = load_backend(model) if isinstance(model, str) else model
     return list(Scorer(backend=backend, method=method, seed=seed).score_many(images, on_error=on_error))

@@ -18,7 +18,7 @@ from qdebias import presets
 from qdebias.backends.base import Backend, Fingerprint, OptionLogits
 from qdebias.downsize import IDENTITY, downsized
 from qdebias.errors import BackendError, ImageError, SettingError
-from qdebias.image import MAX_PIXELS, MIN_SIDE, ImageSource, RgbImage, digest, load_image
+from qdebias.image import MAX_PIXELS, MIN_SIDE, EncodedImage, ImageSource, RgbImage, digest, load_image
 from qdebias.method import Context, Method, Plan, Pool, Score
 
 
@@ -27,7 +27,7 @@ class Failure:
     """An image that could not be scored, in the place where its score would stand.
 
     Attributes:
-        name: The path as it was given, or "image 3" for the third of a list (from 1) that came as pixels.
+        name: The path or other name as it was given, or "image 3" for the third of a list (from 1) that came as pixels.
         error: Why, and what to do about it, in one line.
     """
 
@@ -179,7 +179,7 @@ class Scorer:
                 pool.shutdown(cancel_futures=True)
 
     def _prepare_or_fail(self, image: ImageSource, number: int) -> _Prepared | Failure:
-        name = str(image) if isinstance(image, str | PathLike) else f"image {number}"
+        name = _name_of(image) or f"image {number}"
         try:
             return self._prepare(image, name)
         except ImageError as error:
@@ -217,6 +217,13 @@ class Scorer:
             )
             for item in batch
         ]
+
+
+def _name_of(image: ImageSource) -> str | None:
+    """Return the name of an image, None where it came as pixels."""
+    if isinstance(image, str | PathLike):
+        return str(image)
+    return image.name if isinstance(image, EncodedImage) else None
 
 
 def _finite(answers: OptionLogits) -> OptionLogits:

@@ -14,8 +14,9 @@ import os
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
+from io import BytesIO
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, Protocol, TypeAlias, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
@@ -24,7 +25,27 @@ from PIL import Image, ImageOps, UnidentifiedImageError, features
 from qdebias.errors import ImageError
 
 RgbImage: TypeAlias = npt.NDArray[np.uint8]
-ImageSource: TypeAlias = str | os.PathLike[str] | RgbImage | Image.Image
+
+
+@runtime_checkable
+class EncodedImage(Protocol):
+    """An image that is no file of its own: a member of an archive, a cell of a table, something behind an address."""
+
+    @property
+    def name(self) -> str:
+        """What it is called in results and errors."""
+        ...
+
+    def read(self) -> bytes:
+        """Return what would stand in its file.
+
+        Raises:
+            ImageError: It cannot be had; the message begins with its name.
+        """
+        ...
+
+
+ImageSource: TypeAlias = str | os.PathLike[str] | RgbImage | Image.Image | EncodedImage
 
 MAX_PIXELS = 50_000_000
 """Default limit of width x height; a larger image is refused by its header, before any pixel is decoded."""
@@ -44,7 +65,8 @@ def load_image(source: ImageSource, *, max_pixels: int = MAX_PIXELS) -> RgbImage
     """Return the pixels of one image, upright.
 
     Args:
-        source: A path, or an image that is already in memory: an array as described below, or a Pillow image.
+        source: A path, an image that is already in memory (an array as described below, or a Pillow image), or what
+            has the bytes of a file.
         max_pixels: Largest width x height that is decoded.
 
     Returns:
@@ -57,6 +79,9 @@ def load_image(source: ImageSource, *, max_pixels: int = MAX_PIXELS) -> RgbImage
         return _checked_array(source)
     if isinstance(source, Image.Image):
         return _decode(source, "image", max_pixels)
+    if isinstance(source, EncodedImage):
+        with _one_line(source.name), Image.open(BytesIO(source.read()), formats=FORMATS) as picture:
+            return _decode(picture, source.name, max_pixels)
     with _one_line(source):
         if not stat.S_ISREG(Path(source).stat().st_mode):
             raise ImageError(f"{source}: is no file; name an image file, or its folder where folders are taken")

@@ -20,12 +20,11 @@ from qdebias.cli.console import (
     method_named,
     one_line,
     say,
-    track,
     user_errors,
 )
-from qdebias.cli.runs import score_into
+from qdebias.cli.runs import named_results
 from qdebias.engine import Failure, Scorer
-from qdebias.inputs import find_inputs
+from qdebias.inputs import open_images
 from qdebias.store import open_run
 
 
@@ -53,7 +52,7 @@ def check(
     - `qdebias check photos --min 0.4 --run .qdebias` asks again only about images that have changed
     """
     with user_errors(), ExitStack() as stack:
-        inputs, method = find_inputs(paths), method_named(method)
+        images, method = open_images(paths), method_named(method)
         backend = load_backend(model, device=device, dtype=dtype)
         scorer = Scorer(
             backend=backend,
@@ -63,19 +62,15 @@ def check(
             max_pixels=round(max_megapixels * 1e6),
             max_side=max_side,
         )
-        if run is None:
-            results = track(scorer.score_many(inputs.paths, on_error="return"), total=len(inputs.paths))
-        else:
-            stored = stack.enter_context(open_run(run, scorer.fingerprint, model=model))
-            results = score_into(stored, scorer, inputs.paths, method=method)
-        failures, below = list(inputs.failures), 0
-        for path, result in zip(inputs.paths, results, strict=True):
+        stored = stack.enter_context(open_run(run, scorer.fingerprint, model=model)) if run else None
+        count = below = failed = 0
+        for name, result in named_results(images, scorer, stored, method=method):
+            count += 1
             if isinstance(result, Failure):
-                failures.append(result)
+                failed += 1
+                say(f"failed: {one_line(result.error)}", style="red")
             elif result.value < least:
                 below += 1
-                typer.echo(f"{result.value:.4f}\t{one_line(str(path))}")
-    for failure in failures:
-        say(f"failed: {one_line(failure.error)}", style="red")
-    say(f"{len(inputs.paths)} images, {below} below {least:g}, {len(failures)} failed")
-    raise typer.Exit(1 if below or failures else 0)
+                typer.echo(f"{result.value:.4f}\t{one_line(name)}")
+    say(f"{count} images, {below} below {least:g}, {failed} failed")
+    raise typer.Exit(1 if below or failed else 0)

@@ -26,6 +26,12 @@ from qdebias.methods.aspects import ASPECTS
 
 Item = TypeVar("Item")
 
+ImageColumn = Annotated[
+    str | None,
+    typer.Option(
+        "--column", help="Column of paths, addresses or images in tables. Default: image, path, url or file_name."
+    ),
+]
 Paths = Annotated[
     list[str],
     typer.Argument(help='Image files, folders (searched recursively) or patterns in quotes such as "photos/*.jpg".'),
@@ -142,14 +148,15 @@ class Pace:
         spent = self._times[-1] - self._times[0]
         return (len(self._times) - 1) / spent if spent > 0 else 0.0
 
-    def words(self, left: int) -> str:
-        """Return the rate, and how long so many images more take at it."""
+    def words(self, left: int | None) -> str:
+        """Return the rate, and how long so many images more take at it; None where it is not known how many."""
         if not self.rate:
             return ""
-        return f"{self.rate:.2f} images/s, {timedelta(seconds=round(left / self.rate))} left"
+        rate = f"{self.rate:.2f} images/s"
+        return rate if left is None else f"{rate}, {timedelta(seconds=round(left / self.rate))} left"
 
 
-def track(items: Iterable[Item], *, total: int) -> Iterator[Item]:
+def track(items: Iterable[Item], *, total: int | None) -> Iterator[Item]:
     """Yield the items under a progress bar."""
     with progress(total=total) as show:
         for count, item in enumerate(items, start=1):
@@ -158,8 +165,11 @@ def track(items: Iterable[Item], *, total: int) -> Iterator[Item]:
 
 
 @contextmanager
-def progress(*, total: int) -> Iterator[Callable[[int], None]]:
+def progress(*, total: int | None) -> Iterator[Callable[[int], None]]:
     """Show a progress bar with rate and time left where stderr is a terminal.
+
+    Args:
+        total: How many images there will be; None where that is not known.
 
     Yields:
         A function that is told, after each image that was answered, how many are done; those that are passed over in
@@ -172,6 +182,6 @@ def progress(*, total: int) -> Iterator[Callable[[int], None]]:
 
         def show(count: int) -> None:
             pace.tick()
-            bar.update(task, completed=count, pace=pace.words(total - count))
+            bar.update(task, completed=count, pace=pace.words(None if total is None else total - count))
 
         yield show

@@ -23,14 +23,13 @@ from qdebias.cli.console import (
     Seed,
     one_line,
     say,
-    track,
     user_errors,
 )
-from qdebias.cli.runs import score_into
+from qdebias.cli.runs import named_results
 from qdebias.curation import COPY, LINK, MOVE, Choice, Top, Way, choose, place, refuse_inside
 from qdebias.engine import Failure, Scorer
 from qdebias.errors import SettingError
-from qdebias.inputs import find_inputs
+from qdebias.inputs import open_images
 from qdebias.method import Score
 from qdebias.records import open_writer
 from qdebias.scores import GivenScore, read_scores
@@ -90,7 +89,7 @@ def filter(  # noqa: A001  (the name of the command)
             backend = load_backend(model, device=device, dtype=dtype)
             pixels = round(max_megapixels * 1e6)
             scorer = Scorer(backend=backend, method=method, seed=seed, batch=batch, max_pixels=pixels)
-            stored = stack.enter_context(open_run(run, scorer.backend.fingerprint, model=model)) if run else None
+            stored = stack.enter_context(open_run(run, scorer.fingerprint, model=model)) if run else None
             judged = _scored(paths, scorer, stored, method, way[0] if way else None)
         else:
             judged = _given(_stored(scores, run, method, seed))
@@ -137,13 +136,8 @@ def _scored(arguments: Sequence[str], scorer: Scorer, run: Run | None, method: s
     roots = tuple(path for path in map(Path, arguments) if path.is_dir())
     if target is not None:
         refuse_inside(target, roots)  # told before hours of scoring, not after
-    inputs = find_inputs(arguments)
-    if run is None:
-        results = track(scorer.score_many(inputs.paths, on_error="return"), total=len(inputs.paths))
-    else:
-        results = score_into(run, scorer, inputs.paths, method=method)
-    scores = [_score(failure.name, failure) for failure in inputs.failures]
-    scores += [_score(str(path), result) for path, result in zip(inputs.paths, results, strict=True)]
+    results = named_results(open_images(arguments), scorer, run, method=method)
+    scores = [_score(name, result) for name, result in results]
     return _Judged(scores=scores, roots=roots)
 
 

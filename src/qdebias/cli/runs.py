@@ -1,7 +1,8 @@
 """`qdebias status`, `qdebias retry`, `qdebias export`, and what the other commands share about run folders."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import asdict
+from itertools import tee
 from json import dumps
 from pathlib import Path
 from typing import Annotated
@@ -11,10 +12,25 @@ from rich.table import Column, Table
 
 from qdebias import presets
 from qdebias.backends.load import load_backend
-from qdebias.cli.console import Batch, Device, Dtype, Megapixels, Seed, one_line, progress, results, say, user_errors
+from qdebias.cli.console import (
+    Batch,
+    Device,
+    Dtype,
+    ImageColumn,
+    Megapixels,
+    Seed,
+    one_line,
+    progress,
+    results,
+    say,
+    track,
+    user_errors,
+    words,
+)
 from qdebias.downsize import max_side_of
 from qdebias.engine import Failure, Scorer
 from qdebias.errors import SettingError, StoreError
+from qdebias.inputs import Images
 from qdebias.method import Score
 from qdebias.records import AnsweredRecord, answered_record, open_writer
 from qdebias.store import Run, Snapshot, open_run, open_snapshot
@@ -44,6 +60,7 @@ def retry(
     device: Device = None,
     dtype: Dtype = None,
     max_megapixels: Megapixels = 50.0,
+    column: ImageColumn = None,
 ) -> None:
     """Try the images of a run again that could not be scored, under every method under which they failed.
 
@@ -63,7 +80,8 @@ def retry(
             images = failed_images(run)
             limit = round(max_megapixels * 1e6)
             with progress(total=sum(map(len, images.values()))) as show:
-                for again in retry_failures(run, backend, images, batch=batch, max_pixels=limit):
+                found = retry_failures(run, backend, images, batch=batch, max_pixels=limit, column=column)
+                for again in found:
                     tried += 1
                     show(tried)
                     if again.outcome.error is not None:
@@ -96,18 +114,33 @@ def export(
     raise typer.Exit(1 if failed else 0)
 
 
-def score_into(
-    run: Run, scorer: Scorer, paths: Sequence[Path], *, method: str, retry: bool = False
-) -> Iterator[Score | Failure]:
-    """Ask what is missing under a progress bar, then yield the result of each image."""
+def named_results(
+    images: Images, scorer: Scorer, run: Run | None, *, method: str
+) -> Iterator[tuple[str, Score | Failure]]:
+    """Return the name and the result of each image, in order, with a progress bar where that can be seen."""
+    total = images.count() if run or words.is_terminal else None
+    return _score(images, scorer, total) if run is None else _score_into(run, scorer, images, method, total)
+
+
+def _score(images: Images, scorer: Scorer, total: int | None) -> Iterator[tuple[str, Score | Failure]]:
+    """Yield the results as they come; `tee` holds the few images that the model has not come to."""
+    ahead, named = tee(images)
+    results = track(scorer.score_many(ahead, on_error="return"), total=total)
+    for image, result in zip(named, results, strict=True):
+        yield str(image) if isinstance(image, Path) else image.name, result
+
+
+def _score_into(
+    run: Run, scorer: Scorer, images: Images, method: str, total: int | None
+) -> Iterator[tuple[str, Score | Failure]]:
+    """Ask what is missing, then return the results."""
     say_notes(run)
-    stored = StoredScorer(run, scorer, name=method, total=len(paths))
-    with progress(total=len(paths)) as show:
-        for asked, _ in enumerate(stored.ask(paths, retry=retry), start=1):
-            show(asked + stored.skipped)
+    stored = StoredScorer(run, scorer, name=method, total=total)
+    with progress(total=total) as show:
+        results = stored.ask_all(images, show)
     if stored.skipped:
         say(f"{stored.skipped} images were done before")
-    yield from stored.results(paths)
+    return results
 
 
 def say_notes(run: Run) -> None:

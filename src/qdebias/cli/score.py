@@ -1,7 +1,7 @@
 """`qdebias score`."""
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Annotated
@@ -17,23 +17,22 @@ from qdebias.cli.console import (
     Batch,
     Device,
     Dtype,
+    ImageColumn,
     MaxSide,
     Megapixels,
     MethodName,
     Model,
-    Paths,
     RunFolder,
     Seed,
     method_named,
     one_line,
     results,
     say,
-    track,
     user_errors,
 )
-from qdebias.cli.runs import score_into
+from qdebias.cli.runs import named_results
 from qdebias.engine import Scorer
-from qdebias.inputs import Inputs, find_inputs
+from qdebias.inputs import Images, open_images
 from qdebias.records import CalibratedRecord, Record, calibrated_record, open_writer, record
 from qdebias.store import Run, open_run
 
@@ -42,7 +41,13 @@ _MOST_ROWS = 1000
 
 
 def score(
-    paths: Paths,
+    paths: Annotated[
+        list[str],
+        typer.Argument(
+            help="Image files, folders (searched recursively), patterns in quotes, lists (.txt), tables (.parquet, "
+            ".csv), tar shards, data sets on disk, and addresses of these: s3://, gs://, hf://, https://."
+        ),
+    ],
     model: Model = "nano",
     method: MethodName = "paper",
     aspect: Aspect = None,
@@ -60,6 +65,7 @@ def score(
     calibration: Annotated[
         Path | None, typer.Option(help="Also map the scores to a MOS scale, with a file of `qdebias calibrate`.")
     ] = None,
+    column: ImageColumn = None,
 ) -> None:
     """Score the quality of images: 0 is the worst, 1 the best.
 
@@ -70,9 +76,10 @@ def score(
     - `qdebias score folder --json > scores.jsonl` is for other programs
     - `qdebias score folder --method vanilla` asks the plain question that the paper compares with
     - `qdebias score folder --run scores` can be stopped at any time, and goes on when it is given again
+    - `qdebias score list.txt images.parquet "shards/*.tar" s3://bucket/photos/` reads lists, tables, shards and clouds
     """
     with user_errors(), ExitStack() as stack:
-        inputs, method = find_inputs(paths), method_named(method, aspect)
+        images, method = open_images(paths, column=column), method_named(method, aspect)
         scale = _load_calibration(calibration, model=model, method=method)
         kind = CalibratedRecord if scale else Record
         write = stack.enter_context(open_writer(out, kind)) if out else None
@@ -85,32 +92,36 @@ def score(
             max_side=max_side,
         )
         stored = stack.enter_context(open_run(run, scorer.fingerprint, model=model)) if run else None
-        failed, start = 0, time.monotonic()
-        rows: list[Record] = []
-        for plain in _rows(inputs, scorer, stored, model=model, method=method):
-            row = calibrated_record(plain, scale) if scale else plain
-            if write:
-                write(row)
-            _print_row(row, rows, json=json)
-            if row.error is not None:
-                failed += 1
-                say(f"failed: {one_line(row.error)}", style="red")
-        _print_table(rows, len(inputs.paths))
-        _summarise(len(inputs.paths), failed, time.monotonic() - start, out)
+        start = time.monotonic()
+        rows = _rows(images, scorer, stored, model=model, method=method)
+        count, failed = _tell(rows, scale, write, json=json)
+        _summarise(count, failed, time.monotonic() - start, out)
     raise typer.Exit(1 if failed else 0)
 
 
-def _rows(inputs: Inputs, scorer: Scorer, run: Run | None, *, model: str, method: str) -> Iterator[Record]:
-    """Yield a row for whatever held no image, then one for each image, in order."""
-    seed = scorer.context.seed
-    for failure in inputs.failures:
-        yield record(failure.name, failure, model=model, method=method, seed=seed)
-    if run is None:
-        scores = track(scorer.score_many(inputs.paths, on_error="return"), total=len(inputs.paths))
-    else:
-        scores = score_into(run, scorer, inputs.paths, method=method)
-    for path, result in zip(inputs.paths, scores, strict=True):
-        yield record(str(path), result, model=model, method=method, seed=seed)
+def _tell(
+    plain: Iterable[Record], scale: Calibration | None, write: Callable[[Record], None] | None, *, json: bool
+) -> tuple[int, int]:
+    """Write and print the rows as they come, and return how many there were and how many failed."""
+    count = failed = 0
+    shown: list[Record] = []
+    for one in plain:
+        count += 1
+        row = calibrated_record(one, scale) if scale else one
+        if write:
+            write(row)
+        _print_row(row, shown, json=json)
+        if row.error is not None:
+            failed += 1
+            say(f"failed: {one_line(row.error)}", style="red")
+    _print_table(shown, count)
+    return count, failed
+
+
+def _rows(images: Images, scorer: Scorer, run: Run | None, *, model: str, method: str) -> Iterator[Record]:
+    """Yield a row for each image, in order."""
+    for name, result in named_results(images, scorer, run, method=method):
+        yield record(name, result, model=model, method=method, seed=scorer.context.seed)
 
 
 def _load_calibration(path: Path | None, *, model: str, method: str) -> Calibration | None:

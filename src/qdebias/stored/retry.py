@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 from qdebias import presets
 from qdebias.backends.base import Backend
@@ -10,6 +9,7 @@ from qdebias.downsize import max_side_of
 from qdebias.engine import Scorer
 from qdebias.errors import SettingError
 from qdebias.image import MAX_PIXELS
+from qdebias.inputs.named import image_named
 from qdebias.method import Method
 from qdebias.presets import Recipe
 from qdebias.store import Outcome, Run
@@ -31,17 +31,23 @@ class Retried:
     outcome: Outcome
 
 
-def failed_images(run: Run) -> dict[str, list[Path]]:
-    """Return for each method, by id, the images that failed under it."""
+def failed_images(run: Run) -> dict[str, list[str]]:
+    """Return for each method, by id, the names of the images that failed under it."""
     failed = {
-        method: [Path(outcome.path) for outcome in run.index.outcomes_under(method) if outcome.error is not None]
+        method: [outcome.path for outcome in run.index.outcomes_under(method) if outcome.error is not None]
         for method in run.manifest.methods
     }
-    return {method: paths for method, paths in failed.items() if paths}
+    return {method: names for method, names in failed.items() if names}
 
 
 def retry_failures(
-    run: Run, backend: Backend, failed: Mapping[str, Sequence[Path]], *, batch: int = 8, max_pixels: int = MAX_PIXELS
+    run: Run,
+    backend: Backend,
+    failed: Mapping[str, Sequence[str]],
+    *,
+    batch: int = 8,
+    max_pixels: int = MAX_PIXELS,
+    column: str | None = None,
 ) -> Iterator[Retried]:
     """Try images again, and yield what became of each.
 
@@ -51,6 +57,7 @@ def retry_failures(
         failed: From `failed_images`.
         batch: How many images are handed to the backend at a time.
         max_pixels: Larger images are refused.
+        column: The column of images, for those that came out of tables.
 
     Raises:
         SettingError: A method cannot be had by its name: it is no preset, or is another one by now.
@@ -70,7 +77,8 @@ def retry_failures(
         )
         scorers[method] = StoredScorer(run, scorer, name=entry.name)
     for method, stored in scorers.items():
-        for outcome in stored.ask(failed[method], retry=True):
+        images = (image_named(name, column=column) for name in failed[method])
+        for outcome in stored.ask(images, retry=True):
             yield Retried(method=run.manifest.methods[method].name, outcome=outcome)
 
 

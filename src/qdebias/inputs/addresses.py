@@ -1,0 +1,151 @@
+"""What lies behind addresses such as s3://, gs://, hf:// and https://, through fsspec.
+
+Whatever is fetched has a limit of time and of size, and is tried a few times where the network fails.
+"""
+
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import IO, Any
+
+from qdebias.errors import ImageError, MissingPackageError, QdebiasError, SettingError
+
+MAX_BYTES = 200_000_000
+"""Largest image that is fetched, in bytes: more than 50 megapixels take without any compression."""
+
+SECONDS = 60.0
+"""How long one image may take to arrive."""
+
+ATTEMPTS = 3
+"""How often a fetch is tried before the image fails."""
+
+BLOCK = 8 << 20
+"""Bytes that are read at a time from a shard or table."""
+
+_FINAL = (FileNotFoundError, PermissionError, IsADirectoryError)
+"""What does not get better by trying again."""
+
+
+def is_address(name: str) -> bool:
+    """Whether a name is an address and not a path."""
+    scheme, mark, _ = name.partition("://")
+    return bool(mark) and scheme.isalnum()
+
+
+def read_address(address: str) -> bytes:
+    """Return what lies behind an address.
+
+    Raises:
+        ImageError: It is not there, too large, or does not arrive in time.
+        MissingPackageError: The package for this kind of address is not installed.
+        SettingError: There is no such kind of address.
+    """
+    files, path = open_filesystem(address)
+    try:
+        with explained(address):
+            data = _read_patiently(files, path)
+    except SettingError as error:
+        raise ImageError(str(error)) from error
+    if len(data) > MAX_BYTES:
+        raise ImageError(f"{address}: more than {MAX_BYTES / 1e6:.0f} MB, the most that is fetched for one image")
+    return data
+
+
+def open_address(address: str) -> IO[bytes]:
+    """Return an open shard, table or list behind an address; call it within `explained`."""
+    files, path = open_filesystem(address)
+    stream: IO[bytes] = files.open(path, "rb", block_size=BLOCK)
+    return stream
+
+
+def open_filesystem(address: str) -> tuple[Any, str]:
+    """Return the file system of fsspec that an address belongs to, and the path in it.
+
+    Raises:
+        MissingPackageError: Its package is not installed.
+        SettingError: There is none.
+    """
+    try:
+        from fsspec.core import url_to_fs
+
+        files, path = url_to_fs(address, use_listings_cache=False, **_options(address.partition("://")[0]))
+    except ImportError as error:
+        raise MissingPackageError(f'{address}: {error}; pip install "qdebias[cloud]"') from error
+    except ValueError as error:
+        raise SettingError(
+            f"{address}: {error}; addresses begin with s3://, gs://, hf://, http:// or https://"
+        ) from error
+    return files, path
+
+
+@contextmanager
+def explained(address: str) -> Iterator[None]:
+    """Turn what fsspec and the packages below it raise into one SettingError that names the address."""
+    try:
+        yield
+    except FileNotFoundError as error:
+        raise SettingError(f"{address}: there is nothing behind this address") from error
+    except TimeoutError as error:
+        raise SettingError(f"{address}: did not arrive within {SECONDS:.0f} s") from error
+    except QdebiasError:
+        raise
+    except _failures() as error:
+        words = " ".join(str(error).split()) or type(error).__name__
+        raise SettingError(f"{address}: cannot be read ({words})") from error
+
+
+def _options(scheme: str) -> Mapping[str, Any]:
+    """Return the limits of time in the words of each package."""
+    if scheme in ("s3", "s3a"):
+        return {"config_kwargs": {"connect_timeout": 10, "read_timeout": SECONDS, "retries": {"max_attempts": 5}}}
+    if scheme in ("http", "https"):
+        import aiohttp
+
+        return {"client_kwargs": {"timeout": aiohttp.ClientTimeout(sock_connect=10, sock_read=SECONDS)}}
+    return {}
+
+
+def _read_patiently(files: Any, path: str) -> bytes:  # noqa: ANN401 (fsspec has no types)
+    """Return at most one byte more than `MAX_BYTES`, trying again where the network fails."""
+    from tenacity import Retrying, retry_if_exception_type, retry_if_not_exception_type, stop_after_attempt
+    from tenacity import wait_random_exponential as wait
+
+    passing = retry_if_exception_type(_failures()) & retry_if_not_exception_type(_FINAL)
+    trying = Retrying(stop=stop_after_attempt(ATTEMPTS), wait=wait(multiplier=0.2, max=5), retry=passing, reraise=True)
+    return trying(_read, files, path)
+
+
+def _read(files: Any, path: str) -> bytes:  # noqa: ANN401
+    from fsspec.asyn import sync
+
+    if "http" in files.protocol:
+        return _read_stream(files, path)
+    if files.async_impl:
+        found = sync(files.loop, files._cat_file, path, start=0, end=MAX_BYTES + 1, timeout=SECONDS)
+    else:
+        found = files.cat_file(path, start=0, end=MAX_BYTES + 1)
+    return bytes(found)
+
+
+def _read_stream(files: Any, path: str) -> bytes:  # noqa: ANN401
+    """Read piece by piece: a server need not know ranges, nor tell the size before."""
+    end, data = time.monotonic() + SECONDS, bytearray()
+    with files.open(path, "rb", block_size=0, size=1) as stream:  # both together: one request, no question before it
+        while len(data) <= MAX_BYTES and (part := stream.read(1 << 20)):
+            data += part
+            if time.monotonic() > end:
+                raise TimeoutError
+    return bytes(data)
+
+
+def _failures() -> tuple[type[Exception], ...]:
+    """Return what the packages in use raise where something cannot be read."""
+    kinds = {
+        "aiohttp": ("ClientError",),
+        "botocore.exceptions": ("BotoCoreError", "ClientError"),
+        "gcsfs.retry": ("HttpError",),
+        "google.auth.exceptions": ("GoogleAuthError",),
+    }
+    loaded = ((sys.modules[module], names) for module, names in kinds.items() if module in sys.modules)
+    return (OSError, EOFError, *(getattr(module, name) for module, names in loaded for name in names))

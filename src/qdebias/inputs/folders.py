@@ -1,0 +1,111 @@
+"""Images in folders and behind patterns, here and behind addresses, found one folder at a time."""
+
+import glob
+import os
+from collections.abc import Iterator
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from qdebias.errors import SettingError
+from qdebias.inputs.addresses import explained, open_filesystem
+from qdebias.inputs.pieces import Nothing
+
+SUFFIXES = frozenset((".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif", ".ppm", ".pgm", ".avif"))
+"""Suffixes by which a search recognises an image; a file that is named is tried whatever its name."""
+
+
+def looks_like_image(name: str) -> bool:
+    """Whether a search takes a file for an image: by its suffix, unless it is hidden."""
+    path = PurePosixPath(name)
+    return path.suffix.lower() in SUFFIXES and not path.name.startswith(".")
+
+
+def folder_names(folder: str) -> Iterator[str | Nothing]:
+    """Yield the images below a folder, sorted by path; hidden files and folders are left out, links to folders too."""
+    empty = True
+    for found in _walk(Path(folder)):
+        empty = False
+        yield found
+    if empty:
+        yield Nothing(folder, f"{folder}: no image in this folder")
+
+
+def _walk(folder: Path) -> Iterator[str | Nothing]:
+    try:
+        with os.scandir(folder) as entries:
+            found = sorted((entry.name, _is_folder(entry)) for entry in entries if not entry.name.startswith("."))
+    except OSError as error:
+        yield Nothing(str(folder), f"{folder}: {error.strerror}")
+        return
+    for name, is_folder in found:
+        path = folder / name
+        if is_folder:
+            if not path.is_symlink():
+                yield from _walk(path)
+        elif path.suffix.lower() in SUFFIXES:
+            yield str(path)
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:
+        return False
+
+
+def pattern_names(pattern: str) -> Iterator[str | Nothing]:
+    """Yield what a pattern matches, sorted; folders are left out."""
+    matches = sorted(map(Path, glob.iglob(pattern, recursive=True)))  # noqa: PTH207 (it may be absolute)
+    if not matches:
+        yield Nothing(pattern, f"{pattern}: no file matches this pattern")
+    yield from (str(match) for match in matches if not match.is_dir())
+
+
+def remote_folder_names(address: str) -> Iterator[str | Nothing]:
+    """Yield the images below a folder behind an address, sorted by path within each folder."""
+    empty = True
+    try:
+        with explained(address):
+            files, path = open_filesystem(address)
+            for found in _walk_remote(files, path.rstrip("/")):
+                empty = False
+                yield found
+    except SettingError as error:
+        yield Nothing(address, str(error))
+        return
+    if empty:
+        yield Nothing(address, f"{address}: no image in this folder")
+
+
+def _walk_remote(files: Any, folder: str) -> Iterator[str]:  # noqa: ANN401 (fsspec has no types)
+    found = sorted((entry["name"].rstrip("/"), entry["type"] == "directory") for entry in files.ls(folder, detail=True))
+    for path, is_folder in found:
+        if path == folder or PurePosixPath(path).name.startswith("."):
+            continue
+        if is_folder:
+            yield from _walk_remote(files, path)
+        elif looks_like_image(path):
+            yield str(files.unstrip_protocol(path))
+
+
+def remote_pattern_names(address: str) -> Iterator[str | Nothing]:
+    """Yield what a pattern in an address matches, sorted."""
+    try:
+        with explained(address):
+            files, path = open_filesystem(address)
+            matches = sorted(files.glob(path))
+    except SettingError as error:
+        yield Nothing(address, str(error))
+        return
+    if not matches:
+        yield Nothing(address, f"{address}: nothing matches this pattern")
+    yield from (str(files.unstrip_protocol(match)) for match in matches)
+
+
+def is_remote_folder(address: str) -> bool:
+    """Whether something behind an address is a folder: it ends with a slash, or its store says so."""
+    if address.endswith("/"):
+        return True
+    files, path = open_filesystem(address)
+    with explained(address):
+        return bool(files.isdir(path))

@@ -1,0 +1,142 @@
+"""All images of a run, streamed: what is in memory at any time does not depend on how many there are."""
+
+import glob
+import hashlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import groupby, islice
+from pathlib import Path
+
+from qdebias.errors import SettingError
+from qdebias.inputs import shards
+from qdebias.inputs.addresses import is_address
+from qdebias.inputs.datasets_folder import dataset_pieces, is_dataset
+from qdebias.inputs.folders import (
+    folder_names,
+    is_remote_folder,
+    pattern_names,
+    remote_folder_names,
+    remote_pattern_names,
+)
+from qdebias.inputs.items import Image, Unreadable
+from qdebias.inputs.pieces import Named, Nothing, Piece, named
+from qdebias.inputs.shards import Shard
+from qdebias.inputs.tables import list_pieces, table_pieces
+
+_TABLES = (".parquet", ".csv")
+_LIST = ".txt"
+
+_LOOK_AT = 100
+"""How many images are looked for before a run begins, to tell a mistyped command from a bad image."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Images:
+    """The images of a run; can be gone through any number of times, and is found anew each time.
+
+    Attributes:
+        arguments: What was typed.
+        column: The column of the tables among them; None takes the first that usually holds images.
+    """
+
+    arguments: tuple[str, ...]
+    column: str | None = None
+
+    def __iter__(self) -> Iterator[Image]:
+        """Yield each image in the order in which it was named, within a folder sorted by path."""
+        for piece in self.pieces():
+            yield from piece
+
+    def pieces(self) -> Iterator[Piece]:
+        """Yield the images in pieces, each path and address once."""
+        found = (piece for argument in self.arguments for piece in _pieces(argument, self.column))
+        return found if len(self.arguments) == 1 and Path(self.arguments[0]).is_dir() else _unique(found)
+
+    def count(self) -> int | None:
+        """Return how many they are; None where that takes reading whole shards."""
+        total = 0
+        for piece in self.pieces():
+            if piece.count is None:
+                return None
+            total += piece.count
+        return total
+
+
+def open_images(arguments: Sequence[str], *, column: str | None = None) -> Images:
+    """Return the images that are meant by what was typed.
+
+    That is any mixture of files, folders (searched recursively, without hidden files), patterns such as "*.jpg", lists
+    (.txt), tables (.parquet, .csv), tar shards, data sets on disk, and addresses of all of these. A named file that
+    does not exist stays among the images, so that it fails with a row of its own like any other bad image.
+
+    Raises:
+        SettingError: Nothing at all was found.
+        MissingPackageError: An optional package is needed.
+    """
+    images = Images(arguments=tuple(arguments), column=column)
+    missing = []
+    for image in islice(images, _LOOK_AT):
+        if isinstance(image, Unreadable):
+            missing.append(image.error)
+        elif isinstance(image, Path) and not image.exists():
+            missing.append(f"{image}: no such file")
+        else:
+            return images
+    if len(missing) < _LOOK_AT:
+        raise SettingError("nothing to score: " + "; ".join(missing[:10]))
+    return images
+
+
+def _pieces(argument: str, column: str | None) -> Iterator[Piece]:
+    if is_address(argument):
+        return _remote_pieces(argument, column)
+    path = Path(argument)
+    if path.is_dir():
+        return dataset_pieces(argument, column) if is_dataset(path) else named(folder_names(argument))
+    if not path.exists() and glob.has_magic(argument):
+        return _opened(pattern_names(argument), column)
+    if path.suffix.lower() == _LIST:
+        return list_pieces(argument)
+    return _opened(iter((str(path),)), column)
+
+
+def _remote_pieces(address: str, column: str | None) -> Iterator[Piece]:
+    if glob.has_magic(address) and not address.startswith(("http://", "https://")):
+        return _opened(remote_pattern_names(address), column)
+    if address.lower().endswith(_LIST):
+        return list_pieces(address)
+    if not _is_container(address) and not address.startswith(("http://", "https://")) and is_remote_folder(address):
+        return named(remote_folder_names(address))
+    return _opened(iter((address,)), column)
+
+
+def _opened(names: Iterator[str | Nothing], column: str | None) -> Iterator[Piece]:
+    """Yield the pieces of names, of which some may be shards and tables."""
+    for container, group in groupby(names, lambda name: isinstance(name, str) and _is_container(name)):
+        if not container:
+            yield from named(group)
+            continue
+        for name in map(str, group):
+            yield from table_pieces(name, column) if name.lower().endswith(_TABLES) else (Shard(name),)
+
+
+def holds_several(name: str) -> bool:
+    """Whether what is called so holds images that have names of their own."""
+    return _is_container(name) or (not is_address(name) and is_dataset(Path(name)))
+
+
+def _is_container(name: str) -> bool:
+    return name.lower().endswith((*shards.SUFFIXES, *_TABLES))
+
+
+def _unique(pieces: Iterator[Piece]) -> Iterator[Piece]:
+    """Leave out what was named before; 16 bytes are remembered for each name."""
+    seen: set[bytes] = set()
+    for piece in pieces:
+        names = piece.names if isinstance(piece, Named) else (piece.label,)
+        keys = [hashlib.blake2b(name.encode(errors="surrogateescape"), digest_size=16).digest() for name in names]
+        fresh = [name for name, key in zip(names, keys, strict=True) if not (key in seen or seen.add(key))]  # type: ignore[func-returns-value]
+        if len(fresh) == len(names):
+            yield piece
+        elif fresh:
+            yield Named(tuple(fresh))

@@ -1,0 +1,81 @@
+"""The images of a run that are no local files."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeAlias
+
+from qdebias.errors import ImageError
+from qdebias.inputs.addresses import read_address
+
+
+@dataclass(frozen=True, slots=True)
+class RemoteImage:
+    """An image behind an address, fetched when it is needed.
+
+    Attributes:
+        name: The address, such as "s3://bucket/a.jpg".
+    """
+
+    name: str
+
+    def read(self) -> bytes:
+        """Fetch it.
+
+        Raises:
+            ImageError: It cannot be had in time, or is larger than what is fetched.
+        """
+        return read_address(self.name)
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """An image that was read out of a shard or a table.
+
+    Attributes:
+        container: The shard or table, a path or an address.
+        key: What it is called there: the name of a member, the number of a row.
+        data: What would stand in its file.
+    """
+
+    container: str
+    key: str
+    data: bytes
+
+    @property
+    def name(self) -> str:
+        """The container and the key, such as "shard-0001.tar!00042.jpg"."""
+        return member_name(self.container, self.key)
+
+    def read(self) -> bytes:
+        """Return what would stand in its file."""
+        return self.data
+
+
+@dataclass(frozen=True, slots=True)
+class Unreadable:
+    """Something that was named and holds no image, or of which the image cannot be had: a failure in its place.
+
+    Attributes:
+        name: What was named.
+        error: Why, and what to do about it, in one line that begins with the name.
+    """
+
+    name: str
+    error: str
+
+    def read(self) -> bytes:
+        """Fail.
+
+        Raises:
+            ImageError: Always.
+        """
+        raise ImageError(self.error)
+
+
+Image: TypeAlias = Path | RemoteImage | Member | Unreadable
+"""One image of a run."""
+
+
+def member_name(container: str, key: str) -> str:
+    """Return what an image inside a container is called."""
+    return f"{container}!{key}"

@@ -1,0 +1,181 @@
+"""Tables with a column of paths, of addresses, or of the images themselves: Parquet and CSV, and lists of names."""
+
+import csv
+from collections.abc import Iterator
+from dataclasses import dataclass
+from io import TextIOWrapper
+from typing import Any
+
+from qdebias.errors import SettingError
+from qdebias.inputs.addresses import MAX_BYTES
+from qdebias.inputs.containers import beside, open_container
+from qdebias.inputs.items import Image, Member, Unreadable, member_name
+from qdebias.inputs.pieces import Named, Nothing, Piece, absolute_name, named
+
+COLUMNS = ("image", "path", "url", "file_name")
+"""The first of these that a table has is taken where no column is named."""
+
+_AT_ONCE = 16
+"""Rows with images that are in memory at a time."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rows:
+    """The images in one row group of a Parquet file.
+
+    Attributes:
+        container: The file, a path or an address.
+        column: The column: of bytes, or of structures with `bytes` and `path`, as Hugging Face writes them.
+        group: Number of the row group.
+        start: Number of its first row in the file, from 0.
+        count: How many rows it has.
+    """
+
+    container: str
+    column: str
+    group: int
+    start: int
+    count: int
+
+    @property
+    def label(self) -> str:
+        """The file and the first row."""
+        return member_name(self.container, str(self.start))
+
+    def absolute(self) -> "Rows":
+        """Return them with an absolute path."""
+        return Rows(absolute_name(self.container), self.column, self.group, self.start, self.count)
+
+    def __iter__(self) -> Iterator[Image]:
+        """Yield the images, a few rows in memory at a time."""
+        done = 0
+        try:
+            with open_container(self.container) as stream:
+                file = parquet(self.container, stream)
+                for batch in file.iter_batches(_AT_ONCE, row_groups=[self.group], columns=[self.column]):
+                    for cell in batch.column(0).to_pylist():
+                        yield image_of_cell(self.container, str(self.start + done), cell)
+                        done += 1
+        except (ValueError, OSError) as error:  # SettingError among them
+            words = str(error).removeprefix(f"{self.container}: ")
+            for row in range(self.start + done, self.start + self.count):
+                name = member_name(self.container, str(row))
+                yield Unreadable(name, f"{name}: {words}")
+
+
+def table_pieces(name: str, column: str | None) -> Iterator[Piece]:
+    """Yield the images of a Parquet or CSV file."""
+    try:
+        if name.lower().endswith(".csv"):
+            yield from named(_csv_names(name, column))
+        else:
+            yield from _parquet_pieces(name, column)
+    except SettingError as error:
+        yield Nothing(name, str(error))
+
+
+def list_pieces(name: str) -> Iterator[Piece]:
+    """Yield the images of a list, one path or address a line; empty lines are passed over."""
+    try:
+        yield from _or_nothing(name, named(_lines(name)))
+    except SettingError as error:
+        yield Nothing(name, str(error))
+
+
+def parquet(name: str, stream: Any) -> Any:  # noqa: ANN401 (pyarrow has no types)
+    """Return an open Parquet file.
+
+    Raises:
+        SettingError: It is none.
+    """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        return pq.ParquetFile(stream, buffer_size=1 << 20)
+    except pa.ArrowInvalid as error:
+        raise SettingError(f"{name}: is no Parquet file, or damaged ({error})") from error
+
+
+def image_of_cell(container: str, key: str, cell: Any) -> Image:  # noqa: ANN401
+    """Return the image in a cell: bytes, a path or an address, or a structure of both as Hugging Face writes it."""
+    name = member_name(container, key)
+    value = (cell.get("bytes") or cell.get("path")) if isinstance(cell, dict) else cell
+    if isinstance(value, str) and value:
+        return next(iter(Named((beside(container, value),))))
+    if not isinstance(value, bytes) or not value:
+        return Unreadable(name, f"{name}: holds no image")
+    if len(value) > MAX_BYTES:
+        return Unreadable(name, f"{name}: more than {MAX_BYTES / 1e6:.0f} MB, the most that is read for one image")
+    return Member(container, key, value)
+
+
+def chosen_column(name: str, present: list[str], column: str | None) -> str:
+    """Return which column holds the images.
+
+    Raises:
+        SettingError: None does; the message lists what there is.
+    """
+    found = [one for one in ((column,) if column else COLUMNS) if one in present]
+    if not found:
+        wanted = repr(column) if column else f"named {', '.join(COLUMNS)}"
+        raise SettingError(f"{name}: no column {wanted}; choose one of {', '.join(present)} with --column")
+    return found[0]
+
+
+def _lines(name: str) -> Iterator[str]:
+    with open_container(name) as stream, _text(stream) as text:
+        yield from (beside(name, line.strip("\r\n")) for line in text if line.strip())
+
+
+def _csv_names(name: str, column: str | None) -> Iterator[str | Nothing]:
+    with open_container(name) as stream, _text(stream) as text:
+        rows = csv.DictReader(text)
+        chosen = chosen_column(name, list(rows.fieldnames or ()), column)
+        for number, row in enumerate(rows):
+            yield _name_or_nothing(name, number, row[chosen])
+
+
+def _name_or_nothing(container: str, number: int, value: str | None) -> str | Nothing:
+    place = member_name(container, str(number))
+    return beside(container, value) if value else Nothing(place, f"{place}: names no image")
+
+
+def _parquet_pieces(name: str, column: str | None) -> Iterator[Piece]:
+    import pyarrow.types as kinds
+
+    with open_container(name) as stream:
+        file = parquet(name, stream)
+        chosen = chosen_column(name, file.schema_arrow.names, column)
+        kind = file.schema_arrow.field(chosen).type
+        if kinds.is_string(kind) or kinds.is_large_string(kind):
+            yield from named(_cell_names(name, file, chosen))
+            return
+        if not (kinds.is_binary(kind) or kinds.is_large_binary(kind) or kinds.is_struct(kind)):
+            raise SettingError(f"{name}: column {chosen!r} holds {kind}, neither images nor names of images")
+        start = 0
+        for group in range(file.num_row_groups):
+            count = file.metadata.row_group(group).num_rows
+            yield Rows(name, chosen, group, start, count)
+            start += count
+
+
+def _cell_names(name: str, file: Any, column: str) -> Iterator[str | Nothing]:  # noqa: ANN401
+    number = 0
+    for batch in file.iter_batches(columns=[column]):
+        for value in batch.column(0).to_pylist():
+            yield _name_or_nothing(name, number, value)
+            number += 1
+
+
+def _or_nothing(name: str, pieces: Iterator[Piece]) -> Iterator[Piece]:
+    empty = True
+    for piece in pieces:
+        empty = False
+        yield piece
+    if empty:
+        yield Nothing(name, f"{name}: names no image")
+
+
+def _text(stream: Any) -> TextIOWrapper:  # noqa: ANN401
+    return TextIOWrapper(stream, encoding="utf-8-sig", errors="surrogateescape", newline="")
