@@ -6,7 +6,7 @@ PYTHON ?= python3
 JOBS ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-servers check format clean
+.PHONY: help setup demo test hardening test-servers check format clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -26,6 +26,9 @@ demo: setup ## Score the example photographs and draw how the scores came about
 
 test: setup ## Run all tests
 	$(BIN)/python -m pytest -n $(JOBS)
+
+hardening: setup ## Try faults, bad input and attacks in bulk, and print how many; some minutes
+	$(BIN)/python -m pytest tests/hardening --hardening -n $(JOBS)
 
 test-servers: setup ## Build llama.cpp's server and score through it; some 20 minutes and 77 MB the first time
 	JOBS=$(JOBS) $(BIN)/python tests/servers/llama.py build/servers

@@ -78,6 +78,56 @@ def test_sixteen_bit_grey_keeps_its_upper_eight_bits(tmp_path: Path) -> None:
     np.testing.assert_array_equal(load_image(path)[..., 1], deep >> 8)
 
 
+def test_sixteen_bit_pgm_keeps_its_upper_eight_bits(tmp_path: Path) -> None:
+    deep = np.arange(64 * 64, dtype=np.uint16).reshape(64, 64) * 16
+    path = saved(Image.fromarray(deep), tmp_path / "deep.pgm")
+    np.testing.assert_array_equal(load_image(path)[..., 1], deep >> 8)
+
+
+@pytest.mark.parametrize("mode", ["RGB", "L", "P", "RGBA", "LA", "1", "I;16"])
+def test_a_png_whose_data_ends_early_without_an_error_is_refused(mode: str, tmp_path: Path) -> None:
+    """A complete stream of too few rows: Pillow alone leaves the others black."""
+    path = saved(Image.new(mode, (64, 64)), tmp_path / "short.png")
+    load_image(path)
+    whole = path.read_bytes()
+    start, end = whole.index(b"IDAT"), whole.index(b"IEND") - 4
+    rows = zlib.decompress(whole[start + 4 : end - 4])
+    for size in (len(rows) // 2, len(rows) * 63 // 64):
+        body = b"IDAT" + zlib.compress(rows[:size])
+        path.write_bytes(
+            whole[: start - 4]
+            + struct.pack(">I", len(body) - 4)
+            + body
+            + struct.pack(">I", zlib.crc32(body))
+            + whole[end:]
+        )
+        with pytest.raises(ImageError, match=r"short.png: damaged or cut short .its data ends before its last row"):
+            load_image(path)
+
+
+def test_indexed_colours_without_a_palette_are_refused(tmp_path: Path) -> None:
+    path = saved(Image.new("P", (64, 64)), tmp_path / "colourless.png")
+    whole = path.read_bytes()
+    start = whole.index(b"PLTE") - 4
+    path.write_bytes(whole[:start] + whole[start + 12 + int.from_bytes(whole[start : start + 4], "big") :])
+    with pytest.raises(ImageError, match="its palette is absent"):
+        load_image(path)
+
+
+def test_warnings_that_are_errors_are_errors_about_the_image(photo: RgbImage, tmp_path: Path) -> None:
+    path = saved(Image.fromarray(photo), tmp_path / "odd.png", exif=b"Exif\0\0II*\0\xff\xff\xff\xff")
+    with pytest.raises(ImageError, match="Corrupt EXIF"):
+        load_image(path)
+
+
+def test_what_the_operating_system_refuses_is_told_in_its_words(tmp_path: Path) -> None:
+    (tmp_path / "loop.png").symlink_to("loop.png")
+    with pytest.raises(ImageError, match=r"loop.png: cannot be read \(Too many levels of symbolic links\)"):
+        load_image(tmp_path / "loop.png")
+    with pytest.raises(ImageError, match=r"cannot be read \(File name too long\)"):
+        load_image(tmp_path / ("x" * 5000))
+
+
 def test_transparency_is_laid_over_white(photo: RgbImage, tmp_path: Path) -> None:
     alpha = np.full(photo.shape[:2], 255, np.uint8)
     alpha[:20] = 0
@@ -183,8 +233,7 @@ def test_an_unreadable_file_says_permission(photo: RgbImage, tmp_path: Path, mon
         def refuse(*_: object, **__: object) -> None:
             raise PermissionError(13, "Permission denied", str(path))
 
-        monkeypatch.setattr("builtins.open", refuse)
-        monkeypatch.setattr("PIL.Image.builtins.open", refuse)
+        monkeypatch.setattr(Path, "open", refuse)
     with pytest.raises(ImageError, match=r"locked.png: cannot be read, permission denied"):
         load_image(path)
 

@@ -21,6 +21,7 @@ from typing import Any, Protocol, TypeAlias, runtime_checkable
 import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageOps, UnidentifiedImageError, features
+from PIL.ImageFile import ImageFile
 
 from qdebias.errors import ImageError
 
@@ -85,7 +86,8 @@ def load_image(source: ImageSource, *, max_pixels: int = MAX_PIXELS) -> RgbImage
     with _one_line(source):
         if not stat.S_ISREG(Path(source).stat().st_mode):
             raise ImageError(f"{source}: is no file; name an image file, or its folder where folders are taken")
-        with Image.open(source, formats=FORMATS) as picture:
+        # Opened here: given a path, Pillow maps some formats into memory, where a file that shrinks kills the process.
+        with Path(source).open("rb") as file, Image.open(file, formats=FORMATS) as picture:
             return _decode(picture, str(source), max_pixels)
 
 
@@ -120,7 +122,33 @@ def _decode(picture: Image.Image, name: str, max_pixels: int) -> RgbImage:
     frames = getattr(picture, "n_frames", 1)
     if frames > 1 and picture.format != "MPO":
         raise ImageError(f"{name}: holds {frames} frames; extract the one to be scored into a file of its own")
-    return np.asarray(_to_rgb(ImageOps.exif_transpose(picture), name))
+    _decode_whole(picture, name)
+    deep = picture.mode.startswith("I;16") or (picture.mode == "I" and picture.format == "PPM")  # which has 16 bits
+    upright = ImageOps.exif_transpose(picture)
+    return np.asarray(_upper_bits(upright) if deep else _to_rgb(upright, name))
+
+
+def _decode_whole(picture: Image.Image, name: str) -> None:
+    """Decode the pixels; where compressed data ends early without an error, Pillow would leave the rest black.
+
+    Two rows of noise stand at the end of the memory that is decoded into. Where one is still there, nothing was
+    decoded that far: into the last row, or, of an interlaced PNG, the last row but one.
+    """
+    if not isinstance(picture, ImageFile) or picture.format != "PNG":
+        picture.load()
+        return
+    width, height = picture.size
+    marker = Image.frombytes(picture.mode, (width, 2), np.random.default_rng(0).bytes(16 * width))
+    prepared = Image.new(picture.mode, picture.size, None)
+    prepared.paste(marker, (0, height - 2))
+    picture.im = prepared.im
+    picture.load()
+    for row in (1, 2):
+        left = picture.crop((0, height - row, width, height - row + 1)).tobytes()
+        if left == marker.crop((0, 2 - row, width, 3 - row)).tobytes():
+            raise ImageError(f"{name}: damaged or cut short (its data ends before its last row); obtain the file again")
+    if picture.mode == "P" and picture.palette is None:
+        raise ImageError(f"{name}: damaged or cut short (its palette is absent); obtain the file again")
 
 
 def _check_sides(width: int, height: int, name: str) -> None:
@@ -128,9 +156,11 @@ def _check_sides(width: int, height: int, name: str) -> None:
         raise ImageError(f"{name}: {width} x {height} is too small to be judged; {MIN_SIDE} a side is the least")
 
 
+def _upper_bits(picture: Image.Image) -> Image.Image:
+    return Image.fromarray((np.asarray(picture) >> 8).astype(np.uint8)).convert("RGB")
+
+
 def _to_rgb(picture: Image.Image, name: str) -> Image.Image:
-    if picture.mode.startswith("I;16"):
-        return Image.fromarray((np.asarray(picture) >> 8).astype(np.uint8)).convert("RGB")
     if picture.mode == "P" and "transparency" not in picture.info:
         return picture.convert("RGB")
     if picture.mode == "P" or picture.mode in _ALPHA_MODES or "transparency" in picture.info:
@@ -154,7 +184,13 @@ def _one_line(path: str | os.PathLike[str]) -> Iterator[None]:
         raise ImageError(f"{path}: is not an image, or of none of the formats {', '.join(FORMATS)}") from error
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise ImageError(f"{path}: more pixels than are ever decoded; make it smaller") from error
+    except MemoryError as error:  # a damaged length may ask for gigabytes
+        raise ImageError(
+            f"{path}: takes more memory than there is; obtain the file again, or make it smaller"
+        ) from error
     except ImageError:
         raise
-    except (OSError, SyntaxError, ValueError, EOFError, OverflowError) as error:
+    except (OSError, SyntaxError, ValueError, EOFError, OverflowError, Warning) as error:
+        if isinstance(error, OSError) and error.strerror:  # of the operating system, and not of Pillow
+            raise ImageError(f"{path}: cannot be read ({error.strerror})") from error
         raise ImageError(f"{path}: damaged or cut short ({error}); obtain the file again") from error

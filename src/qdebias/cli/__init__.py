@@ -14,7 +14,8 @@ __all__ = ["main"]
 def main() -> None:
     """Run the command line. Results go to stdout, words about them to stderr."""
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # else idle threads of torch spin, and starve those that load
-    warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # such an image fails with an error of its own
+    warnings.filterwarnings("ignore", module="PIL")  # damage in metadata; what matters fails with an error of its own
+    warnings.simplefilter("ignore", Image.DecompressionBombWarning)
     for stream in (sys.stdout, sys.stderr):
         stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]  # names of files may be no text
     app(prog_name="qdebias")

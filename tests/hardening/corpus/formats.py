@@ -1,0 +1,51 @@
+"""Every format that Pillow writes, with every type of pixels that it takes."""
+
+from collections.abc import Iterator
+
+from PIL import Image, features
+
+from corpus.case import Case, of_bytes
+from corpus.pictures import encoded, film
+
+_MODES = ("1", "L", "LA", "P", "RGB", "RGBA", "RGBX", "RGBa", "CMYK", "YCbCr", "LAB", "HSV", "PA", "I", "I;16", "F")
+
+_READ = {"JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF", "PPM", "MPO"} | ({"AVIF"} if features.check("avif") else set())
+
+_ODD_PIXELS = {("TIFF", "I"), ("TIFF", "F"), ("TIFF", "LAB"), ("PPM", "F")}
+"""Pixels of more than 16 bits, or in none of the colours that are converted."""
+
+
+def format_cases() -> Iterator[Case]:
+    """Yield a sound file for each format and type of pixels; only the named formats are decoded."""
+    Image.init()
+    for form in sorted(Image.SAVE):
+        for mode in _MODES:
+            try:
+                data = encoded(form, mode)
+            except (OSError, ValueError, KeyError, SystemError, Image.UnidentifiedImageError):
+                continue  # Pillow does not write these pixels in this format
+            if form not in _READ:
+                error: str | None = "is not an image, or of none of the formats"
+            else:
+                error = "pixel type .* is not supported" if (form, mode) in _ODD_PIXELS else None
+            yield of_bytes("format", f"{form}-{mode.replace(';', '')}.{form.lower()}", data, error)
+
+
+def film_cases() -> Iterator[Case]:
+    """Yield files of several frames; a camera's MPO stands for its first picture."""
+    for form in ("GIF", "WEBP", "PNG", "TIFF", "AVIF", "MPO"):
+        if form in _READ:
+            error = None if form == "MPO" else "holds 3 frames; extract"
+            yield of_bytes("film", f"{form}.{form.lower()}", film(form), error)
+
+
+def misnamed_cases() -> Iterator[Case]:
+    """Yield sound files under the suffix of another format: the content decides."""
+    forms = {"JPEG": ".jpg", "PNG": ".png", "WEBP": ".webp", "BMP": ".bmp", "TIFF": ".tif", "GIF": ".gif"}
+    for form in forms:
+        data = encoded(form)
+        for other, suffix in forms.items():
+            if other != form:
+                yield of_bytes("misnamed", f"{form}-as{suffix}", data)
+    for name in ("NOSUFFIX", "two.suffixes.tar.gz", "UPPER.JPG", ".hidden", "jpg"):
+        yield of_bytes("misnamed", name, encoded("PNG"))
