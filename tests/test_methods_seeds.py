@@ -1,6 +1,7 @@
 """Several seeds of the noise: the mean of the scores, and how far they lie apart."""
 
 import json
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -10,14 +11,31 @@ from PIL import Image
 import qdebias
 from qdebias import presets
 from qdebias.backends.fake import FakeBackend
-from qdebias.degrade import Fog, Saturate, Spatter, ZoomBlur
+from qdebias.degrade import Fog, Rng, Saturate, Spatter, ZoomBlur
 from qdebias.image import RgbImage
-from qdebias.methods.seeds import draws_noise
+from qdebias.method import Context
+from qdebias.methods.composed import Composed
+from qdebias.methods.seeds import OverSeeds, draws_noise
 from test_cli import run
 
 
 def test_the_degradations_that_draw_noise_are_known() -> None:
     assert [draws_noise(one) for one in (ZoomBlur(), Spatter(), Saturate(), Fog())] == [False, True, False, True]
+
+
+@dataclass
+class Grain:
+    """A degradation of one's own, which cannot be a key."""
+
+    def __call__(self, image: RgbImage, rng: Rng) -> RgbImage:
+        return np.asarray(np.clip(image + rng.normal(size=image.shape), 0, 255), dtype=np.uint8)
+
+
+def test_a_degradation_of_ones_own_may_draw_noise_too(photo: RgbImage) -> None:
+    method = OverSeeds(base=Composed(quality=(presets.CONDITIONAL,), degradations=(Grain(), ZoomBlur())), count=2)
+    plan = method.plan(photo, Context(seed=3))
+    assert [condition.kind for condition in plan.conditions] == ["Grain", "Grain", "ZoomBlur"]
+    assert not np.array_equal(plan.conditions[0].image, plan.conditions[1].image)
 
 
 @pytest.mark.parametrize("text", ["paper", "paper+winner", "paper+median", "paper+levels5+logodds", "average"])

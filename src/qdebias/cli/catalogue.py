@@ -10,7 +10,7 @@ from rich.table import Column, Table
 from qdebias import presets
 from qdebias.backends.catalogue import KNOWN_MODELS, KnownModel, known_model
 from qdebias.cli.console import results, user_errors
-from qdebias.cli.methods_page import every_part, methods_page
+from qdebias.cli.methods_page import counted, every_part, methods_page
 from qdebias.cost import cost_of
 from qdebias.degrade import DEGRADATIONS
 from qdebias.methods.recipe import Recipe
@@ -72,9 +72,10 @@ def methods(
     if markdown:
         typer.echo(methods_page())
         return
-    table = Table(Column("method", no_wrap=True), "cost of an image", "what it is")
+    numbers = (Column(title, justify="right") for title in ("forwards", "encodings"))
+    table = Table(Column("method", no_wrap=True), *numbers, "what it is")
     for recipe in presets.RECIPES.values():
-        table.add_row(recipe.name, str(cost_of(recipe.method)), recipe.summary)
+        table.add_row(recipe.name, *counted(recipe.method), recipe.summary)
     results.print(table)
     parts = Table(Column("part", no_wrap=True), "decides", "what it does")
     for word, part in every_part():

@@ -23,6 +23,12 @@ def every_part() -> Iterator[tuple[str, Part]]:
     yield from ((f"{prefix}NUMBER", part) for prefix, part in NUMBERED.items())
 
 
+def counted(method: Method) -> tuple[str, str]:
+    """Return the forwards and encodings that one image costs, in print."""
+    cost = cost_of(method)
+    return ("?", "?") if cost is None else (str(cost.forwards), str(cost.encodings))
+
+
 def methods_page() -> str:
     """Return the page, without a heading of its own."""
     sections = (
@@ -38,9 +44,7 @@ def methods_page() -> str:
 
 def _presets() -> Iterator[Sequence[str]]:
     for recipe in presets.RECIPES.values():
-        cost = cost_of(recipe.method)
-        numbers = ("?", "?") if cost is None else (str(cost.forwards), str(cost.encodings))
-        yield (f"`{recipe.name}`", *numbers, recipe.summary, recipe.source)
+        yield (f"`{recipe.name}`", *counted(recipe.method), recipe.summary, recipe.source)
 
 
 def _parts() -> Iterator[Sequence[str]]:

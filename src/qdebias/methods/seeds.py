@@ -112,12 +112,16 @@ def _mean_of(scores: list[Score]) -> float:
 
 def draws_noise(degradation: Degradation) -> bool:
     """Return whether a degradation draws from its source of noise, by letting it degrade a small grey picture."""
-    return _draws_noise(cast(Hashable, degradation))
+    return _known(degradation) if isinstance(degradation, Hashable) else _tried(degradation)
 
 
 @lru_cache(maxsize=256)
-def _draws_noise(degradation: Hashable) -> bool:
+def _known(degradation: Hashable) -> bool:
+    return _tried(cast(Degradation, degradation))
+
+
+def _tried(degradation: Degradation) -> bool:
     noise = np.random.Generator(np.random.SFC64(0))
-    before = noise.bit_generator.state
-    cast(Degradation, degradation)(np.full((48, 48, 3), 128, np.uint8), noise)
-    return repr(noise.bit_generator.state) != repr(before)
+    before = repr(noise.bit_generator.state)
+    degradation(np.full((48, 48, 3), 128, np.uint8), noise)
+    return repr(noise.bit_generator.state) != before
