@@ -13,6 +13,8 @@ from PIL import Image
 import qdebias
 from qdebias import presets
 from qdebias.backends.fake import FakeBackend
+from qdebias.backends.mplug_owl3.vocabulary import read_vocabulary
+from qdebias.backends.tokens import option_tokens
 from qdebias.degrade import GaussianNoise, Spatter
 from qdebias.errors import SettingError
 from qdebias.image import RgbImage, digest
@@ -21,7 +23,7 @@ from qdebias.methods.aspects import ASPECTS
 from qdebias.methods.composed import Composed
 from qdebias.methods.content import is_screen
 from qdebias.methods.prior import ContentFree, blank, noise
-from qdebias.methods.readouts import LEVELS5, read_as
+from qdebias.methods.readouts import ENSEMBLE, GOOD_POOR, LEVELS5, NEUTRAL, WORDS, Words, read_as
 from qdebias.prompts import Question
 from qdebias.store.describe import describe
 from test_cli import run
@@ -43,7 +45,7 @@ def answered(text: str, photo: RgbImage, *logits: list[float]) -> float:
 
 def test_a_set_of_words_is_the_share_of_the_good_ones(photo: RgbImage) -> None:
     grown = np.exp(logits := [2.0, 0.5, -1.0, 1.0, 0.0, -3.0])
-    assert asked("vanilla+words")[0].options == (" good", " great", " excellent", " poor", " bad", " terrible")
+    assert asked("vanilla+words")[0].options == (" good", " high", " excellent", " poor", " low", " bad")
     assert answered("vanilla+words", photo, logits) == pytest.approx(grown[:3].sum() / grown.sum())
 
 
@@ -63,6 +65,17 @@ def test_an_ensemble_is_the_mean_over_its_prompts(photo: RgbImage) -> None:
         "Excellent, fair or bad?",
     ]
     assert answered("vanilla+ensemble", photo, *logits) == pytest.approx(np.mean(each))
+
+
+@pytest.mark.parametrize("readout", [GOOD_POOR, LEVELS5, WORDS, NEUTRAL, ENSEMBLE])
+@pytest.mark.parametrize("start", [presets.CONDITIONAL, presets.RELEASED_CONDITIONAL])
+def test_every_word_is_one_token_of_the_paper_s_model(
+    readout: tuple[Words, ...], start: Question, shared: Path
+) -> None:
+    vocabulary = read_vocabulary(shared / "qwen2_tokenizer")
+    for question in read_as(readout, start):
+        ids = vocabulary.encode(f"<|im_start|>assistant\n{question.answer_prefix}")
+        assert len(set(option_tokens(vocabulary, ids, question))) == len(question.options)
 
 
 def test_a_readout_needs_good_and_poor() -> None:

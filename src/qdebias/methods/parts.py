@@ -86,7 +86,7 @@ def _weights(weigh: Any, summary: str, source: str) -> Part:  # noqa: ANN401 (se
 PARTS: Mapping[str, Part] = {
     "goodpoor": _readout(GOOD_POOR, "good or poor", f"{PAPER}, eq. (1) and (8)"),
     "levels5": _readout(LEVELS5, "the mean of excellent, good, fair, poor, bad as 1, .75, .5, .25, 0", Q_ALIGN),
-    "words": _readout(WORDS, "several words a pole: good, great, excellent against poor, bad, terrible", DEQA),
+    "words": _readout(WORDS, "several words a pole: good, high, excellent against poor, low, bad", DEQA),
     "neutral": _readout(NEUTRAL, "a neutral word: good, average, poor as 1, .5, 0", Q_BOOST),
     "ensemble": _readout(ENSEMBLE, "the mean over three questions with a neutral word each", Q_BOOST),
     "semantic": _weights(by_semantics, "P(same object), through a softmax", f"{PAPER}, eq. (10)"),

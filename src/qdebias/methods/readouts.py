@@ -56,7 +56,7 @@ LEVELS5 = (
 WORDS = (
     Words(
         choice=CHOICE,
-        words=("good", "great", "excellent", "poor", "bad", "terrible"),
+        words=("good", "high", "excellent", "poor", "low", "bad"),
         values=(1.0, 1.0, 1.0, 0.0, 0.0, 0.0),
     ),
 )
