@@ -30,6 +30,7 @@ from qdebias.curation import COPY, LINK, MOVE, Choice, Top, Way, choose, place, 
 from qdebias.engine import Failure, Scorer
 from qdebias.errors import SettingError
 from qdebias.inputs import open_images
+from qdebias.inputs.presence import is_folder
 from qdebias.method import Score
 from qdebias.records import open_writer
 from qdebias.scores import GivenScore, read_scores
@@ -133,7 +134,7 @@ def _stored(file: Path | None, run: Path | None, method: str, seed: int) -> list
 
 
 def _scored(arguments: Sequence[str], scorer: Scorer, run: Run | None, method: str, target: Path | None) -> _Judged:
-    roots = tuple(path for path in map(Path, arguments) if path.is_dir())
+    roots = tuple(path for path in map(Path, arguments) if is_folder(path))
     if target is not None:
         refuse_inside(target, roots)  # told before hours of scoring, not after
     results = named_results(open_images(arguments), scorer, run, method=method)

@@ -8,6 +8,7 @@ from typing import Any
 from qdebias.errors import MissingPackageError, SettingError
 from qdebias.inputs.items import Image, member_name
 from qdebias.inputs.pieces import SIZE, Nothing, Piece, absolute_name
+from qdebias.inputs.presence import is_there
 from qdebias.inputs.tables import chosen_column, image_of_cell
 
 MARKS = ("dataset_dict.json", "state.json")
@@ -58,7 +59,7 @@ class DatasetRows:
 
 def is_dataset(folder: Path) -> bool:
     """Whether a folder is a data set that was saved to disk."""
-    return any((folder / mark).is_file() for mark in MARKS)
+    return any(is_there(folder / mark) for mark in MARKS)
 
 
 def dataset_pieces(folder: str, column: str | None) -> Iterator[Piece]:

@@ -9,6 +9,7 @@ from typing import Any
 from qdebias.errors import SettingError
 from qdebias.inputs.addresses import explained, open_filesystem
 from qdebias.inputs.pieces import Nothing
+from qdebias.inputs.presence import is_folder
 
 SUFFIXES = frozenset((".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif", ".ppm", ".pgm", ".avif"))
 """Suffixes by which a search recognises an image; a file that is named is tried whatever its name."""
@@ -31,26 +32,26 @@ def folder_names(folder: str) -> Iterator[str | Nothing]:
 
 
 def _walk(folder: Path) -> Iterator[str | Nothing]:
-    try:
-        with os.scandir(folder) as entries:
-            found = sorted((entry.name, _is_folder(entry)) for entry in entries if not entry.name.startswith("."))
-    except OSError as error:
-        yield Nothing(str(folder), f"{folder}: {error.strerror}")
-        return
-    for name, is_folder in found:
-        path = folder / name
-        if is_folder:
-            if not path.is_symlink():
-                yield from _walk(path)
-        elif path.suffix.lower() in SUFFIXES:
-            yield str(path)
+    """Keep the way back in a list of our own: folders may be deeper than calls can be."""
+    waiting: list[tuple[Path, bool]] = [(folder, True)]
+    while waiting:
+        path, inside = waiting.pop()
+        if not inside:
+            if path.suffix.lower() in SUFFIXES:
+                yield str(path)
+            continue
+        try:
+            with os.scandir(path) as entries:
+                found = sorted(((entry.name, _leads_on(entry)) for entry in entries), reverse=True)
+        except OSError as error:
+            yield Nothing(str(path), f"{path}: {error.strerror}")
+            continue
+        waiting += [(path / name, more) for name, more in found if not name.startswith(".")]
 
 
-def _is_folder(entry: os.DirEntry[str]) -> bool:
-    try:
-        return entry.is_dir()
-    except OSError:
-        return False
+def _leads_on(entry: os.DirEntry[str]) -> bool:
+    """Whether it is a folder and no link to one, which may lead in a circle."""
+    return entry.is_dir(follow_symlinks=False)
 
 
 def pattern_names(pattern: str) -> Iterator[str | Nothing]:
@@ -58,7 +59,7 @@ def pattern_names(pattern: str) -> Iterator[str | Nothing]:
     matches = sorted(map(Path, glob.iglob(pattern, recursive=True)))  # noqa: PTH207 (it may be absolute)
     if not matches:
         yield Nothing(pattern, f"{pattern}: no file matches this pattern")
-    yield from (str(match) for match in matches if not match.is_dir())
+    yield from (str(match) for match in matches if not is_folder(match))
 
 
 def remote_folder_names(address: str) -> Iterator[str | Nothing]:
@@ -79,10 +80,10 @@ def remote_folder_names(address: str) -> Iterator[str | Nothing]:
 
 def _walk_remote(files: Any, folder: str) -> Iterator[str]:  # noqa: ANN401 (fsspec has no types)
     found = sorted((entry["name"].rstrip("/"), entry["type"] == "directory") for entry in files.ls(folder, detail=True))
-    for path, is_folder in found:
+    for path, leads_on in found:
         if path == folder or PurePosixPath(path).name.startswith("."):
             continue
-        if is_folder:
+        if leads_on:
             yield from _walk_remote(files, path)
         elif looks_like_image(path):
             yield str(files.unstrip_protocol(path))

@@ -20,6 +20,7 @@ from qdebias.inputs.folders import (
 )
 from qdebias.inputs.items import Image, Unreadable
 from qdebias.inputs.pieces import Named, Nothing, Piece, named
+from qdebias.inputs.presence import is_folder, is_there
 from qdebias.inputs.shards import Shard
 from qdebias.inputs.tables import list_pieces, table_pieces
 
@@ -50,7 +51,7 @@ class Images:
     def pieces(self) -> Iterator[Piece]:
         """Yield the images in pieces, each path and address once."""
         found = (piece for argument in self.arguments for piece in _pieces(argument, self.column))
-        return found if len(self.arguments) == 1 and Path(self.arguments[0]).is_dir() else _unique(found)
+        return found if len(self.arguments) == 1 and is_folder(self.arguments[0]) else _unique(found)
 
     def count(self) -> int | None:
         """Return how many they are; None where that takes reading whole shards."""
@@ -78,7 +79,7 @@ def open_images(arguments: Sequence[str], *, column: str | None = None) -> Image
     for image in islice(images, _LOOK_AT):
         if isinstance(image, Unreadable):
             missing.append(image.error)
-        elif isinstance(image, Path) and not image.exists():
+        elif isinstance(image, Path) and not is_there(image):
             missing.append(f"{image}: no such file")
         else:
             return images
@@ -91,9 +92,9 @@ def _pieces(argument: str, column: str | None) -> Iterator[Piece]:
     if is_address(argument):
         return _remote_pieces(argument, column)
     path = Path(argument)
-    if path.is_dir():
+    if is_folder(path):
         return dataset_pieces(argument, column) if is_dataset(path) else named(folder_names(argument))
-    if not path.exists() and glob.has_magic(argument):
+    if not is_there(path) and glob.has_magic(argument):
         return _opened(pattern_names(argument), column)
     if path.suffix.lower() == _LIST:
         return list_pieces(argument)

@@ -8,6 +8,7 @@ from qdebias.errors import ImageError
 from qdebias.inputs.addresses import is_address
 from qdebias.inputs.images import Images, holds_several
 from qdebias.inputs.items import Image, RemoteImage, member_name
+from qdebias.inputs.presence import is_there
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +47,7 @@ def image_named(name: str, *, column: str | None = None) -> Image | SoughtMember
     if is_address(name):
         return next((SoughtMember(*parts, column) for parts in _parts(name)), RemoteImage(name))
     path = Path(name)
-    return path if path.exists() else next((SoughtMember(*parts, column) for parts in _parts(name)), path)
+    return path if is_there(path) else next((SoughtMember(*parts, column) for parts in _parts(name)), path)
 
 
 def _parts(name: str) -> Iterator[tuple[str, str]]:

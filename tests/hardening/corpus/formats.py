@@ -47,5 +47,5 @@ def misnamed_cases() -> Iterator[Case]:
         for other, suffix in forms.items():
             if other != form:
                 yield of_bytes("misnamed", f"{form}-as{suffix}", data)
-    for name in ("NOSUFFIX", "two.suffixes.tar.gz", "UPPER.JPG", ".hidden", "jpg"):
+    for name in ("NOSUFFIX", "two.suffixes.old", "UPPER.JPG", ".hidden", "jpg"):
         yield of_bytes("misnamed", name, encoded("PNG"))

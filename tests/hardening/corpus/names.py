@@ -102,3 +102,15 @@ def _bind(path: Path) -> None:
 def _sparse(path: Path, size: int) -> None:
     path.touch()
     os.truncate(path, size)
+
+
+def absent_paths(folder: Path) -> dict[str, str]:
+    """Return paths that can only be named, and the pattern of their error."""
+    return {
+        str(folder / "gone.png"): "no such file",
+        str(folder / "sound.png" / "below.png"): "no such file|Not a directory",
+        str(folder / ("x" * 300 + ".png")): "File name too long",
+        str(folder / "/".join(["deep"] * 1000) / "x.png"): "no such file|too long",
+        str(folder / ("y" * 5000 + ".png")): "File name too long",
+        str(folder) + "/" + "../path/" * 600 + "sound.png": "File name too long",
+    }
