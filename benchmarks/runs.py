@@ -11,6 +11,7 @@ import resource
 import subprocess
 import sys
 import time
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -32,17 +33,17 @@ def go_on(folder: Path, run: Path, limit: int | None) -> None:
     start = time.monotonic()
     from qdebias.backends.fake import FakeBackend
     from qdebias.engine import Scorer
-    from qdebias.inputs import find_inputs
+    from qdebias.inputs import open_images
     from qdebias.store import open_run
     from qdebias.stored import StoredScorer
 
-    paths = find_inputs([str(folder)]).paths[:limit]
-    print(f"  {time.monotonic() - start:6.1f} s  {len(paths):,} images listed")
+    images = open_images([str(folder)])
+    print(f"  {time.monotonic() - start:6.1f} s  {images.count():,} images counted")
     backend, marks = FakeBackend(), [0.0]
     with open_run(run, backend.fingerprint, model="fake") as opened:
         print(f"  {time.monotonic() - start:6.1f} s  run open")
         stored = StoredScorer(opened, Scorer(backend=backend, method="vanilla", batch=64), name="vanilla")
-        for count, _ in enumerate(stored.ask(paths), start=1):
+        for count, _ in enumerate(stored.ask(islice(images, limit)), start=1):
             backend.calls.clear()
             if count == 1:
                 print(f"  {time.monotonic() - start:6.1f} s  first of the missing images done")
