@@ -27,6 +27,7 @@ HOMES = {
     "models": "catalogue",
     "methods": "catalogue",
     "verify": "verify",
+    "serve": "serve",
     "doctor": "doctor",
 }
 """Each command and the module that holds the function of its name."""

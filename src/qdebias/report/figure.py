@@ -42,13 +42,18 @@ def draw(rows: Sequence[Row], out: Path, *, title: str) -> None:
     Raises:
         SettingError: The file cannot be written, or its suffix names no format of pictures.
     """
+    save(explain(rows, title=title), out)
+
+
+def explain(rows: Sequence[Row], *, title: str) -> Figure:
+    """Return the picture."""
     columns = 2 + max(len(row.explanation.plan.conditions) for row in rows)
     figure = Figure(figsize=(PANEL * columns, 0.45 + PANEL * len(rows)), layout="constrained")
     figure.suptitle(title, fontsize=11)
     axes = figure.subplots(len(rows), columns, squeeze=False)
     for row, cells in zip(rows, axes, strict=True):
         _draw_row(row, list(cells))
-    save(figure, out)
+    return figure
 
 
 def _draw_row(row: Row, cells: list[Axes]) -> None:
@@ -60,7 +65,7 @@ def _draw_row(row: Row, cells: list[Axes]) -> None:
     for index, (cell, condition) in enumerate(zip(pictures, row.explanation.plan.conditions, strict=False)):
         same = f"   P(same) {score.same[index]:.2f}" if len(score.same) else ""
         caption = f"P(good) {score.good[index]:.3f}\nweight {score.weight[index]:.3f}{same}"
-        _show(cell, condition.image, _words(condition.kind), caption)
+        _show(cell, condition.image, words(condition.kind), caption)
     _draw_scale(scale, score.value, row.vanilla)
 
 
@@ -71,11 +76,11 @@ def _show(cell: Axes, image: RgbImage, title: str, caption: str = "") -> None:
     cell.imshow(cv2.resize(image, size, interpolation=cv2.INTER_AREA))
     cell.axis("on")
     cell.set(xticks=[], yticks=[])
-    cell.set_title(title, fontsize=8)
+    cell.set_title(title, fontsize=8, parse_math=False)  # a file may be called $x^$.png
     cell.set_xlabel(caption, fontsize=8)
 
 
-def _words(kind: str) -> str:
+def words(kind: str) -> str:
     """Return "zoom blur" for "ZoomBlur"."""
     return re.sub(r"(?<=[a-z])(?=[A-Z])|_", " ", kind).lower()
 

@@ -1,0 +1,106 @@
+"""`qdebias serve`."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from qdebias.backends.base import Backend
+from qdebias.backends.load import load_backend, require
+from qdebias.cli.console import Device, Dtype, Megapixels, MethodName, Seed, say, user_errors
+
+if TYPE_CHECKING:
+    from qdebias.service.server import Listening
+    from qdebias.service.settings import Settings
+
+PACKAGES = ("fastapi", "httpcore2", "prometheus_client", "python_multipart", "structlog", "uvicorn")
+
+Models = Annotated[
+    list[str] | None,
+    typer.Option("--model", "-m", help="A model, or NAME=MODEL; may be repeated, the first is the default. [nano]"),
+]
+Host = Annotated[str, typer.Option(help="Address to listen on.")]
+Port = Annotated[int, typer.Option(min=0, max=65535, help="Port to listen on; 0 takes a free one.")]
+KeysFile = Annotated[
+    Path | None, typer.Option(help="File with one API key a line. Without it: QDEBIAS_SERVE_KEYS of the environment.")
+]
+OpenToAll = Annotated[bool, typer.Option("--open-to-all", help="Serve other machines without any key.")]
+AllowUrls = Annotated[bool, typer.Option("--allow-urls", help="Fetch images by URL, from public addresses.")]
+Names = Annotated[
+    list[str] | None, typer.Option("--name", help="Host name by which the server is addressed; may be repeated.")
+]
+Batch = Annotated[int, typer.Option(min=1, help="How many images go to the model at a time.")]
+Queue = Annotated[int, typer.Option(min=1, help="How many images may be under way; then comes 429.")]
+Deadline = Annotated[float, typer.Option(min=0.1, help="Seconds until a request is given up.")]
+Drain = Annotated[float, typer.Option(min=1, help="Seconds for requests under way when told to stop.")]
+MostImages = Annotated[int, typer.Option(min=1, help="How many images one request may hold.")]
+Megabytes = Annotated[float, typer.Option(min=0.001, help="Largest encoded image, in MiB.")]
+Decoders = Annotated[int, typer.Option(min=1, help="How many processes decode images.")]
+Certificate = Annotated[Path | None, typer.Option(help="TLS certificate chain, PEM.")]
+PrivateKey = Annotated[Path | None, typer.Option(help="Its private key, PEM.")]
+Proxies = Annotated[
+    list[str] | None, typer.Option("--proxy", help="Address of a proxy whose X-Forwarded-* are believed.")
+]
+
+
+def serve(
+    model: Models = None,
+    method: MethodName = "paper",
+    host: Host = "127.0.0.1",
+    port: Port = 8765,
+    keys_file: KeysFile = None,
+    open_to_all: OpenToAll = False,
+    allow_urls: AllowUrls = False,
+    name: Names = None,
+    batch: Batch = 8,
+    queue: Queue = 64,
+    deadline: Deadline = 30.0,
+    drain: Drain = 30.0,
+    max_images: MostImages = 16,
+    max_megabytes: Megabytes = 20.0,
+    max_megapixels: Megapixels = 50.0,
+    decoders: Decoders = 2,
+    certificate: Certificate = None,
+    private_key: PrivateKey = None,
+    proxy: Proxies = None,
+    seed: Seed = 0,
+    device: Device = None,
+    dtype: Dtype = None,
+) -> None:
+    """Serve scores over HTTP, and a page to look at how they come about.
+
+    Open http://127.0.0.1:8765 in a browser, or `curl -F image=@photo.jpg http://127.0.0.1:8765/v1/score`.
+    """
+    with user_errors():
+        require(*PACKAGES, extra="serve")
+        from qdebias.service.keys import load_keys
+        from qdebias.service.models import named
+        from qdebias.service.server import Listening
+        from qdebias.service.settings import MEBIBYTE, Settings
+
+        settings = Settings(
+            method=method, seed=seed, batch=batch, queue=queue, deadline=deadline, drain=drain,
+            images=min(max_images, queue), image_bytes=round(max_megabytes * MEBIBYTE),
+            pixels=round(max_megapixels * 1e6), decoders=decoders, urls=allow_urls,
+        )  # fmt: skip
+        listening = Listening(
+            host=host, port=port, keys=load_keys(keys_file), open_to_all=open_to_all, names=name or (),
+            certificate=certificate, private_key=private_key, proxies=proxy or (),
+        )  # fmt: skip
+        _run(named(model or ["nano"]), settings, listening, device=device, dtype=dtype)
+
+
+def _run(
+    specs: "dict[str, str]", settings: "Settings", listening: "Listening", *, device: str | None, dtype: str | None
+) -> None:
+    from qdebias.service.logs import set_up_logs
+    from qdebias.service.server import run
+    from qdebias.service.service import Service
+
+    def load() -> dict[str, Backend]:
+        return {name: load_backend(spec, device=device, dtype=dtype) for name, spec in specs.items()}
+
+    set_up_logs()
+    scheme = "https" if listening.certificate else "http"
+    say(f"serving {', '.join(specs)} at {scheme}://{listening.host}:{listening.port}; Ctrl-C stops")
+    run(Service(load, settings), listening)

@@ -1,0 +1,22 @@
+"""How well scores follow human scores, and which images they disagree about most."""
+
+from scipy import stats
+
+from qdebias.correlation import correlate
+from qdebias.errors import SettingError
+from qdebias.service.refusal import Reason, Refusal
+from qdebias.service.schema import AgreementAnswer, AgreementRequest
+
+
+def agreement(asked: AgreementRequest) -> AgreementAnswer:
+    """Return the correlations, and for each image how far its ranks under both are apart.
+
+    Raises:
+        Refusal: The columns cannot be correlated.
+    """
+    try:
+        found = correlate(asked.scores, asked.quality, resamples=0)
+    except SettingError as error:
+        raise Refusal(Reason.NOT_COMPARABLE) from error
+    gap = (stats.rankdata(asked.scores) - stats.rankdata(asked.quality)) / found.count
+    return AgreementAnswer(count=found.count, srcc=found.srcc, plcc=found.plcc, krcc=found.krcc, gap=gap.tolist())

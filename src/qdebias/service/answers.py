@@ -1,0 +1,33 @@
+"""From what the engine found to what goes out."""
+
+from qdebias.engine import Explanation
+from qdebias.report.figure import words
+from qdebias.service.guard import problem
+from qdebias.service.refusal import Refusal
+from qdebias.service.schema import BatchAnswer, BatchResult, Problem, ScoreAnswer
+
+
+def score_answer(found: Explanation, *, model: str, method: str, seed: int) -> ScoreAnswer:
+    """Return the answer about one image."""
+    score = found.score
+    return ScoreAnswer(
+        score=score.value,
+        model=model,
+        method=method,
+        seed=seed,
+        conditions=[words(condition.kind) for condition in found.plan.conditions],
+        good=score.good.tolist(),
+        same=score.same.tolist(),
+        weight=score.weight.tolist(),
+    )
+
+
+def batch_answer(found: list[ScoreAnswer | Refusal]) -> BatchAnswer:
+    """Return the answer about several images."""
+    results = [
+        BatchResult(index=index, result=None, error=Problem(**problem(one)))
+        if isinstance(one, Refusal)
+        else BatchResult(index=index, result=one, error=None)
+        for index, one in enumerate(found)
+    ]
+    return BatchAnswer(results=results, failed=sum(result.error is not None for result in results))

@@ -1,0 +1,44 @@
+"""What is done with the images of a request, once its body is read and it has its places in the queue."""
+
+import asyncio
+
+from qdebias.report.figure import Row
+from qdebias.service.answers import score_answer
+from qdebias.service.refusal import Refusal
+from qdebias.service.schema import ScoreAnswer
+from qdebias.service.service import Job
+
+PLAIN = "vanilla"
+"""The method that an explanation compares with."""
+
+
+async def score(job: Job) -> ScoreAnswer:
+    """Score the only image of a request."""
+    return await _score(job, job.sources[0])
+
+
+async def score_each(job: Job) -> list[ScoreAnswer | Refusal]:
+    """Score each image; one that is refused does not keep the others from their scores."""
+    return list(await asyncio.gather(*(_score_or_refuse(job, source) for source in job.sources)))
+
+
+async def explain(job: Job) -> tuple[ScoreAnswer, Row]:
+    """Score the only image of a request, keep its conditions, and ask the plain question too."""
+    async with job.decoded(job.sources[0]) as image:
+        methods = dict.fromkeys((job.method, PLAIN))
+        found, *plain = await asyncio.gather(*(job.explain(image, method) for method in methods))
+    answer = score_answer(found, model=job.model, method=job.method, seed=job.seed)
+    return answer, Row(name="image", explanation=found, vanilla=plain[0].score.value if plain else None)
+
+
+async def _score(job: Job, source: bytes | str | Refusal) -> ScoreAnswer:
+    async with job.decoded(source) as image:
+        found = await job.explain(image, job.method)
+    return score_answer(found, model=job.model, method=job.method, seed=job.seed)
+
+
+async def _score_or_refuse(job: Job, source: bytes | str | Refusal) -> ScoreAnswer | Refusal:
+    try:
+        return await _score(job, source)
+    except Refusal as refusal:
+        return refusal

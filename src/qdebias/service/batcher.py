@@ -1,0 +1,144 @@
+"""Images of many requests, asked about together: one thread runs the model, and while it does the next batch gathers.
+
+Nothing waits for a batch to fill: when the model is free it is given what is there.
+"""
+
+import asyncio
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+
+from qdebias.engine import Explanation, Failure, Scorer
+from qdebias.errors import BackendError
+from qdebias.image import RgbImage
+
+Result = Explanation | Failure
+Observer = Callable[[int, float], None]
+"""Is told the number of images of each batch and its seconds."""
+
+SMOOTHING = 0.2
+"""Weight of the newest batch in the running mean of seconds an image."""
+
+
+@dataclass(slots=True, eq=False)
+class _Job:
+    scorer: Scorer
+    image: RgbImage
+    answer: asyncio.Future[Result] = field(default_factory=lambda: asyncio.get_running_loop().create_future())
+
+
+class Batcher:
+    """Hands images to their scorers, in the order in which they came.
+
+    A batch holds images of one scorer. Whoever stops waiting (a client that left, a deadline) takes its image out of
+    the queue with it.
+
+    Args:
+        batch: How many images a scorer is given at a time.
+        observe: Is told about each batch.
+    """
+
+    def __init__(self, *, batch: int, observe: Observer = lambda _count, _seconds: None) -> None:
+        self._batch = batch
+        self._observe = observe
+        self._jobs: deque[_Job] = deque()
+        self._more = asyncio.Event()
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="qdebias-model")
+        self._task: asyncio.Task[None] | None = None
+        self.seconds_an_image = 0.0
+
+    def start(self) -> None:
+        """Begin to work; must be called in the event loop that submits."""
+        self._task = asyncio.get_running_loop().create_task(self._work())
+
+    async def stop(self) -> None:
+        """Stop working; what is in the queue is not answered."""
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+        self._thread.shutdown(wait=False, cancel_futures=True)
+
+    @property
+    def waiting(self) -> int:
+        """How many images wait for the model."""
+        return len(self._jobs)
+
+    async def submit(self, scorer: Scorer, image: RgbImage) -> Result:
+        """Return the score of an image with how it came about, or why it cannot be scored.
+
+        Raises:
+            BackendError: The model cannot answer about this image.
+        """
+        job = _Job(scorer, image)
+        self._jobs.append(job)
+        self._more.set()
+        try:
+            return await job.answer
+        finally:
+            if not job.answer.done() or job.answer.cancelled():
+                self._forget(job)
+
+    async def run(self, call: Callable[[], None]) -> None:
+        """Run something else in the model's thread, such as loading it."""
+        await asyncio.get_running_loop().run_in_executor(self._thread, call)
+
+    def _forget(self, job: _Job) -> None:
+        if job in self._jobs:
+            self._jobs.remove(job)
+
+    async def _work(self) -> None:
+        loop = asyncio.get_running_loop()
+        while True:
+            await self._more.wait()
+            batch = self._take()
+            if not batch:
+                self._more.clear()
+                continue
+            start = time.monotonic()
+            images = [job.image for job in batch]
+            results = await loop.run_in_executor(self._thread, score_batch, batch[0].scorer, images)
+            self._note(len(batch), time.monotonic() - start)
+            for job, result in zip(batch, results, strict=True):
+                _answer(job.answer, result)
+
+    def _take(self) -> list[_Job]:
+        """Take the first image and those behind it that have the same scorer."""
+        if not self._jobs:
+            return []
+        scorer = self._jobs[0].scorer
+        batch = [job for job in self._jobs if job.scorer is scorer][: self._batch]
+        for job in batch:
+            self._jobs.remove(job)
+        return batch
+
+    def _note(self, count: int, seconds: float) -> None:
+        each = seconds / count
+        first = self.seconds_an_image == 0.0
+        self.seconds_an_image = each if first else (1 - SMOOTHING) * self.seconds_an_image + SMOOTHING * each
+        self._observe(count, seconds)
+
+
+def score_batch(scorer: Scorer, images: Sequence[RgbImage]) -> list[Result | Exception]:
+    """Return one result an image; where the model fails on all together, each is tried alone.
+
+    So an image on which a model gives no finite logits costs the requests beside it time, but not their scores.
+    """
+    try:
+        return list(scorer.explain_many(images, on_error="return"))
+    except BackendError as error:
+        if len(images) == 1:
+            return [error]
+        return [result for image in images for result in score_batch(scorer, [image])]
+    except Exception as error:  # noqa: BLE001 (handed to the requests; the thread must go on for the next ones)
+        return [error for _ in images]
+
+
+def _answer(answer: asyncio.Future[Result], result: Result | Exception) -> None:
+    if answer.done():  # whoever asked is gone
+        return
+    if isinstance(result, Exception):
+        answer.set_exception(result)
+    else:
+        answer.set_result(result)

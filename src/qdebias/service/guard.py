@@ -1,0 +1,122 @@
+"""What surrounds every request: its id, who may ask, headers of the answer, one log line, metrics."""
+
+import asyncio
+import re
+import time
+import uuid
+
+import structlog
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.responses import JSONResponse
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from qdebias.service.keys import Keys
+from qdebias.service.logs import log
+from qdebias.service.metrics import Metrics
+from qdebias.service.refusal import Reason, Refusal
+
+OPEN_ROUTES = frozenset(("/healthz", "/readyz"))
+"""What needs no key."""
+
+_SOUND_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
+
+HEADERS = {
+    "x-content-type-options": "nosniff",
+    "referrer-policy": "no-referrer",
+    "cross-origin-resource-policy": "same-origin",
+    "content-security-policy": "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob: data:; "
+    "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+}
+
+
+def error_answer(refusal: Refusal) -> JSONResponse:
+    """Return the HTTP answer of a refusal."""
+    headers = dict(refusal.headers)
+    if refusal.reason is Reason.NO_KEY:
+        headers["www-authenticate"] = 'Basic realm="qdebias", charset="UTF-8"'
+    return JSONResponse({"error": problem(refusal)}, status_code=refusal.reason.status, headers=headers)
+
+
+def problem(refusal: Refusal) -> dict[str, str]:
+    """Return a refusal as answers hold it."""
+    request_id = str(structlog.contextvars.get_contextvars().get("request_id", ""))
+    return {"code": refusal.reason.code, "message": refusal.message, "request_id": request_id}
+
+
+class Guard:
+    """The outermost layer of the application.
+
+    Args:
+        app: What answers.
+        keys: Who may ask.
+        hosts: Names under which the server may be addressed; none allows every name. Keeps a page that gives its own
+            name the address of this machine (DNS rebinding) from a server without keys.
+        metrics: Where requests are counted.
+    """
+
+    def __init__(self, app: ASGIApp, *, keys: Keys, hosts: frozenset[str], metrics: Metrics) -> None:
+        self._app = app
+        self._keys = keys
+        self._hosts = hosts
+        self._metrics = metrics
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Handle one request."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        headers = Headers(scope=scope)
+        given = headers.get("x-request-id", "")
+        request_id = given if _SOUND_ID.fullmatch(given) else uuid.uuid4().hex
+        with structlog.contextvars.bound_contextvars(request_id=request_id):
+            await self._answer(scope, receive, send, headers, request_id)
+
+    async def _answer(self, scope: Scope, receive: Receive, send: Send, headers: Headers, request_id: str) -> None:
+        start = time.monotonic()
+        status = 0
+
+        async def send_with_headers(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                out = MutableHeaders(scope=message)
+                out["x-request-id"] = request_id
+                for name, value in HEADERS.items():
+                    out.setdefault(name, value)
+            await send(message)
+
+        try:
+            refusal = self._refusal(scope, headers)
+            answering = error_answer(refusal) if refusal else self._app
+            await answering(scope, receive, send_with_headers)
+        except asyncio.CancelledError:  # the server stops, and the time for requests under way is over
+            if status == 0:
+                await error_answer(Refusal(Reason.NOT_READY))(scope, receive, send_with_headers)
+        except Exception:  # noqa: BLE001 (the last resort: told to the log, not to the client)
+            log.exception("fault")
+            if status == 0:
+                await error_answer(Refusal(Reason.FAULT))(scope, receive, send_with_headers)
+        finally:
+            self._note(scope, status, time.monotonic() - start)
+
+    def _refusal(self, scope: Scope, headers: Headers) -> Refusal | None:
+        """Return why a request is not let in, if it is not."""
+        host = (
+            headers.get("host", "").rsplit(":", 1)[0] if not headers.get("host", "").endswith("]") else headers["host"]
+        )
+        if self._hosts and host.lower() not in self._hosts:
+            return Refusal(Reason.CROSS_SITE)
+        if headers.get("sec-fetch-site") in ("cross-site", "same-site") and scope["method"] not in ("GET", "HEAD"):
+            return Refusal(Reason.CROSS_SITE)
+        open_route = scope["path"] in OPEN_ROUTES
+        if self._keys and not open_route and not self._keys.accept(headers.get("authorization", "")):
+            return Refusal(Reason.NO_KEY)
+        return None
+
+    def _note(self, scope: Scope, status: int, seconds: float) -> None:
+        route = str(getattr(scope.get("route"), "path", "") or "other")
+        method = scope["method"] if scope["method"] in ("GET", "HEAD", "POST", "OPTIONS") else "other"
+        self._metrics.requests.labels(route, method, str(status)).inc()
+        self._metrics.seconds.labels(route).observe(seconds)
+        say = log.debug if scope["path"] in OPEN_ROUTES else log.info
+        say("request", route=route, method=method, status=status, seconds=round(seconds, 4))

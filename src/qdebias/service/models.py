@@ -1,0 +1,137 @@
+"""The models that a server answers with, and the methods that each can be asked with."""
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from hashlib import blake2b
+from pathlib import PurePath
+
+import numpy as np
+
+from qdebias import presets
+from qdebias.backends.base import Backend
+from qdebias.engine import Scorer
+from qdebias.errors import BackendError, MissingPackageError, SettingError
+from qdebias.image import MIN_SIDE, RgbImage
+from qdebias.method import Context, Method
+from qdebias.service.refusal import Reason, Refusal
+from qdebias.service.settings import Settings
+
+_SOUND_NAME = re.compile(r"[\w.-]+")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Served:
+    """What a server can be asked.
+
+    Attributes:
+        scorers: For each model by name, for each method by name: the scorer. The first model is the default.
+        method: Name of the default method.
+    """
+
+    scorers: Mapping[str, Mapping[str, Scorer]]
+    method: str
+
+    @property
+    def model(self) -> str:
+        """Name of the default model."""
+        return next(iter(self.scorers))
+
+    @property
+    def methods(self) -> tuple[str, ...]:
+        """Names of the methods of the default model; another model may lack some that read more than it tells."""
+        return tuple(self.scorers[self.model])
+
+    def scorer(self, model: str, method: str) -> Scorer:
+        """Return the scorer of two names.
+
+        Raises:
+            Refusal: There is no such model or method.
+        """
+        if model not in self.scorers:
+            raise Refusal(Reason.NO_MODEL)
+        if method not in self.scorers[model]:
+            raise Refusal(Reason.NO_METHOD)
+        return self.scorers[model][method]
+
+    def fingerprint(self, model: str) -> str:
+        """Return 16 hex digits over what decides the answers of a model under the default method."""
+        identity = self.scorers[model][self.method].backend.fingerprint.identity
+        return blake2b(json.dumps(dict(identity), sort_keys=True).encode(), digest_size=8).hexdigest()
+
+
+def serve_models(backends: Mapping[str, Backend], settings: Settings) -> Served:
+    """Return the scorers of every model under every method that can be asked about a lone image.
+
+    Methods that need more than the image (a pool of other images, a package that is not installed) are left out. Each
+    model is asked once with the default method, so that one that cannot answer is found before the first request.
+
+    Raises:
+        SettingError: The default method is none of them.
+        BackendError: A model cannot answer.
+    """
+    named = dict.fromkeys((*presets.RECIPES, settings.method))  # the default may be put together from parts
+    methods = [name for name in named if _plans(presets.get(name).method)]
+    if settings.method not in methods:
+        raise SettingError(f"method {settings.method!r} needs more than one image; serve one of {', '.join(methods)}")
+    scorers = {name: _scorers(backend, methods, settings) for name, backend in backends.items()}
+    for each in scorers.values():
+        each[settings.method].score(_grey())
+    return Served(scorers=scorers, method=settings.method)
+
+
+def named(specs: Sequence[str]) -> dict[str, str]:
+    """Return what `load_backend` takes, by the names under which it is served.
+
+    Args:
+        specs: Each a backend, or <name>=<backend>. Without a name of its own a model is called by the last part of its
+            backend: answers tell neither folders nor servers.
+
+    Raises:
+        SettingError: There is none, or two have one name.
+    """
+    pairs = [_named(spec) for spec in specs]
+    found = dict(pairs)
+    if not found or len(found) != len(pairs):
+        raise SettingError(
+            f"the server needs models of different names, got {', '.join(name for name, _ in pairs) or 'none'}; "
+            f"name them with --model NAME=MODEL"
+        )
+    return found
+
+
+def _named(spec: str) -> tuple[str, str]:
+    name, equals, rest = spec.partition("=")
+    if equals and _SOUND_NAME.fullmatch(name):
+        return name, rest
+    last = PurePath(spec.rpartition("#")[2]).name
+    return last.rpartition(":")[2] or last, spec
+
+
+def _scorer(backend: Backend, method: str, settings: Settings) -> Scorer:
+    return Scorer(backend=backend, method=method, seed=settings.seed, batch=settings.batch, max_pixels=settings.pixels)
+
+
+def _scorers(backend: Backend, methods: Sequence[str], settings: Settings) -> dict[str, Scorer]:
+    """Return the scorers of a model, without the methods that read more than it tells."""
+    found = {}
+    for method in methods:
+        try:
+            found[method] = _scorer(backend, method, settings)
+        except BackendError:
+            if method == settings.method:
+                raise
+    return found
+
+
+def _plans(method: Method) -> bool:
+    try:
+        method.plan(_grey(), Context())
+    except (SettingError, MissingPackageError):
+        return False
+    return True
+
+
+def _grey() -> RgbImage:
+    return np.full((2 * MIN_SIDE, 2 * MIN_SIDE, 3), 128, dtype=np.uint8)

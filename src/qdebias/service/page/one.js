@@ -1,0 +1,91 @@
+// One image: its degraded copies, what the model made of each, and what that amounts to.
+
+import { explain } from "./api.js";
+import { scale } from "./charts.js";
+import { digits, element, meter, onFiles, voice } from "./dom.js";
+
+export function setUpOne(panel, choice) {
+  const { say, complain } = voice(panel);
+  const result = panel.querySelector(".result");
+  let file = null;
+  let asking = null;
+
+  async function ask() {
+    asking?.abort();
+    asking = new AbortController();
+    const { signal } = asking;
+    say("The model looks at the image and its degraded copies …");
+    panel.setAttribute("aria-busy", "true");
+    try {
+      const found = await explain(file, choice(), signal);
+      show(panel, found);
+      result.hidden = false;
+      say(`Done: ${file.name}`);
+    } catch (error) {
+      if (signal.aborted) return;
+      result.hidden = true;
+      complain(error.message);
+    } finally {
+      if (!signal.aborted) panel.removeAttribute("aria-busy");
+    }
+  }
+
+  onFiles(panel.querySelector(".drop"), ([chosen]) => {
+    file = chosen;
+    ask();
+  });
+  return () => file && ask(); // when another model or method is chosen
+}
+
+function show(panel, found) {
+  const { answer } = found;
+  panel.querySelector("#score").textContent = digits(answer.score);
+  const plain = found.conditions.length ? found.vanilla : null;
+  panel.querySelector("#scale").replaceChildren(scale(answer.score, plain, answer.method));
+  panel.querySelector("#words").textContent = words(found);
+  const query = picture(found.picture, "The image", [meter("plain P(good)", found.vanilla)]);
+  const copies = found.conditions.map((one) =>
+    picture(one.picture, `Beside ${one.kind}`, [
+      meter("P(good)", one.good),
+      meter("weight", one.weight, "weight"),
+      ...(one.same === null ? [] : [meter("P(same)", one.same)]),
+    ]));
+  panel.querySelector("#pictures").replaceChildren(query, ...copies);
+}
+
+const picture = (address, title, meters) =>
+  element("figure", { class: "card picture" },
+    element("img", { src: address, alt: title }),
+    element("figcaption", {}, element("h3", {}, title), ...meters));
+
+/** Say in plain words how the score came about. */
+function words({ answer, vanilla, conditions }) {
+  const start = `Asked plainly, ${answer.model} calls this image good with a probability of ${digits(vanilla)}. `;
+  if (!conditions.length) {
+    return `${answer.model} was asked one question about this image alone, by the method ${answer.method}, and calls it ` +
+      `good with a probability of ${digits(answer.score)}. Nothing guards this number against what the image shows; choose ` +
+      "a method with degraded copies to see the difference.";
+  }
+  const goods = conditions.map((one) => one.good);
+  const low = digits(Math.min(...goods)), high = digits(Math.max(...goods));
+  const range = low === high ? `with ${low}` : `with ${low} to ${high}`;
+  const asked = `Then it saw the image beside ${count(conditions.length)}, and said good ${range}. `;
+  const shift = answer.score - vanilla;
+  const moved = Math.abs(shift) < 0.0005 ? "the same as" : `${digits(Math.abs(shift))} ${shift > 0 ? "above" : "below"}`;
+  return start + asked + weighting(conditions) + `That makes ${digits(answer.score)}, ${moved} the plain answer.`;
+}
+
+const count = (number) =>
+  number === 1 ? "a badly degraded copy of it" : `each of ${number} badly degraded copies of it`;
+
+function weighting(conditions) {
+  if (conditions.length === 1) return "";
+  const ordered = [...conditions].sort((a, b) => b.weight - a.weight);
+  const most = ordered[0], least = ordered.at(-1);
+  if (most.weight - least.weight < 0.005) return "The answers count the same. ";
+  const why = most.same === null ? "" : " because it was surest that both show the same thing";
+  return `The answer beside ${most.kind} counts most (${percent(most.weight)})${why}, the one beside ${least.kind} least ` +
+    `(${percent(least.weight)}). `;
+}
+
+const percent = (share) => `${Math.round(100 * share)} %`;

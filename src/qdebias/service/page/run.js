@@ -1,0 +1,94 @@
+// An evaluation run: score against human score, and the images on which they disagree most.
+
+import { agreement } from "./api.js";
+import { scatter } from "./charts.js";
+import { readCsv } from "./csv.js";
+import { clear, digits, element, onFiles, photo, voice } from "./dom.js";
+
+const SHOWN = 12;
+const MOST = 20_000;
+
+export function setUpRun(panel) {
+  const { say, complain } = voice(panel);
+  const [scores, pictures] = panel.querySelectorAll(".drop");
+  let found = null;
+  let photos = new Map();
+
+  const draw = () => found && show(panel, found, photos);
+
+  onFiles(scores, async ([file]) => {
+    say("Reading …");
+    try {
+      const { rows, left } = parse(file.name, await file.text());
+      const answer = await agreement(rows.map((row) => row.score), rows.map((row) => row.quality));
+      found = { answer, rows: rows.map((row, place) => ({ ...row, gap: answer.gap[place] })) };
+      panel.querySelector(".result").hidden = false;
+      draw();
+      say(`${rows.length} images of ${file.name}${left ? `; ${left} without a score are left out` : ""}`);
+    } catch (error) {
+      panel.querySelector(".result").hidden = true;
+      complain(error.message);
+    }
+  });
+  onFiles(pictures, (files) => {
+    photos = byName(files);
+    say(`${files.length} pictures at hand`);
+    draw();
+  });
+}
+
+/** Return the rows that have both scores, and how many have none. */
+function parse(name, text) {
+  const lines = name.toLowerCase().endsWith(".jsonl")
+    ? text.split("\n").filter((line) => line.trim()).map(fromJson)
+    : readCsv(text);
+  if (!lines.length || !("score" in lines[0]) || !("quality" in lines[0])) {
+    throw new Error("This is no table of qdebias evaluate: it needs the columns path, score and quality.");
+  }
+  const number = (value) => (value === "" || value === null ? NaN : Number(value));
+  const all = lines.map((line) => ({ path: String(line.path), score: number(line.score), quality: number(line.quality) }));
+  const rows = all.filter((row) => Number.isFinite(row.score) && Number.isFinite(row.quality));
+  if (rows.length < 3) throw new Error("Three images with a score are the least that can be compared.");
+  if (rows.length > MOST) throw new Error(`This page shows ${MOST.toLocaleString("en")} images at most; give a part of them.`);
+  return { rows, left: all.length - rows.length };
+}
+
+function fromJson(line) {
+  try {
+    return JSON.parse(line);
+  } catch {
+    throw new Error("A line of the file is not JSON; give the file as qdebias evaluate wrote it.");
+  }
+}
+
+function byName(files) {
+  const found = new Map();
+  for (const file of files) {
+    found.set(file.name, file);
+    if (file.webkitRelativePath) found.set(file.webkitRelativePath, file);
+  }
+  return found;
+}
+
+function show(panel, { answer, rows }, photos) {
+  const worst = [...rows].sort((a, b) => Math.abs(b.gap) - Math.abs(a.gap)).slice(0, SHOWN);
+  const marked = new Set(worst);
+  const measures = { images: answer.count.toLocaleString("en"), SRCC: digits(answer.srcc), PLCC: digits(answer.plcc), KRCC: digits(answer.krcc) };
+  panel.querySelector("#measures").replaceChildren(
+    ...Object.entries(measures).map(([name, value]) => element("div", {}, element("dt", {}, name), element("dd", {}, value))));
+  panel.querySelector("#scatter").replaceChildren(
+    scatter(rows.map((row) => ({ x: row.quality, y: row.score, name: row.path, worst: marked.has(row) }))),
+    element("figcaption", {}, "Each point is an image; those of the worst disagreements, shown below, are red."));
+  const list = panel.querySelector("#worst");
+  clear(list);
+  list.append(...worst.map((row) => tile(row, photos.get(row.path) ?? photos.get(row.path.split("/").at(-1)))));
+}
+
+function tile(row, file) {
+  const liked = row.gap > 0 ? "The model ranks it" : "People rank it";
+  return element("li", { class: "card" }, photo(file, row.path),
+    element("div", { class: "tile" },
+      element("h3", {}, row.path),
+      element("p", {}, `score ${digits(row.score)}, human score ${Number(row.quality.toPrecision(4))}`),
+      element("p", {}, `${liked} higher, by ${Math.round(100 * Math.abs(row.gap))} % of all ranks.`)));
+}

@@ -1,0 +1,86 @@
+"""Why a request or one of its images is refused, in fixed words.
+
+Nothing of what a library, the operating system or the client said is repeated: such texts have leaked addresses and
+paths elsewhere (CVE-2026-22778).
+"""
+
+from collections.abc import Mapping
+from enum import Enum
+
+MIN_WAIT = 1
+"""Shortest Retry-After, in seconds."""
+
+
+class Reason(Enum):
+    """HTTP status and the words for each reason; the name is the `code` in the answer."""
+
+    MALFORMED = (400, "the request is not as /openapi.json describes it")
+    NO_KEY = (401, "a key is needed: Authorization: Bearer <key>")
+    CROSS_SITE = (403, "pages of other sites may not use this server")
+    NOT_FOUND = (404, "there is nothing at this address")
+    NOT_ALLOWED = (405, "this address does not take this method")
+    TOO_SLOW = (408, "the request did not arrive in time")
+    TOO_LARGE = (413, "the body is larger than this server takes")
+    TOO_MANY_IMAGES = (413, "the request holds more images than this server takes at once")
+    TOO_MANY_PIXELS = (413, "the image has more pixels than this server takes")
+    CONTENT_TYPE = (415, "send multipart/form-data or application/json")
+    NO_IMAGE = (415, "this is not an image, or of none of the formats JPEG, PNG, WebP, BMP and TIFF")
+    DAMAGED = (422, "the image is damaged or cut short")
+    TOO_SMALL = (422, "the image is too small to be judged; 32 pixels a side is the least")
+    SEVERAL_FRAMES = (422, "the image holds several frames; send the one to be scored")
+    PIXEL_TYPE = (422, "the image has a pixel type that is not supported; save it with 8 or 16 bits per channel")
+    DECODING_TOOK_TOO_LONG = (422, "the image could not be decoded within the limits of time and memory")
+    NO_METHOD = (422, "this server has no such method; GET /v1/methods lists them")
+    NO_MODEL = (422, "this server has no such model; GET /v1/models lists them")
+    NO_URLS = (422, "this server takes no URLs; send the image itself")
+    URL_REFUSED = (422, "the URL is not one that this server fetches: public addresses, http or https, usual ports")
+    URL_FAILED = (422, "the URL gave no image within the limits of time and size")
+    NOT_SCORED = (422, "the model cannot be shown this image")
+    NOT_COMPARABLE = (422, "give as many scores as human scores, and neither all the same")
+    BUSY = (429, "the queue is full; come again later")
+    CLIENT_LEFT = (499, "the client left")
+    FAULT = (500, "something went wrong in the server; its log has the request id")
+    MODEL_FAILED = (503, "the model could not answer; the log has the request id")
+    NOT_READY = (503, "the model is not loaded, or the server is stopping")
+    DEADLINE = (504, "no answer within the deadline")
+
+    @property
+    def status(self) -> int:
+        """The HTTP status."""
+        return self.value[0]
+
+    @property
+    def message(self) -> str:
+        """The words."""
+        return self.value[1]
+
+    @property
+    def code(self) -> str:
+        """The name in an answer, such as "too_small"."""
+        return self.name.lower()
+
+
+class Refusal(Exception):  # noqa: N818 (the word of this service)
+    """Ends the handling of a request, or of one image in it.
+
+    Args:
+        reason: Why.
+        detail: Which part of a malformed request, in our own words; empty where there is nothing to add.
+        headers: Headers of the answer, such as Retry-After.
+    """
+
+    def __init__(self, reason: Reason, detail: str = "", headers: Mapping[str, str] | None = None) -> None:
+        super().__init__(reason, detail)
+        self.reason = reason
+        self.detail = detail
+        self.headers = dict(headers or {})
+
+    @property
+    def message(self) -> str:
+        """The words with the detail."""
+        return f"{self.reason.message} ({self.detail})" if self.detail else self.reason.message
+
+
+def busy(seconds: float) -> Refusal:
+    """Return the refusal of a full queue that will have room in about so many seconds."""
+    return Refusal(Reason.BUSY, headers={"retry-after": str(max(MIN_WAIT, round(seconds)))})

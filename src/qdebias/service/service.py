@@ -1,0 +1,249 @@
+"""The way of an image through the service: a place in the queue, its bytes, its pixels, the model."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
+from contextlib import asynccontextmanager
+from typing import Any, Literal, TypeVar
+
+from starlette.requests import ClientDisconnect, Request
+
+from qdebias.backends.base import Backend
+from qdebias.engine import Explanation, Scorer
+from qdebias.errors import QdebiasError
+from qdebias.image import RgbImage
+from qdebias.service.batcher import Batcher
+from qdebias.service.decoders import Decoders
+from qdebias.service.fetch import Fetcher
+from qdebias.service.limits import Budget, Holding, Places, held
+from qdebias.service.logs import log
+from qdebias.service.metrics import Metrics
+from qdebias.service.models import Served, serve_models
+from qdebias.service.reading import Asked, Form, read
+from qdebias.service.refusal import Reason, Refusal, busy
+from qdebias.service.settings import Settings
+
+Answer = TypeVar("Answer")
+Load = Callable[[], Mapping[str, Backend]]
+"""Loads the models, by the names under which they are served."""
+
+USUAL_SECONDS = 0.5
+"""Guess of the seconds an image takes, before one was scored."""
+
+
+class Service:
+    """Everything that requests share.
+
+    Args:
+        load: Loads the models.
+        settings: Limits and defaults.
+        fetcher: Fetches URLs; the default is used where the settings allow URLs.
+    """
+
+    def __init__(self, load: Load, settings: Settings, *, fetcher: Fetcher | None = None) -> None:
+        self.settings = settings
+        self.metrics = Metrics()
+        self.places = Places(settings.queue)
+        self.memory = Places(settings.held_bytes)
+        self.pixels = Budget(settings.held_pixels)
+        self.batcher = Batcher(batch=settings.batch, observe=self.metrics.batch)
+        self.decoders = Decoders(settings.decoders, max_pixels=settings.pixels, seconds=settings.decode_seconds)
+        self.served: Served | None = None
+        self.stopping = False
+        self.failure: QdebiasError | None = None
+        self._load = load
+        self._fetcher = (fetcher or Fetcher(most=settings.image_bytes)) if settings.urls else None
+        self.metrics.watch("qdebias_queue_images", "Images under way.", lambda: self.places.taken)
+        self.metrics.watch("qdebias_waiting_images", "Images that wait for the model.", lambda: self.batcher.waiting)
+        self.metrics.watch("qdebias_held_bytes", "Bytes of uploads in memory.", lambda: self.memory.taken)
+        self.metrics.watch("qdebias_held_pixels", "Decoded pixels in memory.", lambda: self.pixels.out)
+
+    @asynccontextmanager
+    async def running(self, *, on_failure: Callable[[], None] = lambda: None) -> AsyncIterator[None]:
+        """Load the models in the background and work until the context ends.
+
+        Args:
+            on_failure: Is called when the models cannot be loaded; `failure` says why.
+        """
+        self.batcher.start()
+        await self.decoders.start()
+        loading = asyncio.get_running_loop().create_task(self._become_ready(on_failure))
+        try:
+            yield
+        finally:
+            loading.cancel()
+            await asyncio.gather(loading, return_exceptions=True)
+            await self.batcher.stop()
+            await self.decoders.stop()
+
+    async def _become_ready(self, on_failure: Callable[[], None]) -> None:
+        def load() -> None:
+            self.served = serve_models(self._load(), self.settings)
+
+        try:
+            await self.batcher.run(load)
+            log.info("ready")
+        except QdebiasError as error:
+            self.failure = error
+            on_failure()
+
+    @property
+    def status(self) -> Literal["ok", "loading", "stopping"]:
+        """Whether images can be scored."""
+        if self.stopping:
+            return "stopping"
+        return "loading" if self.served is None else "ok"
+
+    def ready(self) -> Served:
+        """Return what is served.
+
+        Raises:
+            Refusal: It is not loaded yet, or the server is stopping.
+        """
+        if self.served is None or self.stopping:
+            raise Refusal(Reason.NOT_READY, headers={"retry-after": "5"})
+        return self.served
+
+    async def answer(
+        self, request: Request, form: Form, work: Callable[["Job"], Coroutine[Any, Any, Answer]]
+    ) -> Answer:
+        """Answer one request about images within its deadline, as long as its client waits.
+
+        Args:
+            request: The request.
+            form: How its body looks.
+            work: Makes the answer.
+
+        Raises:
+            Refusal: It cannot be answered.
+        """
+        served = self.ready()
+        with held(self.places) as places, held(self.memory) as memory:
+            if self._wait_is_too_long() or not places.take(1):
+                raise busy(self._wait())
+            arrived = False
+            try:
+                async with asyncio.timeout(self.settings.deadline):
+                    asked = await read(request, form, memory)
+                    arrived = True
+                    if not places.take(len(asked.images) - 1):
+                        raise busy(self._wait())
+                    return await while_there(request, work(Job(self, served, asked, memory)))
+            except TimeoutError as error:
+                raise Refusal(Reason.DEADLINE if arrived else Reason.TOO_SLOW) from error
+            except ClientDisconnect as error:
+                raise Refusal(Reason.CLIENT_LEFT) from error
+
+    async def explain(self, image: RgbImage, scorer: Scorer) -> Explanation:
+        """Return the score of decoded pixels with how it came about.
+
+        Raises:
+            Refusal: The model cannot be shown this image, or cannot answer.
+        """
+        try:
+            result = await self.batcher.submit(scorer, image)
+        except QdebiasError as error:
+            log.error("model failed", error=type(error).__name__, text=str(error))
+            raise Refusal(Reason.MODEL_FAILED) from error
+        if not isinstance(result, Explanation):
+            raise Refusal(Reason.NOT_SCORED)
+        return result
+
+    @asynccontextmanager
+    async def decoded(self, source: bytes | str | Refusal, memory: Holding) -> AsyncIterator[RgbImage]:
+        """Decode an image, and hold its pixels as long as the context lasts.
+
+        Raises:
+            Refusal: It cannot be fetched or decoded.
+        """
+        data = await self._bytes(source, memory)
+        async with self.decoders.one() as decoder:
+            image = await decoder.decode(data)
+            count = image.shape[0] * image.shape[1]
+            await self.pixels.acquire(count)  # with the decoder in hand: no more images than there is room for
+        try:
+            yield image
+        finally:
+            self.pixels.release(count)
+
+    async def _bytes(self, source: bytes | str | Refusal, memory: Holding) -> bytes:
+        if isinstance(source, Refusal):
+            raise source
+        if isinstance(source, bytes):
+            return source
+        if self._fetcher is None:
+            raise Refusal(Reason.NO_URLS)
+        if not memory.take(self.settings.image_bytes):
+            raise busy(self._wait())
+        return await self._fetcher.fetch(source)
+
+    def _wait(self) -> float:
+        """Return about how many seconds the images under way will take."""
+        return self.places.taken * (self.batcher.seconds_an_image or USUAL_SECONDS)
+
+    def _wait_is_too_long(self) -> bool:
+        """Say whether an image that comes now would miss its deadline."""
+        measured = self.batcher.seconds_an_image > 0
+        return measured and self.places.taken > self.settings.batch and self._wait() > 0.8 * self.settings.deadline
+
+
+class Job:
+    """What one request asks of the service.
+
+    Args:
+        service: What all requests share.
+        served: The models.
+        asked: What the request asks.
+        memory: What it holds.
+
+    Raises:
+        Refusal: It names a model or method that there is not.
+    """
+
+    def __init__(self, service: Service, served: Served, asked: Asked, memory: Holding) -> None:
+        self.sources = asked.images
+        self.model = asked.model or served.model
+        self.method = asked.method or served.method
+        self.seed = service.settings.seed
+        self._service, self._served, self._memory = service, served, memory
+        served.scorer(self.model, self.method)
+
+    async def explain(self, image: RgbImage, method: str) -> Explanation:
+        """Return the score of decoded pixels; see `Service.explain`."""
+        return await self._service.explain(image, self._served.scorer(self.model, method))
+
+    @asynccontextmanager
+    async def decoded(self, source: bytes | str | Refusal) -> AsyncIterator[RgbImage]:
+        """Decode one of the sources and count what becomes of it; see `Service.decoded`."""
+        images = self._service.metrics.images
+        try:
+            async with self._service.decoded(source, self._memory) as image:
+                yield image
+        except Refusal as refusal:
+            images.labels(refusal.reason.code).inc()
+            raise
+        images.labels("scored").inc()
+
+
+async def while_there(request: Request, work: Coroutine[Any, Any, Answer]) -> Answer:
+    """Do the work, unless the client leaves before it is done.
+
+    Raises:
+        Refusal: The client left; the work was cancelled.
+    """
+    working = asyncio.ensure_future(work)
+    watching = asyncio.ensure_future(_departure(request))
+    try:
+        await asyncio.wait((working, watching), return_when=asyncio.FIRST_COMPLETED)
+        if not working.done():
+            raise Refusal(Reason.CLIENT_LEFT)
+        return working.result()
+    finally:
+        for task in (working, watching):
+            task.cancel()
+        await asyncio.gather(working, watching, return_exceptions=True)
+
+
+async def _departure(request: Request) -> None:
+    """Return when the client has left."""
+    while (await request.receive())["type"] != "http.disconnect":
+        pass

@@ -1,0 +1,69 @@
+"""What whoever runs the service chooses, with safe defaults."""
+
+from dataclasses import dataclass, fields
+
+from qdebias.errors import SettingError
+from qdebias.image import MAX_PIXELS
+
+MEBIBYTE = 1 << 20
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """Limits and defaults of one server.
+
+    Attributes:
+        method: How images are asked about where a request names no method.
+        seed: Seed of the random degradations, for every request.
+        batch: How many images go to the model at a time.
+        queue: How many images may be under way; whoever comes when it is full is told to come later (429).
+        deadline: Seconds from the first byte of a request to its answer.
+        drain: Seconds that requests under way have left when the server is told to stop.
+        images: How many images one request may hold.
+        image_bytes: Largest encoded image, in bytes.
+        held_bytes: Bytes of uploads that all requests under way may hold together.
+        pixels: Largest width x height; larger images are refused by their header.
+        held_pixels: Decoded pixels that may wait for the model or be with it, in all requests together. One image
+            may exceed it, alone.
+        decoders: Processes that decode images.
+        decode_seconds: After this long a decoder is killed, and its image refused.
+        urls: Whether images may be named by URL, which this server then fetches.
+    """
+
+    method: str = "paper"
+    seed: int = 0
+    batch: int = 8
+    queue: int = 64
+    deadline: float = 30.0
+    drain: float = 30.0
+    images: int = 16
+    image_bytes: int = 20 * MEBIBYTE
+    held_bytes: int = 256 * MEBIBYTE
+    pixels: int = MAX_PIXELS
+    held_pixels: int = 100_000_000
+    decoders: int = 2
+    decode_seconds: float = 10.0
+    urls: bool = False
+
+    def __post_init__(self) -> None:
+        for field in fields(self):
+            value = getattr(self, field.name)
+            if isinstance(value, int | float) and value <= 0 and field.name not in ("seed", "urls"):
+                raise SettingError(f"{field.name} of the service must be above 0, got {value}")
+        if self.seed < 0:
+            raise SettingError(f"the seed must be 0 or more, got {self.seed}")
+        if self.images > self.queue:
+            raise SettingError(
+                f"a request of {self.images} images could never enter a queue of {self.queue}; "
+                f"make the queue longer or allow fewer images a request"
+            )
+
+    @property
+    def body_bytes(self) -> int:
+        """Largest body of a request with one image: base64 makes three bytes four, and there are fields beside it."""
+        return self.image_bytes * 4 // 3 + 64 * 1024
+
+    @property
+    def batch_body_bytes(self) -> int:
+        """Largest body of a request with several images."""
+        return min(self.images * self.body_bytes, self.held_bytes)

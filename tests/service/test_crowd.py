@@ -1,0 +1,186 @@
+"""More requests than the model can take, clients that leave, answers that come too late."""
+
+import socket
+import threading
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+
+import httpx2
+from serving import Gated, Running, code, encoded, noise, running, wait_until
+
+from qdebias.backends.fake import FakeBackend
+from qdebias.engine import Scorer
+from qdebias.service.settings import Settings
+
+
+@contextmanager
+def gated(**settings: float) -> Iterator[tuple[Running, Gated, ThreadPoolExecutor]]:
+    """Serve a model that answers only when it is let; its first answer, before it is ready, is let."""
+    backend = Gated()
+    backend.gate.release()
+    chosen = Settings(method="vanilla", **settings)  # type: ignore[arg-type]
+    with running({"gated": backend}, chosen) as server, ThreadPoolExecutor(32) as pool:
+        backend.busy.clear()
+        backend.batches.clear()
+        try:
+            yield server, backend, pool
+        finally:
+            for _ in range(1000):
+                backend.gate.release()
+
+
+def post(server: Running, seed: int) -> httpx2.Response:
+    with server.client() as client:
+        return client.post("/v1/score", files={"image": encoded(noise(seed))})
+
+
+def value(answer: Future[httpx2.Response]) -> float:
+    assert answer.result().status_code == 200, answer.result().text
+    return float(answer.result().json()["score"])
+
+
+def direct(seed: int) -> float:
+    return Scorer(backend=FakeBackend(), method="vanilla").score(noise(seed)).value
+
+
+def test_requests_of_many_clients_share_batches() -> None:
+    with gated(batch=8) as (server, backend, pool):
+        first = pool.submit(post, server, 0)
+        backend.busy.wait()
+        rest = [pool.submit(post, server, seed) for seed in range(1, 11)]
+        wait_until(lambda: server.service.batcher.waiting == 10)
+        for _ in range(3):
+            backend.gate.release()
+        assert [value(answer) for answer in (first, *rest)] == [direct(seed) for seed in range(11)]
+        assert backend.batches == [1, 8, 2]
+
+
+def test_a_full_queue_says_when_to_come_again() -> None:
+    with gated(queue=3, images=3) as (server, backend, pool):
+        waiting = [pool.submit(post, server, seed) for seed in range(3)]
+        wait_until(lambda: server.service.places.taken == 3)
+        refused = post(server, 3)
+        assert code(refused) == "429 busy"
+        assert int(refused.headers["retry-after"]) >= 1
+        with server.client() as client:
+            assert client.get("/healthz").status_code == client.get("/readyz").status_code == 200
+        for _ in range(3):
+            backend.gate.release()
+        assert [value(answer) for answer in waiting] == [direct(seed) for seed in range(3)]
+        assert server.service.places.taken == 0
+
+
+def test_a_batch_that_does_not_fit_is_refused_whole() -> None:
+    with gated(queue=3, images=3) as (server, backend, pool), server.client() as client:
+        waiting = pool.submit(post, server, 0)
+        backend.busy.wait()
+        files = [("images", encoded(noise(seed))) for seed in range(3)]
+        assert code(client.post("/v1/score/batch", files=files)) == "429 busy"
+        backend.gate.release()
+        assert value(waiting) == direct(0)
+        for _ in range(3):
+            backend.gate.release()
+        assert client.post("/v1/score/batch", files=files).status_code == 200
+
+
+def test_clients_that_leave_free_their_places() -> None:
+    with gated(queue=4, images=4) as (server, backend, pool):
+        first = pool.submit(post, server, 0)
+        backend.busy.wait()
+        sockets = [open_request(server, seed) for seed in range(1, 4)]
+        wait_until(lambda: server.service.batcher.waiting == 3)
+        assert code(post(server, 9)) == "429 busy"
+        for one in sockets:
+            one.close()
+        wait_until(lambda: server.service.places.taken == 1)
+        assert server.service.batcher.waiting == 0
+        assert server.service.pixels.out == 48 * 64
+        backend.gate.release()
+        assert value(first) == direct(0)
+        assert backend.batches == [1]
+
+
+def open_request(server: Running, seed: int) -> socket.socket:
+    """Send a whole request and return its open connection."""
+    return send(server, encoded(noise(seed)), announced=None)
+
+
+def send(server: Running, image: bytes, *, announced: int | None) -> socket.socket:
+    body = b'--x\r\ncontent-disposition: form-data; name="image"; filename="a"\r\n\r\n' + image + b"\r\n--x--\r\n"
+    head = (
+        "POST /v1/score HTTP/1.1\r\nhost: localhost\r\ncontent-type: multipart/form-data; boundary=x\r\n"
+        f"content-length: {len(body) if announced is None else announced}\r\n\r\n"
+    )
+    host, port = server.url.removeprefix("http://").split(":")
+    connection = socket.create_connection((host, int(port)))
+    connection.sendall(head.encode() + body)
+    return connection
+
+
+def test_a_client_that_leaves_in_the_midst_of_its_upload_frees_its_place() -> None:
+    with gated() as (server, _, _pool):
+        connection = send(server, b"half", announced=100_000)
+        wait_until(lambda: server.service.memory.taken > 0)
+        assert server.service.places.taken == 1
+        connection.close()
+        wait_until(lambda: server.service.places.taken == server.service.memory.taken == 0)
+
+
+def test_an_answer_after_the_deadline_is_none() -> None:
+    with gated(deadline=0.2) as (server, backend, _):
+        assert code(post(server, 1)) == "504 deadline"
+        assert server.service.places.taken == 0
+        backend.gate.release()
+
+
+def test_an_upload_that_does_not_end_is_given_up() -> None:
+    with gated(deadline=0.2) as (server, _, _pool):
+        connection = send(server, b"half", announced=100_000)
+        assert connection.recv(12) == b"HTTP/1.1 408"
+        connection.close()
+
+
+def test_bytes_of_all_uploads_together_are_limited() -> None:
+    with gated(held_bytes=30_000) as (server, backend, pool):
+        waiting = [pool.submit(post, server, seed) for seed in range(2)]  # 9 kB each
+        wait_until(lambda: server.service.memory.taken > 18_000)
+        connection = send(server, bytes(15_000), announced=None)
+        assert connection.recv(12) == b"HTTP/1.1 429"
+        connection.close()
+        backend.gate.release()
+        backend.gate.release()
+        assert [value(answer) for answer in waiting] == [direct(0), direct(1)]
+
+
+def test_requests_are_refused_until_the_model_is_there() -> None:
+    loaded = threading.Event()
+
+    class Loading(dict[str, FakeBackend]):
+        pass
+
+    from qdebias.service.server import Listening, make_server
+    from qdebias.service.service import Service
+
+    def load() -> dict[str, FakeBackend]:
+        loaded.wait()
+        return {"fake": FakeBackend()}
+
+    service = Service(load, Settings())
+    server = make_server(service, Listening(port=0))
+    thread = threading.Thread(target=server.run)
+    thread.start()
+    wait_until(lambda: server.started)
+    here = Running(url=f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}", service=service)
+    with here.client() as client:
+        assert client.get("/healthz").json() == {"status": "ok"}
+        ready = client.get("/readyz")
+        assert (ready.status_code, ready.json()) == (503, {"status": "loading"})
+        for answer in (post(here, 1), client.get("/v1/models"), client.get("/v1/methods")):
+            assert code(answer) == "503 not_ready"
+            assert answer.headers["retry-after"] == "5"
+        loaded.set()
+        wait_until(lambda: client.get("/readyz").status_code == 200)
+        assert post(here, 1).status_code == 200
+    server.should_exit = True
+    thread.join()

@@ -1,0 +1,34 @@
+import pytest
+
+from qdebias.backends.fake import FakeBackend
+from qdebias.errors import SettingError
+from qdebias.service.models import named, serve_models
+from qdebias.service.settings import Settings
+
+
+def test_a_model_is_called_by_the_last_part_of_its_backend_or_as_one_likes() -> None:
+    specs = [
+        "nano",
+        "hf:/models/secret/Qwen2-VL",
+        "openai:http://host:8000/v1#org/judge",
+        "pkg.mod:make",
+        "mine=hf:/a/b",
+    ]
+    assert list(named(specs)) == ["nano", "Qwen2-VL", "judge", "make", "mine"]
+    assert named(["mine=hf:/a/b"]) == {"mine": "hf:/a/b"}
+    assert named(["openai:http://host/v1?a=b"]) == {"v1?a=b": "openai:http://host/v1?a=b"}
+    for bad in ([], ["nano", "nano"], ["a/x", "b/x"]):
+        with pytest.raises(SettingError, match="different names"):
+            named(bad)
+
+
+def test_a_default_method_that_needs_more_than_an_image_is_refused() -> None:
+    for method, words in (("mismatched", "needs more than one image"), ("nonsense", "no method 'nonsense'")):
+        with pytest.raises(SettingError, match=words):
+            serve_models({"fake": FakeBackend()}, Settings(method=method))
+
+
+def test_limits_that_make_no_sense_are_refused() -> None:
+    for setting in ({"queue": 0}, {"deadline": -1.0}, {"seed": -1}, {"images": 65}, {"image_bytes": 0}):
+        with pytest.raises(SettingError):
+            Settings(**setting)  # type: ignore[arg-type]
