@@ -5,6 +5,7 @@ import json
 import multiprocessing
 import os
 import random
+import re
 import resource
 import signal
 import subprocess
@@ -221,9 +222,34 @@ def test_lines_that_no_run_writes_are_one_clear_error(
 ) -> None:
     folder = copy_of(finished, tmp_path)
     file = folder / "answers.jsonl"
-    file.write_bytes(file.read_bytes().replace(old, new, 1))
+    without_sums = re.sub(rb',"sum":"[0-9a-f]{8}"', b"", file.read_bytes())
+    file.write_bytes(without_sums.replace(old, new, 1))
     with pytest.raises(StoreError, match=r"answers\.jsonl or images\.jsonl has a line that no run writes"):
         work(folder, finished[1])
+
+
+def test_a_changed_digit_is_damage_and_not_another_score(finished: tuple[Path, list[Path]], tmp_path: Path) -> None:
+    folder, paths = copy_of(finished, tmp_path), finished[1]
+    expected = scores(folder, paths)
+    answers, index = folder / "answers.jsonl", folder / INDEX
+    whole, indexed = answers.read_bytes(), index.read_bytes()
+    logits = json.loads(whole.splitlines()[3])["logits"]
+    packed = np.array(logits).tobytes()
+    assert indexed.count(packed) == 1
+    index.write_bytes(indexed.replace(packed, np.array(logits[::-1]).tobytes()))
+    with pytest.raises(StoreError, match="does not fit the other files of the run, or is damaged; delete it"):
+        scores(folder, paths)
+    index.unlink()
+    assert scores(folder, paths) == expected
+    index.unlink()
+    answers.write_bytes(whole.replace(str(logits[0]).encode(), str(-logits[0]).encode(), 1))
+    with pytest.raises(StoreError, match="line 4 is damaged"):
+        scores(folder, paths)
+    answers.write_bytes(whole)
+    manifest = folder / "run.json"
+    manifest.write_text(manifest.read_text().replace('"seed": 0', '"seed": 1'))
+    with pytest.raises(StoreError, match=r"run\.json: was changed since it was written"):
+        scores(folder, paths)
 
 
 @pytest.mark.parametrize("damage", [b"", b"garbage" * 1000, None])

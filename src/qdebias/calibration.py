@@ -140,7 +140,7 @@ def load_calibration(path: "str | PathLike[str]") -> Calibration:
         raise SettingError(f"{path}: cannot be read ({error.strerror or error})") from error
     except SettingError:
         raise
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise SettingError(f"{path}: is no calibration ({error}); make one with qdebias calibrate") from error
 
 

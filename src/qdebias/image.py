@@ -12,6 +12,7 @@
 import hashlib
 import os
 import stat
+import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
 from io import BytesIO
@@ -57,6 +58,12 @@ MIN_SIDE = 32
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF", "PPM", *(["AVIF"] if features.check("avif") else []))
 """The formats that are decoded, told by content and not by name. Others are refused: rarely used decoders are
 where memory errors live."""
+
+_OF_PILLOW = (
+    *(OSError, EOFError, SyntaxError, ValueError, ArithmeticError, LookupError, RuntimeError, struct.error),
+    Warning,
+)
+"""What damaged files make Pillow raise; warnings only where they are made errors."""
 
 _DIRECT_MODES = frozenset(("RGB", "L", "CMYK", "YCbCr", "1"))
 _ALPHA_MODES = frozenset(("RGBA", "LA", "PA", "RGBa", "La", "RGBX"))
@@ -190,7 +197,7 @@ def _one_line(path: str | os.PathLike[str]) -> Iterator[None]:
         ) from error
     except ImageError:
         raise
-    except (OSError, SyntaxError, ValueError, EOFError, OverflowError, Warning) as error:
+    except _OF_PILLOW as error:
         if isinstance(error, OSError) and error.strerror:  # of the operating system, and not of Pillow
             raise ImageError(f"{path}: cannot be read ({error.strerror})") from error
         raise ImageError(f"{path}: damaged or cut short ({error}); obtain the file again") from error

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from qdebias.data.readers import Workbook
+from qdebias.data.readers import DAMAGED, Workbook
 from qdebias.errors import SettingError
 
 
@@ -18,13 +18,13 @@ def load_variable(path: Path, variable: str) -> npt.NDArray[Any]:
     Raises:
         SettingError: The file cannot be read, or has no such variable.
     """
-    from scipy.io import loadmat  # slow to import, and few datasets need it
+    from scipy.io import loadmat, matlab  # slow to import, and few datasets need it
 
     try:
         content = loadmat(path)
     except NotImplementedError as error:
         raise SettingError(f"{path}: is a MATLAB 7.3 file; save it with -v7, or as CSV") from error
-    except (OSError, ValueError, TypeError, EOFError) as error:
+    except (*DAMAGED, matlab.MatReadError) as error:
         raise SettingError(f"{path}: is not a readable MATLAB file ({error})") from error
     if variable not in content:
         found = [name for name in content if not name.startswith("__")]

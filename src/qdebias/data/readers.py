@@ -8,7 +8,10 @@ import csv
 import gzip
 import json
 import re
+import struct
+import zlib
 from collections.abc import Mapping
+from contextlib import closing
 from dataclasses import dataclass
 from importlib import import_module
 from io import StringIO
@@ -16,6 +19,12 @@ from pathlib import Path
 from zipfile import BadZipFile
 
 from qdebias.errors import MissingPackageError, SettingError
+
+DAMAGED = (
+    *(OSError, EOFError, SyntaxError, ValueError, TypeError, AttributeError),
+    *(ArithmeticError, LookupError, RuntimeError, MemoryError, BadZipFile, zlib.error, struct.error),
+)
+"""What the readers of packed formats raise at damaged files; RuntimeError also stands for what is not implemented."""
 
 _BLANK = re.compile(r"[\s,]*")
 
@@ -101,15 +110,15 @@ class Workbook:
             raise MissingPackageError(message) from error
         try:
             book = openpyxl.load_workbook(path, read_only=True, data_only=True)
-        except (OSError, BadZipFile, KeyError, ValueError) as error:
+            with closing(book):
+                if self.sheet is not None and self.sheet not in book.sheetnames:
+                    raise SettingError(f"{path}: has no sheet {self.sheet!r}, only {book.sheetnames}")
+                sheet = book.worksheets[0] if self.sheet is None else book[self.sheet]
+                return list(sheet.iter_rows(values_only=True))
+        except SettingError:
+            raise
+        except DAMAGED as error:
             raise SettingError(f"{path}: is not a readable Excel file ({error})") from error
-        try:
-            sheet = book.worksheets[0] if self.sheet is None else book[self.sheet]
-            return list(sheet.iter_rows(values_only=True))
-        except KeyError as error:
-            raise SettingError(f"{path}: has no sheet {self.sheet!r}, only {book.sheetnames}") from error
-        finally:
-            book.close()
 
 
 def read_json(path: Path) -> list[Mapping[str, object]]:
@@ -128,6 +137,8 @@ def read_json(path: Path) -> list[Mapping[str, object]]:
             value, position = decoder.raw_decode(text, position)
         except json.JSONDecodeError as error:
             raise SettingError(f"{path}: is not JSON, line {error.lineno}: {error.msg}") from error
+        except RecursionError as error:
+            raise SettingError(f"{path}: is nested too deeply to be a table") from error
         values.append(value)
         position = _skip_blank(text, position)
     return _flattened(values, path)
@@ -138,7 +149,7 @@ def read_text(path: Path) -> str:
     try:
         data = gzip.decompress(path.read_bytes()) if path.suffix.lower() == ".gz" else path.read_bytes()
         return data.decode("utf-8-sig")
-    except (OSError, EOFError) as error:
+    except (OSError, EOFError, zlib.error) as error:
         raise SettingError(f"{path}: cannot be read ({error})") from error
     except UnicodeDecodeError as error:
         raise SettingError(f"{path}: is not UTF-8 text, byte {error.start}; save it as UTF-8") from error

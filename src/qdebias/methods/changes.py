@@ -105,7 +105,7 @@ def heat(value: float, draft: Draft) -> Draft:
 
 def repeat(count: float, draft: Draft) -> Draft:
     """Ask under several seeds."""
-    if count != int(count) or count < 1:
+    if not count.is_integer() or count < 1:
         raise SettingError(f"the number of seeds is a whole number from 1 on, got {count:g}")
     return replace(draft, seeds=int(count))
 

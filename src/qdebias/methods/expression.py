@@ -11,8 +11,9 @@ name of a preset where that is the same method; else its start and the parts tha
 `KINDS`.
 """
 
+import inspect
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from types import FunctionType
 from typing import cast
@@ -100,10 +101,18 @@ def _imported(name: str, presets: Mapping[str, Recipe]) -> Recipe:
             f"package.module:name; add parts with '+' if you like, such as paper+levels5, see `qdebias methods`"
         )
     found = import_named(name, what="method")
-    method = found() if isinstance(found, type | FunctionType) else found
+    method = _made(found, name) if isinstance(found, type | FunctionType) else found
     if not (hasattr(method, "plan") and hasattr(method, "combine")):
         raise SettingError(f"method {name} is {method!r}, which has no plan and combine")
     return Recipe(name=name, method=cast(Method, method), summary="a method of your own", source=name)
+
+
+def _made(factory: Callable[[], object], name: str) -> object:
+    try:
+        inspect.signature(factory).bind()
+    except (TypeError, ValueError) as error:
+        raise SettingError(f"method {name} cannot be made without arguments ({error}); name one that can") from error
+    return factory()
 
 
 def _degraded(recipe: Recipe, degradations: Sequence[str]) -> Recipe:

@@ -42,7 +42,7 @@ def read_file(path: Path, presets: Mapping[str, Recipe]) -> Recipe:
     """
     try:
         said = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         reason = error.strerror if isinstance(error, OSError) else error
         raise SettingError(f"{path}: is no method that can be read ({reason}); see docs/methods.md") from error
     try:

@@ -16,9 +16,10 @@ import numpy as np
 
 from qdebias.errors import StoreError
 from qdebias.probability import FloatArray
+from qdebias.store.lines import checksum
 from qdebias.store.outcome import FileState, Outcome
 
-VERSION = 1
+VERSION = 2
 
 _TABLES = f"""
 BEGIN;
@@ -57,11 +58,11 @@ class Index:
         """Return the stored logits (K,) of an answer, None where there is none."""
         with explained():
             found = self._database.execute("SELECT logits FROM answers WHERE key = ?", (_bytes(key),)).fetchone()
-        return None if found is None else _unpacked(found[0])
+        return None if found is None else _unsealed(found[0], _bytes(key))
 
     def add_answers(self, answers: Iterable[tuple[str, Iterable[float]]]) -> None:
         """Remember logits by their keys."""
-        rows = ((_bytes(key), _packed(logits)) for key, logits in answers)
+        rows = ((_bytes(key), _sealed(_packed(logits), _bytes(key))) for key, logits in answers)
         with explained():
             self._database.executemany("INSERT OR IGNORE INTO answers VALUES (?, ?)", rows)
 
@@ -200,6 +201,18 @@ def _packed(numbers: Iterable[float]) -> bytes:
 
 def _unpacked(packed: bytes) -> FloatArray:
     return np.frombuffer(packed, dtype="<f8").astype(np.float64)
+
+
+def _sealed(packed: bytes, key: bytes) -> bytes:
+    """Return logits with a checksum behind them: SQLite would not notice another number in its file."""
+    return packed + checksum(packed + key).encode()
+
+
+def _unsealed(sealed: bytes, key: bytes) -> FloatArray:
+    packed = sealed[:-8]
+    if sealed[-8:] != checksum(packed + key).encode():
+        raise IndexMismatchError
+    return _unpacked(packed)
 
 
 def _bytes(digest: str) -> bytes:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import zlib
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -10,6 +11,9 @@ from typing import Any, TypeAlias
 from qdebias.errors import StoreError
 
 Row: TypeAlias = Mapping[str, Any]
+
+_SUM = b',"sum":"%s"}\n'
+"""How a line ends: with its checksum."""
 
 
 class Lines:
@@ -76,7 +80,7 @@ def read_lines(path: Path, start: int) -> Iterator[tuple[int, Row | None]]:
         file.seek(start)
         for line in file:
             end += len(line)
-            yield end, _parsed(line)
+            yield end, parsed(line)
 
 
 def cannot_write(path: Path, error: OSError) -> StoreError:
@@ -87,15 +91,28 @@ def cannot_write(path: Path, error: OSError) -> StoreError:
     )
 
 
+def checksum(data: bytes) -> str:
+    """Return 8 hex digits by which a change of the data is noticed: CRC-32."""
+    return f"{zlib.crc32(data):08x}"
+
+
 def _line(row: Row) -> bytes:
-    return json.dumps(row, separators=(",", ":"), allow_nan=False).encode() + b"\n"
+    """Return a line that ends in the checksum of what comes before it."""
+    said = json.dumps(row, separators=(",", ":"), allow_nan=False).encode()[:-1]
+    return said + _SUM % checksum(said).encode()
 
 
-def _parsed(line: bytes) -> Row | None:
+def parsed(line: bytes) -> Row | None:
+    """Return what a line says, None where it is damaged or cut off."""
     if not line.endswith(b"\n"):
         return None
     try:
         row = json.loads(line)
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
-    return row if isinstance(row, dict) else None
+    if not isinstance(row, dict):
+        return None
+    said = line[: -len(_SUM % bytes(8))]
+    if row.pop("sum", None) is None or line == said + _SUM % checksum(said).encode():
+        return row  # lines of before there were checksums have none
+    return None

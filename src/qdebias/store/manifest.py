@@ -12,7 +12,7 @@ from typing import Any
 
 from qdebias.errors import StoreError
 from qdebias.store.describe import Description
-from qdebias.store.lines import cannot_write
+from qdebias.store.lines import cannot_write, checksum
 
 FORMAT = 1
 NAME = "run.json"
@@ -73,15 +73,19 @@ def read_manifest(folder: Path) -> Manifest | None:
         text = path.read_text(encoding="utf-8")
     except (FileNotFoundError, NotADirectoryError):
         return None
+    except UnicodeDecodeError as error:
+        raise StoreError(f"{path}: is no description of a run ({error}); put a sound copy back") from error
     except OSError as error:
         raise StoreError(f"{path}: cannot be read ({error.strerror or error})") from error
     try:
         values = json.loads(text)
         if values.pop("format") != FORMAT:
             raise StoreError(f"{path}: was written by another version of qdebias; use that one, or another folder")
+        if values.pop("sum", None) not in (None, _checksum(values)):
+            raise StoreError(f"{path}: was changed since it was written; put a sound copy back")
         methods = {key: _method(entry) for key, entry in values.pop("methods").items()}
         return Manifest(**values | {"sessions": tuple(values["sessions"]), "methods": methods})
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise StoreError(f"{path}: is no description of a run ({error}); choose another folder") from error
 
 
@@ -92,7 +96,8 @@ def write_manifest(folder: Path, manifest: Manifest) -> None:
         StoreError: The folder cannot be written.
     """
     path, partial = folder / NAME, folder / f"{NAME}.partial"
-    text = json.dumps({"format": FORMAT} | asdict(manifest), indent=1)
+    said = asdict(manifest)
+    text = json.dumps({"format": FORMAT, "sum": _checksum(said)} | said, indent=1)
     try:
         with partial.open("w", encoding="utf-8") as file:
             file.write(text + "\n")
@@ -119,6 +124,10 @@ def identity_difference(stored: Mapping[str, str], present: Mapping[str, str]) -
     """Return one phrase for each field in which two fingerprints differ."""
     names = sorted(name for name in {*stored, *present} if stored.get(name) != present.get(name))
     return [f"{name}: {stored.get(name, 'absent')} in the run, {present.get(name, 'absent')} now" for name in names]
+
+
+def _checksum(said: Mapping[str, Any]) -> str:
+    return checksum(json.dumps(said, sort_keys=True).encode())
 
 
 def _method(entry: Mapping[str, Any]) -> MethodEntry:

@@ -1,11 +1,10 @@
 """How far a run is, for people who wait for it."""
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from qdebias.store.lines import Row
+from qdebias.store.lines import Row, parsed
 from qdebias.store.lock import holder, is_locked
 from qdebias.store.reading import IMAGES
 from qdebias.store.snapshot import Snapshot
@@ -94,5 +93,5 @@ def _last_rows(path: Path) -> list[Row]:
         return []
     with path.open("rb") as file:
         start = file.seek(max(0, path.stat().st_size - _TAIL))
-        lines = file.read().split(b"\n")
-    return [json.loads(line) for line in lines[1 if start else 0 : -1]]
+        lines = file.read().splitlines(keepends=True)
+    return [row for line in lines[1 if start else 0 :] if (row := parsed(line)) is not None]
