@@ -2,9 +2,9 @@ import numpy as np
 import pytest
 
 from qdebias.benchmark import reference
-from qdebias.degrade import Fog
+from qdebias.degrade import Fog, fog
 from qdebias.degrade.fog import plasma
-from qdebias.errors import SettingError
+from qdebias.errors import ImageError, SettingError
 
 
 @pytest.mark.parametrize("decay", [1.0, 1.4, 2.0])
@@ -22,6 +22,19 @@ def test_plasma_spans_zero_to_one() -> None:
 def test_a_smaller_image_gets_a_corner_of_the_same_fog() -> None:
     large, small = (plasma(shape, 1.5, np.random.default_rng(3)) for shape in ((128, 100), (70, 90)))
     np.testing.assert_array_equal(small, large[:70, :90])
+
+
+@pytest.mark.parametrize("shape", [(40, 300), (300, 40), (256, 256), (257, 33)])
+def test_stripes_change_nothing(shape: tuple[int, int], monkeypatch: pytest.MonkeyPatch) -> None:
+    want = plasma(shape, 1.5, np.random.default_rng(3))
+    monkeypatch.setattr(fog, "_STRIPE", 64)
+    np.testing.assert_array_equal(plasma(shape, 1.5, np.random.default_rng(3)), want)
+
+
+def test_image_too_long_for_memory_is_refused() -> None:
+    long = np.zeros((32, 32769, 3), np.uint8)
+    with pytest.raises(ImageError, match=r"fog on 32769 x 32 would need .* 32768 is the longest side, .* max_side"):
+        Fog()(long, np.random.default_rng(0))
 
 
 def test_fog_is_eq_7() -> None:

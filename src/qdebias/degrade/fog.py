@@ -7,8 +7,14 @@ import numpy.typing as npt
 
 from qdebias.degrade.base import Rng, rgb_view
 from qdebias.degrade.compiled import compiled
-from qdebias.errors import SettingError
+from qdebias.errors import ImageError, SettingError
 from qdebias.image import RgbImage
+
+LONGEST_SIDE = 32768
+"""The longest side of an image in fog, in pixels, for which 2 GiB of the fractal are held."""
+
+_STRIPE = 1 << 17
+"""Values of noise that are drawn at a time; a power of two."""
 
 Field = npt.NDArray[np.float32]
 Noise = npt.NDArray[np.float64]
@@ -63,41 +69,85 @@ def plasma(shape: tuple[int, ...], decay: float, rng: Rng) -> Field:
 
     Returns:
         (H, W) float32, in [0, 1].
+
+    Raises:
+        ImageError: A side is longer than `LONGEST_SIDE`.
     """
-    grid = np.zeros((2, 2), np.float32)
-    roughness = 100.0
-    while len(grid) <= max(shape):
-        grid = _refine(grid, roughness**2, rng)
+    if max(shape) > LONGEST_SIDE:
+        raise ImageError(
+            f"fog on {shape[1]} x {shape[0]} would need a fractal of {max(shape)} squared, more than memory holds; "
+            f"{LONGEST_SIDE} is the longest side, so make the image smaller, for instance with max_side"
+        )
+    grid, roughness = np.zeros((2, 2), np.float32), 100.0
+    while (side := 2 * len(grid) - 1) <= max(shape):
+        grid = _refine(grid, roughness**2, rng, (side, side)).corner
+        grid[-1], grid[:, -1] = grid[0], grid[:, 0]
         roughness /= decay
-    corner = grid[: shape[0], : shape[1]]
-    lowest, highest = grid.min(), grid.max()
-    return np.asarray((corner - lowest) / (highest - lowest), np.float32)
+    last = _refine(grid, roughness**2, rng, shape)
+    return np.asarray((last.corner - last.lowest) / (last.highest - last.lowest), np.float32)
 
 
-def _refine(grid: Field, amplitude: float, rng: Rng) -> Field:
+@dataclass(slots=True)
+class _Refined:
+    """A grid at twice the resolution of another.
+
+    Attributes:
+        corner: (rows, columns) of it.
+        lowest: The least value of the whole.
+        highest: The largest.
+    """
+
+    corner: Field
+    lowest: np.float32
+    highest: np.float32
+
+    def write(self, values: Field, row: int, column: int) -> None:
+        """Note the values at every second row and column from a place on; the corner may hold a part of them."""
+        self.lowest, self.highest = min(self.lowest, values.min()), max(self.highest, values.max())
+        held = self.corner[row : row + 2 * len(values) : 2, column : column + 2 * values.shape[1] : 2]
+        held[:] = values[: held.shape[0], : held.shape[1]]
+
+
+def _refine(grid: Field, amplitude: float, rng: Rng, shape: tuple[int, ...]) -> _Refined:
     """Return the grid at twice its resolution: each new point is the mean of its four neighbours, plus noise.
+
+    Only the corner is held, so that memory does not follow the square of the longer side. The noise is drawn in
+    stripes, which gives what one draw would.
 
     Args:
         grid: (n + 1, n + 1); it wraps around, its last row and column repeat the first.
         amplitude: The noise is uniform in [-amplitude, amplitude).
         rng: Source of noise.
-
-    Returns:
-        (2n + 1, 2n + 1), wrapping around likewise.
+        shape: (rows, columns) of the corner, at most (2n + 1, 2n + 1), of which the last row and column are left empty.
     """
-    n = len(grid) - 1
-    finer = np.empty((2 * n + 1, 2 * n + 1), np.float32)
-    finer[::2, ::2] = grid
-    corner, right, below = grid[:-1, :-1], grid[:-1, 1:], grid[1:, :-1]
+    corner, right, below, opposite = grid[:-1, :-1], grid[:-1, 1:], grid[1:, :-1], grid[1:, 1:]
+    finer = _Refined(np.empty(shape, np.float32), grid.min(), grid.max())
+    finer.write(corner, 0, 0)
+    square = np.empty(corner.shape, np.float32)
 
-    square = finer[1::2, 1::2]
-    _mean_plus_noise(corner, right, below, grid[1:, 1:], rng.uniform(-amplitude, amplitude, (n, n)), square)
-    wrapped = np.pad(square, ((1, 0), (1, 0)), mode="wrap")
-    square, above, left = wrapped[1:, 1:], wrapped[:-1, 1:], wrapped[1:, :-1]
-    _mean_plus_noise(corner, right, square, above, rng.uniform(-amplitude, amplitude, (n, n)), finer[:-1:2, 1::2])
-    _mean_plus_noise(corner, below, square, left, rng.uniform(-amplitude, amplitude, (n, n)), finer[1::2, :-1:2])
-    finer[-1], finer[:, -1] = finer[0], finer[:, 0]
+    def fill(rows: slice, c: Field, d: Field, second: Field, out: Field) -> None:
+        noise = rng.uniform(-amplitude, amplitude, out.shape)
+        _mean_plus_noise(corner[rows], second[rows], c, d, noise, out)
+
+    for rows in _stripes(len(square)):
+        fill(rows, below[rows], opposite[rows], right, square[rows])
+        finer.write(square[rows], 2 * rows.start + 1, 1)
+    edge = np.empty_like(square[: _stripes(len(square))[0].stop])
+    for rows in _stripes(len(square)):
+        above = square[np.arange(rows.start - 1, rows.stop - 1)]
+        fill(rows, square[rows], above, right, edge)
+        finer.write(edge, 2 * rows.start, 1)
+    for rows in _stripes(len(square)):
+        left = np.roll(square[rows], 1, axis=1)
+        fill(rows, square[rows], left, below, edge)
+        finer.write(edge, 2 * rows.start + 1, 0)
     return finer
+
+
+def _stripes(n: int) -> list[slice]:
+    """Return the n rows of a square in parts of equal size; n is a power of two."""
+    height = min(n, max(1, _STRIPE // n))
+    return [slice(start, start + height) for start in range(0, n, height)]
 
 
 @compiled
