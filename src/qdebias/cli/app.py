@@ -19,6 +19,7 @@ HOMES = {
     "reproduce": "reproduce",
     "tables": "tables",
     "bias": "bias",
+    "report": "report",
     "calibrate": "calibrate",
     "status": "runs",
     "retry": "runs",

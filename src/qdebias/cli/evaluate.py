@@ -41,6 +41,8 @@ from qdebias.evaluation import EvaluatedImage, Report
 from qdebias.evaluation import evaluate as evaluate_dataset
 from qdebias.evaluation.report import MEASURES
 from qdebias.records import open_writer
+from qdebias.tables.evidence import Evidence, evaluated_evidence
+from qdebias.tables.saved import part_name, save
 
 _TITLES = {
     "srcc": "SRCC",
@@ -104,8 +106,8 @@ def evaluate(
                 on_note=lambda note: say(one_line(note), style="yellow"),
                 on_progress=show,
             )
-        if out is not None:
-            _write(report, out)
+        _keep(evaluated_evidence(data, report, model=model), run, part_name(data, limit))
+        _write(report, out)
     _say_failures(report)
     if json:
         typer.echo(report.json())
@@ -114,12 +116,20 @@ def evaluate(
     raise typer.Exit(1 if report.failures else 0)
 
 
+def _keep(evidence: Evidence, run: Path | None, part: str) -> None:
+    """Leave the scores in the run folder, for tables, bias and reports."""
+    if run is not None:
+        save(evidence, run, part=part)
+
+
 def _say_failures(report: Report) -> None:
     for row in report.failures:
         say(f"failed: {one_line(row.error or '')}", style="red")
 
 
-def _write(report: Report, out: Path) -> None:
+def _write(report: Report, out: Path | None) -> None:
+    if out is None:
+        return
     with open_writer(out, EvaluatedImage) as write:
         for row in report.rows:
             write(row)

@@ -1,6 +1,5 @@
 """One picture that explains scores: the query, its conditional images, and what the model made of each pair."""
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +12,7 @@ from matplotlib.figure import Figure
 from qdebias.engine import Explanation
 from qdebias.image import RgbImage
 from qdebias.report.picture import save
+from qdebias.report.words import words
 
 PANEL = 2.3
 """Width of one picture, in inches; height is three quarters of it."""
@@ -78,11 +78,6 @@ def _show(cell: Axes, image: RgbImage, title: str, caption: str = "") -> None:
     cell.set(xticks=[], yticks=[])
     cell.set_title(title, fontsize=8, parse_math=False)  # a file may be called $x^$.png
     cell.set_xlabel(caption, fontsize=8)
-
-
-def words(kind: str) -> str:
-    """Return "zoom blur" for "ZoomBlur"."""
-    return re.sub(r"(?<=[a-z])(?=[A-Z])|_", " ", kind).lower()
 
 
 def _draw_scale(cell: Axes, value: float, vanilla: float | None) -> None:

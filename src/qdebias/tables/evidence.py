@@ -9,6 +9,7 @@ import numpy.typing as npt
 from qdebias.data import CATALOGUE, Dataset
 from qdebias.engine import Failure
 from qdebias.errors import SettingError
+from qdebias.evaluation import Report
 from qdebias.evaluation.readout import read
 from qdebias.method import Method, Score
 from qdebias.probability import FloatArray
@@ -97,6 +98,22 @@ def collect(method: Method, results: Iterable[Score | Failure]) -> Scores:
         order=np.array(order, dtype=np.float64),
         errors=tuple(result.error for result in held if isinstance(result, Failure)),
     )
+
+
+def evaluated_evidence(whole: Dataset, report: Report, *, model: str) -> Evidence:
+    """Return the scores of an evaluation as evidence, so that tables, bias and reports can start from it.
+
+    Args:
+        whole: The dataset that was evaluated, before any limit.
+        report: The evaluation.
+        model: What `qdebias.load_backend` took.
+    """
+    scores = Scores(
+        value=np.array([np.nan if row.score is None else row.score for row in report.rows]),
+        order=np.array([np.nan if row.rank is None else row.rank for row in report.rows]),
+        errors=tuple(row.error for row in report.rows if row.error is not None),
+    )
+    return evidence_of(whole, {report.method: scores}, model=model, seed=report.seed, limit=report.limit)
 
 
 def first(dataset: Dataset, limit: int | None) -> Dataset:

@@ -12,7 +12,7 @@ from qdebias.tables.evidence import Evidence, Scores, first
 from qdebias.tables.gather import Asker
 from qdebias.tables.recall import recall
 from qdebias.tables.rivalry import PREFIX, rival_scores
-from qdebias.tables.saved import load_all, save
+from qdebias.tables.saved import load_all, part_name, save
 
 FIGURES = ("figure1", "figure4")
 
@@ -66,7 +66,7 @@ def reproduce(
         done = next((scores for scores in known if isinstance(scores, Scores)), None)
         results[key] = done or rival_scores(first(dataset, limit), name, device=device, progress=asker.teller(key))
     evidence = replace(evidence, results=results)
-    save(evidence, asker.run.folder, part=_part(dataset, limit))
+    save(evidence, asker.run.folder, part=part_name(dataset, limit))
     return evidence
 
 
@@ -104,11 +104,6 @@ def saved(runs: Sequence[Path]) -> list[Evidence]:
             f"--root to compute them from the answers"
         )
     return _told_apart(found)
-
-
-def _part(dataset: Dataset, limit: int | None) -> str:
-    """Return what tells a part of a dataset from others, for the name of a file."""
-    return "-".join(filter(None, (dataset.subset or "", f"first{limit}" if limit else "")))
 
 
 def _told_apart(found: Sequence[tuple[Path, Evidence]]) -> list[Evidence]:

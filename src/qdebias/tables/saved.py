@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from qdebias.data import Dataset
 from qdebias.errors import StoreError
 from qdebias.probability import FloatArray
 from qdebias.tables.evidence import Evidence, NotRun, Scores
@@ -44,6 +45,11 @@ def save(evidence: Evidence, run: Path, *, part: str = "") -> Path:
     except OSError as error:
         raise StoreError(f"{path}: cannot be written ({error.strerror or error})") from error
     return path
+
+
+def part_name(dataset: Dataset, limit: int | None) -> str:
+    """Return what tells a part of a dataset from others, for the name of a file."""
+    return "-".join(filter(None, (dataset.subset or "", f"first{limit}" if limit else "")))
 
 
 def load(path: Path) -> Evidence:

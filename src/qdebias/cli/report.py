@@ -1,0 +1,76 @@
+"""`qdebias report`."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from qdebias.cli.console import Seed, say, user_errors
+from qdebias.cli.dataset_options import Labels, Resamples, Root, Subset
+from qdebias.cli.runs import Folder
+from qdebias.data import load_dataset
+from qdebias.errors import SettingError
+from qdebias.report.html import gather, write_page
+from qdebias.store import Snapshot, open_snapshot
+from qdebias.tables import Evidence, recall
+from qdebias.tables.saved import load_all
+
+
+def report(
+    folder: Folder,
+    out: Annotated[Path, typer.Option(help="The page to write.")] = Path("report.html"),
+    method: Annotated[
+        str | None, typer.Option("--method", "-k", help="What it is about. Default: paper, or the one that was used.")
+    ] = None,
+    before: Annotated[
+        str, typer.Option(help="The method to compare with, if its questions were asked in the run.")
+    ] = "vanilla",
+    dataset: Annotated[
+        str | None, typer.Option(help="Human scores: a dataset by name or a label file. Default: what was evaluated.")
+    ] = None,
+    root: Root = None,
+    subset: Subset = None,
+    labels: Labels = None,
+    gallery: Annotated[int, typer.Option(min=1, max=24, help="How many images each gallery shows.")] = 6,
+    title: Annotated[str | None, typer.Option(help="What stands above.")] = None,
+    resamples: Resamples = 1000,
+    seed: Seed = 0,
+) -> None:
+    """Write a run as one HTML page that needs nothing else: scores, galleries, and each image's conditions.
+
+    Where the run was evaluated against human scores, the page also has agreement, calibration and bias by content.
+    Neither the model nor a network is needed; the pictures are read from where the images were.
+
+    - `qdebias score photos --run runs/photos`, then `qdebias report runs/photos`
+    - `qdebias score photos --run runs/photos --method vanilla` before it adds what debiasing changes
+    - `qdebias evaluate koniq10k --root data/koniq10k --run runs/koniq`, then `qdebias report runs/koniq`
+    """
+    with user_errors(), open_snapshot(folder) as snapshot:
+        chosen = method or _method(snapshot, seed)
+        if dataset is None:
+            if root or subset or labels:
+                raise SettingError("--root, --subset and --labels are of a dataset; name it with --dataset")
+            known = _evaluated(folder)
+        else:
+            data = load_dataset(dataset, root=root, subset=subset, labels=labels)
+            known = recall(snapshot, data, (before, chosen), seed=seed)
+        facts = gather(snapshot, method=chosen, before=before, seed=seed, labels=known, resamples=resamples)
+        write_page(facts, snapshot, out, count=gallery, title=title)
+    say(f"{len(facts.paths)} images, {len(facts.failures)} without a score, {out.stat().st_size / 1e6:.1f} MB in {out}")
+
+
+def _method(snapshot: Snapshot, seed: int) -> str:
+    """Return `paper` if it was used in the run, else the first method that was."""
+    used = [entry.name for entry in snapshot.manifest.methods.values() if entry.seed == seed]
+    if not used:
+        raise SettingError(f"{snapshot.folder} was not used with seed {seed}; choose another with --seed")
+    return "paper" if "paper" in used else used[0]
+
+
+def _evaluated(folder: Path) -> Evidence | None:
+    """Return what the run was evaluated against; None where it was not."""
+    found = load_all(folder)
+    if len(found) > 1:
+        names = ", ".join(dict.fromkeys(f"{one.dataset} ({len(one.names)} images)" for one in found))
+        raise SettingError(f"{folder} was evaluated against {names}; choose with --dataset and --root")
+    return found[0] if found else None
