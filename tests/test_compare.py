@@ -72,11 +72,9 @@ def test_each_question_is_asked_once_and_counted_for_the_first_method_that_needs
     first: tuple[Comparison, Path],
 ) -> None:
     found, _ = first
-    assert {one.name: one.cost.asked for one in found.methods if one.cost} == {
-        name: new * COUNT for name, new in NEW.items()
-    }
+    assert {one.name: one.spent.asked for one in found.methods} == {name: new * COUNT for name, new in NEW.items()}
     assert found.asked == sum(NEW.values()) * COUNT
-    assert [one.cost.questions for one in found.methods if one.cost] == [1, 4, 8, 8, 8, 8, 8, 1, 1]
+    assert [one.spent.forwards for one in found.methods] == [1, 4, 8, 8, 8, 8, 8, 1, 1]
 
 
 def test_a_second_comparison_asks_nothing_and_says_the_same(first: tuple[Comparison, Path], dataset: Dataset) -> None:
@@ -94,7 +92,7 @@ def test_another_method_asks_only_its_own_questions(dataset: Dataset, tmp_path: 
     before = asked_of(backend)
     more = compared(dataset, tmp_path / "run", backend, ["paper", "vanilla", "t1", "average"])
     assert asked_of(backend) - before == more.asked == 4 * COUNT
-    assert [one.cost.asked for one in more.methods if one.cost] == [0, 0, 4 * COUNT, 0]
+    assert [one.spent.asked for one in more.methods] == [0, 0, 4 * COUNT, 0]
 
 
 def test_differences_are_a_paired_bootstrap_on_the_scores_of_the_scorer(
@@ -214,7 +212,7 @@ def test_the_command_prints_a_table_and_one_object_of_json(dataset: Dataset, tmp
     asked = ("compare", labels, "--model", "fake", "--run", folder, "-k", "vanilla,average", "-k", "paper")
     text = call(*asked, "--resamples", 50)
     rows = [[cell.strip() for cell in line.split("|")] for line in text.splitlines() if line.startswith("|")]
-    assert rows[0][1:9] == ["Method", "SRCC", "PLCC", "ΔSRCC", "ΔPLCC", "Images", "Questions an image", "Asked now"]
+    assert rows[0][1:9] == ["Method", "SRCC", "PLCC", "ΔSRCC", "ΔPLCC", "Images", "Forwards an image", "Asked now"]
     assert [row[1] for row in rows[2:]] == ["vanilla", "average", "paper"]
     assert [row[8] for row in rows[2:]] == ["20", "80", "80"]
     found = json.loads(call(*asked, "--json", "--out", tmp_path / "table.csv", "--resamples", 50))

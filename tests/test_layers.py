@@ -28,6 +28,7 @@ LAYERS = (
         "tables",
         "compare",
         "curation",
+        "ranking",
         "bias",
         "calibration",
         "calibrate",

@@ -15,6 +15,7 @@ HOMES = {
     "degrade": "degrade",
     "evaluate": "evaluate",
     "compare": "compare",
+    "rank": "rank",
     "filter": "filter",
     "reproduce": "reproduce",
     "tables": "tables",

@@ -5,13 +5,13 @@ from dataclasses import replace
 from pathlib import Path
 
 from qdebias import presets
-from qdebias.compare.cost import costs, question_count
 from qdebias.compare.given import read_given
+from qdebias.compare.spent import spent_on
 from qdebias.compare.table import Comparison, check, compare
+from qdebias.cost import Cost, cost_of
 from qdebias.data import Dataset
 from qdebias.errors import SettingError
 from qdebias.store import Snapshot, open_snapshot
-from qdebias.store.outline import outline
 from qdebias.stored import recipe_of
 from qdebias.tables import Agreements, Asker, NotRun, Scores, recall
 from qdebias.tables.evidence import evidence_of, first
@@ -47,9 +47,9 @@ def compare_asked(
     asked: set[str] = set()
     asker = replace(asker, asked=asked)
     evidence = asker.gather(dataset, in_asking_order(methods), model=model, limit=limit)
-    spent = costs(asker.run, methods, first(dataset, limit).paths, asked, seed=asker.seed)
+    spent = spent_on(asker.run, methods, first(dataset, limit).paths, asked, seed=asker.seed)
     agreements = Agreements(evidence, resamples=resamples)
-    return compare(agreements, methods, against=against, costs=spent, asked=len(asked))
+    return compare(agreements, methods, against=against, spent=spent, asked=len(asked))
 
 
 def in_asking_order(methods: Sequence[str]) -> list[str]:
@@ -58,9 +58,8 @@ def in_asking_order(methods: Sequence[str]) -> list[str]:
     A method that asks two questions about a pair of images shares all that the model computes about the pair; asked
     after a method that needs one of them, it would look at the pair again.
     """
-    outlines = {name: outline(presets.get(name).method) for name in methods}
-    counts = {name: 0 if one is None else question_count(one) for name, one in outlines.items()}
-    return sorted(methods, key=lambda name: -counts[name])
+    costs = {name: cost_of(presets.get(name).method) for name in methods}
+    return sorted(methods, key=lambda name: -(costs[name] or Cost(forwards=0, encodings=0)).forwards)
 
 
 def compare_stored(

@@ -1,31 +1,34 @@
-"""What the methods of a comparison cost, and which of them the model was really asked for."""
+"""What the methods of a comparison cost, and for which of them the model was really asked."""
 
 from collections.abc import Iterator, Sequence, Set
 from dataclasses import dataclass
 from pathlib import Path
 
 from qdebias import presets
+from qdebias.cost import cost_of
 from qdebias.store import Run
 from qdebias.store.derive import known_pixels
 from qdebias.store.outline import Outline, outline, outlined_keys
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Cost:
-    """What a method costs; None where its questions are not known before the images are seen.
+class Spent:
+    """What was spent on a method; None where its questions are not known before the images are seen.
 
     Attributes:
-        questions: How many questions it asks about one image, each a forward pass.
+        forwards: How many questions it asks about one image, each a forward pass.
         asked: How many the model was asked now for its sake: those that neither the run held, nor a method that is
             listed before it asks.
     """
 
-    questions: int | None
-    asked: int | None
+    forwards: int | None = None
+    asked: int | None = None
 
 
-def costs(run: Run, methods: Sequence[str], paths: Sequence[Path], asked: Set[str], *, seed: int) -> dict[str, Cost]:
-    """Return what each method cost.
+def spent_on(
+    run: Run, methods: Sequence[str], paths: Sequence[Path], asked: Set[str], *, seed: int
+) -> dict[str, Spent]:
+    """Return what was spent on each method.
 
     Args:
         run: The run that holds the answers.
@@ -36,19 +39,15 @@ def costs(run: Run, methods: Sequence[str], paths: Sequence[Path], asked: Set[st
     """
     left, found = set(asked), {}
     for name in methods:
-        outlined = outline(presets.get(name).method)
-        if outlined is None:
-            found[name] = Cost(questions=None, asked=None)
+        method = presets.get(name).method
+        outlined, cost = outline(method), cost_of(method)
+        if outlined is None or cost is None:
+            found[name] = Spent()
             continue
         own = {key for key in _keys(run, outlined, paths, seed) if key in left} if left else set()
         left -= own
-        found[name] = Cost(questions=question_count(outlined), asked=len(own))
+        found[name] = Spent(forwards=cost.forwards, asked=len(own))
     return found
-
-
-def question_count(outlined: Outline) -> int:
-    """Return how many questions a method asks about one image."""
-    return sum(len(request.questions) for request in outlined.requests)
 
 
 def _keys(run: Run, outlined: Outline, paths: Sequence[Path], seed: int) -> Iterator[str]:

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from qdebias.compare.cost import Cost
+from qdebias.compare.spent import Spent
 from qdebias.errors import SettingError
 from qdebias.tables import Agreement, Agreements, Cell, Column, Evidence, NotRun, Number, Table
 from qdebias.tables.agreement import agreement_cells
@@ -25,13 +25,13 @@ class Compared:
         name: Its name.
         agreement: SRCC and PLCC, or why there are none.
         gain: SRCC and PLCC minus those of the base, on the images that both have scores of; None for the base itself.
-        cost: What it cost; None where nothing was asked.
+        spent: What was spent on it; all None where there was no model.
     """
 
     name: str
     agreement: Agreement | NotRun
     gain: Agreement | NotRun | None
-    cost: Cost | None
+    spent: Spent
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,7 +54,7 @@ class Comparison:
         """Return the comparison as a table."""
         heads = ["Method", "SRCC", "PLCC", "ΔSRCC", "ΔPLCC", "Images"]
         if self.asked is not None:
-            heads += ["Questions an image", "Asked now"]
+            heads += ["Forwards an image", "Asked now"]
         notes = [
             f"ΔSRCC and ΔPLCC: minus {self.against} on the same images, with paired 95 % bootstrap intervals.",
             self.evidence.summary,
@@ -90,8 +90,8 @@ class Comparison:
         count = str(one.agreement.count) if isinstance(one.agreement, Agreement) else None
         cells.append(Cell(content=count))
         if self.asked is not None:
-            cost = one.cost or Cost(questions=None, asked=None)
-            cells += [Cell(content=None if number is None else str(number)) for number in (cost.questions, cost.asked)]
+            numbers = (one.spent.forwards, one.spent.asked)
+            cells += [Cell(content=None if number is None else str(number)) for number in numbers]
         return tuple(cells)
 
 
@@ -100,7 +100,7 @@ def compare(
     methods: Sequence[str],
     *,
     against: str | None = None,
-    costs: Mapping[str, Cost] | None = None,
+    spent: Mapping[str, Spent] | None = None,
     asked: int | None = None,
 ) -> Comparison:
     """Compare methods on the images of an evidence.
@@ -109,7 +109,7 @@ def compare(
         agreements: Their agreement with people.
         methods: Keys of `Evidence.results`, two or more, in the order in which they are to be listed.
         against: The method that the differences are to, or `BEST`; None: the first.
-        costs: What each method cost, where a model was asked.
+        spent: What was spent on each method, where a model was asked.
         asked: How many questions the model was asked in all.
 
     Raises:
@@ -125,7 +125,7 @@ def compare(
                 name=name,
                 agreement=agreements.of(name),
                 gain=None if name == base else agreements.gain(name, base),
-                cost=(costs or {}).get(name),
+                spent=(spent or {}).get(name, Spent()),
             )
             for name in methods
         ),
@@ -162,5 +162,4 @@ def _values(one: Compared) -> dict[str, Any]:
             )
     values["count"] = one.agreement.count if isinstance(one.agreement, Agreement) else 0
     values["reason"] = one.agreement.reason if isinstance(one.agreement, NotRun) else None
-    cost = one.cost or Cost(questions=None, asked=None)
-    return values | {"questions": cost.questions, "asked": cost.asked}
+    return values | {"forwards": one.spent.forwards, "asked": one.spent.asked}

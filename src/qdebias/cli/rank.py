@@ -1,0 +1,136 @@
+"""`qdebias rank`: images in order, by asking which of two is better."""
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Annotated
+
+import typer
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeRemainingColumn
+from rich.table import Column, Table
+from rich.text import Text
+
+from qdebias.backends.load import load_backend
+from qdebias.cli.console import (
+    Device,
+    Dtype,
+    Megapixels,
+    Model,
+    Paths,
+    RunFolder,
+    one_line,
+    results,
+    say,
+    user_errors,
+    words,
+)
+from qdebias.cli.runs import say_notes
+from qdebias.errors import SettingError
+from qdebias.inputs import find_inputs
+from qdebias.prompts import Question
+from qdebias.ranking import QUESTIONS, Ranked, Ranking
+from qdebias.ranking import rank as rank_images
+from qdebias.records import open_writer
+from qdebias.store import open_run
+
+
+def rank(
+    paths: Paths,
+    by: Annotated[str, typer.Option(help=f"What is compared: {', '.join(QUESTIONS)}.")] = "quality",
+    opponents: Annotated[
+        int, typer.Option(min=1, help="With how many others each image is compared; all, if there are no more.")
+    ] = 8,
+    run: RunFolder = None,
+    out: Annotated[Path | None, typer.Option(help="Also write the rows to this .csv, .jsonl or .parquet.")] = None,
+    json: Annotated[bool, typer.Option("--json", help="Print JSON Lines, one object an image.")] = False,
+    model: Model = "nano",
+    batch: Annotated[int, typer.Option(min=1, help="How many pairs go to the model at a time.")] = 4,
+    seed: Annotated[int, typer.Option(min=0, help="Decides which images are compared with which.")] = 0,
+    device: Device = None,
+    dtype: Dtype = None,
+    max_megapixels: Megapixels = 50.0,
+) -> None:
+    """Rank images by asking which of two is better, in both orders: strengths of the Bradley-Terry model.
+
+    With `--run` it can be stopped at any time, and images that are added later are asked about alone.
+
+    - `qdebias rank photos` prints rank, strength, its standard error and path
+    - `qdebias rank a.jpg b.jpg` says which of two is better
+    - `qdebias rank photos --opponents 16 --by sharpness --run runs/photos --out ranking.csv`
+    """
+    with user_errors(), ExitStack() as stack:
+        question, inputs = _question(by), find_inputs(paths)
+        backend = load_backend(model, device=device, dtype=dtype)
+        folder = run or Path(stack.enter_context(TemporaryDirectory(prefix="qdebias-")))
+        opened = stack.enter_context(open_run(folder, backend.fingerprint, model=model))
+        say_notes(opened)
+        with _shown() as show:
+            found = rank_images(
+                inputs.paths,
+                backend=backend,
+                run=opened,
+                question=question,
+                opponents=opponents,
+                seed=seed,
+                batch=batch,
+                max_pixels=round(max_megapixels * 1e6),
+                on_progress=show,
+            )
+        rows = [*found.rows, *(Ranked(path=failure.name, error=failure.error) for failure in inputs.failures)]
+        if out is not None:
+            with open_writer(out, Ranked) as write:
+                for row in rows:
+                    write(row)
+    _print(rows, json=json)
+    raise typer.Exit(_summarise(found, rows))
+
+
+@contextmanager
+def _shown() -> Iterator[Callable[[int, int], None]]:
+    """Show how many of the pairs are done where stderr is a terminal."""
+    columns = (SpinnerColumn(), TextColumn("comparing"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=words, transient=True, disable=not words.is_terminal) as bar:
+        task = bar.add_task("comparing", total=None)
+        yield lambda done, total: bar.update(task, completed=done, total=total)
+
+
+def _question(by: str) -> Question:
+    if by not in QUESTIONS:
+        raise SettingError(f"--by is {', '.join(QUESTIONS)}, got {by!r}")
+    return QUESTIONS[by]
+
+
+def _print(rows: Sequence[Ranked], *, json: bool) -> None:
+    if json:
+        for row in rows:
+            typer.echo(row.json())
+    elif results.is_terminal:
+        numbers = ("rank", "strength", "standard error", "opponents")
+        table = Table(*(Column(name, justify="right") for name in numbers), "image")
+        for row in rows:
+            table.add_row(*_cells(row), Text(one_line(row.path)))
+        results.print(table)
+    else:
+        for row in rows:
+            typer.echo("\t".join([*_cells(row), one_line(row.path)]))
+
+
+def _cells(row: Ranked) -> tuple[str, str, str, str]:
+    if row.rank is None:
+        return "failed", "", "", ""
+    error = "" if row.standard_error is None else f"{row.standard_error:.4f}"
+    return str(row.rank), f"{row.strength:.4f}", error, str(row.opponents)
+
+
+def _summarise(found: Ranking, rows: Sequence[Ranked]) -> int:
+    """Say what is worth knowing about the answers, name the failures, and return the exit code."""
+    failed = [row for row in rows if row.error is not None]
+    for row in failed:
+        say(f"failed: {one_line(row.error or '')}", style="red")
+    say(
+        f"{len(rows) - len(failed)} images ranked by {found.pairs:,} pairs in both orders, {len(failed)} failed; in "
+        f"{found.swayed:.0%} of the pairs the model preferred the same place in both orders "
+        f"(log-odds of the first place: {found.first:+.2f}, taken out)"
+    )
+    return 1 if failed else 0

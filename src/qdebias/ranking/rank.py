@@ -1,0 +1,163 @@
+"""From image files to their ranking."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
+
+from qdebias.backends.base import Backend
+from qdebias.errors import SettingError
+from qdebias.image import MAX_PIXELS
+from qdebias.prompts import Question
+from qdebias.ranking.asking import Pair, PairAsker, Seen, look_at
+from qdebias.ranking.pairs import rings
+from qdebias.ranking.questions import QUESTIONS
+from qdebias.ranking.rows import Ranked
+from qdebias.ranking.strengths import Strengths, bradley_terry, check_count
+from qdebias.store import Run
+
+Places: TypeAlias = npt.NDArray[np.intp]
+
+NORMAL = 1.96
+"""Standard errors from the middle to the ends of a 95 % interval."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ranking:
+    """Images in order, and how the model answered.
+
+    Attributes:
+        rows: The best first, those of equal strength by path; at the end those that could not be ranked.
+        pairs: How many pairs were answered about, each in both orders.
+        first: Mean log-odds by which the model prefers the first image, whatever it is; it cancels in the strengths.
+        swayed: Share of the pairs of which the model names the same place in both orders, so that what it prefers
+            depends on the order.
+    """
+
+    rows: tuple[Ranked, ...]
+    pairs: int
+    first: float
+    swayed: float
+
+
+def rank(
+    paths: Sequence[Path],
+    *,
+    backend: Backend,
+    run: Run,
+    question: Question = QUESTIONS["quality"],
+    opponents: int = 8,
+    seed: int = 0,
+    batch: int = 4,
+    max_pixels: int = MAX_PIXELS,
+    on_progress: Callable[[int, int], None] | None = None,
+) -> Ranking:
+    """Rank images by asking which of two is better.
+
+    Each pair is asked about in both orders, and the mean of the two log-odds counts, so that a constant preference for
+    the first or the second place cancels. Files of the same pixels are one image and share its rank. Stopped at any
+    point, the same call goes on from there.
+
+    Args:
+        paths: Image files.
+        backend: The model; it has to take two images.
+        run: Its run folder.
+        question: What is asked: an own one has two options, the first of which says that the first image is better.
+        opponents: With how many others each image is compared, see `rings`.
+        seed: Which pairs are compared, see `rings`.
+        batch: How many pairs are handed to the model at a time.
+        max_pixels: Larger images are refused.
+        on_progress: Is told how many pairs are done, and of how many.
+
+    Raises:
+        SettingError: Fewer than two different images can be ranked, or too many; or a setting is out of range.
+        BackendError: The model cannot answer.
+        StoreError: The run folder cannot be written.
+    """
+    if len(question.options) != 2 or batch < 1:
+        raise SettingError(
+            f"a comparison has two options, for the first image and for the second, and a batch of 1 or more; got "
+            f"{question.options} and {batch}"
+        )
+    seen = list(look_at(list(dict.fromkeys(paths)), max_pixels=max_pixels))
+    images = list({one.digest: one for one in reversed(seen) if one.digest}.values())[::-1]
+    check_count(len(images))
+    pairs = [(images[a], images[b]) for a, b in rings([one.digest for one in images], opponents=opponents, seed=seed)]
+    asker = PairAsker(run, backend, question, batch=batch, max_pixels=max_pixels)
+    for done in asker.ask(pairs):
+        if on_progress is not None:
+            on_progress(done, len(pairs))
+    answered = {pair: margins for pair in pairs if (margins := asker.margins(pair)) is not None}
+    return _ranking(seen, images, answered, asker.errors)
+
+
+def _ranking(
+    seen: Sequence[Seen],
+    images: Sequence[Seen],
+    answered: Mapping[Pair, tuple[float, float]],
+    errors: Mapping[Pair, str],
+) -> Ranking:
+    places = {one.digest: place for place, one in enumerate(images)}
+    ends = np.array([[places[one.digest] for one in pair] for pair in answered], dtype=np.intp).reshape(-1, 2)
+    margins = np.array(list(answered.values()), dtype=np.float64).reshape(-1, 2)
+    members = _largest_component(len(images), ends)
+    if len(members) < 2:
+        why = next(iter([*errors.values(), *(one.error for one in seen if one.error)]), "there is one image alone")
+        raise SettingError(f"a ranking needs two or more different images that can be compared: {why}")
+    inside = np.isin(ends[:, 0], members)
+    found = bradley_terry(len(members), np.searchsorted(members, ends[inside]), margins[inside].mean(axis=1))
+    opponents = np.bincount(ends[inside].ravel(), minlength=len(images))[members]
+    rows = dict(zip((images[place].digest for place in members), _rows(found, opponents), strict=True))
+    return Ranking(
+        rows=_in_order([_row(one, rows.get(one.digest), errors) for one in seen]),
+        pairs=len(ends),
+        first=float((margins[:, 0] - margins[:, 1]).mean() / 2),
+        swayed=float(np.mean(margins[:, 0] * margins[:, 1] < 0)),
+    )
+
+
+def _rows(found: Strengths, opponents: Places) -> list[Ranked]:
+    """Return the row of each image that has a strength, still without rank and path."""
+    rows = []
+    for value, error, count in zip(found.value.tolist(), found.error.tolist(), opponents.tolist(), strict=True):
+        known = np.isfinite(error)
+        rows.append(
+            Ranked(
+                path="",
+                strength=value,
+                standard_error=error if known else None,
+                low=value - NORMAL * error if known else None,
+                high=value + NORMAL * error if known else None,
+                opponents=count,
+            )
+        )
+    return rows
+
+
+def _row(seen: Seen, row: Ranked | None, errors: Mapping[Pair, str]) -> Ranked:
+    if row is not None:
+        return replace(row, path=str(seen.path))
+    own = (error for pair, error in errors.items() if seen.digest in (pair[0].digest, pair[1].digest))
+    why = seen.error or next(own, f"{seen.path}: is not connected with the others by comparisons")
+    return Ranked(path=str(seen.path), error=why)
+
+
+def _in_order(rows: Sequence[Ranked]) -> tuple[Ranked, ...]:
+    """Give each row its rank, and put those that have none at the end."""
+    strengths = np.array([row.strength for row in rows if row.strength is not None])
+    placed = [
+        row if row.strength is None else replace(row, rank=1 + int((strengths > row.strength).sum())) for row in rows
+    ]
+    return tuple(sorted(placed, key=lambda row: (row.rank is None, row.rank or 0, row.path)))
+
+
+def _largest_component(count: int, pairs: Places) -> Places:
+    """Return the places of the most images that are connected by comparisons, in ascending order."""
+    graph = coo_array((np.ones(len(pairs)), (pairs[:, 0], pairs[:, 1])), shape=(count, count))
+    _, labels = connected_components(graph, directed=False)
+    return np.flatnonzero(labels == np.argmax(np.bincount(labels))) if count else np.empty(0, dtype=np.intp)
