@@ -1,6 +1,7 @@
 """Fixtures that several test files use, and the count of the trials of `tests/hardening`."""
 
 import os
+import shutil
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -30,6 +31,13 @@ def shared() -> Path:
     if not folder.is_dir():
         skip_absent(f"reference data not found at {folder}; set QDEBIAS_SHARED to its folder")
     return folder.resolve()
+
+
+@pytest.fixture(scope="session")
+def chromium() -> str:
+    """Path of a browser of the system; tests that need it skip where it is absent."""
+    found = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+    return found or skip_absent("no chromium was found; install it, on Debian with: apt-get install chromium")
 
 
 @pytest.fixture

@@ -58,15 +58,20 @@ export function voice(panel) {
 
 export const digits = (number, count = 3) => number.toFixed(count);
 
-/** Return a labelled bar for a number in [0, 1]. */
+/** Return a bar for a number in [0, 1], which stands beside it in digits. */
+export function bar(value, kind = "") {
+  const fill = element("div", { class: `fill ${kind}` });
+  fill.style.width = `${100 * value}%`;
+  return element("div", { class: "track", "aria-hidden": "true" }, fill);
+}
+
+/** Return a number in [0, 1] with its name and its bar. */
 export function meter(label, value, kind = "") {
-  const bar = element("div", { class: `fill ${kind}` });
-  bar.style.width = `${100 * value}%`;
   return element(
     "div",
     { class: "meter" },
     element("span", {}, label),
-    element("div", { class: "track", "aria-hidden": "true" }, bar),
+    bar(value, kind),
     element("output", {}, digits(value)),
   );
 }

@@ -1,9 +1,9 @@
 // Many images: a gallery that sorts, a histogram, a table to take away.
 
 import { patiently, score } from "./api.js";
-import { histogram } from "./charts.js";
+import { histogram, keepDrawn } from "./charts.js";
 import { writeCsv } from "./csv.js";
-import { clear, digits, download, element, meter, onFiles, photo, voice } from "./dom.js";
+import { bar, clear, digits, download, element, onFiles, photo, voice } from "./dom.js";
 
 const AT_A_TIME = 4;
 
@@ -17,7 +17,7 @@ const ORDERS = {
 export function setUpMany(panel, choice) {
   const { say, complain } = voice(panel);
   const find = (selector) => panel.querySelector(selector);
-  const bar = find("progress");
+  const progress = find("progress");
   let rows = [];
   let work = null;
 
@@ -28,12 +28,11 @@ export function setUpMany(panel, choice) {
 
   function refresh() {
     const sound = rows.filter((row) => row.answer);
-    find("#histogram").replaceChildren(
-      histogram(sound.map((row) => row.answer.score)),
-      element("figcaption", {}, `How many of ${sound.length} images have which score`),
-    );
-    bar.max = rows.length;
-    bar.value = rows.filter((row) => row.answer || row.error).length;
+    const scores = sound.map((row) => row.answer.score);
+    keepDrawn(find("#histogram"), (width) => histogram(width, scores),
+      element("figcaption", {}, `How many of ${sound.length} images have which score`));
+    progress.max = rows.length;
+    progress.value = rows.filter((row) => row.answer || row.error).length;
   }
 
   async function judge(row, signal) {
@@ -45,7 +44,7 @@ export function setUpMany(panel, choice) {
     }
     describe(row);
     refresh();
-    say(`${bar.value} of ${rows.length} images`);
+    say(`${progress.value} of ${rows.length} images`);
   }
 
   async function ask(files) {
@@ -93,7 +92,7 @@ function newRow(file, place) {
 function describe(row) {
   const title = element("h3", {}, row.file.name);
   if (row.error) row.text.replaceChildren(title, element("p", { class: "bad" }, row.error));
-  else row.text.replaceChildren(title, element("strong", {}, digits(row.answer.score)), meter("score", row.answer.score));
+  else row.text.replaceChildren(title, element("strong", {}, digits(row.answer.score)), bar(row.answer.score));
 }
 
 function table(rows) {

@@ -1,7 +1,7 @@
 // One image: its degraded copies, what the model made of each, and what that amounts to.
 
 import { explain } from "./api.js";
-import { scale } from "./charts.js";
+import { keepDrawn, scale } from "./charts.js";
 import { digits, element, meter, onFiles, voice } from "./dom.js";
 
 export function setUpOne(panel, choice) {
@@ -41,11 +41,11 @@ function show(panel, found) {
   const { answer } = found;
   panel.querySelector("#score").textContent = digits(answer.score);
   const plain = found.conditions.length ? found.vanilla : null;
-  panel.querySelector("#scale").replaceChildren(scale(answer.score, plain, answer.method));
+  keepDrawn(panel.querySelector("#scale"), (width) => scale(width, answer.score, plain, answer.method));
   panel.querySelector("#words").textContent = words(found);
   const query = picture(found.picture, "The image", [meter("plain P(good)", found.vanilla)]);
   const copies = found.conditions.map((one) =>
-    picture(one.picture, `Beside ${one.kind}`, [
+    picture(one.picture, one.kind, [
       meter("P(good)", one.good),
       meter("weight", one.weight, "weight"),
       ...(one.same === null ? [] : [meter("P(same)", one.same)]),
@@ -84,8 +84,8 @@ function weighting(conditions) {
   const most = ordered[0], least = ordered.at(-1);
   if (most.weight - least.weight < 0.005) return "The answers count the same. ";
   const why = most.same === null ? "" : " because it was surest that both show the same thing";
-  return `The answer beside ${most.kind} counts most (${percent(most.weight)})${why}, the one beside ${least.kind} least ` +
+  return `The answer beside “${most.kind}” counts most (${percent(most.weight)})${why}, the one beside “${least.kind}” least ` +
     `(${percent(least.weight)}). `;
 }
 
-const percent = (share) => `${Math.round(100 * share)} %`;
+const percent = (share) => `${Math.round(100 * share)}\u00a0%`;

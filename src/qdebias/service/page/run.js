@@ -1,7 +1,7 @@
 // An evaluation run: score against human score, and the images on which they disagree most.
 
 import { agreement } from "./api.js";
-import { scatter } from "./charts.js";
+import { keepDrawn, scatter } from "./charts.js";
 import { readCsv } from "./csv.js";
 import { clear, digits, element, onFiles, photo, voice } from "./dom.js";
 
@@ -32,7 +32,7 @@ export function setUpRun(panel) {
   });
   onFiles(pictures, (files) => {
     photos = byName(files);
-    say(`${files.length} pictures at hand`);
+    say(`${files.length} ${files.length === 1 ? "picture" : "pictures"} at hand`);
     draw();
   });
 }
@@ -76,8 +76,8 @@ function show(panel, { answer, rows }, photos) {
   const measures = { images: answer.count.toLocaleString("en"), SRCC: digits(answer.srcc), PLCC: digits(answer.plcc), KRCC: digits(answer.krcc) };
   panel.querySelector("#measures").replaceChildren(
     ...Object.entries(measures).map(([name, value]) => element("div", {}, element("dt", {}, name), element("dd", {}, value))));
-  panel.querySelector("#scatter").replaceChildren(
-    scatter(rows.map((row) => ({ x: row.quality, y: row.score, name: row.path, worst: marked.has(row) }))),
+  const points = rows.map((row) => ({ x: row.quality, y: row.score, name: row.path, worst: marked.has(row) }));
+  keepDrawn(panel.querySelector("#scatter"), (width) => scatter(width, points),
     element("figcaption", {}, "Each point is an image; those of the worst disagreements, shown below, are red."));
   const list = panel.querySelector("#worst");
   clear(list);

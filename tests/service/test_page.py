@@ -1,0 +1,213 @@
+"""The page in a real browser, without anything from elsewhere; what it looks like is left in build/screens."""
+
+import csv
+import json
+import re
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import numpy as np
+import pytest
+from PIL import Image
+from playwright.sync_api import Browser, Page, expect, sync_playwright
+from serving import PATIENCE, Running, noise
+
+from qdebias.backends.fake import FakeBackend
+from qdebias.engine import Scorer
+from qdebias.image import load_image
+
+ROOT = Path(__file__).resolve().parents[2]
+PHOTOS = ROOT / "examples" / "photos"
+SCREENS = ROOT / "build" / "screens"
+
+PHONE = {"viewport": {"width": 360, "height": 740}, "has_touch": True, "is_mobile": True, "device_scale_factor": 2}
+Opened = Callable[..., AbstractContextManager[Page]]
+
+expect.set_options(timeout=1000 * PATIENCE)
+
+
+@pytest.fixture(scope="module")
+def browser(chromium: str) -> Iterator[Browser]:
+    with sync_playwright() as playwright:
+        found = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
+        yield found
+        found.close()
+
+
+@pytest.fixture
+def opened(browser: Browser, server: Running) -> Opened:
+    """Opens the page; in the end nothing may have come from elsewhere, and no script may have failed."""
+
+    @contextmanager
+    def opening(**settings: object) -> Iterator[Page]:
+        context = browser.new_context(**settings)  # type: ignore[arg-type]
+        context.set_default_timeout(1000 * PATIENCE)
+        asked: list[str] = []
+        failed: list[str] = []
+        context.on("request", lambda request: asked.append(request.url))
+        page = context.new_page()
+        page.on("pageerror", lambda error: failed.append(str(error)))
+        page.on("console", lambda said: failed.append(said.text) if "Content Security Policy" in said.text else None)
+        page.goto(server.url)
+        expect(page.locator("#model")).to_be_enabled()
+        yield page
+        context.close()
+        here = urlsplit(server.url).netloc
+        assert f"{server.url}/main.js" in asked
+        assert [
+            url for url in asked if urlsplit(url).scheme in ("http", "https") and urlsplit(url).netloc != here
+        ] == []
+        assert failed == []
+
+    return opening
+
+
+def look(page: Page, name: str) -> None:
+    """Leave a screenshot, and hold that nothing stands out at the side."""
+    SCREENS.mkdir(parents=True, exist_ok=True)
+    page.evaluate("Promise.all(document.getAnimations().map((one) => one.finished))")
+    page.screenshot(path=SCREENS / f"{name}.png", full_page=True)
+    assert page.evaluate("document.documentElement.scrollWidth - innerWidth") <= 0
+    tabs = page.get_by_role("tab")
+    assert all(tab.evaluate("(tab) => tab.getBoundingClientRect().right <= innerWidth") for tab in tabs.all())
+
+
+def drop(page: Page, panel: str, *files: Path) -> None:
+    page.locator(f"#{panel} input[type=file]").first.set_input_files(files)
+
+
+def direct(path: Path, method: str = "paper") -> float:
+    return Scorer(backend=FakeBackend(), method=method).score(load_image(path)).value
+
+
+def test_one_image_its_four_copies_and_the_score(opened: Opened) -> None:
+    path = PHOTOS / "meadow-compressed.jpg"
+    with opened() as page:
+        look(page, "empty")
+        drop(page, "one", path)
+        expect(page.locator("#one .status")).to_have_text(f"Done: {path.name}")
+        expect(page.locator("#score")).to_have_text(f"{direct(path):.3f}")
+        pictures = page.locator("#pictures figure")
+        expect(pictures).to_have_count(5)
+        expect(pictures.get_by_role("heading")).to_have_text(["The image", "zoom blur", "spatter", "saturate", "fog"])
+        page.wait_for_function("[...document.querySelectorAll('#pictures img')].every((one) => one.naturalWidth > 0)")
+        bars = page.locator("#pictures .track").evaluate_all("(all) => all.map((one) => one.clientWidth)")
+        assert len(bars) == 13
+        assert min(bars) > 100
+        expect(page.get_by_role("img", name=re.compile("on a scale from 0 to 1"))).to_be_visible()
+        expect(page.locator("#words")).to_contain_text(f"That makes {direct(path):.3f}")
+        look(page, "one")
+
+        page.get_by_label("Method").select_option("vanilla")
+        expect(page.locator("#score")).to_have_text(f"{direct(path, 'vanilla'):.3f}")
+        expect(pictures).to_have_count(1)
+        expect(page.locator("#words")).to_contain_text("one question about this image alone")
+
+
+def test_what_is_no_image_is_told_kindly_and_the_next_one_is_scored(opened: Opened, tmp_path: Path) -> None:
+    (tmp_path / "letter.png").write_text("dear reader")
+    with opened() as page:
+        drop(page, "one", tmp_path / "letter.png")
+        alert = page.locator("#one").get_by_role("alert")
+        expect(alert).to_have_text(re.compile("^This is not an image, or of none of the formats .*\\.$"))
+        expect(page.locator("#one .result")).to_be_hidden()
+        look(page, "error")
+        drop(page, "one", PHOTOS / "dogs.jpg")
+        expect(page.locator("#score")).to_have_text(f"{direct(PHOTOS / 'dogs.jpg'):.3f}")
+        expect(alert).to_be_hidden()
+
+
+def test_many_images_with_a_bad_one_are_sorted_and_taken_away(opened: Opened, tmp_path: Path) -> None:
+    sound = sorted(PHOTOS.glob("*.jpg"))[:4]
+    bad = tmp_path / "=broken.jpg"
+    bad.write_bytes(sound[0].read_bytes()[:3000])
+    scores = {path.name: direct(path) for path in sound}
+    with opened() as page:
+        page.get_by_role("tab", name="Many images").click()
+        drop(page, "many", *sound, bad)
+        expect(page.locator("#many .status")).to_have_text(f"{len(sound)} scored, 1 could not be")
+        names = page.locator("#gallery h3")
+        expect(names).to_have_text([*sorted(scores, key=scores.__getitem__), bad.name])
+        page.get_by_label("Sort by").select_option("best")
+        expect(names).to_have_text([*sorted(scores, key=scores.__getitem__, reverse=True), bad.name])
+        expect(page.locator("#gallery .bad")).to_have_text(["The image is damaged or cut short."])
+        expect(page.get_by_role("img", name=f"Histogram of {len(sound)} scores from 0 to 1")).to_be_visible()
+        look(page, "many")
+        with page.expect_download() as download:
+            page.get_by_role("button", name="Download CSV").click()
+        rows = list(csv.DictReader(download.value.path().read_text().splitlines()))
+    assert download.value.suggested_filename == "scores.csv"
+    assert {row["name"]: float(row["score"]) for row in rows if row["score"]} == scores
+    (failed,) = (row for row in rows if row["error"])
+    assert failed["name"] == f"'{bad.name}"  # no formula for a spreadsheet
+    assert sum(json.loads(rows[0]["weight"])) == pytest.approx(1)
+
+
+def test_an_evaluation_run_shows_where_model_and_people_disagree(opened: Opened, tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    quality = rng.uniform(1, 5, 60)
+    scores = (quality - 1) / 4 * 0.6 + rng.uniform(0, 0.3, 60)
+    scores[17], quality[17] = 0.95, 1.1
+    lines = [
+        f"photos/{place:02}.png,{score},{mos}" for place, (score, mos) in enumerate(zip(scores, quality, strict=True))
+    ]
+    (tmp_path / "run.csv").write_text("\n".join(["path,score,quality", *lines, "photos/60.png,,3.0"]))
+    Image.fromarray(noise(17)).save(tmp_path / "17.png")
+    with opened() as page:
+        page.get_by_role("tab", name="Evaluation run").click()
+        drop(page, "run", tmp_path / "run.csv")
+        expect(page.locator("#run .status")).to_have_text("60 images of run.csv; 1 without a score are left out")
+        page.locator("#photos").set_input_files(tmp_path / "17.png")
+        expect(page.locator("#scatter circle")).to_have_count(60)
+        expect(page.locator("#scatter .worst")).to_have_count(12)
+        expect(page.locator("#worst h3").first).to_have_text("photos/17.png")
+        expect(page.locator("#worst img")).to_have_count(1)
+        expect(page.locator("#measures dt")).to_have_text(["images", "SRCC", "PLCC", "KRCC"])
+        look(page, "run")
+        drop(page, "run", PHOTOS / "dogs.jpg")
+        expect(page.locator("#run").get_by_role("alert")).to_contain_text("This is no table of qdebias evaluate")
+
+
+def test_everything_can_be_reached_by_keyboard(opened: Opened) -> None:
+    with opened() as page:
+        page.keyboard.press("Tab")
+        expect(page.get_by_role("link", name="Skip to the content")).to_be_focused()
+        for name in ("model", "method", "theme", "tab-one"):
+            page.keyboard.press("Tab")
+            expect(page.locator(f"#{name}")).to_be_focused()
+        for key, name, panel in (
+            ("Right", "tab-many", "many"),
+            ("Right", "tab-run", "run"),
+            ("Right", "tab-one", "one"),
+        ):
+            page.keyboard.press(f"Arrow{key}")
+            expect(page.locator(f"#{name}")).to_be_focused()
+            expect(page.locator(f"#{panel}")).to_be_visible()
+        page.keyboard.press("Tab")
+        expect(page.locator("#one input")).to_be_focused()
+        with page.expect_file_chooser() as chooser:
+            page.keyboard.press("Enter")
+        chooser.value.set_files(PHOTOS / "dogs.jpg")
+        expect(page.locator("#score")).to_have_text(f"{direct(PHOTOS / 'dogs.jpg'):.3f}")
+        look(page, "keyboard")
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_a_phone_shows_all_of_it(opened: Opened, scheme: str) -> None:
+    photos = sorted(PHOTOS.glob("*.jpg"))[:2]
+    with opened(**PHONE, color_scheme=scheme) as page:
+        ground = page.evaluate("getComputedStyle(document.body).backgroundColor")
+        assert (sum(map(int, re.findall(r"\d+", ground)[:3])) < 200) == (scheme == "dark")
+        drop(page, "one", photos[0])
+        expect(page.locator("#pictures figure")).to_have_count(5)
+        look(page, f"phone-one-{scheme}")
+        page.get_by_role("tab", name="Many images").tap()
+        drop(page, "many", *photos)
+        expect(page.locator("#many .status")).to_have_text("2 scored")
+        letters = page.locator("#histogram text").first.evaluate("(one) => one.getBoundingClientRect().height")
+        assert letters > 11
+        look(page, f"phone-many-{scheme}")
+        page.get_by_role("button", name="Light" if scheme == "dark" else "Dark").tap()
+        assert page.evaluate("getComputedStyle(document.body).backgroundColor") != ground
