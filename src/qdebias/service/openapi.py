@@ -64,7 +64,9 @@ def body_of(schema: type[ScoreRequest] | type[BatchRequest], field: str, *, most
     }
     one = {"base64": PIXELS}
     example = {"image": one} if most == 1 else {"images": [one, one]}
-    json = {"schema": {"$ref": _REF.format(model=schema.__name__)}, "example": {**example, "method": "paper"}}
+    reference = {"$ref": _REF.format(model=schema.__name__)}
+    limited = {"allOf": [reference, {"properties": {field: {"maxItems": most}}}]}
+    json = {"schema": reference if most == 1 else limited, "example": {**example, "method": "paper"}}
     return {
         "requestBody": {
             "required": True,
