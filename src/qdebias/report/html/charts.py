@@ -119,7 +119,7 @@ def offset_bars(offsets: Sequence[Offset], x_label: str) -> Markup:
     numbers = [number for one in offsets for number in (one.before, one.after)]
     ends = [end for one in numbers for end in (one.value, one.low, one.high) if end is not None]
     reach = 1.05 * max(map(abs, ends), default=1.0) or 1.0
-    plot = Plot(across=(-reach, reach), up=(0, len(offsets)), height=64 + 30 * len(offsets), left=150)
+    plot = Plot(across=(-reach, reach), up=(0, len(offsets)), height=64 + 30 * len(offsets), left=190)
     svg = plot.start("offset of each content", x_label)
     for row, one in enumerate(offsets):
         top = plot.y(len(offsets) - row)
