@@ -2,6 +2,7 @@
 
 import threading
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,7 @@ import pytest
 from PIL import Image
 
 import qdebias
+from qdebias import presets
 from qdebias.backends.base import Fingerprint, OptionLogits
 from qdebias.backends.fake import FakeBackend
 from qdebias.engine import Failure, Scorer
@@ -121,3 +123,17 @@ def test_the_one_call_takes_one_image_or_many(photo: RgbImage, tmp_path: Path) -
         assert score.value == Scorer(backend=FakeBackend()).score(photo).value
     (failure,) = qdebias.score([tmp_path / "nowhere.png"], model="fake", on_error="return")
     assert isinstance(failure, Failure)
+
+
+def test_an_image_for_which_there_is_not_enough_memory_fails_alone(photo: RgbImage) -> None:
+    def greedy(image: RgbImage, _: object) -> RgbImage:
+        if image.shape[0] > 100:
+            raise MemoryError
+        return image
+
+    method = replace(presets.get("average").method, degradations=(greedy,))
+    large = np.tile(photo, (2, 1, 1))
+    results = list(Scorer(backend=FakeBackend(), method=method).score_many([photo, large], on_error="return"))
+    assert isinstance(results[0], Score)
+    assert isinstance(results[1], Failure)
+    assert "more memory than there is" in results[1].error

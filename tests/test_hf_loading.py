@@ -2,6 +2,7 @@
 
 import json
 import logging
+import os
 import shutil
 import socket
 from collections.abc import Callable
@@ -122,6 +123,20 @@ def test_code_in_a_pickle_never_runs(folder: Path, tmp_path: Path) -> None:
     assert not trace.exists()
     torch.load(folder / "pytorch_model.bin", weights_only=False)
     assert trace.read_text() == "this was run", "the file would do what the test says it does"
+
+
+def test_a_file_of_weights_that_changes_behind_a_loaded_model_changes_no_answer(folder: Path) -> None:
+    """Weights that stay mapped follow their file: another score where it is overwritten, no process where it is cut."""
+    (file,) = folder.glob("*.safetensors")
+    backend = load_hf(folder, device="cpu")
+    requests = [pair(1, 2)]
+    before = backend.option_logits(requests)
+    with file.open("r+b") as weights:
+        weights.seek(-file.stat().st_size // 2, os.SEEK_END)
+        weights.write(bytes(file.stat().st_size // 2))
+    assert_same(backend.option_logits(requests), before)
+    os.truncate(file, 100)
+    assert_same(backend.option_logits(requests), before)
 
 
 def test_pickles_are_not_read_by_a_torch_that_runs_their_code(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

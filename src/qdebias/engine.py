@@ -184,6 +184,8 @@ class Scorer:
             return self._prepare(image, name)
         except ImageError as error:
             return Failure(name=name, error=str(error))
+        except MemoryError:
+            return Failure(name=name, error=f"{name}: takes more memory than there is; see --max-side and max_side")
 
     def _prepare(self, source: ImageSource, name: str) -> _Prepared:
         image = load_image(source, max_pixels=self.max_pixels)

@@ -78,7 +78,7 @@ def load_hf(
     identity = {"model": name or checkpoint.name, "dtype": str(kind).removeprefix("torch.")}
     identity |= _identity(checkpoint, processor)
     return HfBackend(
-        model=model.to(target).eval(),
+        model=_in_memory(model.to(target)).eval(),
         processor=processor,
         fingerprint=Fingerprint(identity=identity, environment=environment_of(target)),
         sharing=share(family_of(model)),
@@ -156,6 +156,14 @@ def _model(checkpoint: Checkpoint, config: Config, dtype: torch.dtype, *, pickle
         raise BackendError(f"{checkpoint.folder}: the model cannot be loaded: {first_line(error)}") from error
     model, report = loaded
     _check_complete(checkpoint, report, allow_surplus=allow_surplus)
+    return model
+
+
+def _in_memory(model: Model) -> Model:
+    """Copy weights out of mapped files: whoever overwrites such a file would change scores, or end the process."""
+    for weight in (*model.parameters(), *model.buffers()):
+        if weight.device.type == "cpu":
+            weight.data = weight.data.clone()
     return model
 
 
