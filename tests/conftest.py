@@ -5,23 +5,14 @@ import shutil
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import NoReturn
 
 import numpy as np
 import pytest
 
 from qdebias.image import RgbImage
+from reference_data import ROOT, skip_absent
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # several test processes share the cores
-
-ROOT = Path(__file__).resolve().parent.parent
-
-
-def skip_absent(message: str) -> NoReturn:
-    """Skip a test whose reference data is absent; in continuous integration that is a failure."""
-    if os.environ.get("CI"):
-        pytest.fail(message)
-    pytest.skip(message)
 
 
 @pytest.fixture(scope="session")

@@ -11,8 +11,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from conftest import skip_absent
 from qdebias.data import CATALOGUE, Dataset, load_dataset
+from reference_data import skip_absent
 
 Names = Callable[[Path], list[str]]
 Pictures = Callable[[str, Iterable[str]], Path]

@@ -6,9 +6,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from conftest import skip_absent
 from qdebias.data import load_dataset
 from qdebias.image import load_image
+from reference_data import skip_absent
 
 # dataset, member, its name in the dataset, its place, the label file and the label file's place
 MEMBERS = (

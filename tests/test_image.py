@@ -259,3 +259,11 @@ def test_the_digest_is_of_pixels_and_shape(photo: RgbImage) -> None:
     assert digest(photo) == digest(np.asfortranarray(photo))
     assert digest(photo) != digest(photo[::-1])
     assert digest(np.zeros((64, 32, 3), np.uint8)) != digest(np.zeros((32, 64, 3), np.uint8))
+
+
+def test_a_png_that_pillow_has_decoded_already_stays_as_it_is(tmp_path: Path, photo: RgbImage) -> None:
+    Image.fromarray(photo).save(tmp_path / "photo.png")
+    with Image.open(tmp_path / "photo.png") as picture:
+        picture.load()
+        np.testing.assert_array_equal(load_image(picture), photo)
+        np.testing.assert_array_equal(np.asarray(picture), photo)

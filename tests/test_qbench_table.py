@@ -13,9 +13,9 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from conftest import skip_absent
 from qdebias.correlation import correlate, literal_probability, logit_margin
 from qdebias.data import Outputs, read_outputs
+from reference_data import skip_absent
 
 DATASETS = ("spaq", "koniq", "livec", "cgi", "agi", "kadid")
 ROWS = {"spaq": 11_125, "koniq": 10_073, "livec": 1_169, "cgi": 6_000, "agi": 2_982, "kadid": 10_125}

@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 from scipy.special import expit
 
-from conftest import ROOT, skip_absent
 from qdebias.evaluation import log_odds
 from qdebias.probability import expectation
 from qdebias.prompts import Question
 from qdebias.tables import Table, render
+from reference_data import ROOT, skip_absent
 
 
 @cache

@@ -141,7 +141,7 @@ def _decode_whole(picture: Image.Image, name: str) -> None:
     Two rows of noise stand at the end of the memory that is decoded into. Where one is still there, nothing was
     decoded that far: into the last row, or, of an interlaced PNG, the last row but one.
     """
-    if not isinstance(picture, ImageFile) or picture.format != "PNG":
+    if not isinstance(picture, ImageFile) or picture.format != "PNG" or not picture.tile:  # nothing is left to decode
         picture.load()
         return
     width, height = picture.size

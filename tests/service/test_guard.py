@@ -88,13 +88,13 @@ def test_every_answer_has_its_protective_headers(client: httpx2.Client) -> None:
         assert "server" not in headers
 
 
-def test_the_log_has_ids_and_no_names_or_content(client: httpx2.Client, caplog: pytest.LogCaptureFixture) -> None:
-    with caplog.at_level(logging.INFO, logger="qdebias.service"):
-        secret = ("secret-holiday.png", encoded(noise(1)))
-        client.post(
-            "/v1/score", files={"image": secret}, headers={"x-request-id": "id-1", "authorization": "Bearer hush-hush"}
-        )
-        client.post("/v1/score", json={"image": {"url": "http://private.example/a"}}, headers={"x-request-id": "id-2"})
+def test_the_log_has_ids_and_no_names_or_content(caplog: pytest.LogCaptureFixture) -> None:
+    secret = {"image": ("secret-holiday.png", encoded(noise(1)))}
+    link = {"image": {"url": "http://private.example/a"}}
+    caplog.set_level(logging.INFO, logger="qdebias.service")
+    with running() as server, server.client() as client:  # what it logs is complete when it has ended
+        client.post("/v1/score", files=secret, headers={"x-request-id": "id-1", "authorization": "Bearer hush-hush"})
+        client.post("/v1/score", json=link, headers={"x-request-id": "id-2"})
     text = caplog.text
     assert "id-1" in text
     assert "id-2" in text
