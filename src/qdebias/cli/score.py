@@ -10,8 +10,8 @@ import typer
 from rich.table import Column, Table
 from rich.text import Text
 
-from qdebias.backends.load import load_backend
 from qdebias.calibration import Calibration, load_calibration
+from qdebias.cli.cluster import CHUNK, Actors, Chunk, Gpus, Ray, score_on_cluster
 from qdebias.cli.console import (
     Aspect,
     Batch,
@@ -31,10 +31,19 @@ from qdebias.cli.console import (
     user_errors,
 )
 from qdebias.cli.runs import named_results
+from qdebias.distributed import Setting, Workers
 from qdebias.engine import Scorer
 from qdebias.inputs import Images, open_images
 from qdebias.records import CalibratedRecord, Record, calibrated_record, open_writer, record
 from qdebias.store import Run, open_run
+
+Out = Annotated[
+    str | None, typer.Option(help="Also write the results to this .csv, .jsonl or .parquet; with --ray, a folder.")
+]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON Lines, one object an image, instead of a table.")]
+CalibrationFile = Annotated[
+    Path | None, typer.Option(help="Also map the scores to a MOS scale, with a file of `qdebias calibrate`.")
+]
 
 _MOST_ROWS = 1000
 """Longest table that is printed."""
@@ -51,10 +60,8 @@ def score(
     model: Model = "nano",
     method: MethodName = "paper",
     aspect: Aspect = None,
-    out: Annotated[Path | None, typer.Option(help="Also write the results to this .csv, .jsonl or .parquet.")] = None,
-    json: Annotated[
-        bool, typer.Option("--json", help="Print JSON Lines, one object an image, instead of a table.")
-    ] = False,
+    out: Out = None,
+    json: Json = False,
     batch: Batch = 8,
     seed: Seed = 0,
     device: Device = None,
@@ -62,10 +69,12 @@ def score(
     max_megapixels: Megapixels = 50.0,
     max_side: MaxSide = None,
     run: RunFolder = None,
-    calibration: Annotated[
-        Path | None, typer.Option(help="Also map the scores to a MOS scale, with a file of `qdebias calibrate`.")
-    ] = None,
+    calibration: CalibrationFile = None,
     column: ImageColumn = None,
+    ray: Ray = None,
+    actors: Actors = None,
+    gpus: Gpus = None,
+    chunk: Chunk = CHUNK,
 ) -> None:
     """Score the quality of images: 0 is the worst, 1 the best.
 
@@ -76,27 +85,47 @@ def score(
     - `qdebias score folder --json > scores.jsonl` is for other programs
     - `qdebias score folder --method vanilla` asks the plain question that the paper compares with
     - `qdebias score folder --run scores` can be stopped at any time, and goes on when it is given again
+    - `qdebias score s3://bucket/photos/ --ray auto --out s3://bucket/scores` uses all machines of a cluster
     - `qdebias score list.txt images.parquet "shards/*.tar" s3://bucket/photos/` reads lists, tables, shards and clouds
     """
-    with user_errors(), ExitStack() as stack:
+    with user_errors():
         images, method = open_images(paths, column=column), method_named(method, aspect)
-        scale = _load_calibration(calibration, model=model, method=method)
-        kind = CalibratedRecord if scale else Record
-        write = stack.enter_context(open_writer(out, kind)) if out else None
-        scorer = Scorer(
-            backend=load_backend(model, device=device, dtype=dtype),
+        pixels = round(max_megapixels * 1e6)
+        setting = Setting(
+            model=model,
             method=method,
             seed=seed,
             batch=batch,
-            max_pixels=round(max_megapixels * 1e6),
+            device=device,
+            dtype=dtype,
+            max_pixels=pixels,
             max_side=max_side,
         )
+        if ray is None:
+            failed = _score_here(images, setting, out=out, json=json, run=run, calibration=calibration)
+        else:
+            workers = Workers(address=ray, count=actors, gpus=gpus)
+            refused = {"--json": json, "--run": run, "--calibration": calibration}
+            failed = score_on_cluster(images, setting, workers, out=out, chunk=chunk, refused=refused)
+    raise typer.Exit(1 if failed else 0)
+
+
+def _score_here(
+    images: Images, setting: Setting, *, out: str | None, json: bool, run: Path | None, calibration: Path | None
+) -> int:
+    """Score in this process and return how many images failed."""
+    model, method, file = setting.model, setting.method, Path(out) if out else None
+    with ExitStack() as stack:
+        scale = _load_calibration(calibration, model=model, method=method)
+        kind = CalibratedRecord if scale else Record
+        write = stack.enter_context(open_writer(file, kind)) if file else None
+        scorer = setting.scorer()
         stored = stack.enter_context(open_run(run, scorer.fingerprint, model=model)) if run else None
         start = time.monotonic()
         rows = _rows(images, scorer, stored, model=model, method=method)
         count, failed = _tell(rows, scale, write, json=json)
-        _summarise(count, failed, time.monotonic() - start, out)
-    raise typer.Exit(1 if failed else 0)
+        _summarise(count, failed, time.monotonic() - start, file)
+    return failed
 
 
 def _tell(

@@ -90,7 +90,7 @@ def explained(address: str) -> Iterator[None]:
         raise SettingError(f"{address}: did not arrive within {SECONDS:.0f} s") from error
     except QdebiasError:
         raise
-    except _failures() as error:
+    except failures() as error:
         words = " ".join(str(error).split()) or type(error).__name__
         raise SettingError(f"{address}: cannot be read ({words})") from error
 
@@ -111,7 +111,7 @@ def _read_patiently(files: Any, path: str) -> bytes:  # noqa: ANN401 (fsspec has
     from tenacity import Retrying, retry_if_exception_type, retry_if_not_exception_type, stop_after_attempt
     from tenacity import wait_random_exponential as wait
 
-    passing = retry_if_exception_type(_failures()) & retry_if_not_exception_type(_FINAL)
+    passing = retry_if_exception_type(failures()) & retry_if_not_exception_type(_FINAL)
     trying = Retrying(stop=stop_after_attempt(ATTEMPTS), wait=wait(multiplier=0.2, max=5), retry=passing, reraise=True)
     return trying(_read, files, path)
 
@@ -139,7 +139,7 @@ def _read_stream(files: Any, path: str) -> bytes:  # noqa: ANN401
     return bytes(data)
 
 
-def _failures() -> tuple[type[Exception], ...]:
+def failures() -> tuple[type[Exception], ...]:
     """Return what the packages in use raise where something cannot be read."""
     kinds = {
         "aiohttp": ("ClientError",),

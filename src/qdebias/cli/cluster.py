@@ -1,0 +1,106 @@
+"""`qdebias score --ray`: its options, and what it says while it runs."""
+
+import time
+from collections.abc import Mapping
+from typing import Annotated
+
+import typer
+
+from qdebias.cli.console import say
+from qdebias.distributed import Progress, Setting, Workers, score_on_ray
+from qdebias.errors import SettingError
+from qdebias.inputs import Images
+from qdebias.inputs.pieces import SIZE
+
+_PANEL = "On a cluster"
+
+_EVERY = 10.0
+"""Seconds between two lines about how far it is."""
+
+Ray = Annotated[
+    str | None,
+    typer.Option(
+        "--ray",
+        metavar="ADDRESS",
+        rich_help_panel=_PANEL,
+        help="Score with workers of Ray, into the folder --out: `local` takes this machine, `auto` the cluster that it "
+        "belongs to, HOST:PORT the head of that. The same command goes on where it stopped.",
+    ),
+]
+Actors = Annotated[
+    int | None,
+    typer.Option(
+        "--actors",
+        min=1,
+        rich_help_panel=_PANEL,
+        help="How many workers, each with a model. Default: as many as there is room for.",
+    ),
+]
+Gpus = Annotated[
+    float | None,
+    typer.Option(
+        "--gpus",
+        min=0,
+        rich_help_panel=_PANEL,
+        help="GPUs of a worker; 0.5 puts two on one. Default: 1 if the cluster has any.",
+    ),
+]
+Chunk = Annotated[
+    int,
+    typer.Option(
+        "--chunk",
+        min=1,
+        rich_help_panel=_PANEL,
+        help="Most images in a file of results, which is what the death of a worker costs.",
+    ),
+]
+CHUNK = SIZE
+
+
+def score_on_cluster(
+    images: Images, setting: Setting, workers: Workers, *, out: str | None, chunk: int, refused: Mapping[str, object]
+) -> int:
+    """Score on a cluster and return how many images failed.
+
+    Args:
+        images: The images.
+        setting: How they are scored.
+        workers: Where.
+        out: The folder of the run.
+        chunk: Most images in a chunk.
+        refused: Options that do not go with it, and what they were given as.
+
+    Raises:
+        SettingError: One of them was given, or no folder.
+    """
+    given = [name for name, value in refused.items() if value]
+    if given:
+        raise SettingError(f"--ray writes scores/*.parquet into the folder --out; leave out {', '.join(given)}")
+    if out is None:
+        raise SettingError("--ray needs --out FOLDER: a folder that all machines see, or s3://bucket/folder")
+    done = score_on_ray(images, out=out, setting=setting, workers=workers, chunk=chunk, on_progress=_Teller())
+    before = f", {done.skipped:,} of {done.chunks:,} chunks were done before" if done.skipped else ""
+    died = f", {done.deaths} workers died and were replaced" if done.deaths else ""
+    say(f"{_images(done)}{before}{died}, written to {out.rstrip('/')}/scores")
+    return done.failed
+
+
+class _Teller:
+    """Says now and then how far the run is: lines, as they go into the logs of a cluster."""
+
+    def __init__(self) -> None:
+        self._next = time.monotonic() + _EVERY
+
+    def __call__(self, progress: Progress) -> None:
+        now = time.monotonic()
+        if now < self._next:
+            return
+        self._next = now + _EVERY
+        done = progress.skipped + progress.done
+        awaited = f", {progress.awaited} awaited" if progress.awaited else ""
+        say(f"{done:,} of {progress.chunks:,} chunks; {_images(progress)}; {progress.at_work} workers{awaited}")
+
+
+def _images(progress: Progress) -> str:
+    rate = progress.images / max(progress.seconds, 1e-9)
+    return f"{progress.images:,} images, {progress.failed:,} failed, {rate:.2f} images/s"

@@ -1,0 +1,54 @@
+"""Reaching Ray, and asking it for workers."""
+
+import logging
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import ray
+
+from qdebias.distributed.folder import Folder
+from qdebias.distributed.setting import Setting
+from qdebias.distributed.worker import Worker
+from qdebias.distributed.workers import LOCAL, Workers
+from qdebias.errors import SettingError
+
+_OBJECTS = 100 << 20
+"""Bytes that a local cluster sets aside for objects: numbers of chunks are all that is sent."""
+
+
+@contextmanager
+def connected(address: str | None) -> Iterator[None]:
+    """Use the cluster that this process is connected to, or connect to one for as long as it is needed.
+
+    Raises:
+        SettingError: There is none.
+    """
+    if ray.is_initialized() and address is None:
+        yield
+        return
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # Ray tells its makers about each cluster unless told not to
+    address = address or LOCAL
+    own: dict[str, Any] = {"object_store_memory": _OBJECTS, "include_dashboard": False} if address == LOCAL else {}
+    try:
+        ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR, **own)
+    except (ConnectionError, ValueError, RuntimeError) as error:
+        words = " ".join(str(error).split())
+        raise SettingError(
+            f"no Ray cluster at {address!r} ({words}); `ray start --head` begins one, {LOCAL!r} takes this machine"
+        ) from error
+    try:
+        yield
+    finally:
+        ray.shutdown()
+
+
+def hiring(setting: Setting, folder: Folder, workers: Workers) -> tuple[Callable[[], Any], int]:
+    """Return what asks Ray for one more worker, and how many there are to be."""
+    room = ray.cluster_resources()  # type: ignore[no-untyped-call]
+    gpus = float("GPU" in room) if workers.gpus is None else workers.gpus
+    fits = [room.get("CPU", 0.0) / workers.cpus, *([room.get("GPU", 0.0) / gpus] if gpus else [])]
+    # Neither restarts nor retries: a task that kills its worker would be tried for ever. See `crew`.
+    actor = ray.remote(num_cpus=workers.cpus, num_gpus=gpus, max_restarts=0, max_task_retries=0)(Worker)
+    return lambda: actor.remote(setting, folder), workers.count or max(1, int(min(fits)))

@@ -1,0 +1,264 @@
+"""Runs on a cluster: three nodes of Ray on this machine, of which processes and nodes are killed."""
+
+import os
+import signal
+from collections.abc import Iterator
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+import ray
+from PIL import Image
+from ray.cluster_utils import Cluster
+
+import deadly_backends
+from qdebias.backends.load import load_backend
+from qdebias.distributed import Progress, Setting, Workers, score_on_ray
+from qdebias.distributed.folder import open_folder
+from qdebias.distributed.manifest import Manifest, score_file, write_manifest
+from qdebias.distributed.plan import Plan, freeze
+from qdebias.distributed.worker import Tally, Worker
+from qdebias.engine import Scorer
+from qdebias.errors import SettingError, StoreError
+from qdebias.inputs import open_images
+from qdebias.inputs.datasets_folder import DatasetRows
+from qdebias.inputs.pieces import Named, Nothing
+from qdebias.inputs.shards import Shard
+from qdebias.inputs.tables import Rows
+from test_cli import run
+
+ROOT = Path(__file__).resolve().parent.parent
+ENVIRONMENT = {
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+    "PYTHONPATH": os.pathsep.join([str(ROOT / "src"), str(ROOT / "tests")]),
+}
+NODE = {"num_cpus": 1, "object_store_memory": 80 << 20, "include_dashboard": False}
+QUICK = {"health_check_initial_delay_ms": 0, "health_check_period_ms": 500, "health_check_failure_threshold": 4}
+
+
+@pytest.fixture(scope="module")
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in ENVIRONMENT.items():
+            patch.setenv(name, value)
+        patch.setenv(deadly_backends.PIDS, str(tmp_path_factory.mktemp("pids")))
+        cluster = Cluster(initialize_head=True, head_node_args=NODE | {"_system_config": QUICK})
+        try:
+            connect(cluster)
+            yield cluster
+        finally:
+            ray.shutdown()
+            cluster.shutdown()
+
+
+def connect(cluster: Any) -> None:
+    ray.init(address=cluster.address, log_to_driver=False, logging_level="ERROR")
+
+
+def make_photos(folder: Path, count: int) -> list[Path]:
+    noise = np.random.default_rng(7)
+    folder.mkdir()
+    paths = [folder / f"{number:05}.png" for number in range(count)]
+    for path in paths:
+        Image.fromarray(noise.integers(4, 256, (32, 32, 3), dtype=np.uint8)).save(path)
+    return paths
+
+
+def rows_of(out: Path) -> list[dict[str, Any]]:
+    return [row for path in sorted((out / "scores").glob("*.parquet")) for row in pq.read_table(path).to_pylist()]
+
+
+def local_scores(paths: list[Path], *, model: str = "fake", method: str = "vanilla") -> list[float]:
+    scorer = Scorer(backend=load_backend(model), method=method, batch=1)
+    return [result.value for result in scorer.score_many(paths)]
+
+
+def test_every_image_is_scored_exactly_once_though_a_worker_and_a_node_are_killed(cluster: Any, tmp_path: Path) -> None:
+    paths, killed = make_photos(tmp_path / "photos", 300), []
+    nodes = [cluster.add_node(**NODE) for _ in range(2)]
+    cluster.wait_for_nodes()
+
+    def kill(progress: Progress) -> None:
+        """Kill the worker of one node, then the other node as a whole."""
+        if progress.done >= 4 and not killed:
+            workers = dict(path.name.split(".") for path in Path(os.environ[deadly_backends.PIDS]).iterdir())
+            killed.append(nodes[0].node_id)
+            os.kill(int(workers[nodes[0].node_id]), signal.SIGKILL)
+        elif progress.done >= 8 and len(killed) == 1:
+            killed.append(nodes[1].node_id)
+            cluster.remove_node(nodes[1], allow_graceful=False)
+
+    setting = Setting(model="deadly_backends:slow", method="vanilla", batch=1)
+    done = score_on_ray(
+        [tmp_path / "photos"],
+        out=tmp_path / "out",
+        setting=setting,
+        workers=Workers(count=3),
+        chunk=5,
+        on_progress=kill,
+    )
+    cluster.remove_node(nodes[0])
+    assert len(killed) == 2
+    assert done.deaths >= 2
+    assert (done.chunks, done.done, done.images, done.failed) == (60, 60, 300, 0)
+    rows = rows_of(tmp_path / "out")
+    assert [row["path"] for row in rows] == [str(path) for path in paths]
+    assert [row["score"] for row in rows] == local_scores(paths)
+
+
+@pytest.mark.usefixtures("cluster")
+def test_an_image_that_kills_its_worker_is_a_failed_row_and_the_others_are_scored(tmp_path: Path) -> None:
+    paths = make_photos(tmp_path / "photos", 12)
+    Image.new("RGB", (32, 32), deadly_backends.POISON).save(paths[4])
+    (tmp_path / "photos" / "00007.png").write_text("no image")
+    setting = Setting(model="deadly_backends:poisoned", method="vanilla")
+    done = score_on_ray([tmp_path / "photos"], out=tmp_path / "out", setting=setting, workers=Workers(count=1), chunk=6)
+    rows = rows_of(tmp_path / "out")
+    assert [row["path"] for row in rows] == [str(path) for path in paths]
+    assert [place for place, row in enumerate(rows) if row["error"]] == [4, 7]
+    assert rows[4]["score"] is None
+    assert "00004.png: 2 workers died while they scored nothing else" in rows[4]["error"]
+    sound = [place for place in range(12) if place not in (4, 7)]
+    assert [rows[place]["score"] for place in sound] == local_scores([paths[place] for place in sound])
+    assert (done.images, done.failed, done.deaths) == (12, 2, 4)
+    assert not list((tmp_path / "out" / "notes").iterdir())
+
+
+@pytest.mark.usefixtures("cluster")
+def test_the_embedded_model_answers_in_a_worker_as_it_does_here(tmp_path: Path) -> None:
+    paths, setting = make_photos(tmp_path / "photos", 3), Setting(model="nano", batch=1, device="cpu")
+    score_on_ray([tmp_path / "photos"], out=tmp_path / "out", setting=setting, workers=Workers(count=1), chunk=2)
+    assert [row["score"] for row in rows_of(tmp_path / "out")] == local_scores(paths, model="nano", method="paper")
+
+
+@pytest.mark.usefixtures("cluster")
+def test_only_chunks_that_are_not_written_are_scored(tmp_path: Path) -> None:
+    make_photos(tmp_path / "photos", 6)
+    out, setting = tmp_path / "out", Setting(model="fake", method="vanilla")
+
+    def go() -> Progress:
+        return score_on_ray([tmp_path / "photos"], out=out, setting=setting, workers=Workers(count=1), chunk=2)
+
+    first, files = go(), sorted((out / "scores").iterdir())
+    written = [path.read_bytes() for path in files]
+    assert (first.skipped, first.done, len(files)) == (0, 3, 3)
+    files[1].unlink()
+    second = go()
+    assert (second.skipped, second.done, second.images) == (2, 1, 2)
+    assert [path.read_bytes() for path in files] == written
+
+
+@pytest.fixture
+def begun(tmp_path: Path) -> Path:
+    """The folder of a run of which everything is written, so that whatever goes on with it needs no cluster."""
+    make_photos(tmp_path / "photos", 3)
+    folder = open_folder(str(tmp_path / "out"))
+    decisive = Setting(model="fake", method="vanilla").absolute().decisive()
+    extent = freeze(open_images([str(tmp_path / "photos")]).pieces(), folder, chunk=2)
+    write_manifest(folder, Manifest(setting=decisive, identity={"model": "fake"}, chunk=2, extent=extent))
+    for chunk in range(extent.chunks):
+        folder.write(score_file(chunk), b"")
+    return tmp_path / "out"
+
+
+def test_a_run_of_which_all_is_written_needs_no_cluster(begun: Path) -> None:
+    done = score_on_ray([begun.parent / "photos"], out=begun, setting=Setting(model="fake", method="vanilla"))
+    assert (done.chunks, done.skipped, done.done, done.total) == (2, 2, 0, 3)
+
+
+@pytest.mark.parametrize(
+    ("setting", "why"),
+    [
+        (Setting(model="fake", method="paper"), "method: vanilla in the run, paper now"),
+        (Setting(model="nano", method="vanilla"), "model: fake in the run, nano now"),
+        (Setting(model="fake", method="vanilla", seed=3), "seed: 0 in the run, 3 now"),
+    ],
+)
+def test_another_model_or_method_is_refused(begun: Path, setting: Setting, why: str) -> None:
+    with pytest.raises(StoreError, match=why):
+        score_on_ray([begun.parent / "photos"], out=begun, setting=setting)
+
+
+def test_other_images_are_refused(begun: Path) -> None:
+    (begun.parent / "photos" / "00001.png").unlink()
+    with pytest.raises(StoreError, match=r"3 images in 2 chunks then, 2 images in 1 chunks now.*another folder"):
+        score_on_ray([begun.parent / "photos"], out=begun, setting=Setting(model="fake", method="vanilla"))
+
+
+def test_scores_without_a_manifest_are_left_alone(begun: Path) -> None:
+    (begun / "manifest.json").unlink()
+    with pytest.raises(StoreError, match="has scores but no manifest"):
+        score_on_ray([begun.parent / "photos"], out=begun, setting=Setting(model="fake", method="vanilla"))
+
+
+def test_a_plan_keeps_pieces_of_every_kind(tmp_path: Path) -> None:
+    pieces = [
+        Named(("/a.png", "s3://b/\udcff.png", "/c.png")),
+        Shard("/x.tar"),
+        Rows("/t.parquet", "image", 1, 20, 20),
+        DatasetRows("/d", "train", "image", 0, 5),
+        Nothing("/e", "/e: no image in this folder"),
+    ]
+    folder = open_folder(str(tmp_path))
+    extent = freeze(pieces, folder, chunk=2)
+    assert (extent.chunks, extent.images) == (6, None)
+    assert extent == freeze(pieces, None, chunk=2)
+    assert [Plan(folder).piece(chunk) for chunk in range(6)] == [
+        Named(("/a.png", "s3://b/\udcff.png")),
+        Named(("/c.png",)),
+        *pieces[1:],
+    ]
+    with pytest.raises(StoreError, match="has no chunk 6"):
+        Plan(folder).piece(6)
+
+
+def test_workers_score_into_a_bucket(bucket: str, tmp_path: Path) -> None:
+    """Without Ray: the same worker, in this process."""
+    paths = make_photos(tmp_path / "photos", 3)
+    folder = open_folder(f"{bucket}/out")
+    assert (folder.names("scores"), folder.read("manifest.json")) == (set(), None)
+    freeze(open_images([str(tmp_path / "photos")]).pieces(), folder, chunk=2)
+    worker = Worker(Setting(model="fake", method="vanilla"), folder)
+    assert [worker.score(0), worker.score_alone(1, {})] == [
+        Tally(chunk=0, images=2, failed=0),
+        Tally(chunk=1, images=1, failed=0),
+    ]
+    assert folder.names("scores") == {"00000000.parquet", "00000001.parquet"}
+    assert folder.names("notes") == set()
+    tables = [pq.read_table(BytesIO(folder.read(score_file(chunk)) or b"")).to_pylist() for chunk in range(2)]
+    assert [row["score"] for row in [*tables[0], *tables[1]]] == local_scores(paths)
+
+
+def test_workers_that_cannot_be_are_refused() -> None:
+    with pytest.raises(SettingError, match="a part of one GPU or whole ones"):
+        Workers(gpus=1.5)
+
+
+def test_the_command_scores_on_a_cluster(cluster: Any, tmp_path: Path) -> None:
+    paths = make_photos(tmp_path / "photos", 3)
+    ray.shutdown()  # the command connects by itself
+    options = ("--model", "fake", "--method", "vanilla", "--ray", cluster.address, "--out", tmp_path / "out")
+    first, second = (run("score", tmp_path / "photos", *options) for _ in range(2))
+    connect(cluster)
+    assert (first.returncode, first.stdout, second.returncode) == (0, "", 0)
+    assert "3 images, 0 failed" in first.stderr
+    assert "1 of 1 chunks were done before" in second.stderr
+    assert [row["score"] for row in rows_of(tmp_path / "out")] == local_scores(paths)
+
+
+@pytest.mark.parametrize(
+    ("options", "why"),
+    [
+        ((), "--ray needs --out FOLDER"),
+        (("--out", "out", "--json", "--run", "run"), "leave out --json, --run"),
+    ],
+)
+def test_options_that_do_not_go_with_a_cluster_are_refused(options: tuple[str, ...], why: str, tmp_path: Path) -> None:
+    make_photos(tmp_path / "photos", 1)
+    result = run("score", tmp_path / "photos", "--ray", "local", *options)
+    assert result.returncode == 2
+    assert why in result.stderr
