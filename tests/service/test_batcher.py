@@ -3,7 +3,6 @@ from collections.abc import Awaitable, Callable, Sequence
 
 import numpy as np
 import pytest
-from serving import Gated, noise
 
 from qdebias.backends.fake import FakeBackend, digest_logits
 from qdebias.engine import Explanation, Failure, Scorer
@@ -11,6 +10,7 @@ from qdebias.errors import BackendError
 from qdebias.image import digest
 from qdebias.prompts import Request
 from qdebias.service.batcher import Batcher, Result
+from serving import Gated, noise
 
 
 def with_batcher(use: Callable[[Batcher], Awaitable[None]], **settings: object) -> None:

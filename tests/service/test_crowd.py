@@ -7,11 +7,11 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 
 import httpx2
-from serving import Gated, Running, code, encoded, noise, running, wait_until
 
 from qdebias.backends.fake import FakeBackend
 from qdebias.engine import Scorer
 from qdebias.service.settings import Settings
+from serving import Gated, Running, code, encoded, noise, running, wait_until
 
 
 @contextmanager

@@ -12,12 +12,12 @@ from io import BytesIO
 import numpy as np
 import pytest
 from PIL import Image
-from serving import encoded, noise
 
 from qdebias.image import load_image
 from qdebias.service.decoder import FORMATS, Verdict, decode
 from qdebias.service.decoders import Decoder
 from qdebias.service.refusal import Reason, Refusal
+from serving import encoded, noise
 
 PIXELS = 10_000
 

@@ -5,6 +5,7 @@ import logging
 
 import httpx2
 import pytest
+
 from serving import code, encoded, noise, running
 
 KEY = "correct-horse-battery"

@@ -12,11 +12,11 @@ import numpy as np
 import pytest
 from PIL import Image
 from playwright.sync_api import Browser, Page, expect, sync_playwright
-from serving import PATIENCE, Running, noise
 
 from qdebias.backends.fake import FakeBackend
 from qdebias.engine import Scorer
 from qdebias.image import load_image
+from serving import PATIENCE, Running, noise
 
 ROOT = Path(__file__).resolve().parents[2]
 PHOTOS = ROOT / "examples" / "photos"

@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 from PIL import Image
 from prometheus_client.parser import text_string_to_metric_families
-from serving import Running, code, encoded, noise, running
 
 from qdebias import presets
 from qdebias.backends.fake import FakeBackend
@@ -17,6 +16,7 @@ from qdebias.correlation import correlate
 from qdebias.engine import Scorer
 from qdebias.image import digest
 from qdebias.service.settings import Settings
+from serving import Running, code, encoded, noise, running
 
 
 def as_json(data: bytes) -> dict[str, str]:

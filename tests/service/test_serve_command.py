@@ -13,12 +13,12 @@ from pathlib import Path
 
 import httpx2
 import pytest
-from serving import PATIENCE, code, encoded, noise, wait_until
 from typer.testing import CliRunner
 
 from qdebias.backends.fake import FakeBackend
 from qdebias.cli.app import app
 from qdebias.engine import Scorer
+from serving import PATIENCE, code, encoded, noise, wait_until
 
 BACKEND = """
 import time

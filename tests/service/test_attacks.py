@@ -1,0 +1,132 @@
+"""Attacks known from other services: names of files, injected headers, greedy images, a decoder on the loose."""
+
+import asyncio
+import json
+import struct
+import subprocess
+import sys
+import zlib
+from pathlib import Path
+
+import httpx2
+import pytest
+
+from qdebias.service.decoders import Decoder
+from qdebias.service.refusal import Reason, Refusal
+from serving import code, encoded, noise
+
+NAMES = [
+    b"../../../../etc/cron.d/evil",
+    b"/etc/passwd",
+    b"..\\..\\windows\\win.ini",
+    b"a.png\0.sh",
+    b"a.png\r\nset-cookie: evil=1",
+    b'a.png"; name="method"; x="',
+    b"<script>alert(1)</script>.png",
+    b"$(touch evil).png",
+    b"evil" * 500,
+    b"\xff\xfe\xfd",
+]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_name_of_a_file_does_nothing(client: httpx2.Client, name: bytes) -> None:
+    head = b'--x\r\ncontent-disposition: form-data; name="image"; filename="' + name + b'"\r\n\r\n'
+    before = sorted(Path.cwd().iterdir())
+    answer = client.post(
+        "/v1/score",
+        content=head + encoded(noise(1)) + b"\r\n--x--\r\n",
+        headers={"content-type": "multipart/form-data; boundary=x"},
+    )
+    if answer.status_code != 200:
+        assert code(answer) == "400 malformed"
+    assert "set-cookie" not in answer.headers
+    for word in ("evil", "etc", "script", "win.ini"):
+        assert word not in answer.text
+    assert sorted(Path.cwd().iterdir()) == before
+
+
+@pytest.mark.parametrize("text", ["paper\r\nset-cookie: evil=1", "../../etc/passwd", "hf:/etc", "x:y", "{{7*7}}", "\0"])
+def test_a_method_or_model_is_a_name_and_nothing_else(client: httpx2.Client, text: str) -> None:
+    for field in ("method", "model"):
+        answer = client.post("/v1/score", files={"image": encoded(noise(1))}, data={field: text})
+        assert code(answer) == f"422 no_{field}"
+        assert text not in answer.text
+        assert "set-cookie" not in answer.headers
+
+
+@pytest.mark.parametrize("path", ["/healthz%0d%0aset-cookie:evil=1", "/v1/%0d%0aset-cookie:evil=1?x=%0d%0aa:b"])
+def test_an_address_puts_no_header_into_the_answer(client: httpx2.Client, path: str) -> None:
+    answer = client.get(path)
+    assert code(answer) == "404 not_found"
+    assert not {"set-cookie", "a"} & set(answer.headers)
+
+
+def test_the_decoder_can_open_neither_files_nor_sockets_nor_much_memory(tmp_path: Path) -> None:
+    trial = """
+import json, os, socket
+from qdebias.service.decoder import confine, warm_up
+
+def tried(call):
+    try:
+        call()
+    except (OSError, MemoryError) as error:
+        return type(error).__name__
+    return "done"
+
+calls = {
+    "read": lambda: open("/etc/hostname"),
+    "write": lambda: open("evil", "w"),
+    "socket": lambda: socket.socket(),
+    "local socket": lambda: socket.socket(socket.AF_UNIX),
+    "pipe": lambda: os.pipe(),
+    "memory": lambda: bytearray(1 << 30),
+}
+free = {name: tried(call) for name, call in calls.items()}
+warm_up()
+confine(10_000)
+print(json.dumps([free, {name: tried(call) for name, call in calls.items()}]))
+"""
+    ran = subprocess.run([sys.executable, "-c", trial], cwd=tmp_path, capture_output=True, text=True, check=True)
+    free, confined = json.loads(ran.stdout)
+    assert set(free.values()) == {"done"}
+    assert confined.pop("memory") == "MemoryError"
+    assert set(confined.values()) == {"OSError"}
+
+
+def tiled_tiff(side: int) -> bytes:
+    """Return a TIFF of 64 x 48 pixels in one tile of a side of one's choosing."""
+    packing = zlib.compressobj(1)
+    tile = b"".join(packing.compress(bytes(3 * side)) for _ in range(side)) + packing.flush()
+    bits = struct.pack("<3H", 8, 8, 8)
+    entries = [
+        (256, 4, 1, 64),
+        (257, 4, 1, 48),
+        (258, 3, 3, 8),  # bits, which stand behind the header
+        (259, 3, 1, 8),  # deflate
+        (262, 3, 1, 2),
+        (277, 3, 1, 3),
+        (322, 4, 1, side),
+        (323, 4, 1, side),
+        (324, 4, 1, 8 + len(bits)),
+        (325, 4, 1, len(tile)),
+    ]
+    body = bits + tile
+    table = b"".join(struct.pack("<HHII", *entry) for entry in entries)
+    directory = struct.pack("<H", len(entries)) + table + bytes(4)
+    return b"II*\0" + struct.pack("<I", 8 + len(body)) + body + directory
+
+
+def test_an_image_that_asks_for_too_much_memory_is_refused_and_the_next_one_decoded() -> None:
+    async def story() -> None:
+        decoder = Decoder(max_pixels=10_000, seconds=60.0)
+        try:
+            assert (await decoder.decode(tiled_tiff(64))).shape == (48, 64, 3)
+            with pytest.raises(Refusal) as caught:
+                await decoder.decode(tiled_tiff(12_000))  # a tile of 432 MB
+            assert caught.value.reason is Reason.DAMAGED
+            assert (await decoder.decode(encoded(noise(1)))).shape == (48, 64, 3)
+        finally:
+            await decoder.stop()
+
+    asyncio.run(story())
