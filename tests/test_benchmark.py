@@ -1,6 +1,7 @@
 """The benchmark measures what it says, on architectures shrunk to nothing."""
 
 import json
+import threading
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -12,7 +13,8 @@ import torch
 import transformers
 from typer.testing import CliRunner
 
-from qdebias.benchmark import sharing
+from qdebias.benchmark import files, sharing
+from qdebias.benchmark.machine import Utilisation
 from qdebias.benchmark.products import count
 from qdebias.benchmark.scale import measure_scale
 from qdebias.benchmark.shapes import SHAPES, build
@@ -132,3 +134,39 @@ def test_degradations_are_timed_beside_their_reference() -> None:
         assert line["share_apart"] <= 0.001
     assert lines[4]["reference_ms"] == pytest.approx(sum(line["reference_ms"] for line in lines[:4]))
     assert "96x64" in CliRunner().invoke(app, ["bench", "degrade", "--size", "96x64", "--repeat", "1"]).stdout
+
+
+def test_files_of_mixed_sizes_are_scored_and_a_slow_model_is_timed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(files, "SIDES", (64, 90))
+    outcome = CliRunner().invoke(app, ["bench", "files", "--images", "30", "--json"])
+    assert outcome.exit_code == 0, outcome.stderr
+    none, slow = (json.loads(line) for line in outcome.stdout.splitlines())
+    assert (none["model"], none["images"], slow["model"], slow["images"]) == ("none", 30, "slow", 30)
+    for line in (none, slow):
+        assert 0 < line["busy"] <= 1
+        assert 0 < line["early_memory_bytes"] <= line["memory_bytes"]
+
+
+def test_shape_can_be_shortened() -> None:
+    model, _ = build("smolvlm-256m", CPU, torch.float32, divide=2)
+    assert model.config.text_config.num_hidden_layers == 1
+    assert len(model.model.vision_model.encoder.layers) == 1
+
+
+def test_utilisation_is_the_mean_of_what_the_driver_says() -> None:
+    told = threading.Event()
+    values = iter([30, 50])
+
+    def read(_: torch.device) -> int:
+        value = next(values, None)
+        if value is None:
+            told.set()
+            raise RuntimeError("no more")
+        return value
+
+    with Utilisation(torch.device("cuda"), read) as measured:
+        assert told.wait(60)
+    assert measured.share == 0.4
+    with Utilisation(CPU, read) as measured:
+        pass
+    assert measured.share is None

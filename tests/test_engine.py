@@ -10,13 +10,14 @@ import pytest
 from PIL import Image
 
 import qdebias
-from qdebias import presets
+from qdebias import engine, presets
 from qdebias.backends.base import Fingerprint, OptionLogits
 from qdebias.backends.fake import FakeBackend
 from qdebias.engine import Failure, Scorer
 from qdebias.errors import BackendError, ImageError, SettingError
 from qdebias.image import RgbImage, digest
-from qdebias.method import Score
+from qdebias.method import Answers, Context, Plan, Score, Vanilla
+from qdebias.presets import VANILLA
 from qdebias.prompts import Request
 
 
@@ -137,3 +138,90 @@ def test_an_image_for_which_there_is_not_enough_memory_fails_alone(photo: RgbIma
     assert isinstance(results[0], Score)
     assert isinstance(results[1], Failure)
     assert "more memory than there is" in results[1].error
+
+
+class Watched:
+    """Vanilla, and how many pixels it has planned that no model was asked about yet."""
+
+    def __init__(self) -> None:
+        self._method = Vanilla(question=VANILLA)
+        self._lock = threading.Lock()
+        self.waiting = self.most = 0
+
+    def plan(self, image: RgbImage, context: Context) -> Plan:
+        self.count(image.size // 3)
+        return self._method.plan(image, context)
+
+    def combine(self, plan: Plan, answers: Answers) -> Score:
+        return self._method.combine(plan, answers)
+
+    def count(self, pixels: int) -> None:
+        with self._lock:
+            self.waiting += pixels
+            self.most = max(self.most, self.waiting)
+
+
+@pytest.mark.parametrize("threads", [1, 4])
+def test_large_images_wait_until_there_is_room(threads: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    noise, limit = np.random.default_rng(5), 20_000
+    sizes = noise.integers(32, 130, (60, 2))
+    photos = [noise.integers(0, 256, (*size, 3), dtype=np.uint8) for size in sizes]
+    largest = max(photo.size // 3 for photo in photos)
+    watched = Watched()
+
+    class Asked(FakeBackend):
+        def option_logits(self, requests: Sequence[Request]) -> OptionLogits:
+            watched.count(-sum(image.size // 3 for request in requests for image in request.images))
+            return super().option_logits(requests)
+
+    want = values(list(Scorer(backend=FakeBackend(), method=watched).score_many(photos)))
+    assert watched.most > 4 * limit
+    watched.waiting = watched.most = 0
+    monkeypatch.setattr(engine, "PIXELS_READY", limit)
+    assert values(list(Scorer(backend=Asked(), method=watched, threads=threads).score_many(photos))) == want
+    assert watched.most <= 2 * (limit + largest)
+
+
+def test_images_larger_than_the_room_come_one_by_one(photos: list[RgbImage], monkeypatch: pytest.MonkeyPatch) -> None:
+    want = values(list(Scorer(backend=FakeBackend()).score_many(photos)))
+    monkeypatch.setattr(engine, "PIXELS_READY", 1)
+    backend = FakeBackend()
+    assert values(list(Scorer(backend=backend, threads=4).score_many(photos))) == want
+    assert [len(call) for call in backend.calls] == [4] * len(photos)
+
+
+def test_the_next_images_are_degraded_while_the_model_runs(photos: list[RgbImage]) -> None:
+    """The model does not answer about the first batch before an image of the next one is planned."""
+    planned = threading.Semaphore(0)
+
+    class Planned(Watched):
+        def plan(self, image: RgbImage, context: Context) -> Plan:
+            planned.release()
+            return super().plan(image, context)
+
+    class Waiting(FakeBackend):
+        def option_logits(self, requests: Sequence[Request]) -> OptionLogits:
+            for _ in range(3 if not self.calls else 0):
+                assert planned.acquire(timeout=60), "nothing is prepared while the model runs"
+            return super().option_logits(requests)
+
+    assert len(list(Scorer(backend=Waiting(), method=Planned(), batch=2, threads=1).score_many(photos))) == len(photos)
+
+
+def test_abandoned_threads_go_away_though_there_is_no_room(
+    photos: list[RgbImage], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(engine, "PIXELS_READY", 1)
+    results = Scorer(backend=FakeBackend(), threads=3).score_many(photos)
+    next(results)
+    results.close()  # type: ignore[attr-defined]
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith("qdebias-load")]
+
+
+def test_unexpected_errors_of_a_method_reach_the_caller(photos: list[RgbImage]) -> None:
+    class Broken(Watched):
+        def plan(self, image: RgbImage, context: Context) -> Plan:  # noqa: ARG002
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        list(Scorer(backend=FakeBackend(), method=Broken(), threads=2).score_many(photos))

@@ -4,13 +4,13 @@ The engine knows no model and no prompt. Neither the batch size nor the order of
 """
 
 from collections import deque
-from collections.abc import Generator, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass, replace
 from itertools import islice
 from os import PathLike
-from typing import Literal
+from typing import Literal, TypeVar
 
 import numpy as np
 
@@ -20,6 +20,13 @@ from qdebias.downsize import IDENTITY, downsized
 from qdebias.errors import BackendError, ImageError, SettingError
 from qdebias.image import MAX_PIXELS, MIN_SIDE, EncodedImage, ImageSource, RgbImage, digest, load_image
 from qdebias.method import Context, Method, Plan, Pool, Score
+from qdebias.room import Room
+
+Result = TypeVar("Result")
+
+PIXELS_READY = 50_000_000
+"""Of how many pixels the images may be, together, that lie ready for the model, and those that it is given at a time;
+one image is, however large. With four degraded copies each, both are 0.75 GB."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -127,7 +134,7 @@ class Scorer:
 
     def explain(self, image: ImageSource) -> Explanation:
         """Return the score of one image with its conditional images and questions; raises as `score` does."""
-        return self._ask([self._prepare(image, "image")])[0]
+        return self._ask([self._plan(load_image(image, max_pixels=self.max_pixels), "image")])[0]
 
     def score_many(
         self, images: Iterable[ImageSource], *, on_error: Literal["raise", "return"] = "raise"
@@ -155,40 +162,55 @@ class Scorer:
         """Yield what `score_many` yields, each score together with its image and plan."""
         if on_error not in ("raise", "return"):
             raise SettingError(f"on_error is 'raise' or 'return', got {on_error!r}")
-        prepared = self._prepare_ahead(images)
-        while batch := list(islice(prepared, self.batch)):
+        for batch in self._batches(self._prepare_ahead(images)):
             for result in self._score_batch(batch):
                 if isinstance(result, Failure) and on_error == "raise":
                     raise ImageError(result.error)
                 yield result
 
+    def _batches(self, prepared: Iterator[_Prepared | Failure]) -> Iterator[list[_Prepared | Failure]]:
+        """Yield what is handed to the backend at a time: fewer images where they are large."""
+        batch: list[_Prepared | Failure] = []
+        for item in prepared:
+            batch.append(item)
+            if len(batch) == self.batch or sum(map(_pixels, batch)) >= PIXELS_READY:
+                yield batch
+                batch = []
+        if batch:
+            yield batch
+
     def _prepare_ahead(self, images: Iterable[ImageSource]) -> Iterator[_Prepared | Failure]:
-        """Load and plan in threads, in order, at most two batches ahead of whoever consumes."""
-        numbered = enumerate(images, start=1)
-        pending: deque[Future[_Prepared | Failure]] = deque()
+        """Load and plan in threads, in order, at most two batches ahead of whoever consumes, fewer of large images."""
+        numbered, room = enumerate(images, start=1), Room(PIXELS_READY)
+        pending: deque[tuple[int, Future[_Prepared | Failure]]] = deque()
         with ThreadPoolExecutor(self.threads, thread_name_prefix="qdebias-load") as pool:
+
+            def submit(count: int) -> None:
+                for number, image in islice(numbered, count):
+                    pending.append((number, pool.submit(self._prepare_or_fail, image, number, room)))
+
             try:
-                for number, image in islice(numbered, 2 * self.batch):
-                    pending.append(pool.submit(self._prepare_or_fail, image, number))
+                submit(2 * self.batch)
                 while pending:
-                    ready = pending.popleft().result()
-                    for number, image in islice(numbered, 1):
-                        pending.append(pool.submit(self._prepare_or_fail, image, number))
+                    number, future = pending.popleft()
+                    ready = future.result()
+                    room.leave(number)
+                    submit(1)
                     yield ready
             finally:
+                room.close()
                 pool.shutdown(cancel_futures=True)
 
-    def _prepare_or_fail(self, image: ImageSource, number: int) -> _Prepared | Failure:
-        name = _name_of(image) or f"image {number}"
-        try:
-            return self._prepare(image, name)
-        except ImageError as error:
-            return Failure(name=name, error=str(error))
-        except MemoryError:
-            return Failure(name=name, error=f"{name}: takes more memory than there is; see --max-side and max_side")
+    def _prepare_or_fail(self, source: ImageSource, number: int, room: Room) -> _Prepared | Failure:
+        name = _name_of(source) or f"image {number}"
+        image = _or_failure(name, lambda: load_image(source, max_pixels=self.max_pixels))
+        if isinstance(image, Failure):
+            room.enter(number, 0)
+            return image
+        room.enter(number, image.size // 3)
+        return _or_failure(name, lambda: self._plan(image, name))
 
-    def _prepare(self, source: ImageSource, name: str) -> _Prepared:
-        image = load_image(source, max_pixels=self.max_pixels)
+    def _plan(self, image: RgbImage, name: str) -> _Prepared:
         if self.max_side is None:
             return _Prepared(name, image, self.method.plan(image, self.context))
         smaller = downsized(image, self.max_side, name=name)
@@ -219,6 +241,20 @@ class Scorer:
             )
             for item in batch
         ]
+
+
+def _or_failure(name: str, step: Callable[[], Result]) -> Result | Failure:
+    """Return the result of a step, or why this one image has none."""
+    try:
+        return step()
+    except ImageError as error:
+        return Failure(name=name, error=str(error))
+    except MemoryError:
+        return Failure(name=name, error=f"{name}: takes more memory than there is; see --max-side and max_side")
+
+
+def _pixels(item: _Prepared | Failure) -> int:
+    return item.image.size // 3 if isinstance(item, _Prepared) else 0
 
 
 def _name_of(image: ImageSource) -> str | None:

@@ -2,8 +2,12 @@
 
 import platform
 import resource
+import statistics
 import sys
+import threading
+from collections.abc import Callable
 from pathlib import Path
+from typing import Self
 
 import torch
 
@@ -12,6 +16,64 @@ def process_memory() -> int:
     """Return the most bytes that this process has ever held."""
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak if sys.platform == "darwin" else peak * 1024
+
+
+def resident_memory() -> int:
+    """Return the bytes that this process holds now; where the system does not say, the most that it has ever held."""
+    pages = Path("/proc/self/statm")
+    return int(pages.read_text().split()[1]) * resource.getpagesize() if pages.is_file() else process_memory()
+
+
+class Utilisation:
+    """Share of the time in which a GPU computed while a block ran, as its driver samples it; None on other devices.
+
+    Args:
+        device: Which.
+        read: Gives the share in percent; by default torch's own, which needs the package nvidia-ml-py.
+    """
+
+    def __init__(self, device: torch.device, read: Callable[[torch.device], int] = torch.cuda.utilization) -> None:
+        self._device = device
+        self._read = read
+        self._samples: list[int] = []
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._sample, daemon=True)
+
+    def __enter__(self) -> Self:
+        if self._device.type == "cuda":
+            self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._over.set()
+        if self._device.type == "cuda":
+            self._thread.join()
+
+    @property
+    def share(self) -> float | None:
+        """The mean, in [0, 1]; None where it cannot be had."""
+        return statistics.fmean(self._samples) / 100 if self._samples else None
+
+    def _sample(self) -> None:
+        while not self._over.wait(0.05):
+            try:
+                self._samples.append(self._read(self._device))
+            except (ImportError, RuntimeError):  # no driver library, or it does not tell
+                return
+
+
+def attention_kernels(device: torch.device) -> tuple[str, ...]:
+    """Return which kernels torch may choose from for the attention of a model on a device."""
+    if device.type != "cuda":
+        return ("torch's own",)
+    cuda = torch.backends.cuda
+    allowed = {
+        "flash": cuda.flash_sdp_enabled() and cuda.is_flash_attention_available(),
+        "memory-efficient": cuda.mem_efficient_sdp_enabled(),
+        "cudnn": cuda.cudnn_sdp_enabled(),
+        "plain": cuda.math_sdp_enabled(),
+    }
+    return tuple(name for name, is_allowed in allowed.items() if is_allowed)
 
 
 def device_name(device: torch.device) -> str:

@@ -37,7 +37,7 @@ def measure_scale(lengths: Sequence[int] = (10, 100, 1000, 10_000), *, side: int
         lengths: Ascending, since memory is the most so far.
         side: Images are squares of sides from this to twice this.
     """
-    scorer = Scorer(backend=_Instant())
+    scorer = Scorer(backend=Instant())
     for length in lengths:
         start = time.perf_counter()
         for _ in scorer.score_many(_images(length, side)):
@@ -46,12 +46,13 @@ def measure_scale(lengths: Sequence[int] = (10, 100, 1000, 10_000), *, side: int
         yield Scale(images=length, milliseconds_per_image=1000 * spent / length, process_memory_bytes=process_memory())
 
 
-class _Instant:
+class Instant:
     """Answers at once and remembers nothing."""
 
     fingerprint = Fingerprint(identity={"backend": "benchmark"})
 
     def option_logits(self, requests: Sequence[Request]) -> OptionLogits:
+        """Return logits that follow from the digests of images and texts."""
         return [
             [np.asarray(digest_logits(request, question)) for question in request.questions] for request in requests
         ]

@@ -129,8 +129,17 @@ SHAPES: Mapping[str, Shape] = {
 """SmolVLM shows one tile of 64 tokens an image here, as it does where `do_image_splitting` is off."""
 
 
-def build(name: str, device: torch.device, dtype: torch.dtype, seed: int = 0) -> tuple[Model, Processor]:
+def build(
+    name: str, device: torch.device, dtype: torch.dtype, seed: int = 0, *, divide: int = 1
+) -> tuple[Model, Processor]:
     """Return a model of that shape with random weights, and a processor with a small vocabulary of its own.
+
+    Args:
+        name: See `SHAPES`.
+        device: Where it is to be.
+        dtype: Numeric type of the weights.
+        seed: Of the weights.
+        divide: Keep one layer of so many in both parts, at least one.
 
     Raises:
         SettingError: There is no such shape.
@@ -141,8 +150,19 @@ def build(name: str, device: torch.device, dtype: torch.dtype, seed: int = 0) ->
     with quiet(), tempfile.TemporaryDirectory() as store:
         folder = Path(store)
         ids = _write_processor(shape, folder)
-        config = shape.config(ids)
+        config = _shortened(shape.config(ids), divide)
         return _random_model(config, device, dtype, seed), load_processor(Checkpoint(folder=folder, name=name), config)
+
+
+def _shortened(config: Config, divide: int) -> Config:
+    for part, name in (
+        (config.text_config, "num_hidden_layers"),
+        (config.vision_config, "num_hidden_layers"),
+        (config.vision_config, "depth"),
+    ):
+        if hasattr(part, name):
+            setattr(part, name, max(1, getattr(part, name) // divide))
+    return config
 
 
 def _random_model(config: Config, device: torch.device, dtype: torch.dtype, seed: int) -> Model:

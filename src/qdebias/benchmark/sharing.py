@@ -16,7 +16,7 @@ from qdebias.backends.hf import HfBackend
 from qdebias.backends.hf_types import Model, Processor
 from qdebias.backends.sharing import Sharing, sharing_named
 from qdebias.benchmark.images import photo_like
-from qdebias.benchmark.machine import device_name, process_memory
+from qdebias.benchmark.machine import Utilisation, attention_kernels, device_name, process_memory
 from qdebias.benchmark.products import count, floor
 from qdebias.benchmark.shapes import build
 from qdebias.errors import BackendError
@@ -47,6 +47,7 @@ class Way:
         flops_over_floor: Their ratio to the least that an exact way to ask the same needs; None for the one question.
         max_difference: Largest difference of a probability to the same prompts one by one; None for the one question.
         peak_memory_bytes: Of the device, above what the weights take; None on a CPU.
+        utilisation: Share of the time in which the GPU computed, in the quickest run; None on a CPU.
     """
 
     name: str
@@ -60,6 +61,7 @@ class Way:
     flops_over_floor: float | None
     max_difference: float | None
     peak_memory_bytes: int | None
+    utilisation: float | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,6 +73,8 @@ class Report:
         parameters: How many it has.
         device: What ran it.
         dtype: In which numeric type.
+        attention: Kernels that torch may choose from.
+        divide: One layer of so many was kept.
         threads: Of torch, on a CPU.
         images: Number of query images.
         size: Their width and height.
@@ -83,6 +87,8 @@ class Report:
     parameters: int
     device: str
     dtype: str
+    attention: tuple[str, ...]
+    divide: int
     threads: int
     images: int
     size: tuple[int, int]
@@ -127,6 +133,7 @@ class _Spent:
     seconds: float = float("inf")
     cpu_seconds: float = float("inf")
     memory: int | None = None
+    utilisation: float | None = None
 
 
 def measure(
@@ -137,6 +144,7 @@ def measure(
     images: int = 1,
     size: tuple[int, int] = (512, 384),
     repeat: int = 2,
+    divide: int = 1,
     progress: Callable[[str], None] = lambda _: None,
 ) -> Report:
     """Measure every way.
@@ -148,10 +156,11 @@ def measure(
         images: Number of query images.
         size: Their width and height.
         repeat: How often each way is timed; ways take turns, and the least time counts.
+        divide: Keep one layer of so many, where memory or time does not suffice for all.
         progress: Is told what is being done.
     """
     progress(f"making a model of {shape} with random weights")
-    model, processor = build(shape, device, dtype)
+    model, processor = build(shape, device, dtype, divide=divide)
     family = family_of(model)
     if family is None:
         raise BackendError(f"{shape}: this transformers cannot share work in such a model; upgrade it")
@@ -168,6 +177,8 @@ def measure(
         parameters=sum(parameter.numel() for parameter in model.parameters()),
         device=device_name(device),
         dtype=str(dtype).removeprefix("torch."),
+        attention=attention_kernels(device),
+        divide=divide,
         threads=torch.get_num_threads(),
         images=images,
         size=size,
@@ -212,10 +223,13 @@ def _time(run: _Run, spent: _Spent, device: torch.device) -> None:
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
         before = torch.cuda.memory_allocated(device)
-    wall, cpu = time.perf_counter(), time.process_time()
-    run()  # the answers come back to the CPU, so nothing is left running
-    spent.seconds = min(spent.seconds, time.perf_counter() - wall)
-    spent.cpu_seconds = min(spent.cpu_seconds, time.process_time() - cpu)
+    with Utilisation(device) as utilisation:
+        wall, cpu = time.perf_counter(), time.process_time()
+        run()  # the answers come back to the CPU, so nothing is left running
+        seconds, cpu_seconds = time.perf_counter() - wall, time.process_time() - cpu
+    if seconds < spent.seconds:
+        spent.seconds, spent.utilisation = seconds, utilisation.share
+    spent.cpu_seconds = min(spent.cpu_seconds, cpu_seconds)
     if device.type == "cuda":
         spent.memory = torch.cuda.max_memory_allocated(device) - before
 
@@ -235,4 +249,5 @@ def _way(run: _Run, counted: Mapping[str, _Counted], spent: Mapping[str, _Spent]
         flops_over_floor=None if plain is None else own.flops / own.floor,
         max_difference=None if plain is None else float(np.abs(own.answers - plain).max()),
         peak_memory_bytes=time_.memory,
+        utilisation=time_.utilisation,
     )

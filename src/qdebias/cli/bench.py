@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.table import Column, Table
 
+from qdebias.backends.load import load_backend
 from qdebias.cli.console import Device, Dtype, results, say, user_errors
 from qdebias.errors import MissingPackageError, SettingError
 
@@ -22,6 +23,7 @@ class What(StrEnum):
 
     SHARING = "sharing"
     SCALE = "scale"
+    FILES = "files"
     DEGRADE = "degrade"
 
 
@@ -29,20 +31,25 @@ def bench(
     what: Annotated[
         What,
         typer.Argument(
-            help="`sharing`: the model's part, each way; `scale`: the rest, for longer and longer lists; "
-            "`degrade`: the degradations beside their plain form."
+            help="`sharing`: the model's part, each way; `scale`: the rest, for longer and longer lists; `files`: "
+            "memory, and how busy the model is, with files of mixed sizes; `degrade`: the degradations beside their "
+            "plain form."
         ),
     ] = What.SHARING,
     shape: Annotated[
         str, typer.Option(help="Architecture, with random weights: smolvlm-256m, qwen2-vl-2b, qwen2-vl-7b.")
     ] = "smolvlm-256m",
-    images: Annotated[int, typer.Option(min=1, help="How many images are scored each way.")] = 1,
+    images: Annotated[
+        int | None, typer.Option(min=1, help="How many images are scored. Default: 1 each way; `files`: 2000.")
+    ] = None,
     size: Annotated[
         str | None,
         typer.Option(help="Their width and height. Default: 512x384; `degrade`: 1024x768, then 4000x3000."),
     ] = None,
     repeat: Annotated[int, typer.Option(min=1, help="How often each way is timed; the least time counts.")] = 2,
+    divide: Annotated[int, typer.Option(min=1, help="Keep one layer of so many of the architecture.")] = 1,
     threads: Annotated[int | None, typer.Option(min=1, help="Threads of torch on a CPU.")] = None,
+    model: Annotated[str | None, typer.Option("--model", "-m", help="`files`: which one. Default: none.")] = None,
     device: Device = None,
     dtype: Dtype = None,
     json: Annotated[bool, typer.Option("--json", help="Print one JSON object instead of a table.")] = False,
@@ -53,16 +60,20 @@ def bench(
     - `qdebias bench` compares the authors' way, each step of sharing, ours, and a plain one-question score
     - `qdebias bench --json > bench.json` is for other programs
     - `qdebias bench scale` scores 10 to 10,000 small images without a model: time per image and memory stay the same
+    - `qdebias bench files --model nano` scores 2,000 files of mixed sizes, then 200 with a model that only sleeps
     - `qdebias bench degrade` times each degradation on one thread, beside its plain form
     """
     with user_errors():
         if what is What.SCALE:
             _scale(json=json)
             return
+        if what is What.FILES:
+            _files(model, images or 2000, device, dtype, json=json)
+            return
         if what is What.DEGRADE:
             _degrade([_size(size)] if size else [(1024, 768), (4000, 3000)], repeat, json=json)
             return
-        report = _sharing(shape, images, _size(size or "512x384"), repeat, threads, device, dtype)
+        report = _sharing(shape, images or 1, _size(size or "512x384"), repeat, divide, threads, device, dtype)
         if plot:
             from qdebias.benchmark.plot import draw
 
@@ -78,6 +89,7 @@ def _sharing(
     images: int,
     size: tuple[int, int],
     repeat: int,
+    divide: int,
     threads: int | None,
     device: str | None,
     dtype: str | None,
@@ -99,6 +111,7 @@ def _sharing(
         images=images,
         size=size,
         repeat=repeat,
+        divide=divide,
         progress=say,
     )
 
@@ -112,7 +125,7 @@ def _size(text: str) -> tuple[int, int]:
 
 def _print(report: "Report") -> None:
     right = ("seconds", "images/s", "speed-up", "in CPU time", "GFLOP", "over floor", "max difference")
-    table = Table(Column("way", no_wrap=True), *(Column(name, justify="right") for name in right), "what it does")
+    table = Table(Column("way", no_wrap=True), *(Column(name, justify="right", no_wrap=True) for name in right))
     for way in report.ways:
         table.add_row(
             way.name,
@@ -123,11 +136,15 @@ def _print(report: "Report") -> None:
             f"{way.flops / 1e9:.0f}",
             "" if way.flops_over_floor is None else f"{way.flops_over_floor:.3f}x",
             "" if way.max_difference is None else f"{way.max_difference:.1e}",
-            way.summary,
         )
-    results.print(table)
+    results.print(table, width=max(results.width, 110))
+    for way in report.ways:
+        busy = "" if way.utilisation is None else f"; GPU computing {way.utilisation:.0%} of the time"
+        results.print(f"{way.name}: {way.summary}{busy}")
+    layers = "" if report.divide == 1 else f", one layer of {report.divide}"
     results.print(
-        f"{report.shape} shape, random weights, {report.parameters / 1e6:.0f} million parameters, {report.dtype}; "
+        f"{report.shape} shape{layers}, random weights, {report.parameters / 1e6:.0f} million parameters, "
+        f"{report.dtype}, attention {' or '.join(report.attention)}; "
         f"{report.images} images of {report.size[0]} x {report.size[1]}; {report.device}, {report.threads} threads; "
         f"floor {report.floor_flops / 1e9:.0f} GFLOP; at most {report.process_memory_bytes / 2**30:.1f} GiB"
     )
@@ -143,6 +160,21 @@ def _scale(*, json: bool) -> None:
             typer.echo(
                 f"{line.images:6} images {line.milliseconds_per_image:8.2f} ms an image "
                 f"{line.process_memory_bytes / 2**20:8.0f} MiB at most"
+            )
+
+
+def _files(model: str | None, images: int, device: str | None, dtype: str | None, *, json: bool) -> None:
+    from qdebias.benchmark.files import measure_files
+
+    backend = load_backend(model, device=device, dtype=dtype) if model else None
+    for line in measure_files(backend, model or "none", images=images):
+        if json:
+            typer.echo(jsonlib.dumps(asdict(line)))
+        else:
+            typer.echo(
+                f"model {line.model}: {line.images} images in {line.seconds:.1f} s, model busy {line.busy:.1%} of the "
+                f"time; at most {line.early_memory_bytes / 2**20:.0f} MiB up to image 200, "
+                f"{line.memory_bytes / 2**20:.0f} MiB in all ({line.memory_bytes / line.early_memory_bytes - 1:+.1%})"
             )
 
 
