@@ -1,0 +1,168 @@
+"""What the service does under many clients: answers by status, waiting times, memory, and places that come back.
+
+    python benchmarks/service_load.py [--clients 200] [--seconds 60] [--model service_load:Forgetful]
+
+Starts `qdebias serve` on the loopback interface, lets each client post one of a few images as soon as its last answer
+is there (after a 429, as soon as Retry-After says), holds every accepted score beside the library's own, then lets
+clients leave in the midst of their requests, and looks whether all places are free again.
+"""
+
+import argparse
+import asyncio
+import os
+import random
+import socket
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from io import BytesIO
+from pathlib import Path
+
+import httpx2
+import numpy as np
+from PIL import Image
+
+from qdebias.backends.base import OptionLogits
+from qdebias.backends.fake import FakeBackend
+from qdebias.backends.load import load_backend
+from qdebias.engine import Scorer
+from qdebias.prompts import Request
+
+
+class Forgetful(FakeBackend):
+    """Answers as the fake backend does, and keeps no record of what it was asked."""
+
+    def option_logits(self, requests: Sequence[Request]) -> OptionLogits:
+        """Return the logits."""
+        found = super().option_logits(requests)
+        self.calls.clear()
+        return found
+
+
+SIDE = 64
+IMAGES = 16
+
+
+@dataclass
+class Found:
+    """What the clients met."""
+
+    statuses: Counter[str] = field(default_factory=Counter)
+    seconds: list[float] = field(default_factory=list)
+    apart: float = 0.0
+
+
+async def client(url: str, images: list[tuple[bytes, float]], end: float, found: Found) -> None:
+    """Post images until the time is over."""
+    async with httpx2.AsyncClient(base_url=url, timeout=120, trust_env=False) as http:
+        while time.monotonic() < end:
+            data, score = random.choice(images)  # noqa: S311
+            start = time.monotonic()
+            try:
+                answer = await http.post("/v1/score", files={"image": data})
+            except httpx2.TransportError as error:
+                found.statuses[type(error).__name__] += 1
+                continue
+            found.statuses[str(answer.status_code)] += 1
+            if answer.status_code == 200:
+                found.seconds.append(time.monotonic() - start)
+                found.apart = max(found.apart, abs(answer.json()["score"] - score))
+            elif answer.status_code == 429:
+                await asyncio.sleep(min(float(answer.headers["retry-after"]), max(0, end - time.monotonic())))
+
+
+async def crowd(url: str, images: list[tuple[bytes, float]], count: int, seconds: float) -> Found:
+    """Let as many clients at the server."""
+    found = Found()
+    end = time.monotonic() + seconds
+    await asyncio.gather(*(client(url, images, end, found) for _ in range(count)))
+    return found
+
+
+async def leave(url: str, images: list[tuple[bytes, float]], count: int) -> None:
+    """Let clients post and leave before they are answered."""
+    found = Found()
+    tasks = [asyncio.create_task(client(url, images, time.monotonic() + 60, found)) for _ in range(count)]
+    await asyncio.sleep(2)
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+
+
+def memory(pid: int) -> int:
+    """Return the resident bytes of a process."""
+    status = Path(f"/proc/{pid}/status").read_text()
+    return 1024 * int(next(line for line in status.splitlines() if line.startswith("VmRSS")).split()[1])
+
+
+def places_taken(url: str) -> float:
+    """Return how many images are under way, as the server counts them."""
+    lines = httpx2.get(f"{url}/metrics", trust_env=False).text.splitlines()
+    return float(next(line for line in lines if line.startswith("qdebias_queue_images ")).split()[1])
+
+
+def wait_for(url: str, server: "subprocess.Popen[bytes]") -> None:
+    """Wait until the server is ready."""
+    while server.poll() is None:
+        try:
+            if httpx2.get(f"{url}/readyz", trust_env=False).status_code == 200:
+                return
+        except httpx2.TransportError:
+            pass
+        time.sleep(0.2)
+    raise SystemExit("the server ended")
+
+
+def report(found: Found, seconds: float) -> None:
+    """Print what the clients met."""
+    p50, p99 = np.percentile(found.seconds, [50, 99])
+    print("answers by status:", dict(sorted(found.statuses.items())))
+    print(f"largest difference of {len(found.seconds)} accepted scores from the library's own: {found.apart:.2g}")
+    print(f"accepted: p50 {p50:.2f} s, p99 {p99:.2f} s, {len(found.seconds) / seconds:.1f} images/s")
+
+
+def main() -> None:
+    """Run all of it."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--clients", type=int, default=200)
+    parser.add_argument("--seconds", type=float, default=60)
+    parser.add_argument("--model", default="service_load:Forgetful")
+    chosen = parser.parse_args()
+    scorer = Scorer(backend=load_backend(chosen.model))
+    images = []
+    for seed in range(IMAGES):
+        pixels = np.random.default_rng(seed).integers(0, 256, (SIDE, SIDE, 3), dtype=np.uint8)
+        out = BytesIO()
+        Image.fromarray(pixels).save(out, "PNG")
+        images.append((out.getvalue(), scorer.score(pixels).value))
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    command = [sys.executable, "-c", "from qdebias.cli import main; main()", "serve", "--port", str(port)]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}  # where this file is found as a module
+    server = subprocess.Popen([*command, "--model", chosen.model], stderr=subprocess.DEVNULL, env=environment)  # noqa: S603
+    url = f"http://127.0.0.1:{port}"
+    try:
+        wait_for(url, server)
+        asyncio.run(crowd(url, images, chosen.clients, chosen.seconds / 4))  # caches fill, threads start
+        before = memory(server.pid)
+        found = asyncio.run(crowd(url, images, chosen.clients, chosen.seconds))
+        after = memory(server.pid)
+        report(found, chosen.seconds)
+        print(f"memory: {before / 2**20:.0f} MiB before, {after / 2**20:.0f} MiB after, {after / before - 1:+.1%}")
+        asyncio.run(leave(url, images, chosen.clients))
+        start = time.monotonic()
+        while (taken := places_taken(url)) and time.monotonic() - start < 30:
+            time.sleep(0.1)
+        waited = time.monotonic() - start
+        print(f"{chosen.clients} clients that left: {taken:.0f} places still taken after {waited:.1f} s")
+    finally:
+        server.terminate()
+        server.wait()
+
+
+if __name__ == "__main__":
+    main()
