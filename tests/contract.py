@@ -5,10 +5,12 @@ from itertools import chain
 
 import numpy as np
 import pytest
+from scipy.special import expit
 
 from qdebias.backends.base import Backend, Inspectable, OpenVocabulary, OptionLogits
 from qdebias.errors import OptionError
 from qdebias.image import RgbImage
+from qdebias.probability import FloatArray
 from qdebias.prompts import Placement, Question, Request
 
 TOLERANCE = 1e-5
@@ -39,6 +41,11 @@ def assert_same(left: OptionLogits, right: OptionLogits) -> None:
     assert [len(request) for request in left] == [len(request) for request in right]
     for one, other in zip(chain(*left), chain(*right), strict=True):
         np.testing.assert_allclose(one, other, rtol=0, atol=TOLERANCE)
+
+
+def assert_same_choices(got: FloatArray, want: FloatArray) -> None:
+    """Compare P of each word against the next one in the vocabulary: what P(good) is, whichever words are asked for."""
+    np.testing.assert_allclose(expit(np.diff(got)), expit(np.diff(want)), rtol=0, atol=TOLERANCE)
 
 
 def differ(left: OptionLogits, right: OptionLogits) -> bool:

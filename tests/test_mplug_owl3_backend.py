@@ -10,7 +10,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from contract import QUALITY, SAME, BackendContract, pair, picture
+from contract import QUALITY, SAME, BackendContract, assert_same_choices, pair, picture
 from qdebias import presets
 from qdebias.backends.base import Backend, Inspectable
 from qdebias.backends.mplug_owl3 import MplugOwl3Backend, load_mplug_owl3
@@ -89,6 +89,7 @@ def test_the_fast_way_equals_the_plain_way(gate: Gate, data: st.DataObject) -> N
     for request, answers in zip(requests, backend.last_logits(requests), strict=True):
         for want, got in zip(plain_logits(backend, request), answers, strict=True):
             np.testing.assert_allclose(got, want, rtol=0, atol=1e-4)
+            assert_same_choices(got, want)
 
 
 def test_questions_about_the_same_images_share_what_they_have_in_common() -> None:

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from PIL import Image
 from torch.nn import functional as F  # noqa: N812
 
-from contract import QUALITY, SAME, pair, picture
+from contract import QUALITY, SAME, assert_same_choices, pair, picture
 from qdebias.backends.qwen_vl import QwenVlBackend
 from qdebias.backends.qwen_vl.config import Config
 from qdebias.backends.qwen_vl.packing import batch_of, rows_of
@@ -140,6 +140,7 @@ def test_the_shared_way_equals_the_plain_way(data: st.DataObject) -> None:
         for prompt, got in zip(backend._prompts(request), answers, strict=True):
             want = plain_logits(backend, prompt, request.images)
             np.testing.assert_allclose(got, want, rtol=0, atol=1e-4)
+            assert_same_choices(got, np.asarray(want))
 
 
 def test_questions_share_a_row_only_where_that_is_exact() -> None:

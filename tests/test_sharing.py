@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import torch
 
-from contract import QUALITY, SAME, pair, picture
+from contract import QUALITY, SAME, assert_same_choices, pair, picture
 from qdebias.backends.base import OptionLogits
 from qdebias.backends.families import FAMILIES, Family, family_of, joined, split
 from qdebias.backends.hf import HfBackend
@@ -52,6 +52,7 @@ def assert_equal(ours: OptionLogits, theirs: OptionLogits) -> None:
     for one, other in zip(chain(*ours), chain(*theirs), strict=True):
         np.testing.assert_allclose(one, other, rtol=0, atol=ROUNDING * max(1.0, np.abs(other).max()))
         np.testing.assert_allclose(softmax(one), softmax(other), rtol=0, atol=ROUNDING)
+        assert_same_choices(one, other)
 
 
 def placements(name: str) -> tuple[Placement, ...]:
