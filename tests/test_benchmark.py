@@ -144,7 +144,8 @@ def test_files_of_mixed_sizes_are_scored_and_a_slow_model_is_timed(monkeypatch: 
     assert (none["model"], none["images"], slow["model"], slow["images"]) == ("none", 30, "slow", 30)
     for line in (none, slow):
         assert 0 < line["busy"] <= 1
-        assert 0 < line["early_memory_bytes"] <= line["memory_bytes"]
+        assert 0 < line["early_memory_bytes"] <= line["most_memory_bytes"]
+        assert 0 < line["memory_bytes"] <= line["most_memory_bytes"]
 
 
 def test_shape_can_be_shortened() -> None:

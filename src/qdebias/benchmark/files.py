@@ -1,5 +1,6 @@
 """Image files of mixed sizes: whether memory stays the same, and whether the model is kept busy."""
 
+import statistics
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -32,8 +33,9 @@ class Files:
         images: How many were scored.
         seconds: From the first file to the last score.
         busy: Share of that time in which the model ran.
-        early_memory_bytes: The most that the process held after any of the first 200 images.
-        memory_bytes: The most that it held after any image.
+        early_memory_bytes: What the process held up to image 200, the mean over a hundred images.
+        memory_bytes: What it held in the end, likewise.
+        most_memory_bytes: The most that it held after any image.
     """
 
     model: str
@@ -42,6 +44,7 @@ class Files:
     busy: float
     early_memory_bytes: int
     memory_bytes: int
+    most_memory_bytes: int
 
 
 def measure_files(model: Backend | None, name: str, *, images: int = 2000) -> Iterator[Files]:
@@ -116,8 +119,9 @@ def _measured(backend: Backend, name: str, paths: Sequence[Path]) -> Files:
         images=len(paths),
         seconds=seconds,
         busy=clocked.seconds / seconds,
-        early_memory_bytes=max(memory[:_EARLY]),
-        memory_bytes=max(memory),
+        early_memory_bytes=round(statistics.fmean(memory[:_EARLY][-100:])),
+        memory_bytes=round(statistics.fmean(memory[-100:])),
+        most_memory_bytes=max(memory),
     )
 
 

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 import numpy as np
 
 from qdebias.backends.base import Fingerprint, OptionLogits
-from qdebias.backends.fake import digest_logits
 from qdebias.benchmark.images import photo_like
 from qdebias.benchmark.machine import process_memory
 from qdebias.engine import Scorer
@@ -52,10 +51,8 @@ class Instant:
     fingerprint = Fingerprint(identity={"backend": "benchmark"})
 
     def option_logits(self, requests: Sequence[Request]) -> OptionLogits:
-        """Return logits that follow from the digests of images and texts."""
-        return [
-            [np.asarray(digest_logits(request, question)) for question in request.questions] for request in requests
-        ]
+        """Return no preference for any option."""
+        return [[np.zeros(len(question.options)) for question in request.questions] for request in requests]
 
 
 def _images(count: int, side: int) -> Iterator[RgbImage]:
