@@ -164,7 +164,9 @@ def test_tables_are_computed_from_the_answers_of_any_run(mine: Path, run: Path, 
     evaluated = tmp_path / "run"
     for method in ("paper", "vanilla"):
         call("evaluate", mine, "--model", "fake", "--run", evaluated, "--method", method, "--resamples", 0)
-    call("tables", evaluated, code=2)
+    left = call("tables", evaluated, "--table", "table1", "--resamples", 0)  # without the dataset: what evaluate left
+    assert "not run" in next(line for line in left.splitlines() if line.startswith("| Q-Bench prompt"))
+    assert "not run" not in next(line for line in left.splitlines() if line.startswith("| Q-Debias "))
     text = call("tables", evaluated, "--dataset", mine, "--table", "table3", "--table", "table2", "--resamples", 0)
     assert text.count("not run (") >= 2, "the prompt of Q-Bench was not asked"
     whole = call("tables", run, "--table", "table3", "--resamples", 0)

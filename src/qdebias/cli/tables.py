@@ -40,8 +40,8 @@ def tables(
 ) -> None:
     """Print the paper's tables from run folders, without a model: several models and datasets side by side.
 
-    By default it shows what `qdebias reproduce` left in the folders. With `--dataset` and `--root` it computes the
-    scores from the stored answers of any run, such as one of `qdebias evaluate`.
+    By default it shows what `qdebias reproduce` and `qdebias evaluate` left in the folders. With `--dataset` and
+    `--root` it computes the scores of further methods, too, from the stored answers.
     """
     with user_errors():
         runs, wanted = [*(run or []), *(folders or [])], table or list(TABLES)
