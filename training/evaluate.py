@@ -1,9 +1,10 @@
 """Measure a checkpoint on photographs it has never seen, with the library's own presets.
 
     python evaluate.py WORK/validation --model ../src/qdebias/backends/nano/checkpoint
+    python evaluate.py WORK/validation --model WORK/biased-1 WORK/biased-2 WORK/biased-3    their mean, and each
 
 The images' statistics come from `conditions.npz`, so only the learned part of the model runs. Intervals are 95 %
-bootstrap over photographs.
+bootstrap over photographs, of the mean over the models.
 """
 
 import argparse
@@ -15,7 +16,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from dialogues import Wording
-from scipy.stats import spearmanr
+from scipy.stats import rankdata, spearmanr
 from targets import quality
 from train import Encoder
 from transformers import AutoModelForImageTextToText, AutoProcessor
@@ -107,30 +108,26 @@ def same_object(model: Model, rows: np.ndarray, photo: np.ndarray) -> tuple[np.n
     return found[0], found[1]
 
 
-def report(model: Model, images: Measured) -> dict[str, object]:
-    """Return every figure of the model card."""
+def report(models: Sequence[Model], images: Measured) -> dict[str, object]:
+    """Return every figure of the model card: means over the models, intervals over photographs."""
     rows = np.arange(len(images.kind))
     severe = np.char.startswith(images.kind, "severe")
     graded = rows[~severe & (images.kind != "mixed")]
-    scores = {name: score(model, name, rows) for name in METHODS if not name.startswith("released")}
-    scores["mismatched"] = score(model, "paper", rows, shift=_period(images.photo))
+    names = [name for name in METHODS if not name.startswith("released")]
+    scores = {name: np.stack([score(model, name, rows) for model in models]) for name in names}
+    scores["mismatched"] = np.stack([score(model, "paper", rows, shift=_period(images.photo)) for model in models])
     figures: dict[str, object] = {name: _figures(one, images, graded) for name, one in scores.items()}
     figures["severe below pristine, %"] = {
-        name: _severe(one, images)
-        for name, one in scores.items()
-        if name in ("paper", "paper-literal", "vanilla", "qbench")
+        name: _severe(scores[name], images) for name in ("paper", "paper-literal", "vanilla", "qbench")
     }
-    own, other = same_object(model, rows, images.photo)
-    figures["same object"] = {
-        "AUC": _area(own.ravel(), other.ravel()),
-        "P(yes), own": dict(zip(ORDER, own.mean(0).round(3).tolist(), strict=True)),
-        "P(yes), other": dict(zip(ORDER, other.mean(0).round(3).tolist(), strict=True)),
-    }
-    figures["vanilla P(good)"] = _poor(model, images)
+    figures["same object"] = _same([same_object(model, rows, images.photo) for model in models])
+    figures["vanilla P(good)"] = _mean([_poor(model, images) for model in models])
     figures["spread cut vanilla -> paper, %"] = _cut(scores["vanilla"], scores["paper"], images, graded)
     pristine = rows[images.kind == "pristine"]
     figures["released on pristine, mean"] = {
-        name: round(float(score(model, name, pristine).mean()), 3) for name in METHODS if name.startswith("released")
+        name: round(float(np.mean([score(model, name, pristine) for model in models])), 3)
+        for name in METHODS
+        if name.startswith("released")
     }
     return figures
 
@@ -160,16 +157,30 @@ def _another(rows: np.ndarray, photo: np.ndarray) -> np.ndarray:
 
 
 def _figures(told: np.ndarray, images: Measured, rows: np.ndarray) -> dict[str, object]:
-    """SRCC overall, on seen and on unseen kinds, within photographs, and the spread of the photographs' means."""
-    told, wanted, photo = told[rows], images.quality[rows], images.photo[rows]
+    """SRCC overall, on seen and on unseen kinds, within photographs, and the spread of the photographs' means.
+
+    Args:
+        told: (models, n) scores.
+        images: The measured set of n images.
+        rows: Those that count.
+    """
+    told, wanted, photo = told[:, rows], images.quality[rows], images.photo[rows]
     unseen, pristine = images.unseen[rows], images.kind[rows] == "pristine"
-    return {
-        "SRCC": _interval(told, wanted, photo),
-        "seen": _interval(told[~unseen], wanted[~unseen], photo[~unseen]),
-        "unseen": _interval(told[unseen | pristine], wanted[unseen | pristine], photo[unseen | pristine]),
-        "within": round(_within(told, wanted, photo), 3),
-        "spread": round(_spread(told, photo), 3),
+    parts = {"SRCC": rows >= 0, "seen": ~unseen, "unseen": unseen | pristine}
+    figures: dict[str, object] = {
+        name: _interval(told[:, part], wanted[part], photo[part]) for name, part in parts.items()
     }
+    figures["within"] = round(float(np.mean([_within(one, wanted, photo) for one in told])), 3)
+    figures["spread"] = round(float(np.mean([_spread(one, photo) for one in told])), 3)
+    if len(told) > 1:
+        figures["each"] = [round(_srcc(one[None], wanted), 3) for one in told]
+    return figures
+
+
+def _srcc(told: np.ndarray, wanted: np.ndarray) -> float:
+    """Mean over the models of the rank correlation with the target."""
+    ranks = rankdata(np.vstack([told, wanted[None]]), axis=1)
+    return float(np.corrcoef(ranks)[-1, :-1].mean())
 
 
 def _interval(told: np.ndarray, wanted: np.ndarray, photo: np.ndarray) -> list[float]:
@@ -179,9 +190,9 @@ def _interval(told: np.ndarray, wanted: np.ndarray, photo: np.ndarray) -> list[f
     samples = []
     for _ in range(SAMPLES):
         drawn = np.concatenate([groups[one] for one in rng.integers(0, len(groups), len(groups))])
-        samples.append(spearmanr(told[drawn], wanted[drawn])[0])
+        samples.append(_srcc(told[:, drawn], wanted[drawn]))
     low, high = np.quantile(samples, [0.025, 0.975])
-    return [round(float(value), 3) for value in (spearmanr(told, wanted)[0], low, high)]
+    return [round(float(value), 3) for value in (_srcc(told, wanted), low, high)]
 
 
 def _within(told: np.ndarray, wanted: np.ndarray, photo: np.ndarray) -> float:
@@ -200,22 +211,36 @@ def _cut(vanilla: np.ndarray, paper: np.ndarray, images: Measured, rows: np.ndar
     def cut(chosen: list[np.ndarray]) -> float:
         ids = np.repeat(np.arange(len(chosen)), [len(group) for group in chosen])
         drawn = np.concatenate(chosen)
-        return 100 * (1 - _spread(paper[drawn], ids) / _spread(vanilla[drawn], ids))
+        pairs = zip(vanilla[:, drawn], paper[:, drawn], strict=True)
+        return float(np.mean([100 * (1 - _spread(after, ids) / _spread(before, ids)) for before, after in pairs]))
 
     samples = [cut([groups[one] for one in rng.integers(0, len(groups), len(groups))]) for _ in range(SAMPLES)]
     return [round(float(value), 1) for value in (cut(groups), *np.quantile(samples, [0.025, 0.975]))]
 
 
 def _severe(told: np.ndarray, images: Measured) -> dict[str, float]:
+    """Share of the photographs whose severe copy scores below the pristine image."""
     found = {}
     for kind in np.unique(images.kind[np.char.startswith(images.kind, "severe")]).tolist():
-        pairs = [
-            told[(images.photo == one) & (images.kind == kind)][0]
-            < told[(images.photo == one) & (images.kind == "pristine")][0]
-            for one in np.unique(images.photo)
-        ]
-        found[kind] = round(100 * float(np.mean(pairs)), 1)
+        copies, pristine = images.kind == kind, images.kind == "pristine"
+        if not np.array_equal(images.photo[copies], images.photo[pristine]):
+            raise ValueError(f"{kind}: need one copy of each photograph")
+        found[kind] = round(100 * float((told[:, copies] < told[:, pristine]).mean()), 1)
     return found
+
+
+def _same(told: list[tuple[np.ndarray, np.ndarray]]) -> dict[str, object]:
+    """AUC of P(yes) for the own conditions against those of another photograph, and the means by kind."""
+    own, other = (np.mean([one[part].mean(axis=0) for one in told], axis=0).round(3).tolist() for part in (0, 1))
+    return {
+        "AUC": round(float(np.mean([_area(mine.ravel(), others.ravel()) for mine, others in told])), 4),
+        "P(yes), own": dict(zip(ORDER, own, strict=True)),
+        "P(yes), other": dict(zip(ORDER, other, strict=True)),
+    }
+
+
+def _mean(tables: list[dict[str, float]]) -> dict[str, float]:
+    return {name: round(float(np.mean([table[name] for table in tables])), 3) for name in tables[0]}
 
 
 def _poor(model: Model, images: Measured) -> dict[str, float]:
@@ -225,13 +250,13 @@ def _poor(model: Model, images: Measured) -> dict[str, float]:
     told = {}
     for column, name in enumerate(("pristine", *ORDER, *(f"released {kind}" for kind in ORDER))):
         logits = model.ask(question, [(rows, np.full_like(rows, column))], "before")
-        told[name] = round(float((1 / (1 + np.exp(logits[:, 1] - logits[:, 0]))).mean()), 3)
+        told[name] = float((1 / (1 + np.exp(logits[:, 1] - logits[:, 0]))).mean())
     return told
 
 
 def _area(positive: np.ndarray, negative: np.ndarray) -> float:
     ranks = np.argsort(np.argsort(np.concatenate([positive, negative])))[: len(positive)]
-    return round(float((ranks.mean() - (len(positive) - 1) / 2) / len(negative)), 4)
+    return float((ranks.mean() - (len(positive) - 1) / 2) / len(negative))
 
 
 def load(folder: Path) -> Measured:
@@ -251,12 +276,12 @@ def main() -> None:
     """Print the figures as a table, or as JSON."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("folder", type=Path)
-    parser.add_argument("--model", type=Path, default=nano.CHECKPOINT)
+    parser.add_argument("--model", type=Path, nargs="+", default=[nano.CHECKPOINT], metavar="FOLDER")
     parser.add_argument("--json", action="store_true")
     choice = parser.parse_args()
     torch.set_num_threads(1)
     images = load(choice.folder)
-    figures = report(Model(choice.model, images), images)
+    figures = report([Model(folder, images) for folder in choice.model], images)
     if choice.json:
         print(json.dumps(figures, indent=1))
         return

@@ -131,7 +131,8 @@ def learn(
             )
         if (step + 1) % SAVE_EVERY == 0:
             kept = {"model": model.state_dict(), "optimiser": optimiser.state_dict(), "schedule": schedule.state_dict()}
-            torch.save({**kept, "step": step + 1}, state)
+            torch.save({**kept, "step": step + 1}, fresh := state.with_suffix(".new"))
+            fresh.replace(state)
 
 
 def sentences(count: int) -> list[str]:
