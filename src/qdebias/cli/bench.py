@@ -124,8 +124,9 @@ def _size(text: str) -> tuple[int, int]:
 
 
 def _print(report: "Report") -> None:
-    right = ("seconds", "images/s", "speed-up", "in CPU time", "GFLOP", "over floor", "max difference")
-    table = Table(Column("way", no_wrap=True), *(Column(name, justify="right", no_wrap=True) for name in right))
+    right = ("seconds", "images/s", "speed-up", "CPU time", "GFLOP", "over floor", "difference")
+    columns = (Column(name, justify="right", no_wrap=True) for name in right)
+    table = Table(Column("way", no_wrap=True), *columns, box=None, padding=(0, 1, 0, 0))
     for way in report.ways:
         table.add_row(
             way.name,
@@ -137,7 +138,7 @@ def _print(report: "Report") -> None:
             "" if way.flops_over_floor is None else f"{way.flops_over_floor:.3f}x",
             "" if way.max_difference is None else f"{way.max_difference:.1e}",
         )
-    results.print(table, width=max(results.width, 110))
+    results.print(table)
     for way in report.ways:
         busy = "" if way.utilisation is None else f"; GPU computing {way.utilisation:.0%} of the time"
         results.print(f"{way.name}: {way.summary}{busy}")
