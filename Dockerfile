@@ -1,7 +1,7 @@
 # The service with the embedded model, on a CPU, as a user without rights.
 #
 #   docker build -t qdebias .
-#   docker run --rm -p 127.0.0.1:8765:8765 -e QDEBIAS_SERVE_KEYS=<16 letters or more> --read-only --tmpfs /tmp \
+#   docker run --rm -p 127.0.0.1:8765:8765 -e QDEBIAS_SERVE_KEYS=SIXTEEN_LETTERS_OR_MORE --read-only --tmpfs /tmp \
 #       --cap-drop ALL --security-opt no-new-privileges qdebias
 FROM python:3.12-slim
 RUN pip install --no-cache-dir --index-url https://download.pytorch.org/whl/cpu "torch>=2.8,<2.14"

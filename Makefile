@@ -6,7 +6,7 @@ PYTHON ?= python3
 JOBS ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test hardening test-servers check format clean
+.PHONY: help setup demo test docs hardening test-servers check format clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -26,6 +26,9 @@ demo: setup ## Score the example photographs and draw how the scores came about
 
 test: setup ## Run all tests
 	$(BIN)/python -m pytest -n $(JOBS)
+
+docs: setup ## Build the documentation as a site, in build/site; fails on any broken link or anchor
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 
 hardening: setup ## Try faults, bad input and attacks in bulk, and print how many; some minutes
 	$(BIN)/python -m pytest tests/hardening --hardening -n $(JOBS)

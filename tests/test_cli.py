@@ -16,6 +16,7 @@ import qdebias
 from qdebias.backends.catalogue import KNOWN_MODELS
 from qdebias.backends.fake import FakeBackend
 from qdebias.cli.app import app
+from qdebias.data.catalogue import CATALOGUE
 from qdebias.image import RgbImage, load_image
 from qdebias.method import Context
 from qdebias.presets import PAPER
@@ -213,3 +214,14 @@ def test_the_library_and_the_command_line_agree_on_the_released_method() -> None
     (score,) = qdebias.score([path], model="nano", method="released")
     (row,) = rows(run("score", path, "--method", "released", "--json").stdout)
     assert row["score"] == score.value
+
+
+def test_datasets_are_listed_and_printed_in_full() -> None:
+    listed = run("datasets").stdout
+    for name in CATALOGUE:
+        assert name in listed
+    one = run("datasets", "KADID-10k")
+    assert one.stdout.startswith("kadid10k: KADID-10k\n")
+    assert "where to get it: https://" in one.stdout
+    assert (unknown := run("datasets", "nonsense")).returncode == 2
+    assert "no dataset is called 'nonsense'" in unknown.stderr

@@ -28,6 +28,7 @@ HOMES = {
     "bench": "bench",
     "models": "catalogue",
     "methods": "catalogue",
+    "datasets": "datasets",
     "verify": "verify",
     "serve": "serve",
     "doctor": "doctor",

@@ -1,0 +1,86 @@
+"""The documentation as a site: it builds, every link leads somewhere, and nothing comes from elsewhere."""
+
+import os
+import re
+import subprocess
+import sys
+from html.parser import HTMLParser
+from pathlib import Path
+from urllib.parse import unquote
+
+import pytest
+
+import qdebias
+from qdebias.cli.datasets import datasets_page
+
+ROOT = Path(__file__).resolve().parents[2]
+OUTSIDE = ("README.md", "CONTRIBUTING.md", "examples/plugin/README.md", "examples/photos/ATTRIBUTION.md")
+"""Pages that are not part of the site, so that its build does not check their links."""
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("site")
+    command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--site-dir", str(folder)]
+    run = subprocess.run(
+        command, cwd=ROOT, env={**os.environ, "NO_MKDOCS_2_WARNING": "1"}, capture_output=True, text=True, check=False
+    )
+    assert run.returncode == 0, run.stderr
+    return folder
+
+
+class Fetched(HTMLParser):
+    """Addresses that a browser fetches when it shows a page."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.addresses: list[str] = []
+
+    def handle_starttag(self, tag: str, attributes: list[tuple[str, str | None]]) -> None:
+        for name, value in attributes:
+            if name in ("src", "srcset", "poster") or (name == "href" and tag == "link"):
+                self.addresses.append(value or "")
+
+
+def test_a_browser_fetches_nothing_from_elsewhere(site: Path) -> None:
+    for page in site.rglob("*.html"):
+        fetched = Fetched()
+        fetched.feed(page.read_text(encoding="utf-8"))
+        assert fetched.addresses
+        assert [one for one in fetched.addresses if re.match(r"(\w+:)?//", one)] == [], page
+    for style in site.rglob("*.css"):
+        assert not re.search(r"url\(\s*[\"']?(https?:)?//", style.read_text(encoding="utf-8")), style
+
+
+def test_the_reference_has_every_public_name(site: Path) -> None:
+    text = (site / "api.html").read_text(encoding="utf-8")
+    modules = {"degrade", "errors", "presets"}
+    for name in sorted({*qdebias.__all__} - modules):
+        assert f'id="qdebias.{name}"' in text, f"{name} is not in docs/api.md"
+    for name in modules:
+        assert f'id="qdebias.{name}.' in text or f'id="qdebias.{name}"' in text
+
+
+def anchors(page: Path) -> set[str]:
+    """Return the anchors of a page's headings, as they are made of them."""
+    titles = re.findall(r"^#+ (.+)$", page.read_text(encoding="utf-8"), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", title.lower()).strip().replace(" ", "-") for title in titles}
+
+
+@pytest.mark.parametrize("name", OUTSIDE)
+def test_links_of_other_pages_lead_somewhere(name: str) -> None:
+    page = ROOT / name
+    links = re.findall(r"\]\(([^)\s]+)\)", page.read_text(encoding="utf-8"))
+    for link in links:
+        if re.match(r"\w+:", link):
+            continue
+        path, _, anchor = unquote(link).partition("#")
+        target = (page.parent / path).resolve() if path else page
+        assert target.exists(), f"{name} links to {link}"
+        assert not anchor or anchor in anchors(target), f"{name} links to {link}"
+
+
+def test_the_table_of_datasets_is_what_the_command_prints() -> None:
+    text = (ROOT / "docs" / "datasets.md").read_text(encoding="utf-8")
+    (table,) = re.findall(r"<!-- begin: qdebias datasets --markdown -->\n(.*?)\n<!-- end -->", text, re.DOTALL)
+    assert table == datasets_page()
