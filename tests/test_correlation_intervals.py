@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from qdebias.correlation import correlate
+from qdebias.correlation import Columns, correlate, correlate_within
 from qdebias.correlation.intervals import Resampling, kendall, pearson, resample, root_mean_square, spearman
 from qdebias.errors import SettingError
 
@@ -133,3 +133,20 @@ def test_impossible_settings_are_refused(setting: dict, message: str) -> None:
     x, y = tied_scores()
     with pytest.raises(SettingError, match=message):
         correlate(x, y, **setting)
+
+
+def test_the_mean_over_parts_does_not_see_that_the_parts_differ() -> None:
+    rng = np.random.default_rng(0)
+    level = np.repeat([0.0, 100.0], 60)
+    predicted, mos = level + rng.normal(size=120), level + rng.normal(size=120)
+    parts = [
+        Columns(predicted=predicted[one], mos=mos[one], ranked_by=predicted[one])
+        for one in (slice(0, 60), slice(60, 120))
+    ]
+    mean = correlate_within(parts, resamples=500)
+    assert correlate(predicted, mos, resamples=0).srcc > 0.7
+    assert mean.srcc_interval is not None
+    assert mean.srcc_interval.low < 0 < mean.srcc_interval.high
+    singles = [correlate(part.predicted, part.mos, resamples=500).srcc_interval for part in parts]
+    widths = [one.high - one.low for one in singles if one is not None]
+    assert mean.srcc_interval.high - mean.srcc_interval.low == pytest.approx(np.hypot(*widths) / 2, rel=0.15)

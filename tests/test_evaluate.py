@@ -75,6 +75,12 @@ def test_the_report_correlates_the_scores_with_the_human_ones(dataset: Dataset) 
         ("scene", "night", 10), ("scene", "plant", 10), ("scene", "street", 10),
     ]  # fmt: skip
     assert [row.score for row in report.rows] == scores
+    mean = report.means["scene"]
+    assert mean.parts == 3
+    assert mean.srcc == pytest.approx(np.mean([part.correlation.srcc for part in report.parts if part.correlation]))
+    assert mean.srcc_interval is not None
+    assert mean.srcc_interval.low <= mean.srcc <= mean.srcc_interval.high
+    assert report.values()["means"]["scene"]["srcc"] == mean.srcc
 
 
 def test_lower_is_better_labels_are_turned_round(labels: Path) -> None:

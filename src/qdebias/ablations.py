@@ -66,7 +66,7 @@ class Mismatched:
         if context.pool is None:
             raise SettingError(
                 "conditions of other content need a pool of other images: give Scorer(pool=ImagePool(...)), or use "
-                "qdebias reproduce table3, which takes them from the dataset"
+                "qdebias compare or reproduce table3, which take them from the dataset"
             )
         degradations = self.base.degradations
         key = context.key(image)

@@ -35,7 +35,7 @@ from qdebias.cli.dataset_options import (
     Subset,
     direction_named,
 )
-from qdebias.correlation import Correlation, Interval
+from qdebias.correlation import Correlation, Interval, MeanCorrelation
 from qdebias.data import load_dataset
 from qdebias.evaluation import EvaluatedImage, Report
 from qdebias.evaluation import evaluate as evaluate_dataset
@@ -165,10 +165,12 @@ def _parts(report: Report) -> Table:
         found = part.correlation
         cells = (*_value(found, "srcc"), *_value(found, "plcc")) if found else (part.reason,)
         table.add_row(f"{part.kind} {part.name}", f"{part.count:,}", *cells)
+    for kind, mean in report.means.items():
+        table.add_row(f"mean of {mean.parts} {kind}s", "", *_value(mean, "srcc"), *_value(mean, "plcc"))
     return table
 
 
-def _value(correlation: Correlation, name: str) -> tuple[str, str]:
+def _value(correlation: Correlation | MeanCorrelation, name: str) -> tuple[str, str]:
     """Return a measure and its interval."""
     value: float = getattr(correlation, name)
     interval: Interval | None = getattr(correlation, f"{name}_interval")

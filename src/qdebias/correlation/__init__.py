@@ -12,16 +12,20 @@ from qdebias.correlation.significance import (
     steiger,
     williams,
 )
+from qdebias.correlation.within import Columns, MeanCorrelation, correlate_within
 
 __all__ = [
+    "Columns",
     "Comparison",
     "Correlation",
     "DependentTest",
     "Difference",
     "Interval",
     "LogisticFit",
+    "MeanCorrelation",
     "compare_correlations",
     "correlate",
+    "correlate_within",
     "fit_logistic",
     "literal_probability",
     "logit_margin",

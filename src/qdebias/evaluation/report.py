@@ -2,11 +2,12 @@
 
 import json
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
 
-from qdebias.correlation import Correlation, Interval, correlate
+from qdebias.correlation import Columns, Correlation, Interval, MeanCorrelation, correlate, correlate_within
 from qdebias.data import Dataset
 from qdebias.errors import SettingError
 from qdebias.evaluation.readout import Readout
@@ -59,6 +60,7 @@ class Report:
         correlation: Over all images that have a score, on `Dataset.quality`.
         grouped: Whether the intervals resample groups of images (of one reference, say) in place of images.
         parts: Each split, subset and scene of the dataset, where there are several.
+        means: Of each kind of part, the mean over its parts; left out where one of them has no correlation.
         rows: Every image with both scores, or its error, in the order of the dataset.
         notes: What the dataset's labels say about themselves.
     """
@@ -77,6 +79,7 @@ class Report:
     correlation: Correlation
     grouped: bool
     parts: tuple[Part, ...]
+    means: Mapping[PartKind, MeanCorrelation]
     rows: tuple[EvaluatedImage, ...]
     notes: tuple[str, ...]
 
@@ -113,6 +116,7 @@ class Report:
             "level": LEVEL,
             "grouped": self.grouped,
             "parts": [_part_values(part) for part in self.parts],
+            "means": {kind: _mean_values(mean) for kind, mean in self.means.items()},
             "notes": list(self.notes),
         }
 
@@ -164,18 +168,24 @@ def make_report(
         correlation=_correlate(scored, resamples),
         grouped=_groups(scored) is not None,
         parts=tuple(_parts(scored, resamples)),
+        means=dict(_means(scored, resamples)),
         rows=tuple(rows),
         notes=dataset.notes,
     )
 
 
 def _correlate(rows: Sequence[EvaluatedImage], resamples: int) -> Correlation:
+    one = _columns(rows)
     return correlate(
-        [row.score or 0.0 for row in rows],
-        [row.quality for row in rows],
+        one.predicted, one.mos, ranked_by=one.ranked_by, resamples=resamples, level=LEVEL, groups=one.groups
+    )
+
+
+def _columns(rows: Sequence[EvaluatedImage]) -> Columns:
+    return Columns(
+        predicted=[row.score or 0.0 for row in rows],
+        mos=[row.quality for row in rows],
         ranked_by=[row.rank or 0.0 for row in rows],
-        resamples=resamples,
-        level=LEVEL,
         groups=_groups(rows),
     )
 
@@ -187,11 +197,24 @@ def _groups(rows: Sequence[EvaluatedImage]) -> list[str] | None:
 
 
 def _parts(rows: Sequence[EvaluatedImage], resamples: int) -> Iterable[Part]:
+    for kind, members in _divided(rows):
+        for name, part in members.items():
+            yield _part(kind, name, part, resamples)
+
+
+def _divided(rows: Sequence[EvaluatedImage]) -> Iterator[tuple[PartKind, dict[str, list[EvaluatedImage]]]]:
+    """Yield the kinds of parts of which there are several, with the images of each."""
     kinds: tuple[PartKind, ...] = ("split", "subset", "scene")
     for kind in kinds:
         names = sorted({getattr(row, kind) for row in rows} - {""})
-        for name in names if len(names) > 1 else ():
-            yield _part(kind, name, [row for row in rows if getattr(row, kind) == name], resamples)
+        if len(names) > 1:
+            yield kind, {name: [row for row in rows if getattr(row, kind) == name] for name in names}
+
+
+def _means(rows: Sequence[EvaluatedImage], resamples: int) -> Iterator[tuple[PartKind, MeanCorrelation]]:
+    for kind, members in _divided(rows):
+        with suppress(SettingError):
+            yield kind, correlate_within(list(map(_columns, members.values())), resamples=resamples, level=LEVEL)
 
 
 def _part(kind: PartKind, name: str, rows: Sequence[EvaluatedImage], resamples: int) -> Part:
@@ -206,10 +229,14 @@ def _part_values(part: Part) -> dict[str, Any]:
     return values | (_measures(part.correlation) if part.correlation else {"reason": part.reason})
 
 
-def _measures(correlation: Correlation) -> dict[str, Any]:
+def _mean_values(mean: MeanCorrelation) -> dict[str, Any]:
+    return {"parts": mean.parts, **_measures(mean, ("srcc", "plcc"))}
+
+
+def _measures(correlation: Correlation | MeanCorrelation, measures: Sequence[str] = MEASURES) -> dict[str, Any]:
     """Return each measure and its interval, null where it is not defined."""
     values: dict[str, Any] = {}
-    for name in MEASURES:
+    for name in measures:
         values[name] = _number(getattr(correlation, name))
         interval: Interval | None = getattr(correlation, f"{name}_interval")
         values[f"{name}_interval"] = None if interval is None else [_number(interval.low), _number(interval.high)]
