@@ -61,6 +61,13 @@ def test_the_reference_has_every_public_name(site: Path) -> None:
         assert f'id="qdebias.{name}.' in text or f'id="qdebias.{name}"' in text
 
 
+def test_included_files_are_on_the_page(site: Path) -> None:
+    text = re.sub(r"<[^>]+>", "", (site / "extending.html").read_text(encoding="utf-8"))
+    for path in (ROOT / "examples" / "plugin" / "qdebias_example").glob("[a-z]*.py"):
+        (first,) = re.findall(r'^"""(.+?)"""', path.read_text(encoding="utf-8"))
+        assert first.replace("'", "&#39;") in text or first in text, path
+
+
 def anchors(page: Path) -> set[str]:
     """Return the anchors of a page's headings, as they are made of them."""
     titles = re.findall(r"^#+ (.+)$", page.read_text(encoding="utf-8"), re.MULTILINE)
