@@ -53,18 +53,24 @@ def s3_server() -> Iterator[str]:
     server.stop()
 
 
-@pytest.fixture
-def bucket(s3_server: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
-    """An empty bucket as "s3://name", reached with the credentials and the address in the environment."""
-    import fsspec
-
-    for name, value in {
+@pytest.fixture(scope="session")
+def s3_environment(s3_server: str) -> dict[str, str]:
+    """The variables by which that server is found."""
+    return {
         "AWS_ENDPOINT_URL": s3_server,
         "AWS_ACCESS_KEY_ID": "nobody",
         "AWS_SECRET_ACCESS_KEY": "nothing",
         "AWS_DEFAULT_REGION": "us-east-1",
         "AWS_EC2_METADATA_DISABLED": "true",
-    }.items():
+    }
+
+
+@pytest.fixture
+def bucket(s3_environment: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """An empty bucket as "s3://name", reached with the credentials and the address in the environment."""
+    import fsspec
+
+    for name, value in s3_environment.items():
         monkeypatch.setenv(name, value)
     files = fsspec.filesystem("s3", skip_instance_cache=True)
     files.mkdir("photos")

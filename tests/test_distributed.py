@@ -1,12 +1,16 @@
 """Runs on a cluster: three nodes of Ray on this machine, of which processes and nodes are killed."""
 
+import json
 import os
+import re
 import signal
+import socket
 from collections.abc import Iterator
 from io import BytesIO
 from pathlib import Path
 from typing import Any
 
+import fsspec
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
@@ -16,7 +20,7 @@ from ray.cluster_utils import Cluster
 
 import deadly_backends
 from qdebias.backends.load import load_backend
-from qdebias.distributed import Progress, Setting, Workers, score_on_ray
+from qdebias.distributed import Progress, Setting, Workers, reach, score_on_ray
 from qdebias.distributed.folder import open_folder
 from qdebias.distributed.manifest import Manifest, score_file, write_manifest
 from qdebias.distributed.plan import Plan, freeze
@@ -41,9 +45,9 @@ QUICK = {"health_check_initial_delay_ms": 0, "health_check_period_ms": 500, "hea
 
 
 @pytest.fixture(scope="module")
-def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+def cluster(tmp_path_factory: pytest.TempPathFactory, s3_environment: dict[str, str]) -> Iterator[Any]:
     with pytest.MonkeyPatch.context() as patch:
-        for name, value in ENVIRONMENT.items():
+        for name, value in (ENVIRONMENT | s3_environment).items():
             patch.setenv(name, value)
         patch.setenv(deadly_backends.PIDS, str(tmp_path_factory.mktemp("pids")))
         cluster = Cluster(initialize_head=True, head_node_args=NODE | {"_system_config": QUICK})
@@ -110,13 +114,27 @@ def test_every_image_is_scored_exactly_once_though_a_worker_and_a_node_are_kille
     assert [row["score"] for row in rows] == local_scores(paths)
 
 
-@pytest.mark.usefixtures("cluster")
-def test_an_image_that_kills_its_worker_is_a_failed_row_and_the_others_are_scored(tmp_path: Path) -> None:
+@pytest.fixture
+def address(cluster: Any) -> Iterator[str]:
+    """Address of the cluster, to which this process is not connected meanwhile: a command connects by itself."""
+    ray.shutdown()
+    yield cluster.address
+    connect(cluster)
+
+
+def test_an_image_that_kills_its_worker_is_a_failed_row_and_ray_keeps_silent_about_it(
+    address: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
     paths = make_photos(tmp_path / "photos", 12)
     Image.new("RGB", (32, 32), deadly_backends.POISON).save(paths[4])
     (tmp_path / "photos" / "00007.png").write_text("no image")
-    setting = Setting(model="deadly_backends:poisoned", method="vanilla")
-    done = score_on_ray([tmp_path / "photos"], out=tmp_path / "out", setting=setting, workers=Workers(count=1), chunk=6)
+    options = ("--model", "deadly_backends:poisoned", "--method", "vanilla", "--ray", address, "--actors", 1)
+    got = run("score", tmp_path / "photos", *options, "--chunk", 6, "--out", tmp_path / "out")
+    assert (got.returncode, got.stdout, capfd.readouterr()) == (1, "", ("", ""))
+    words = [line for line in got.stderr.splitlines() if " of 2 chunks; " not in line]
+    assert [line.partition(": ")[0] for line in words[:-1]] == [f"worker {n} died and is replaced" for n in range(1, 5)]
+    assert all(len(line) < 400 for line in words)
+    assert re.match(r"12 images, 2 failed, .* images/s, 4 workers died, written to /", words[-1])
     rows = rows_of(tmp_path / "out")
     assert [row["path"] for row in rows] == [str(path) for path in paths]
     assert [place for place, row in enumerate(rows) if row["error"]] == [4, 7]
@@ -124,7 +142,6 @@ def test_an_image_that_kills_its_worker_is_a_failed_row_and_the_others_are_score
     assert "00004.png: 2 workers died while they scored nothing else" in rows[4]["error"]
     sound = [place for place in range(12) if place not in (4, 7)]
     assert [rows[place]["score"] for place in sound] == local_scores([paths[place] for place in sound])
-    assert (done.images, done.failed, done.deaths) == (12, 2, 4)
     assert not list((tmp_path / "out" / "notes").iterdir())
 
 
@@ -238,16 +255,65 @@ def test_workers_that_cannot_be_are_refused() -> None:
         Workers(gpus=1.5)
 
 
-def test_the_command_scores_on_a_cluster(cluster: Any, tmp_path: Path) -> None:
-    paths = make_photos(tmp_path / "photos", 3)
-    ray.shutdown()  # the command connects by itself
-    options = ("--model", "fake", "--method", "vanilla", "--ray", cluster.address, "--out", tmp_path / "out")
-    first, second = (run("score", tmp_path / "photos", *options) for _ in range(2))
-    connect(cluster)
-    assert (first.returncode, first.stdout, second.returncode) == (0, "", 0)
-    assert "3 images, 0 failed" in first.stderr
-    assert "1 of 1 chunks were done before" in second.stderr
-    assert [row["score"] for row in rows_of(tmp_path / "out")] == local_scores(paths)
+def test_a_bucket_is_source_and_destination_and_the_run_goes_on_from_it(address: str, bucket: str) -> None:
+    pixels = np.random.default_rng(7).integers(0, 256, (5, 32, 32, 3), dtype=np.uint8)
+    source, out, files = f"{bucket}/in", f"{bucket}/out", fsspec.filesystem("s3")
+    for number, image in enumerate(pixels):
+        with files.open(f"{source}/{number}.png", "wb") as file:
+            Image.fromarray(image).save(file, "PNG")
+    options = ("--model", "fake", "--method", "vanilla", "--batch", 1)
+
+    def go(where: str) -> tuple[str, dict[str, bytes]]:
+        got = run("score", source, *options, "--chunk", 2, "--ray", where, "--actors", 1, "--out", out)
+        assert (got.returncode, got.stdout) == (0, "")
+        return got.stderr, {name: files.cat_file(name) for name in sorted(files.ls(f"{out}/scores"))}
+
+    words, written = go(address)
+    assert words.endswith(f"images/s, written to {out}/scores\n")
+    assert len(written) == 3
+    scored = [row for data in written.values() for row in pq.read_table(BytesIO(data)).to_pylist()]
+    here = [json.loads(line) for line in run("score", source, *options, "--json").stdout.splitlines()]
+    assert [(row["path"], row["score"]) for row in scored] == [(row["path"], row["score"]) for row in here]
+    assert [row["path"] for row in scored] == [f"{source}/{number}.png" for number in range(5)]
+    files.rm_file(f"{out}/scores/00000001.parquet")
+    assert "2 images, 0 failed" in (again := go(address))[0]
+    assert "2 of 3 chunks were done before" in again[0]
+    assert again[1] == written
+    assert "3 of 3 chunks were done before" in go(NOBODY)[0]
+
+
+NOBODY = "127.0.0.1:1"
+
+
+@pytest.mark.parametrize(
+    ("address", "why"),
+    [
+        (NOBODY, "Connection refused"),
+        ("head", "an address is HOST:PORT, 'auto' or 'local'"),
+        ("head:99999", ""),
+        ("ray://127.0.0.1:1", "Connection refused"),
+    ],
+)
+def test_an_address_without_a_cluster_is_one_error_before_anything_is_listed(
+    address: str, why: str, tmp_path: Path
+) -> None:
+    make_photos(tmp_path / "photos", 1)
+    got = run("score", tmp_path / "photos", "--model", "fake", "--ray", address, "--out", tmp_path / "out")
+    assert (got.returncode, got.stdout, got.stderr.count("\n")) == (2, "", 1)
+    assert f"no Ray cluster at '{address}' ({why}" in got.stderr
+    assert "`ray start --head` begins one" in got.stderr
+    assert not (tmp_path / "out").exists()
+
+
+def test_what_listens_and_is_no_cluster_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reach, "HEAD_SECONDS", 3.0)
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        address = f"127.0.0.1:{server.getsockname()[1]}"
+        with pytest.raises(SettingError, match=f"no Ray cluster at '{address}' .no head of a cluster answers within 3"):
+            reach.check_reachable(address)
+        monkeypatch.setenv("RAY_ADDRESS", address)
+        with pytest.raises(SettingError, match=f"no Ray cluster at '{address}'"):
+            reach.check_reachable("auto")
 
 
 @pytest.mark.parametrize(

@@ -1,12 +1,15 @@
 """`qdebias score --ray`: its options, and what it says while it runs."""
 
+import os
 import time
 from collections.abc import Mapping
+from contextlib import redirect_stdout
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from qdebias.cli.console import say
+from qdebias.cli.console import one_line, say
 from qdebias.distributed import Progress, Setting, Workers, score_on_ray
 from qdebias.errors import SettingError
 from qdebias.inputs import Images
@@ -78,20 +81,25 @@ def score_on_cluster(
         raise SettingError(f"--ray writes scores/*.parquet into the folder --out; leave out {', '.join(given)}")
     if out is None:
         raise SettingError("--ray needs --out FOLDER: a folder that all machines see, or s3://bucket/folder")
-    done = score_on_ray(images, out=out, setting=setting, workers=workers, chunk=chunk, on_progress=_Teller())
+    with Path(os.devnull).open("w") as nowhere, redirect_stdout(nowhere):  # Ray's own words about each death
+        done = score_on_ray(images, out=out, setting=setting, workers=workers, chunk=chunk, on_progress=_Teller())
     before = f", {done.skipped:,} of {done.chunks:,} chunks were done before" if done.skipped else ""
-    died = f", {done.deaths} workers died and were replaced" if done.deaths else ""
+    died = f", {done.deaths} workers died" if done.deaths else ""
     say(f"{_images(done)}{before}{died}, written to {out.rstrip('/')}/scores")
     return done.failed
 
 
 class _Teller:
-    """Says now and then how far the run is: lines, as they go into the logs of a cluster."""
+    """Says now and then how far the run is, and how workers died: lines, as they go into the logs of a cluster."""
 
     def __init__(self) -> None:
         self._next = time.monotonic() + _EVERY
+        self._deaths = 0
 
     def __call__(self, progress: Progress) -> None:
+        if progress.deaths > self._deaths:
+            self._deaths = progress.deaths
+            say(f"worker {self._deaths} died and is replaced: {one_line(progress.last_death)}", style="yellow")
         now = time.monotonic()
         if now < self._next:
             return

@@ -7,12 +7,13 @@ from contextlib import contextmanager
 from typing import Any
 
 import ray
+from ray.exceptions import RayError
 
 from qdebias.distributed.folder import Folder
+from qdebias.distributed.reach import no_cluster
 from qdebias.distributed.setting import Setting
 from qdebias.distributed.worker import Worker
 from qdebias.distributed.workers import LOCAL, Workers
-from qdebias.errors import SettingError
 
 _OBJECTS = 100 << 20
 """Bytes that a local cluster sets aside for objects: numbers of chunks are all that is sent."""
@@ -33,11 +34,8 @@ def connected(address: str | None) -> Iterator[None]:
     own: dict[str, Any] = {"object_store_memory": _OBJECTS, "include_dashboard": False} if address == LOCAL else {}
     try:
         ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR, **own)
-    except (ConnectionError, ValueError, RuntimeError) as error:
-        words = " ".join(str(error).split())
-        raise SettingError(
-            f"no Ray cluster at {address!r} ({words}); `ray start --head` begins one, {LOCAL!r} takes this machine"
-        ) from error
+    except (ConnectionError, ValueError, RuntimeError, RayError) as error:
+        raise no_cluster(address, " ".join(str(error).split())) from error
     try:
         yield
     finally:

@@ -8,6 +8,7 @@ chunk whose workers keep dying is gone through image by image until it is known 
 from collections import Counter, defaultdict, deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from textwrap import shorten
 from typing import Any
 
 import ray
@@ -28,6 +29,9 @@ LOADING = 3
 
 PATIENCE = 30.0
 """Seconds without any news before it is asked whether there are workers at all."""
+
+_WORDS = 300
+"""Letters of what Ray says about a death that are passed on."""
 
 
 @dataclass(slots=True)
@@ -62,13 +66,14 @@ class Crew:
 
     Attributes:
         deaths: How many workers died so far.
+        last_death: How the last of them did, in Ray's words.
         at_work: How many are scoring.
     """
 
     def __init__(
         self, hire: Callable[[], Any], size: int, recognise: Callable[[Mapping[str, str]], None], folder: Folder
     ) -> None:
-        self.deaths = 0
+        self.deaths, self.last_death = 0, ""
         self._hire, self._size, self._recognise, self._folder = hire, size, recognise, folder
         self._jobs: dict[Any, _Job] = {}
         self._idle: list[Any] = []
@@ -87,7 +92,7 @@ class Crew:
         return len(self._jobs) - self.at_work
 
     def work(self, chunks: Iterable[int]) -> Iterator[Tally | None]:
-        """Yield what became of each chunk, as they are done; None where there was no news for a while.
+        """Yield what became of each chunk, as they are done; None where a worker died or there was no news for a while.
 
         Raises:
             QdebiasError: What a worker raised: the model cannot be loaded or cannot answer, or the folder cannot be
@@ -96,10 +101,11 @@ class Crew:
         self._todo.extend(chunks)
         self._assign()
         while self._todo or self.at_work:
+            deaths = self.deaths
             ready, _ = ray.wait(list(self._jobs), num_returns=1, timeout=PATIENCE)
             tally = self._heard(ready[0]) if ready else None
             self._assign()
-            if tally is not None or not ready:
+            if tally is not None or not ready or self.deaths > deaths:
                 yield tally
 
     def dismiss(self) -> None:
@@ -139,11 +145,13 @@ class Crew:
     def _lost(self, job: _Job, error: RayError) -> None:
         """Note a death, and take back what the worker was doing."""
         ray.kill(job.worker)  # it may live on where only the network broke
-        self.deaths += 1
+        self.deaths, self.last_death = self.deaths + 1, _cause(error)
         if job.chunk is None:
             self._died_loading += 1
             if self._died_loading >= LOADING:
-                raise BackendError(f"{LOADING} workers in a row died while they loaded the model: {error}") from error
+                raise BackendError(
+                    f"{LOADING} workers in a row died while they loaded the model: {self.last_death}"
+                ) from error
             return
         self._blame(job.chunk)
         self._todo.appendleft(job.chunk)
@@ -161,3 +169,9 @@ class Crew:
         else:
             deaths.together += 1
         self._folder.remove(note)
+
+
+def _cause(error: RayError) -> str:
+    """Return in one line what Ray says about a death, without its numbers of actors and jobs."""
+    told = " ".join(line for line in str(error).splitlines() if not line.startswith("\t"))
+    return shorten(told, _WORDS, placeholder=" ...")

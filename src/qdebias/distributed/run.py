@@ -9,6 +9,7 @@ from qdebias.backends.load import require
 from qdebias.distributed.folder import Folder, open_folder
 from qdebias.distributed.manifest import SCORES, Manifest, read_manifest, score_file, write_manifest
 from qdebias.distributed.plan import freeze
+from qdebias.distributed.reach import check_reachable
 from qdebias.distributed.setting import Setting
 from qdebias.distributed.workers import Workers
 from qdebias.errors import SettingError
@@ -31,6 +32,7 @@ class Progress:
         at_work: Workers that are scoring.
         awaited: Workers that Ray has not placed yet, or that load the model.
         deaths: Workers that died and were replaced.
+        last_death: How the last of them died, in Ray's words; empty where none did.
     """
 
     chunks: int
@@ -43,6 +45,7 @@ class Progress:
     at_work: int = 0
     awaited: int = 0
     deaths: int = 0
+    last_death: str = ""
 
 
 def score_on_ray(
@@ -67,7 +70,7 @@ def score_on_ray(
         workers: Where they are scored; None takes all of the cluster that this process is connected to, or of this
             machine.
         chunk: Most images in a chunk, of those that are named one by one. It is what the death of a worker costs.
-        on_progress: Is told how far the run is after each chunk, and when nothing happened for half a minute.
+        on_progress: Is told how far the run is after each chunk and death, and when nothing happened for half a minute.
 
     Returns:
         How far it came: all chunks are done.
@@ -82,18 +85,25 @@ def score_on_ray(
     if chunk < 1:
         raise SettingError(f"chunk must be 1 or more, got {chunk}")
     given = images if isinstance(images, Images) else open_images([fspath(image) for image in images])
-    folder, setting = open_folder(fspath(out)), setting.absolute()
-    plan = _planned(given, folder, setting, chunk)
-    written = folder.names(SCORES)
-    missing = [number for number in range(plan.extent.chunks) if score_file(number).partition("/")[2] not in written]
+    folder, setting, workers = open_folder(fspath(out)), setting.absolute(), workers or Workers()
+    known = read_manifest(folder)
+    if workers.address is not None and (known is None or _missing(known, folder)):
+        check_reachable(workers.address)  # before the images are listed, which may take long
+    plan = _planned(known, given, folder, setting, chunk)
+    missing = _missing(plan, folder)
     start = Progress(chunks=plan.extent.chunks, skipped=plan.extent.chunks - len(missing), total=plan.extent.images)
-    return _conducted(missing, plan, folder, setting, workers or Workers(), start, on_progress) if missing else start
+    return _conducted(missing, plan, folder, setting, workers, start, on_progress) if missing else start
 
 
-def _planned(images: Images, folder: Folder, setting: Setting, chunk: int) -> Manifest:
+def _missing(plan: Manifest, folder: Folder) -> list[int]:
+    """Return the chunks that have no file of scores."""
+    written = folder.names(SCORES)
+    return [number for number in range(plan.extent.chunks) if score_file(number).partition("/")[2] not in written]
+
+
+def _planned(known: Manifest | None, images: Images, folder: Folder, setting: Setting, chunk: int) -> Manifest:
     """Return the manifest that the folder has, or the one that it will have when the model is known."""
     decisive = setting.decisive()
-    known = read_manifest(folder)
     if known is None:
         return Manifest(setting=decisive, identity={}, chunk=chunk, extent=freeze(images.pieces(), folder, chunk=chunk))
     known.check_setting(decisive)
@@ -137,6 +147,7 @@ def _conducted(
                     at_work=crew.at_work,
                     awaited=crew.awaited,
                     deaths=crew.deaths,
+                    last_death=crew.last_death,
                 )
                 on_progress(progress)
         finally:

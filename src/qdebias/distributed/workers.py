@@ -7,6 +7,9 @@ from qdebias.errors import SettingError
 LOCAL = "local"
 """The address of a cluster of this machine alone, which is started and ended with the run."""
 
+AUTO = "auto"
+"""The address of the cluster that this machine belongs to, or that RAY_ADDRESS in the environment names."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Workers:
