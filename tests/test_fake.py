@@ -34,6 +34,13 @@ def test_remembers_what_it_was_asked() -> None:
     assert fake.calls == [tuple(requests), (requests[0],)]
 
 
+def test_forgets_what_it_was_asked_where_it_runs_long() -> None:
+    fake = FakeBackend(remember=False)
+    assert fake.option_logits([pair(1, 2)])
+    assert fake.top_logits([pair(1, 2)], 3)
+    assert fake.calls == []
+
+
 def test_fails_on_the_images_it_is_told_to() -> None:
     fake = FakeBackend(failing={digest(picture(2, 64, 80))})
     fake.option_logits([pair(2, 3)])  # seed 2 at another size is another image

@@ -23,7 +23,7 @@ def make_nothing() -> SimpleNamespace:
 
 
 def test_fake_takes_its_options() -> None:
-    assert load_backend("fake", name="mine", delay=0.5) == FakeBackend(name="mine", delay=0.5)
+    assert load_backend("fake", name="mine", delay=0.5) == FakeBackend(name="mine", delay=0.5, remember=False)
 
 
 def test_factory_is_called_with_what_was_chosen() -> None:

@@ -1,5 +1,6 @@
 """A real server on the loopback interface, in a thread of the test process."""
 
+import socket
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -77,7 +78,8 @@ def running(
         if service.failure is not None:
             raise service.failure
         port = server.servers[0].sockets[0].getsockname()[1]
-        yield Running(url=f"http://127.0.0.1:{port}", service=service)
+        scheme = "https" if "certificate" in listening else "http"
+        yield Running(url=f"{scheme}://127.0.0.1:{port}", service=service)
     finally:
         server.should_exit = True
         thread.join(PATIENCE)
@@ -108,3 +110,16 @@ def code(answer: httpx2.Response) -> str:
     found = answer.json()["error"]
     assert found["request_id"] == answer.headers["x-request-id"]
     return f"{answer.status_code} {found['code']}"
+
+
+def send(url: str, image: bytes, *, announced: int | None, key: str = "") -> socket.socket:
+    """Send a request about an image and return its open connection; more bytes may be announced than are sent."""
+    body = b'--x\r\ncontent-disposition: form-data; name="image"; filename="a"\r\n\r\n' + image + b"\r\n--x--\r\n"
+    head = (
+        "POST /v1/score HTTP/1.1\r\nhost: localhost\r\ncontent-type: multipart/form-data; boundary=x\r\n"
+        f"authorization: Bearer {key}\r\ncontent-length: {len(body) if announced is None else announced}\r\n\r\n"
+    )
+    host, port = url.removeprefix("http://").split(":")
+    connection = socket.create_connection((host, int(port)))
+    connection.sendall(head.encode() + body)
+    return connection

@@ -11,7 +11,7 @@ import httpx2
 from qdebias.backends.fake import FakeBackend
 from qdebias.engine import Scorer
 from qdebias.service.settings import Settings
-from serving import Gated, Running, code, encoded, noise, running, wait_until
+from serving import Gated, Running, code, encoded, noise, running, send, wait_until
 
 
 @contextmanager
@@ -103,24 +103,12 @@ def test_clients_that_leave_free_their_places() -> None:
 
 def open_request(server: Running, seed: int) -> socket.socket:
     """Send a whole request and return its open connection."""
-    return send(server, encoded(noise(seed)), announced=None)
-
-
-def send(server: Running, image: bytes, *, announced: int | None) -> socket.socket:
-    body = b'--x\r\ncontent-disposition: form-data; name="image"; filename="a"\r\n\r\n' + image + b"\r\n--x--\r\n"
-    head = (
-        "POST /v1/score HTTP/1.1\r\nhost: localhost\r\ncontent-type: multipart/form-data; boundary=x\r\n"
-        f"content-length: {len(body) if announced is None else announced}\r\n\r\n"
-    )
-    host, port = server.url.removeprefix("http://").split(":")
-    connection = socket.create_connection((host, int(port)))
-    connection.sendall(head.encode() + body)
-    return connection
+    return send(server.url, encoded(noise(seed)), announced=None)
 
 
 def test_a_client_that_leaves_in_the_midst_of_its_upload_frees_its_place() -> None:
     with gated() as (server, _, _pool):
-        connection = send(server, b"half", announced=100_000)
+        connection = send(server.url, b"half", announced=100_000)
         wait_until(lambda: server.service.memory.taken > 0)
         assert server.service.places.taken == 1
         connection.close()
@@ -136,7 +124,7 @@ def test_an_answer_after_the_deadline_is_none() -> None:
 
 def test_an_upload_that_does_not_end_is_given_up() -> None:
     with gated(deadline=0.2) as (server, _, _pool):
-        connection = send(server, b"half", announced=100_000)
+        connection = send(server.url, b"half", announced=100_000)
         assert connection.recv(12) == b"HTTP/1.1 408"
         connection.close()
 
@@ -145,7 +133,7 @@ def test_bytes_of_all_uploads_together_are_limited() -> None:
     with gated(held_bytes=30_000) as (server, backend, pool):
         waiting = [pool.submit(post, server, seed) for seed in range(2)]  # 9 kB each
         wait_until(lambda: server.service.memory.taken > 18_000)
-        connection = send(server, bytes(15_000), announced=None)
+        connection = send(server.url, bytes(15_000), announced=None)
         assert connection.recv(12) == b"HTTP/1.1 429"
         connection.close()
         backend.gate.release()

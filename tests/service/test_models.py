@@ -3,6 +3,8 @@ import pytest
 from qdebias.backends.fake import FakeBackend
 from qdebias.errors import SettingError
 from qdebias.service.models import named, serve_models
+from qdebias.service.server import Listening, run
+from qdebias.service.service import Service
 from qdebias.service.settings import Settings
 
 
@@ -32,3 +34,11 @@ def test_limits_that_make_no_sense_are_refused() -> None:
     for setting in ({"queue": 0}, {"deadline": -1.0}, {"seed": -1}, {"images": 65}, {"image_bytes": 0}):
         with pytest.raises(SettingError):
             Settings(**setting)  # type: ignore[arg-type]
+
+
+def test_a_fault_that_nobody_foresaw_ends_the_server_too() -> None:
+    def load() -> dict[str, FakeBackend]:
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        run(Service(load, Settings()), Listening(port=0))

@@ -41,6 +41,7 @@ class FakeBackend:
         name: Part of the fingerprint: give two differently answering fakes two names.
         delay: Seconds that each call of `option_logits` takes, as if a model ran.
         failing: Digests (`qdebias.image.digest`) of images that raise an ImageError.
+        remember: Whether `calls` grows, with the images in it; False for what runs long.
         calls: The requests of every call so far, in order.
     """
 
@@ -48,6 +49,7 @@ class FakeBackend:
     name: str = "fake"
     delay: float = 0.0
     failing: Collection[str] = ()
+    remember: bool = True
     calls: list[tuple[Request, ...]] = field(default_factory=list, init=False)
 
     @property
@@ -62,20 +64,24 @@ class FakeBackend:
             ImageError: An image is one of `failing`.
             BackendError: `answer` gave another number of logits than the question has options, or no finite ones.
         """
-        self.calls.append(tuple(requests))
+        self._note(requests)
         if self.delay:
             time.sleep(self.delay)
         return [[self._checked(request, question) for question in request.questions] for request in requests]
 
     def top_logits(self, requests: Sequence[Request], k: int) -> list[list[TopLogits]]:
         """Return the k largest logits of an invented vocabulary, see `OpenVocabulary`."""
-        self.calls.append(tuple(requests))
+        self._note(requests)
         return [[_top(request, question, k) for question in request.questions] for request in requests]
 
     def word_vectors(self, words: Sequence[str | int]) -> FloatArray:
         """Return (n, 4) invented vectors of words, see `OpenVocabulary`."""
         named = [_WORDS[word] if isinstance(word, int) else word for word in words]
         return np.array([[_uniform(f"{axis}{word}") for axis in range(4)] for word in named])
+
+    def _note(self, requests: Sequence[Request]) -> None:
+        if self.remember:
+            self.calls.append(tuple(requests))
 
     def _checked(self, request: Request, question: Question) -> FloatArray:
         for image in request.images:

@@ -142,7 +142,7 @@ def _vllm(source: str) -> Maker:
 
 
 def _fake() -> Maker:
-    return FakeBackend
+    return partial(FakeBackend, remember=False)
 
 
 def _factory(name: str) -> Maker:

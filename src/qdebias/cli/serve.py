@@ -5,8 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from qdebias.backends.base import Backend
-from qdebias.backends.load import load_backend, require
+from qdebias.backends.load import require
 from qdebias.cli.console import Device, Dtype, Megapixels, MethodName, Seed, say, user_errors
 
 if TYPE_CHECKING:
@@ -94,13 +93,11 @@ def _run(
     specs: "dict[str, str]", settings: "Settings", listening: "Listening", *, device: str | None, dtype: str | None
 ) -> None:
     from qdebias.service.logs import set_up_logs
+    from qdebias.service.models import loader
     from qdebias.service.server import run
     from qdebias.service.service import Service
-
-    def load() -> dict[str, Backend]:
-        return {name: load_backend(spec, device=device, dtype=dtype) for name, spec in specs.items()}
 
     set_up_logs()
     scheme = "https" if listening.certificate else "http"
     say(f"serving {', '.join(specs)} at {scheme}://{listening.host}:{listening.port}; Ctrl-C stops")
-    run(Service(load, settings), listening)
+    run(Service(loader(specs, device=device, dtype=dtype), settings), listening)

@@ -26,6 +26,7 @@ def create_app(
     *,
     keys: Keys,
     hosts: frozenset[str] = frozenset(),
+    load_first: bool = False,
     on_failure: Callable[[], None] = lambda: None,
 ) -> Guard:
     """Return the application.
@@ -34,12 +35,16 @@ def create_app(
         service: What answers.
         keys: Who may ask; none: everybody who reaches the server.
         hosts: Names by which the server may be addressed; none: any.
+        load_first: Whether starting takes until the models are loaded, and fails where they cannot be; else /readyz
+            tells.
         on_failure: Is called when the models cannot be loaded.
     """
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         async with service.running(on_failure=on_failure):
+            if load_first:
+                await service.loaded()
             yield
 
     app = FastAPI(

@@ -119,4 +119,5 @@ class Guard:
         self._metrics.requests.labels(route, method, str(status)).inc()
         self._metrics.seconds.labels(route).observe(seconds)
         say = log.debug if scope["path"] in OPEN_ROUTES else log.info
-        say("request", route=route, method=method, status=status, seconds=round(seconds, 4))
+        client = (scope.get("client") or ("", 0))[0]
+        say("request", client=client, route=route, method=method, status=status, seconds=round(seconds, 4))

@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
 from pathlib import PurePath
@@ -11,6 +11,7 @@ import numpy as np
 
 from qdebias import presets
 from qdebias.backends.base import Backend
+from qdebias.backends.load import load_backend
 from qdebias.engine import Scorer
 from qdebias.errors import BackendError, MissingPackageError, SettingError
 from qdebias.image import MIN_SIDE, RgbImage
@@ -99,6 +100,15 @@ def named(specs: Sequence[str]) -> dict[str, str]:
             f"name them with --model NAME=MODEL"
         )
     return found
+
+
+def loader(specs: Mapping[str, str], *, device: str | None, dtype: str | None) -> Callable[[], dict[str, Backend]]:
+    """Return what loads the models of `named`; see `load_backend` for device and dtype."""
+
+    def load() -> dict[str, Backend]:
+        return {name: load_backend(spec, device=device, dtype=dtype) for name, spec in specs.items()}
+
+    return load
 
 
 def _named(spec: str) -> tuple[str, str]:

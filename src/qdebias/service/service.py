@@ -49,8 +49,9 @@ class Service:
         self.decoders = Decoders(settings.decoders, max_pixels=settings.pixels, seconds=settings.decode_seconds)
         self.served: Served | None = None
         self.stopping = False
-        self.failure: QdebiasError | None = None
+        self.failure: Exception | None = None
         self._load = load
+        self._loading: asyncio.Task[None] | None = None
         self._fetcher = (fetcher or Fetcher(most=settings.image_bytes)) if settings.urls else None
         self.metrics.watch("qdebias_queue_images", "Images under way.", lambda: self.places.taken)
         self.metrics.watch("qdebias_waiting_images", "Images that wait for the model.", lambda: self.batcher.waiting)
@@ -66,12 +67,12 @@ class Service:
         """
         self.batcher.start()
         await self.decoders.start()
-        loading = asyncio.get_running_loop().create_task(self._become_ready(on_failure))
+        self._loading = asyncio.get_running_loop().create_task(self._become_ready(on_failure))
         try:
             yield
         finally:
-            loading.cancel()
-            await asyncio.gather(loading, return_exceptions=True)
+            self._loading.cancel()
+            await asyncio.gather(self._loading, return_exceptions=True)
             await self.batcher.stop()
             await self.decoders.stop()
 
@@ -82,9 +83,20 @@ class Service:
         try:
             await self.batcher.run(load)
             log.info("ready")
-        except QdebiasError as error:
+        except Exception as error:  # noqa: BLE001 (kept, and raised by whoever runs the service)
             self.failure = error
             on_failure()
+
+    async def loaded(self) -> None:
+        """Wait, while the service is running, until the models are loaded.
+
+        Raises:
+            Exception: They cannot be loaded; QdebiasError where the cause is known.
+        """
+        if self._loading is not None:
+            await self._loading
+        if self.failure is not None:
+            raise self.failure
 
     @property
     def status(self) -> Literal["ok", "loading", "stopping"]:
@@ -181,9 +193,9 @@ class Service:
         return self.places.taken * (self.batcher.seconds_an_image or USUAL_SECONDS)
 
     def _wait_is_too_long(self) -> bool:
-        """Say whether an image that comes now would miss its deadline."""
+        """Say whether an image that comes now could miss its deadline, should the model be half as fast meanwhile."""
         measured = self.batcher.seconds_an_image > 0
-        return measured and self.places.taken > self.settings.batch and self._wait() > 0.8 * self.settings.deadline
+        return measured and self.places.taken > self.settings.batch and self._wait() > self.settings.deadline / 2
 
 
 class Job:
