@@ -1,0 +1,102 @@
+"""The service on Ray Serve: the same application in many replicas, each with models, a queue and decoders of its own.
+
+    serve run qdebias.service.replicas:app replicas=2 models=nano
+
+docs/service.md has more. Only digests of the keys travel to the replicas.
+"""
+
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from ray import serve
+from ray.serve import Application
+from starlette.datastructures import MutableHeaders
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from qdebias.errors import SettingError
+from qdebias.service.app import create_app
+from qdebias.service.keys import load_keys
+from qdebias.service.logs import set_up_logs
+from qdebias.service.models import loader, named
+from qdebias.service.service import Service
+from qdebias.service.settings import Settings
+
+
+def _listed(value: object) -> object:
+    """Take one word for a list of it: `serve run` hands on words."""
+    return (value,) if isinstance(value, str) else value
+
+
+Words = Annotated[tuple[str, ...], BeforeValidator(_listed)]
+
+
+class Options(BaseModel):
+    """The arguments of the application, in a configuration file of Ray Serve or behind `serve run`.
+
+    Attributes:
+        replicas: How many, wherever the cluster has room.
+        cpus: Processor cores of a replica, for Ray's book-keeping; may be a part.
+        gpus: GPUs of a replica; may be a part.
+        models: As `qdebias serve --model`.
+        device: As `qdebias serve --device`.
+        dtype: As `qdebias serve --dtype`.
+        keys_file: As `qdebias serve --keys-file`; without it, QDEBIAS_SERVE_KEYS. Read where the application is built.
+        open_to_all: Whether whoever reaches the proxies of Ray may ask without a key.
+        names: As `qdebias serve --name`; none: any.
+        settings: Limits and defaults of each replica.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    replicas: int = Field(default=1, ge=1)
+    cpus: float = Field(default=1, ge=0)
+    gpus: float = Field(default=0, ge=0)
+    models: Words = ("nano",)
+    device: str | None = None
+    dtype: str | None = None
+    keys_file: Path | None = None
+    open_to_all: bool = False
+    names: Words = ()
+    settings: Settings = Settings()
+
+
+def app(options: Options) -> Application:
+    """Return the application that Ray Serve deploys.
+
+    Raises:
+        SettingError: There is no key and it was not said that none is wanted, or a setting is out of range.
+    """
+    keys = load_keys(options.keys_file)
+    if not keys and not options.open_to_all:
+        raise SettingError("there are no keys; set QDEBIAS_SERVE_KEYS or keys_file, or say open_to_all=true")
+    load = loader(named(options.models), device=options.device, dtype=options.dtype)
+    settings, hosts = options.settings, frozenset(name.lower() for name in options.names)
+
+    def build() -> ASGIApp:
+        """Make the application of one replica, in its process."""
+        set_up_logs()
+        return without_id(create_app(Service(load, settings), keys=keys, hosts=hosts, load_first=True))
+
+    replica = serve.deployment(
+        name="qdebias",
+        num_replicas=options.replicas,
+        ray_actor_options={"num_cpus": options.cpus, "num_gpus": options.gpus},
+        max_ongoing_requests=2 * settings.queue,  # more than have a place: whom to refuse, and how, is ours to say
+        graceful_shutdown_timeout_s=settings.drain,
+    )
+    return replica(serve.ingress(build)()).bind()
+
+
+def without_id(app: ASGIApp) -> ASGIApp:
+    """Leave X-Request-ID out of the answers' headers: Ray's proxies, which give each request its id, add it too."""
+
+    async def asked(scope: Scope, receive: Receive, send: Send) -> None:
+        async def sent(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                del MutableHeaders(scope=message)["x-request-id"]
+            await send(message)
+
+        await app(scope, receive, sent)
+
+    return asked
