@@ -23,6 +23,30 @@ PHOTOS = ROOT / "examples" / "photos"
 SCREENS = ROOT / "build" / "screens"
 
 PHONE = {"viewport": {"width": 360, "height": 740}, "has_touch": True, "is_mobile": True, "device_scale_factor": 2}
+CONTRASTS = """() => {
+  const channels = (colour) => colour.match(/[\\d.]+/g).map(Number);
+  const luminance = (colour) => channels(colour).slice(0, 3)
+    .map((value) => value / 255).map((value) => (value <= 0.04045 ? value / 12.92 : ((value + 0.055) / 1.055) ** 2.4))
+    .reduce((sum, value, place) => sum + value * [0.2126, 0.7152, 0.0722][place], 0);
+  const ground = (node) => {
+    const colour = getComputedStyle(node).backgroundColor;
+    return channels(colour)[3] === 0 ? ground(node.parentElement) : colour;
+  };
+  const ratio = (a, b) => {
+    const [low, high] = [luminance(a), luminance(b)].sort((x, y) => x - y);
+    return (high + 0.05) / (low + 0.05);
+  };
+  const all = [...document.body.querySelectorAll("*")];
+  const shown = all.filter((node) => node.checkVisibility() && !node.closest("svg"));
+  const worded = shown.filter((node) => [...node.childNodes].some((one) => one.nodeType === 3 && one.data.trim()));
+  const framed = shown.filter((node) => node.matches("select, button.quiet, .drop"));
+  const named = (node, value) => [`${node.tagName} ${node.className} ${node.id}`, value];
+  return {
+    words: worded.map((node) => named(node, ratio(getComputedStyle(node).color, ground(node)))),
+    frames: framed.map((node) => named(node, ratio(getComputedStyle(node).borderTopColor, ground(node.parentElement)))),
+  };
+}"""
+"""For each element with words of its own, and for each thing that can be used: contrast as WCAG 2 defines it."""
 Opened = Callable[..., AbstractContextManager[Page]]
 
 expect.set_options(timeout=1000 * PATIENCE)
@@ -178,11 +202,15 @@ def test_everything_can_be_reached_by_keyboard(opened: Opened) -> None:
             page.keyboard.press("Tab")
             expect(page.locator(f"#{name}")).to_be_focused()
         for key, name, panel in (
-            ("Right", "tab-many", "many"),
-            ("Right", "tab-run", "run"),
-            ("Right", "tab-one", "one"),
+            ("ArrowRight", "tab-many", "many"),
+            ("ArrowRight", "tab-run", "run"),
+            ("ArrowRight", "tab-one", "one"),
+            ("ArrowLeft", "tab-run", "run"),
+            ("ArrowLeft", "tab-many", "many"),
+            ("End", "tab-run", "run"),
+            ("Home", "tab-one", "one"),
         ):
-            page.keyboard.press(f"Arrow{key}")
+            page.keyboard.press(key)
             expect(page.locator(f"#{name}")).to_be_focused()
             expect(page.locator(f"#{panel}")).to_be_visible()
         page.keyboard.press("Tab")
@@ -190,6 +218,31 @@ def test_everything_can_be_reached_by_keyboard(opened: Opened) -> None:
         page.locator("#one input").set_input_files(PHOTOS / "dogs.jpg")  # a native input: its chooser is the browser's
         expect(page.locator("#score")).to_have_text(f"{direct(PHOTOS / 'dogs.jpg'):.3f}")
         look(page, "keyboard")
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_words_and_what_can_be_used_stand_out_from_their_ground(opened: Opened, scheme: str, tmp_path: Path) -> None:
+    (tmp_path / "letter.png").write_text("dear reader")
+    with opened(color_scheme=scheme) as page:
+        page.get_by_role("tab", name="Many images").click()
+        drop(page, "many", PHOTOS / "dogs.jpg", tmp_path / "letter.png")
+        expect(page.locator("#many .status")).to_have_text("1 scored, 1 could not be")
+        many = page.evaluate(CONTRASTS)
+        page.get_by_role("tab", name="One image").click()
+        drop(page, "one", tmp_path / "letter.png")
+        expect(page.locator("#one").get_by_role("alert")).to_be_visible()
+        one = page.evaluate(CONTRASTS)
+    assert {name: value for name, value in many["words"] + one["words"] if value < 4.5} == {}
+    assert {name: value for name, value in many["frames"] + one["frames"] if value < 3} == {}
+    assert len(many["words"]) > 20
+    assert len(many["frames"]) == 5
+
+
+def test_a_file_that_misses_its_panel_does_not_take_the_place_of_the_page(opened: Opened) -> None:
+    with opened() as page:
+        for kind in ("dragover", "drop"):
+            event = f"new DragEvent('{kind}', {{ bubbles: true, cancelable: true }})"
+            assert page.evaluate(f"document.querySelector('footer').dispatchEvent({event})") is False
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

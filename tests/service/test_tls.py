@@ -80,7 +80,7 @@ def nginx(location: str, folder: Path) -> Iterator[str]:
     """Run nginx with this in its configuration and yield its address."""
     program = shutil.which("nginx", path="/usr/sbin:/usr/local/sbin:/usr/bin:/usr/local/bin")
     if program is None:
-        pytest.skip("nginx is not installed; on Debian: apt-get install nginx-light")
+        pytest.skip("no nginx was found; install it, on Debian with: apt-get install nginx")
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]

@@ -30,7 +30,10 @@ export async function patiently(call, signal) {
       return await call();
     } catch (error) {
       if (!(error instanceof Refused) || !error.wait || signal.aborted) throw error;
-      await new Promise((done) => setTimeout(done, 1000 * error.wait));
+      await new Promise((done) => {
+        setTimeout(done, 1000 * error.wait);
+        signal.addEventListener("abort", done, { once: true });
+      });
     }
   }
 }

@@ -24,12 +24,13 @@ function select(tab) {
 }
 
 function setUpTabs() {
-  const steps = { ArrowRight: 1, ArrowLeft: -1 };
+  const steps = { ArrowRight: (place) => place + 1, ArrowLeft: (place) => place - 1, Home: () => 0, End: () => -1 };
   for (const [place, tab] of tabs.entries()) {
     tab.addEventListener("click", () => select(tab));
     tab.addEventListener("keydown", (event) => {
       if (!(event.key in steps)) return;
-      const next = tabs.at((place + steps[event.key]) % tabs.length);
+      const next = tabs.at(steps[event.key](place) % tabs.length);
+      event.preventDefault();
       select(next);
       next.focus();
     });
@@ -72,7 +73,13 @@ async function setUpChoices(changed) {
   describe();
 }
 
+/** Keep files that are dropped beside a panel from taking the place of the page. */
+function keepPage() {
+  for (const kind of ["dragover", "drop"]) document.addEventListener(kind, (event) => event.preventDefault());
+}
+
 function start() {
+  keepPage();
   setUpTabs();
   setUpTheme();
   const [one, many, run] = panels;
