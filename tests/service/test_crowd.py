@@ -7,11 +7,13 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 
 import httpx2
+import pytest
 
 from qdebias.backends.fake import FakeBackend
 from qdebias.engine import Scorer
+from qdebias.service import routes
 from qdebias.service.settings import Settings
-from serving import Gated, Running, code, encoded, noise, running, send, wait_until
+from serving import PATIENCE, Gated, Running, code, encoded, noise, running, send, wait_until
 
 
 @contextmanager
@@ -127,6 +129,47 @@ def test_an_upload_that_does_not_end_is_given_up() -> None:
         connection = send(server.url, b"half", announced=100_000)
         assert connection.recv(12) == b"HTTP/1.1 408"
         connection.close()
+
+
+def test_numbers_that_do_not_arrive_are_given_up_and_hold_nothing(caplog: pytest.LogCaptureFixture) -> None:
+    with running(settings=Settings(deadline=0.5)) as server:
+        slow, leaving = (send_numbers(server.url) for _ in range(2))
+        wait_until(lambda: server.service.memory.taken > 0)
+        leaving.close()
+        assert slow.recv(12) == b"HTTP/1.1 408"
+        slow.close()
+        wait_until(lambda: server.service.memory.taken == 0)
+    assert "fault" not in caplog.text
+
+
+def send_numbers(url: str) -> socket.socket:
+    """Send the beginning of a request about numbers and return its open connection."""
+    host, port = url.removeprefix("http://").split(":")
+    connection = socket.create_connection((host, int(port)))
+    head = (
+        b"POST /v1/agreement HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\ncontent-length: 999\r\n"
+    )
+    connection.sendall(head + b'\r\n{"scores": [0.1,')
+    return connection
+
+
+def test_an_explanation_keeps_its_place_and_pixels_until_it_is_drawn(monkeypatch: pytest.MonkeyPatch) -> None:
+    drawing, drawn = threading.Event(), threading.Event()
+
+    def draw(*_: object, **__: object) -> bytes:
+        drawing.set()
+        drawn.wait(PATIENCE)
+        return b"png"
+
+    monkeypatch.setattr(routes, "figure_png", draw)
+    with running() as server, server.client() as client, ThreadPoolExecutor(1) as pool:
+        answer = pool.submit(client.post, "/v1/explain", files={"image": encoded(noise(1))})
+        drawing.wait(PATIENCE)
+        held = (server.service.places.taken, server.service.pixels.out)
+        drawn.set()
+        assert held == (1, 48 * 64)
+        assert answer.result().content == b"png"
+        assert server.service.places.taken == server.service.pixels.out == 0
 
 
 def test_bytes_of_all_uploads_together_are_limited() -> None:

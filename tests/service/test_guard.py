@@ -62,6 +62,15 @@ def test_pages_of_other_sites_are_kept_out(client: httpx2.Client) -> None:
         assert client.post("/v1/score", files=image, headers={"sec-fetch-site": site}).status_code == 200
 
 
+def test_so_they_are_where_a_browser_says_no_more_than_its_origin(client: httpx2.Client) -> None:
+    image = {"image": encoded(noise(1))}
+    for origin in ("http://evil.example", "https://127.0.0.1.evil.example", "null", "", "http://localhost:1"):
+        assert code(client.post("/v1/score", files=image, headers={"origin": origin})) == "403 cross_site"
+    for origin in ("http://127.0.0.1:8765", "https://127.0.0.1"):
+        assert client.post("/v1/score", files=image, headers={"origin": origin}).status_code == 200
+    assert client.get("/v1/models", headers={"origin": "http://evil.example"}).status_code == 200
+
+
 @pytest.mark.parametrize("host", ["evil.example", "evil.example:8765", "127.0.0.1.evil.example", "", "[::2]:1"])
 def test_a_foreign_name_for_this_machine_is_refused(client: httpx2.Client, host: str) -> None:
     assert code(client.get("/v1/models", headers={"host": host})) == "403 cross_site"

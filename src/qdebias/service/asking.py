@@ -1,12 +1,16 @@
 """What is done with the images of a request, once its body is read and it has its places in the queue."""
 
 import asyncio
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
 
 from qdebias.report.figure import Row
 from qdebias.service.answers import score_answer
 from qdebias.service.refusal import Refusal
 from qdebias.service.schema import ScoreAnswer
 from qdebias.service.service import Job
+
+Picture = TypeVar("Picture")
 
 PLAIN = "vanilla"
 """The method that an explanation compares with."""
@@ -22,13 +26,17 @@ async def score_each(job: Job) -> list[ScoreAnswer | Refusal]:
     return list(await asyncio.gather(*(_score_or_refuse(job, source) for source in job.sources)))
 
 
-async def explain(job: Job) -> tuple[ScoreAnswer, Row]:
-    """Score the only image of a request, keep its conditions, and ask the plain question too."""
+async def explain(job: Job, *, draw: Callable[[ScoreAnswer, Row], Awaitable[Picture]]) -> Picture:
+    """Score the only image of a request, ask the plain question too, and draw how the score came about.
+
+    The pixels count as held, and the request keeps its place, until the picture is drawn.
+    """
     async with job.decoded(job.sources[0]) as image:
         methods = dict.fromkeys((job.method, PLAIN))
         found, *plain = await asyncio.gather(*(job.explain(image, method) for method in methods))
-    answer = score_answer(found, model=job.model, method=job.method, seed=job.seed)
-    return answer, Row(name="image", explanation=found, vanilla=plain[0].score.value if plain else None)
+        answer = score_answer(found, model=job.model, method=job.method, seed=job.seed)
+        row = Row(name="image", explanation=found, vanilla=plain[0].score.value if plain else None)
+        return await draw(answer, row)
 
 
 async def _score(job: Job, source: bytes | str | Refusal) -> ScoreAnswer:

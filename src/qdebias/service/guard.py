@@ -101,12 +101,10 @@ class Guard:
 
     def _refusal(self, scope: Scope, headers: Headers) -> Refusal | None:
         """Return why a request is not let in, if it is not."""
-        host = (
-            headers.get("host", "").rsplit(":", 1)[0] if not headers.get("host", "").endswith("]") else headers["host"]
-        )
-        if self._hosts and host.lower() not in self._hosts:
+        host = _name(headers.get("host", ""))
+        if self._hosts and host not in self._hosts:
             return Refusal(Reason.CROSS_SITE)
-        if headers.get("sec-fetch-site") in ("cross-site", "same-site") and scope["method"] not in ("GET", "HEAD"):
+        if scope["method"] not in ("GET", "HEAD") and _is_of_another_site(headers, host):
             return Refusal(Reason.CROSS_SITE)
         open_route = scope["path"] in OPEN_ROUTES
         if self._keys and not open_route and not self._keys.accept(headers.get("authorization", "")):
@@ -121,3 +119,20 @@ class Guard:
         say = log.debug if scope["path"] in OPEN_ROUTES else log.info
         client = (scope.get("client") or ("", 0))[0]
         say("request", client=client, route=route, method=method, status=status, seconds=round(seconds, 4))
+
+
+def _name(host: str) -> str:
+    """Return the name in a Host header, without its port."""
+    return (host if host.endswith("]") else host.rsplit(":", 1)[0]).lower()
+
+
+def _is_of_another_site(headers: Headers, host: str) -> bool:
+    """Say whether a browser marks a request as that of another site's page.
+
+    Sec-Fetch-Site is only sent over TLS and to the machine itself; Origin is sent with every POST.
+    """
+    site = headers.get("sec-fetch-site")
+    if site is not None:
+        return site in ("cross-site", "same-site")
+    origin = headers.get("origin")
+    return origin is not None and _name(origin.partition("://")[2]) != host

@@ -8,13 +8,13 @@ from typing import Annotated, Literal
 from fastapi import APIRouter, Query, Request, Response
 
 from qdebias import presets
+from qdebias.report.figure import Row
 from qdebias.service import asking
 from qdebias.service.agreement import agreement
 from qdebias.service.answers import batch_answer
-from qdebias.service.limits import held
 from qdebias.service.openapi import body_of, failures, json_body
 from qdebias.service.pictures import explanation, figure_png
-from qdebias.service.reading import Form, read_json
+from qdebias.service.reading import Form
 from qdebias.service.refusal import Reason
 from qdebias.service.schema import (
     AgreementAnswer,
@@ -77,15 +77,20 @@ def image_routes(service: Service) -> APIRouter:
         format: Annotated[Literal["png", "json"], Query(description="A figure, or its parts.")] = "png",  # noqa: A002
     ) -> Response | ExplanationAnswer:
         """Return the image, its degraded copies, and what the model made of each, as a figure or in parts."""
-        answer, row = await service.answer(request, one, asking.explain)
-        loop = asyncio.get_running_loop()
-        if format == "json":
-            return await loop.run_in_executor(drawing, explanation, answer, row)
-        title = f"model {answer.model}, method {answer.method}, seed {answer.seed}"
-        png = await loop.run_in_executor(drawing, partial(figure_png, row, title=title))
-        return Response(png, media_type="image/png")
+        drawn = explanation if format == "json" else figure
+
+        async def draw(answer: ScoreAnswer, row: Row) -> Response | ExplanationAnswer:
+            return await asyncio.get_running_loop().run_in_executor(drawing, drawn, answer, row)
+
+        return await service.answer(request, one, partial(asking.explain, draw=draw))
 
     return router
+
+
+def figure(answer: ScoreAnswer, row: Row) -> Response:
+    """Return the figure of one explanation as PNG."""
+    title = f"model {answer.model}, method {answer.method}, seed {answer.seed}"
+    return Response(figure_png(row, title=title), media_type="image/png")
 
 
 def other_routes(service: Service) -> APIRouter:
@@ -123,8 +128,7 @@ def other_routes(service: Service) -> APIRouter:
     )
     async def compare(request: Request) -> AgreementAnswer:
         """Correlate scores with human scores, and say for each image how far its two ranks are apart."""
-        with held(service.memory) as memory:
-            asked = await read_json(request, AgreementRequest, NUMBERS_BYTES, memory)
+        asked = await service.numbers(request, AgreementRequest, NUMBERS_BYTES)
         return await asyncio.to_thread(agreement, asked)
 
     return router

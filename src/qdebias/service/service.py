@@ -18,7 +18,7 @@ from qdebias.service.limits import Budget, Holding, Places, held
 from qdebias.service.logs import log
 from qdebias.service.metrics import Metrics
 from qdebias.service.models import Served, serve_models
-from qdebias.service.reading import Asked, Form, read
+from qdebias.service.reading import Asked, Body, Form, read, read_json
 from qdebias.service.refusal import Reason, Refusal, busy
 from qdebias.service.settings import Settings
 
@@ -144,6 +144,26 @@ class Service:
                 raise Refusal(Reason.DEADLINE if arrived else Reason.TOO_SLOW) from error
             except ClientDisconnect as error:
                 raise Refusal(Reason.CLIENT_LEFT) from error
+
+    async def numbers(self, request: Request, schema: type[Body], most: int) -> Body:
+        """Return the body of a request that holds no image, and takes no place.
+
+        Args:
+            request: The request.
+            schema: What is expected.
+            most: Largest body, in bytes.
+
+        Raises:
+            Refusal: It does not arrive in time, is too large, or is not what is expected.
+        """
+        try:
+            with held(self.memory) as memory:
+                async with asyncio.timeout(self.settings.deadline):
+                    return await read_json(request, schema, most, memory)
+        except TimeoutError as error:
+            raise Refusal(Reason.TOO_SLOW) from error
+        except ClientDisconnect as error:
+            raise Refusal(Reason.CLIENT_LEFT) from error
 
     async def explain(self, image: RgbImage, scorer: Scorer) -> Explanation:
         """Return the score of decoded pixels with how it came about.
