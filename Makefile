@@ -6,7 +6,7 @@ PYTHON ?= python3
 JOBS ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test docs hardening test-servers check format clean
+.PHONY: help setup demo test docs hardening mutation test-servers release-check check format clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -33,9 +33,16 @@ docs: setup ## Build the documentation as a site, in build/site; fails on any br
 hardening: setup ## Try faults, bad input and attacks in bulk, and print how many; some minutes
 	$(BIN)/python -m pytest tests/hardening --hardening -n $(JOBS)
 
+mutation: setup ## Change the arithmetic in hundreds of ways, and list the changes that no test notices; some minutes
+	$(BIN)/mutmut run --max-children $(JOBS)
+	$(BIN)/mutmut results
+
 test-servers: setup ## Build llama.cpp's server and score through it; some 20 minutes and 77 MB the first time
 	JOBS=$(JOBS) $(BIN)/python tests/servers/llama.py build/servers
 	QDEBIAS_SERVERS=build/servers $(BIN)/python -m pytest tests/servers -s
+
+release-check: ## Build wheel and sdist, and try them in fresh environments; licences and bill of materials
+	PYTHON=$(PYTHON) .ci/release
 
 check: setup ## Check format, style and types
 	$(BIN)/ruff format --check .
@@ -47,4 +54,4 @@ format: setup ## Put the code into the project's format
 	$(BIN)/ruff check --fix .
 
 clean: ## Remove what the other targets made
-	rm -rf $(VENV) demo build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) demo build dist mutants .mypy_cache .pytest_cache .ruff_cache .hypothesis

@@ -68,6 +68,14 @@ def test_included_files_are_on_the_page(site: Path) -> None:
         assert first.replace("'", "&#39;") in text or first in text, path
 
 
+def test_the_module_map_has_every_module(site: Path) -> None:
+    text = (site / "modules.html").read_text(encoding="utf-8")
+    source = ROOT / "src" / "qdebias"
+    for path in source.rglob("*.py"):
+        assert f"<code>{path.relative_to(source).as_posix().removesuffix('/__init__.py')}</code>" in text
+    assert re.search(r"<code>degrade/fog.py</code></td>\s*<td>.*</td>\s*<td>errors, image</td>", text)
+
+
 def anchors(page: Path) -> set[str]:
     """Return the anchors of a page's headings, as they are made of them."""
     titles = re.findall(r"^#+ (.+)$", page.read_text(encoding="utf-8"), re.MULTILINE)

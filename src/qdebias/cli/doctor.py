@@ -14,7 +14,7 @@ from qdebias.backends.load import load_backend
 from qdebias.backends.processors import check_torchvision
 from qdebias.cli.console import results
 from qdebias.engine import Scorer
-from qdebias.errors import QdebiasError
+from qdebias.errors import MissingPackageError, QdebiasError
 
 PACKAGES = ("numpy", "opencv-python-headless", "numba", "pillow", "torch", "transformers", "tokenizers", "safetensors")
 
@@ -54,6 +54,8 @@ def _say(good: bool, message: str) -> None:
 
 
 def _device() -> str:
+    if util.find_spec("torch") is None:
+        raise MissingPackageError("told when torch is installed")
     torch = importlib.import_module("torch")
     if torch.cuda.is_available():
         count = torch.cuda.device_count()
