@@ -62,10 +62,15 @@ def test_an_address_puts_no_header_into_the_answer(client: httpx2.Client, path: 
     assert not {"set-cookie", "a"} & set(answer.headers)
 
 
-def test_the_decoder_can_open_neither_files_nor_sockets_nor_much_memory(tmp_path: Path) -> None:
+def test_the_decoder_can_have_neither_files_nor_sockets_nor_processes_nor_much_memory(tmp_path: Path) -> None:
     trial = """
 import json, os, socket
 from qdebias.service.decoder import confine, warm_up
+
+def fork():
+    if os.fork() == 0:
+        os._exit(0)
+    os.wait()
 
 def tried(call):
     try:
@@ -80,10 +85,13 @@ calls = {
     "socket": lambda: socket.socket(),
     "local socket": lambda: socket.socket(socket.AF_UNIX),
     "pipe": lambda: os.pipe(),
+    "process": fork,
     "memory": lambda: bytearray(1 << 30),
 }
 free = {name: tried(call) for name, call in calls.items()}
 warm_up()
+if os.getuid() == 0:
+    os.setuid(65534)  # root may start processes in spite of the limit
 confine(10_000)
 print(json.dumps([free, {name: tried(call) for name, call in calls.items()}]))
 """
@@ -91,6 +99,7 @@ print(json.dumps([free, {name: tried(call) for name, call in calls.items()}]))
     free, confined = json.loads(ran.stdout)
     assert set(free.values()) == {"done"}
     assert confined.pop("memory") == "MemoryError"
+    assert confined.pop("process") == "BlockingIOError"
     assert set(confined.values()) == {"OSError"}
 
 

@@ -36,9 +36,11 @@ REFUSED = tuple(
             "64:ff9b::/96",  # NAT64
             "64:ff9b:1::/48",
             "100::/64",
+            "100:0:0:1::/64",
             "2001::/23",  # Teredo and other protocols
             "2001:db8::/32",
             "2002::/16",  # 6to4
+            "2620:4f:8000::/48",
             "3fff::/20",
             "5f00::/16",
             "fc00::/7",  # unique local; metadata is at fd00:ec2::254

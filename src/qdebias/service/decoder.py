@@ -78,13 +78,17 @@ def _pixels(picture: Image.Image, max_pixels: int) -> RgbImage | Verdict:
 
 
 def confine(max_pixels: int) -> None:
-    """Limit this process for good: so much memory beyond what it has now, no other file or socket, no core dump."""
+    """Limit this process for good: so much memory beyond what it has now, no other file or socket, no core dump.
+
+    Nor can it start a process, unless it runs as root.
+    """
     memory = _address_space() + BASE_BYTES + BYTES_A_PIXEL * max_pixels
     for kind, limit in (
         (resource.RLIMIT_AS, memory),
         (resource.RLIMIT_CORE, 0),
         (resource.RLIMIT_FSIZE, 0),
         (resource.RLIMIT_NOFILE, 3),  # stdin, stdout, stderr
+        (resource.RLIMIT_NPROC, 0),
     ):
         hard = resource.getrlimit(kind)[1]
         wanted = limit if hard == resource.RLIM_INFINITY else min(limit, hard)
