@@ -1,58 +1,116 @@
-"""How long it takes to go on with a run of many images.
+"""Whether an image costs the same in a run of 100,000 as in one of 1,000, and how soon a run of that size goes on.
 
     python benchmarks/runs.py FOLDER [--images 100000]
 
-Makes tiny images below FOLDER, scores 95 % of them into a run with the fake backend, then goes on with all of them in a
-new process, as a crashed run would, and prints seconds until the first new question, seconds and memory in all.
+Makes tiny images below FOLDER and scores 95 % of them into a run with the fake backend, a thousand at a time. Every
+third thousand is also scored into a run of its own, the two taking turns in going first, so that both meet the same
+machine. Then goes on with all of them in a new process, as after a crash, and prints how long it takes to the first of
+the missing images, and the memory.
 """
 
 import argparse
 import resource
+import shutil
 import subprocess
 import sys
 import time
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from itertools import islice
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
+from qdebias.backends.base import Backend
+from qdebias.backends.load import load_backend
+from qdebias.engine import Scorer
+from qdebias.inputs import open_images
+from qdebias.store import Run, open_run
+from qdebias.stored import StoredScorer
+
+BLOCK = 1000
+START = time.monotonic()
+
 
 def make_images(folder: Path, count: int) -> None:
     """Write tiny images of noise, those that are not there yet."""
     noise = np.random.default_rng(1)
     for number in range(count):
-        path = folder / f"{number // 1000:04}" / f"{number:07}.png"
+        path = folder / f"{number // BLOCK:04}" / f"{number:07}.png"
         if not path.exists():
             path.parent.mkdir(parents=True, exist_ok=True)
             Image.fromarray(noise.integers(0, 256, (32, 32, 3), dtype=np.uint8)).save(path, compress_level=0)
 
 
-def go_on(folder: Path, run: Path, limit: int | None) -> None:
-    """Score the images, printing when the first question is asked."""
-    start = time.monotonic()
-    from qdebias.backends.fake import FakeBackend
-    from qdebias.engine import Scorer
-    from qdebias.inputs import open_images
-    from qdebias.store import open_run
-    from qdebias.stored import StoredScorer
+def stored(run: Run, backend: Backend) -> StoredScorer:
+    """Return what scores into a run."""
+    return StoredScorer(run, Scorer(backend=backend, method="vanilla", batch=64), name="vanilla")
 
-    images = open_images([str(folder)])
-    print(f"  {time.monotonic() - start:6.1f} s  {images.count():,} images counted")
-    backend, marks = FakeBackend(remember=False), [0.0]
+
+def ask(scorer: StoredScorer, images: Sequence[Path], last: Callable[[], object] = int) -> list[float]:
+    """Score images, do the last step, and return milliseconds an image: on the clock, and of the processor."""
+    clock, processor = time.perf_counter(), time.process_time()
+    asked = sum(1 for _ in scorer.ask(images))
+    last()
+    return [(time.perf_counter() - clock) / asked * 1000, (time.process_time() - processor) / asked * 1000]
+
+
+def ask_apart(folder: Path, images: Sequence[Path], backend: Backend) -> list[float]:
+    """Score images into a run of their own; opening it is not counted, closing is, as that forces the rest to disk."""
+    shutil.rmtree(folder, ignore_errors=True)
+    with ExitStack() as stack:
+        run = stack.enter_context(open_run(folder, backend.fingerprint, model="fake"))
+        return ask(stored(run, backend), images, last=stack.close)
+
+
+def grow(photos: Path, folder: Path, count: int) -> None:
+    """Score images into one run, and some of them into small ones meanwhile."""
+    backend = load_backend("fake")
+    large, small = list[list[float]](), list[list[float]]()
+    with open_run(folder / "run", backend.fingerprint, model="fake") as run:
+        scorer = stored(run, backend)
+        images = iter(open_images([str(photos)]))
+        for number in range(count // BLOCK):
+            block = list(islice(images, BLOCK))
+            if number % 3 < 2:
+                ask(scorer, block)
+                continue
+            if number % 2:
+                small.append(ask_apart(folder / "small", block, backend))
+            large.append(ask(scorer, block))
+            if not number % 2:
+                small.append(ask_apart(folder / "small", block, backend))
+    for words, newest in (("all along", len(small)), ("the last third", -(-len(small) // 3))):
+        one, other = np.array(large[-newest:]), np.array(small[-newest:])
+        for column, clock in enumerate(("seconds", "processor time")):
+            here, there = np.median(one[:, column]), np.median(other[:, column])
+            print(f"  {words}, {clock}: {here:.3f} ms an image, {there:.3f} in runs of {BLOCK:,}; {here / there:.3f}")
+    print_peak()
+
+
+def go_on(photos: Path, run: Path) -> None:
+    """Score the images that are missing, telling when the first is done."""
+    images = open_images([str(photos)])
+    print_time(f"{images.count():,} images counted")
+    backend = load_backend("fake")
     with open_run(run, backend.fingerprint, model="fake") as opened:
-        print(f"  {time.monotonic() - start:6.1f} s  run open")
-        stored = StoredScorer(opened, Scorer(backend=backend, method="vanilla", batch=64), name="vanilla")
-        for count, _ in enumerate(stored.ask(islice(images, limit)), start=1):
+        print_time("run open")
+        for count, _ in enumerate(stored(opened, backend).ask(images), start=1):
             if count == 1:
-                print(f"  {time.monotonic() - start:6.1f} s  first of the missing images done")
-            if count % 1000 == 0:
-                marks.append(time.monotonic() - start)
-    spans = np.diff(marks[1:])
-    if len(spans) > 1:
-        print(f"          ms an image: {spans[0]:.3f} for the first thousand, {np.median(spans[-5:]):.3f} at the end")
-    memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    print(f"  {time.monotonic() - start:6.1f} s  done; {memory:.0f} MiB")
+                print_time("first of the missing images done")
+    print_time("all done")
+    print_peak()
+
+
+def print_time(words: str) -> None:
+    """Print how long this process has been at it."""
+    print(f"  {time.monotonic() - START:6.1f} s, {time.process_time():6.1f} s of the processor: {words}")
+
+
+def print_peak() -> None:
+    """Print the peak of the memory of this process."""
+    print(f"  {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024:.0f} MiB at most")
 
 
 def main() -> None:
@@ -60,17 +118,21 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("folder", type=Path)
     parser.add_argument("--images", type=int, default=100_000)
-    parser.add_argument("--limit", type=int, help=argparse.SUPPRESS)
+    parser.add_argument("--step", choices=("grow", "go-on"), help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     photos, run = arguments.folder / "photos", arguments.folder / "run"
-    if arguments.limit is not None:
-        go_on(photos, run, arguments.limit)
-        return
-    make_images(photos, arguments.images)
-    for limit in (arguments.images * 95 // 100, arguments.images):
-        print(f"{limit:,} images:")
-        command = [sys.executable, __file__, str(arguments.folder), "--limit", str(limit)]
-        subprocess.run(command, check=True)  # noqa: S603 (this very file)
+    most = arguments.images * 95 // 100
+    if arguments.step == "grow":
+        grow(photos, arguments.folder, most)
+    elif arguments.step == "go-on":
+        go_on(photos, run)
+    else:
+        make_images(photos, arguments.images)
+        shutil.rmtree(run, ignore_errors=True)
+        for step, words in (("grow", f"{most:,} images"), ("go-on", f"going on with {arguments.images:,}")):
+            print(f"{words}:", flush=True)
+            command = [sys.executable, __file__, str(arguments.folder), "--images", str(arguments.images)]
+            subprocess.run([*command, "--step", step], check=True)  # noqa: S603 (this very file)
 
 
 if __name__ == "__main__":

@@ -1,5 +1,7 @@
 """Images behind addresses: an S3-compatible server and a web server, both in this process."""
 
+import re
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -122,6 +124,23 @@ def test_what_does_not_arrive_in_time_fails(monkeypatch: pytest.MonkeyPatch) -> 
         got = scores(f"{site}/first.png")
     assert got == {f"{site}/first.png": f"{site}/first.png: did not arrive within 0 s"}
     assert len(asked) == addresses.ATTEMPTS
+
+
+@pytest.mark.parametrize(
+    ("name", "why"),
+    [
+        ("hf://datasets/somebody/photos/x.parquet", r": cannot be read \(.*Connection refused"),
+        ("gs://bucket/a.png", r': .*gcsfs.*; pip install "qdebias\[cloud\]"'),
+    ],
+)
+def test_a_hub_out_of_reach_and_an_absent_package_are_one_error(
+    name: str, why: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(fsspec.config.conf, "hf", {"endpoint": "http://127.0.0.1:1"})
+    monkeypatch.setitem(sys.modules, "gcsfs", None)
+    got = run("score", name, "--model", "fake")
+    assert (got.returncode, got.stdout, got.stderr.count("\n")) == (2, "", 1)
+    assert re.search(re.escape(name) + why, got.stderr)
 
 
 def test_listing_does_not_fetch(bucket: str) -> None:

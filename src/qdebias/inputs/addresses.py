@@ -146,6 +146,8 @@ def failures() -> tuple[type[Exception], ...]:
         "botocore.exceptions": ("BotoCoreError", "ClientError"),
         "gcsfs.retry": ("HttpError",),
         "google.auth.exceptions": ("GoogleAuthError",),
+        "httpx": ("HTTPError",),
+        "httpx2": ("HTTPError",),  # either is what huggingface_hub speaks, by its release
     }
     loaded = ((sys.modules[module], names) for module, names in kinds.items() if module in sys.modules)
     return (OSError, EOFError, *(getattr(module, name) for module, names in loaded for name in names))
