@@ -100,22 +100,23 @@ def test_what_is_no_image_is_refused_in_our_words(url: str) -> None:
 
 
 def test_full_replicas_say_so_and_clients_that_leave_free_their_places(url: str, folder: Path) -> None:
-    def is_full() -> bool:
+    def is_full(*, patience: float) -> bool:
         """Say whether an image is refused; one that is let in waits, until this client leaves."""
         try:
-            return code(post(url, encoded(noise(1)), seconds=5)) == "429 busy"
+            return code(post(url, encoded(noise(1)), seconds=patience)) == "429 busy"
         except httpx2.ReadTimeout:
             return False
 
-    (folder / "hold").touch()
+    hold = folder / "hold"
+    hold.touch()
     waiting = [send(url, encoded(noise(seed)), announced=None, key=KEY) for seed in range(4 * PLACES)]
     try:
-        wait_until(is_full)
-    finally:
+        wait_until(lambda: is_full(patience=PATIENCE / 3))
         for one in waiting:
             one.close()
-    wait_until(lambda: not is_full())
-    (folder / "hold").unlink()
+        wait_until(lambda: not is_full(patience=5))
+    finally:
+        hold.unlink()
     assert post(url, encoded(noise(1))).status_code == 200
 
 
