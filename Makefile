@@ -4,9 +4,10 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 PYTHON ?= python3
 JOBS ?= 2
+SLOW := docs hardening servers service test_distributed.py test_store_survival.py
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test docs hardening mutation test-servers release-check check format clean
+.PHONY: help setup demo test test-fast coverage docs hardening mutation test-servers release-check check format clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -26,6 +27,14 @@ demo: setup ## Score the example photographs and draw how the scores came about
 
 test: setup ## Run all tests
 	$(BIN)/python -m pytest -n $(JOBS)
+
+test-fast: setup ## Run the tests that need no server, cluster, browser or attack
+	$(BIN)/python -m pytest -n $(JOBS) $(addprefix --ignore=tests/,$(SLOW))
+
+coverage: setup ## Run the fast tests and say which lines of the core they leave out; fails below 90 %
+	$(BIN)/coverage erase
+	$(BIN)/python -m pytest -n $(JOBS) $(addprefix --ignore=tests/,$(SLOW)) --cov --cov-report=
+	$(BIN)/coverage report
 
 docs: setup ## Build the documentation as a site, in build/site; fails on any broken link or anchor
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
