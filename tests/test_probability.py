@@ -69,3 +69,9 @@ def test_the_aggregate_lies_between_the_lowest_and_the_highest(good: FloatArray)
     value = aggregate(good, semantic_weight(np.linspace(0, 1, len(good))))
     assert good.min() - 1e-12 <= value <= good.max() + 1e-12
     assert 0 <= value <= 1
+
+
+def test_each_row_of_logits_has_a_softmax_of_its_own() -> None:
+    logits = np.array([[1.0, 2.0], [300.0, 299.0]])
+    np.testing.assert_array_equal(softmax(logits), [softmax(logits[0]), softmax(logits[1])])
+    assert expectation(logits[0], np.array([1.0, 0.0])) == softmax(logits[0], 1.0)[0]
