@@ -56,9 +56,17 @@ def tokens_of(features: Features) -> int:
     return sum(int(part[..., 0].numel()) for part in features["pooled"])
 
 
+class _EncoderOutput(SimpleNamespace):
+    """What an image encoder returns, as far as models look at it."""
+
+    def to_tuple(self) -> tuple[object, ...]:
+        """Return the parts: transformers 5.24 asks for them where a model passes its output on."""
+        return tuple(vars(self).values())
+
+
 def _as_encoder_output(features: Features) -> Mapping[str, Any]:
     layers = [value for name, value in features.items() if name != "pooled"]
-    output = SimpleNamespace(pooler_output=features["pooled"], deepstack_features=layers)
+    output = _EncoderOutput(pooler_output=features["pooled"], deepstack_features=layers)
     return {"mm_encoder_outputs": {"image": output}}
 
 
