@@ -4,11 +4,13 @@ import os
 import shutil
 from collections import Counter
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from hub_server import REPOSITORY, serving_hub
 from qdebias.image import RgbImage
 from reference_data import ROOT, skip_absent
 
@@ -76,6 +78,62 @@ def bucket(s3_environment: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> I
     files.mkdir("photos")
     yield "s3://photos"
     files.rm("photos", recursive=True)
+
+
+@pytest.fixture(scope="session")
+def gs_server() -> Iterator[str]:
+    """Address of a server in this process that speaks as Google Cloud Storage does."""
+    from gcp_storage_emulator.server import create_server
+
+    # Read when gcsfs is imported. Without it, buckets are first asked after over gRPC, which the server does not speak.
+    os.environ["GCSFS_EXPERIMENTAL_ZB_HNS_SUPPORT"] = "false"
+    server = create_server("127.0.0.1", 0, in_memory=True)
+    server.start()
+    yield f"http://127.0.0.1:{server._api._httpd.server_port}"
+    server.stop()
+
+
+@pytest.fixture
+def gs_bucket(gs_server: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """An empty bucket as "gs://name", reached with the address and the settings of fsspec."""
+    import fsspec
+
+    monkeypatch.setenv("STORAGE_EMULATOR_HOST", gs_server)
+    monkeypatch.setitem(fsspec.config.conf, "gs", {"token": "anon"})
+    files = fsspec.filesystem("gs", use_listings_cache=False)
+    files.mkdir("pictures")
+    yield "gs://pictures"
+    files.rm("pictures", recursive=True)
+
+
+@dataclass(frozen=True, slots=True)
+class Store:
+    """A place behind an address, and what puts a file into it."""
+
+    root: str
+    put: Callable[[str, bytes], object]
+
+
+@pytest.fixture(params=["s3", "gs", "hf"])
+def store(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[Store]:
+    """An empty place of each kind."""
+    import fsspec
+
+    if request.param == "hf":
+        with serving_hub() as (endpoint, repository):
+            monkeypatch.setitem(fsspec.config.conf, "hf", {"endpoint": endpoint})
+            hub = fsspec.get_filesystem_class("hf")
+
+            def put(name: str, data: bytes) -> None:
+                repository[name] = data
+                hub.clear_instance_cache()  # as in the next process: the client remembers what it listed
+
+            yield Store(f"hf://datasets/{REPOSITORY}", put)
+            hub.clear_instance_cache()
+        return
+    bucket = request.getfixturevalue({"s3": "bucket", "gs": "gs_bucket"}[request.param])
+    files = fsspec.filesystem(request.param)
+    yield Store(bucket, lambda name, data: files.pipe_file(f"{bucket}/{name}", data))
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

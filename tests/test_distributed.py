@@ -233,8 +233,10 @@ def test_a_plan_keeps_pieces_of_every_kind(tmp_path: Path) -> None:
         Plan(folder).piece(6)
 
 
-def test_workers_score_into_a_bucket(bucket: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("kind", ["bucket", "gs_bucket"])
+def test_workers_score_into_a_bucket(kind: str, tmp_path: Path, request: pytest.FixtureRequest) -> None:
     """Without Ray: the same worker, in this process."""
+    bucket = request.getfixturevalue(kind)
     paths = make_photos(tmp_path / "photos", 3)
     folder = open_folder(f"{bucket}/out")
     assert (folder.names("scores"), folder.read("manifest.json")) == (set(), None)

@@ -1,6 +1,7 @@
-"""Images behind addresses: an S3-compatible server and a web server, both in this process."""
+"""Images behind addresses: servers that speak as S3, Google Cloud Storage, the hub of Hugging Face, and the web."""
 
 import re
+import subprocess
 import sys
 import threading
 from collections.abc import Iterator
@@ -13,58 +14,55 @@ import fsspec
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from fsspec.registry import _registry
 
+from conftest import Store
 from qdebias.inputs import addresses, open_images
 from test_cli import run
 from test_inputs_containers import png, score_of, scores, write_shard
 
 
-def put(address: str, data: bytes) -> None:
-    files, path = fsspec.url_to_fs(address)
-    files.pipe_file(path, data)
-
-
-def test_objects_of_a_bucket_are_images_folders_patterns_lists_shards_and_tables(bucket: str, tmp_path: Path) -> None:
+def test_what_a_store_holds_are_images_folders_patterns_lists_shards_and_tables(store: Store, tmp_path: Path) -> None:
+    place = store.root
     for name, number in (("a.png", 1), ("deep/b.png", 2), (".hidden.png", 3)):
-        put(f"{bucket}/{name}", png(number))
-    put(f"{bucket}/notes.md", b"")
-    shard = write_shard(tmp_path / "x.tar", [("1.png", png(3)), ("2.png", png(4))])
-    put(f"{bucket}/x.tar", shard.read_bytes())
+        store.put(name, png(number))
+    store.put("notes.md", b"")
+    store.put("x.tar", write_shard(tmp_path / "x.tar", [("1.png", png(3)), ("2.png", png(4))]).read_bytes())
     pq.write_table(pa.table({"image": [png(5)]}), tmp_path / "t.parquet")
-    put(f"{bucket}/t.parquet", (tmp_path / "t.parquet").read_bytes())
-    put(f"{bucket}/list.txt", b"deep/b.png\ngone.png\n")
-    photos = {f"{bucket}/a.png": score_of(png(1)), f"{bucket}/deep/b.png": score_of(png(2))}
-    assert scores(f"{bucket}/a.png") == {f"{bucket}/a.png": photos[f"{bucket}/a.png"]}
-    assert scores(bucket) == photos
-    assert scores(f"{bucket}/*/*.png") == {f"{bucket}/deep/b.png": photos[f"{bucket}/deep/b.png"]}
-    assert scores(f"{bucket}/*.tar", f"{bucket}/t.parquet") == {
-        f"{bucket}/x.tar!1.png": score_of(png(3)),
-        f"{bucket}/x.tar!2.png": score_of(png(4)),
-        f"{bucket}/t.parquet!0": score_of(png(5)),
+    store.put("t.parquet", (tmp_path / "t.parquet").read_bytes())
+    store.put("list.txt", b"deep/b.png\ngone.png\n")
+    photos = {f"{place}/a.png": score_of(png(1)), f"{place}/deep/b.png": score_of(png(2))}
+    assert scores(f"{place}/a.png") == {f"{place}/a.png": photos[f"{place}/a.png"]}
+    assert scores(place) == photos
+    assert scores(f"{place}/*/*.png") == {f"{place}/deep/b.png": photos[f"{place}/deep/b.png"]}
+    assert scores(f"{place}/*.tar", f"{place}/t.parquet") == {
+        f"{place}/x.tar!1.png": score_of(png(3)),
+        f"{place}/x.tar!2.png": score_of(png(4)),
+        f"{place}/t.parquet!0": score_of(png(5)),
     }
-    listed = scores(f"{bucket}/list.txt")
-    assert listed[f"{bucket}/deep/b.png"] == score_of(png(2))
-    assert listed[f"{bucket}/gone.png"] == f"{bucket}/gone.png: there is nothing behind this address"
+    listed = scores(f"{place}/list.txt")
+    assert listed[f"{place}/deep/b.png"] == score_of(png(2))
+    assert listed[f"{place}/gone.png"] == f"{place}/gone.png: there is nothing behind this address"
 
 
-def test_a_run_knows_an_object_by_its_address(bucket: str, tmp_path: Path) -> None:
-    put(f"{bucket}/a.png", png(1))
-    put(f"{bucket}/bad.png", b"?")
-    arguments = ("score", bucket, "--model", "fake", "--json", "--run", tmp_path / "run")
+def test_a_run_knows_an_object_by_its_address(store: Store, tmp_path: Path) -> None:
+    store.put("a.png", png(1))
+    store.put("bad.png", b"?")
+    arguments = ("score", store.root, "--model", "fake", "--json", "--run", tmp_path / "run")
     first, second = (run(*arguments) for _ in range(2))
     assert first.stdout == second.stdout
     assert "2 images were done before" in second.stderr
-    put(f"{bucket}/bad.png", png(2))
+    store.put("bad.png", png(2))
     assert "1 images tried again, 0 failed" in run("retry", tmp_path / "run").stderr
 
 
 @pytest.mark.parametrize(
     ("name", "why"), [("none/*.png", "nothing matches this pattern"), ("none/", "there is nothing behind this address")]
 )
-def test_a_place_without_images_is_the_users_mistake(name: str, why: str, bucket: str) -> None:
-    got = run("score", f"{bucket}/{name}", "--model", "fake")
+def test_a_place_without_images_is_the_users_mistake(name: str, why: str, store: Store) -> None:
+    got = run("score", f"{store.root}/{name}", "--model", "fake")
     assert got.returncode == 2
-    assert f"{bucket}/{name}: {why}" in got.stderr
+    assert f"{store.root}/{name}: {why}" in got.stderr
 
 
 class Web(BaseHTTPRequestHandler):
@@ -138,11 +136,32 @@ def test_a_hub_out_of_reach_and_an_absent_package_are_one_error(
 ) -> None:
     monkeypatch.setitem(fsspec.config.conf, "hf", {"endpoint": "http://127.0.0.1:1"})
     monkeypatch.setitem(sys.modules, "gcsfs", None)
+    monkeypatch.delitem(_registry, "gs", raising=False)  # where another test had it loaded
     got = run("score", name, "--model", "fake")
     assert (got.returncode, got.stdout, got.stderr.count("\n")) == (2, "", 1)
     assert re.search(re.escape(name) + why, got.stderr)
 
 
-def test_listing_does_not_fetch(bucket: str) -> None:
-    put(f"{bucket}/a.png", b"no image at all")
-    assert open_images([bucket]).count() == 1
+OUT_OF_REACH = """
+import asyncio, os, types
+os.environ |= {"STORAGE_EMULATOR_HOST": "http://127.0.0.1:1", "FSSPEC_GS_TOKEN": "anon"}
+os.environ["GCSFS_EXPERIMENTAL_ZB_HNS_SUPPORT"] = "false"
+import gcsfs.retry
+gcsfs.retry.asyncio = types.SimpleNamespace(sleep=lambda _: asyncio.sleep(0))
+from qdebias.cli import main
+main()
+"""
+
+
+@pytest.mark.parametrize(("name", "code"), [("gs://bucket/", 2), ("gs://bucket/a.png", 1)])
+def test_a_cloud_out_of_reach_is_one_error_and_its_package_keeps_silent(name: str, code: int) -> None:
+    command = [sys.executable, "-c", OUT_OF_REACH, "score", name, "--model", "fake", "--method", "vanilla"]
+    got = subprocess.run(command, capture_output=True, text=True, check=False)
+    lines = got.stderr.splitlines()
+    assert (got.returncode, len(lines)) == (code, 1 if code == 2 else 2), got.stderr
+    assert re.search(rf"{re.escape(name)}: cannot be read \(Cannot connect to host 127.0.0.1:1 ", lines[0])
+
+
+def test_listing_does_not_fetch(store: Store) -> None:
+    store.put("a.png", b"no image at all")
+    assert open_images([store.root]).count() == 1

@@ -3,6 +3,7 @@
 Whatever is fetched has a limit of time and of size, and is tried a few times where the network fails.
 """
 
+import logging
 import sys
 import time
 from collections.abc import Iterator, Mapping
@@ -23,7 +24,13 @@ ATTEMPTS = 3
 BLOCK = 8 << 20
 """Bytes that are read at a time from a shard or table."""
 
-_FINAL = (FileNotFoundError, PermissionError, IsADirectoryError)
+_TRY_THEMSELVES = frozenset(("gs", "gcs"))
+"""Kinds of addresses whose package tries for most of a minute by itself, so that it is asked once."""
+
+_SILENCE = logging.NullHandler()
+"""Keeps what a package logs from stderr, where its failures stand as ours; whoever sets logging up has it all."""
+
+_FINAL = (FileNotFoundError, PermissionError, IsADirectoryError, ValueError)
 """What does not get better by trying again."""
 
 
@@ -76,6 +83,7 @@ def open_filesystem(address: str) -> tuple[Any, str]:
         raise SettingError(
             f"{address}: {error}; addresses begin with s3://, gs://, hf://, http:// or https://"
         ) from error
+    logging.getLogger("gcsfs").addHandler(_SILENCE)
     return files, path
 
 
@@ -112,20 +120,26 @@ def _read_patiently(files: Any, path: str) -> bytes:  # noqa: ANN401 (fsspec has
     from tenacity import wait_random_exponential as wait
 
     passing = retry_if_exception_type(failures()) & retry_if_not_exception_type(_FINAL)
-    trying = Retrying(stop=stop_after_attempt(ATTEMPTS), wait=wait(multiplier=0.2, max=5), retry=passing, reraise=True)
+    attempts = 1 if _TRY_THEMSELVES.intersection(_protocols(files)) else ATTEMPTS
+    trying = Retrying(stop=stop_after_attempt(attempts), wait=wait(multiplier=0.2, max=5), retry=passing, reraise=True)
     return trying(_read, files, path)
 
 
 def _read(files: Any, path: str) -> bytes:  # noqa: ANN401
     from fsspec.asyn import sync
 
-    if "http" in files.protocol:
+    if "http" in _protocols(files):
         return _read_stream(files, path)
     if files.async_impl:
         found = sync(files.loop, files._cat_file, path, start=0, end=MAX_BYTES + 1, timeout=SECONDS)
     else:
         found = files.cat_file(path, start=0, end=MAX_BYTES + 1)
     return bytes(found)
+
+
+def _protocols(files: Any) -> tuple[str, ...]:  # noqa: ANN401
+    """Return how the addresses of a file system begin; fsspec has a word or several."""
+    return (files.protocol,) if isinstance(files.protocol, str) else tuple(files.protocol)
 
 
 def _read_stream(files: Any, path: str) -> bytes:  # noqa: ANN401
@@ -144,10 +158,11 @@ def failures() -> tuple[type[Exception], ...]:
     kinds = {
         "aiohttp": ("ClientError",),
         "botocore.exceptions": ("BotoCoreError", "ClientError"),
-        "gcsfs.retry": ("HttpError",),
+        "gcsfs.retry": ("ChecksumError", "HttpError"),
         "google.auth.exceptions": ("GoogleAuthError",),
         "httpx": ("HTTPError",),
         "httpx2": ("HTTPError",),  # either is what huggingface_hub speaks, by its release
     }
     loaded = ((sys.modules[module], names) for module, names in kinds.items() if module in sys.modules)
-    return (OSError, EOFError, *(getattr(module, name) for module, names in loaded for name in names))
+    known = (OSError, EOFError, ValueError)  # the last is what gcsfs raises where a request is refused as malformed
+    return (*known, *(getattr(module, name) for module, names in loaded for name in names))
