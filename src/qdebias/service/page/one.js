@@ -24,7 +24,7 @@ export function setUpOne(panel, choice) {
     } catch (error) {
       if (signal.aborted) return;
       result.hidden = true;
-      complain(error.message);
+      complain(`${file.name}: ${error.message}`);
     } finally {
       if (!signal.aborted) panel.removeAttribute("aria-busy");
     }

@@ -20,14 +20,14 @@ export function setUpRun(panel) {
     say("Reading …");
     try {
       const { rows, left } = parse(file.name, await file.text());
-      const answer = await agreement(rows.map((row) => row.score), rows.map((row) => row.quality));
+      const answer = await compared(rows);
       found = { answer, rows: rows.map((row, place) => ({ ...row, gap: answer.gap[place] })) };
       panel.querySelector(".result").hidden = false;
       draw();
       say(`${rows.length} images of ${file.name}${left ? `; ${left} without a score are left out` : ""}`);
     } catch (error) {
       panel.querySelector(".result").hidden = true;
-      complain(error.message);
+      complain(`${file.name}: ${error.message}`);
     }
   });
   onFiles(pictures, (files) => {
@@ -37,16 +37,25 @@ export function setUpRun(panel) {
   });
 }
 
+/** Return how scores and human scores agree; ranked by the log-odds, where they are given, as evaluate ranks them. */
+async function compared(rows) {
+  const quality = rows.map((row) => row.quality);
+  const found = await agreement(rows.map((row) => row.score), quality);
+  if (!rows.every((row) => Number.isFinite(row.rank))) return found;
+  return { ...(await agreement(rows.map((row) => row.rank), quality)), plcc: found.plcc };
+}
+
 /** Return the rows that have both scores, and how many have none. */
 function parse(name, text) {
   const lines = name.toLowerCase().endsWith(".jsonl")
     ? text.split("\n").filter((line) => line.trim()).map(fromJson)
     : readCsv(text);
-  if (!lines.length || !("score" in lines[0]) || !("quality" in lines[0])) {
+  if (!lines.length || !lines.every((line) => line?.score !== undefined && line.quality !== undefined)) {
     throw new Error("This is no table of qdebias evaluate: it needs the columns path, score and quality.");
   }
-  const number = (value) => (value === "" || value === null ? NaN : Number(value));
-  const all = lines.map((line) => ({ path: String(line.path), score: number(line.score), quality: number(line.quality) }));
+  const number = (value) => (value === "" || value === null || value === undefined ? NaN : Number(value));
+  const all = lines.map(({ path, score, quality, rank }) =>
+    ({ path: String(path), score: number(score), quality: number(quality), rank: number(rank) }));
   const rows = all.filter((row) => Number.isFinite(row.score) && Number.isFinite(row.quality));
   if (rows.length < 3) throw new Error("Three images with a score are the least that can be compared.");
   if (rows.length > MOST) throw new Error(`This page shows ${MOST.toLocaleString("en")} images at most; give a part of them.`);
