@@ -37,7 +37,7 @@ coverage: setup ## Run the fast tests and say which lines of the core they leave
 	$(BIN)/coverage report
 
 docs: setup ## Build the documentation as a site, in build/site; fails on any broken link or anchor
-	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict # not --quiet, under which it does not fail
 
 hardening: setup ## Try faults, bad input and attacks in bulk, and print how many; some minutes
 	$(BIN)/python -m pytest tests/hardening --hardening -n $(JOBS)

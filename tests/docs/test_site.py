@@ -1,5 +1,6 @@
 """The documentation as a site: it builds, every link leads somewhere, and nothing comes from elsewhere."""
 
+import importlib
 import os
 import re
 import subprocess
@@ -8,7 +9,9 @@ from html.parser import HTMLParser
 from pathlib import Path
 from urllib.parse import unquote
 
+import numpy as np
 import pytest
+from PIL import Image
 
 import qdebias
 from qdebias.cli.datasets import datasets_page
@@ -27,6 +30,14 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     )
     assert run.returncode == 0, run.stderr
     return folder
+
+
+def test_make_docs_heeds_warnings() -> None:
+    """With --quiet, --strict fails on nothing."""
+    (command,) = re.findall(
+        r"mkdocs build (.*?)(?: #|$)", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE
+    )
+    assert command == "--strict"
 
 
 class Fetched(HTMLParser):
@@ -59,6 +70,26 @@ def test_the_reference_has_every_public_name(site: Path) -> None:
         assert f'id="qdebias.{name}"' in text, f"{name} is not in docs/api.md"
     for name in modules:
         assert f'id="qdebias.{name}.' in text or f'id="qdebias.{name}"' in text
+
+
+def test_every_equation_leads_to_its_code(site: Path) -> None:
+    text = (ROOT / "docs" / "method.md").read_text(encoding="utf-8")
+    table = text[text.index("| equation |") : text.index("## Where paper")]
+    numbers = re.findall(r"^\|((?: \(\d+\),?)+) \|", table, re.MULTILINE)
+    assert [int(one) for one in re.findall(r"\d+", " ".join(numbers))] == [*range(1, 12)]
+    reference = (site / "api.html").read_text(encoding="utf-8")
+    for anchor in re.findall(r"api\.md#([\w.]+)", table):
+        assert f'id="{anchor}"' in reference, anchor
+
+
+def test_the_picture_of_the_conditions_is_what_they_are(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(ROOT / "tools")
+    picture = importlib.import_module("conditions_picture")
+    picture.draw().savefig(tmp_path / "drawn.png")
+    drawn, kept = (
+        np.asarray(Image.open(path).convert("RGB"), float) for path in (tmp_path / "drawn.png", picture.PICTURE)
+    )
+    assert np.abs(drawn - kept).mean() < 3, "run python tools/conditions_picture.py"
 
 
 def test_included_files_are_on_the_page(site: Path) -> None:

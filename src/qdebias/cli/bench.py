@@ -12,6 +12,7 @@ from rich.table import Column, Table
 
 from qdebias.backends.load import load_backend
 from qdebias.cli.console import Device, Dtype, results, say, user_errors
+from qdebias.cli.shown import show
 from qdebias.errors import MissingPackageError, SettingError
 
 if TYPE_CHECKING:
@@ -138,7 +139,7 @@ def _print(report: "Report") -> None:
             "" if way.flops_over_floor is None else f"{way.flops_over_floor:.3f}x",
             "" if way.max_difference is None else f"{way.max_difference:.1e}",
         )
-    results.print(table)
+    show(table)
     for way in report.ways:
         busy = "" if way.utilisation is None else f"; GPU computing {way.utilisation:.0%} of the time"
         results.print(f"{way.name}: {way.summary}{busy}")

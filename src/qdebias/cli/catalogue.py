@@ -1,7 +1,5 @@
 """`qdebias methods` and `qdebias models`: what there is to choose from."""
 
-from collections.abc import Iterator
-from dataclasses import fields, is_dataclass
 from typing import Annotated
 
 import typer
@@ -9,12 +7,13 @@ from rich.table import Column, Table
 
 from qdebias import presets
 from qdebias.backends.catalogue import KNOWN_MODELS, KnownModel, known_model
-from qdebias.cli.console import results, user_errors
+from qdebias.cli.console import user_errors
 from qdebias.cli.methods_page import counted, every_part, methods_page
+from qdebias.cli.shown import show
 from qdebias.cost import cost_of
 from qdebias.degrade import DEGRADATIONS
+from qdebias.methods.described import described
 from qdebias.methods.recipe import Recipe
-from qdebias.prompts import Question
 
 PAIRS = {True: "yes", False: "not trained on", None: "not said"}
 
@@ -32,7 +31,7 @@ def models(
     for model in KNOWN_MODELS:
         where, pairs = model.hub_id or "in the package", PAIRS[model.pairs]
         table.add_row(model.name, where, pairs, f"{model.gibibytes:g}", model.licence)
-    results.print(table)
+    show(table)
     typer.echo(
         "Pairs: trained on several images in a prompt. GiB and licence: of the weights, in bfloat16. More about one: "
         "qdebias models NAME.\n"
@@ -76,11 +75,11 @@ def methods(
     table = Table(Column("method", no_wrap=True), *numbers, "what it is")
     for recipe in presets.RECIPES.values():
         table.add_row(recipe.name, *counted(recipe.method), recipe.summary)
-    results.print(table)
+    show(table)
     parts = Table(Column("part", no_wrap=True), "decides", "what it does")
     for word, part in every_part():
         parts.add_row(word, part.kind, part.summary)
-    results.print(parts)
+    show(parts)
     typer.echo(
         f"A CONDITION is {', '.join(DEGRADATIONS)}, with a severity of ImageNet-C from 1 to 5 behind it if wanted."
     )
@@ -92,34 +91,5 @@ def _print_method(recipe: Recipe) -> None:
     typer.echo(f"  cost of an image: {cost_of(recipe.method) or 'not known'}")
     if recipe.cut is not None:
         typer.echo(f"  cut of mPLUG-Owl3: {recipe.cut}")
-    for line in _describe(recipe.method):
+    for line in described(recipe.method):
         typer.echo(f"  {line}")
-
-
-def _describe(value: object) -> Iterator[str]:
-    """Yield one line a field of a dataclass, questions in full and what it stands on indented."""
-    if not is_dataclass(value):
-        yield repr(value)
-        return
-    for field in fields(value):
-        yield from _describe_value(field.name, getattr(value, field.name))
-
-
-def _describe_value(name: str, value: object) -> Iterator[str]:
-    if isinstance(value, Question):
-        yield f"{name}:"
-        yield f"  user: {value.text}"
-        yield f"  assistant: {value.answer_prefix}[{' | '.join(map(repr, value.options))}]"
-        yield f"  values: {', '.join(map(str, value.values))}"
-    elif isinstance(value, tuple):
-        yield f"{name}:" if value else f"{name}: none"
-        for item in value:
-            if isinstance(item, Question):
-                yield from (f"  {line}" for line in _describe_value("question", item))
-            else:
-                yield f"  {item}"
-    elif hasattr(value, "plan"):
-        yield f"{name}:"
-        yield from (f"  {line}" for line in _describe(value))
-    else:
-        yield f"{name}: {getattr(value, '__name__', value)}"

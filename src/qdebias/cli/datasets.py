@@ -6,7 +6,8 @@ from typing import Annotated
 import typer
 from rich.table import Column, Table
 
-from qdebias.cli.console import results, user_errors
+from qdebias.cli.console import user_errors
+from qdebias.cli.shown import show
 from qdebias.data.catalogue import CATALOGUE, entry
 from qdebias.data.table import Entry
 
@@ -26,7 +27,7 @@ def datasets(
     table = Table(Column("dataset", no_wrap=True), "title", Column("images", justify="right"), "where to get it")
     for row in _rows():
         table.add_row(*row)
-    results.print(table)
+    show(table)
     typer.echo(
         "Licence, splits and citation of one: qdebias datasets NAME. A label file of one's own can stand instead."
     )

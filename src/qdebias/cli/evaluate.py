@@ -35,6 +35,7 @@ from qdebias.cli.dataset_options import (
     Subset,
     direction_named,
 )
+from qdebias.cli.shown import show
 from qdebias.correlation import Correlation, Interval, MeanCorrelation
 from qdebias.data import load_dataset
 from qdebias.evaluation import EvaluatedImage, Report
@@ -139,9 +140,9 @@ def _print(report: Report) -> None:
     results.print(f"{report.summary}; {report.model}, {report.method}, seed {report.seed}")
     failed = f", {len(report.failures)} failed and are left out" if report.failures else ""
     results.print(f"{report.count:,} images correlated{failed}")
-    results.print(_overall(report.correlation))
+    show(_overall(report.correlation))
     if report.parts:
-        results.print(_parts(report))
+        show(_parts(report))
     what = "groups of images" if report.grouped else "images"
     say(f"95 % bootstrap intervals over {what}; SRCC and KRCC rank the log-odds of the score")
     for note in (*([f"labels: {report.labels}"] if report.labels else []), *report.notes):

@@ -26,6 +26,7 @@ from qdebias.cli.console import (
     words,
 )
 from qdebias.cli.runs import say_notes
+from qdebias.cli.shown import show
 from qdebias.errors import SettingError
 from qdebias.inputs import find_inputs
 from qdebias.prompts import Question
@@ -110,7 +111,7 @@ def _print(rows: Sequence[Ranked], *, json: bool) -> None:
         table = Table(*(Column(name, justify="right") for name in numbers), "image")
         for row in rows:
             table.add_row(*_cells(row), Text(one_line(row.path)))
-        results.print(table)
+        show(table)
     else:
         for row in rows:
             typer.echo("\t".join([*_cells(row), one_line(row.path)]))

@@ -27,6 +27,7 @@ from qdebias.cli.console import (
     user_errors,
     words,
 )
+from qdebias.cli.shown import show
 from qdebias.downsize import max_side_of
 from qdebias.engine import Failure, Scorer
 from qdebias.errors import SettingError, StoreError
@@ -203,7 +204,7 @@ def _print_status(found: RunStatus) -> None:
         left = "" if method.left is None else f"{method.left:,}"
         numbers = (str(method.seed), f"{method.done:,}", f"{method.failed:,}", left, _time_left(found, method))
         table.add_row(method.name, *numbers)
-    results.print(table)
+    show(table)
     if found.rate is not None:
         results.print(f"{found.rate:.2f} images/s in the last session")
 

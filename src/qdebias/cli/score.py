@@ -31,6 +31,7 @@ from qdebias.cli.console import (
     user_errors,
 )
 from qdebias.cli.runs import named_results
+from qdebias.cli.shown import show
 from qdebias.distributed import Setting, Workers
 from qdebias.engine import Scorer
 from qdebias.inputs import Images, open_images
@@ -190,7 +191,7 @@ def _print_table(rows: Sequence[Record], count: int) -> None:
         else:
             bar = Text("█" * round(20 * row.score), style="blue")
             table.add_row(Text(one_line(row.path)), f"{row.score:.4f}", *_spread(row), *_mapped(row), bar)
-    results.print(table)
+    show(table)
     if count > len(rows) == _MOST_ROWS:
         say(f"the table shows the first {len(rows):,} rows; --out or --json has all of them")
 

@@ -6,18 +6,23 @@ from typing import Annotated
 
 import typer
 
-from qdebias.cli.console import Seed, one_line, say, user_errors
+from qdebias.cli.console import Seed, one_line, results, say, user_errors
 from qdebias.cli.dataset_options import Labels, Limit, Resamples, Root, Subset
+from qdebias.cli.shown import show_measured
 from qdebias.data import load_dataset
 from qdebias.errors import SettingError
 from qdebias.tables import FORMS, TABLES, Agreements, Evidence, NotRun, Table, build, render
 from qdebias.tables.reproduce import remember, saved
 
+TERMINAL = "terminal"
 SUFFIXES = {".md": "markdown", ".csv": "csv", ".tex": "latex", ".html": "html"}
 
 Form = Annotated[
     str | None,
-    typer.Option("--format", help=f"{', '.join(FORMS)}; by default what the suffix of --out says, else markdown."),
+    typer.Option(
+        "--format",
+        help=f"{', '.join(FORMS)}; by default what the suffix of --out says, else markdown, or drawn on a terminal.",
+    ),
 ]
 Out = Annotated[Path | None, typer.Option(help="Write to this file.")]
 
@@ -61,15 +66,20 @@ def tables(
 
 
 def form_of(form: str | None, out: Path | None) -> str:
-    """Return the form that was asked for, or that the suffix of the file means."""
-    chosen = form or SUFFIXES.get(out.suffix.lower() if out else "", "markdown")
-    if chosen not in FORMS:
+    """Return the form that was asked for, or that the suffix of the file means; on a terminal what it can show."""
+    plain = TERMINAL if out is None and results.is_terminal else "markdown"
+    chosen = form or SUFFIXES.get(out.suffix.lower() if out else "", plain)
+    if chosen not in (*FORMS, plain):
         raise SettingError(f"--format is {', '.join(FORMS)}, got {chosen!r}")
     return chosen
 
 
 def write_tables(made: Sequence[Table], form: str, out: Path | None) -> None:
     """Print tables to stdout or into a file; the notes that CSV has no place for go to stderr."""
+    if form == TERMINAL:
+        for table in made:
+            show_measured(table)
+        return
     text = "\n".join(render(table, form) for table in made)
     if form == "csv":
         for note in dict.fromkeys(note for table in made for note in table.notes):

@@ -155,7 +155,7 @@ def evidence_of(
         groups=np.array(groups) if 1 < len(set(groups)) < len(groups) else None,
         seed=seed,
         results=results,
-        notes=(f"Labels of {dataset.name}: {dataset.label_variant}.", *dataset.notes),
+        notes=(f"Human scores of {dataset.name}: {dataset.label_variant}.", *dataset.notes),
     )
 
 

@@ -81,11 +81,20 @@ def histogram(columns: Sequence[FloatArray], x_label: str, bins: int = 25) -> Ma
 
 
 def scatter(
-    x: FloatArray, y: FloatArray, x_label: str, y_label: str, *, curve: tuple[FloatArray, FloatArray] | None = None
+    x: FloatArray,
+    y: FloatArray,
+    x_label: str,
+    y_label: str,
+    *,
+    curve: tuple[FloatArray, FloatArray] | None = None,
+    same_scale: bool = False,
 ) -> Markup:
-    """Return points, and a curve through them."""
-    plot = Plot(across=_span(x), up=_span(y))
+    """Return points, and a curve through them; both axes with one scale, and a line where they are equal, if wanted."""
+    both = _span(np.concatenate([x, y]))
+    plot = Plot(across=both, up=both) if same_scale else Plot(across=_span(x), up=_span(y))
     svg = plot.start(f"{y_label} against {x_label}", x_label, y_label)
+    if same_scale:
+        _line(svg, (plot.x(both[0]), plot.y(both[0])), (plot.x(both[1]), plot.y(both[1])), "equal")
     shown = np.unique(np.linspace(0, len(x) - 1, min(len(x), MOST_POINTS)).astype(int))
     for place in shown:
         SubElement(svg, "circle", {"cx": str(plot.x(x[place])), "cy": str(plot.y(y[place])), "r": "3", "class": "s0"})

@@ -10,9 +10,11 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 import qdebias
+from qdebias import presets
 from qdebias.correlation import Correlation, Interval
 from qdebias.errors import SettingError
 from qdebias.method import Score
+from qdebias.methods.described import described
 from qdebias.probability import FloatArray
 from qdebias.report.html import charts
 from qdebias.report.html.columns import scores_of
@@ -89,6 +91,7 @@ def write_page(facts: Facts, snapshot: Snapshot, out: Path, *, count: int = 6, t
             galleries=galleries,
             details=details,
             failures=facts.failures[:MOST_FAILURES],
+            asked="\n".join(described(presets.get(facts.method).method)),
             environment=_environment_of(facts),
             quantiles=np.quantile(facts.value, [0.05, 0.25, 0.5, 0.75, 0.95]).tolist(),
         )
@@ -116,7 +119,8 @@ def _environment_of(facts: Facts) -> Mapping[str, Any]:
     if not sessions:
         return {}
     last = dict(sessions[-1])
-    return {**last, **last.pop("environment", {})}
+    environment: Mapping[str, Any] = last.pop("environment", {})
+    return {**last, **environment}
 
 
 def _details(facts: Facts, snapshot: Snapshot, galleries: Sequence[Gallery]) -> dict[int, Detail]:
@@ -146,7 +150,8 @@ def _charts(facts: Facts) -> Charts:
     made = Charts(distribution=charts.histogram(columns, "score"))
     if facts.before:
         labels = (f"score of {facts.before}", f"score of {facts.method}")
-        made = replace(made, change=charts.scatter(facts.value_before[known], facts.value[known], *labels))
+        both = facts.value_before[known], facts.value[known]
+        made = replace(made, change=charts.scatter(*both, *labels, same_scale=True))
     return made if facts.human is None else _with_human(made, facts, facts.human)
 
 

@@ -1,0 +1,60 @@
+"""Tables on stdout: with borders on a terminal, as plain columns in a pipe or a file."""
+
+from io import StringIO
+
+import rich.table
+import typer
+from rich.console import Console
+from rich.measure import Measurement
+from rich.text import Text
+
+from qdebias.cli.console import results
+from qdebias.tables import Cell, Number, Table, render
+
+_WIDE = 10_000
+"""Columns: more than any line has."""
+
+
+def show(table: rich.table.Table) -> None:
+    """Print a table; in a pipe or a file without borders, and no line is broken to fit anything."""
+    if results.is_terminal:
+        results.print(table)
+        return
+    table.box, table.pad_edge, table.padding = None, False, (0, 2, 0, 0)
+    page = StringIO()
+    Console(file=page, width=_WIDE, highlight=False).print(table)
+    for line in page.getvalue().splitlines():
+        typer.echo(line.rstrip())
+
+
+def show_measured(table: Table) -> None:
+    """Print a table on a terminal, with intervals below their numbers; as Markdown where that would be too wide."""
+    drawn = _drawn(table)
+    if Measurement.get(results, results.options.update(max_width=_WIDE), drawn).minimum > results.width:
+        typer.echo(render(table, "markdown"), nl=False)
+        return
+    results.print(drawn)
+    for number, note in enumerate(table.footnotes, start=1):
+        results.print(Text(f"({number}) {note}"))
+    for note in table.notes:
+        results.print(Text(note, style="dim"))
+
+
+def _drawn(table: Table) -> rich.table.Table:
+    drawn = rich.table.Table(
+        title=Text(table.title), title_justify="left", show_lines=True, show_edge=False, pad_edge=False
+    )
+    for column, *cells in zip(table.columns, *table.rows, strict=True):
+        numbers = any(isinstance(cell.content, Number) for cell in cells)
+        head = f"{column.group}\n{column.name}" if column.group else column.name
+        least = max(len(word) for text in (head, *(cell.text for cell in cells)) for word in text.split())
+        drawn.add_column(Text(head), justify="right" if numbers else "left", min_width=least)
+    for row in table.rows:
+        drawn.add_row(*(_cell(table, cell) for cell in row))
+    return drawn
+
+
+def _cell(table: Table, cell: Cell) -> Text:
+    marks = "".join(f" ({mark})" for mark in table.marks(cell))
+    number, bracket, interval = cell.text.partition(" [") if isinstance(cell.content, Number) else (cell.text, "", "")
+    return Text(number + marks).append(f"\n{bracket.strip()}{interval}" if interval else "", style="dim")

@@ -1,0 +1,83 @@
+"""Tables on stdout: drawn on a terminal, plain in a pipe."""
+
+import re
+from io import StringIO
+
+import pytest
+from rich.console import Console
+
+from qdebias.backends.catalogue import KNOWN_MODELS
+from qdebias.cli import shown, tables
+from qdebias.cli.shown import show_measured
+from qdebias.cli.tables import form_of, write_tables
+from qdebias.tables import Cell, Column, Number, Table, render
+from test_cli import run
+
+BORDERS = re.compile("[\u2500-\u257f]")
+
+TABLE = Table(
+    title="Three methods",
+    columns=(Column(name="Method"), Column(name="SRCC", group="LIVE"), Column(name="Images")),
+    rows=(
+        (Cell(content="paper"), Cell(content=Number(value=0.5, low=0.25, high=0.75)), Cell(content="12")),
+        (Cell(content="a longer name"), Cell(content=None, notes=("it was not asked",)), Cell(content="12")),
+    ),
+    notes=("Of [bold]twelve[/bold] images.",),
+)
+
+
+@pytest.fixture
+def terminal(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> StringIO:
+    """A terminal so many columns wide, in the place of stdout."""
+    screen = StringIO()
+    console = Console(file=screen, force_terminal=True, width=request.param, soft_wrap=True, color_system=None)
+    monkeypatch.setattr(shown, "results", console)
+    monkeypatch.setattr(tables, "results", console)
+    return screen
+
+
+@pytest.mark.parametrize("command", ["models", "methods", "datasets"])
+def test_a_pipe_gets_columns_without_borders(command: str) -> None:
+    got = run(command)
+    assert got.returncode == 0
+    assert not BORDERS.search(got.stdout)
+    assert not re.search(r" $", got.stdout, re.MULTILINE)
+
+
+def test_no_name_is_broken_in_a_pipe() -> None:
+    lines = run("models").stdout.splitlines()
+    for model in KNOWN_MODELS:
+        assert sum(line.split()[0] == model.name for line in lines) == 1
+    assert any("mPLUG/mPLUG-Owl3-7B-240728" in line for line in lines)
+
+
+@pytest.mark.parametrize("terminal", [28], indirect=True)
+def test_a_terminal_gets_a_drawn_table_that_fits(terminal: StringIO) -> None:
+    write_tables([TABLE], form_of(None, None), None)
+    lines = terminal.getvalue().splitlines()
+    assert lines[0].rstrip() == "Three methods"
+    drawn = [line for line in lines if BORDERS.search(line)]
+    assert max(map(len, drawn)) <= 28
+    text = "\n".join(drawn)
+    assert re.search(r"paper +│ +0\.500", text)
+    assert "- (1)" in text
+    assert lines[-2:] == ["(1) it was not asked", "Of [bold]twelve[/bold] images."]
+
+
+@pytest.mark.parametrize("terminal", [60], indirect=True)
+def test_an_interval_stands_below_its_number(terminal: StringIO) -> None:
+    show_measured(TABLE)
+    assert re.search(r"paper +│ +0\.500 │ 12 *\n +│ \[0\.250, 0\.750\] │", terminal.getvalue())
+
+
+@pytest.mark.parametrize("terminal", [18], indirect=True)
+def test_a_terminal_that_is_too_narrow_gets_markdown(terminal: StringIO, capsys: pytest.CaptureFixture[str]) -> None:
+    show_measured(TABLE)
+    assert (capsys.readouterr().out, terminal.getvalue()) == (render(TABLE, "markdown"), "")
+
+
+@pytest.mark.parametrize("terminal", [60], indirect=True)
+def test_a_form_that_is_named_counts_on_a_terminal_too(terminal: StringIO, capsys: pytest.CaptureFixture[str]) -> None:
+    write_tables([TABLE], form_of("csv", None), None)
+    assert capsys.readouterr().out == render(TABLE, "csv")
+    assert terminal.getvalue() == ""
