@@ -148,8 +148,9 @@ def thorough(request: pytest.FixtureRequest) -> bool:
 
 @pytest.fixture
 def trials(request: pytest.FixtureRequest) -> Callable[[int], None]:
-    """Counts trials under the name of the test's file; the sum is printed in the end."""
-    subject = request.node.path.stem.removeprefix("test_").replace("_", " ")
+    """Counts trials under the names of the test's file and of the test; all sums are printed in the end."""
+    file = request.node.path.stem.removeprefix("test_")
+    subject = f"{file}: {request.function.__name__.removeprefix('test_')}".replace("_", " ")
 
     def count(number: int) -> None:
         request.node.user_properties.append(("trials", (subject, number)))

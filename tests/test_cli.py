@@ -99,7 +99,7 @@ def test_every_bad_image_has_its_line_and_the_rest_is_scored(bad_folder: Path) -
         "empty.jpg": "is not an image",
         "dot.png": "1 x 1 is too small",
         "large.png": "60 megapixels, more than the limit of 50",
-        "film.gif": "holds 2 frames",
+        "film.gif": "holds several frames",
         "missing.png": "no such file",
     }.items():
         error = str(by_name[name]["error"])

@@ -126,9 +126,8 @@ def _decode(picture: Image.Image, name: str, max_pixels: int) -> RgbImage:
             f"{max_pixels / 1e6:.0f}; make it smaller, or raise max_pixels"
         )
     _check_sides(width, height, name)
-    frames = getattr(picture, "n_frames", 1)
-    if frames > 1 and picture.format != "MPO":
-        raise ImageError(f"{name}: holds {frames} frames; extract the one to be scored into a file of its own")
+    if getattr(picture, "is_animated", False) and picture.format != "MPO":  # to count 100,000 would take minutes
+        raise ImageError(f"{name}: holds several frames; extract the one to be scored into a file of its own")
     _decode_whole(picture, name)
     deep = picture.mode.startswith("I;16") or (picture.mode == "I" and picture.format == "PPM")  # which has 16 bits
     upright = ImageOps.exif_transpose(picture)

@@ -1,6 +1,6 @@
 """Damage to bytes, drawn by hypothesis."""
 
-from hypothesis import HealthCheck, settings
+from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 
 
@@ -33,5 +33,6 @@ def examples(number: int) -> settings:
         deadline=None,
         derandomize=True,
         database=None,
+        phases=(Phase.explicit, Phase.generate, Phase.shrink),  # to explain a failure would take many more trials
         suppress_health_check=list(HealthCheck),
     )

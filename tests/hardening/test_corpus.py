@@ -7,11 +7,13 @@ import subprocess
 import time
 import warnings
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import numpy as np
 import pytest
+from PIL import Image, UnidentifiedImageError, features
 
 from command import assert_calm, qdebias
 from corpus import Built, all_cases, build
@@ -44,6 +46,18 @@ def results(corpus: list[Built]) -> list[str | None]:
 def test_there_are_hundreds_of_different_files(corpus: list[Built]) -> None:
     assert len(corpus) >= 300
     assert len({built.path for built in corpus}) == len(corpus)
+
+
+@pytest.mark.filterwarnings("ignore:IM image format is deprecated:DeprecationWarning")
+def test_every_format_that_pillow_knows_is_there(corpus: list[Built]) -> None:
+    """As a file that Pillow itself takes for one of that format."""
+    Image.init()
+    found = set()
+    for built in corpus:
+        if built.case.kind in ("format", "rare"):
+            with suppress(UnidentifiedImageError), Image.open(built.path) as picture:
+                found.add(str(picture.format).upper())
+    assert found - {"MPO"} == set(Image.OPEN) - (set() if features.check("avif") else {"AVIF"})
 
 
 def test_each_file_is_scored_or_gives_its_one_error(corpus: list[Built], trials: Callable[[int], None]) -> None:

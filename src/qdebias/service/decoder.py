@@ -72,7 +72,7 @@ def _pixels(picture: Image.Image, max_pixels: int) -> RgbImage | Verdict:
         return Verdict.TOO_MANY_PIXELS
     if min(width, height) < MIN_SIDE:
         return Verdict.TOO_SMALL
-    if getattr(picture, "n_frames", 1) > 1 and picture.format != "MPO":
+    if getattr(picture, "is_animated", False) and picture.format != "MPO":
         return Verdict.SEVERAL_FRAMES
     return load_image(picture, max_pixels=max_pixels)
 

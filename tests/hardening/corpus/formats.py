@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from PIL import Image, features
 
 from corpus.case import Case, of_bytes
-from corpus.pictures import encoded, film
+from corpus.pictures import encoded
 
 _MODES = ("1", "L", "LA", "P", "RGB", "RGBA", "RGBX", "RGBa", "CMYK", "YCbCr", "LAB", "HSV", "PA", "I", "I;16", "F")
 
@@ -29,14 +29,6 @@ def format_cases() -> Iterator[Case]:
             else:
                 error = "pixel type .* is not supported" if (form, mode) in _ODD_PIXELS else None
             yield of_bytes("format", f"{form}-{mode.replace(';', '')}.{form.lower()}", data, error)
-
-
-def film_cases() -> Iterator[Case]:
-    """Yield files of several frames; a camera's MPO stands for its first picture."""
-    for form in ("GIF", "WEBP", "PNG", "TIFF", "AVIF", "MPO"):
-        if form in _READ:
-            error = None if form == "MPO" else "holds 3 frames; extract"
-            yield of_bytes("film", f"{form}.{form.lower()}", film(form), error)
 
 
 def misnamed_cases() -> Iterator[Case]:

@@ -11,7 +11,7 @@ from PIL import Image, features
 from corpus.case import DAMAGED, TOO_LARGE, Case, of_bytes
 from corpus.pictures import encoded
 
-_REFUSED = f"{DAMAGED}|{TOO_LARGE}|is too small|holds \\d+ frames|pixel type .* is not supported"
+_REFUSED = f"{DAMAGED}|{TOO_LARGE}|is too small|holds several frames|pixel type .* is not supported"
 
 
 def png_chunk(kind: bytes, data: bytes) -> bytes:

@@ -109,6 +109,6 @@ def chunk_cases() -> Iterator[Case]:
         "deflate": plain.replace(b"IDATx", b"IDATz"),
     }
     for name, data in odd.items():
-        yield of_bytes("chunk", f"{name}.png", data, f"{DAMAGED}|holds \\d+ frames", whole=plain)
+        yield of_bytes("chunk", f"{name}.png", data, f"{DAMAGED}|holds several frames", whole=plain)
     beyond = png(64, 64, png_chunk(b"PLTE", bytes(9)), colour=3, data=indexed)
     yield of_bytes("chunk", "palette-short.png", beyond, whole=png(64, 64, colour=0, data=b"\0" * 65 * 64))
