@@ -119,6 +119,8 @@ def test_scores_are_compared_with_human_scores(client: httpx2.Client) -> None:
 
 def test_requests_that_are_not_as_described_are_refused(client: httpx2.Client) -> None:
     image = encoded(noise(1))
+    named = b"--x\r\ncontent-disposition: form-data; name="
+    form = named + b'"image"; filename="a"\r\n\r\n' + image + b"\r\n" + named + b'"method"\r\n\r\nvanilla\r\n--x--\r\n'
     cases = {
         "400 malformed": [
             {"content": b"{", "headers": {"content-type": "application/json"}},
@@ -132,6 +134,7 @@ def test_requests_that_are_not_as_described_are_refused(client: httpx2.Client) -
             {"files": {"image": image}, "data": {"nonsense": "x"}},
             {"content": b"--x\r\n", "headers": {"content-type": "multipart/form-data; boundary=x"}},
             {"content": b"", "headers": {"content-type": "multipart/form-data"}},
+            {"content": form[:-10], "headers": {"content-type": "multipart/form-data; boundary=x"}},
             {"content": b"--x\r\nnonsense\r\n\r\n", "headers": {"content-type": "multipart/form-data; boundary=x"}},
         ],
         "413 too_many_images": [{"files": [("image", image), ("image", image)]}],

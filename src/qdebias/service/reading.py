@@ -128,7 +128,7 @@ def _decoded(image: EncodedImage, most: int) -> bytes | Refusal:
 
 async def _read_multipart(request: Request, form: Form, memory: Holding) -> Asked:
     stream = _limited(request, form.body_bytes, memory)
-    parser = MultiPartParser(
+    parser = _WholeForm(
         request.headers, stream, max_files=form.most + 1, max_fields=len(TEXT_FIELDS) + form.most, max_part_size=4096
     )
     parser.spool_max_size = form.body_bytes + 1  # never to the disk
@@ -158,6 +158,27 @@ async def _take_apart(found: FormData, form: Form) -> Asked:
     if len(images) > form.most:
         raise Refusal(Reason.TOO_MANY_IMAGES)
     return Asked(images=tuple(images), method=texts.get("method"), model=texts.get("model"))
+
+
+class _WholeForm(MultiPartParser):
+    """Refuses a body that ends before its last boundary, of which Starlette would leave out the part begun last."""
+
+    _ended = False
+
+    def on_end(self) -> None:
+        """Note that the last boundary was read; the parser calls this."""
+        self._ended = True
+
+    async def parse(self) -> FormData:
+        """Return the parts; every file is closed where there is an error."""
+        self.stream = self._to_the_end(self.stream)
+        return await super().parse()
+
+    async def _to_the_end(self, stream: AsyncGenerator[bytes, None]) -> AsyncGenerator[bytes, None]:
+        async for chunk in stream:
+            yield chunk
+        if not self._ended:
+            raise MultiPartException("the last boundary is missing")
 
 
 class _Closing:
