@@ -4,20 +4,27 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 PYTHON ?= python3
 JOBS ?= 2
-SLOW := docs hardening servers service test_distributed.py test_store_survival.py
+PINS := .ci/constraints.txt
+SLOW := docs hardening servers service test_distributed.py test_secrets.py test_store_survival.py
+
+ifdef CI # the same versions every time; everybody else gets the ranges of pyproject.toml
+PINNED := --constraint $(PINS)
+PINNED_BUILD := --build-constraint $(PINS)
+endif
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-fast coverage docs hardening mutation test-servers release-check check format clean
+.PHONY: help setup demo test test-fast coverage docs hardening mutation test-servers release-check lock audit check \
+        format clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
 
 setup: $(VENV)/.ready ## Make the virtual environment and install everything in it
 
-$(VENV)/.ready: pyproject.toml
+$(VENV)/.ready: pyproject.toml $(if $(CI),$(PINS))
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --upgrade pip
-	$(BIN)/python -m pip install --quiet --editable ".[dev]"
+	$(BIN)/python -m pip install --quiet --upgrade $(PINNED) pip
+	$(BIN)/python -m pip install --quiet $(PINNED) $(PINNED_BUILD) --editable ".[dev]"
 	@touch $@
 
 demo: setup ## Score the example photographs and draw how the scores came about
@@ -52,6 +59,14 @@ test-servers: setup ## Build llama.cpp's server and score through it; some 20 mi
 
 release-check: ## Build wheel and sdist, and try them in fresh environments; licences and bill of materials
 	PYTHON=$(PYTHON) .ci/release
+
+lock: setup ## Choose anew the versions that continuous integration installs, the newest that fit
+	$(BIN)/python tools/lock.py
+
+audit: ## Ask PyPI for known vulnerabilities of those versions; needs network, and is in no other target
+	$(PYTHON) -m venv build/audit
+	build/audit/bin/pip install --quiet "pip-audit>=2.9,<3"
+	build/audit/bin/pip-audit --strict --no-deps --disable-pip --requirement $(PINS)
 
 check: setup ## Check format, style and types
 	$(BIN)/ruff format --check .
