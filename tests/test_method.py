@@ -99,7 +99,8 @@ def test_any_function_is_a_degradation(photo: RgbImage) -> None:
 
 
 def test_impossible_settings_are_refused() -> None:
-    with pytest.raises(SettingError, match="temperature must be above 0, got 0"):
-        Vanilla(question=VANILLA, temperature=0)
+    for temperature in (0, -1, 1e-101, 1e101, np.inf, np.nan):
+        with pytest.raises(SettingError, match="temperature must be from 1e-100 to 1e100, got"):
+            Vanilla(question=VANILLA, temperature=temperature)
     with pytest.raises(SettingError, match="at least one degradation"):
         QDebias(quality=CONDITIONAL, degradations=())

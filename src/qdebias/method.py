@@ -130,7 +130,7 @@ class Vanilla:
     temperature: float = 1.0
 
     def __post_init__(self) -> None:
-        _check_temperature(self.temperature)
+        check_temperature(self.temperature)
 
     def plan(self, image: RgbImage, context: Context) -> Plan:  # noqa: ARG002 (nothing here is random)
         """Ask the question about the image."""
@@ -173,7 +173,7 @@ class QDebias:
     temperature: float = 1.0
 
     def __post_init__(self) -> None:
-        _check_temperature(self.temperature)
+        check_temperature(self.temperature)
         if not self.degradations:
             raise SettingError("Q-Debias needs at least one degradation; without any, use Vanilla")
 
@@ -242,6 +242,11 @@ def in_order(condition: Shown, query: Shown, *, query_first: bool) -> tuple[Show
     return (query, condition) if query_first else (condition, query)
 
 
-def _check_temperature(temperature: float) -> None:
-    if not temperature > 0:
-        raise SettingError(f"the temperature must be above 0, got {temperature}")
+def check_temperature(temperature: float) -> None:
+    """Refuse a temperature under which every score would be 0.5, or none a number, whatever the logits.
+
+    Raises:
+        SettingError: It is one.
+    """
+    if not 1e-100 <= temperature <= 1e100:
+        raise SettingError(f"the temperature must be from 1e-100 to 1e100, got {temperature}")

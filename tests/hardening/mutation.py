@@ -1,6 +1,10 @@
 """Damage to bytes, drawn by hypothesis."""
 
-from hypothesis import HealthCheck, Phase, settings
+from collections.abc import Callable
+from functools import reduce
+from typing import Any
+
+from hypothesis import HealthCheck, Phase, example, settings
 from hypothesis import strategies as st
 
 
@@ -24,6 +28,11 @@ def _changed(data: bytes, changes: list[tuple[str, int, int, bytes]]) -> bytes:
         }[kind]
         data = data[:here] + middle + (b"" if kind == "off" else data[end:])
     return data
+
+
+def always(*cases: object) -> Callable[[Any], Any]:
+    """Return a decorator by which these are tried each time beside what is drawn: in some, something was found once."""
+    return lambda test: reduce(lambda inner, case: example(case)(inner), cases, test)
 
 
 def examples(number: int) -> settings:

@@ -8,7 +8,7 @@ import numpy as np
 from qdebias.degrade import Degradation
 from qdebias.errors import SettingError
 from qdebias.image import RgbImage
-from qdebias.method import Answers, Condition, Context, Plan, Score, in_order, make_condition
+from qdebias.method import Answers, Condition, Context, Plan, Score, check_temperature, in_order, make_condition
 from qdebias.methods.pooling import Evidence, Pooled, by_semantics, equally, mean_quality
 from qdebias.methods.prior import ContentFree, without_prior
 from qdebias.methods.reading import Readings, joined, read_ensemble
@@ -53,8 +53,7 @@ class Composed:
     def __post_init__(self) -> None:
         if not self.quality:
             raise SettingError("a method needs at least one question about quality")
-        if not self.temperature > 0:
-            raise SettingError(f"the temperature must be above 0, got {self.temperature}")
+        check_temperature(self.temperature)
         if self.prior is not None and any(isinstance(question, TopQuestion) for question in self.quality):
             raise SettingError("a prior is subtracted option by option, and the likeliest words are others each time")
         if self.suits is not None and self.likeness is not None:

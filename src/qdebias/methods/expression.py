@@ -151,6 +151,8 @@ def _numbered(word: str) -> tuple[str, Part] | None:
     if found is None or found[1] not in NUMBERED:
         return None
     number = float(found[2])
+    if number == float("inf"):
+        raise SettingError(f"{found[1]}: a number of {len(found[2])} digits is too large")
     return found[1] + np.format_float_positional(number, trim="-"), NUMBERED[found[1]].of(number)
 
 
