@@ -129,6 +129,23 @@ def test_logits_that_are_no_numbers_are_refused(value: float) -> None:
         backend.option_logits([pair(1, 2)])
 
 
+def test_logits_that_overflow_in_half_precision_are_refused_and_never_clipped() -> None:
+    """The same weights, which answer in the types that the error names."""
+    for dtype, overflows in (("float32", False), ("bfloat16", False), ("float16", True)):
+        backend = load_hf(checkpoint("llava"), device="cpu", dtype=dtype)
+        with torch.no_grad():
+            backend._model.lm_head.weight.copy_(backend._model.lm_head.weight.sign() * 60_000)
+        if overflows:
+            with pytest.raises(
+                BackendError, match=r"NaN or infinity.* in torch.float16; load it with dtype='bfloat16'"
+            ):
+                backend.option_logits([pair(1, 2)])
+        else:
+            ((first, _),) = backend.option_logits([pair(1, 2)])
+            assert np.isfinite(first).all()
+            assert np.abs(first).max() > 65_504
+
+
 def test_half_precision_is_close() -> None:
     exact, half = loaded("llava"), load_hf(checkpoint("llava"), device="cpu", dtype="bfloat16")
     ((want, _),), ((got, _),) = exact.last_logits([pair(1, 2)]), half.last_logits([pair(1, 2)])

@@ -162,6 +162,21 @@ def test_folders_deeper_than_calls_can_be_are_searched(tmp_path: Path) -> None:
     assert json.loads(result.stdout)["path"] == str(folder / "x.png")
 
 
+def test_folders_that_lead_into_themselves_are_searched_once(tmp_path: Path) -> None:
+    """Also with a line break and an escape sequence in the name of one."""
+    odd = tmp_path / "two\nlines \x1b[31m"
+    for folder in (tmp_path / "sub", odd):
+        folder.mkdir()
+        (folder / "x.png").write_bytes(encoded("PNG"))
+    for name, target in (("self", "."), ("up", ".."), ("far", "self/self/up/sub"), ("nowhere", "gone")):
+        (tmp_path / "sub" / name).symlink_to(target)
+    for folder in (tmp_path, tmp_path / "sub" / "self" / "self" / "up"):
+        result = qdebias("score", "--model", "fake", "--method", "vanilla", "--json", folder)
+        assert_calm(result, 0)
+        found = [json.loads(line)["path"] for line in result.stdout.splitlines()]
+        assert found == [f"{folder}/sub/x.png", f"{folder}/{odd.name}/x.png"]
+
+
 def test_a_file_without_permission_is_one_clear_error() -> None:
     """By a user who may not read it, also where the tests run as one who may read everything."""
     with TemporaryDirectory() as made:
