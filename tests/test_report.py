@@ -105,6 +105,23 @@ def test_page_stands_alone_and_shows_what_was_scored(scored: Path) -> None:
         assert (words in page.text) == (words != "Against people")
 
 
+def test_settings_say_everything_once(scored: Path) -> None:
+    _, page = report(scored)
+    assert "ZoomBlur(largest=1.1, step=0.01" in page.text
+    assert "“ good” | “ poor”" in page.text  # with the space that belongs to them
+    assert "{'" not in page.text  # a dictionary as Python prints it
+    assert page.text.count("opencv-python-headless") == 1
+
+
+def test_change_is_drawn_on_one_scale(scored: Path) -> None:
+    _, page = report(scored)
+    (line,) = [one for tag, one in page.tags if tag == "line" and one.get("class") == "equal"]
+    plot = next(one for tag, one in page.tags if tag == "svg" and "against" in (one.get("aria-label") or ""))
+    assert "score of paper against score of vanilla" in (plot["aria-label"] or "")
+    assert float(line["x1"] or 0) < float(line["x2"] or 0)
+    assert float(line["y1"] or 0) > float(line["y2"] or 0)
+
+
 def test_style_sheet_refers_to_nothing_outside() -> None:
     style = (Path(qdebias.__file__).parent / "report/html/templates/report.css").read_text(encoding="utf-8")
     assert not re.search(r"url\(|@import|@font-face|//[a-z]", style)

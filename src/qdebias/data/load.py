@@ -162,7 +162,7 @@ def _missing_images(entry: Entry, tree: Tree, missing: Sequence[str], asked: int
     where = f"the others are in {', '.join(folder or '.' for folder in folders)}" if folders else f"looked in {looked}"
     return (
         f"{tree.root}: {len(missing):,} of {asked:,} images of {entry.title} are missing: {_listed(missing)}; {where}; "
-        f"the folder holds {tree.top_level()}; get them from {entry.source}"
+        f"the folder holds {tree.top_level()}; name the folder that holds them as root, or get them from {entry.source}"
     )
 
 
