@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import typer
 from PIL import Image
 from typer.testing import CliRunner
 
@@ -16,6 +17,7 @@ import qdebias
 from qdebias.backends.catalogue import KNOWN_MODELS
 from qdebias.backends.fake import FakeBackend
 from qdebias.cli.app import app
+from qdebias.cli.doctor import doctor
 from qdebias.data.catalogue import CATALOGUE
 from qdebias.image import RgbImage, load_image
 from qdebias.method import Context
@@ -193,6 +195,21 @@ def test_help_and_lists_teach() -> None:
     assert "several images in a prompt: not trained on" in bakllava
     assert "licence of the weights: Llama 2" in bakllava
     assert "no model 'nonsense' is known; there are: nano," in run("models", "nonsense").stderr
+
+
+def test_doctor_tells_what_is_broken_and_goes_on(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def broken(name: str) -> None:
+        raise AttributeError(f"{name} has no attribute\nto_tuple")
+
+    monkeypatch.setattr("qdebias.cli.doctor.load_backend", broken)
+    with pytest.raises(typer.Exit) as end:
+        doctor()
+    assert end.value.exit_code == 1
+    last = capsys.readouterr().out.splitlines()[-1]
+    assert last.startswith("--  embedded model: AttributeError: nano has no attribute")
+    assert "pip check" in last
 
 
 def test_doctor_finds_the_embedded_model() -> None:

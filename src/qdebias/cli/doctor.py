@@ -12,7 +12,7 @@ from rich.text import Text
 import qdebias
 from qdebias.backends.load import load_backend
 from qdebias.backends.processors import check_torchvision
-from qdebias.cli.console import results
+from qdebias.cli.console import one_line, results
 from qdebias.engine import Scorer
 from qdebias.errors import MissingPackageError, QdebiasError
 
@@ -44,7 +44,11 @@ def _check(title: str, test: Callable[[], str]) -> bool:
     try:
         _say(True, f"{title}: {test()}")
     except (QdebiasError, ImportError, RuntimeError) as error:
-        _say(False, f"{title}: {error}")
+        _say(False, f"{title}: {one_line(str(error))}")
+        return False
+    except Exception as error:  # noqa: BLE001  whatever is broken here, it has to be told, and the rest as well
+        what = f"{type(error).__name__}: {one_line(str(error))}"
+        _say(False, f"{title}: {what}; packages above may not fit together, `pip check` says which")
         return False
     return True
 
