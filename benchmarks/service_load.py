@@ -82,6 +82,12 @@ def memory(pid: int) -> int:
     return 1024 * int(next(line for line in status.splitlines() if line.startswith("VmRSS")).split()[1])
 
 
+def family(pid: int) -> int:
+    """Return the resident bytes of a process and those that it started, the decoders."""
+    started = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    return memory(pid) + sum(memory(int(one)) for one in started)
+
+
 def places_taken(url: str) -> float:
     """Return how many images are under way, as the server counts them."""
     lines = httpx2.get(f"{url}/metrics", trust_env=False).text.splitlines()
@@ -136,11 +142,12 @@ def main() -> None:
     try:
         wait_for(url, server)
         asyncio.run(crowd(url, images, chosen.clients, chosen.seconds / 4))  # caches fill, threads start
-        before = memory(server.pid)
+        before, all_before = memory(server.pid), family(server.pid)
         found = asyncio.run(crowd(url, images, chosen.clients, chosen.seconds))
-        after = memory(server.pid)
+        after, all_after = memory(server.pid), family(server.pid)
         report(found, chosen.seconds)
-        print(f"memory: {before / 2**20:.0f} MiB before, {after / 2**20:.0f} MiB after, {after / before - 1:+.1%}")
+        for words, one, other in (("server", before, after), ("with its decoders", all_before, all_after)):
+            print(f"memory, {words}: {one / 2**20:.0f} MiB before, {other / 2**20:.0f} after, {other / one - 1:+.1%}")
         asyncio.run(leave(url, images, chosen.clients))
         start = time.monotonic()
         while (taken := places_taken(url)) and time.monotonic() - start < 30:

@@ -36,6 +36,11 @@ def slow() -> FakeBackend:
     return FakeBackend(delay=0.01)
 
 
+def sleepy() -> FakeBackend:
+    """A fake that gives others the time to begin."""
+    return FakeBackend(delay=0.3)
+
+
 def poisoned() -> FakeBackend:
     """A fake that dies on one image."""
     return Poisoned()

@@ -169,6 +169,33 @@ def test_only_chunks_that_are_not_written_are_scored(tmp_path: Path) -> None:
     assert [path.read_bytes() for path in files] == written
 
 
+def test_workers_share_a_gpu_and_one_without_room_is_awaited(cluster: Any, tmp_path: Path) -> None:
+    make_photos(tmp_path / "photos", 24)
+    node = cluster.add_node(**NODE | {"num_cpus": 2, "num_gpus": 1})  # a GPU in name
+    cluster.wait_for_nodes()
+
+    def seen(out: str, workers: Workers) -> set[tuple[int, int]]:
+        told: list[Progress] = []
+        setting = Setting(model="deadly_backends:sleepy", method="vanilla", batch=1)
+        score_on_ray(
+            [tmp_path / "photos"],
+            out=tmp_path / out,
+            setting=setting,
+            workers=workers,
+            chunk=1,
+            on_progress=told.append,
+        )
+        return {(one.at_work, one.awaited) for one in told}
+
+    try:
+        assert (2, 0) in seen("halves", Workers(gpus=0.5))
+        whole = seen("whole", Workers(gpus=1, count=2))
+        assert (1, 1) in whole
+        assert max(at_work for at_work, _ in whole) == 1
+    finally:
+        cluster.remove_node(node)
+
+
 @pytest.fixture
 def begun(tmp_path: Path) -> Path:
     """The folder of a run of which everything is written, so that whatever goes on with it needs no cluster."""

@@ -17,7 +17,7 @@ import pytest
 from fsspec.registry import _registry
 
 from conftest import Store
-from qdebias.inputs import addresses, open_images
+from qdebias.inputs import addresses, images, open_images
 from test_cli import run
 from test_inputs_containers import png, score_of, scores, write_shard
 
@@ -162,6 +162,7 @@ def test_a_cloud_out_of_reach_is_one_error_and_its_package_keeps_silent(name: st
     assert re.search(rf"{re.escape(name)}: cannot be read \(Cannot connect to host 127.0.0.1:1 ", lines[0])
 
 
-def test_listing_does_not_fetch(store: Store) -> None:
+def test_listing_a_folder_neither_fetches_nor_remembers(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(images, "_unique", None)
     store.put("a.png", b"no image at all")
     assert open_images([store.root]).count() == 1

@@ -51,7 +51,7 @@ class Images:
     def pieces(self) -> Iterator[Piece]:
         """Yield the images in pieces, each path and address once."""
         found = (piece for argument in self.arguments for piece in _pieces(argument, self.column))
-        return found if len(self.arguments) == 1 and is_folder(self.arguments[0]) else _unique(found)
+        return found if len(self.arguments) == 1 and _names_each_once(self.arguments[0]) else _unique(found)
 
     def count(self) -> int | None:
         """Return how many they are; None where that takes reading whole shards."""
@@ -126,12 +126,19 @@ def holds_several(name: str) -> bool:
     return _is_container(name) or (not is_address(name) and is_dataset(Path(name)))
 
 
+def _names_each_once(argument: str) -> bool:
+    """Whether an argument cannot name an image twice: a folder, here or behind an address, and not what lists names."""
+    if not is_address(argument):
+        return is_folder(argument)
+    return not (glob.has_magic(argument) or argument.lower().endswith(_LIST) or _is_container(argument))
+
+
 def _is_container(name: str) -> bool:
     return name.lower().endswith((*shards.SUFFIXES, *_TABLES))
 
 
 def _unique(pieces: Iterator[Piece]) -> Iterator[Piece]:
-    """Leave out what was named before; 16 bytes are remembered for each name."""
+    """Leave out what was named before; each name is remembered by a hash, which takes about 100 bytes."""
     seen: set[bytes] = set()
     for piece in pieces:
         names = piece.names if isinstance(piece, Named) else (piece.label,)
