@@ -24,29 +24,33 @@ def looks_like_image(name: str) -> bool:
 def folder_names(folder: str) -> Iterator[str | Nothing]:
     """Yield the images below a folder, sorted by path; hidden files and folders are left out, links to folders too."""
     empty = True
-    for found in _walk(Path(folder)):
+    for found in _walk(str(Path(folder))):
         empty = False
         yield found
     if empty:
         yield Nothing(folder, f"{folder}: no image in this folder")
 
 
-def _walk(folder: Path) -> Iterator[str | Nothing]:
-    """Keep the way back in a list of our own: folders may be deeper than calls can be."""
-    waiting: list[tuple[Path, bool]] = [(folder, True)]
+def _walk(folder: str) -> Iterator[str | Nothing]:
+    """Keep the way back in a list of our own: folders may be deeper than calls can be.
+
+    Paths are text here: `Path` takes longer than all the rest for a hundred thousand files.
+    """
+    waiting: list[tuple[str, bool]] = [(folder, True)]
     while waiting:
         path, inside = waiting.pop()
         if not inside:
-            if path.suffix.lower() in SUFFIXES:
-                yield str(path)
+            if os.path.splitext(path)[1].lower() in SUFFIXES:  # noqa: PTH122
+                yield path
             continue
         try:
             with os.scandir(path) as entries:
                 found = sorted(((entry.name, _leads_on(entry)) for entry in entries), reverse=True)
         except OSError as error:
-            yield Nothing(str(path), f"{path}: {error.strerror}")
+            yield Nothing(path, f"{path}: {error.strerror}")
             continue
-        waiting += [(path / name, more) for name, more in found if not name.startswith(".")]
+        start = "" if path == "." else os.path.join(path, "")  # noqa: PTH118
+        waiting += [(start + name, more) for name, more in found if not name.startswith(".")]
 
 
 def _leads_on(entry: os.DirEntry[str]) -> bool:
