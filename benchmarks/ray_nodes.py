@@ -105,6 +105,7 @@ def main() -> None:
         "PYTHONPATH": os.pathsep.join(filter(None, [str(HERE), os.environ.get("PYTHONPATH")])),
         "RAY_USAGE_STATS_ENABLED": "0",
         "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+        "RAY_worker_niceness": "0",  # else 15: they would wait for whatever else this machine does
     }
     folder = arguments.folder.resolve()
     shutil.rmtree(folder / "photos", ignore_errors=True)

@@ -38,6 +38,7 @@ ROOT = Path(__file__).resolve().parent.parent
 ENVIRONMENT = {
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+    "RAY_worker_niceness": "0",  # else 15, and workers wait for minutes on a machine that has other things to do
     "PYTHONPATH": os.pathsep.join([str(ROOT / "src"), str(ROOT / "tests")]),
 }
 NODE = {"num_cpus": 1, "object_store_memory": 80 << 20, "include_dashboard": False}
