@@ -1,11 +1,13 @@
 """What is typed becomes a list of images."""
 
+import glob
 from pathlib import Path
 
 import pytest
 
 from qdebias.errors import SettingError
 from qdebias.inputs import find_inputs
+from qdebias.inputs.folders import pattern_names
 
 
 @pytest.fixture
@@ -26,6 +28,31 @@ def test_files_patterns_and_folders_mix_and_each_image_counts_once(folder: Path)
     found = find_inputs([str(folder / "deep"), str(folder / "*.jpg"), str(folder / "b.jpg")])
     assert found.paths == (folder / "deep/er/c.webp", folder / "b.jpg")
     assert found.failures == ()
+
+
+@pytest.mark.parametrize(
+    "pattern",
+    [
+        *("*.jpg", "**/*.jpg", "**/*", "**", "deep/**", "*/**/*.webp", "**/er/**/c.*", "**/**/*.webp", "./**/b.*"),
+        *("**/[[]x]/*", "**/.h/*", "**/.h.jpg", "d**/*/*", "**/gone/**/*.jpg"),
+    ],
+)
+def test_patterns_match_what_those_of_glob_do(pattern: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("deep/[x]/y.jpg", ".h/x.jpg", "deep/.h/x.jpg", "deep/.h.jpg"):
+        (folder / name).parent.mkdir(exist_ok=True)
+        (folder / name).touch()
+    monkeypatch.chdir(folder)
+    for prefix in ("", f"{glob.escape(str(folder))}/"):
+        want = {str(Path(name)) for name in glob.glob(prefix + pattern, recursive=True)}  # noqa: PTH207
+        want = {name for name in want if Path(name).is_file()}
+        assert [name for name in pattern_names(prefix + pattern) if isinstance(name, str)] == sorted(want)
+
+
+def test_patterns_do_not_follow_links_to_folders(folder: Path) -> None:
+    for name in ("first", "second"):
+        (folder / "deep" / name).symlink_to(".")
+    assert list(pattern_names(f"{folder}/**/*.webp")) == [str(folder / "deep/er/c.webp")]
+    assert list(pattern_names(f"{folder}/deep/first/**/*.webp")) == [str(folder / "deep/first/er/c.webp")]
 
 
 def test_a_named_file_is_tried_whatever_its_name(folder: Path) -> None:

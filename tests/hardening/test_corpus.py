@@ -168,13 +168,14 @@ def test_folders_that_lead_into_themselves_are_searched_once(tmp_path: Path) -> 
     for folder in (tmp_path / "sub", odd):
         folder.mkdir()
         (folder / "x.png").write_bytes(encoded("PNG"))
-    for name, target in (("self", "."), ("up", ".."), ("far", "self/self/up/sub"), ("nowhere", "gone")):
+    for name, target in (("self", "."), ("again", "."), ("up", ".."), ("far", "self/self/up/sub"), ("nowhere", "gone")):
         (tmp_path / "sub" / name).symlink_to(target)
     for folder in (tmp_path, tmp_path / "sub" / "self" / "self" / "up"):
-        result = qdebias("score", "--model", "fake", "--method", "vanilla", "--json", folder)
-        assert_calm(result, 0)
-        found = [json.loads(line)["path"] for line in result.stdout.splitlines()]
-        assert found == [f"{folder}/sub/x.png", f"{folder}/{odd.name}/x.png"]
+        for argument in (folder, folder / "**" / "*.png", folder / "*" / "**" / "*.png"):
+            result = qdebias("score", "--model", "fake", "--method", "vanilla", "--json", argument)
+            assert_calm(result, 0)
+            found = [json.loads(line)["path"] for line in result.stdout.splitlines()]
+            assert found == [f"{folder}/sub/x.png", f"{folder}/{odd.name}/x.png"], argument
 
 
 def test_a_file_without_permission_is_one_clear_error() -> None:

@@ -3,6 +3,7 @@
 import glob
 import os
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -60,10 +61,34 @@ def _leads_on(entry: os.DirEntry[str]) -> bool:
 
 def pattern_names(pattern: str) -> Iterator[str | Nothing]:
     """Yield what a pattern matches, sorted; folders are left out."""
-    matches = sorted(map(Path, glob.iglob(pattern, recursive=True)))  # noqa: PTH207 (it may be absolute)
+    matches = sorted(set(_matching(Path(pattern).parts)))
     if not matches:
         yield Nothing(pattern, f"{pattern}: no file matches this pattern")
     yield from (str(match) for match in matches if not is_folder(match))
+
+
+def _matching(parts: tuple[str, ...]) -> Iterator[Path]:
+    """Yield what a pattern matches. `**` leads into folders, but unlike that of `glob` not into links to them.
+
+    Two links to their own folder would have it list the same images for ever.
+    """
+    if "**" not in parts:
+        yield from map(Path, glob.iglob(str(Path(*parts))))  # noqa: PTH207 (it may be absolute)
+        return
+    place = parts.index("**")
+    for base in _matching(parts[:place]) if place else [Path()]:
+        for folder in _folders(base):
+            yield from _matching((*map(glob.escape, folder.parts), *(parts[place + 1 :] or "*")))
+
+
+def _folders(base: Path) -> Iterator[Path]:
+    """Yield a folder and those below it, but no hidden ones; where it is none, or cannot be read, nothing is below."""
+    waiting = [base]
+    while waiting:
+        path = waiting.pop()
+        yield path
+        with suppress(OSError), os.scandir(path) as entries:
+            waiting += [path / entry.name for entry in entries if _leads_on(entry) and not entry.name.startswith(".")]
 
 
 def remote_folder_names(address: str) -> Iterator[str | Nothing]:
