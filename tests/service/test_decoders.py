@@ -6,6 +6,7 @@ import resource
 import signal
 import struct
 import zlib
+from asyncio.subprocess import Process
 from collections.abc import Awaitable, Callable
 from io import BytesIO
 
@@ -14,6 +15,7 @@ import pytest
 from PIL import Image
 
 from qdebias.image import load_image
+from qdebias.service import decoders
 from qdebias.service.decoder import FORMATS, Verdict, decode
 from qdebias.service.decoders import Decoder
 from qdebias.service.refusal import Reason, Refusal
@@ -145,6 +147,51 @@ def test_a_decoder_that_dies_costs_its_image_alone() -> None:
         decoder.process.kill()
         assert await reason(decoder, encoded(noise(1))) is Reason.DECODING_TOOK_TOO_LONG
         assert (await decoder.decode(encoded(noise(2)))).shape == (48, 64, 3)
+
+    with_decoder(use)
+
+
+def test_after_many_images_the_next_process_takes_over_when_it_is_ready(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(decoders, "IMAGES_A_PROCESS", 3)
+
+    async def use(decoder: Decoder) -> None:
+        used: dict[int, int] = {}
+        while len(used) < 3:
+            np.testing.assert_array_equal(await decoder.decode(encoded(noise(1))), noise(1))
+            assert decoder.process is not None
+            used[decoder.process.pid] = used.get(decoder.process.pid, 0) + 1
+            await asyncio.sleep(0.001)
+        first, second, _ = used
+        assert min(used[first], used[second]) > 4  # each went on while the next one started
+        with pytest.raises(ProcessLookupError):
+            os.kill(first, 0)
+        while used[decoder.process.pid] < 4:  # the fourth is being started when it stops
+            await decoder.decode(encoded(noise(1)))
+            used[decoder.process.pid] += 1
+
+    with_decoder(use)
+
+
+def test_a_successor_that_cannot_start_is_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(decoders, "IMAGES_A_PROCESS", 1)
+    tried = []
+
+    async def use(decoder: Decoder) -> None:
+        start = decoder._started
+
+        async def failing() -> Process:
+            tried.append(len(tried))
+            if len(tried) == 1:
+                raise OSError("no more processes")
+            return await start()
+
+        await decoder.start()
+        first = decoder.process
+        monkeypatch.setattr(decoder, "_started", failing)
+        while decoder.process is first:
+            assert (await decoder.decode(encoded(noise(1)))).shape == (48, 64, 3)
+            await asyncio.sleep(0.001)
+        assert len(tried) >= 2
 
     with_decoder(use)
 

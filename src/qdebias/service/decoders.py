@@ -3,6 +3,7 @@
 import asyncio
 import os
 import sys
+from asyncio.subprocess import Process
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -13,7 +14,7 @@ from qdebias.service.decoder import LENGTH, SIZE, Verdict
 from qdebias.service.refusal import Reason, Refusal
 
 IMAGES_A_PROCESS = 2000
-"""After so many images a decoder is replaced, whatever it may have leaked."""
+"""After so many images a process is replaced, whatever it may have leaked."""
 
 _REASONS = {
     Verdict.NO_IMAGE: Reason.NO_IMAGE,
@@ -26,7 +27,7 @@ _REASONS = {
 
 
 class Decoder:
-    """One process, started when it is first needed.
+    """One process, started when it is first needed; after many images the next one takes over when it is ready.
 
     Args:
         max_pixels: Largest width x height that it decodes.
@@ -40,26 +41,17 @@ class Decoder:
     def __init__(self, *, max_pixels: int, seconds: float) -> None:
         self._max_pixels = max_pixels
         self.seconds = seconds
-        self.process: asyncio.subprocess.Process | None = None
+        self.process: Process | None = None
+        self._next: asyncio.Task[Process] | None = None
         self._count = 0
 
     async def start(self) -> None:
-        """Start the process, unless there is one."""
-        if self.process is not None and self.process.returncode is None and self._count < IMAGES_A_PROCESS:
-            return
-        await self.stop()
-        self._count = 0
-        self.process = await asyncio.create_subprocess_exec(
-            sys.executable,
-            "-m",
-            "qdebias.service.decoder",
-            str(self._max_pixels),
-            stdin=asyncio.subprocess.PIPE,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.DEVNULL,
-            env={"PYTHONPATH": os.pathsep.join(sys.path), "OPENBLAS_NUM_THREADS": "1"},
-            start_new_session=True,  # a Ctrl-C at the server's terminal is not for it
-        )
+        """Start the process, unless there is one; let the next one take over where that is due."""
+        if self.process is None or self.process.returncode is not None:
+            await self._kill()
+            self.process, self._count = await self._started(), 0
+        elif self._count >= IMAGES_A_PROCESS:
+            await self._hand_over()
 
     async def decode(self, data: bytes) -> RgbImage:
         """Return the pixels of an encoded image.
@@ -72,7 +64,7 @@ class Decoder:
         finished = False
         try:
             async with asyncio.timeout(self.seconds):
-                image = await self._exchange(data)
+                image = await _exchange(self.process, data)
             finished = True
             return image
         except Refusal:
@@ -82,30 +74,84 @@ class Decoder:
             raise Refusal(Reason.DECODING_TOOK_TOO_LONG) from error
         finally:
             if not finished:  # it hangs, died, or the client left in the midst of an answer
-                await self.stop()
+                await self._kill()
 
     async def stop(self) -> None:
-        """Kill the process."""
-        process, self.process = self.process, None
-        if process is None:
-            return
-        if process.returncode is None:
-            process.kill()
-        await asyncio.shield(process.wait())
+        """Kill the process, and the one that is to follow it."""
+        following, self._next = self._next, None
+        if following is not None:
+            following.cancel()
+            for found in await asyncio.gather(following, return_exceptions=True):
+                await _end(None if isinstance(found, BaseException) else found)
+        await self._kill()
 
-    async def _exchange(self, data: bytes) -> RgbImage:
-        process = self.process
-        if process is None or process.stdin is None or process.stdout is None:
-            raise BrokenPipeError
-        process.stdin.write(LENGTH.pack(len(data)))
-        process.stdin.write(data)
-        await process.stdin.drain()
-        verdict = Verdict((await process.stdout.readexactly(1))[0])
-        if verdict is not Verdict.PIXELS:
-            raise Refusal(_REASONS[verdict])
-        height, width = SIZE.unpack(await process.stdout.readexactly(SIZE.size))
-        pixels = await process.stdout.readexactly(height * width * 3)
-        return np.frombuffer(pixels, dtype=np.uint8).reshape(height, width, 3)
+    async def _kill(self) -> None:
+        process, self.process = self.process, None
+        await _end(process)
+
+    async def _hand_over(self) -> None:
+        """Begin the next process; when it is ready, end this one and take that. No image waits for it."""
+        if self._next is None:
+            self._next = asyncio.create_task(self._ready())
+        elif self._next.done():
+            following, self._next = self._next, None
+            if following.exception() is None:
+                await self._kill()
+                self.process, self._count = following.result(), 0
+
+    async def _started(self) -> Process:
+        return await asyncio.create_subprocess_exec(
+            sys.executable,
+            "-m",
+            "qdebias.service.decoder",
+            str(self._max_pixels),
+            stdin=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.DEVNULL,
+            env={"PYTHONPATH": os.pathsep.join(sys.path), "OPENBLAS_NUM_THREADS": "1"},
+            start_new_session=True,  # a Ctrl-C at the server's terminal is not for it
+        )
+
+    async def _ready(self) -> Process:
+        """Return a process that has answered once, so that it need not be waited for any more."""
+        process = await self._started()
+        answered = False
+        try:
+            await _exchange(process, b"")
+        except Refusal:
+            answered = True
+        finally:
+            if not answered:
+                await _end(process)
+        return process
+
+
+async def _exchange(process: Process | None, data: bytes) -> RgbImage:
+    """Have a process decode an image.
+
+    Raises:
+        Refusal: It is none that can be scored.
+    """
+    if process is None or process.stdin is None or process.stdout is None:
+        raise BrokenPipeError
+    process.stdin.write(LENGTH.pack(len(data)))
+    process.stdin.write(data)
+    await process.stdin.drain()
+    verdict = Verdict((await process.stdout.readexactly(1))[0])
+    if verdict is not Verdict.PIXELS:
+        raise Refusal(_REASONS[verdict])
+    height, width = SIZE.unpack(await process.stdout.readexactly(SIZE.size))
+    pixels = await process.stdout.readexactly(height * width * 3)
+    return np.frombuffer(pixels, dtype=np.uint8).reshape(height, width, 3)
+
+
+async def _end(process: Process | None) -> None:
+    """Kill a process, if there is one, and wait until it is gone."""
+    if process is None:
+        return
+    if process.returncode is None:
+        process.kill()
+    await asyncio.shield(process.wait())
 
 
 class Decoders:
