@@ -56,6 +56,7 @@ def url(folder: Path) -> Iterator[str]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
         patch.setenv("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+        patch.setenv("RAY_worker_niceness", "0")  # else 15: replicas wait for whatever else the machine does
         patch.setenv("PYTHONPATH", os.pathsep.join([str(ROOT / "src"), str(folder)]))
         patch.setenv("RAY_SERVE_PROXY_READY_CHECK_TIMEOUT_S", str(PATIENCE))
         patch.setenv("RAY_SERVE_PROXY_HEALTH_CHECK_TIMEOUT_S", str(PATIENCE))
