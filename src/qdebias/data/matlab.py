@@ -1,5 +1,8 @@
 """The label files that come as MATLAB arrays, and CSIQ's workbook: here the names of the images are made, not read."""
 
+import io
+import subprocess
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,35 +11,32 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from qdebias.data.readers import DAMAGED, Workbook
+from qdebias.data.readers import Workbook
 from qdebias.errors import SettingError
 
 
 def load_variable(path: Path, variable: str) -> npt.NDArray[Any]:
-    """Return one variable of a MATLAB file up to version 7.
+    """Return one variable of a MATLAB file up to version 7, cells as their texts.
+
+    It is read in another process: some damaged files of a few hundred bytes end the one in which SciPy reads them.
 
     Raises:
         SettingError: The file cannot be read, or has no such variable.
     """
-    from scipy.io import loadmat, matlab  # slow to import, and few datasets need it
-
-    try:
-        content = loadmat(path)
-    except NotImplementedError as error:
-        raise SettingError(f"{path}: is a MATLAB 7.3 file; save it with -v7, or as CSV") from error
-    except (*DAMAGED, matlab.MatReadError) as error:
-        raise SettingError(f"{path}: is not a readable MATLAB file ({error})") from error
-    if variable not in content:
-        found = [name for name in content if not name.startswith("__")]
-        raise SettingError(f"{path}: has no variable {variable}, only {found}")
-    return np.asarray(content[variable])
+    command = [sys.executable, "-P", "-m", "qdebias.data.matlab_file", str(path), variable]
+    ran = subprocess.run(command, capture_output=True, check=False)  # noqa: S603
+    if ran.returncode == 0:
+        return np.asarray(np.load(io.BytesIO(ran.stdout), allow_pickle=False))
+    if ran.returncode == 1:
+        raise SettingError(f"{path}: {ran.stderr.decode(errors='replace').strip().splitlines()[-1]}")
+    raise SettingError(f"{path}: is not a readable MATLAB file (reading it ended the process that did)")
 
 
 def read_livec(path: Path) -> list[Mapping[str, object]]:
     """Return LIVE Challenge's rows: AllMOS_release.mat, with the names of AllImages_release.mat beside it."""
     scores = load_variable(path, "AllMOS_release").ravel()
     cells = load_variable(path.with_name("AllImages_release.mat"), "AllImages_release").ravel()
-    names = [str(np.asarray(cell).ravel()[0]) for cell in cells]
+    names = cells.tolist()
     if len(names) != len(scores):
         raise SettingError(f"{path}: {len(scores)} scores, but {len(names)} names in AllImages_release.mat")
     return [{"name": name, "score": score} for name, score in zip(names, scores.tolist(), strict=True)]
@@ -63,7 +63,7 @@ class LiveMatrix:
                 f"{path}: expected {len(names)} scores, found {len(scores)}, with {len(originals)} marks and "
                 f"{len(cells)} references"
             )
-        references = [str(np.asarray(cell).ravel()[0]) for cell in cells]
+        references = cells.tolist()
         rows = zip(names, scores.tolist(), references, originals.tolist(), strict=True)
         return [{"name": name, "score": score, "reference": source} for name, score, source, own in rows if not own]
 
