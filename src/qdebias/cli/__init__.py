@@ -7,6 +7,7 @@ import warnings
 from PIL import Image
 
 from qdebias.cli.app import app
+from qdebias.cli.stopping import stoppable
 
 __all__ = ["main"]
 
@@ -18,4 +19,5 @@ def main() -> None:
     warnings.simplefilter("ignore", Image.DecompressionBombWarning)
     for stream in (sys.stdout, sys.stderr):
         stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]  # names of files may be no text
-    app(prog_name="qdebias")
+    with stoppable():
+        app(prog_name="qdebias")

@@ -102,6 +102,9 @@ def user_errors() -> Iterator[None]:
     except QdebiasError as error:
         say(f"error: {one_line(str(error))}", style="bold red")
         raise typer.Exit(2) from error
+    except ImportError as error:  # such as a library that cannot be mapped into what memory is left
+        say(f"error: a library cannot be loaded: {one_line(str(error))}", style="bold red")
+        raise typer.Exit(2) from error
     except MemoryError as error:
         say("error: there is not enough memory; a smaller --batch or --max-side takes less", style="bold red")
         raise typer.Exit(2) from error

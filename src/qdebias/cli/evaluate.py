@@ -36,6 +36,7 @@ from qdebias.cli.dataset_options import (
     direction_named,
 )
 from qdebias.cli.shown import show
+from qdebias.cli.stopping import kept_in
 from qdebias.correlation import Correlation, Interval, MeanCorrelation
 from qdebias.data import load_dataset
 from qdebias.evaluation import EvaluatedImage, Report
@@ -88,7 +89,7 @@ def evaluate(
     - `qdebias evaluate koniq10k --root data/koniq10k --run runs/koniq --method vanilla` asks one question an image more
     - `qdebias evaluate labels.csv --run runs/mine` takes a table of one's own
     """
-    with user_errors():
+    with user_errors(), kept_in(run):
         data = load_dataset(dataset, root=root, subset=subset, labels=labels, direction=direction_named(direction))
         backend = load_backend(model, device=device, dtype=dtype)
         with progress(total=min(len(data), limit or len(data))) as show:

@@ -32,6 +32,7 @@ from qdebias.cli.console import (
 )
 from qdebias.cli.runs import named_results
 from qdebias.cli.shown import show
+from qdebias.cli.stopping import kept_in
 from qdebias.distributed import Setting, Workers
 from qdebias.engine import Scorer
 from qdebias.inputs import Images, open_images
@@ -89,7 +90,7 @@ def score(
     - `qdebias score s3://bucket/photos/ --ray auto --out s3://bucket/scores` uses all machines of a cluster
     - `qdebias score list.txt images.parquet "shards/*.tar" s3://bucket/photos/` reads lists, tables, shards and clouds
     """
-    with user_errors():
+    with user_errors(), kept_in(run if ray is None else out):
         images, method = open_images(paths, column=column), method_named(method, aspect)
         pixels = round(max_megapixels * 1e6)
         setting = Setting(
