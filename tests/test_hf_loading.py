@@ -321,3 +321,13 @@ def test_default_type_on_a_cpu_is_exact() -> None:
     backend = load_hf(checkpoint("llava"), device="cpu")
     assert backend.fingerprint.identity["dtype"] == "float32"
     assert np.isfinite(backend.last_logits([pair(1, 2)])[0][0]).all()
+
+
+@pytest.mark.parametrize("error", [MemoryError(), RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate")])
+def test_a_model_that_does_not_fit_the_memory(error: Exception, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def too_large(*_: object, **__: object) -> None:
+        raise error
+
+    monkeypatch.setattr(transformers.AutoModelForImageTextToText, "from_pretrained", too_large)
+    with pytest.raises(BackendError, match=r"^the model does not fit into the memory of cpu; use a smaller model"):
+        load_hf(folder, device="cpu")

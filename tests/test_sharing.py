@@ -303,7 +303,11 @@ class TestAtOnce:
 
     @pytest.mark.parametrize(
         "error",
-        [torch.OutOfMemoryError("CUDA out of memory"), RuntimeError("[enforce fail] DefaultCPUAllocator: can't")],
+        [
+            torch.OutOfMemoryError("CUDA out of memory"),
+            RuntimeError("[enforce fail] DefaultCPUAllocator: can't"),
+            MemoryError(),
+        ],
     )
     def test_what_torch_says_is_translated(self, error: Exception) -> None:
         with (

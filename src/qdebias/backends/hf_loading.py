@@ -23,6 +23,7 @@ from qdebias.backends.messages import first_line
 from qdebias.backends.processors import image_settings, limit_pixels, load_processor
 from qdebias.backends.quiet import quiet
 from qdebias.backends.sharing import sharing_named
+from qdebias.backends.sharing_memory import is_want_of_memory, memory_of
 from qdebias.backends.weight_files import check_unpickler, more_than_weights, no_weights
 from qdebias.errors import BackendError
 
@@ -74,11 +75,11 @@ def load_hf(
         processor = load_processor(checkpoint, config)
         check_template(checkpoint, config, processor)
         limit_pixels(processor, min_pixels, max_pixels)
-        model = _model(checkpoint, config, kind, pickled=pickled, allow_surplus=allow_surplus)
+        model = _model(checkpoint, config, kind, target, pickled=pickled, allow_surplus=allow_surplus)
     identity = {"model": name or checkpoint.name, "dtype": str(kind).removeprefix("torch.")}
     identity |= _identity(checkpoint, processor)
     return HfBackend(
-        model=_in_memory(model.to(target)).eval(),
+        model=model.eval(),
         processor=processor,
         fingerprint=Fingerprint(identity=identity, environment=environment_of(target)),
         sharing=share(family_of(model)),
@@ -133,7 +134,25 @@ def _weights_are_pickled(checkpoint: Checkpoint) -> bool:
     return pickled
 
 
-def _model(checkpoint: Checkpoint, config: Config, dtype: torch.dtype, *, pickled: bool, allow_surplus: bool) -> Model:
+def _model(
+    checkpoint: Checkpoint,
+    config: Config,
+    dtype: torch.dtype,
+    device: torch.device,
+    *,
+    pickled: bool,
+    allow_surplus: bool,
+) -> Model:
+    with memory_of(device):
+        model, report = _from_files(checkpoint, config, dtype, pickled=pickled)
+        _check_complete(checkpoint, report, allow_surplus=allow_surplus)
+        return _in_memory(model.to(device))
+
+
+def _from_files(
+    checkpoint: Checkpoint, config: Config, dtype: torch.dtype, *, pickled: bool
+) -> tuple[Model, Mapping[str, Any]]:
+    """Return the model, its weights mapped into memory, and what transformers says of them."""
     try:
         loaded: Any = transformers.AutoModelForImageTextToText.from_pretrained(
             checkpoint.folder,
@@ -153,10 +172,11 @@ def _model(checkpoint: Checkpoint, config: Config, dtype: torch.dtype, *, pickle
     except pickle.UnpicklingError as error:
         raise more_than_weights(checkpoint.folder) from error
     except (OSError, ValueError, RuntimeError, KeyError, TypeError, AttributeError) as error:
+        if is_want_of_memory(error):
+            raise
         raise BackendError(f"{checkpoint.folder}: the model cannot be loaded: {first_line(error)}") from error
     model, report = loaded
-    _check_complete(checkpoint, report, allow_surplus=allow_surplus)
-    return model
+    return model, report
 
 
 def _in_memory(model: Model) -> Model:

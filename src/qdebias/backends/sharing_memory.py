@@ -24,12 +24,15 @@ def memory_of(device: torch.device) -> Iterator[None]:
     """Turn what torch raises where a device has no room left into an OutOfMemoryError."""
     try:
         yield
-    except torch.OutOfMemoryError as error:
-        raise _does_not_fit(device) from error
-    except RuntimeError as error:
-        if "DefaultCPUAllocator" not in str(error):
+    except (RuntimeError, MemoryError) as error:
+        if not is_want_of_memory(error):
             raise
         raise _does_not_fit(device) from error
+
+
+def is_want_of_memory(error: Exception) -> bool:
+    """Whether torch or Python says that there is not enough memory."""
+    return isinstance(error, torch.OutOfMemoryError | MemoryError) or "DefaultCPUAllocator" in str(error)
 
 
 def _does_not_fit(device: torch.device) -> OutOfMemoryError:

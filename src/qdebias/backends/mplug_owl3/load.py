@@ -20,6 +20,7 @@ from qdebias.backends.mplug_owl3.variant import variant_of
 from qdebias.backends.mplug_owl3.vocabulary import Vocabulary, read_vocabulary
 from qdebias.backends.mplug_owl3.weights import fill
 from qdebias.backends.quiet import quiet
+from qdebias.backends.sharing_memory import memory_of
 from qdebias.backends.weight_files import WeightFiles, weight_files
 from qdebias.errors import BackendError, SettingError
 
@@ -68,7 +69,8 @@ def load_mplug_owl3(
     place, packing, mode = placement(device, device_map, config), quantization(quantize), cut_mode(cut, found)
     target = place("language_model.model.embed_tokens.weight")
     kind = dtype_of(dtype, target)
-    fill(model, files, dtype=kind, place=place, quantization=packing)
+    with memory_of(target):
+        fill(model, files, dtype=kind, place=place, quantization=packing)
     identity = _identity(checkpoint, model) | {"cut": mode.name, "quantize": quantize or "none"}
     return MplugOwl3Backend(
         model=model,

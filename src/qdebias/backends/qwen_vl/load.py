@@ -14,6 +14,7 @@ from qdebias.backends.qwen_vl.model import Model
 from qdebias.backends.qwen_vl.prompt import PromptWriter
 from qdebias.backends.qwen_vl.vocabulary import FILE, IMAGE, Vocabulary, read_vocabulary
 from qdebias.backends.qwen_vl.weights import fill
+from qdebias.backends.sharing_memory import memory_of
 from qdebias.backends.weight_files import weight_files
 from qdebias.errors import BackendError, SettingError
 
@@ -55,7 +56,8 @@ def load_qwen_vl(
     chosen, vocabulary = _form(form, checkpoint), _checked(read_vocabulary(checkpoint.folder), config, checkpoint)
     files = weight_files(checkpoint.folder)
     model = empty_model(config)
-    fill(model, files, device=target, dtype=kind)
+    with memory_of(target):
+        fill(model, files, device=target, dtype=kind)
     identity = {
         "backend": "qwen-vl",
         "model": checkpoint.name,
