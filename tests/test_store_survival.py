@@ -8,10 +8,9 @@ import random
 import re
 import resource
 import signal
-import subprocess
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import suppress
 from multiprocessing.context import ForkServerProcess
 from pathlib import Path
@@ -20,6 +19,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from mounting import grow, read_only, small_disk
 from qdebias.backends.fake import FakeBackend
 from qdebias.degrade import Rng
 from qdebias.engine import Scorer
@@ -252,6 +252,21 @@ def test_a_changed_digit_is_damage_and_not_another_score(finished: tuple[Path, l
         scores(folder, paths)
 
 
+def test_another_name_or_digest_in_the_index_is_damage_and_not_another_result(
+    finished: tuple[Path, list[Path]], tmp_path: Path
+) -> None:
+    folder, paths = copy_of(finished, tmp_path), finished[1]
+    expected, whole = scores(folder, paths), (folder / INDEX).read_bytes()
+    row = whole_rows(folder / "images.jsonl")[2]
+    for said in (bytes.fromhex(str(row["image"])), str(row["method"]).encode(), str(row["path"]).encode()):
+        place = whole.index(said)
+        (folder / INDEX).write_bytes(whole[:place] + bytes([whole[place] ^ 1]) + whole[place + 1 :])
+        with pytest.raises(StoreError, match=r"delete it, and it is made anew"):
+            scores(folder, paths)
+        (folder / INDEX).unlink()
+        assert scores(folder, paths) == expected
+
+
 @pytest.mark.parametrize("damage", [b"", b"garbage" * 1000, None])
 def test_the_index_is_made_anew_when_it_cannot_be_used(
     damage: bytes | None, finished: tuple[Path, list[Path]], tmp_path: Path
@@ -368,48 +383,31 @@ def test_a_read_only_folder_is_one_clear_error_and_can_be_read(
     assert work(folder, paths) == 0
 
 
-def mount(*arguments: object) -> None:
-    """Mount a file system, or skip the test where that is not allowed."""
-    if subprocess.run(["mount", *map(str, arguments)], capture_output=True, check=False).returncode:
-        pytest.skip("file systems cannot be mounted here")
-
-
-@pytest.fixture
-def mount_point(tmp_path: Path) -> Iterator[Path]:
-    folder = tmp_path / "mounted"
-    folder.mkdir()
-    yield folder
-    subprocess.run(["umount", "--lazy", str(folder)], capture_output=True, check=False)
-
-
 @pytest.mark.parametrize("size", [16, 64, 96, 128])
-def test_a_disk_that_is_really_full_stops_the_run_which_goes_on_once_there_is_space(
-    size: int, mount_point: Path, tmp_path: Path
-) -> None:
-    mount("-t", "tmpfs", "-o", f"size={size}k", "tmpfs", mount_point)
-    paths, folder = make_photos(tmp_path / "photos", 60), mount_point / "run"
-    with pytest.raises(StoreError, match=r"No space left on device|full"):
-        work(folder, paths, batch=4)
-    done = len(whole_rows(folder / "images.jsonl"))
-    mount("-o", "remount,size=16m", mount_point)
-    assert work(folder, paths, batch=4) <= QUESTIONS * (len(paths) - done)
-    assert_complete(folder, paths)
+def test_a_disk_that_is_really_full_stops_the_run_which_goes_on_once_there_is_space(size: int, tmp_path: Path) -> None:
+    paths, folder = make_photos(tmp_path / "photos", 60), tmp_path / "small" / "run"
+    with small_disk(folder.parent, size):
+        with pytest.raises(StoreError, match=r"No space left on device|full"):
+            work(folder, paths, batch=4)
+        done = len(whole_rows(folder / "images.jsonl"))
+        grow(folder.parent)
+        assert work(folder, paths, batch=4) <= QUESTIONS * (len(paths) - done)
+        assert_complete(folder, paths)
 
 
 def test_a_file_system_that_is_really_read_only_is_one_clear_error_and_can_be_read(
-    finished: tuple[Path, list[Path]], mount_point: Path, tmp_path: Path
+    finished: tuple[Path, list[Path]], tmp_path: Path
 ) -> None:
     folder, paths = copy_of(finished, tmp_path), finished[1]
-    mount("--bind", folder, mount_point)
-    mount("-o", "remount,bind,ro", mount_point)
-    with pytest.raises(StoreError, match="Read-only file system"):
-        work(mount_point, paths)
-    with pytest.raises(StoreError, match=r"new: cannot be written \(Read-only file system\)"):
-        work(mount_point / "new", paths)
     with (folder / "answers.jsonl").open("ab") as file:
         file.write(b'{"key"')
-    with open_snapshot(mount_point) as snapshot:
-        assert snapshot.index.answer_count() == QUESTIONS * len(paths)
+    with read_only(folder):
+        with pytest.raises(StoreError, match="Read-only file system"):
+            work(folder, paths)
+        with pytest.raises(StoreError, match=r"new: cannot be written \(Read-only file system\)"):
+            work(folder / "new", paths)
+        with open_snapshot(folder) as snapshot:
+            assert snapshot.index.answer_count() == QUESTIONS * len(paths)
     assert work(folder, paths) == 0
 
 

@@ -19,14 +19,14 @@ from qdebias.probability import FloatArray
 from qdebias.store.lines import checksum
 from qdebias.store.outcome import FileState, Outcome
 
-VERSION = 2
+VERSION = 3
 
 _TABLES = f"""
 BEGIN;
 CREATE TABLE answers (key BLOB PRIMARY KEY, logits BLOB NOT NULL) WITHOUT ROWID;
 CREATE TABLE images (
     path BLOB, method TEXT, size INTEGER, mtime_ns INTEGER, image BLOB, conditions BLOB, similarity BLOB,
-    error BLOB,
+    error BLOB, sum TEXT,
     PRIMARY KEY (path, method)
 ) WITHOUT ROWID;
 CREATE TABLE extents (file TEXT PRIMARY KEY, size INTEGER NOT NULL, tail BLOB NOT NULL) WITHOUT ROWID;
@@ -34,7 +34,7 @@ PRAGMA user_version = {VERSION};
 COMMIT;
 """
 
-_COLUMNS = "path, method, size, mtime_ns, image, conditions, similarity, error"
+_COLUMNS = "path, method, size, mtime_ns, image, conditions, similarity, error, sum"
 
 
 class Index:
@@ -88,7 +88,7 @@ class Index:
         """Remember what became of images; a later outcome of an image takes the place of an earlier one."""
         with explained():
             self._database.executemany(
-                f"INSERT OR REPLACE INTO images ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",  # noqa: S608 (a constant)
+                f"INSERT OR REPLACE INTO images ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",  # noqa: S608 (a constant)
                 map(_values, outcomes),
             )
 
@@ -161,7 +161,8 @@ def explained() -> Iterator[None]:
 
 
 def _values(outcome: Outcome) -> tuple[object, ...]:
-    return (
+    """Return a row of the table of images, with a checksum behind it as behind logits."""
+    values = (
         _text(outcome.path),
         outcome.method,
         outcome.state.size,
@@ -171,10 +172,17 @@ def _values(outcome: Outcome) -> tuple[object, ...]:
         _packed(outcome.similarity),
         None if outcome.error is None else _text(outcome.error),
     )
+    return *values, _sum(values)
 
 
-def _outcome(row: tuple[bytes, str, int | None, int | None, bytes | None, bytes, bytes, bytes | None]) -> Outcome:
-    path, method, size, mtime_ns, image, conditions, similarity, error = row
+def _sum(values: tuple[object, ...]) -> str:
+    return checksum(repr(values).encode())
+
+
+def _outcome(row: tuple[bytes, str, int | None, int | None, bytes | None, bytes, bytes, bytes | None, str]) -> Outcome:
+    if row[-1] != _sum(row[:-1]):
+        raise IndexMismatchError
+    path, method, size, mtime_ns, image, conditions, similarity, error, _ = row
     return Outcome(
         path=_untext(path),
         method=method,

@@ -16,7 +16,7 @@ from typing import IO
 
 from qdebias.downsize import max_side_of
 from qdebias.engine import Explanation, Failure, Scorer
-from qdebias.errors import SettingError
+from qdebias.errors import SettingError, StoreError
 from qdebias.image import EncodedImage
 from qdebias.inputs.items import Member
 from qdebias.inputs.pieces import absolute_name
@@ -86,7 +86,11 @@ class StoredScorer:
             yield outcome
 
     def results(self, images: Iterable[Path | EncodedImage]) -> Iterator[Score | Failure]:
-        """Yield the score of each image, or why it has none, in order; nothing is asked that is stored."""
+        """Yield the score of each image, or why it has none, in order; nothing is asked that is stored.
+
+        Raises:
+            StoreError: An image was not asked about, or the index of the run is damaged.
+        """
         if self._derivation is None:
             return self._scorer.score_many(images, on_error="return")
         return self._derived(((_shown(image), _stored(image)) for image in images), self._derivation)
@@ -126,7 +130,10 @@ class StoredScorer:
         for shown, stored in names:
             outcome = self._run.index.outcome(stored, self._method)
             if outcome is None:
-                yield Failure(name=shown, error=f"{shown}: was not asked about in this run")
+                raise StoreError(
+                    f"{shown}: is not in index.sqlite of this run; ask about it first, or, if that was done, the index "
+                    f"is damaged: delete it, and it is made anew"
+                )
             elif outcome.error is not None:
                 yield Failure(name=shown, error=outcome.error)
             else:
