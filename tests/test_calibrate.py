@@ -2,6 +2,7 @@
 
 import json
 import math
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.isotonic import IsotonicRegression
 
+from mounting import small_disk
 from qdebias.calibrate import calibrate
 from qdebias.calibration import KINDS, Kind, Origin, load_calibration, save_calibration
 from qdebias.errors import SettingError
@@ -161,3 +163,17 @@ def test_files_that_cannot_be_had_are_errors(tmp_path: Path) -> None:
         load_calibration(tmp_path / "absent.json")
     with pytest.raises(SettingError, match="cannot be written"):
         save_calibration(calibrate(*sample(), origin=ORIGIN, folds=0), tmp_path / "absent" / "map.json")
+
+
+def test_a_full_disk_leaves_the_older_calibration_as_it_was(tmp_path: Path) -> None:
+    made = calibrate(*sample(), origin=ORIGIN)
+    with small_disk(tmp_path / "small", 16):
+        path = tmp_path / "small" / "mine.json"
+        save_calibration(made, path)
+        before = path.read_bytes()
+        with suppress(OSError):
+            (tmp_path / "small" / "other").write_bytes(b"x" * 20_000)
+        with pytest.raises(SettingError, match=r"mine\.json: cannot be written \(No space left on device\)"):
+            save_calibration(made, path)
+        assert path.read_bytes() == before
+        assert {file.name for file in path.parent.iterdir()} == {"mine.json", "other"}

@@ -1,5 +1,6 @@
 """The scores behind the tables, their agreement with people, and the rows."""
 
+import json
 import sys
 from collections.abc import Iterator
 from dataclasses import replace
@@ -282,6 +283,18 @@ def test_a_damaged_file_of_scores_is_named(tmp_path: Path) -> None:
     (tmp_path / "tables" / "mine-seed0.json").write_text("{}")
     with pytest.raises(StoreError, match=r"mine-seed0\.json: does not hold the scores behind a table"):
         load_all(tmp_path)
+
+
+def test_a_changed_digit_is_damage_and_not_another_table(gathered: tuple[Evidence, Path], tmp_path: Path) -> None:
+    path = save(gathered[0], tmp_path)
+    values = json.loads(path.read_text())
+    values["results"]["paper"]["value"][0] += 0.25
+    path.write_text(json.dumps(values))
+    with pytest.raises(StoreError, match=r"it was changed since it was written\); delete it"):
+        load(path)
+    del values["sum"]  # as files were written before
+    path.write_text(json.dumps(values))
+    assert len(load(path).names) == 12
 
 
 @pytest.mark.parametrize("table", TABLES)

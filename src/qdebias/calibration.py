@@ -14,6 +14,7 @@ import numpy.typing as npt
 from qdebias.correlation import LogisticFit
 from qdebias.errors import SettingError
 from qdebias.probability import FloatArray
+from qdebias.whole import write_whole
 
 Kind: TypeAlias = Literal["isotonic", "logistic"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
@@ -118,9 +119,7 @@ def save_calibration(calibration: Calibration, path: "str | PathLike[str]") -> N
     """
     values = {"format": FORMAT} | _without_nan(asdict(calibration))
     try:
-        Path(path).write_text(
-            json.dumps(values, indent=1, ensure_ascii=False, allow_nan=False) + "\n", encoding="utf-8"
-        )
+        write_whole(Path(path), json.dumps(values, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
     except OSError as error:
         raise SettingError(f"{path}: cannot be written ({error.strerror or error})") from error
 

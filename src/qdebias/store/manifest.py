@@ -13,6 +13,7 @@ from typing import Any
 from qdebias.errors import StoreError
 from qdebias.store.describe import Description
 from qdebias.store.lines import cannot_write, checksum
+from qdebias.whole import write_whole
 
 FORMAT = 1
 NAME = "run.json"
@@ -95,15 +96,11 @@ def write_manifest(folder: Path, manifest: Manifest) -> None:
     Raises:
         StoreError: The folder cannot be written.
     """
-    path, partial = folder / NAME, folder / f"{NAME}.partial"
+    path = folder / NAME
     said = asdict(manifest)
     text = json.dumps({"format": FORMAT, "sum": _checksum(said)} | said, indent=1)
     try:
-        with partial.open("w", encoding="utf-8") as file:
-            file.write(text + "\n")
-            file.flush()
-            os.fsync(file.fileno())
-        partial.replace(path)
+        write_whole(path, f"{text}\n")
         sync_folder(folder)
     except OSError as error:
         raise cannot_write(path, error) from error

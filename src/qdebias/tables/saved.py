@@ -15,7 +15,9 @@ import numpy as np
 from qdebias.data import Dataset
 from qdebias.errors import StoreError
 from qdebias.probability import FloatArray
+from qdebias.store.lines import checksum
 from qdebias.tables.evidence import Evidence, NotRun, Scores
+from qdebias.whole import write_whole
 
 FOLDER = "tables"
 _PLAIN = ("model", "dataset", "title", "summary", "root", "seed")
@@ -37,11 +39,10 @@ def save(evidence: Evidence, run: Path, *, part: str = "") -> Path:
     if old is not None and _same_images(old, evidence):
         notes = tuple(dict.fromkeys([*old.notes, *evidence.notes]))
         evidence = replace(evidence, results={**old.results, **evidence.results}, notes=notes)
-    partial = path.with_name(f"{path.name}.partial")
+    values = _values(evidence)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        partial.write_text(json.dumps(_values(evidence), allow_nan=False) + "\n", encoding="utf-8")
-        partial.replace(path)
+        write_whole(path, json.dumps(values | {"sum": _sum(values)}, allow_nan=False) + "\n")
     except OSError as error:
         raise StoreError(f"{path}: cannot be written ({error.strerror or error})") from error
     return path
@@ -60,6 +61,8 @@ def load(path: Path) -> Evidence:
     """
     try:
         values = json.loads(path.read_text(encoding="utf-8"))
+        if values.pop("sum", None) not in (None, _sum(values)):  # files of before there were checksums have none
+            raise ValueError("it was changed since it was written")
         return Evidence(
             **{name: values[name] for name in _PLAIN},
             names=tuple(values["names"]),
@@ -71,13 +74,17 @@ def load(path: Path) -> Evidence:
         )
     except OSError as error:
         raise StoreError(f"{path}: cannot be read ({error.strerror or error})") from error
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise StoreError(f"{path}: does not hold the scores behind a table ({error}); delete it") from error
 
 
 def load_all(run: Path) -> list[Evidence]:
     """Return everything that `save` wrote into a run folder."""
     return [load(path) for path in sorted((run / FOLDER).glob("*.json"))]
+
+
+def _sum(values: Mapping[str, Any]) -> str:
+    return checksum(json.dumps(values, sort_keys=True).encode())
 
 
 def _same_images(first: Evidence, second: Evidence) -> bool:
