@@ -11,7 +11,7 @@ SOURCE = Path(__file__).resolve().parent.parent / "src" / "qdebias"
 
 LAYERS = (
     ("errors",),
-    ("image", "correlation", "probability", "named", "room"),
+    ("image", "correlation", "probability", "named", "room", "whole", "claim"),
     ("prompts", "degrade", "data", "pool", "rivals", "downsize"),
     ("method", "backends"),
     ("ablations",),

@@ -95,3 +95,17 @@ def test_a_full_disk_is_one_clear_error(suffix: str, rows: list[Record], tmp_pat
     path.symlink_to("/dev/full")
     with pytest.raises(SettingError, match=rf"x\.{suffix}: cannot be written \(No space left on device\)"):
         write_all(rows, path)
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".jsonl", ".parquet"])
+def test_a_file_has_one_writer_at_a_time(suffix: str, tmp_path: Path) -> None:
+    path = tmp_path / f"rows{suffix}"
+    row = record("a.png", Failure(name="a.png", error="why"), model="m", method="k", seed=0)
+    for _ in range(2):
+        with open_writer(path) as write:
+            write(row)
+            with pytest.raises(SettingError, match="is being written by another command"), open_writer(path):
+                pass
+            write(row)
+    assert path.read_bytes().count(b"why") == 2 or pq.read_table(path).num_rows == 2
+    assert [file.name for file in tmp_path.iterdir()] == [path.name]

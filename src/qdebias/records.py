@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, ClassVar, Protocol, TypeVar, get_args, get_origin, get_type_hints
 
 from qdebias.calibration import Calibration
+from qdebias.claim import claim
 from qdebias.engine import Failure
 from qdebias.errors import SettingError
 from qdebias.method import Score
@@ -128,7 +129,7 @@ def open_writer(path: Path, kind: type[AnyRow] = Record) -> Iterator[Callable[[A
         A function that appends one row.
 
     Raises:
-        SettingError: The suffix is another one, or the file cannot be written.
+        SettingError: The suffix is another one, or the file cannot be written, or another process writes it.
     """
     writers = {".csv": _csv_writer, ".jsonl": _json_writer, ".parquet": _parquet_writer}
     if path.suffix.lower() not in writers:
@@ -144,14 +145,14 @@ def open_writer(path: Path, kind: type[AnyRow] = Record) -> Iterator[Callable[[A
 
 @contextmanager
 def _json_writer(path: Path, _: type[Row]) -> Iterator[Callable[[Row], None]]:
-    with path.open("w", encoding="utf-8", errors="backslashreplace", buffering=1) as file:
+    with open(path, "w", encoding="utf-8", errors="backslashreplace", buffering=1, opener=claim) as file:
         yield lambda row: print(row.json(), file=file)
 
 
 @contextmanager
 def _csv_writer(path: Path, kind: type[Row]) -> Iterator[Callable[[Row], None]]:
     """Write lists as JSON arrays in one cell."""
-    with path.open("w", encoding="utf-8", errors="backslashreplace", newline="", buffering=1) as file:
+    with open(path, "w", encoding="utf-8", errors="backslashreplace", newline="", buffering=1, opener=claim) as file:
         table = csv.writer(file)
         table.writerow(field.name for field in fields(kind))
         yield lambda row: table.writerow(map(_cell, asdict(row).values()))
@@ -170,23 +171,26 @@ def _parquet_writer(path: Path, kind: type[Row]) -> Iterator[Callable[[Row], Non
     partial = path.with_name(path.name + ".partial")
     rows: list[Row] = []
     schema = pa.schema({name: _arrow_type(pa, hint) for name, hint in get_type_hints(kind).items()})
-    try:
-        with pq.ParquetWriter(partial, schema) as file:
+    with open(partial, "wb", opener=claim) as sink:
+        try:
+            with pq.ParquetWriter(sink, schema) as file:
 
-            def write(row: Row) -> None:
-                rows.append(row)
-                if len(rows) == 1000:
-                    flush()
+                def write(row: Row) -> None:
+                    rows.append(row)
+                    if len(rows) == 1000:
+                        flush()
 
-            def flush() -> None:
-                file.write_table(pa.Table.from_pylist(list(map(_writable, rows)), schema=schema))
-                rows.clear()
+                def flush() -> None:
+                    file.write_table(pa.Table.from_pylist(list(map(_writable, rows)), schema=schema))
+                    rows.clear()
 
-            yield write
-            flush()
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
+                yield write
+                flush()
+            sink.flush()
+            partial.replace(path)
+        except BaseException:  # not once it has its name: then another command may be writing the next one
+            partial.unlink(missing_ok=True)
+            raise
 
 
 def _writable(row: Row) -> dict[str, Any]:
