@@ -32,6 +32,7 @@ from qdebias.inputs.datasets_folder import DatasetRows
 from qdebias.inputs.pieces import Named, Nothing
 from qdebias.inputs.shards import Shard
 from qdebias.inputs.tables import Rows
+from qdebias.store.lock import locked
 from test_cli import run
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -358,3 +359,10 @@ def test_options_that_do_not_go_with_a_cluster_are_refused(options: tuple[str, .
     result = run("score", tmp_path / "photos", "--ray", "local", *options)
     assert result.returncode == 2
     assert why in result.stderr
+
+
+def test_a_folder_that_another_command_writes_is_refused(begun: Path) -> None:
+    setting = Setting(model="fake", method="vanilla")
+    with locked(begun), pytest.raises(StoreError, match=rf"out is being written by process {os.getpid()} on "):
+        score_on_ray([begun.parent / "photos"], out=begun, setting=setting)
+    assert score_on_ray([begun.parent / "photos"], out=begun, setting=setting).skipped == 2

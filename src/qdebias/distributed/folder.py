@@ -6,13 +6,14 @@ Files are small, written as a whole and never changed: a reader sees all of a fi
 import os
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Protocol
 
 from qdebias.errors import StoreError
 from qdebias.inputs.addresses import failures, is_address, open_filesystem
+from qdebias.store.lock import locked
 
 
 class Folder(Protocol):
@@ -36,6 +37,14 @@ class Folder(Protocol):
 
     def remove(self, name: str) -> None:
         """Remove a file if it is there."""
+        ...
+
+    def held(self) -> AbstractContextManager[None]:
+        """Keep other commands from writing the folder meanwhile, where that can be done.
+
+        Raises:
+            StoreError: Another command writes it.
+        """
         ...
 
 
@@ -88,6 +97,14 @@ class LocalFolder:
         """Remove a file if it is there."""
         (self.path / name).unlink(missing_ok=True)
 
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Hold a lock of the operating system, which goes away with this process."""
+        with _told(str(self.path)):
+            self.path.mkdir(parents=True, exist_ok=True)
+        with locked(self.path):
+            yield
+
 
 @dataclass(frozen=True, slots=True)
 class RemoteFolder:
@@ -131,6 +148,10 @@ class RemoteFolder:
                 files.rm_file(path)
             except FileNotFoundError:
                 return
+
+    def held(self) -> AbstractContextManager[None]:
+        """Hold nothing: what lies behind addresses has no locks."""
+        return nullcontext()
 
 
 @contextmanager

@@ -77,7 +77,8 @@ def score_on_ray(
 
     Raises:
         SettingError: A setting is impossible, nothing was found to score, or there is no cluster.
-        StoreError: The folder holds scores of other images, or of another model or method, or cannot be written.
+        StoreError: The folder holds scores of other images, or of another model or method, or cannot be written, or
+            another command writes it.
         BackendError: The model cannot be loaded or cannot answer.
         MissingPackageError: Ray is not installed.
     """
@@ -86,13 +87,18 @@ def score_on_ray(
         raise SettingError(f"chunk must be 1 or more, got {chunk}")
     given = images if isinstance(images, Images) else open_images([fspath(image) for image in images])
     folder, setting, workers = open_folder(fspath(out)), setting.absolute(), workers or Workers()
-    known = read_manifest(folder)
-    if workers.address is not None and (known is None or _missing(known, folder)):
+    if workers.address is not None and _is_unfinished(folder):
         check_reachable(workers.address)  # before the images are listed, which may take long
-    plan = _planned(known, given, folder, setting, chunk)
-    missing = _missing(plan, folder)
-    start = Progress(chunks=plan.extent.chunks, skipped=plan.extent.chunks - len(missing), total=plan.extent.images)
-    return _conducted(missing, plan, folder, setting, workers, start, on_progress) if missing else start
+    with folder.held():
+        plan = _planned(read_manifest(folder), given, folder, setting, chunk)
+        missing = _missing(plan, folder)
+        start = Progress(chunks=plan.extent.chunks, skipped=plan.extent.chunks - len(missing), total=plan.extent.images)
+        return _conducted(missing, plan, folder, setting, workers, start, on_progress) if missing else start
+
+
+def _is_unfinished(folder: Folder) -> bool:
+    known = read_manifest(folder)
+    return known is None or bool(_missing(known, folder))
 
 
 def _missing(plan: Manifest, folder: Folder) -> list[int]:
