@@ -125,6 +125,16 @@ def test_a_model_that_cannot_be_loaded_ends_the_server_with_one_line(folder: Pat
     assert log.splitlines()[-1] == "error: the weights are damaged; obtain them again"
 
 
+def test_a_port_that_is_taken_ends_the_server_with_one_line(folder: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        process = command(folder, "--port", str(taken.getsockname()[1]), "--model", "fake")
+        _, log = process.communicate(timeout=PATIENCE)
+    assert process.returncode == 2
+    assert "in use" in log.splitlines()[-1]
+    assert log.splitlines()[-1].endswith("; end what listens there, or choose another --port")
+    assert "Traceback" not in log
+
+
 @pytest.mark.parametrize(
     ("arguments", "variables", "words"),
     [

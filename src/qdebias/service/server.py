@@ -110,9 +110,14 @@ def run(service: Service, listening: Listening) -> None:
     """Serve until the process is told to stop.
 
     Raises:
-        QdebiasError: The models cannot be loaded.
+        QdebiasError: The models cannot be loaded, or the port is taken.
     """
-    make_server(service, listening).run()
+    try:
+        make_server(service, listening).run()
+    except SystemExit as end:  # with which Uvicorn answers an OSError of its socket
+        if not isinstance(end.__context__, OSError):
+            raise
+        raise SettingError(f"{end.__context__.strerror}; end what listens there, or choose another --port") from end
     if service.failure is not None:
         raise service.failure
 
