@@ -7,6 +7,7 @@ import pytest
 
 from faults.cell import Cell
 from faults.matrix import CELLS
+from faults.processes import expect_all
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
@@ -18,6 +19,8 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 def test_the_promise_is_kept(cell: Cell, thorough: bool, tmp_path: Path, trials: Callable[[int], None]) -> None:
     assert cell.attempt is not None
+    if thorough:
+        expect_all()
     trials(cell.attempt(tmp_path / "trial", cell.times if thorough else cell.quick).trials)
 
 

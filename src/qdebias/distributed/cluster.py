@@ -2,6 +2,8 @@
 
 import logging
 import os
+import signal
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -33,13 +35,23 @@ def connected(address: str | None) -> Iterator[None]:
     address = address or LOCAL
     own: dict[str, Any] = {"object_store_memory": _OBJECTS, "include_dashboard": False} if address == LOCAL else {}
     try:
-        ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR, **own)
+        with _own_handler(signal.SIGTERM):
+            ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR, **own)
     except (ConnectionError, ValueError, RuntimeError, RayError) as error:
         raise no_cluster(address, " ".join(str(error).split())) from error
     try:
         yield
     finally:
         ray.shutdown()
+
+
+@contextmanager
+def _own_handler(number: signal.Signals) -> Iterator[None]:
+    """Keep what the program does on a signal: Ray would print a stack and exit with a number of its own."""
+    handler = signal.getsignal(number)
+    yield
+    if callable(handler) and threading.current_thread() is threading.main_thread():
+        signal.signal(number, handler)
 
 
 def hiring(setting: Setting, folder: Folder, workers: Workers) -> tuple[Callable[[], Any], int]:

@@ -9,10 +9,12 @@ import pytest
 
 from faults.cell import Cell
 from faults.matrix import CELLS
+from faults.processes import expect_all
 
 
 def main() -> None:
     """Print a row a cell as it is done, and the number of trials."""
+    expect_all()
     wanted = [cell for cell in CELLS if not sys.argv[1:] or any(word in cell.name for word in sys.argv[1:])]
     print("| fault | command | promised | observed | trials |\n|---|---|---|---|---|")
     trials = sum(map(_tried, wanted))

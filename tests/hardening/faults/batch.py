@@ -33,6 +33,7 @@ class Batch:
         steps: Returns how many images or chunks are done.
         results: Returns, once it is done, all that it wrote and printed, in a form that has to be the same each time.
         check_whole: Asserts that each image is in its folder exactly once.
+        size: How many images a step is.
         environment: More variables.
     """
 
@@ -41,7 +42,13 @@ class Batch:
     steps: Callable[[Path], int]
     results: Callable[[Path, Done], object]
     check_whole: Callable[[Path], None]
+    size: int = 1
     environment: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def total(self) -> int:
+        """How many steps all images are."""
+        return COUNT // self.size
 
     def start(
         self,

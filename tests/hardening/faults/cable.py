@@ -83,10 +83,10 @@ class Cable:
         with listener:
             while True:
                 near, _ = await self._loop.sock_accept(listener)
-                reader, writer = await asyncio.open_connection(sock=near)
-                self._joins.add(asyncio.create_task(self._join(reader, writer)))
+                self._joins.add(asyncio.create_task(self._join(near)))  # nothing in between is to be cancelled
 
-    async def _join(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def _join(self, near: socket.socket) -> None:
+        reader, writer = await asyncio.open_connection(sock=near)
         self._ends.add(writer)
         far_reader, far_writer = await asyncio.open_connection("127.0.0.1", self._target)
         self._ends.add(far_writer)

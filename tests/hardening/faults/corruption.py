@@ -28,8 +28,8 @@ def _corrupted(command: Batch, root: Path, times: int) -> Observed:
     noticed = mended = 0
     for trial in range(times):
         name = names[trial % len(names)]
-        _restore(root / "run", sound, without="index.sqlite" if trial % 2 and name.endswith("jsonl") else "")
-        (root / "run" / name).write_bytes(_damaged(sound[name], chance))
+        restore(root / "run", sound, without="index.sqlite" if trial % 2 and name.endswith("jsonl") else "")
+        (root / "run" / name).write_bytes(damaged(sound[name], chance))
         assert _shown(command, root) <= shown, name
         done = command.run(root, FAKE)
         if done.returncode == 2:
@@ -39,7 +39,7 @@ def _corrupted(command: Batch, root: Path, times: int) -> Observed:
             assert_calm(done, 0)
             assert command.results(root, done) == expected, name
             mended += 1
-    _restore(root / "run", sound)
+    restore(root / "run", sound)
     assert command.complete(root, FAKE) == expected
     return Observed(
         trials=times, words=f"{noticed} refused in one line that names the file, {mended} mended; never another score"
@@ -57,7 +57,8 @@ def _shown(command: Batch, root: Path) -> set[str]:
     return lines
 
 
-def _restore(folder: Path, sound: dict[str, bytes], without: str = "") -> None:
+def restore(folder: Path, sound: dict[str, bytes], without: str = "") -> None:
+    """Put a folder back as it was, but for one file."""
     shutil.rmtree(folder)
     for name, data in sound.items():
         if name != without:
@@ -65,7 +66,8 @@ def _restore(folder: Path, sound: dict[str, bytes], without: str = "") -> None:
             (folder / name).write_bytes(data)
 
 
-def _damaged(data: bytes, chance: Random) -> bytes:
+def damaged(data: bytes, chance: Random) -> bytes:
+    """Return the bytes with one bit turned, or cut off."""
     place = chance.randrange(len(data))
     if chance.random() < 0.3:
         return data[:place]

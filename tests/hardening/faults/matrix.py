@@ -2,9 +2,10 @@
 
 from collections.abc import Callable
 
-from faults import clock, corruption, disks, kills, memory, network, weights, writers
+from faults import clock, cluster, corruption, disks, kills, memory, network, serve, weights, writers
 from faults.batch import EVALUATE, SCORE, Batch
 from faults.cell import Cell, Try
+from faults.cluster import RAY
 
 GOES_ON = "the same command goes on: every image once, equal bytes"
 
@@ -17,7 +18,7 @@ def _batch(fault: str, promised: str, tried: Callable[[Batch], Try], *, times: i
     ]
 
 
-CELLS: list[Cell] = [
+_CELLS = [
     *_batch("SIGKILL", GOES_ON, kills.killed, times=8, quick=2),
     *_batch("SIGTERM", f"ends at once, by that signal, with a word; {GOES_ON}", kills.told, times=6, quick=2),
     *_batch(
@@ -50,4 +51,51 @@ CELLS: list[Cell] = [
         weights.swapped,
         times=3,
     ),
+    *(
+        Cell(fault=fault, command="serve", promised=promised, attempt=attempt, times=times)
+        for fault, promised, attempt, times in (
+            ("SIGKILL", "an answer is whole or does not come; nothing is kept that could be lost", serve.killed, 4),
+            ("SIGTERM", "what is under way is answered, what comes later refused", serve.told, 4),
+            ("out of memory", "images are decoded in processes with a limit of memory: see `tests/service`", None, 0),
+            ("disk full", "writes nothing", None, 0),
+            ("read-only", "writes nothing", None, 0),
+            ("network drop", "costs the images of those who left, and no place", serve.drops, 6),
+            ("slow server", "a model that is too slow: 504 at the deadline", serve.slow_model, 2),
+            ("clock jump", "changes nothing", serve.jumps, 1),
+            ("corrupt store", "keeps nothing", None, 0),
+            ("two runs on one folder", "at one port: the second is refused in one line", serve.same_port, 2),
+            ("model file truncated or swapped", "keeps the weights that it began with", serve.swapped, 2),
+        )
+    ),
+    *(
+        Cell(fault=fault, command=RAY.name, promised=promised, attempt=attempt, times=times)
+        for fault, promised, attempt, times in (
+            ("SIGKILL", f"of the command: {GOES_ON}", kills.killed(RAY), 2),
+            ("SIGTERM", f"ends at once, by that signal, with a word; {GOES_ON}", kills.told(RAY), 2),
+            ("out of memory", "costs a worker, which is replaced: see `tests/test_distributed.py`", None, 0),
+            ("disk full", f"one line; {GOES_ON}, once there is space", cluster.full_disk, 1),
+            ("read-only", "one line, nothing is changed", cluster.locked_disk, 1),
+            (
+                "network drop",
+                "between worker and server, as `score`; a chunk is done again whole",
+                network.drops(RAY),
+                2,
+            ),
+            ("slow server", "as a network drop", network.stalls(RAY), 1),
+            ("clock jump", "nothing is promised: Ray's own processes depend on the clock, see below", None, 0),
+            (
+                "corrupt store",
+                "a changed manifest is refused, or what was changed does not matter",
+                cluster.corrupted,
+                6,
+            ),
+            ("two runs on one folder", "on a disk the second is refused in one line", cluster.two_at_once, 1),
+            ("model file truncated or swapped", "as `score`, for each worker", cluster.swapped, 1),
+        )
+    ),
 ]
+
+_FAULTS = list(dict.fromkeys(cell.fault for cell in _CELLS))
+
+CELLS = sorted(_CELLS, key=lambda cell: _FAULTS.index(cell.fault))
+"""By fault, and within each by command."""

@@ -1,10 +1,14 @@
 """Models for the commands under trial, named as `faults.models:name`."""
 
 import os
+import time
+from collections.abc import Sequence
+from pathlib import Path
 
-from qdebias.backends.base import Backend
+from qdebias.backends.base import Backend, OptionLogits
 from qdebias.backends.fake import FakeBackend
 from qdebias.backends.openai_http.backend import load_openai
+from qdebias.prompts import Request
 
 SERVER = "FAULTS_SERVER"
 """Variable with the address of a server and its model."""
@@ -21,3 +25,17 @@ def slow() -> Backend:
 def server() -> Backend:
     """A model behind a server that counts as lost when it does not answer for a second."""
     return load_openai(os.environ[SERVER], timeout=1.0, patience=float(os.environ.get(PATIENCE, "60")), concurrency=1)
+
+
+class _Stalling(FakeBackend):
+    """Answers when there is no file named `stall`."""
+
+    def option_logits(self, requests: Sequence[Request]) -> OptionLogits:
+        while Path("stall").exists():
+            time.sleep(0.01)
+        return super().option_logits(requests)
+
+
+def stalling() -> Backend:
+    """A model that can be kept from answering."""
+    return _Stalling(remember=False)

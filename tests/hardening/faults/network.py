@@ -85,7 +85,7 @@ def _passes(command: Batch, root: Path, stub: Stub, cable: Cable, times: int, *,
     forget(root)
     chance, process = command.chance(), command.start(root, MODEL, environment=where)
     for _ in range(times):
-        _wait_for(command, root, process, 2 + chance.randrange(COUNT // (times + 2)))
+        _wait_for(command, root, process, 1 + chance.randrange(command.total // (times + 2)))
         disturb()  # type: ignore[operator]
     done = process.finish()
     assert_calm(done, 0)
@@ -97,10 +97,10 @@ def _passes(command: Batch, root: Path, stub: Stub, cable: Cable, times: int, *,
 def _does_not_pass(command: Batch, root: Path, stub: Stub, cable: Cable, begin: object, end: object, words: str) -> int:
     """The command gives up in one line, and asks only what is missing when it is given again."""
     process = command.start(root, MODEL, environment=_at(stub, cable, patience=0.5))
-    _wait_for(command, root, process, COUNT // 2)
+    _wait_for(command, root, process, command.total // 2)
     begin(cable)  # type: ignore[operator]
     assert_one_line(process.finish(), words)
-    missing = COUNT - command.steps(root)
+    missing = COUNT - command.steps(root) * command.size
     assert 0 < missing < COUNT
     end(cable)  # type: ignore[operator]
     wait_until(lambda: stub.busy == 0)

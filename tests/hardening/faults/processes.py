@@ -26,16 +26,25 @@ FRESH = "FAULTS_FRESH"
 Done = subprocess.CompletedProcess[str]
 
 _servers = multiprocessing.get_context("forkserver")
-_servers.set_forkserver_preload(
-    [
-        "qdebias.cli.score",
-        "qdebias.cli.evaluate",
-        "qdebias.backends.openai_http.backend",
-        "qdebias.backends.hf_loading",
-        "qdebias.backends.mplug_owl3.load",
-        "qdebias.backends.qwen_vl.load",
-    ]
-)
+_FEW = ["pytest", "faults.processes", "qdebias.cli.score", "qdebias.cli.evaluate"]
+_MORE = [
+    "faults.matrix",
+    "qdebias.backends.openai_http.backend",
+    "qdebias.backends.hf_loading",
+    "qdebias.backends.mplug_owl3.load",
+    "qdebias.backends.qwen_vl.load",
+    "qdebias.cli.serve",
+    "qdebias.service.server",
+    "numba",
+]
+
+
+_servers.set_forkserver_preload(_FEW)
+
+
+def expect_all() -> None:
+    """Import beforehand what all cells need; call it before the first command."""
+    _servers.set_forkserver_preload([*_FEW, *_MORE])
 
 
 class Command:
@@ -61,10 +70,15 @@ class Command:
         told, settings = Path(self._told.name), {"OMP_NUM_THREADS": "1", **(environment or {})}
         self._process = _start(self._words, folder, told, memory, settings)
 
+    @property
+    def pid(self) -> int:
+        """Number of the process."""
+        return self._process.pid or 0
+
     def send(self, number: signal.Signals) -> None:
         """Send a signal."""
         with suppress(ProcessLookupError):
-            os.kill(self._process.pid or 0, number)
+            os.kill(self.pid, number)
 
     def running(self) -> bool:
         """Whether it has not ended."""
@@ -97,7 +111,7 @@ def assert_one_line(done: Done, pattern: str) -> None:
     assert done.stderr.endswith(f"{lines[0]}\n"), done.stderr
 
 
-def wait_until(happened: object, *, seconds: float = 60) -> None:
+def wait_until(happened: object, *, seconds: float = 180) -> None:
     """Wait for what another process or thread will do."""
     end = time.monotonic() + seconds
     while not happened():  # type: ignore[operator]

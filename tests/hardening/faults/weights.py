@@ -25,14 +25,14 @@ def _swapped(command: Batch, root: Path, times: int) -> Observed:
     shutil.copytree(NANO, root / "model")
     sound = (root / FILE).read_bytes()
     expected = command.complete(root, MODEL)
-    for change in (_cut_off, _overwritten, _replaced)[:times]:
+    for change in CHANGES[:times]:
         forget(root)
         process = command.under_way(root, 5, MODEL)
         change(root / FILE)
         done = process.finish()
         assert_calm(done, 0)
         assert command.results(root, done) == expected, change
-        words = NAMED if change is _cut_off else "run holds the answers of another model.*weights: "
+        words = NAMED if change is cut_off else "run holds the answers of another model.*weights: "
         assert_one_line(command.run(root, MODEL), words)
         (root / FILE).write_bytes(sound)
     assert command.complete(root, MODEL) == expected
@@ -42,19 +42,25 @@ def _swapped(command: Batch, root: Path, times: int) -> Observed:
     )
 
 
-def _cut_off(path: Path) -> None:
+def cut_off(path: Path) -> None:
+    """Leave half of a file."""
     with path.open("r+b") as file:
         file.truncate(path.stat().st_size // 2)
 
 
-def _overwritten(path: Path) -> None:
+def overwritten(path: Path) -> None:
+    """Write zeros into a file."""
     with path.open("r+b") as file:
         file.seek(path.stat().st_size // 2)
         file.write(bytes(path.stat().st_size // 4))
 
 
-def _replaced(path: Path) -> None:
+def replaced(path: Path) -> None:
+    """Put another file in the place of one."""
     other = path.with_suffix(".new")
     shutil.copy(path, other)
-    _overwritten(other)
+    overwritten(other)
     other.replace(path)
+
+
+CHANGES = (cut_off, overwritten, replaced)
