@@ -4,7 +4,6 @@ import os
 import shutil
 from collections import Counter
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +12,7 @@ import pytest
 from hub_server import REPOSITORY, serving_hub
 from qdebias.image import RgbImage
 from reference_data import ROOT, skip_absent
+from remote_store import Store
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # several test processes share the cores
 
@@ -104,14 +104,6 @@ def gs_bucket(gs_server: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     files.mkdir("pictures")
     yield "gs://pictures"
     files.rm("pictures", recursive=True)
-
-
-@dataclass(frozen=True, slots=True)
-class Store:
-    """A place behind an address, and what puts a file into it."""
-
-    root: str
-    put: Callable[[str, bytes], object]
 
 
 @pytest.fixture(params=["s3", "gs", "hf"])

@@ -16,8 +16,8 @@ import pyarrow.parquet as pq
 import pytest
 from fsspec.registry import _registry
 
-from conftest import Store
 from qdebias.inputs import addresses, images, open_images
+from remote_store import Store
 from test_cli import run
 from test_inputs_containers import png, score_of, scores, write_shard
 
