@@ -93,10 +93,9 @@ def _refuse_repeated(scores: Iterable[GivenScore], path: Path) -> None:
 
 
 def _read_parquet(path: Path) -> list[dict[str, object]]:
-    import pyarrow as pa
     import pyarrow.parquet as pq
 
     try:
         return list(pq.read_table(path).to_pylist())
-    except (OSError, pa.ArrowInvalid) as error:
+    except (OSError, ValueError) as error:  # ValueError: also a name that is no UTF-8
         raise SettingError(f"{path}: is not a readable Parquet file ({error})") from error

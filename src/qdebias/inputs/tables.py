@@ -88,12 +88,11 @@ def parquet(name: str, stream: Any) -> Any:  # noqa: ANN401 (pyarrow has no type
     Raises:
         SettingError: It is none.
     """
-    import pyarrow as pa
     import pyarrow.parquet as pq
 
     try:
         return pq.ParquetFile(stream, buffer_size=1 << 20)
-    except pa.ArrowInvalid as error:
+    except ValueError as error:  # also where a column's name is no UTF-8
         raise SettingError(f"{name}: is no Parquet file, or damaged ({error})") from error
 
 
@@ -162,8 +161,16 @@ def _parquet_pieces(name: str, column: str | None) -> Iterator[Piece]:
 
 def _cell_names(name: str, file: Any, column: str) -> Iterator[str | Nothing]:  # noqa: ANN401
     number = 0
-    for batch in file.iter_batches(columns=[column]):
-        for value in batch.column(0).to_pylist():
+    batches = file.iter_batches(columns=[column])
+    while True:
+        try:
+            batch = next(batches, None)
+            values = [] if batch is None else batch.column(0).to_pylist()
+        except (ValueError, OSError) as error:
+            raise SettingError(f"{name}: cannot be read beyond row {number}; it may be damaged ({error})") from error
+        if batch is None:
+            return
+        for value in values:
             yield _name_or_nothing(name, number, value)
             number += 1
 

@@ -27,7 +27,7 @@ class Cable:
         self._flows = asyncio.Event()
         self._flows.set()
         self._ends: set[asyncio.StreamWriter] = set()
-        self._taking: asyncio.Task[None] | None = None
+        self._listener: socket.socket | None = None
         self._joins: set[asyncio.Task[None]] = set()
         self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
         self._thread.start()
@@ -57,7 +57,7 @@ class Cable:
 
     def close(self) -> None:
         """Remove it."""
-        self.cut()
+        self._do(self._remove())
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
         self._loop.close()
@@ -66,27 +66,40 @@ class Cable:
         asyncio.run_coroutine_threadsafe(work, self._loop).result(10)
 
     async def _cut(self) -> None:
-        if self._taking is not None:
-            self._taking.cancel()
-            await asyncio.wait([self._taking])
+        if self._listener is not None:
+            self._loop.remove_reader(self._listener)
+            self._listener.close()
+            self._listener = None
         for end in self._ends:
             end.transport.abort()
         self._ends.clear()
 
-    async def _mend(self) -> None:
-        listener = socket.create_server(("127.0.0.1", self.port))
-        listener.setblocking(False)
-        self._taking = asyncio.create_task(self._take(listener))
+    async def _remove(self) -> None:
+        await self._cut()
+        for join in self._joins:
+            join.cancel()
+        await asyncio.gather(*self._joins, return_exceptions=True)
+        await self._cut()  # what was half joined
+        await asyncio.sleep(0.05)  # until all sockets are closed
 
-    async def _take(self, listener: socket.socket) -> None:
-        """Take connections until the cable is cut; a server of asyncio would forget some that it has half taken."""
-        with listener:
-            while True:
-                near, _ = await self._loop.sock_accept(listener)
-                self._joins.add(asyncio.create_task(self._join(near)))  # nothing in between is to be cancelled
+    async def _mend(self) -> None:
+        self._listener = socket.create_server(("127.0.0.1", self.port))
+        self._listener.setblocking(False)
+        self._loop.add_reader(self._listener, self._take, self._listener)
+
+    def _take(self, listener: socket.socket) -> None:
+        """Take one connection, where nothing can be cancelled: asyncio forgets connections that it has half taken."""
+        with suppress(BlockingIOError, ConnectionError):
+            near, _ = listener.accept()
+            near.setblocking(False)
+            self._joins.add(self._loop.create_task(self._join(near)))
 
     async def _join(self, near: socket.socket) -> None:
-        reader, writer = await asyncio.open_connection(sock=near)
+        try:
+            reader, writer = await asyncio.open_connection(sock=near)
+        except asyncio.CancelledError:
+            near.close()
+            raise
         self._ends.add(writer)
         far_reader, far_writer = await asyncio.open_connection("127.0.0.1", self._target)
         self._ends.add(far_writer)
@@ -98,7 +111,6 @@ class Cable:
                 await self._flows.wait()
                 writer.write(data)
                 await writer.drain()
-        self._ends.discard(writer)
         writer.close()
 
 
