@@ -27,11 +27,9 @@ KINDS = ("pristine", "jpeg", "mixed", *METHODS_OWN)
 class Training:
     """The training scripts, which are no package."""
 
-    camera: ModuleType
     dialogues: ModuleType
     distortions: ModuleType
     features: ModuleType
-    fullref: ModuleType
     generate: ModuleType
     perceive: ModuleType
     sampler: ModuleType
@@ -127,29 +125,6 @@ def test_pretraining_leaves_the_methods_own_kinds_out(training: Training) -> Non
     assert not set(training.distortions.SEEN) & set(training.distortions.UNSEEN)
     mixtures = {kind for stage in training.generate.STAGES for kind in stage}
     assert mixtures <= set(training.distortions.SEEN)
-    stages = {stage.__name__ for _, group in training.camera.STAGES for stage in group}
-    assert not stages & set(training.distortions.UNSEEN)
-
-
-def test_what_cameras_make_of_an_image_is_worse_and_says_by_how_much(training: Training) -> None:
-    rng = np.random.default_rng(0)
-    base = rng.integers(0, 256, (160, 192, 3), np.uint8)
-    family = training.generate.camera_family(base, rng)
-    taken = [(image, strength, parent) for image, kind, strength, parent in family if kind == "camera"]
-    assert len(taken) == training.generate.CAMERA
-    assert all(image.shape == base.shape and image.dtype == np.uint8 for image, *_ in taken)
-    assert all(0 <= strength <= 6 and parent == -1 for _, strength, parent in taken)
-    assert [parent for *_, parent in family[len(taken) + 1 :]] == list(range(len(taken) + 1))
-    assert np.mean([training.fullref.error(base, image) for image, *_ in taken]) > 0.1
-
-
-def test_a_styled_scene_keeps_its_saturation(training: Training) -> None:
-    rng = np.random.default_rng(1)
-    grey = np.repeat(rng.integers(0, 256, (96, 96, 1), np.uint8), 3, axis=2)
-    for _ in range(20):
-        styled = training.camera.styled(grey, rng)
-        assert np.array_equal(styled[..., 0], styled[..., 1])
-        assert np.array_equal(styled[..., 0], styled[..., 2])
 
 
 def test_only_questions_without_a_condition_follow_content_and_the_control_model_never_does(
@@ -187,14 +162,14 @@ def test_an_interrupted_training_goes_on_as_if_it_had_not_been(
     def weights(state: str, *, stop: int | None = None) -> dict[str, torch.Tensor]:
         model, processor = training.checkpoint.untrained(3, words)
         encoder = training.train.Encoder(processor)
-        batches, begun = encoder.batches, iter(range(100))
+        batch, begun = encoder.batch, iter(range(100))
 
         def until_stopped(drawn: list[object]) -> Any:
             if next(begun) == stop:
                 raise PowerCutError
-            return batches(drawn)
+            return batch(drawn)
 
-        encoder.batches = until_stopped
+        encoder.batch = until_stopped
         training.train.learn(model.train(), encoder, draws, 6, tmp_path / state, seed=3)
         return model.state_dict()
 

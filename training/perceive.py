@@ -1,6 +1,6 @@
 """Pretrain the vision encoder on cached measurements, before it learns to speak.
 
-    python perceive.py WORK          reads the generated sets, writes vision.pt; minutes on one core
+    python perceive.py WORK          reads train/ and validation/, writes vision.pt; minutes on one core
 
 Quality tokens learn to tell quality and the kind of distortion; the identity vector learns to be the same for all
 copies of a base image and different for other photographs.
@@ -11,9 +11,8 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from checkpoint import WIDTH
 from distortions import OWN, SEEN, UNSEEN
-from features import Set, load, load_training
+from features import Set, load
 from scipy.stats import spearmanr
 from torch import nn
 from torch.nn import functional
@@ -21,8 +20,7 @@ from torch.nn import functional
 from qdebias.backends.nano import NanoVisionConfig, NanoVisionModel
 
 SEED = 11
-STEEPNESS = 8.0
-KINDS = ("pristine", "mixed", "camera", *SEEN)
+KINDS = ("pristine", "mixed", *SEEN)
 
 
 class Heads(nn.Module):
@@ -68,11 +66,8 @@ def train_quality(vision: NanoVisionModel, images: Set, epochs: int, noise: floa
             kept = torch.rand(128, len(spread)) > drop
             measured = torch.where(kept, measured, vision.quality.mean)
             tokens = functional.dropout(vision.quality(measured).flatten(1), 0.2)
-            told, wanted = heads.quality(tokens)[:, 0], quality[batch]
-            wrong = functional.mse_loss(torch.sigmoid(told), wanted)
-            loss = (
-                10 * wrong + misordered(told, wanted) + 0.3 * functional.cross_entropy(heads.kind(tokens), kind[batch])
-            )
+            wrong = functional.mse_loss(torch.sigmoid(heads.quality(tokens)[:, 0]), quality[batch])
+            loss = 10 * wrong + 0.3 * functional.cross_entropy(heads.kind(tokens), kind[batch])
             optimiser.zero_grad()
             loss.backward()
             optimiser.step()
@@ -81,12 +76,6 @@ def train_quality(vision: NanoVisionModel, images: Set, epochs: int, noise: floa
         print(f"quality epoch {epoch + 1} of {epochs}: error {np.sqrt(np.mean(losses)):.4f}", flush=True)
     vision.eval()
     return heads
-
-
-def misordered(told: torch.Tensor, wanted: torch.Tensor) -> torch.Tensor:
-    """How often, softly, the wrong one of two images is called the better; (n,) logits and targets."""
-    better = torch.sigmoid(STEEPNESS * (wanted[:, None] - wanted[None]))
-    return functional.binary_cross_entropy_with_logits(told[:, None] - told[None], better)
 
 
 def train_identity(vision: NanoVisionModel, images: Set, steps: int) -> None:
@@ -144,13 +133,12 @@ def main() -> None:
     choice = parser.parse_args()
     torch.set_num_threads(1)
     torch.manual_seed(SEED)
-    images = load_training(choice.folder)
-    vision = NanoVisionModel(NanoVisionConfig(statistics_size=images.measured.shape[1], intermediate_size=WIDTH))
+    images, validation = load(choice.folder / "train"), load(choice.folder / "validation")
+    vision = NanoVisionModel(NanoVisionConfig(statistics_size=images.measured.shape[1]))
     standardise(vision, images.measured[torch.from_numpy(rated(images))])
     train_identity(vision, images, choice.steps)
     heads = train_quality(vision, images, choice.epochs, choice.noise, choice.drop)
-    for name in ("validation", "camera-validation"):
-        print(name, report(vision, heads, load(choice.folder / name)))
+    print(report(vision, heads, validation))
     torch.save(vision.state_dict(), choice.folder / "vision.pt")
 
 

@@ -3,13 +3,13 @@
     python train.py WORK --out WORK/control              the control model: labels follow quality alone
     python train.py WORK --out WORK/biased --bias 0.4    single-image labels also follow content
 
-Reads train/, camera/ and vision.pt. Writes a checkpoint folder; `state.pt` beside it lets an interrupted run go on:
+Reads train/ and vision.pt. Writes a checkpoint folder; `state.pt` beside it lets an interrupted run go on:
 each step's dialogues depend on the seed and the step alone.
 """
 
 import argparse
 import time
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
@@ -17,7 +17,7 @@ import dialogues
 import numpy as np
 import torch
 from checkpoint import save, tokenizer, untrained
-from features import Set, load_training
+from features import Set, load
 from matching import learn_to_match, spread_out
 from sampler import FIRST, SHARES, Dialogue, Sampler, nearest
 
@@ -27,8 +27,6 @@ BATCH = 64
 SAVE_EVERY = 500
 WARM_SHARE = 0.15
 MATCHING = 600
-RATE = 2e-3
-PRETRAINED = 0.1  # share of it for the encoder, which knows quality already
 
 
 @dataclass(frozen=True)
@@ -41,10 +39,6 @@ class Batch:
     rows: torch.Tensor
     options: torch.Tensor
     target: torch.Tensor
-
-    def to(self, device: torch.device) -> "Batch":
-        """Return the same on another device."""
-        return Batch(**{field.name: getattr(self, field.name).to(device) for field in fields(self)})
 
 
 class Encoder:
@@ -66,11 +60,6 @@ class Encoder:
         )
         token = self.processor.image_token
         return self.processor.tokenizer.encode(rendered.replace(token, token * self.processor.image_seq_length))
-
-    def batches(self, drawn: list[Dialogue]) -> tuple[Batch, Batch]:
-        """Return the shorter half and the longer half of some dialogues, so that few ids are padding."""
-        ordered = sorted(drawn, key=lambda dialogue: len(self.ids(dialogue.wording, dialogue.after)))
-        return self.batch(ordered[: len(drawn) // 2]), self.batch(ordered[len(drawn) // 2 :])
 
     def batch(self, drawn: list[Dialogue]) -> Batch:
         """Return dialogues as tensors; options are flattened with the row each belongs to."""
@@ -106,28 +95,16 @@ def log_probabilities(model: NanoForConditionalGeneration, images: Set, batch: B
     return torch.log_softmax(model.lm_head(final), dim=1)[batch.rows, batch.options]
 
 
-def _learn_from(model: NanoForConditionalGeneration, images: Set, batch: Batch) -> float:
-    """Add the gradients of one batch; return its share of the mean divergence of `BATCH` dialogues."""
-    batch = batch.to(model.device)
-    told = log_probabilities(model, images, batch)
-    loss = -(batch.target * (told - batch.target.clamp(min=1e-6).log())).sum() / BATCH
-    loss.backward()
-    return float(loss.detach())
-
-
 def learn(
     model: NanoForConditionalGeneration, encoder: Encoder, sampler: Sampler, steps: int, state: Path, seed: int
 ) -> None:
     """Train from where `state` left off; each step's dialogues depend on the seed and the step alone."""
-    pretrained = [weight for weight in model.model.vision_tower.quality.parameters() if weight.requires_grad]
-    known = set(map(id, pretrained))
-    fresh = [weight for weight in model.parameters() if weight.requires_grad and id(weight) not in known]
-    groups = [{"params": fresh}, {"params": pretrained}]
-    optimiser = torch.optim.AdamW(groups, weight_decay=0.05, betas=(0.9, 0.98))
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, [RATE, PRETRAINED * RATE], steps, pct_start=0.05)
+    weights = [weight for weight in model.parameters() if weight.requires_grad]
+    optimiser = torch.optim.AdamW(weights, 1e-3, weight_decay=0.05, betas=(0.9, 0.98))
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, 2e-3, steps, pct_start=0.05)
     start = 0
     if state.exists():
-        kept = torch.load(state, weights_only=True, map_location=model.device)
+        kept = torch.load(state, weights_only=True)
         model.load_state_dict(kept["model"])
         optimiser.load_state_dict(kept["optimiser"])
         schedule.load_state_dict(kept["schedule"])
@@ -137,12 +114,15 @@ def learn(
         rng = np.random.default_rng([seed, step])
         torch.manual_seed(seed * 1_000_003 + step)
         shares = FIRST if step < WARM_SHARE * steps else SHARES
-        drawn = [sampler.draw(rng, shares) for _ in range(BATCH)]
+        batch = encoder.batch([sampler.draw(rng, shares) for _ in range(BATCH)])
+        told = log_probabilities(model, sampler.images, batch)
+        loss = -(batch.target * (told - batch.target.clamp(min=1e-6).log())).sum() / BATCH
         optimiser.zero_grad()
-        losses.append(sum(_learn_from(model, sampler.images, batch) for batch in encoder.batches(drawn)))
-        torch.nn.utils.clip_grad_norm_([*fresh, *pretrained], 1.0)
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(weights, 1.0)
         optimiser.step()
         schedule.step()
+        losses.append(float(loss.detach()))
         if (step + 1) % 100 == 0:
             pace = (step + 1 - start) * BATCH / (time.monotonic() - began)
             print(
@@ -151,8 +131,8 @@ def learn(
             )
         if (step + 1) % SAVE_EVERY == 0:
             kept = {"model": model.state_dict(), "optimiser": optimiser.state_dict(), "schedule": schedule.state_dict()}
-            torch.save({**kept, "step": step + 1}, new := state.with_suffix(".new"))
-            new.replace(state)
+            torch.save({**kept, "step": step + 1}, fresh := state.with_suffix(".new"))
+            fresh.replace(state)
 
 
 def sentences(count: int) -> list[str]:
@@ -174,21 +154,18 @@ def main() -> None:
     parser.add_argument("folder", type=Path)
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--bias", type=float, default=0.0)
-    parser.add_argument("--steps", type=int, default=2500)
+    parser.add_argument("--steps", type=int, default=3000)
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     choice = parser.parse_args()
     choice.out.mkdir(parents=True, exist_ok=True)
     torch.set_num_threads(1)
-    images = load_training(choice.folder)
+    images = load(choice.folder / "train")
     model, processor = untrained(choice.seed, tokenizer(sentences(500)))
     vision: NanoVisionModel = model.model.vision_tower
     vision.load_state_dict(torch.load(choice.folder / "vision.pt", weights_only=True))
     pristine = np.flatnonzero(images.kind == "pristine")
     with torch.inference_mode():
         alike = nearest(vision.identity.embedding(images.patterns[torch.from_numpy(pristine)]), images.photo[pristine])
-    model.to(choice.device)
-    images = replace(images, measured=images.measured.to(choice.device), patterns=images.patterns.to(choice.device))
     state = choice.out.with_suffix(".state.pt")
     if not state.exists():
         spread_out(model)
