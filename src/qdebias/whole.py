@@ -14,12 +14,25 @@ def write_whole(path: Path, text: str) -> None:
         path.write_text(text, encoding="utf-8")
         return
     path = path.resolve()  # a link stays one
-    partial = path.with_name(f"{path.name}.partial")
+    put_in_place(path, text.encode(), by=path.with_name(f"{path.name}.partial"))
+
+
+def put_in_place(path: Path, data: bytes, *, by: Path) -> None:
+    """Write a file under another name on the same disk, and rename it.
+
+    Args:
+        path: The file.
+        data: What it is to hold.
+        by: The other name; no two that write at a time may have the same.
+
+    Raises:
+        OSError: The system refuses; an older file is as it was.
+    """
     try:
-        with partial.open("w", encoding="utf-8") as file:
-            file.write(text)
+        with by.open("wb") as file:
+            file.write(data)
             file.flush()
             os.fsync(file.fileno())
-        partial.replace(path)
+        by.replace(path)
     finally:
-        partial.unlink(missing_ok=True)
+        by.unlink(missing_ok=True)

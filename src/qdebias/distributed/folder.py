@@ -14,6 +14,7 @@ from typing import Protocol
 from qdebias.errors import StoreError
 from qdebias.inputs.addresses import failures, is_address, open_filesystem
 from qdebias.store.lock import locked
+from qdebias.whole import put_in_place
 
 
 class Folder(Protocol):
@@ -84,14 +85,7 @@ class LocalFolder:
         partial = path.with_name(f".{path.name}.{uuid.uuid4().hex}.partial")
         with _told(str(path)):
             path.parent.mkdir(parents=True, exist_ok=True)
-            try:
-                with partial.open("wb") as file:
-                    file.write(data)
-                    file.flush()
-                    os.fsync(file.fileno())
-                partial.replace(path)
-            finally:
-                partial.unlink(missing_ok=True)
+            put_in_place(path, data, by=partial)
 
     def remove(self, name: str) -> None:
         """Remove a file if it is there."""

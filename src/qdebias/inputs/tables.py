@@ -161,18 +161,13 @@ def _parquet_pieces(name: str, column: str | None) -> Iterator[Piece]:
 
 def _cell_names(name: str, file: Any, column: str) -> Iterator[str | Nothing]:  # noqa: ANN401
     number = 0
-    batches = file.iter_batches(columns=[column])
-    while True:
-        try:
-            batch = next(batches, None)
-            values = [] if batch is None else batch.column(0).to_pylist()
-        except (ValueError, OSError) as error:
-            raise SettingError(f"{name}: cannot be read beyond row {number}; it may be damaged ({error})") from error
-        if batch is None:
-            return
-        for value in values:
-            yield _name_or_nothing(name, number, value)
-            number += 1
+    try:
+        for batch in file.iter_batches(columns=[column]):
+            for value in batch.column(0).to_pylist():
+                yield _name_or_nothing(name, number, value)
+                number += 1
+    except (ValueError, OSError) as error:
+        raise SettingError(f"{name}: cannot be read beyond row {number}; it may be damaged ({error})") from error
 
 
 def _or_nothing(name: str, pieces: Iterator[Piece]) -> Iterator[Piece]:

@@ -3,7 +3,9 @@
 import shutil
 import signal
 import time
+from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 from random import Random
@@ -34,14 +36,9 @@ def killed(root: Path, times: int) -> Observed:
     root.mkdir()
     chance, whole = Random("killed"), 0  # noqa: S311
     for _ in range(times):
-        with serving(root) as served, ThreadPoolExecutor(len(IMAGES)) as pool:
-            helpers = children(served.process.pid)
-            answers = all_at_once(served, IMAGES, pool)
-            _some_are_answered(answers, chance)
+        with _under_way(root, chance) as (served, answers):
             assert served.stop(signal.SIGKILL).returncode == -signal.SIGKILL
-            got = [answer.result() for answer in answers]
-            whole += _check_whole_or(got, DROPPED)
-        _wait_gone(helpers)
+            whole += _check_whole_or([answer.result() for answer in answers], DROPPED)
     with serving(root) as served:
         assert served.scores() == expected()
     return Observed(
@@ -55,15 +52,11 @@ def told(root: Path, times: int) -> Observed:
     root.mkdir()
     chance, whole = Random("told"), 0  # noqa: S311
     for _ in range(times):
-        with serving(root) as served, ThreadPoolExecutor(len(IMAGES)) as pool:
-            helpers = children(served.process.pid)
-            answers = all_at_once(served, IMAGES, pool)
-            _some_are_answered(answers, chance)
+        with _under_way(root, chance) as (served, answers):
             done = served.stop(signal.SIGTERM)
             assert done.returncode == -signal.SIGTERM, done
             assert "Traceback" not in done.stderr, done.stderr
             whole += _check_whole_or([answer.result() for answer in answers], DROPPED, TOLD)
-        _wait_gone(helpers)
     refused = times * len(IMAGES) - whole
     return Observed(trials=times, words=f"{whole} under way answered, {refused} that came later refused, none half")
 
@@ -141,6 +134,17 @@ def swapped(root: Path, times: int) -> Observed:
     assert_calm(again, 2)
     assert "error: model: a weight file is damaged, cut short" in again.stderr, again.stderr
     return Observed(trials=times + 1, words="the same scores to its end; then refused in one line that names the file")
+
+
+@contextmanager
+def _under_way(root: Path, chance: Random) -> "Iterator[tuple[Serving, list[Future[float | int | None]]]]":
+    """Serve until some of the requests are answered; afterwards no process of the server may be left."""
+    with serving(root) as served, ThreadPoolExecutor(len(IMAGES)) as pool:
+        helpers = children(served.process.pid)
+        answers = all_at_once(served, IMAGES, pool)
+        _some_are_answered(answers, chance)
+        yield served, answers
+    _wait_gone(helpers)
 
 
 def _some_are_answered(answers: "list[Future[float | int | None]]", chance: Random) -> None:
