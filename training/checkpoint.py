@@ -37,7 +37,6 @@ WORDS = """the a of is are in to and or this that these those it image images pi
  beginning end start shown presented seen view viewer human people opinion describe give choose pick select
  select now then so if but while whereas""".split()  # noqa: SIM905
 VOCABULARY = 1536
-WIDTH = 512  # of the layer between the statistics and the image tokens
 
 
 def tokenizer(sentences: Iterable[str]) -> PreTrainedTokenizerFast:
@@ -73,7 +72,7 @@ def tokenizer(sentences: Iterable[str]) -> PreTrainedTokenizerFast:
 def untrained(seed: int, words: PreTrainedTokenizerFast) -> tuple[NanoForConditionalGeneration, NanoProcessor]:
     """Return the model with random weights and its processor."""
     torch.manual_seed(seed)
-    vision = NanoVisionConfig(statistics_size=SIZE, intermediate_size=WIDTH)
+    vision = NanoVisionConfig(statistics_size=SIZE)
     text = LlamaConfig(
         vocab_size=len(words),
         hidden_size=vision.hidden_size,

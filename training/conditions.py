@@ -17,7 +17,7 @@ import photos
 import torch
 from distortions import UNSEEN, coded
 from fullref import error
-from generate import CAMERA, FAMILIES, SEED, SETS, bases
+from generate import SEED, evaluation_family
 from PIL import Image
 
 from qdebias import presets
@@ -56,10 +56,9 @@ def measure(job: tuple[str, int, str, int]) -> dict[str, np.ndarray]:
     part, index, path, every = job
     torch.set_num_threads(1)
     cv2.setNumThreads(1)
-    rng = np.random.default_rng([SEED, index, SETS.index(part)])
-    (base,) = bases(part, path, rng)
-    family = FAMILIES[part](base, rng)
-    rows = chosen(family[: 1 + CAMERA], 1) if part == "camera-validation" else chosen(family, every)
+    rng = np.random.default_rng([SEED, index, ("train", "validation", "test").index(part)])
+    base = photos.whole(path)
+    rows = chosen(evaluation_family(base, rng), every)
     table = []
     for image, kind, _ in rows:
         pictures = [image, *_conditions(image, "paper")]
@@ -84,14 +83,13 @@ def _conditions(image: np.ndarray, name: str) -> list[np.ndarray]:
 def main() -> None:
     """Measure one set."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("part", choices=["validation", "camera-validation", "test"])
+    parser.add_argument("part", choices=["validation", "test"])
     parser.add_argument("folder", type=Path)
     parser.add_argument("--every", type=int, default=3, help="take each n-th image of a photograph")
     parser.add_argument("--shards", type=int, default=1, help="processes")
     choice = parser.parse_args()
     choice.folder.mkdir(parents=True, exist_ok=True)
-    paths = photos.listed(photos.part_of(choice.part))
-    jobs = [(choice.part, index, path, choice.every) for index, path in enumerate(paths)]
+    jobs = [(choice.part, index, path, choice.every) for index, path in enumerate(photos.listed(choice.part))]
     with get_context("spawn").Pool(choice.shards) as pool:
         found = list(pool.imap(measure, jobs))
     np.savez(

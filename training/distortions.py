@@ -7,7 +7,7 @@ image, is not.
 """
 
 import io
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 import cv2
 import numpy as np
@@ -23,30 +23,25 @@ Distortion = Callable[[np.ndarray, float, Rng], np.ndarray]
 AT = (0, 1, 2, 3, 4, 5, 6)
 
 
-def at(strength: float, *values: float) -> float:
-    """Interpolate a parameter that is given at strengths 0 to 6."""
+def _at(strength: float, *values: float) -> float:
+    """Interpolate a parameter given at strengths 0 to 6."""
     return float(np.interp(strength, AT, values))
 
 
-def together(strengths: Sequence[float]) -> float:
-    """Strength of several distortions of one image: of the strongest, and a quarter of each other."""
-    return min(float(AT[-1]), max(strengths) + 0.25 * (sum(strengths) - max(strengths)))
-
-
-def to_bytes(image: np.ndarray) -> np.ndarray:
+def _bytes(image: np.ndarray) -> np.ndarray:
     return np.clip(np.rint(image * 255), 0, 255).astype(np.uint8)
 
 
-def to_unit(image: np.ndarray) -> np.ndarray:
+def _unit(image: np.ndarray) -> np.ndarray:
     return image.astype(np.float32) / 255
 
 
 def gaussian_blur(image: np.ndarray, strength: float, rng: Rng) -> np.ndarray:
-    return cv2.GaussianBlur(image, (0, 0), max(0.2, at(strength, 0.2, 0.8, 1.4, 2.2, 3.4, 5.2, 7)))
+    return cv2.GaussianBlur(image, (0, 0), max(0.2, _at(strength, 0.2, 0.8, 1.4, 2.2, 3.4, 5.2, 7)))
 
 
 def lens_blur(image: np.ndarray, strength: float, rng: Rng) -> np.ndarray:
-    radius = at(strength, 0.5, 1.2, 2.2, 3.6, 5.5, 8, 11)
+    radius = _at(strength, 0.5, 1.2, 2.2, 3.6, 5.5, 8, 11)
     reach = int(np.ceil(radius))
     down, right = np.mgrid[-reach : reach + 1, -reach : reach + 1]
     kernel = np.clip(radius + 0.5 - np.hypot(down, right), 0, 1).astype(np.float32)
@@ -54,7 +49,7 @@ def lens_blur(image: np.ndarray, strength: float, rng: Rng) -> np.ndarray:
 
 
 def motion_blur(image: np.ndarray, strength: float, rng: Rng) -> np.ndarray:
-    length = at(strength, 1, 3.5, 6.5, 11, 18, 28, 38)
+    length = _at(strength, 1, 3.5, 6.5, 11, 18, 28, 38)
     side = int(length) // 2 * 2 + 3
     middle, angle = side / 2 - 0.5, rng.uniform(0, np.pi)
     half = np.array([np.cos(angle), np.sin(angle)]) * length / 2
@@ -66,14 +61,14 @@ def motion_blur(image: np.ndarray, strength: float, rng: Rng) -> np.ndarray:
 
 
 def down_up(image: np.ndarray, strength: float, rng: Rng) -> np.ndarray:
-    factor = at(strength, 1, 1.5, 2.1, 3, 4.3, 6.3, 9)
+    factor = _at(strength, 1, 1.5, 2.1, 3, 4.3, 6.3, 9)
     small = _resized(image, 1 / factor, cv2.INTER_AREA)
     way = cv2.INTER_CUBIC if rng.random() < 0.6 else cv2.INTER_LINEAR
     return cv2.resize(small, image.shape[1::-1], interpolation=way)
 
 
 def pixelate(image: np.ndarray, strength: float, rng: Rng) -> np.ndarray:
-    small = _resized(image, 1 / at(strength, 1, 1.6, 2.3, 3.3, 5, 8, 12), cv2.INTER_AREA)
+    small = _resized(image, 1 / _at(strength, 1, 1.6, 2.3, 3.3, 5, 8, 12), cv2.INTER_AREA)
     return cv2.resize(small, image.shape[1::-1], interpolation=cv2.INTER_NEAREST)
 
 
@@ -90,53 +85,53 @@ def coded(image: np.ndarray, kind: str, **settings: object) -> np.ndarray:
 
 
 def jpeg(image: np.ndarray, strength: float, rng: Rng) -> np.ndarray:
-    return coded(image, "JPEG", quality=round(at(strength, 95, 48, 27, 16, 9, 5, 3)))
+    return coded(image, "JPEG", quality=round(_at(strength, 95, 48, 27, 16, 9, 5, 3)))
 
 
 def jpeg2000(image: np.ndarray, strength: float, rng: Rng) -> np.ndarray:
-    rate = at(strength, 4, 11, 20, 38, 80, 160, 300)
+    rate = _at(strength, 4, 11, 20, 38, 80, 160, 300)
     return coded(image, "JPEG2000", quality_mode="rates", quality_layers=[rate])
 
 
 def webp(image: np.ndarray, strength: float, rng: Rng) -> np.ndarray:
-    return coded(image, "WEBP", quality=round(at(strength, 90, 38, 17, 7, 2, 0, 0)), method=0)
+    return coded(image, "WEBP", quality=round(_at(strength, 90, 38, 17, 7, 2, 0, 0)), method=0)
 
 
 def white_noise(image: np.ndarray, strength: float, rng: Rng) -> np.ndarray:
-    sigma = at(strength, 0, 0.022, 0.045, 0.08, 0.13, 0.21, 0.3)
-    return to_bytes(to_unit(image) + rng.normal(0, sigma, image.shape).astype(np.float32))
+    sigma = _at(strength, 0, 0.022, 0.045, 0.08, 0.13, 0.21, 0.3)
+    return _bytes(_unit(image) + rng.normal(0, sigma, image.shape).astype(np.float32))
 
 
 def grain(image: np.ndarray, strength: float, rng: Rng) -> np.ndarray:
     """Grey noise of a camera: stronger in the light, correlated between neighbours."""
-    unit, sigma = to_unit(image), at(strength, 0, 0.03, 0.06, 0.1, 0.16, 0.25, 0.35)
+    unit, sigma = _unit(image), _at(strength, 0, 0.03, 0.06, 0.1, 0.16, 0.25, 0.35)
     noise = cv2.GaussianBlur(rng.normal(0, 1, image.shape[:2]).astype(np.float32), (0, 0), rng.uniform(0.4, 1.2))
     noise = noise / noise.std() * sigma
-    return to_bytes(unit + noise[..., None] * np.sqrt(unit.mean(2, keepdims=True) + 0.1))
+    return _bytes(unit + noise[..., None] * np.sqrt(unit.mean(2, keepdims=True) + 0.1))
 
 
 def chroma_noise(image: np.ndarray, strength: float, rng: Rng) -> np.ndarray:
-    sigma = at(strength, 0, 0.035, 0.07, 0.12, 0.19, 0.28, 0.4)
+    sigma = _at(strength, 0, 0.035, 0.07, 0.12, 0.19, 0.28, 0.4)
     noise = cv2.GaussianBlur(rng.normal(0, 1, image.shape).astype(np.float32), (0, 0), rng.uniform(0.5, 2.5))
     noise = noise - noise.mean(2, keepdims=True)
-    return to_bytes(to_unit(image) + noise / noise.std() * sigma)
+    return _bytes(_unit(image) + noise / noise.std() * sigma)
 
 
 def impulse_noise(image: np.ndarray, strength: float, rng: Rng) -> np.ndarray:
-    hit = rng.random(image.shape[:2]) < at(strength, 0, 0.003, 0.009, 0.025, 0.06, 0.13, 0.22)
+    hit = rng.random(image.shape[:2]) < _at(strength, 0, 0.003, 0.009, 0.025, 0.06, 0.13, 0.22)
     noisy = image.copy()
     noisy[hit] = np.where(rng.random((hit.sum(), 1)) < 0.5, 0, 255)
     return noisy
 
 
 def speckle(image: np.ndarray, strength: float, rng: Rng) -> np.ndarray:
-    sigma = at(strength, 0, 0.06, 0.12, 0.21, 0.34, 0.52, 0.75)
-    return to_bytes(to_unit(image) * (1 + rng.normal(0, sigma, image.shape).astype(np.float32)))
+    sigma = _at(strength, 0, 0.06, 0.12, 0.21, 0.34, 0.52, 0.75)
+    return _bytes(_unit(image) * (1 + rng.normal(0, sigma, image.shape).astype(np.float32)))
 
 
 def painted(image: np.ndarray, strength: float, rng: Rng) -> np.ndarray:
     """Noise removed too eagerly: flat patches, lost texture."""
-    side = 2 * round(at(strength, 0, 1, 1.6, 2.5, 3.6, 5.2, 7)) + 1
+    side = 2 * round(_at(strength, 0, 1, 1.6, 2.5, 3.6, 5.2, 7)) + 1
     noisy = white_noise(image, 0.4 * strength * rng.random(), rng)
     if rng.random() < 0.5:
         return cv2.medianBlur(noisy, side)
@@ -144,40 +139,40 @@ def painted(image: np.ndarray, strength: float, rng: Rng) -> np.ndarray:
 
 
 def sharpen(image: np.ndarray, strength: float, rng: Rng) -> np.ndarray:
-    unit = to_unit(image)
-    amount = at(strength, 0, 1.0, 2.4, 4.5, 8, 13, 20)
-    return to_bytes(unit + amount * (unit - cv2.GaussianBlur(unit, (0, 0), rng.uniform(0.8, 1.8))))
+    unit = _unit(image)
+    amount = _at(strength, 0, 1.0, 2.4, 4.5, 8, 13, 20)
+    return _bytes(unit + amount * (unit - cv2.GaussianBlur(unit, (0, 0), rng.uniform(0.8, 1.8))))
 
 
 def contrast_down(image: np.ndarray, strength: float, rng: Rng) -> np.ndarray:
-    unit, pivot = to_unit(image), rng.uniform(0.25, 0.9)
-    return to_bytes(pivot + (unit - pivot) * at(strength, 1, 0.75, 0.58, 0.42, 0.28, 0.17, 0.1))
+    unit, pivot = _unit(image), rng.uniform(0.25, 0.9)
+    return _bytes(pivot + (unit - pivot) * _at(strength, 1, 0.75, 0.58, 0.42, 0.28, 0.17, 0.1))
 
 
 def contrast_up(image: np.ndarray, strength: float, rng: Rng) -> np.ndarray:
-    unit, gain = to_unit(image), at(strength, 1, 1.3, 1.7, 2.3, 3.2, 4.8, 7)
+    unit, gain = _unit(image), _at(strength, 1, 1.3, 1.7, 2.3, 3.2, 4.8, 7)
     pivot = float(unit.mean()) + rng.uniform(-0.1, 0.1)
-    return to_bytes(pivot + (unit - pivot) * gain)
+    return _bytes(pivot + (unit - pivot) * gain)
 
 
 def darken(image: np.ndarray, strength: float, rng: Rng) -> np.ndarray:
-    gamma = at(strength, 1, 1.35, 1.8, 2.4, 3.1, 4, 5)
-    return to_bytes(to_unit(image) ** np.float32(gamma) * at(strength, 1, 0.95, 0.85, 0.75, 0.65, 0.55, 0.5))
+    gamma = _at(strength, 1, 1.35, 1.8, 2.4, 3.1, 4, 5)
+    return _bytes(_unit(image) ** np.float32(gamma) * _at(strength, 1, 0.95, 0.85, 0.75, 0.65, 0.55, 0.5))
 
 
 def brighten(image: np.ndarray, strength: float, rng: Rng) -> np.ndarray:
-    lifted = to_unit(image) ** np.float32(at(strength, 1, 0.9, 0.8, 0.7, 0.6, 0.52, 0.45))
-    return to_bytes(lifted * at(strength, 1, 1.05, 1.1, 1.18, 1.28, 1.4, 1.6))
+    lifted = _unit(image) ** np.float32(_at(strength, 1, 0.9, 0.8, 0.7, 0.6, 0.52, 0.45))
+    return _bytes(lifted * _at(strength, 1, 1.05, 1.1, 1.18, 1.28, 1.4, 1.6))
 
 
 def colour_cast(image: np.ndarray, strength: float, rng: Rng) -> np.ndarray:
     way = rng.normal(size=3)
     way = (way - way.mean()) / np.abs(way - way.mean()).max()
-    return to_bytes(to_unit(image) + way.astype(np.float32) * at(strength, 0, 0.07, 0.13, 0.2, 0.28, 0.38, 0.5))
+    return _bytes(_unit(image) + way.astype(np.float32) * _at(strength, 0, 0.07, 0.13, 0.2, 0.28, 0.38, 0.5))
 
 
 def colour_offset(image: np.ndarray, strength: float, rng: Rng) -> np.ndarray:
-    shift, angle = at(strength, 0, 1.5, 3, 5.5, 9, 15, 22), rng.uniform(0, 2 * np.pi)
+    shift, angle = _at(strength, 0, 1.5, 3, 5.5, 9, 15, 22), rng.uniform(0, 2 * np.pi)
     moved = image.copy()
     for channel, sign in ((0, 1), (2, -1)):
         step = (int(np.rint(sign * shift * np.sin(angle))), int(np.rint(sign * shift * np.cos(angle))))
@@ -186,14 +181,14 @@ def colour_offset(image: np.ndarray, strength: float, rng: Rng) -> np.ndarray:
 
 
 def posterise(image: np.ndarray, strength: float, rng: Rng) -> np.ndarray:
-    steps = round(at(strength, 64, 20, 12, 8, 5, 3, 2)) - 1
-    return to_bytes(np.rint(to_unit(image) * steps) / steps)
+    steps = round(_at(strength, 64, 20, 12, 8, 5, 3, 2)) - 1
+    return _bytes(np.rint(_unit(image) * steps) / steps)
 
 
 def block_loss(image: np.ndarray, strength: float, rng: Rng) -> np.ndarray:
     lost = image.copy()
     side = int(rng.choice([8, 16, 32]))
-    share = at(strength, 0, 0.012, 0.03, 0.06, 0.11, 0.19, 0.3)
+    share = _at(strength, 0, 0.012, 0.03, 0.06, 0.11, 0.19, 0.3)
     for _ in range(max(1, round(share * lost.shape[0] * lost.shape[1] / side**2))):
         top, left = (int(rng.integers(0, max(1, n - side))) // 8 * 8 for n in lost.shape[:2])
         block = lost[top : top + side, left : left + side]
@@ -205,9 +200,9 @@ def scan_lines(image: np.ndarray, strength: float, rng: Rng) -> np.ndarray:
     """Rows of uneven gain, or rows shifted sideways."""
     rows = image.shape[0]
     if rng.random() < 0.5:
-        gain = 1 + rng.normal(0, at(strength, 0, 0.04, 0.08, 0.15, 0.26, 0.4, 0.6), (rows, 1, 1))
-        return to_bytes(to_unit(image) * gain.astype(np.float32))
-    reach = at(strength, 0, 0.8, 1.6, 3, 5, 8, 12)
+        gain = 1 + rng.normal(0, _at(strength, 0, 0.04, 0.08, 0.15, 0.26, 0.4, 0.6), (rows, 1, 1))
+        return _bytes(_unit(image) * gain.astype(np.float32))
+    reach = _at(strength, 0, 0.8, 1.6, 3, 5, 8, 12)
     steps = np.rint(rng.normal(0, reach, rows)).astype(int)
     return np.stack([np.roll(row, step, 0) for row, step in zip(image, steps, strict=True)])
 
@@ -215,12 +210,12 @@ def scan_lines(image: np.ndarray, strength: float, rng: Rng) -> np.ndarray:
 def vignette(image: np.ndarray, strength: float, rng: Rng) -> np.ndarray:
     down, right = (np.linspace(-1, 1, n, dtype=np.float32) for n in image.shape[:2])
     radius = np.hypot(down[:, None] - rng.uniform(-0.4, 0.4), right[None] - rng.uniform(-0.4, 0.4))
-    fall = np.exp(-(radius**2) * at(strength, 0, 0.3, 0.6, 1.1, 1.9, 3, 4.5))
-    return to_bytes(to_unit(image) * fall[..., None])
+    fall = np.exp(-(radius**2) * _at(strength, 0, 0.3, 0.6, 1.1, 1.9, 3, 4.5))
+    return _bytes(_unit(image) * fall[..., None])
 
 
 def zoom_blur(image: np.ndarray, strength: float, rng: Rng) -> np.ndarray:
-    return ZoomBlur(largest=1 + at(strength, 0.01, 0.03, 0.06, 0.1, 0.16, 0.24, 0.33))(image, rng)
+    return ZoomBlur(largest=1 + _at(strength, 0.01, 0.03, 0.06, 0.1, 0.16, 0.24, 0.33))(image, rng)
 
 
 def spatter(image: np.ndarray, strength: float, rng: Rng) -> np.ndarray:
@@ -229,30 +224,30 @@ def spatter(image: np.ndarray, strength: float, rng: Rng) -> np.ndarray:
 
 
 def saturate(image: np.ndarray, strength: float, rng: Rng) -> np.ndarray:
-    return Saturate(gain=at(strength, 1, 1.3, 1.6, 2, 2.8, 4.5, 8))(image, rng)
+    return Saturate(gain=_at(strength, 1, 1.3, 1.6, 2, 2.8, 4.5, 8))(image, rng)
 
 
 def fog(image: np.ndarray, strength: float, rng: Rng) -> np.ndarray:
     """ImageNet-C's fog, which dims what it covers; a third of the time the paper's, eq. (7), which only adds."""
     if rng.random() < 0.33:
-        return Fog(density=at(strength, 0, 0.4, 0.8, 1.3, 1.9, 2.5, 3.5))(image, rng)
+        return Fog(density=_at(strength, 0, 0.4, 0.8, 1.3, 1.9, 2.5, 3.5))(image, rng)
     return imagenet_c("fog", severity=min(5, max(1, round(strength))))(image, rng)
 
 
 def glass(image: np.ndarray, strength: float, rng: Rng) -> np.ndarray:
-    reach = at(strength, 0.3, 0.8, 1.5, 2.4, 3.6, 5.2, 7)
+    reach = _at(strength, 0.3, 0.8, 1.5, 2.4, 3.6, 5.2, 7)
     down, right = np.indices(image.shape[:2], dtype=np.float32)
     move = rng.normal(0, reach, (2, *image.shape[:2])).astype(np.float32)
     return cv2.remap(image, right + move[0], down + move[1], cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT)
 
 
 def dither(image: np.ndarray, strength: float, rng: Rng) -> np.ndarray:
-    palette = Image.fromarray(image).quantize(round(at(strength, 256, 64, 32, 16, 9, 5, 3)))
+    palette = Image.fromarray(image).quantize(round(_at(strength, 256, 64, 32, 16, 9, 5, 3)))
     return np.asarray(palette.convert("RGB"))
 
 
 def ghost(image: np.ndarray, strength: float, rng: Rng) -> np.ndarray:
-    share, shift = at(strength, 0, 0.12, 0.2, 0.28, 0.37, 0.45, 0.5), at(strength, 2, 4, 6, 9, 13, 18, 24)
+    share, shift = _at(strength, 0, 0.12, 0.2, 0.28, 0.37, 0.45, 0.5), _at(strength, 2, 4, 6, 9, 13, 18, 24)
     moved = np.roll(image, (round(shift * rng.uniform(-1, 1)), round(shift)), (0, 1))
     return cv2.addWeighted(image, 1 - share, moved, share, 0)
 

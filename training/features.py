@@ -6,7 +6,7 @@ Writes `features.npz`: `measured` (images, statistics) and `patterns` (images, 3
 """
 
 import argparse
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass
 from multiprocessing import get_context
 from pathlib import Path
 
@@ -19,7 +19,6 @@ from qdebias.backends.nano.identity import IdentityEncoder
 from qdebias.backends.nano.statistics import statistics
 
 BATCH = 4
-TENSORS = ("measured", "patterns")
 
 
 @dataclass(frozen=True)
@@ -88,16 +87,6 @@ def load(folder: Path) -> Set:
         strength=items["strength"],
         nature=share[items["base"]],
     )
-
-
-def load_training(work: Path) -> Set:
-    """Read both training sets as one: plain distortions and camera-like ones of the same photographs."""
-    plain, like_cameras = load(work / "train"), load(work / "camera")
-    bases, rows = int(plain.base.max()) + 1, len(plain.base)
-    parent = np.where(like_cameras.parent >= 0, like_cameras.parent + rows, -1)
-    moved = replace(like_cameras, base=like_cameras.base + bases, parent=parent)
-    pairs = {field.name: (getattr(plain, field.name), getattr(moved, field.name)) for field in fields(Set)}
-    return Set(**{name: torch.cat(pair) if name in TENSORS else np.concatenate(pair) for name, pair in pairs.items()})
 
 
 if __name__ == "__main__":

@@ -1,12 +1,11 @@
 """Make the degraded copies of one set of photographs and keep the views that the model will look at.
 
-    python generate.py train WORK/train        four minutes on two cores (--shards 2)
+    python generate.py train WORK/train        about 10 minutes on two cores (--shards 2)
 
 A folder then holds `views.raw`, (images, 8, 3, 128, 128) bytes, and `items.npz`, one row per image.
 """
 
 import argparse
-from collections.abc import Callable
 from dataclasses import astuple, dataclass, fields
 from multiprocessing import get_context
 from pathlib import Path
@@ -14,15 +13,13 @@ from pathlib import Path
 import cv2
 import numpy as np
 import photos
-from camera import camera, styled
-from distortions import OWN, SEEN, UNSEEN, Rng, together
+from distortions import OWN, SEEN, UNSEEN, Rng
 from fullref import error
 
 from qdebias.backends.nano.views import COUNT, SIDE, views
 
 SEED = 7
-SETS = ("train", "validation", "test", "camera", "camera-validation")  # in the order of their seeds
-SINGLE, MIXED, CAMERA = 8, 2, 6
+SINGLE, MIXED = 8, 2
 STAGES = (
     ("gaussian_blur", "lens_blur", "motion_blur", "down_up"),
     ("darken", "brighten", "contrast_down", "contrast_up", "colour_cast", "vignette"),
@@ -30,7 +27,6 @@ STAGES = (
     ("painted", "sharpen"),
     ("jpeg", "jpeg2000", "webp", "posterise"),
 )
-Family = list[tuple[np.ndarray, str, float, int]]  # image, kind, strength, parent
 
 
 @dataclass(frozen=True)
@@ -40,7 +36,7 @@ class Item:
     Attributes:
         photo: Index of its photograph in the list of the set.
         base: Index of the pristine base image it was made from.
-        kind: Distortion; "pristine", "mixed" (several stages), "camera", or the last one applied, for a copy.
+        kind: Distortion; "pristine", "mixed" (several stages), or the last one applied, for a copy.
         strength: 0 to 6; of a mixture, its strongest stage.
         error: Full-reference error against the base image.
         parent: Row of the image that this one is a copy of, more degraded; -1 where it is none.
@@ -60,43 +56,28 @@ def mixed(image: np.ndarray, rng: Rng) -> tuple[np.ndarray, float]:
     strengths = rng.uniform(0.3, 4.5, len(chosen))
     for stage, strength in zip(chosen, strengths, strict=True):
         image = SEEN[str(rng.choice(STAGES[stage]))](image, float(strength), rng)
-    return image, together(strengths.tolist())
+    return image, float(min(6, strengths.max() + 0.25 * (strengths.sum() - strengths.max())))
 
 
-def training_family(base: np.ndarray, rng: Rng) -> Family:
+def training_family(base: np.ndarray, rng: Rng) -> list[tuple[np.ndarray, str, float, int]]:
     """Return (image, kind, strength, parent): the base, its distortions, and a worse copy of each."""
-    family: Family = [(base, "pristine", 0.0, -1)]
+    family: list[tuple[np.ndarray, str, float, int]] = [(base, "pristine", 0.0, -1)]
     for kind in rng.choice(list(SEEN), SINGLE, replace=False).tolist():
         strength = float(rng.uniform(0.4, 5.6))
         family.append((SEEN[kind](base, strength, rng), kind, strength, -1))
     for _ in range(MIXED):
         image, strength = mixed(base, rng)
         family.append((image, "mixed", strength, -1))
-    return family + worse_copies(family, rng)
-
-
-def camera_family(base: np.ndarray, rng: Rng) -> Family:
-    """Return the base, what cameras make of it, and a worse copy of each."""
-    family: Family = [(base, "pristine", 0.0, -1)]
-    for _ in range(CAMERA):
-        image, strength = camera(base, rng)
-        family.append((image, "camera", strength, -1))
-    return family + worse_copies(family, rng)
-
-
-def worse_copies(family: Family, rng: Rng) -> Family:
-    """Return a copy of each image with one more distortion, half of them of the method's own kinds."""
-    copies: Family = []
-    for parent, (image, _, before, _) in enumerate(family):
+    for parent, (image, _, before, _) in enumerate(list(family)):
         table = OWN if rng.random() < 0.5 else SEEN
         kind, strength = str(rng.choice(list(table))), float(rng.uniform(1.5, 5.5))
-        copies.append((table[kind](image, strength, rng), kind, max(before, strength), parent))
-    return copies
+        family.append((table[kind](image, strength, rng), kind, max(before, strength), parent))
+    return family
 
 
-def evaluation_family(base: np.ndarray, rng: Rng) -> Family:
+def evaluation_family(base: np.ndarray, rng: Rng) -> list[tuple[np.ndarray, str, float, int]]:
     """Return the pristine image, 13 seen and 7 unseen kinds at two strengths each, and two mixtures."""
-    family: Family = [(base, "pristine", 0.0, -1)]
+    family: list[tuple[np.ndarray, str, float, int]] = [(base, "pristine", 0.0, -1)]
     seen = rng.choice(list(SEEN), 13, replace=False).tolist()
     for table, kinds in ((SEEN, seen), (UNSEEN, list(UNSEEN))):
         for kind in kinds:
@@ -108,45 +89,32 @@ def evaluation_family(base: np.ndarray, rng: Rng) -> Family:
     return family
 
 
-FAMILIES: dict[str, Callable[[np.ndarray, Rng], Family]] = {
-    "train": training_family,
-    "validation": evaluation_family,
-    "test": evaluation_family,
-    "camera": camera_family,
-    "camera-validation": camera_family,
-}
-
-
 def make(part: str, index: int, path: str) -> tuple[np.ndarray, list[Item]]:
     """Return the views and rows of one photograph; parents are counted from the photograph's first row."""
     cv2.setNumThreads(1)
-    rng = np.random.default_rng([SEED, index, SETS.index(part)])
+    rng = np.random.default_rng([SEED, index, ("train", "validation", "test").index(part)])
+    count = 2 if "bsds500" in path else 10
+    found = photos.bases(path, count, rng) if part == "train" else [photos.whole(path)]
     cuts, items = [], []
-    for number, base in enumerate(bases(part, path, rng)):
+    for number, base in enumerate(found):
         first = len(items)
-        for image, kind, strength, parent in FAMILIES[part](base, rng):
+        family = training_family(base, rng) if part == "train" else evaluation_family(base, rng)
+        for image, kind, strength, parent in family:
             cuts.append(views(image))
             wrong = error(base, image)
             items.append(Item(index, number, kind, strength, wrong, parent + first if parent >= 0 else -1))
     return np.stack(cuts), items
 
 
-def bases(part: str, path: str, rng: Rng) -> list[np.ndarray]:
-    """Return the pristine images that a photograph gives: cuts of several scales for training, else the whole."""
-    training = photos.part_of(part) == "train"
-    found = photos.bases(path, 2 if "bsds500" in path else 10, rng) if training else [photos.whole(path)]
-    return [styled(base, rng) for base in found] if part.startswith("camera") else found
-
-
 def main() -> None:
     """Make one set."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("part", choices=SETS)
+    parser.add_argument("part", choices=["train", "validation", "test"])
     parser.add_argument("folder", type=Path)
     parser.add_argument("--shards", type=int, default=1, help="processes")
     choice = parser.parse_args()
     choice.folder.mkdir(parents=True, exist_ok=True)
-    jobs = [(choice.part, index, path) for index, path in enumerate(photos.listed(photos.part_of(choice.part)))]
+    jobs = [(choice.part, index, path) for index, path in enumerate(photos.listed(choice.part))]
     rows: list[Item] = []
     with get_context("spawn").Pool(choice.shards) as pool, (choice.folder / "views.raw").open("wb") as raw:
         for cuts, items in pool.imap(_make, jobs):

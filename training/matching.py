@@ -43,9 +43,9 @@ def learn_to_match(
         first = rng.integers(len(bases), size=PAIRS)
         second = np.where(rng.random(PAIRS) < 0.5, first, rng.integers(len(bases), size=PAIRS))
         one, two = (np.array([rng.choice(bases[base]) for base in chosen]) for chosen in (first, second))
-        same = torch.from_numpy(photo[one] == photo[two]).to(model.device)
+        same = torch.from_numpy(photo[one] == photo[two])
         tokens = [projector(vision.identity.last(scenes[torch.from_numpy(rows)])) for rows in (one, two)]
-        words = model.get_input_embeddings()(torch.tensor([user, assistant], device=model.device)).expand(PAIRS, 2, -1)
+        words = model.get_input_embeddings()(torch.tensor([user, assistant])).expand(PAIRS, 2, -1)
         sequence = torch.stack([words[:, 0], *tokens, words[:, 1]], dim=1)
         hidden = decoder(inputs_embeds=sequence, use_cache=False).last_hidden_state[:, -1]
         loss = functional.cross_entropy(model.lm_head(hidden)[:, [no, yes]], same.long())

@@ -31,11 +31,6 @@ def listed(part: str) -> list[str]:
         return [row["path"] for row in csv.DictReader(file) if row["set"] == part]
 
 
-def part_of(name: str) -> str:
-    """Return the part whose photographs a generated set is made from."""
-    return {"camera": "train", "camera-validation": "validation"}.get(name, name)
-
-
 def read(path: str) -> np.ndarray:
     """Return a listed photograph, (H, W, 3) RGB bytes."""
     image = cv2.imread(str(SHARED / path), cv2.IMREAD_COLOR_RGB)
