@@ -160,12 +160,15 @@ def _parquet_pieces(name: str, column: str | None) -> Iterator[Piece]:
 
 
 def _cell_names(name: str, file: Any, column: str) -> Iterator[str | Nothing]:  # noqa: ANN401
+    yield from (_name_or_nothing(name, number, value) for number, value in enumerate(_cells(name, file, column)))
+
+
+def _cells(name: str, file: Any, column: str) -> Iterator[Any]:  # noqa: ANN401
     number = 0
     try:
         for batch in file.iter_batches(columns=[column]):
-            for value in batch.column(0).to_pylist():
-                yield _name_or_nothing(name, number, value)
-                number += 1
+            yield from (values := batch.column(0).to_pylist())
+            number += len(values)
     except (ValueError, OSError) as error:
         raise SettingError(f"{name}: cannot be read beyond row {number}; it may be damaged ({error})") from error
 

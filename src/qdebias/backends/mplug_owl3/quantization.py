@@ -93,4 +93,4 @@ def _bitsandbytes() -> Any:  # noqa: ANN401  an optional module
     try:
         return importlib.import_module("bitsandbytes")
     except ImportError as error:
-        raise MissingPackageError("quantized loading needs bitsandbytes: pip install bitsandbytes") from error
+        raise MissingPackageError('bitsandbytes not installed: pip install "qdebias[quantize]"') from error
