@@ -47,7 +47,9 @@ def licence(name: str) -> str:
     return about["License-Expression"] or ", ".join(classifiers) or (about["License"] or "")[:200]
 
 
-@pytest.mark.parametrize("extra", ["", "bench", "datasets", "integrations", "ray", "remote", "s3", "serve", "torch"])
+@pytest.mark.parametrize(
+    "extra", ["", "bench", "datasets", "integrations", "quantize", "ray", "remote", "s3", "serve", "torch"]
+)
 def test_licences_allow_every_use(extra: str) -> None:
     for name in closure(extra):
         words = licence(name)
