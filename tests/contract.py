@@ -8,7 +8,7 @@ import pytest
 from scipy.special import expit
 
 from qdebias.backends.base import Backend, Inspectable, OpenVocabulary, OptionLogits
-from qdebias.errors import OptionError
+from qdebias.errors import OptionError, PromptError
 from qdebias.image import RgbImage
 from qdebias.probability import FloatArray
 from qdebias.prompts import Placement, Question, Request
@@ -57,47 +57,42 @@ class BackendContract:
 
     Attributes:
         reads_tokens: Whether an option has to be one token.
+        doors: Which optional protocols the backend has; the others it must not have.
     """
 
     reads_tokens = True
-
-    def words(self) -> int | None:
-        """How many rows of the vocabulary are words, where rows that are none pad it."""
-        return None
+    doors: tuple[type, ...] = ()
 
     @pytest.fixture
     def placements(self) -> tuple[Placement, ...]:
-        """Those that the backend supports; that it refuses the other one is for its own tests to show."""
+        """Those that the backend supports, "before" among them; the other one is refused."""
         return ("before", "after")
 
-    @pytest.fixture(params=["before", "after"])
-    def placement(self, request: pytest.FixtureRequest, placements: tuple[Placement, ...]) -> Placement:
-        if request.param not in placements:
-            pytest.skip("this backend refuses it")
-        return request.param
-
-    def test_gives_one_finite_array_a_question(self, backend: Backend, placement: Placement) -> None:
+    def test_gives_one_finite_array_a_question(self, backend: Backend, placements: tuple[Placement, ...]) -> None:
         five = replace(QUALITY, options=(" good", " poor", " fair"), values=(1.0, 0.0, 0.5))
-        request = replace(pair(1, 2, placement), questions=(QUALITY, SAME, five))
-        answers = backend.option_logits([request, pair(3, 4, placement)])
-        assert [[logits.shape for logits in answer] for answer in answers] == [[(2,), (2,), (3,)], [(2,), (2,)]]
-        assert all(logits.dtype == np.float64 and np.isfinite(logits).all() for logits in chain(*answers))
+        for placement in placements:
+            request = replace(pair(1, 2, placement), questions=(QUALITY, SAME, five))
+            answers = backend.option_logits([request, pair(3, 4, placement)])
+            assert [[logits.shape for logits in answer] for answer in answers] == [[(2,), (2,), (3,)], [(2,), (2,)]]
+            assert all(logits.dtype == np.float64 and np.isfinite(logits).all() for logits in chain(*answers))
 
     def test_asked_nothing_answers_nothing(self, backend: Backend) -> None:
         assert backend.option_logits([]) == []
 
-    def test_batch_size_and_order_change_nothing(self, backend: Backend, placement: Placement) -> None:
-        requests = [pair(1, 2, placement), pair(3, 2, placement), pair(2, 1, placement)]
-        together = backend.option_logits(requests)
-        assert_same(together, [backend.option_logits([request])[0] for request in requests])
-        assert_same(together, backend.option_logits(requests[::-1])[::-1])
-        assert_same(together, backend.option_logits(requests[:1]) + backend.option_logits(requests[1:]))
+    def test_batch_size_and_order_change_nothing(self, backend: Backend, placements: tuple[Placement, ...]) -> None:
+        for placement in placements:
+            requests = [pair(1, 2, placement), pair(3, 2, placement), pair(2, 1, placement)]
+            together = backend.option_logits(requests)
+            assert_same(together, [backend.option_logits([request])[0] for request in requests])
+            assert_same(together, backend.option_logits(requests[::-1])[::-1])
+            assert_same(together, backend.option_logits(requests[:1]) + backend.option_logits(requests[1:]))
 
-    def test_grouping_changes_nothing(self, backend: Backend, placement: Placement) -> None:
-        request = pair(1, 2, placement)
-        apart = [replace(request, questions=(question,)) for question in request.questions]
-        (first,), (second,) = backend.option_logits(apart)
-        assert_same(backend.option_logits([request]), [[first, second]])
+    def test_grouping_changes_nothing(self, backend: Backend, placements: tuple[Placement, ...]) -> None:
+        for placement in placements:
+            request = pair(1, 2, placement)
+            apart = [replace(request, questions=(question,)) for question in request.questions]
+            (first,), (second,) = backend.option_logits(apart)
+            assert_same(backend.option_logits([request]), [[first, second]])
 
     def test_different_sizes_in_one_call_change_nothing(self, backend: Backend) -> None:
         small = Request(images=(picture(5, 32, 32), picture(6, 33, 97)), questions=(QUALITY,))
@@ -121,9 +116,12 @@ class BackendContract:
             assert differ(answer, backend.option_logits([other])), other.questions
 
     def test_placement_matters(self, backend: Backend, placements: tuple[Placement, ...]) -> None:
-        if len(placements) < 2:
-            pytest.skip("this backend has one placement")
-        assert differ(backend.option_logits([pair(1, 2)]), backend.option_logits([pair(1, 2, "after")]))
+        after = pair(1, 2, "after")
+        if "after" in placements:
+            assert differ(backend.option_logits([pair(1, 2)]), backend.option_logits([after]))
+        else:
+            with pytest.raises(PromptError):
+                backend.option_logits([after])
 
     def test_options_are_read_independently(self, backend: Backend) -> None:
         request = pair(1, 2)
@@ -143,11 +141,15 @@ class BackendContract:
             np.testing.assert_array_equal(image, copy)
 
     def test_option_of_several_tokens_is_refused(self, backend: Backend) -> None:
-        if not self.reads_tokens:
-            pytest.skip("this backend has no tokens")
+        """It is no trouble where there are no tokens."""
         long = replace(QUALITY, options=(" good", " unmistakably poor"))
-        with pytest.raises(OptionError, match=r"' unmistakably poor' .* tokens .* choose a word"):
-            backend.option_logits([replace(pair(1, 2), questions=(long,))])
+        request = replace(pair(1, 2), questions=(long,))
+        if self.reads_tokens:
+            with pytest.raises(OptionError, match=r"' unmistakably poor' .* tokens .* choose a word"):
+                backend.option_logits([request])
+        else:
+            ((logits,),) = backend.option_logits([request])
+            assert logits.shape == (2,)
 
     def test_fingerprint_is_text_and_stays(self, backend: Backend) -> None:
         before = backend.fingerprint
@@ -159,34 +161,56 @@ class BackendContract:
             assert isinstance(value, str)
             assert not value.startswith("/"), "a path of this machine says nothing about the model"
 
-    def test_last_logits_continue_what_encode_shows(self, backend: Backend, placement: Placement) -> None:
-        if not isinstance(backend, Inspectable):
-            pytest.skip("this backend cannot be looked into")
-        ((encoded, _),) = backend.encode([pair(1, 2, placement)])
-        assert encoded.ids.dtype == np.int64
-        assert encoded.ids.ndim == 1
-        assert encoded.inputs, "the pixel values are missing"
-        ((whole, _),) = backend.last_logits([pair(1, 2, placement)])
-        ((options, _),) = backend.option_logits([pair(1, 2, placement)])
-        assert whole.ndim == 1
-        assert np.abs(whole[:, None] - options).min(axis=0).max() < TOLERANCE
+    def test_has_the_doors_that_it_promises(self, backend: Backend) -> None:
+        assert [door for door in (Inspectable, OpenVocabulary) if isinstance(backend, door)] == [*self.doors]
 
-    def test_the_likeliest_words_are_the_largest_of_the_last_logits(self, backend: Backend) -> None:
-        if not (isinstance(backend, OpenVocabulary) and isinstance(backend, Inspectable)):
-            pytest.skip("this backend does not open its vocabulary")
-        ((whole, _),) = backend.last_logits([pair(1, 2)])
+
+class VocabularyContract(BackendContract):
+    """And what a backend must do whose words can be looked into."""
+
+    doors = (OpenVocabulary,)
+
+    def test_the_likeliest_words_come_first(self, backend: Backend) -> None:
+        assert isinstance(backend, OpenVocabulary)
         ((top, _),) = backend.top_logits([pair(1, 2)], 5)
         assert len(top.ids) == len(top.words) == len(top.logits) == 5
         assert (np.diff(top.logits) <= 0).all()
-        np.testing.assert_allclose(top.logits, whole[top.ids], rtol=0, atol=TOLERANCE)
-        larger = np.flatnonzero(whole[: self.words()] > top.logits[-1] + TOLERANCE)
-        assert set(larger.tolist()) <= set(top.ids.tolist())
 
     def test_words_and_tokens_have_vectors(self, backend: Backend) -> None:
-        if not isinstance(backend, OpenVocabulary):
-            pytest.skip("this backend does not open its vocabulary")
+        assert isinstance(backend, OpenVocabulary)
         vectors = backend.word_vectors([" good", " poor", " good"])
         assert vectors.shape[0] == 3
         np.testing.assert_array_equal(vectors[0], vectors[2])
         assert not np.array_equal(vectors[0], vectors[1])
         np.testing.assert_array_equal(backend.word_vectors([7, " poor", 9])[1], vectors[1])
+
+
+class LocalContract(VocabularyContract):
+    """And what a model in this process must do, which shows its ids and all its logits."""
+
+    doors = (Inspectable, OpenVocabulary)
+
+    def words(self) -> int | None:
+        """How many rows of the vocabulary are words, where rows that are none pad it."""
+        return None
+
+    def test_last_logits_continue_what_encode_shows(self, backend: Backend, placements: tuple[Placement, ...]) -> None:
+        assert isinstance(backend, Inspectable)
+        for placement in placements:
+            ((encoded, _),) = backend.encode([pair(1, 2, placement)])
+            assert encoded.ids.dtype == np.int64
+            assert encoded.ids.ndim == 1
+            assert encoded.inputs, "the pixel values are missing"
+            ((whole, _),) = backend.last_logits([pair(1, 2, placement)])
+            ((options, _),) = backend.option_logits([pair(1, 2, placement)])
+            assert whole.ndim == 1
+            assert np.abs(whole[:, None] - options).min(axis=0).max() < TOLERANCE
+
+    def test_the_likeliest_words_are_the_largest_of_the_last_logits(self, backend: Backend) -> None:
+        assert isinstance(backend, OpenVocabulary)
+        assert isinstance(backend, Inspectable)
+        ((whole, _),) = backend.last_logits([pair(1, 2)])
+        ((top, _),) = backend.top_logits([pair(1, 2)], 5)
+        np.testing.assert_allclose(top.logits, whole[top.ids], rtol=0, atol=TOLERANCE)
+        larger = np.flatnonzero(whole[: self.words()] > top.logits[-1] + TOLERANCE)
+        assert set(larger.tolist()) <= set(top.ids.tolist())

@@ -1,4 +1,4 @@
-"""Where reference data is looked for, and what becomes of a test whose data is absent."""
+"""Where reference data is looked for, and what becomes of a test for which something is absent."""
 
 import os
 from pathlib import Path
@@ -10,7 +10,7 @@ ROOT = Path(__file__).resolve().parent.parent
 
 
 def skip_absent(message: str) -> NoReturn:
-    """Skip a test whose reference data is absent; in continuous integration that is a failure."""
+    """Skip a test for which data or a program is absent; in continuous integration that is a failure."""
     if os.environ.get("CI"):
         pytest.fail(message)
     pytest.skip(message)

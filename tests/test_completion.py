@@ -10,6 +10,7 @@ import pytest
 from typer.testing import CliRunner
 
 from qdebias.cli.app import HOMES, app
+from reference_data import skip_absent
 
 
 def completed(line: str) -> set[str]:
@@ -44,7 +45,7 @@ def test_a_real_bash_completes() -> None:
     """
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     if not (bash := shutil.which("bash")):
-        pytest.skip("there is no bash")
+        skip_absent("there is no bash")
     run = subprocess.run(
         [bash, "-c", script], env={**os.environ, "PATH": path}, capture_output=True, text=True, check=False
     )

@@ -3,7 +3,7 @@ import time
 import numpy as np
 import pytest
 
-from contract import QUALITY, BackendContract, pair, picture
+from contract import QUALITY, VocabularyContract, pair, picture
 from qdebias.backends.base import Backend
 from qdebias.backends.fake import FakeBackend
 from qdebias.errors import BackendError, ImageError
@@ -11,7 +11,7 @@ from qdebias.image import digest
 from qdebias.prompts import Question, Request
 
 
-class TestContract(BackendContract):
+class TestContract(VocabularyContract):
     reads_tokens = False
 
     @pytest.fixture

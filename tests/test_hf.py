@@ -13,7 +13,7 @@ import torch
 import transformers
 from typer.testing import CliRunner
 
-from contract import QUALITY, SAME, BackendContract, assert_same, pair, picture
+from contract import QUALITY, SAME, LocalContract, assert_same, pair, picture
 from qdebias.backends.base import Backend
 from qdebias.backends.hf import HfBackend
 from qdebias.backends.hf_loading import load_hf
@@ -43,7 +43,7 @@ def tokenizer(family: str) -> Any:
     return transformers.AutoTokenizer.from_pretrained(checkpoint(family))
 
 
-class TestFamilies(BackendContract):
+class TestFamilies(LocalContract):
     @pytest.fixture(params=sorted(FAMILIES))
     def family(self, request: pytest.FixtureRequest) -> str:
         return request.param
@@ -57,16 +57,16 @@ class TestFamilies(BackendContract):
         return ("before", "after") if FAMILIES[family].after else ("before",)
 
     def test_prefix_ends_the_ids_and_images_stand_in_place(
-        self, family: str, backend: HfBackend, placement: Placement
+        self, family: str, backend: HfBackend, placements: tuple[Placement, ...]
     ) -> None:
-        ((encoded, same),) = backend.encode([pair(1, 2, placement)])
-        decode = tokenizer(family).decode
-        assert decode(encoded.ids).endswith(QUALITY.answer_prefix)
-        assert not decode(same.ids).endswith(QUALITY.answer_prefix)
-        image = loaded_image_token(family)
-        places = np.flatnonzero(encoded.ids == image)
-        inside = encoded.ids[places[-1] :] if placement == "before" else encoded.ids[: places[0]]
-        assert QUALITY.text in decode(inside)
+        decode, image = tokenizer(family).decode, loaded_image_token(family)
+        for placement in placements:
+            ((encoded, same),) = backend.encode([pair(1, 2, placement)])
+            assert decode(encoded.ids).endswith(QUALITY.answer_prefix)
+            assert not decode(same.ids).endswith(QUALITY.answer_prefix)
+            places = np.flatnonzero(encoded.ids == image)
+            inside = encoded.ids[places[-1] :] if placement == "before" else encoded.ids[: places[0]]
+            assert QUALITY.text in decode(inside)
 
     def test_hub_layout_gives_the_same_logits(self, family: str, backend: HfBackend) -> None:
         hub = load(family, hub=True)
@@ -96,7 +96,7 @@ class TestFamilies(BackendContract):
         np.testing.assert_allclose(got, want, rtol=0, atol=1e-5)
 
 
-class TestNano(BackendContract):
+class TestNano(LocalContract):
     @pytest.fixture
     def backend(self) -> Backend:
         return nano()

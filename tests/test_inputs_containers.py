@@ -144,7 +144,8 @@ def test_a_damaged_parquet_file_is_one_row_and_one_of_numbers_as_well(tmp_path: 
 
 
 def test_a_data_set_on_disk_gives_its_rows(tmp_path: Path) -> None:
-    datasets = pytest.importorskip("datasets")
+    import datasets
+
     features = datasets.Features({"image": datasets.Image()})
     cells = {"image": [{"bytes": png(number), "path": None} for number in (1, 2)]}
     one = datasets.Dataset.from_dict(cells, features=features)

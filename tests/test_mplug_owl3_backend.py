@@ -10,7 +10,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from contract import QUALITY, SAME, BackendContract, assert_same_choices, pair, picture
+from contract import QUALITY, SAME, LocalContract, assert_same_choices, pair, picture
 from qdebias import presets
 from qdebias.backends.base import Backend, Inspectable
 from qdebias.backends.mplug_owl3 import MplugOwl3Backend, load_mplug_owl3
@@ -35,7 +35,7 @@ def load(gate: Gate, size: str = "small", **options: object) -> MplugOwl3Backend
     return load_mplug_owl3(checkpoint(gate, size), device="cpu", **options)  # type: ignore[arg-type]
 
 
-class Padded(BackendContract):
+class Padded(LocalContract):
     """The checkpoints have ten rows more than words."""
 
     def words(self) -> int:

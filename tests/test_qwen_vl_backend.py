@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from contract import QUALITY, SAME, BackendContract, pair, picture
+from contract import QUALITY, SAME, LocalContract, pair, picture
 from qdebias.backends.base import Backend, Inspectable
 from qdebias.backends.qwen_vl import QwenVlBackend
 from qdebias.backends.qwen_vl.model import Model
@@ -23,19 +23,19 @@ def load_once(form: str, trained: int = 2048) -> QwenVlBackend:
     return load(checkpoint(form, trained))
 
 
-class TestContractOfBase(BackendContract):
+class TestContractOfBase(LocalContract):
     @pytest.fixture
     def backend(self) -> Backend:
         return load_once("base")
 
 
-class TestContractOfChat(BackendContract):
+class TestContractOfChat(LocalContract):
     @pytest.fixture
     def backend(self) -> Backend:
         return load_once("chat")
 
 
-class TestContractOfStretchedPositions(BackendContract):
+class TestContractOfStretchedPositions(LocalContract):
     @pytest.fixture
     def backend(self) -> Backend:
         return load_once("chat", 96)

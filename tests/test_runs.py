@@ -20,6 +20,7 @@ from qdebias.engine import Scorer
 from qdebias.store import open_run, open_snapshot
 from qdebias.store.status import run_status
 from qdebias.stored import StoredScorer
+from reference_data import skip_absent
 
 
 @pytest.fixture
@@ -189,7 +190,7 @@ def test_names_that_are_no_text_are_kept(suffix: str, photos: Path, tmp_path: Pa
     try:
         bad.write_text("Dear reader,")
     except (OSError, UnicodeError):
-        pytest.skip("this file system takes only names that are text")
+        skip_absent("this file system takes only names that are text")
     for _ in range(2):
         assert run("score", photos, "--model", "fake", "--run", tmp_path / "run").exit_code == 1
     assert run("export", tmp_path / "run", "--out", tmp_path / f"scores.{suffix}").exit_code == 1

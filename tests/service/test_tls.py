@@ -17,6 +17,7 @@ import trustme
 from qdebias.backends.fake import FakeBackend
 from qdebias.engine import Scorer
 from qdebias.service.settings import Settings
+from reference_data import skip_absent
 from serving import PATIENCE, Gated, Running, code, encoded, noise, running, wait_until
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -80,7 +81,7 @@ def nginx(location: str, folder: Path) -> Iterator[str]:
     """Run nginx with this in its configuration and yield its address."""
     program = shutil.which("nginx", path="/usr/sbin:/usr/local/sbin:/usr/bin:/usr/local/bin")
     if program is None:
-        pytest.skip("no nginx was found; install it, on Debian with: apt-get install nginx")
+        skip_absent("no nginx was found; install it, on Debian with: apt-get install nginx")
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]

@@ -167,8 +167,8 @@ def _cells(name: str, file: Any, column: str) -> Iterator[Any]:  # noqa: ANN401
     number = 0
     try:
         for batch in file.iter_batches(columns=[column]):
-            yield from (values := batch.column(0).to_pylist())
-            number += len(values)
+            yield from batch.column(0).to_pylist()
+            number += len(batch)
     except (ValueError, OSError) as error:
         raise SettingError(f"{name}: cannot be read beyond row {number}; it may be damaged ({error})") from error
 
