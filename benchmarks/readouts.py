@@ -17,7 +17,7 @@ import numpy as np
 
 from qdebias.correlation.intervals import Resampling, Statistic, pearson, resample, spearman
 from qdebias.data import CATALOGUE, Outputs, read_outputs
-from qdebias.probability import FloatArray, softmax
+from qdebias.equations import FloatArray, softmax
 from qdebias.tables import Cell, Column, Number, Table, render
 
 DATASETS = {

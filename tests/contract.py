@@ -8,9 +8,9 @@ import pytest
 from scipy.special import expit
 
 from qdebias.backends.base import Backend, Inspectable, OpenVocabulary, OptionLogits
+from qdebias.equations import FloatArray
 from qdebias.errors import OptionError, PromptError
 from qdebias.image import RgbImage
-from qdebias.probability import FloatArray
 from qdebias.prompts import Placement, Question, Request
 
 TOLERANCE = 1e-5

@@ -8,10 +8,10 @@ import pytest
 from PIL import Image
 
 from qdebias import presets
-from qdebias.ablations import Mismatched, SimilarityWeighted
 from qdebias.backends.fake import FakeBackend
 from qdebias.degrade import Fog, Saturate
 from qdebias.engine import Scorer
+from qdebias.equations import similarity_weight
 from qdebias.errors import SettingError
 from qdebias.image import RgbImage, digest, load_image
 from qdebias.method import Context
@@ -40,7 +40,7 @@ def pool_of(folder: Path, contents: str, **content_of: str) -> ImagePool:
 
 
 def test_measured_weights_are_the_softmax_of_one_minus_the_distance(photo: RgbImage) -> None:
-    method = SimilarityWeighted(base=UNASKED, distance=mean_distance)
+    method = replace(UNASKED, weigh=similarity_weight, distance=mean_distance)
     scorer = Scorer(backend=FakeBackend(), method=method)
     explanation = scorer.explain(photo)
     alike = [1 - mean_distance(photo, condition.image) for condition in explanation.plan.conditions]
@@ -52,14 +52,9 @@ def test_measured_weights_are_the_softmax_of_one_minus_the_distance(photo: RgbIm
 
 def test_measured_weights_ask_nothing_that_the_average_does_not_ask(photo: RgbImage) -> None:
     asked, average = FakeBackend(), FakeBackend()
-    Scorer(backend=asked, method=SimilarityWeighted(base=UNASKED, distance=mean_distance)).score(photo)
+    Scorer(backend=asked, method=replace(UNASKED, weigh=similarity_weight, distance=mean_distance)).score(photo)
     Scorer(backend=average, method="average").score(photo)
     assert [request.questions for request in asked.calls[0]] == [request.questions for request in average.calls[0]]
-
-
-def test_measured_weights_leave_no_place_for_the_same_object_question() -> None:
-    with pytest.raises(SettingError, match="asks no same-object question"):
-        SimilarityWeighted(base=PAPER, distance=mean_distance)
 
 
 def test_mismatched_conditions_are_degraded_images_of_other_content(folder: Path) -> None:
@@ -77,7 +72,7 @@ def test_mismatched_conditions_are_degraded_images_of_other_content(folder: Path
 
 def test_mismatched_conditions_depend_on_query_and_seed_alone(folder: Path) -> None:
     pool = pool_of(folder, "abcdef")
-    method = Mismatched(base=replace(PAPER, degradations=(Saturate(), Fog())))
+    method = replace(PAPER, degradations=(Saturate(), Fog()), mismatched=True)
 
     def conditions(name: str, seed: int) -> list[str]:
         plan = method.plan(load_image(folder / f"{name}.png"), Context(seed=seed, pool=pool))

@@ -14,8 +14,8 @@ from sklearn.isotonic import IsotonicRegression
 from mounting import small_disk
 from qdebias.calibrate import calibrate
 from qdebias.calibration import KINDS, Kind, Origin, load_calibration, save_calibration
+from qdebias.equations import FloatArray
 from qdebias.errors import SettingError
-from qdebias.probability import FloatArray
 
 ORIGIN = Origin(model="nano", method="paper", labels="mine")
 

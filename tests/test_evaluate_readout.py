@@ -1,5 +1,6 @@
 """What is ranked: the log-odds of the score, free of the rounding of the softmax."""
 
+from dataclasses import replace
 from decimal import Decimal, getcontext
 
 import numpy as np
@@ -9,11 +10,11 @@ from hypothesis import strategies as some
 from scipy import stats
 
 from qdebias import presets
-from qdebias.correlation import literal_probability, logit_margin
+from qdebias.correlation import literal_probability
+from qdebias.equations import FloatArray, expected
 from qdebias.errors import SettingError
-from qdebias.evaluation.readout import log_odds, read
+from qdebias.evaluation.readout import read
 from qdebias.method import Plan, QDebias, Score, Vanilla
-from qdebias.probability import FloatArray
 from qdebias.prompts import Question
 
 LEVELS = Question(
@@ -25,12 +26,12 @@ VANILLA = presets.get("vanilla").method
 PAPER = presets.get("paper").method
 
 
-def combine(method: Vanilla | QDebias, *answers: list[list[float]]) -> Score:
+def combine(method: QDebias, *answers: list[list[float]]) -> Score:
     arrays = [[np.array(logits) for logits in request] for request in answers]
     return method.combine(Plan(requests=()), arrays)
 
 
-def rank(method: Vanilla | QDebias, *answers: list[list[float]]) -> float:
+def rank(method: QDebias, *answers: list[list[float]]) -> float:
     return read(method, combine(method, *answers), "exact").rank
 
 
@@ -62,7 +63,7 @@ def test_srcc_is_that_of_the_logit_difference() -> None:
     noise = np.random.default_rng(3)
     logits = noise.integers(-40, 40, (500, 2)) / 8 + 20  # as coarse as bfloat16, with many ties
     ranks = [rank(VANILLA, [pair.tolist()]) for pair in logits]
-    margin = logit_margin(logits[:, 0], logits[:, 1])
+    margin = logits[:, 0] - logits[:, 1]
     np.testing.assert_array_equal(stats.rankdata(ranks), stats.rankdata(margin))
 
 
@@ -81,7 +82,9 @@ def test_of_an_aggregate_it_is_the_log_odds_of_the_exact_score(numbers: list[flo
 @given(some.lists(some.floats(-50, 50), min_size=5, max_size=5))
 def test_five_levels_are_ranked_by_their_mean(numbers: list[float]) -> None:
     logits = [np.array(numbers)]
-    assert log_odds(logits, LEVELS, np.ones(1)) == pytest.approx(exactly(logits, LEVELS, np.ones(1)), abs=1e-9)
+    assert expected(logits[0], LEVELS.values).log_odds[0] == pytest.approx(
+        exactly(logits, LEVELS, np.ones(1)), abs=1e-9
+    )
 
 
 def test_conditions_of_no_weight_do_not_count() -> None:
@@ -110,7 +113,13 @@ def test_an_unknown_method_is_ranked_by_its_score() -> None:
     class Mine:
         pass
 
-    score = combine(VANILLA, [[2.5, -1.0]])
+    score = replace(combine(VANILLA, [[2.5, -1.0]]), log_odds=None)
     assert read(Mine(), score, "exact").rank == score.value  # type: ignore[arg-type]
     with pytest.raises(SettingError, match="is not known for Mine"):
         read(Mine(), score, "literal")  # type: ignore[arg-type]
+
+
+def test_a_score_whose_value_was_replaced_is_ranked_by_the_new_value() -> None:
+    score = replace(combine(VANILLA, [[2.5, -1.0]]), value=0.25)
+    assert score.log_odds is None
+    assert read(VANILLA, score, "exact").rank == 0.25

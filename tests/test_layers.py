@@ -11,11 +11,12 @@ SOURCE = Path(__file__).resolve().parent.parent / "src" / "qdebias"
 
 LAYERS = (
     ("errors",),
-    ("image", "correlation", "probability", "named", "room", "whole", "claim"),
+    ("image", "correlation", "equations", "named", "room", "whole", "claim"),
     ("prompts", "degrade", "data", "pool", "rivals", "downsize"),
+    ("content", "readouts", "sources"),
     ("method", "backends"),
-    ("ablations",),
-    ("methods",),
+    ("parts", "recipe", "described"),
+    ("expression", "method_file"),
     ("presets", "store", "cost"),
     ("engine",),
     (

@@ -7,11 +7,11 @@ import pytest
 
 from qdebias import presets
 from qdebias.degrade import Fog, Rng, Saturate, Spatter, ZoomBlur
+from qdebias.equations import FloatArray, equal_weight
 from qdebias.errors import SettingError
 from qdebias.image import RgbImage
 from qdebias.method import Context, QDebias, Vanilla
 from qdebias.presets import CONDITIONAL, PAPER, SAME_OBJECT, VANILLA
-from qdebias.probability import FloatArray, equal_weight
 
 CONTEXT = Context(seed=3)
 
@@ -102,5 +102,5 @@ def test_impossible_settings_are_refused() -> None:
     for temperature in (0, -1, 1e-101, 1e101, np.inf, np.nan):
         with pytest.raises(SettingError, match="temperature must be from 1e-100 to 1e100, got"):
             Vanilla(question=VANILLA, temperature=temperature)
-    with pytest.raises(SettingError, match="at least one degradation"):
-        QDebias(quality=CONDITIONAL, degradations=())
+    with pytest.raises(SettingError, match="the number of seeds is 1 or more, got 0"):
+        QDebias(quality=CONDITIONAL, seeds=0)

@@ -5,20 +5,13 @@ from dataclasses import fields
 import numpy as np
 import pytest
 
-import qdebias
 from qdebias import presets
-from qdebias.backends.fake import FakeBackend
 from qdebias.cost import Cost, cost_of
+from qdebias.equations import Evidence, FloatArray, mean_log_odds, semantic_weight
 from qdebias.errors import SettingError
-from qdebias.image import RgbImage
-from qdebias.method import QDebias, Vanilla
-from qdebias.methods.composed import Composed
-from qdebias.methods.draft import draft_of
-from qdebias.methods.expression import SPELLED
-from qdebias.methods.parts import CONDITIONS, KINDS, NUMBERED, PARTS
-from qdebias.methods.pooling import mean_log_odds
-from qdebias.methods.seeds import OverSeeds
-from qdebias.probability import FloatArray, semantic_weight
+from qdebias.expression import SPELLED
+from qdebias.method import QDebias
+from qdebias.parts import CONDITIONS, KINDS, NUMBERED, PARTS
 
 
 def method(text: str) -> QDebias:
@@ -83,21 +76,20 @@ def test_words_are_written_as_the_question_writes_its_own() -> None:
     assert presets.get("released+levels5").cut == "official"
 
 
-def test_a_method_of_the_paper_keeps_the_class_that_says_so() -> None:
-    found = presets.get("vanilla+levels5+t2").method
-    assert isinstance(found, Vanilla)
-    assert found.question.text == "Rate the quality of the image. Excellent, good, fair, poor or bad?"
+def test_a_part_leaves_the_rest_of_a_method_as_it_was() -> None:
+    found = method("vanilla+levels5+t2")
+    assert found.degradations == ()
+    assert found.quality.text == "Rate the quality of the image. Excellent, good, fair, poor or bad?"
     assert found.temperature == 2
     assert method("paper+levels5").weigh is semantic_weight
 
 
 def test_parts_go_together() -> None:
-    found = presets.get("query-first+levels5+median+logodds+t3+without-fog+seeds2").method
-    assert isinstance(found, OverSeeds)
-    assert (found.count, found.base.temperature, found.base.query_first) == (2, 3, True)
-    assert found.base.mean is mean_log_odds
-    assert found.base.same is None, "the weights do not need it"
-    assert len(found.base.degradations) == 3
+    found = method("query-first+levels5+median+logodds+t3+without-fog+seeds2")
+    assert (found.seeds, found.temperature, found.query_first) == (2, 3, True)
+    assert found.mean is mean_log_odds
+    assert found.same is None, "the weights do not need it"
+    assert len(found.degradations) == 3
 
 
 @pytest.mark.parametrize(
@@ -124,7 +116,7 @@ def test_parts_go_together() -> None:
         ("paper+with-fog4", "a condition of this kind already"),
         ("paper+with-smoke", "no degradation 'smoke'; choose from zoom-blur, .* jpeg, "),
         ("paper+with-jpeg6", "severities 1 to 5, got 6"),
-        ("mismatched+t100", "'mismatched' cannot be changed by parts"),
+        ("mismatched+seeds2", "no degradation of this method draws noise"),
     ],
 )
 def test_what_does_not_go_together_is_one_clear_error(text: str, message: str) -> None:
@@ -132,16 +124,22 @@ def test_what_does_not_go_together_is_one_clear_error(text: str, message: str) -
         presets.get(text)
 
 
-def halves(same: FloatArray) -> FloatArray:
-    return np.full(len(same), 1 / len(same))
+def halves(evidence: Evidence) -> FloatArray:
+    return np.full(len(evidence.certainty), 1 / len(evidence.certainty))
+
+
+class Own:
+    plan = combine = None
 
 
 OWN = QDebias(quality=presets.CONDITIONAL, weigh=halves)
+OTHER = Own()
 
 
 def test_a_method_of_ones_own_takes_parts_as_far_as_it_is_known() -> None:
-    with pytest.raises(SettingError, match="'test_methods_expression:OWN' cannot be changed by parts"):
-        presets.get("test_methods_expression:OWN+levels5")
+    with pytest.raises(SettingError, match="'test_methods_expression:OTHER' cannot be changed by parts"):
+        presets.get("test_methods_expression:OTHER+levels5")
+    assert method("test_methods_expression:OWN+levels5").weigh is halves
     assert presets.get("qdebias.presets:PAPER+levels5").method == presets.get("paper+levels5").method
 
 
@@ -149,18 +147,6 @@ def test_every_part_has_a_kind_a_summary_and_a_source() -> None:
     parts = [*PARTS.values(), *CONDITIONS.values(), *NUMBERED.values()]
     assert {part.kind for part in parts} == set(KINDS)
     assert all(part.summary and part.source for part in parts)
-
-
-@pytest.mark.parametrize("name", ["paper", "winner", "average", "vanilla", "query-first", "released"])
-def test_the_general_form_gives_the_scores_of_the_paper_s(name: str, photo: RgbImage) -> None:
-    plain = presets.get(name).method
-    general = draft_of(plain, name).method
-    assert isinstance(general, Composed)
-    one, other = (qdebias.Scorer(backend=FakeBackend(), method=form).score(photo) for form in (plain, general))
-    assert other.value == pytest.approx(one.value, abs=1e-12)
-    np.testing.assert_allclose(other.good, one.good, atol=1e-12)
-    np.testing.assert_allclose(other.same, one.same, atol=1e-12)
-    np.testing.assert_allclose(other.weight, one.weight, atol=1e-12)
 
 
 @pytest.mark.parametrize(

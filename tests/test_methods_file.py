@@ -6,7 +6,7 @@ import pytest
 
 from qdebias import presets
 from qdebias.errors import SettingError
-from qdebias.method import QDebias, Vanilla
+from qdebias.method import QDebias
 from qdebias.prompts import Question
 
 QUESTION = """
@@ -53,8 +53,9 @@ def test_parts_may_stand_behind_a_file(tmp_path: Path) -> None:
 
 def test_a_question_about_the_image_alone(tmp_path: Path) -> None:
     found = presets.get(write(tmp_path, 'method = "vanilla"' + QUESTION)).method
-    assert isinstance(found, Vanilla)
-    assert found.question.text == "How sharp is it? Good or poor?"
+    assert isinstance(found, QDebias)
+    assert found.degradations == ()
+    assert found.quality.text == "How sharp is it? Good or poor?"
 
 
 @pytest.mark.parametrize(

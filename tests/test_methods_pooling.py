@@ -8,11 +8,10 @@ import pytest
 from scipy.stats import entropy
 
 from qdebias import presets
+from qdebias.equations import FloatArray
 from qdebias.image import RgbImage
 from qdebias.method import Context, Score
-from qdebias.methods.readouts import LEVELS5, read_as
-from qdebias.probability import FloatArray
-from qdebias.prompts import Question
+from qdebias.readouts import LEVELS5
 
 GOOD = np.array([[1.0, -0.5], [0.2, 0.9], [3.0, -2.0], [-1.0, 1.5]])
 """Logits of good and poor under four conditions."""
@@ -114,5 +113,4 @@ def test_log_odds_do_not_round_where_the_score_does(text: str, photo: RgbImage) 
 
 def test_a_question_keeps_its_sign() -> None:
     turned = replace(presets.VANILLA, values=(0.0, 1.0))
-    asked: tuple[Question, ...] = read_as(LEVELS5, turned)
-    assert asked[0].values == (0, 0.25, 0.5, 0.75, 1)
+    assert LEVELS5[0](turned).values == (0, 0.25, 0.5, 0.75, 1)

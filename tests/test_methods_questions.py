@@ -15,26 +15,22 @@ from qdebias import presets
 from qdebias.backends.fake import FakeBackend
 from qdebias.backends.mplug_owl3.vocabulary import read_vocabulary
 from qdebias.backends.tokens import option_tokens
+from qdebias.content import ContentFree, blank, is_screen, noise
 from qdebias.degrade import GaussianNoise, Spatter
 from qdebias.errors import SettingError
 from qdebias.image import RgbImage, digest
-from qdebias.method import Context, QDebias, Vanilla
-from qdebias.methods.aspects import ASPECTS
-from qdebias.methods.composed import Composed
-from qdebias.methods.content import is_screen
-from qdebias.methods.prior import ContentFree, blank, noise
-from qdebias.methods.readouts import ENSEMBLE, GOOD_POOR, LEVELS5, NEUTRAL, WORDS, Words, read_as
+from qdebias.method import Context, QDebias
+from qdebias.parts import ASPECTS
 from qdebias.prompts import Question
+from qdebias.readouts import ENSEMBLE, GOOD_POOR, LEVELS5, NEUTRAL, WORDS, Words
 from qdebias.store.describe import describe
 from test_cli import run
 
 
 def asked(text: str) -> tuple[Question, ...]:
     method = presets.get(text).method
-    if isinstance(method, Vanilla):
-        return (method.question,)
-    assert isinstance(method, QDebias | Composed)
-    return method.quality if isinstance(method, Composed) else (method.quality,)
+    assert isinstance(method, QDebias)
+    return method.qualities
 
 
 def answered(text: str, photo: RgbImage, *logits: list[float]) -> float:
@@ -73,7 +69,7 @@ def test_every_word_is_one_token_of_the_paper_s_model(
     readout: tuple[Words, ...], start: Question, shared: Path
 ) -> None:
     vocabulary = read_vocabulary(shared / "qwen2_tokenizer")
-    for question in read_as(readout, start):
+    for question in (words(start) for words in readout):
         ids = vocabulary.encode(f"<|im_start|>assistant\n{question.answer_prefix}")
         assert len(set(option_tokens(vocabulary, ids, question))) == len(question.options)
 
@@ -81,7 +77,7 @@ def test_every_word_is_one_token_of_the_paper_s_model(
 def test_a_readout_needs_good_and_poor() -> None:
     own = replace(presets.VANILLA, options=(" sharp", " blurry"))
     with pytest.raises(SettingError, match=r"takes the place of good and poor.*' sharp', ' blurry'"):
-        read_as(LEVELS5, own)
+        LEVELS5[0](own)
 
 
 def test_the_pristine_side_rates_the_copy(photo: RgbImage) -> None:
@@ -142,7 +138,7 @@ def test_images_without_content_are_always_the_same() -> None:
         free = ContentFree(make=make)
         assert free.digest == digest(make())
         assert free.image is ContentFree(make=make).image
-        assert describe(free) == {"is": "qdebias.methods.prior.ContentFree", "make": describe(make)}
+        assert describe(free) == {"is": "qdebias.content.ContentFree", "make": describe(make)}
 
 
 def screen(shade: int = 255) -> RgbImage:

@@ -11,11 +11,9 @@ from PIL import Image
 import qdebias
 from qdebias import presets
 from qdebias.backends.fake import FakeBackend
-from qdebias.degrade import Fog, Rng, Saturate, Spatter, ZoomBlur
+from qdebias.degrade import Fog, Rng, Saturate, Spatter, ZoomBlur, draws_noise
 from qdebias.image import RgbImage
-from qdebias.method import Context
-from qdebias.methods.composed import Composed
-from qdebias.methods.seeds import OverSeeds, draws_noise
+from qdebias.method import Context, QDebias
 from test_cli import run
 
 
@@ -32,7 +30,7 @@ class Grain:
 
 
 def test_a_degradation_of_ones_own_may_draw_noise_too(photo: RgbImage) -> None:
-    method = OverSeeds(base=Composed(quality=(presets.CONDITIONAL,), degradations=(Grain(), ZoomBlur())), count=2)
+    method = QDebias(quality=presets.CONDITIONAL, degradations=(Grain(), ZoomBlur()), seeds=2)
     plan = method.plan(photo, Context(seed=3))
     assert [condition.kind for condition in plan.conditions] == ["Grain", "Grain", "ZoomBlur"]
     assert not np.array_equal(plan.conditions[0].image, plan.conditions[1].image)

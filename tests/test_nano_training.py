@@ -15,7 +15,7 @@ import torch
 
 from qdebias import presets
 from qdebias.backends.nano.statistics import SIZE
-from qdebias.method import QDebias, Vanilla
+from qdebias.method import QDebias
 
 TRAINING = Path(__file__).resolve().parent.parent / "training"
 METHODS_OWN = ("zoom_blur", "spatter", "saturate", "fog")
@@ -78,10 +78,8 @@ def asked() -> set[str]:
     texts = set()
     for recipe in (presets.get(name) for name in presets.RECIPES):
         method = recipe.method
-        if isinstance(method, Vanilla):
-            texts.add(method.question.text)
-        if isinstance(method, QDebias):
-            texts.update(question.text for question in (method.quality, method.same) if question is not None)
+        assert isinstance(method, QDebias)
+        texts.update(question.text for question in method.questions)
     return texts
 
 

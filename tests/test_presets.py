@@ -6,9 +6,9 @@ import pytest
 
 from qdebias import presets
 from qdebias.degrade import Fog, ZoomBlur
+from qdebias.equations import equal_weight, winner_weight
 from qdebias.errors import SettingError
-from qdebias.method import QDebias, Vanilla
-from qdebias.probability import equal_weight, winner_weight
+from qdebias.method import QDebias
 
 
 def qdebias(name: str) -> QDebias:
@@ -84,10 +84,10 @@ def test_table_4_changes_the_question_alone(name: str, text: str) -> None:
     ],
 )
 def test_single_image_methods(name: str, text: str, temperature: float) -> None:
-    method = presets.get(name).method
-    assert isinstance(method, Vanilla)
-    assert (method.question.text, method.temperature) == (text, temperature)
-    assert method.question.options == (" good", " poor")
+    method = qdebias(name)
+    assert method.degradations == ()
+    assert (method.quality.text, method.temperature) == (text, temperature)
+    assert method.quality.options == (" good", " poor")
 
 
 def test_table_5_changes_the_weights_alone() -> None:

@@ -10,8 +10,7 @@ import numpy as np
 import pytest
 from scipy.special import expit
 
-from qdebias.evaluation import log_odds
-from qdebias.probability import expectation
+from qdebias.equations import expected
 from qdebias.prompts import Question
 from qdebias.tables import Table, render
 from reference_data import ROOT, skip_absent
@@ -41,8 +40,8 @@ def test_levels_are_read_as_the_methods_read_them(values: tuple[float, ...], log
     question = Question(text="How good?", options=words, values=values)
     for place in range(20):
         one = np.array([logits[word][place] for word in words])
-        assert reading.score[place] == pytest.approx(expectation(one, np.array(values)))
-        assert reading.order[place] == pytest.approx(log_odds([one], question, np.ones(1)))
+        assert reading.score[place] == pytest.approx(expected(one, values).p[0])
+        assert reading.order[place] == pytest.approx(expected(one, question.values).log_odds[0])
 
 
 @pytest.mark.parametrize("temperature", [1, 7.5, 100])

@@ -21,8 +21,8 @@ from qdebias.backends.hf_loading import load_hf
 from qdebias.backends.nano import CHECKPOINT
 from qdebias.backends.sharing import Sharing
 from qdebias.backends.sharing_memory import AtOnce, OutOfMemoryError, memory_of
+from qdebias.equations import softmax
 from qdebias.errors import SettingError
-from qdebias.probability import softmax
 from qdebias.prompts import Placement, Question, Request
 from tiny_families import FAMILIES as TINY
 from tiny_models import checkpoint, load

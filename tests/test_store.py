@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,10 +12,10 @@ from PIL import Image
 
 import qdebias.engine
 from qdebias import presets
-from qdebias.ablations import SimilarityWeighted
 from qdebias.backends.base import Fingerprint
 from qdebias.backends.fake import FakeBackend
 from qdebias.engine import Failure, Scorer
+from qdebias.equations import similarity_weight
 from qdebias.errors import BackendError, SettingError, StoreError
 from qdebias.image import RgbImage, digest
 from qdebias.method import Context, Score
@@ -187,7 +188,7 @@ def brightness_gap(first: RgbImage, second: RgbImage) -> float:
 def test_what_is_measured_on_pixels_is_stored_with_the_answers(
     paths: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    method = SimilarityWeighted(base=presets.UNASKED, distance=brightness_gap)
+    method = replace(presets.UNASKED, weigh=similarity_weight, distance=brightness_gap)
     fill(tmp_path / "run", FakeBackend(), paths)
     expected = [score.value for score in Scorer(backend=FakeBackend(), method=method).score_many(paths)]
 

@@ -18,10 +18,9 @@ from qdebias.backends.top import TopReader, mean_vectors, top_of
 from qdebias.engine import Scorer
 from qdebias.errors import BackendError, SettingError
 from qdebias.image import RgbImage
-from qdebias.method import Context
-from qdebias.methods.composed import Composed
-from qdebias.methods.readouts import Likeliest
+from qdebias.method import Context, QDebias
 from qdebias.prompts import Request, TopQuestion
+from qdebias.readouts import Likeliest
 from qdebias.store import open_run
 from qdebias.store.keys import question_id
 from qdebias.stored import StoredScorer
@@ -29,8 +28,8 @@ from qdebias.stored import StoredScorer
 
 def question(text: str) -> TopQuestion:
     method = presets.get(text).method
-    assert isinstance(method, Composed)
-    (found,) = method.quality
+    assert isinstance(method, QDebias)
+    found = method.quality
     assert isinstance(found, TopQuestion)
     return found
 

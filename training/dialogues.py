@@ -12,6 +12,7 @@ import numpy as np
 Rng = np.random.Generator
 
 EVALUATION = (
+    "Taking into account the details and the rationality of the image, how would you rate the quality of this image?",
     "The visual quality of the first image is poor. How about the visual quality of the second image? Good or poor?",
     "The visual quality of the first image is poor. How about the visual quality of the second image. Good or poor?",
     "The visual quality of the first image is poor. Rate the visual quality of the second image. Good or poor?",

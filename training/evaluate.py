@@ -12,6 +12,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import torch
@@ -85,10 +86,10 @@ class Model:
 
 def score(model: Model, name: str, rows: np.ndarray, shift: int = 0) -> np.ndarray:
     """Return (n,) scores of a preset; `shift` takes the conditions of another row, for mismatched ones."""
-    method = presets.get(name).method
+    method = cast(QDebias, presets.get(name).method)
     query = (rows, np.zeros_like(rows))
-    if not isinstance(method, QDebias):
-        logits = model.ask(method.question, [query], method.placement)
+    if not method.degradations:
+        logits = model.ask(method.quality, [query], method.placement)
         return np.array([method.combine(Plan(requests=()), [[one]]).value for one in logits])
     columns = _columns(method, name)
     answers = [_answers(model, method, query, (np.roll(rows, shift), np.full_like(rows, column))) for column in columns]
@@ -140,8 +141,7 @@ def _columns(method: QDebias, name: str) -> list[int]:
 def _answers(
     model: Model, method: QDebias, query: tuple[np.ndarray, np.ndarray], condition: tuple[np.ndarray, np.ndarray]
 ) -> list[np.ndarray]:
-    questions = [method.quality] if method.same is None else [method.quality, method.same]
-    return [model.ask(question, [condition, query], method.placement) for question in questions]
+    return [model.ask(question, [condition, query], method.placement) for question in method.questions]
 
 
 def _of(answers: list[list[np.ndarray]], row: int) -> Answers:

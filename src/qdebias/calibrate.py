@@ -18,8 +18,8 @@ from scipy.stats import pearsonr, spearmanr
 from qdebias.calibration import KINDS, Calibration, CrossValidated, Kind, Origin
 from qdebias.correlation import fit_logistic
 from qdebias.correlation.measures import checked
+from qdebias.equations import FloatArray
 from qdebias.errors import SettingError
-from qdebias.probability import FloatArray
 
 LEAST = 10
 """Fewest labelled images that a map is fitted on."""

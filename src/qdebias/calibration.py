@@ -12,8 +12,8 @@ import numpy as np
 import numpy.typing as npt
 
 from qdebias.correlation import LogisticFit
+from qdebias.equations import FloatArray
 from qdebias.errors import SettingError
-from qdebias.probability import FloatArray
 from qdebias.whole import write_whole
 
 Kind: TypeAlias = Literal["isotonic", "logistic"]

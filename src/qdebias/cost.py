@@ -28,9 +28,8 @@ def cost_of(method: Method) -> Cost | None:
     outlined = outline(method)
     if outlined is None:
         return None
-    forwards = sum(len(request.questions) for request in outlined.requests)
-    others = {request.instead for request in outlined.requests if request.instead is not None}
-    return Cost(forwards=forwards, encodings=1 + len({*outlined.conditions, *others}))
+    encodings = 1 + len(set(outlined.conditions)) + (outlined.method.prior is not None)
+    return Cost(forwards=sum(map(len, outlined.questions)), encodings=encodings)
 
 
 def _many(count: int, noun: str) -> str:

@@ -5,17 +5,29 @@ A method is any object that fits `Method`. It knows no model: `plan` says which 
 combined in another way today.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol, TypeAlias, TypeVar
 
 import numpy as np
 
-from qdebias.degrade import Degradation, Fog, Saturate, Spatter, ZoomBlur, kind_of, noise_rng
+from qdebias.content import ContentFree
+from qdebias.degrade import Degradation, Fog, Saturate, Spatter, ZoomBlur, draws_noise, kind_of, noise_rng
+from qdebias.equations import (
+    Evidence,
+    FloatArray,
+    Probability,
+    certainty,
+    equal_weight,
+    expected,
+    mean_of,
+    mean_probability,
+    semantic_weight,
+)
 from qdebias.errors import SettingError
 from qdebias.image import RgbImage, digest
-from qdebias.probability import FloatArray, aggregate, expectation, semantic_weight
-from qdebias.prompts import Placement, Question, Request
+from qdebias.prompts import Placement, Question, Request, TopQuestion
+from qdebias.readouts import read_top
 
 Shown = TypeVar("Shown", RgbImage, str)
 
@@ -90,7 +102,8 @@ class Score:
         same: (N,) P(yes) of the same-object question, in [0, 1]; empty where it was not asked.
         weight: (N,) weights, of sum 1.
         logits: The answers that all of this was computed from, as the backend gave them.
-        log_odds: The value as log-odds, computed without rounding to 0 or 1; None where the method does not tell.
+        log_odds: log(value / (1 - value)), computed without rounding to 0 or 1; None where a method of one's own does
+            not return it, and where `value` was replaced without it.
         spread: Standard deviation of the value over seeds of the noise; None where there is one seed.
     """
 
@@ -101,6 +114,10 @@ class Score:
     logits: tuple[tuple[FloatArray, ...], ...]
     log_odds: float | None = None
     spread: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.log_odds is not None and abs(np.exp(-np.logaddexp(0.0, -self.log_odds)) - self.value) > 1e-9:
+            object.__setattr__(self, "log_odds", None)
 
 
 class Method(Protocol):
@@ -116,48 +133,42 @@ class Method(Protocol):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Vanilla:
-    """One question about the image alone, eq. (1): the method that Q-Debias is compared with.
+class Draw:
+    """How a conditional image is made.
 
     Attributes:
-        question: What is asked.
-        placement: Whether the image comes before or after the question.
-        temperature: T of the softmax; 1 in the paper.
+        degradation: From the query image.
+        offset: What is added to the seed; 0 but for a method of several seeds.
     """
 
-    question: Question
-    placement: Placement = "before"
-    temperature: float = 1.0
-
-    def __post_init__(self) -> None:
-        check_temperature(self.temperature)
-
-    def plan(self, image: RgbImage, context: Context) -> Plan:  # noqa: ARG002 (nothing here is random)
-        """Ask the question about the image."""
-        return Plan(requests=(Request(images=(image,), questions=(self.question,), placement=self.placement),))
-
-    def combine(self, plan: Plan, answers: Answers) -> Score:  # noqa: ARG002 (there are no conditions)
-        """Read P(good), eq. (1)."""
-        good = expectation(answers[0][0], np.array(self.question.values), self.temperature)
-        return Score(
-            value=good,
-            good=np.array([good]),
-            same=np.empty(0),
-            weight=np.ones(1),
-            logits=tuple(map(tuple, answers)),
-        )
+    degradation: Degradation
+    offset: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class QDebias:
-    """The method of the paper: P(good) under the condition that a degraded copy is poor, eq. (2) to (11).
+    """The method of the paper, eq. (2) to (11), and by its settings every other method here.
+
+    P(good) under the condition that a degraded copy x'_i is poor, averaged over the copies. Without degradations it is
+    the plain question about the image alone, eq. (1); see `Vanilla`.
 
     Attributes:
         quality: The conditional question about the second image, of eq. (8).
+        ensemble: Further questions in its place; the quality of an answer is the mean over all of them.
         same: The same-object question of eq. (11); None where the weights do not need it.
-        degradations: The N ways to make the conditional images x'_i.
-        weigh: From the (N,) answers to `same` to the (N,) weights p(x'_i | x), eq. (10). Without `same` it is given
-            N zeros.
+        degradations: The N ways to make the conditional images x'_i; none: the image is asked about alone.
+        mismatched: Whether they are made from other images of `Context.pool` instead, chosen by pixels and seed, each
+            degradation used once: experiment 8 of Table 3, which draws its four anew for each query.
+        suits: From the query image and a degradation to whether that condition counts; None: all do. All are asked
+            about either way, so that what is stored serves other choices.
+        weigh: From the evidence of the conditions that count to their weights p(x'_i | x), eq. (10).
+        distance: How different two images of one size are, 0 for the same, for `similarity_weight`, which takes 1 minus
+            it. (The paper says that similarities by LPIPS "are then treated as weights" and not how.)
+        mean: From the N qualities and their weights to one quality, eq. (9).
+        prior: What is asked about in the place of the query image as well, to subtract it; None subtracts nothing.
+        seeds: Under how many seeds s, s + 1, ... the noise is drawn: the value is the mean over them, and
+            `Score.spread` their standard deviation. After the self-consistency of language models (Wang et al., 2022);
+            a degradation that draws no noise is asked about once.
         placement: Whether the images [x'_i, x] come before or after the question.
         query_first: Whether the order is [x, x'_i] instead, so that all conditions share what a model computes about
             the query image. Not in the paper; the questions have to be worded for it.
@@ -165,54 +176,178 @@ class QDebias:
     """
 
     quality: Question
+    ensemble: tuple[Question, ...] = ()
     same: Question | None = None
     degradations: tuple[Degradation, ...] = (ZoomBlur(), Spatter(), Saturate(), Fog())
-    weigh: Callable[[FloatArray], FloatArray] = semantic_weight
+    mismatched: bool = False
+    suits: Callable[[RgbImage, Degradation], bool] | None = None
+    weigh: Callable[[Evidence], FloatArray] = semantic_weight
+    distance: Callable[[RgbImage, RgbImage], float] | None = None
+    mean: Callable[[Probability, FloatArray], Probability] = mean_probability
+    prior: ContentFree | None = None
+    seeds: int = 1
     placement: Placement = "before"
     query_first: bool = False
     temperature: float = 1.0
 
     def __post_init__(self) -> None:
-        check_temperature(self.temperature)
-        if not self.degradations:
-            raise SettingError("Q-Debias needs at least one degradation; without any, use Vanilla")
+        if not 1e-100 <= self.temperature <= 1e100:  # beyond, every score is 0.5 or none is a number
+            raise SettingError(f"the temperature must be from 1e-100 to 1e100, got {self.temperature}")
+        if self.prior is not None and any(isinstance(question, TopQuestion) for question in self.qualities):
+            raise SettingError("a prior is subtracted option by option, and the likeliest words are others each time")
+        if self.suits is not None and self.distance is not None:
+            raise SettingError("conditions that are chosen by content cannot be weighed by their likeness too")
+        if self.seeds < 1:
+            raise SettingError(f"the number of seeds is 1 or more, got {self.seeds}")
+        if self.seeds > 1 and (self.mismatched or not any(map(draws_noise, self.degradations))):
+            raise SettingError(
+                "no degradation of this method draws noise, so that every seed gives the same score; leave seeds out"
+            )
+
+    @property
+    def qualities(self) -> tuple[Question, ...]:
+        """All M questions about quality."""
+        return (self.quality, *self.ensemble)
+
+    @property
+    def questions(self) -> tuple[Question, ...]:
+        """All that is asked about one sequence of images."""
+        return self.qualities if self.same is None else (*self.qualities, self.same)
+
+    @property
+    def draws(self) -> tuple[Draw, ...]:
+        """How the conditional images are made, in the order of the plan."""
+        return tuple(
+            Draw(degradation=degradation, offset=offset)
+            for degradation in self.degradations
+            for offset in range(self.seeds if self.seeds > 1 and draws_noise(degradation) else 1)
+        )
 
     def plan(self, image: RgbImage, context: Context) -> Plan:
-        """Degrade the image in each way and ask about each pair."""
-        key = context.key(image)
-        made = tuple(make_condition(one, image, seed=context.seed, key=key) for one in self.degradations)
-        return self.plan_under(made, image)
+        """Degrade the image in each way and ask about each pair, or ask about the image alone.
 
-    def plan_under(self, conditions: tuple[Condition, ...], image: RgbImage) -> Plan:
-        """Ask about the image beside each of the conditions, which are already made."""
-        questions = (self.quality,) if self.same is None else (self.quality, self.same)
-        requests = tuple(
-            Request(
-                images=in_order(condition.image, image, query_first=self.query_first),
-                questions=questions,
-                placement=self.placement,
-            )
-            for condition in conditions
+        Raises:
+            SettingError: A degradation gives no image of the same shape, or there is no pool of other images.
+        """
+        conditions = self._conditions(image, context)
+        similarity: tuple[float, ...] = ()
+        if self.suits is not None:
+            similarity = tuple(float(self.suits(image, draw.degradation)) for draw in self.draws)
+        if self.distance is not None:
+            similarity = tuple(1.0 - self.distance(image, condition.image) for condition in conditions)
+        shown = self.shown(image, [one.image for one in conditions], None if self.prior is None else self.prior.image)
+        return Plan(
+            requests=tuple(
+                Request(images=images, questions=questions, placement=self.placement) for images, questions in shown
+            ),
+            conditions=conditions,
+            similarity=similarity,
         )
-        return Plan(requests=requests, conditions=conditions)
 
-    def combine(self, plan: Plan, answers: Answers) -> Score:  # noqa: ARG002 (the weights come from the model)
-        """Average the conditional P(good) under the weights, eq. (9)."""
-        good = np.array([self._read(answer[0], self.quality) for answer in answers])
-        same = np.empty(0)
-        if self.same is not None:
-            same = np.array([self._read(answer[1], self.same) for answer in answers])
-        weight = self.weigh(same if self.same is not None else np.zeros(len(good)))
+    def shown(
+        self, query: Shown, conditions: Sequence[Shown], prior: Shown | None
+    ) -> Iterator[tuple[tuple[Shown, ...], tuple[Question, ...]]]:
+        """Yield the images, or their names, and the questions of each request of a plan.
+
+        Args:
+            query: The query image.
+            conditions: The conditional images.
+            prior: The image without content; ignored by a method that subtracts no prior.
+        """
+        asked = [(query, self.questions)]
+        if self.prior is not None and prior is not None:
+            asked.append((prior, self.qualities))
+        for condition in conditions if self.degradations else (None,):
+            for image, questions in asked:
+                if condition is None:
+                    yield (image,), questions
+                else:
+                    yield ((image, condition) if self.query_first else (condition, image)), questions
+
+    def combine(self, plan: Plan, answers: Answers) -> Score:
+        """Read every answer, weigh the conditions and average, eq. (8) to (11)."""
+        evidence = self._evidence(plan, answers)
+        weight = np.zeros(len(evidence.certainty))
+        means = []
+        for offset in range(self.seeds):
+            rows = self._rows(offset)
+            share = self._weight(evidence[rows])
+            means.append(self.mean(evidence.quality[rows], share))
+            weight[rows] += share / self.seeds
+        mean, values = mean_of(means), np.array([float(one.p[0]) for one in means])
         return Score(
-            value=aggregate(good, weight),
-            good=good,
-            same=same,
+            value=float(mean.p[0]),
+            good=evidence.quality.p,
+            same=np.empty(0) if evidence.same is None else evidence.same.p,
             weight=weight,
             logits=tuple(map(tuple, answers)),
+            log_odds=float(mean.log_odds[0]),
+            spread=float(values.std(ddof=1)) if self.seeds > 1 else None,
         )
 
-    def _read(self, logits: FloatArray, question: Question) -> float:
-        return expectation(logits, np.array(question.values), self.temperature)
+    def _conditions(self, image: RgbImage, context: Context) -> tuple[Condition, ...]:
+        key = context.key(image)
+        if not self.mismatched:
+            return tuple(
+                make_condition(draw.degradation, image, seed=context.seed + draw.offset, key=key) for draw in self.draws
+            )
+        if context.pool is None:
+            raise SettingError(
+                "conditions of other content need a pool of other images: give Scorer(pool=ImagePool(...)), or use "
+                "qdebias compare or reproduce table3, which take them from the dataset"
+            )
+        others = context.pool.draw(key, len(self.degradations), noise_rng(context.seed, key, "Mismatched"))
+        return tuple(
+            make_condition(one, other, seed=context.seed, key=digest(other))
+            for one, other in zip(self.degradations, others, strict=True)
+        )
+
+    def _evidence(self, plan: Plan, answers: Answers) -> Evidence:
+        """Read the answers, those about the image without content subtracted."""
+        first = answers if self.prior is None else answers[::2]
+        logits = [np.array([answer[number] for answer in first], dtype=np.float64) for number in range(len(first[0]))]
+        if self.prior is not None:
+            for number in range(len(self.qualities)):
+                logits[number] = logits[number] - np.array([answer[number] for answer in answers[1::2]])
+        read = [self._read(question, rows) for question, rows in zip(self.qualities, logits, strict=False)]
+        return Evidence(
+            quality=mean_of([quality for quality, _ in read]),
+            same=None if self.same is None else expected(logits[-1], self.same.values, self.temperature),
+            similarity=np.array(plan.similarity),
+            certainty=np.mean([sure for _, sure in read], axis=0),
+        )
+
+    def _read(self, question: Question, logits: FloatArray) -> tuple[Probability, FloatArray]:
+        if isinstance(question, TopQuestion):
+            return read_top(question, logits, self.temperature)
+        return expected(logits, question.values, self.temperature), certainty(logits, self.temperature)
+
+    def _rows(self, offset: int) -> list[int]:
+        """Return which conditions belong to one seed, in the order of the degradations."""
+        if self.seeds == 1:
+            return list(range(max(1, len(self.degradations))))
+        draws = [(draw.degradation, draw.offset) for draw in self.draws]
+        return [draws.index((one, offset if draws_noise(one) else 0)) for one in self.degradations]
+
+    def _weight(self, evidence: Evidence) -> FloatArray:
+        """Return the (N,) weights; 0 for conditions that do not count."""
+        if self.suits is None:
+            return self.weigh(evidence)
+        counted = evidence.similarity > 0
+        weight = np.zeros(len(counted))
+        weight[counted] = self.weigh(evidence[counted])
+        return weight
+
+
+def Vanilla(*, question: Question, placement: Placement = "before", temperature: float = 1.0) -> QDebias:  # noqa: N802
+    """Return the method that asks one question about the image alone, eq. (1): what Q-Debias is compared with.
+
+    Args:
+        question: What is asked.
+        placement: Whether the image comes before or after the question.
+        temperature: T of the softmax; 1 in the paper.
+    """
+    return QDebias(quality=question, degradations=(), weigh=equal_weight, placement=placement, temperature=temperature)
 
 
 def make_condition(degradation: Degradation, image: RgbImage, *, seed: int, key: str) -> Condition:
@@ -235,18 +370,3 @@ def make_condition(degradation: Degradation, image: RgbImage, *, seed: int, key:
             f"it has to give uint8 of the same shape"
         )
     return Condition(kind=kind, image=made)
-
-
-def in_order(condition: Shown, query: Shown, *, query_first: bool) -> tuple[Shown, Shown]:
-    """Return a conditional image and the query image, or their names, in the order in which a model sees them."""
-    return (query, condition) if query_first else (condition, query)
-
-
-def check_temperature(temperature: float) -> None:
-    """Refuse a temperature under which every score would be 0.5, or none a number, whatever the logits.
-
-    Raises:
-        SettingError: It is one.
-    """
-    if not 1e-100 <= temperature <= 1e100:
-        raise SettingError(f"the temperature must be from 1e-100 to 1e100, got {temperature}")

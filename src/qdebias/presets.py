@@ -15,18 +15,15 @@ processor that the authors' script calls drops the prefix, which ends in a space
 from dataclasses import replace
 from pathlib import Path
 
-from qdebias.ablations import Mismatched, SimilarityWeighted
+from qdebias import sources
 from qdebias.degrade import Degradation, Fog, Saturate, Spatter, ZoomBlur, imagenet_c
+from qdebias.equations import equal_weight, similarity_weight, winner_weight
+from qdebias.expression import add_parts, parse
 from qdebias.method import QDebias, Vanilla
-from qdebias.methods import sources
-from qdebias.methods.composed import Composed
-from qdebias.methods.expression import add_parts, parse
-from qdebias.methods.file import SUFFIX, read_file
-from qdebias.methods.pooling import equally
-from qdebias.methods.readouts import Likeliest
-from qdebias.methods.recipe import Recipe as Recipe
-from qdebias.probability import equal_weight, winner_weight
+from qdebias.method_file import SUFFIX, read_file
 from qdebias.prompts import Question
+from qdebias.readouts import Likeliest
+from qdebias.recipe import Recipe as Recipe
 from qdebias.rivals.lpips import Lpips
 
 PREFIX = "The quality of the image is"
@@ -137,7 +134,7 @@ _RECIPES = (
     ),
     Recipe(
         name="lpips",
-        method=SimilarityWeighted(base=UNASKED, distance=Lpips()),
+        method=replace(UNASKED, weigh=similarity_weight, distance=Lpips()),
         summary="weights by the likeness of the pixels, 1 - LPIPS; Quality Similarity of Table 5",
     ),
     Recipe(
@@ -161,7 +158,7 @@ _RECIPES = (
     ),
     Recipe(
         name="mismatched",
-        method=Mismatched(base=PAPER),
+        method=replace(PAPER, mismatched=True),
         summary="degraded images of other content as conditions; experiment 8 of Table 3 (needs a pool of images)",
     ),
     Recipe(
@@ -172,7 +169,7 @@ _RECIPES = (
     ),
     Recipe(
         name="sep-iqa",
-        method=Composed(quality=(SEP_IQA,), weigh=equally),
+        method=Vanilla(question=SEP_IQA),
         summary="the 100 likeliest words, each by how its meaning leans to good or bad; after SeP-IQA",
         source=sources.SEP_IQA,
     ),
@@ -192,8 +189,8 @@ def get(text: str) -> Recipe:
 
     Args:
         text: One of `RECIPES`; or an expression, such as "paper+levels5+logodds" or "paper@fog,package.module:rain",
-            see `qdebias.methods.expression`; or a file that describes a method, "mine.toml", see
-            `qdebias.methods.file`, with or without parts behind it. In the place of a preset, "package.module:name" is
+            see `qdebias.expression`; or a file that describes a method, "mine.toml", see
+            `qdebias.method_file`, with or without parts behind it. In the place of a preset, "package.module:name" is
             a method of one's own, or a class or function that makes one.
 
     Raises:

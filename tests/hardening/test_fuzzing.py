@@ -28,10 +28,10 @@ from qdebias.data.matlab import load_variable
 from qdebias.data.readers import read_records
 from qdebias.engine import Scorer
 from qdebias.errors import ImageError, QdebiasError, StoreError
+from qdebias.expression import known_parts
 from qdebias.image import load_image
 from qdebias.inputs import open_images
 from qdebias.method import Score, Vanilla
-from qdebias.methods.expression import known_parts
 from qdebias.scores import read_scores
 from qdebias.store import open_run, open_snapshot
 from qdebias.store.status import run_status

@@ -6,8 +6,8 @@ import numpy as np
 
 from qdebias import Fingerprint, Request
 from qdebias.backends.base import OptionLogits
+from qdebias.equations import FloatArray
 from qdebias.image import RgbImage
-from qdebias.probability import FloatArray
 
 
 class Sharpness:

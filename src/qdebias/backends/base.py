@@ -10,7 +10,7 @@ from typing import Any, Protocol, TypeAlias, runtime_checkable
 import numpy as np
 import numpy.typing as npt
 
-from qdebias.probability import FloatArray
+from qdebias.equations import FloatArray
 from qdebias.prompts import Request
 
 OptionLogits: TypeAlias = list[list[FloatArray]]

@@ -10,9 +10,9 @@ import numpy as np
 
 from qdebias.backends.base import Fingerprint, OptionLogits, TopLogits
 from qdebias.backends.top import top_of
+from qdebias.equations import FloatArray
 from qdebias.errors import BackendError, ImageError
 from qdebias.image import digest
-from qdebias.probability import FloatArray
 from qdebias.prompts import Question, Request
 
 Answer: TypeAlias = Callable[[Request, Question], Sequence[float]]

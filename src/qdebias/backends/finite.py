@@ -2,8 +2,8 @@
 
 import torch
 
+from qdebias.equations import FloatArray
 from qdebias.errors import BackendError
-from qdebias.probability import FloatArray
 
 
 def finite(logits: torch.Tensor) -> FloatArray:

@@ -16,7 +16,7 @@ from qdebias.backends.hf_types import Model, Processor
 from qdebias.backends.sharing import SharedRuns, Sharing
 from qdebias.backends.tokens import option_tokens
 from qdebias.backends.top import embedded_rows, mean_vectors, top_of
-from qdebias.probability import FloatArray
+from qdebias.equations import FloatArray
 from qdebias.prompts import Question, Request
 
 

@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 
 from qdebias.backends.base import Backend, Fingerprint, OpenVocabulary, OptionLogits, TopLogits
+from qdebias.equations import FloatArray
 from qdebias.errors import BackendError
-from qdebias.probability import FloatArray
 from qdebias.prompts import Question, Request, TopQuestion
 
 

@@ -18,9 +18,9 @@ from qdebias.backends.folder import Checkpoint, locate
 from qdebias.backends.openai_http.answer import Wanted
 from qdebias.backends.openai_http.chat import Json, messages
 from qdebias.backends.openai_http.prompt import Form, examine
+from qdebias.equations import FloatArray
 from qdebias.errors import BackendError, ImageError, MissingPackageError, SettingError
 from qdebias.image import RgbImage
-from qdebias.probability import FloatArray
 from qdebias.prompts import Question, Request
 
 

@@ -19,10 +19,10 @@ from qdebias.benchmark.images import photo_like
 from qdebias.benchmark.machine import Utilisation, attention_kernels, device_name, process_memory
 from qdebias.benchmark.products import count, floor
 from qdebias.benchmark.shapes import build
+from qdebias.equations import FloatArray, softmax
 from qdebias.errors import BackendError
 from qdebias.image import RgbImage
 from qdebias.method import Context
-from qdebias.probability import FloatArray, softmax
 from qdebias.prompts import Request
 
 AUTHORS = "authors"

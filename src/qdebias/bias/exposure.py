@@ -12,10 +12,10 @@ import numpy as np
 from qdebias.bias.offsets import UNLABELLED, contents_of
 from qdebias.degrade import Degradation, kind_of
 from qdebias.engine import Failure
+from qdebias.equations import FloatArray, expected
 from qdebias.image import RgbImage
 from qdebias.method import Answers, Context, Plan, Score, make_condition
 from qdebias.presets import PAPER, VANILLA
-from qdebias.probability import FloatArray, expectation
 from qdebias.prompts import Placement, Question, Request
 from qdebias.tables.evidence import Evidence
 from qdebias.tables.table import Cell, Column, Number, Table
@@ -53,7 +53,7 @@ class Exposure:
 
     def read(self, logits: FloatArray) -> float:
         """Return P(good), eq. (1)."""
-        return expectation(logits, np.array(self.question.values))
+        return float(expected(logits, self.question.values).p[0])
 
     @property
     def kinds(self) -> tuple[str, ...]:

@@ -12,8 +12,8 @@ from scipy.optimize import isotonic_regression
 from scipy.stats import rankdata
 
 from qdebias.correlation.intervals import Resampling
+from qdebias.equations import FloatArray
 from qdebias.errors import SettingError
-from qdebias.probability import FloatArray
 from qdebias.tables.evidence import Evidence, Scores
 from qdebias.tables.table import Cell, Column, Number, Table
 

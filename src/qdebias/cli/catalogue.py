@@ -12,8 +12,8 @@ from qdebias.cli.methods_page import counted, every_part, methods_page
 from qdebias.cli.shown import show
 from qdebias.cost import cost_of
 from qdebias.degrade import DEGRADATIONS
-from qdebias.methods.described import described
-from qdebias.methods.recipe import Recipe
+from qdebias.described import described
+from qdebias.recipe import Recipe
 
 PAIRS = {True: "yes", False: "not trained on", None: "not said"}
 

@@ -22,7 +22,7 @@ from rich.text import Text
 from qdebias import presets
 from qdebias.errors import QdebiasError, SettingError
 from qdebias.image import MIN_SIDE
-from qdebias.methods.aspects import ASPECTS
+from qdebias.parts import ASPECTS
 
 Item = TypeVar("Item")
 

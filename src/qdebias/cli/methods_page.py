@@ -6,7 +6,7 @@ from qdebias import presets
 from qdebias.cost import cost_of
 from qdebias.degrade import DEGRADATIONS
 from qdebias.method import Method
-from qdebias.methods.parts import CONDITIONS, NUMBERED, PARTS, Part
+from qdebias.parts import CONDITIONS, NUMBERED, PARTS, Part
 from qdebias.prompts import Question, TopQuestion
 from qdebias.store.outline import outline
 
@@ -84,7 +84,7 @@ def _in_full(question: Question) -> str:
 def _all_asked_by(method: Method) -> tuple[Question, ...]:
     """Return every question of a method: about quality, then about the same object where it asks that."""
     outlined = outline(method)
-    return () if outlined is None else tuple(dict.fromkeys(one for row in outlined.requests for one in row.questions))
+    return () if outlined is None else tuple(dict.fromkeys(one for row in outlined.questions for one in row))
 
 
 def _asked_by(method: Method) -> tuple[Question, ...]:

@@ -8,7 +8,7 @@ from qdebias import presets
 from qdebias.cost import cost_of
 from qdebias.store import Run
 from qdebias.store.derive import known_pixels
-from qdebias.store.outline import Outline, outline, outlined_keys
+from qdebias.store.outline import Outline, outline
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,5 +54,5 @@ def _keys(run: Run, outlined: Outline, paths: Sequence[Path], seed: int) -> Iter
     for path in paths:
         pixels = known_pixels(run.index, run.manifest, str(path.absolute()), seed=seed)
         if pixels is not None:
-            rows = outlined_keys(outlined, run.identity, pixels.image, pixels.conditions) or ()
+            rows = outlined.keys(run.identity, pixels.image, pixels.conditions) or ()
             yield from (key for row in rows for key in row)

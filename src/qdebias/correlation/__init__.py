@@ -3,7 +3,7 @@
 from qdebias.correlation.intervals import Interval
 from qdebias.correlation.logistic import LogisticFit, fit_logistic
 from qdebias.correlation.measures import Correlation, correlate
-from qdebias.correlation.readout import literal_probability, logit_margin
+from qdebias.correlation.readout import literal_probability
 from qdebias.correlation.significance import (
     Comparison,
     DependentTest,
@@ -28,7 +28,6 @@ __all__ = [
     "correlate_within",
     "fit_logistic",
     "literal_probability",
-    "logit_margin",
     "steiger",
     "williams",
 ]

@@ -79,7 +79,7 @@ def correlate(
     Args:
         predicted: (N,) predicted scores.
         mos: (N,) human scores, higher is better: `Dataset.quality`, not a DMOS.
-        ranked_by: (N,) what SRCC and KRCC rank in place of `predicted`, such as `logit_margin`, which has the order
+        ranked_by: (N,) what SRCC and KRCC rank in place of `predicted`, such as the log-odds, which have the order
             of P(good) without the ties that rounding makes or breaks.
         resamples: How many bootstrap resamples; 0 for no intervals.
         seed: Seed of the resamples.

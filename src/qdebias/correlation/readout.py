@@ -16,16 +16,6 @@ from qdebias.errors import SettingError
 FloatArray = npt.NDArray[np.float64]
 
 
-def logit_margin(good: npt.ArrayLike, poor: npt.ArrayLike) -> FloatArray:
-    """Return good - poor: the order of P(good) at any temperature, with the ties of the logits kept.
-
-    Args:
-        good: (N,) logits, or log-probabilities, of the better option.
-        poor: (N,) those of the other.
-    """
-    return np.asarray(good, dtype=np.float64) - np.asarray(poor, dtype=np.float64)
-
-
 def literal_probability(good: npt.ArrayLike, poor: npt.ArrayLike, *, temperature: float) -> FloatArray:
     """Return exp(good / T) / (exp(good / T) + exp(poor / T)), rounded as a script that writes just this rounds it.
 
@@ -48,6 +38,6 @@ def literal_probability(good: npt.ArrayLike, poor: npt.ArrayLike, *, temperature
     except OverflowError as error:
         raise SettingError(
             f"a logit of {pairs.max() * temperature:g} is too large for the literal formula at temperature "
-            f"{temperature:g}; use qdebias.probability.softmax"
+            f"{temperature:g}; use qdebias.equations.softmax"
         ) from error
     return np.asarray(exponentials[:, 0] / exponentials.sum(axis=1), dtype=np.float64)

@@ -1,6 +1,6 @@
 """Degradations that make conditional images: worse in quality, the same in content (section 3.2.1 of the paper)."""
 
-from qdebias.degrade.base import Degradation, Rng, kind_of, noise_rng
+from qdebias.degrade.base import Degradation, Rng, draws_noise, kind_of, noise_rng
 from qdebias.degrade.brightness import Brightness
 from qdebias.degrade.contrast import Contrast
 from qdebias.degrade.fog import Fog
@@ -31,6 +31,7 @@ __all__ = [
     "Water",
     "ZoomBlur",
     "degradation_named",
+    "draws_noise",
     "imagenet_c",
     "kind_of",
     "name_of",

@@ -1,6 +1,8 @@
 """What a degradation is, and where its randomness comes from."""
 
-from typing import Any, Protocol
+from collections.abc import Hashable
+from functools import lru_cache
+from typing import Any, Protocol, cast
 
 import numpy as np
 
@@ -60,6 +62,23 @@ def noise_rng(seed: int, image_digest: str, kind: str) -> np.random.Generator:
         raise SettingError(f"the seed of the noise is {seed}; choose 0 or a positive whole number")
     entropy = [seed, int(image_digest, 16), int.from_bytes(kind.encode(), "big")]
     return np.random.Generator(np.random.SFC64(np.random.SeedSequence(entropy)))
+
+
+def draws_noise(degradation: Degradation) -> bool:
+    """Return whether a degradation draws from its source of noise, by letting it degrade a small grey picture."""
+    return _known(degradation) if isinstance(degradation, Hashable) else _tried(degradation)
+
+
+@lru_cache(maxsize=256)
+def _known(degradation: Hashable) -> bool:
+    return _tried(cast(Degradation, degradation))
+
+
+def _tried(degradation: Degradation) -> bool:
+    noise = np.random.Generator(np.random.SFC64(0))
+    before = repr(noise.bit_generator.state)
+    degradation(np.full((48, 48, 3), 128, np.uint8), noise)
+    return repr(noise.bit_generator.state) != before
 
 
 def rgb_view(image: RgbImage) -> RgbImage:

@@ -10,7 +10,7 @@ from qdebias import presets
 from qdebias.backends.load import load_backend
 from qdebias.engine import Scorer
 from qdebias.image import MAX_PIXELS
-from qdebias.methods.file import SUFFIX
+from qdebias.method_file import SUFFIX
 from qdebias.store.describe import describe
 
 

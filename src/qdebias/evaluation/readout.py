@@ -17,13 +17,11 @@ from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
 import numpy as np
-from scipy.special import logsumexp
 
-from qdebias.ablations import Mismatched, SimilarityWeighted
 from qdebias.correlation import literal_probability
+from qdebias.equations import Evidence, FloatArray, Probability
 from qdebias.errors import SettingError
-from qdebias.method import Method, QDebias, Score, Vanilla
-from qdebias.probability import FloatArray
+from qdebias.method import Method, QDebias, Score
 from qdebias.prompts import Question
 
 Readout: TypeAlias = Literal["exact", "literal"]
@@ -47,57 +45,32 @@ def read(method: Method, score: Score, readout: Readout) -> Reading:
     """Return what of a score is correlated.
 
     Args:
-        method: What made the score. Of a class that is not known here and tells no log-odds, the score is ranked.
-        score: The score.
+        method: What made the score.
+        score: The score; where it has no log-odds, it is ranked itself.
         readout: See `Readout`.
 
     Raises:
         SettingError: The literal formula does not fit the method's questions.
     """
-    base = method.base if isinstance(method, SimilarityWeighted | Mismatched) else method
     if readout == "literal":
-        value = _literal(base, score)
+        value = _literal(method, score)
         return Reading(score=value, rank=value)
-    if score.log_odds is not None:
-        return Reading(score=score.value, rank=score.log_odds)
-    if isinstance(base, QDebias):
-        quality = [request[0] for request in score.logits]
-        return Reading(score=score.value, rank=log_odds(quality, base.quality, score.weight, base.temperature))
-    if isinstance(base, Vanilla):
-        return Reading(score=score.value, rank=log_odds(score.logits[0], base.question, score.weight, base.temperature))
-    return Reading(score=score.value, rank=score.value)
-
-
-def log_odds(logits: Sequence[FloatArray], question: Question, weight: FloatArray, temperature: float = 1.0) -> float:
-    """Return the log-odds of a score; see the module.
-
-    Args:
-        logits: N times the (K,) logits of the quality question's options.
-        question: That question.
-        weight: (N,) weights of sum 1.
-        temperature: T of the softmax over the options.
-    """
-    above = np.array(logits, dtype=np.float64)
-    above = (above - above.max(axis=1, keepdims=True)) / temperature  # exact, so equal differences stay equal
-    values = np.array(question.values)
-    with np.errstate(divide="ignore"):
-        good, poor, share = np.log(values), np.log1p(-values), np.log(weight)
-    share = share - logsumexp(above, axis=1)
-    return float(
-        logsumexp(share + logsumexp(above + good, axis=1)) - logsumexp(share + logsumexp(above + poor, axis=1))
-    )
+    return Reading(score=score.value, rank=score.value if score.log_odds is None else score.log_odds)
 
 
 def _literal(method: Method, score: Score) -> float:
-    if isinstance(method, Vanilla):
-        return float(_probabilities([request[0] for request in score.logits], method.question, method.temperature)[0])
-    if not isinstance(method, QDebias):
-        raise SettingError(f"the literal formula is not known for {type(method).__name__}; leave it out")
+    if not isinstance(method, QDebias) or method.ensemble or method.prior is not None or method.seeds > 1:
+        raise SettingError(
+            f"the literal formula is not known for {type(method).__name__} of these settings; leave it out"
+        )
     good = _probabilities([request[0] for request in score.logits], method.quality, method.temperature)
     weight = score.weight
     if method.same is not None:
         same = _probabilities([request[1] for request in score.logits], method.same, method.temperature)
-        weight = method.weigh(same)
+        with np.errstate(divide="ignore"):
+            known = Probability(log_p=np.log(same), log_q=np.log1p(-same))
+        none = np.zeros(len(good))
+        weight = method.weigh(Evidence(quality=known, same=known, similarity=none, certainty=none))
     return float(weight @ good)
 
 

@@ -6,8 +6,8 @@ import choix
 import numpy as np
 import numpy.typing as npt
 
+from qdebias.equations import FloatArray
 from qdebias.errors import SettingError
-from qdebias.probability import FloatArray
 
 MOST = 3000
 """Most images that are ranked at a time: the fit solves systems of that size, again and again."""

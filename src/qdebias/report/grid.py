@@ -10,9 +10,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from qdebias.bias import UNLABELLED, Bias, contents_of
+from qdebias.equations import FloatArray
 from qdebias.errors import SettingError
 from qdebias.image import load_image
-from qdebias.probability import FloatArray
 from qdebias.report.picture import save
 from qdebias.tables.evidence import Evidence, Scores
 

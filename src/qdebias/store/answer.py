@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from qdebias.probability import FloatArray
+from qdebias.equations import FloatArray
 from qdebias.prompts import Placement, Question
 
 

@@ -7,9 +7,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from qdebias.backends.base import Backend, Fingerprint, OptionLogits
+from qdebias.equations import FloatArray
 from qdebias.errors import BackendError
 from qdebias.image import RgbImage, digest
-from qdebias.probability import FloatArray
 from qdebias.prompts import Question, Request
 from qdebias.store.answer import Answer, AnswerStore
 from qdebias.store.keys import answer_key, question_id

@@ -8,7 +8,7 @@ from qdebias.method import Answers, Method, Plan, Score
 from qdebias.store.index import Index
 from qdebias.store.manifest import Manifest, MethodEntry
 from qdebias.store.outcome import FileState, Outcome
-from qdebias.store.outline import Outline, outline, outlined_keys
+from qdebias.store.outline import Outline, outline
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,7 +50,7 @@ class Derivation:
 
     def answers(self, pixels: Pixels) -> Answers | None:
         """Return the answers to the method's requests, None where one is not stored."""
-        keys = outlined_keys(self.outline, self.identity, pixels.image, pixels.conditions)
+        keys = self.outline.keys(self.identity, pixels.image, pixels.conditions)
         if keys is None:
             return None
         answers = []

@@ -14,8 +14,8 @@ from pathlib import Path
 
 import numpy as np
 
+from qdebias.equations import FloatArray
 from qdebias.errors import StoreError
-from qdebias.probability import FloatArray
 from qdebias.store.lines import checksum
 from qdebias.store.outcome import FileState, Outcome
 

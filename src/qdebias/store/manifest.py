@@ -13,6 +13,7 @@ from typing import Any
 from qdebias.errors import StoreError
 from qdebias.store.describe import Description
 from qdebias.store.lines import cannot_write, checksum
+from qdebias.store.upgrade import upgraded
 from qdebias.whole import write_whole
 
 FORMAT = 1
@@ -128,4 +129,4 @@ def _checksum(said: Mapping[str, Any]) -> str:
 
 
 def _method(entry: Mapping[str, Any]) -> MethodEntry:
-    return MethodEntry(**{**entry, "conditions": tuple(entry["conditions"])})
+    return MethodEntry(**{**entry, "conditions": tuple(entry["conditions"]), "settings": upgraded(entry["settings"])})

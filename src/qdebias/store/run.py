@@ -7,8 +7,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from qdebias.backends.base import Fingerprint
+from qdebias.equations import FloatArray
 from qdebias.method import Context, Method
-from qdebias.probability import FloatArray
 from qdebias.store.answer import Answer
 from qdebias.store.describe import describe
 from qdebias.store.environment import environment
@@ -79,7 +79,12 @@ class Run:
             pool=None if context.pool is None else pool_digest(describe(context.pool)),
             total=total,
         )
-        number = method_id(settings, entry.seed, entry.pool)
+        numbers = (
+            number
+            for number, known in self._manifest.methods.items()
+            if (known.settings, known.seed, known.pool) == (settings, entry.seed, entry.pool)
+        )
+        number = next(numbers, None) or method_id(settings, entry.seed, entry.pool)
         known = self._manifest.methods.get(number)
         if known is None or (total is not None and known.total != total):
             self._write(self._manifest.with_method(number, entry))

@@ -7,7 +7,7 @@ import numpy.typing as npt
 
 from qdebias.correlation.intervals import Resampling, pearson, resample, spearman
 from qdebias.correlation.measures import LEAST
-from qdebias.probability import FloatArray
+from qdebias.equations import FloatArray
 from qdebias.tables.evidence import Evidence, NotRun, Scores
 from qdebias.tables.table import Cell, Number
 

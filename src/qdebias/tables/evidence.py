@@ -8,11 +8,11 @@ import numpy.typing as npt
 
 from qdebias.data import CATALOGUE, Dataset
 from qdebias.engine import Failure
+from qdebias.equations import FloatArray
 from qdebias.errors import SettingError
 from qdebias.evaluation import Report
 from qdebias.evaluation.readout import read
 from qdebias.method import Method, Score
-from qdebias.probability import FloatArray
 from qdebias.tables.published import TITLES
 
 

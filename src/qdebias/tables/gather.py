@@ -9,12 +9,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from qdebias import presets
-from qdebias.ablations import Mismatched, SimilarityWeighted
 from qdebias.backends.base import Backend
 from qdebias.data import Dataset
 from qdebias.engine import Scorer
 from qdebias.errors import MissingPackageError
-from qdebias.method import Method, Pool
+from qdebias.method import Method, Pool, QDebias
 from qdebias.pool import ImagePool
 from qdebias.rivals import Lpips
 from qdebias.store import Run, StoredBackend
@@ -96,7 +95,7 @@ class Asker:
             method=method,
             seed=self.seed,
             batch=self.batch,
-            pool=self._pool(dataset) if isinstance(method, Mismatched) else None,
+            pool=self._pool(dataset) if isinstance(method, QDebias) and method.mismatched else None,
         )
         stored = StoredScorer(self.run, scorer, name=recipe, total=len(dataset))
         tell = self.teller(recipe)
@@ -159,7 +158,7 @@ def _name(path: Path) -> str:
 
 def _obstacle(method: Method) -> str:
     """Return why a method cannot be run on this machine, nothing where it can."""
-    if isinstance(method, SimilarityWeighted) and isinstance(method.distance, Lpips):
+    if isinstance(method, QDebias) and isinstance(method.distance, Lpips):
         try:
             method.distance.check()
         except MissingPackageError as error:

@@ -5,76 +5,50 @@ pair four times; asked together, the questions share all that it computes about 
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
-
 from qdebias import presets
-from qdebias.degrade import Degradation
-from qdebias.image import RgbImage
-from qdebias.method import Answers, Context, Plan, QDebias, Score, make_condition
-from qdebias.prompts import Placement, Question, Request
+from qdebias.equations import equal_weight
+from qdebias.method import QDebias
 from qdebias.store import Run
 from qdebias.store.derive import derivation, known_pixels
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Joint:
-    """The questions of several methods about the same pairs of images; it makes no score of its own.
-
-    Attributes:
-        methods: Methods of one seed.
-    """
-
-    methods: tuple[QDebias, ...]
-
-    def plan(self, image: RgbImage, context: Context) -> Plan:
-        """Make each conditional image once, and ask everything about each pair in one request."""
-        key = context.key(image)
-        requests = []
-        for degradation, asked in self._questions():
-            condition = make_condition(degradation, image, seed=context.seed, key=key)
-            for placement, questions in asked.items():
-                pair = (condition.image, image)
-                requests.append(Request(images=pair, questions=tuple(questions), placement=placement))
-        return Plan(requests=tuple(requests))
-
-    def combine(self, plan: Plan, answers: Answers) -> Score:  # noqa: ARG002 (the answers are in the store)
-        """Return nothing of interest: each method combines its own answers."""
-        nothing = np.empty(0)
-        return Score(value=float("nan"), good=nothing, same=nothing, weight=nothing, logits=())
-
-    def _questions(self) -> list[tuple[Degradation, dict[Placement, dict[Question, None]]]]:
-        """Return each degradation with what is asked about it, each question once."""
-        found: list[tuple[Degradation, dict[Placement, dict[Question, None]]]] = []
-        for method in self.methods:
-            questions = (method.quality,) if method.same is None else (method.quality, method.same)
-            for degradation in method.degradations:
-                known = next((asked for other, asked in found if other == degradation), None)
-                if known is None:
-                    known = {}
-                    found.append((degradation, known))
-                known.setdefault(method.placement, {}).update(dict.fromkeys(questions))
-        return found
-
-
-def joint_method(recipes: Sequence[str]) -> Joint | None:
-    """Return what asks the prompts of several recipes at once; None where there are not several.
+def joint_method(recipes: Sequence[str]) -> QDebias | None:
+    """Return a method that asks the prompts of several recipes at once; its own score is of no interest.
 
     Args:
-        recipes: Names of methods; those that are not plain Q-Debias, or show the query image first, are left to be
-            asked on their own.
+        recipes: Names of methods.
+
+    Returns:
+        The questions of those that show the same pairs of images as the first; None where there are not several.
     """
-    methods = [presets.get(recipe).method for recipe in recipes]
-    plain = tuple(method for method in methods if type(method) is QDebias and not method.query_first)
-    return Joint(methods=plain) if len({method.quality for method in plain}) > 1 else None
+    methods = (presets.get(recipe).method for recipe in recipes)
+    paired = [one for one in methods if isinstance(one, QDebias) and one.degradations and not one.mismatched]
+    alike = [one for one in paired if _stripped(one) == _stripped(paired[0])]
+    questions = tuple(dict.fromkeys(one.quality for one in alike))
+    if len(questions) < 2:
+        return None
+    same = next((one.same for one in alike if one.same is not None), None)
+    return replace(_stripped(alike[0]), quality=questions[0], ensemble=questions[1:], same=same)
 
 
-def unanswered(run: Run, joint: Joint, paths: Sequence[Path], *, seed: int) -> Iterator[Path]:
+def unanswered(run: Run, joint: QDebias, paths: Sequence[Path], *, seed: int) -> Iterator[Path]:
     """Yield the images about which not all of the questions are answered in the run."""
-    found = [derivation(run.index, run.identity, method) for method in joint.methods]
+    found = derivation(run.index, run.identity, joint)
     for path in paths:
         pixels = known_pixels(run.index, run.manifest, str(path.absolute()), seed=seed)
-        if pixels is None or any(one.answers(pixels) is None for one in found):
+        if pixels is None or found.answers(pixels) is None:
             yield path
+
+
+def _stripped(method: QDebias) -> QDebias:
+    """Return the method without what does not change the pairs of images: its questions and its arithmetic."""
+    return QDebias(
+        quality=presets.CONDITIONAL,
+        degradations=method.degradations,
+        weigh=equal_weight,
+        placement=method.placement,
+        query_first=method.query_first,
+    )

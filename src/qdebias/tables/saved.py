@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 
 from qdebias.data import Dataset
+from qdebias.equations import FloatArray
 from qdebias.errors import StoreError
-from qdebias.probability import FloatArray
 from qdebias.store.lines import checksum
 from qdebias.tables.evidence import Evidence, NotRun, Scores
 from qdebias.whole import write_whole

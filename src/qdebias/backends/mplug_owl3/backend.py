@@ -16,9 +16,9 @@ from qdebias.backends.mplug_owl3.processor import Processor, Prompt
 from qdebias.backends.mplug_owl3.rows import CropKey, batch_of, rows_of
 from qdebias.backends.tokens import option_tokens
 from qdebias.backends.top import embedded_rows, mean_vectors, top_of
+from qdebias.equations import FloatArray
 from qdebias.errors import BackendError, SettingError
 from qdebias.image import digest
-from qdebias.probability import FloatArray
 from qdebias.prompts import Request
 
 Memory = Mapping[int, torch.Tensor]

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 
 from qdebias.backends.openai_http.chat import Json
+from qdebias.equations import FloatArray
 from qdebias.errors import BackendError, OptionError
-from qdebias.probability import FloatArray
 
 LEAST = -9999.0
 """What servers write for a token that they give no probability; no true log-probability of a float is that small."""

@@ -17,8 +17,8 @@ from qdebias.backends.openai_http.counting import check_unseen
 from qdebias.backends.openai_http.identify import Served, fingerprint, identify
 from qdebias.backends.openai_http.pictures import Pictures, png_url
 from qdebias.backends.openai_http.prompt import Form, examine, wanted
+from qdebias.equations import FloatArray
 from qdebias.errors import BackendError, SettingError
-from qdebias.probability import FloatArray
 from qdebias.prompts import Question, Request
 
 PromptForm: TypeAlias = Literal["checked", "trusted", "no-prefix"]

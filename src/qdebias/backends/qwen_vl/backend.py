@@ -17,9 +17,9 @@ from qdebias.backends.qwen_vl.vision import normalise, squeeze
 from qdebias.backends.qwen_vl.vocabulary import PAD
 from qdebias.backends.tokens import option_tokens
 from qdebias.backends.top import embedded_rows, mean_vectors, top_of
+from qdebias.equations import FloatArray
 from qdebias.errors import BackendError
 from qdebias.image import RgbImage, digest
-from qdebias.probability import FloatArray
 from qdebias.prompts import Placement, Question, Request
 
 

@@ -9,7 +9,7 @@ from markupsafe import Markup
 from matplotlib.ticker import MaxNLocator
 
 from qdebias.bias import Offset
-from qdebias.probability import FloatArray
+from qdebias.equations import FloatArray
 
 MOST_POINTS = 2000
 """Points of a scatter plot that are drawn; of more, an even selection."""

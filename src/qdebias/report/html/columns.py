@@ -8,9 +8,9 @@ import numpy as np
 from qdebias import presets
 from qdebias.degrade import kind_of
 from qdebias.engine import Failure
+from qdebias.equations import FloatArray
 from qdebias.evaluation.readout import read
-from qdebias.method import Score
-from qdebias.probability import FloatArray
+from qdebias.method import QDebias, Score
 from qdebias.report.words import words
 from qdebias.store import Snapshot
 from qdebias.stored import Recorded, recorded
@@ -113,5 +113,4 @@ def _means(kinds: Sequence[str], means: FloatArray) -> tuple[ConditionMeans, ...
 def _kinds(name: str) -> list[str]:
     """Return what the conditions of a method are called."""
     method = presets.get(name).method
-    degradations = getattr(getattr(method, "base", method), "degradations", ())
-    return [words(kind_of(one)) for one in degradations]
+    return [words(kind_of(draw.degradation)) for draw in method.draws] if isinstance(method, QDebias) else []

@@ -11,8 +11,8 @@ from qdebias.bias import Bias, measure_bias
 from qdebias.bias.offsets import rank
 from qdebias.correlation import Correlation, correlate
 from qdebias.engine import Failure
+from qdebias.equations import FloatArray
 from qdebias.errors import SettingError
-from qdebias.probability import FloatArray
 from qdebias.report.html.columns import ConditionMeans, MethodColumn, read_column
 from qdebias.store import Snapshot
 from qdebias.store.manifest import Manifest

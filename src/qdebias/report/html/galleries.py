@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from qdebias.bias.offsets import deserved
-from qdebias.probability import FloatArray
+from qdebias.equations import FloatArray
 from qdebias.report.html.facts import Facts
 
 

@@ -12,10 +12,10 @@ from markupsafe import Markup
 import qdebias
 from qdebias import presets
 from qdebias.correlation import Correlation, Interval
+from qdebias.described import described
+from qdebias.equations import FloatArray
 from qdebias.errors import SettingError
 from qdebias.method import Score
-from qdebias.methods.described import described
-from qdebias.probability import FloatArray
 from qdebias.report.html import charts
 from qdebias.report.html.columns import scores_of
 from qdebias.report.html.facts import Facts, Human

@@ -19,10 +19,10 @@ from pathlib import Path
 from typing import Any
 
 from qdebias.errors import SettingError
-from qdebias.method import QDebias, Vanilla
-from qdebias.methods.expression import SPELLED, parse
-from qdebias.methods.recipe import Recipe
+from qdebias.expression import SPELLED, parse
+from qdebias.method import QDebias
 from qdebias.prompts import Question
+from qdebias.recipe import Recipe
 
 SUFFIX = ".toml"
 
@@ -68,12 +68,12 @@ def _with_questions(recipe: Recipe, said: Mapping[str, Any]) -> Recipe:
     if not own:
         return recipe
     method = recipe.method
-    if isinstance(method, QDebias):
-        quality, same = own.get("quality", method.quality), own.get("same", method.same)
-        return replace(recipe, method=replace(method, quality=quality, same=same))
-    if isinstance(method, Vanilla) and "same" not in own:
-        return replace(recipe, method=replace(method, question=own["quality"]))
-    raise SettingError(f"method {recipe.name!r} does not ask {' and '.join(own)}; leave it out, or begin with paper")
+    if not isinstance(method, QDebias) or ("same" in own and not method.degradations):
+        raise SettingError(
+            f"method {recipe.name!r} does not ask {' and '.join(own)}; leave it out, or begin with paper"
+        )
+    asked = replace(method, quality=own.get("quality", method.quality), same=own.get("same", method.same))
+    return replace(recipe, method=asked)
 
 
 def _question(name: str, said: Any) -> Question:  # noqa: ANN401 (whatever the file has there)

@@ -21,13 +21,12 @@ from typing import cast
 import numpy as np
 
 from qdebias.degrade import DEGRADATIONS, degradation_named, name_of
+from qdebias.equations import equal_weight, mean_probability
 from qdebias.errors import SettingError
 from qdebias.method import Method, QDebias
-from qdebias.methods.composed import Composed
-from qdebias.methods.draft import Draft, draft_of, finished
-from qdebias.methods.parts import CONDITIONS, KINDS, MANY, NUMBERED, PARTS, Part
-from qdebias.methods.recipe import Recipe
 from qdebias.named import import_named, is_import
+from qdebias.parts import CONDITIONS, KINDS, MANY, NEEDS_SAME, NUMBERED, PARTS, Part
+from qdebias.recipe import Recipe
 
 SPELLED = {
     "qdebias": "paper",
@@ -89,9 +88,11 @@ def add_parts(
     parts = _sorted({**_overridden(_chosen(text, spelled), chosen), **chosen})
     if not parts and not settled:
         return recipe
-    draft = replace(draft_of(recipe.method, recipe.name), settled=settled)
-    method, changing = _put_together(text, draft, parts)
-    return _named(recipe, method, {name: parts[name] for name in changing}, presets)
+    method = recipe.method
+    if not isinstance(method, QDebias):
+        raise SettingError(f"method {recipe.name!r} cannot be changed by parts; use it alone, or begin with another")
+    changed, changing = _put_together(text, method, parts, settled=settled)
+    return _named(recipe, changed, {name: parts[name] for name in changing}, presets)
 
 
 def _imported(name: str, presets: Mapping[str, Recipe]) -> Recipe:
@@ -116,7 +117,7 @@ def _made(factory: Callable[[], object], name: str) -> object:
 
 
 def _degraded(recipe: Recipe, degradations: Sequence[str]) -> Recipe:
-    if not isinstance(recipe.method, QDebias):
+    if not isinstance(recipe.method, QDebias) or not recipe.method.degradations:
         raise SettingError(f"method {recipe.name!r} takes no degradations behind an @; paper and its variants do")
     order = list(DEGRADATIONS)
     names = sorted(
@@ -193,29 +194,27 @@ def _sorted(parts: Mapping[str, Part]) -> dict[str, Part]:
     return dict(sorted(parts.items(), key=lambda item: (KINDS.index(item[1].kind), item[0])))
 
 
-def _put_together(text: str, draft: Draft, parts: Mapping[str, Part]) -> tuple[Method, list[str]]:
+def _put_together(text: str, method: QDebias, parts: Mapping[str, Part], *, settled: bool) -> tuple[QDebias, list[str]]:
     """Return the method, and the names of the parts that changed it."""
     changing = []
     for name, part in parts.items():
         try:
-            changed = part.change(draft)
+            changed = part.change(method)
         except SettingError as error:
             raise SettingError(f"method {text!r}: {name}: {error}") from error
-        if finished_or_none(changed) != finished_or_none(draft):
+        if part.kind == "aspect" and settled:
+            changed = replace(changed, degradations=method.degradations)
+        if _lean(changed) != _lean(method):
             changing.append(name)
-        draft = changed
-    try:
-        return finished(draft), changing
-    except SettingError as error:
-        raise SettingError(f"method {text!r}: {error}") from error
+        method = changed
+    return _lean(method), changing
 
 
-def finished_or_none(draft: Draft) -> Method | None:
-    """Return the finished method; None where it cannot be finished yet."""
-    try:
-        return finished(draft)
-    except SettingError:
-        return None
+def _lean(method: QDebias) -> QDebias:
+    """Leave out what changes no score, so that one method has one form however it was named."""
+    if len(method.degradations) < 2:
+        return replace(method, same=None, suits=None, weigh=equal_weight, mean=mean_probability, distance=None)
+    return method if method.weigh in NEEDS_SAME else replace(method, same=None)
 
 
 def _named(base: Recipe, method: Method, parts: Mapping[str, Part], presets: Mapping[str, Recipe]) -> Recipe:
@@ -229,6 +228,6 @@ def _named(base: Recipe, method: Method, parts: Mapping[str, Part], presets: Map
 
 def _unordered(method: Method) -> object:
     """Return the method with its conditions in an order of their own, as their order decides no score."""
-    if not isinstance(method, QDebias | Composed):
+    if not isinstance(method, QDebias):
         return method
     return replace(method, degradations=tuple(sorted(method.degradations, key=repr)))

@@ -1,9 +1,9 @@
 """Which words an answer is read from: another readout changes the words of a question and nothing else."""
 
-from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
-from qdebias.errors import SettingError
+from qdebias.equations import FloatArray, Probability, certainty, from_log_odds
+from qdebias.errors import BackendError, SettingError
 from qdebias.prompts import Question, TopQuestion
 
 CHOICE = "Good or poor?"
@@ -119,6 +119,27 @@ def check_good_or_poor(question: Question) -> None:
         )
 
 
-def read_as(readout: Sequence[Callable[[Question], Question]], question: Question) -> tuple[Question, ...]:
-    """Return what is asked in the place of one question: one question for each way to word it."""
-    return tuple(words(question) for words in readout)
+def read_top(question: TopQuestion, answers: FloatArray, temperature: float) -> tuple[Probability, FloatArray]:
+    """Return the quality whose log-odds are the mean over the likeliest words of logit times cosine, over T.
+
+    SeP-IQA takes the sum, which has no bounds; the mean of a hundred words lies where the sigmoid is nearly straight.
+
+    Args:
+        question: What was asked.
+        answers: (N, 3 k) ids, logits and cosines of the k likeliest words, see `qdebias.backends.top`.
+        temperature: T of the softmax.
+
+    Returns:
+        N qualities, and (N,) how sure each answer is, in [0, 1].
+
+    Raises:
+        BackendError: The answers are others.
+    """
+    if answers.shape[-1] != 3 * question.top:
+        raise BackendError(
+            f"the question {question.text!r} is read from the {question.top} likeliest words, and the answer has "
+            f"{answers.shape[-1]} numbers; ask through qdebias.backends.top.TopReader, or name the method by its text"
+        )
+    _, logits, cosine = answers.reshape(-1, 3, question.top).swapaxes(0, 1)
+    odds = (logits * cosine).sum(axis=-1) / question.top / temperature
+    return from_log_odds(odds), certainty(logits, temperature)

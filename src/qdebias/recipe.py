@@ -4,11 +4,9 @@ from dataclasses import dataclass
 
 from qdebias.backends.base import Backend, Cutting
 from qdebias.backends.top import TopReader
-from qdebias.method import Method
-from qdebias.methods.composed import Composed
-from qdebias.methods.seeds import OverSeeds
-from qdebias.methods.sources import PAPER
+from qdebias.method import Method, QDebias
 from qdebias.prompts import TopQuestion
+from qdebias.sources import PAPER
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,5 +42,5 @@ class Recipe:
 
 
 def _reads_likeliest(method: Method) -> bool:
-    base = method.base if isinstance(method, OverSeeds) else method
-    return isinstance(base, Composed) and any(isinstance(question, TopQuestion) for question in base.quality)
+    asked = method.qualities if isinstance(method, QDebias) else ()
+    return any(isinstance(question, TopQuestion) for question in asked)

@@ -7,12 +7,14 @@ from qdebias.prompts import Question
 
 
 def described(method: object) -> Iterator[str]:
-    """Yield one line a field of a method, questions in full and what it stands on indented."""
+    """Yield one line a setting of a method that is in use, questions in full and what it stands on indented."""
     if not is_dataclass(method):
         yield repr(method)
         return
     for field in fields(method):
-        yield from _describe_value(field.name, getattr(method, field.name))
+        value = getattr(method, field.name)
+        if value or value != field.default:
+            yield from _describe_value(field.name, value)
 
 
 def _describe_value(name: str, value: object) -> Iterator[str]:

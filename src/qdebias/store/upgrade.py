@@ -1,0 +1,66 @@
+"""The settings of methods in run folders of earlier versions, as this version describes them.
+
+Answers are stored by model, images and question, so they serve any version. A method is recognised by its settings,
+and these are brought up to date when run.json is read.
+"""
+
+from typing import Any
+
+from qdebias.equations import equal_weight, similarity_weight
+from qdebias.method import Vanilla
+from qdebias.prompts import Question
+from qdebias.store.describe import describe
+
+_RENAMED = {
+    "qdebias.probability.semantic_weight": "qdebias.equations.semantic_weight",
+    "qdebias.probability.equal_weight": "qdebias.equations.equal_weight",
+    "qdebias.probability.winner_weight": "qdebias.equations.winner_weight",
+    "qdebias.methods.pooling.by_semantics": "qdebias.equations.semantic_weight",
+    "qdebias.methods.pooling.equally": "qdebias.equations.equal_weight",
+    "qdebias.methods.pooling.by_winner": "qdebias.equations.winner_weight",
+    "qdebias.methods.pooling.by_likeness": "qdebias.equations.similarity_weight",
+    "qdebias.methods.pooling.by_confidence": "qdebias.equations.certainty_weight",
+    "qdebias.methods.pooling.by_median": "qdebias.equations.median_weight",
+    "qdebias.methods.pooling.mean_quality": "qdebias.equations.mean_probability",
+    "qdebias.methods.pooling.mean_log_odds": "qdebias.equations.mean_log_odds",
+    "qdebias.methods.prior.ContentFree": "qdebias.content.ContentFree",
+    "qdebias.methods.prior.blank": "qdebias.content.blank",
+    "qdebias.methods.prior.noise": "qdebias.content.noise",
+    "qdebias.methods.content.suits": "qdebias.content.suits",
+}
+
+
+def upgraded(settings: Any) -> Any:  # noqa: ANN401 (JSON)
+    """Return the settings of a method, from `describe` of this version or an earlier one, as this version has them."""
+    found = _renamed(settings)
+    match found.get("is") if isinstance(found, dict) else None:
+        case "qdebias.method.QDebias":
+            changed = {}
+        case "qdebias.method.Vanilla":
+            changed = {"quality": found.pop("question"), "degradations": [], "weigh": describe(equal_weight)}
+        case "qdebias.methods.composed.Composed":
+            first, *others = found.pop("quality")
+            changed = {"quality": first, "ensemble": others, "distance": (found.pop("likeness") or {}).get("distance")}
+        case "qdebias.methods.seeds.OverSeeds":
+            found, changed = upgraded(found["base"]), {"seeds": found["count"]}
+        case "qdebias.ablations.SimilarityWeighted":
+            changed = {"distance": found["distance"], "weigh": describe(similarity_weight)}
+            found = upgraded(found["base"])
+        case "qdebias.ablations.Mismatched":
+            found, changed = upgraded(found["base"]), {"mismatched": True}
+        case _:
+            return settings
+    return {**_DEFAULTS, **found, **changed, "is": _DEFAULTS["is"]}
+
+
+_DEFAULTS: Any = describe(Vanilla(question=Question(text="any", options=("a", "b"), values=(1.0, 0.0))))
+"""What a setting is that an earlier version did not have."""
+
+
+def _renamed(value: Any) -> Any:  # noqa: ANN401 (JSON)
+    if isinstance(value, list):
+        return [_renamed(item) for item in value]
+    if isinstance(value, dict):
+        renamed = {key: _renamed(item) for key, item in value.items()}
+        return {**renamed, "is": _RENAMED.get(renamed["is"], renamed["is"])} if "is" in renamed else renamed
+    return value

@@ -1,0 +1,41 @@
+"""Run folders of the version before are read, and their methods recognised."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from qdebias import presets
+from qdebias.store import open_snapshot
+from qdebias.stored import recorded
+from qdebias.stored.recorded import known_method
+
+GOLDEN = Path(__file__).parent / "golden" / "runs"
+SCORES = json.loads((GOLDEN / "scores.json").read_text())["scores"]
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Path:
+    for name in ("run.json", "answers.jsonl", "images.jsonl"):
+        shutil.copy(GOLDEN / name, tmp_path)
+    return tmp_path
+
+
+def test_every_score_of_an_earlier_run_is_derived_again(run: Path) -> None:
+    found = {}
+    with open_snapshot(run) as snapshot:
+        for name in sorted({method for method, *_ in SCORES}):
+            for one in recorded(snapshot, presets.get(name).method, name=name):
+                found[name, one.path] = (one.result.value, one.result.spread)
+    assert len(found) == len(SCORES) == 22
+    for name, path, value, spread in SCORES:
+        assert found[name, path] == (pytest.approx(value, abs=1e-15), spread and pytest.approx(spread, abs=1e-15))
+
+
+def test_every_method_of_an_earlier_run_is_recognised(run: Path) -> None:
+    with open_snapshot(run) as snapshot:
+        methods = snapshot.manifest.methods
+        assert len(methods) == 11
+        for number, entry in methods.items():
+            assert known_method(snapshot.manifest, presets.get(entry.name).method, seed=0) == number
