@@ -157,12 +157,6 @@ def test_images_behind_the_question_are_refused(name: str) -> None:
         plain(name).option_logits([pair(1, 2, "after")])
 
 
-def test_question_that_contains_a_placeholder() -> None:
-    question = replace(QUALITY, text="Is <image> good?")
-    with pytest.raises(PromptError, match=r"shows 3 images instead of 2.* the question contains '<image>'"):
-        plain("paligemma").encode([replace(pair(1, 2), questions=(question,))])
-
-
 class _Unmarked:
     """A processor that does not tell the answer from the prompt."""
 

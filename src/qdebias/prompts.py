@@ -1,5 +1,7 @@
 """What a model is asked: a question with its answer options, and the images it is asked about."""
 
+import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
@@ -7,6 +9,15 @@ from qdebias.errors import SettingError
 from qdebias.image import RgbImage
 
 Placement: TypeAlias = Literal["before", "after"]
+
+_IMAGES = (
+    r"<[/|｜\w -]*(?:image|img|vision|video|audio|picture)[|｜\w -]*>"
+    r"|</?im_\w+>|<row_\d+_col_\d+>|<__\w+__>|\[/?IMG\w*\]"
+)
+_TURNS = r"</?s>|<(?:bos|eos|pad|unk|mask)>|<(?:start|end)_of_\w+>|\[/?(?:INST|SYSTEM_PROMPT)\]"
+_BARRED = r"<[|｜][^<>\s]{1,64}>|<[^<>|｜\s]{1,64}[|｜]>"
+_SPECIAL = re.compile(f"{_IMAGES}|{_TURNS}|{_BARRED}", re.IGNORECASE)
+"""How published vocabularies write image placeholders, turn marks and other tokens that are not text."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,6 +47,33 @@ class Question:
             )
         if not self.text.strip():
             raise SettingError("a question needs a text")
+        refuse_special_tokens(self)
+
+
+def refuse_special_tokens(question: Question, vocabulary: Iterable[str] = ()) -> None:
+    """Raise if the question's words contain a special token: tokenizers read it as an image or as the end of a turn.
+
+    An answer prefix may contain tokens that the chat template writes itself, such as an empty thought, but no image.
+
+    Args:
+        question: The question.
+        vocabulary: The special tokens of a model's own tokenizer, beyond the usual spellings.
+
+    Raises:
+        SettingError: It does.
+    """
+    own = [token for token in vocabulary if len(token.strip()) > 2 and not token.strip().isalnum()]
+    for words in (question.text, *question.options):
+        usual = _SPECIAL.search(words)
+        found = usual[0] if usual else next((token for token in own if token in words), None)
+        if found is not None:
+            raise SettingError(_special(words, found))
+    if shown := re.search(_IMAGES, question.answer_prefix, re.IGNORECASE):
+        raise SettingError(_special(question.answer_prefix, shown[0]))
+
+
+def _special(words: str, token: str) -> str:
+    return f"{words!r} contains {token!r}, which models read as a special token and not as text; leave it out"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
