@@ -11,7 +11,7 @@ SOURCE = Path(__file__).resolve().parent.parent / "src" / "qdebias"
 
 LAYERS = (
     ("errors",),
-    ("image", "correlation", "equations", "named", "room", "whole", "claim"),
+    ("image", "correlation", "equations", "named", "room", "output"),
     ("prompts", "degrade", "data", "pool", "rivals", "downsize"),
     ("content", "readouts", "sources"),
     ("method", "backends"),

@@ -14,7 +14,7 @@ import numpy.typing as npt
 from qdebias.correlation import LogisticFit
 from qdebias.equations import FloatArray
 from qdebias.errors import SettingError
-from qdebias.whole import write_whole
+from qdebias.output import write_file
 
 Kind: TypeAlias = Literal["isotonic", "logistic"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
@@ -119,7 +119,7 @@ def save_calibration(calibration: Calibration, path: "str | PathLike[str]") -> N
     """
     values = {"format": FORMAT} | _without_nan(asdict(calibration))
     try:
-        write_whole(Path(path), json.dumps(values, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
+        write_file(Path(path), json.dumps(values, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
     except OSError as error:
         raise SettingError(f"{path}: cannot be written ({error.strerror or error})") from error
 

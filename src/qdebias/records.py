@@ -3,16 +3,16 @@
 import csv
 import json
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import Any, ClassVar, Protocol, TypeVar, get_args, get_origin, get_type_hints
+from typing import IO, Any, ClassVar, Protocol, TypeVar, get_args, get_origin, get_type_hints
 
 from qdebias.calibration import Calibration
-from qdebias.claim import claim
 from qdebias.engine import Failure
 from qdebias.errors import SettingError
 from qdebias.method import Score
+from qdebias.output import locked_output, replacing
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -119,10 +119,13 @@ AnyRow = TypeVar("AnyRow", bound=Row)
 
 @contextmanager
 def open_writer(path: Path, kind: type[AnyRow] = Record) -> Iterator[Callable[[AnyRow], None]]:  # type: ignore[assignment]
-    """Open a file of rows; what is written is in the file at once, except for Parquet, which is whole or absent.
+    """Open a file of rows.
+
+    An existing file is left as it is until the first row is written (of Parquet: until the last), or the block ends
+    without an error. From then on CSV and JSON Lines hold every row at once; Parquet is complete or not there.
 
     Args:
-        path: Its suffix decides the format: .csv, .jsonl or .parquet. An existing file is replaced.
+        path: Its suffix decides the format: .csv, .jsonl or .parquet.
         kind: The class of the rows; its attributes are the columns.
 
     Yields:
@@ -135,7 +138,7 @@ def open_writer(path: Path, kind: type[AnyRow] = Record) -> Iterator[Callable[[A
     if path.suffix.lower() not in writers:
         raise SettingError(f"{path}: results are written as {', '.join(writers)}; choose one of these suffixes")
     try:
-        with writers[path.suffix.lower()](path, kind) as write:
+        with locked_output(path), writers[path.suffix.lower()](path, kind) as write:
             yield write
     except BrokenPipeError:
         raise  # that is whoever reads stdout, not this file
@@ -143,19 +146,48 @@ def open_writer(path: Path, kind: type[AnyRow] = Record) -> Iterator[Callable[[A
         raise SettingError(f"{path}: cannot be written ({error.strerror or error})") from error
 
 
+class _Late:
+    """A text file that is emptied when the first line is written.
+
+    Args:
+        path: The file.
+        head: Writes the beginning.
+    """
+
+    def __init__(self, path: Path, head: Callable[[IO[str]], object] | None = None) -> None:
+        self._path, self._head, self._file = path, head, ExitStack()
+        self._opened: IO[str] | None = None
+
+    def __enter__(self) -> "_Late":
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        with self._file:
+            if kind is None:
+                self.open()
+
+    def open(self) -> IO[str]:
+        """Return the file."""
+        if self._opened is None:
+            settings: Any = {"encoding": "utf-8", "errors": "backslashreplace", "newline": "", "buffering": 1}
+            self._opened = self._file.enter_context(self._path.open("w", **settings))
+            if self._head is not None:
+                self._head(self._opened)
+        return self._opened
+
+
 @contextmanager
 def _json_writer(path: Path, _: type[Row]) -> Iterator[Callable[[Row], None]]:
-    with open(path, "w", encoding="utf-8", errors="backslashreplace", buffering=1, opener=claim) as file:
-        yield lambda row: print(row.json(), file=file)
+    with _Late(path) as late:
+        yield lambda row: print(row.json(), file=late.open())
 
 
 @contextmanager
 def _csv_writer(path: Path, kind: type[Row]) -> Iterator[Callable[[Row], None]]:
     """Write lists as JSON arrays in one cell."""
-    with open(path, "w", encoding="utf-8", errors="backslashreplace", newline="", buffering=1, opener=claim) as file:
-        table = csv.writer(file)
-        table.writerow(field.name for field in fields(kind))
-        yield lambda row: table.writerow(map(_cell, asdict(row).values()))
+    names = [field.name for field in fields(kind)]
+    with _Late(path, lambda file: csv.writer(file).writerow(names)) as late:
+        yield lambda row: csv.writer(late.open()).writerow(map(_cell, asdict(row).values()))
 
 
 def _cell(value: object) -> object:
@@ -164,33 +196,25 @@ def _cell(value: object) -> object:
 
 @contextmanager
 def _parquet_writer(path: Path, kind: type[Row]) -> Iterator[Callable[[Row], None]]:
-    """Write groups of 1,000 rows to a temporary file beside `path`, which takes its place when it is complete."""
+    """Write groups of 1,000 rows."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    partial = path.with_name(path.name + ".partial")
     rows: list[Row] = []
     schema = pa.schema({name: _arrow_type(pa, hint) for name, hint in get_type_hints(kind).items()})
-    with open(partial, "wb", opener=claim) as sink:
-        try:
-            with pq.ParquetWriter(sink, schema) as file:
+    with replacing(path) as sink, pq.ParquetWriter(sink, schema) as file:
 
-                def write(row: Row) -> None:
-                    rows.append(row)
-                    if len(rows) == 1000:
-                        flush()
-
-                def flush() -> None:
-                    file.write_table(pa.Table.from_pylist(list(map(_writable, rows)), schema=schema))
-                    rows.clear()
-
-                yield write
+        def write(row: Row) -> None:
+            rows.append(row)
+            if len(rows) == 1000:
                 flush()
-            sink.flush()
-            partial.replace(path)
-        except BaseException:  # not once it has its name: then another command may be writing the next one
-            partial.unlink(missing_ok=True)
-            raise
+
+        def flush() -> None:
+            file.write_table(pa.Table.from_pylist(list(map(_writable, rows)), schema=schema))
+            rows.clear()
+
+        yield write
+        flush()
 
 
 def _writable(row: Row) -> dict[str, Any]:

@@ -11,6 +11,8 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+from qdebias.output import write_file
+
 SMALL = 64 << 20
 """Bytes below which reading a file again is quicker than to think about it."""
 
@@ -72,8 +74,6 @@ def _known(note: Path | None) -> str | None:
 def _write(note: Path, digest: str) -> None:
     """Write a note as a whole or not at all: others may be reading."""
     try:
-        draft = note.with_suffix(f".{os.getpid()}")
-        draft.write_text(digest, encoding="ascii")
-        draft.replace(note)
+        write_file(note, digest)
     except OSError:
         return

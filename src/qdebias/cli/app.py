@@ -1,5 +1,7 @@
 """The application and its list of commands."""
 
+from collections.abc import Callable
+from functools import wraps
 from importlib import import_module
 from typing import Annotated, Any
 
@@ -51,8 +53,23 @@ class Commands(TyperGroup):
             return None
         module = import_module(f"qdebias.cli.{HOMES[cmd_name]}")
         alone = typer.Typer(add_completion=False, rich_markup_mode="markdown", context_settings=HELP)
-        alone.command(cmd_name)(getattr(module, cmd_name))
+        alone.command(cmd_name)(_checked(getattr(module, cmd_name)))
         return typer.main.get_command(alone)
+
+
+def _checked(command: Callable[..., None]) -> Callable[..., None]:
+    """Return the command, which first checks that it does not write over what it reads."""
+
+    @wraps(command)
+    def run(**options: object) -> None:
+        from qdebias.cli.console import user_errors
+        from qdebias.cli.outputs import check_outputs
+
+        with user_errors():
+            check_outputs(options)
+        command(**options)
+
+    return run
 
 
 app = typer.Typer(

@@ -13,6 +13,7 @@ from qdebias.errors import ImageError, SettingError
 from qdebias.image import load_image
 from qdebias.inputs import find_inputs
 from qdebias.method import Condition, Context
+from qdebias.output import replacing
 
 
 def degrade(
@@ -64,7 +65,8 @@ def _write(conditions: tuple[Condition, ...], path: Path, out: Path) -> int:
         out.mkdir(parents=True, exist_ok=True)
         for kind, condition in zip(_numbered([one.kind for one in conditions]), conditions, strict=True):
             target = out / f"{path.name}.{kind}.png"
-            Image.fromarray(condition.image).save(target)
+            with replacing(target) as file:
+                Image.fromarray(condition.image).save(file, "PNG")
             typer.echo(str(target))
     except OSError as error:
         raise SettingError(f"{out}: cannot be written ({error.strerror or error})") from error

@@ -20,6 +20,7 @@ from qdebias.cli.console import (
     track,
     user_errors,
 )
+from qdebias.cli.outputs import check_outputs
 from qdebias.engine import Scorer
 from qdebias.errors import ImageError, SettingError
 from qdebias.inputs import find_inputs
@@ -45,6 +46,7 @@ def explain(
     """
     with user_errors():
         inputs = find_inputs(paths)
+        check_outputs({"out": out, "paths": list(inputs.paths)})
         if len(inputs.paths) > MOST_ROWS:
             raise SettingError(f"{len(inputs.paths)} images do not fit in one picture; name {MOST_ROWS} or fewer")
         backend = load_backend(model, device=device, dtype=dtype)

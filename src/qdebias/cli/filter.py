@@ -29,7 +29,9 @@ from qdebias.cli.runs import named_results
 from qdebias.curation import COPY, LINK, MOVE, Choice, Top, Way, choose, place, refuse_inside
 from qdebias.engine import Failure, Scorer
 from qdebias.errors import SettingError
-from qdebias.inputs import open_images
+from qdebias.inputs import Piece, open_images
+from qdebias.inputs.addresses import is_address
+from qdebias.inputs.pieces import Named, Nothing
 from qdebias.inputs.presence import is_folder
 from qdebias.method import Score
 from qdebias.records import open_writer
@@ -137,9 +139,25 @@ def _scored(arguments: Sequence[str], scorer: Scorer, run: Run | None, method: s
     roots = tuple(path for path in map(Path, arguments) if is_folder(path))
     if target is not None:
         refuse_inside(target, roots)  # told before hours of scoring, not after
-    results = named_results(open_images(arguments), scorer, run, method=method)
+    images = open_images(arguments)
+    if target is not None:
+        for piece in images.pieces():
+            _check_files(piece)
+    results = named_results(images, scorer, run, method=method)
     scores = [_score(name, result) for name, result in results]
     return _Judged(scores=scores, roots=roots)
+
+
+def _check_files(piece: Piece) -> None:
+    """Refuse images that are no files of their own, which cannot be put elsewhere."""
+    strange = (
+        next((name for name in piece.names if is_address(name)), None) if isinstance(piece, Named) else piece.label
+    )
+    if strange is not None and not isinstance(piece, Nothing):
+        raise SettingError(
+            f"{strange}: is no file of its own here, so that it cannot be copied, moved or linked; "
+            f"choose files or folders, or leave --copy-to, --move-to and --link-to out"
+        )
 
 
 def _score(path: str, result: Score | Failure) -> GivenScore:

@@ -40,7 +40,11 @@ from qdebias.records import CalibratedRecord, Record, calibrated_record, open_wr
 from qdebias.store import Run, open_run
 
 Out = Annotated[
-    str | None, typer.Option(help="Also write the results to this .csv, .jsonl or .parquet; with --ray, a folder.")
+    str | None,
+    typer.Option(
+        help="Also write the results to this .csv, .jsonl or .parquet; an older file is replaced when the first result "
+        "is there. With --ray: a folder, where the same command goes on."
+    ),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON Lines, one object an image, instead of a table.")]
 CalibrationFile = Annotated[

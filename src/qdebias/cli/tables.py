@@ -11,6 +11,7 @@ from qdebias.cli.dataset_options import Labels, Limit, Resamples, Root, Subset
 from qdebias.cli.shown import show_measured
 from qdebias.data import load_dataset
 from qdebias.errors import SettingError
+from qdebias.output import write_file
 from qdebias.tables import FORMS, TABLES, Agreements, Evidence, NotRun, Table, build, render
 from qdebias.tables.reproduce import remember, saved
 
@@ -88,7 +89,7 @@ def write_tables(made: Sequence[Table], form: str, out: Path | None) -> None:
         typer.echo(text, nl=False)
         return
     try:
-        out.write_text(text, encoding="utf-8")
+        write_file(out, text)
     except OSError as error:
         raise SettingError(f"{out}: cannot be written ({error.strerror or error})") from error
     say(f"written to {out}")

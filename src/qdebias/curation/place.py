@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from qdebias.errors import SettingError
+from qdebias.output import beside
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,7 +64,7 @@ def place(images: Sequence[Path], roots: Sequence[Path], target: Path, way: Way)
     """
     refuse_inside(target, roots)
     places = {image: target / _relative(image, roots) for image in images}
-    _check(places, way)
+    _check(places, roots, way)
     made = present = 0
     for image, new in places.items():
         try:
@@ -104,13 +105,16 @@ def _relative(image: Path, roots: Sequence[Path]) -> Path:
     return Path(absolute.name)
 
 
-def _check(places: dict[Path, Path], way: Way) -> None:
+def _check(places: dict[Path, Path], roots: Sequence[Path], way: Way) -> None:
     taken: dict[Path, Path] = {}
+    sources = [root.resolve() for root in roots]
     for image, new in places.items():
         if not image.is_file():
             raise SettingError(f"{image}: is not there any more; nothing was done")
         if new in taken:
             raise SettingError(f"{taken[new]} and {image} would both become {new}; nothing was done")
+        if any(_entry(new).is_relative_to(source) for source in sources):
+            raise SettingError(f"{new} leads into a folder where the images are from; nothing was done")
         if _entry(new) == _entry(image):
             raise SettingError(f"{image}: would be put where it is; choose another folder; nothing was done")
         if os.path.lexists(new) and not way.may_stand(image, new):
@@ -124,17 +128,13 @@ def _entry(path: Path) -> Path:
 
 
 def _copy(image: Path, new: Path) -> None:
-    """Copy under a name of our own; the copy takes its place when it is whole."""
-    partial = new.with_name(f".{new.name}.partial")
-    try:
-        with image.open("rb") as source, partial.open("wb") as copy:
-            shutil.copyfileobj(source, copy)
-            copy.flush()
-            os.fsync(copy.fileno())
+    """Copy under a random name; the copy takes its place when it is complete."""
+    with image.open("rb") as source, beside(new) as (copy, partial):
+        shutil.copyfileobj(source, copy)
+        copy.flush()
+        os.fsync(copy.fileno())
         shutil.copystat(image, partial)
         _give_name(partial, new)
-    finally:
-        partial.unlink(missing_ok=True)
 
 
 def _give_name(partial: Path, new: Path) -> None:

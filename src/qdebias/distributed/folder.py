@@ -4,7 +4,6 @@ Files are small, written as a whole and never changed: a reader sees all of a fi
 """
 
 import os
-import uuid
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
@@ -13,8 +12,8 @@ from typing import Protocol
 
 from qdebias.errors import StoreError
 from qdebias.inputs.addresses import failures, is_address, open_filesystem
+from qdebias.output import write_file
 from qdebias.store.lock import locked
-from qdebias.whole import put_in_place
 
 
 class Folder(Protocol):
@@ -82,10 +81,9 @@ class LocalFolder:
     def write(self, name: str, data: bytes) -> None:
         """Write under a hidden name of its own, and rename."""
         path = self.path / name
-        partial = path.with_name(f".{path.name}.{uuid.uuid4().hex}.partial")
         with _told(str(path)):
             path.parent.mkdir(parents=True, exist_ok=True)
-            put_in_place(path, data, by=partial)
+            write_file(path, data)
 
     def remove(self, name: str) -> None:
         """Remove a file if it is there."""

@@ -5,6 +5,7 @@ from pathlib import Path
 from matplotlib.figure import Figure
 
 from qdebias.errors import SettingError
+from qdebias.output import replacing
 
 
 def save(figure: Figure, out: Path) -> None:
@@ -15,6 +16,7 @@ def save(figure: Figure, out: Path) -> None:
     """
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
-        figure.savefig(out, dpi=120)
+        with replacing(out) as file:
+            figure.savefig(file, dpi=120, format=out.suffix.removeprefix(".") or None)
     except (OSError, ValueError) as error:
         raise SettingError(f"{out}: the picture cannot be written ({error})") from error

@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import Any
 
 from qdebias.errors import StoreError
+from qdebias.output import write_file
 from qdebias.store.describe import Description
 from qdebias.store.lines import cannot_write, checksum
 from qdebias.store.upgrade import upgraded
-from qdebias.whole import write_whole
 
 FORMAT = 1
 NAME = "run.json"
@@ -101,7 +101,7 @@ def write_manifest(folder: Path, manifest: Manifest) -> None:
     said = asdict(manifest)
     text = json.dumps({"format": FORMAT, "sum": _checksum(said)} | said, indent=1)
     try:
-        write_whole(path, f"{text}\n")
+        write_file(path, f"{text}\n")
         sync_folder(folder)
     except OSError as error:
         raise cannot_write(path, error) from error

@@ -41,7 +41,8 @@ def _make(folder: Path) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
         if not (folder / NAME).exists():
-            strange = sorted({entry.name for entry in folder.iterdir()} - {"lock", "lock.holder", f"{NAME}.partial"})
+            names = {entry.name for entry in folder.iterdir() if not entry.name.startswith(f".{NAME}.")}
+            strange = sorted(names - {"lock", "lock.holder"})
             if strange:
                 raise StoreError(f"{folder} holds {strange[0]} and no run; choose a new or empty folder")
     except (FileExistsError, NotADirectoryError) as error:

@@ -15,9 +15,9 @@ import numpy as np
 from qdebias.data import Dataset
 from qdebias.equations import FloatArray
 from qdebias.errors import StoreError
+from qdebias.output import write_file
 from qdebias.store.lines import checksum
 from qdebias.tables.evidence import Evidence, NotRun, Scores
-from qdebias.whole import write_whole
 
 FOLDER = "tables"
 _PLAIN = ("model", "dataset", "title", "summary", "root", "seed")
@@ -42,7 +42,7 @@ def save(evidence: Evidence, run: Path, *, part: str = "") -> Path:
     values = _values(evidence)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        write_whole(path, json.dumps(values | {"sum": _sum(values)}, allow_nan=False) + "\n")
+        write_file(path, json.dumps(values | {"sum": _sum(values)}, allow_nan=False) + "\n")
     except OSError as error:
         raise StoreError(f"{path}: cannot be written ({error.strerror or error})") from error
     return path

@@ -24,6 +24,7 @@ from qdebias.backends.mplug_owl3.weights import compare_keys
 from qdebias.backends.weight_files import WeightFiles, weight_files
 from qdebias.errors import BackendError
 from qdebias.image import RgbImage
+from qdebias.output import write_file
 from qdebias.prompts import Question, Request
 
 Score: TypeAlias = Callable[[Backend, str, RgbImage], Mapping[str, Any]]
@@ -83,7 +84,7 @@ def verify(
 
 def write_report(report: Mapping[str, Any], path: Path) -> None:
     """Write a report as JSON, as it is to be sent."""
-    path.write_text(json.dumps(report, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    write_file(path, json.dumps(report, indent=1, ensure_ascii=False) + "\n")
 
 
 def _weights(files: WeightFiles) -> dict[str, Any]:

@@ -16,6 +16,7 @@ from qdebias.described import described
 from qdebias.equations import FloatArray
 from qdebias.errors import SettingError
 from qdebias.method import Score
+from qdebias.output import write_file
 from qdebias.report.html import charts
 from qdebias.report.html.columns import scores_of
 from qdebias.report.html.facts import Facts, Human
@@ -98,7 +99,7 @@ def write_page(facts: Facts, snapshot: Snapshot, out: Path, *, count: int = 6, t
     )
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
-        out.write_text(page, encoding="utf-8", errors="backslashreplace")
+        write_file(out, page)
     except OSError as error:
         raise SettingError(f"{out}: cannot be written ({error.strerror or error})") from error
 
