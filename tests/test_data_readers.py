@@ -1,6 +1,7 @@
 """Files as rows: every form of CSV, JSON, Excel and MATLAB that label files come in."""
 
 import gzip
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -128,3 +129,14 @@ def test_matlab_files_that_do_not_fit_are_named(tmp_path: Path, shared: Path) ->
     if recent.is_file():
         with pytest.raises(SettingError, match=r"MATLAB 7\.3 file; save it with -v7"):
             load_variable(recent, "x")
+
+
+@pytest.mark.parametrize("end", ["exit 139", "kill -KILL $$"])
+def test_a_reader_that_ends_is_one_error(end: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As SciPy's does on some damaged files."""
+    reader = tmp_path / "python"
+    reader.write_text(f"#!/bin/sh\n{end}\n")
+    reader.chmod(0o700)
+    monkeypatch.setattr(sys, "executable", str(reader))
+    with pytest.raises(SettingError, match=r"x\.mat: is not a readable MATLAB file \(reading it ended the process"):
+        load_variable(tmp_path / "x.mat", "DMOS")

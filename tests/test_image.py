@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from PIL.TiffImagePlugin import TiffImageFile
 
 from qdebias.errors import ImageError
 from qdebias.image import MIN_SIDE, RgbImage, digest, load_image
@@ -141,6 +142,15 @@ def test_palette_with_transparency_is_laid_over_white(photo: RgbImage, tmp_path:
     picture = Image.fromarray(photo).quantize(16)
     path = saved(picture, tmp_path / "layer.png", transparency=int(np.asarray(picture)[0, 0]))
     assert (load_image(path)[0, 0] == 255).all()
+
+
+def test_frames_are_not_counted(photo: RgbImage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """To count 100,000 pages of a TIFF takes a minute (Pillow 13.0); a harmless one of three is enough to see that."""
+    pages = [Image.fromarray(photo)] * 3
+    path = saved(pages[0], tmp_path / "pages.tif", save_all=True, append_images=pages[1:])
+    monkeypatch.setattr(TiffImageFile, "n_frames", property(lambda _: pytest.fail("the pages are counted")))
+    with pytest.raises(ImageError, match="holds several frames"):
+        load_image(path)
 
 
 @pytest.mark.parametrize("suffix", ["gif", "webp", "png", "tiff"])

@@ -11,7 +11,7 @@ SOURCE = Path(__file__).resolve().parent.parent / "src" / "qdebias"
 
 LAYERS = (
     ("errors",),
-    ("image", "correlation", "equations", "named", "room", "output"),
+    ("image", "correlation", "equations", "named", "processes", "room", "output"),
     ("prompts", "degrade", "data", "pool", "rivals", "downsize"),
     ("content", "readouts", "sources"),
     ("method", "backends"),
@@ -37,6 +37,7 @@ LAYERS = (
     ),
     ("distributed", "service", "report", "integrations"),
     ("cli",),
+    ("__main__",),
 )
 RANK = {name: rank for rank, layer in enumerate(LAYERS) for name in layer}
 INDEPENDENT = {"backends": {"method"}, "method": {"backends"}}

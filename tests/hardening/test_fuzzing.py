@@ -38,7 +38,7 @@ from qdebias.store.status import run_status
 from qdebias.stored import StoredScorer
 
 KEPT = Path(__file__).with_name("kept")
-"""Files that ended the process in which they were read."""
+"""Files that once ended in a traceback."""
 
 COLUMNS = {"image": ["a.png", "b.png"], "score": [0.25, 0.5], "path": ["a.png", "b.png"], "error": [None, "x"]}
 

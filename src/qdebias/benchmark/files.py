@@ -12,9 +12,9 @@ from PIL import Image
 
 from qdebias.backends.base import Backend, Fingerprint, OptionLogits
 from qdebias.benchmark.images import photo_like
-from qdebias.benchmark.machine import resident_memory
 from qdebias.benchmark.scale import Instant
 from qdebias.engine import Scorer
+from qdebias.processes import resident_memory
 from qdebias.prompts import Request
 
 SIDES = (64, 2000)

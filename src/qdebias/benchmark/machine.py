@@ -1,27 +1,13 @@
 """What the machine is and what it has spent."""
 
 import platform
-import resource
 import statistics
-import sys
 import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Self
 
 import torch
-
-
-def process_memory() -> int:
-    """Return the most bytes that this process has ever held."""
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak if sys.platform == "darwin" else peak * 1024
-
-
-def resident_memory() -> int:
-    """Return the bytes that this process holds now; where the system does not say, the most that it has ever held."""
-    pages = Path("/proc/self/statm")
-    return int(pages.read_text().split()[1]) * resource.getpagesize() if pages.is_file() else process_memory()
 
 
 class Utilisation:

@@ -8,9 +8,9 @@ import numpy as np
 
 from qdebias.backends.base import Fingerprint, OptionLogits
 from qdebias.benchmark.images import photo_like
-from qdebias.benchmark.machine import process_memory
 from qdebias.engine import Scorer
 from qdebias.image import RgbImage
+from qdebias.processes import peak_memory
 from qdebias.prompts import Request
 
 
@@ -42,7 +42,7 @@ def measure_scale(lengths: Sequence[int] = (10, 100, 1000, 10_000), *, side: int
         for _ in scorer.score_many(_images(length, side)):
             pass
         spent = time.perf_counter() - start
-        yield Scale(images=length, milliseconds_per_image=1000 * spent / length, process_memory_bytes=process_memory())
+        yield Scale(images=length, milliseconds_per_image=1000 * spent / length, process_memory_bytes=peak_memory())
 
 
 class Instant:

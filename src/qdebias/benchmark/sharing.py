@@ -16,13 +16,14 @@ from qdebias.backends.hf import HfBackend
 from qdebias.backends.hf_types import Model, Processor
 from qdebias.backends.sharing import Sharing, sharing_named
 from qdebias.benchmark.images import photo_like
-from qdebias.benchmark.machine import Utilisation, attention_kernels, device_name, process_memory
+from qdebias.benchmark.machine import Utilisation, attention_kernels, device_name
 from qdebias.benchmark.products import count, floor
 from qdebias.benchmark.shapes import build
 from qdebias.equations import FloatArray, softmax
 from qdebias.errors import BackendError
 from qdebias.image import RgbImage
 from qdebias.method import Context
+from qdebias.processes import peak_memory
 from qdebias.prompts import Request
 
 AUTHORS = "authors"
@@ -184,7 +185,7 @@ def measure(
         size=size,
         floor_flops=counted[AUTHORS].floor,
         ways=tuple(_way(run, counted, spent, images) for run in runs),
-        process_memory_bytes=process_memory(),
+        process_memory_bytes=peak_memory(),
     )
 
 

@@ -173,7 +173,7 @@ def _files(model: str | None, images: int, device: str | None, dtype: str | None
         if json:
             typer.echo(jsonlib.dumps(asdict(line)))
         else:
-            grown = line.memory_bytes / line.early_memory_bytes - 1
+            grown = line.memory_bytes / max(line.early_memory_bytes, 1) - 1
             typer.echo(
                 f"model {line.model}: {line.images} images in {line.seconds:.1f} s, model busy {line.busy:.1%} of the "
                 f"time; {line.early_memory_bytes / 2**20:.0f} MiB up to image 200, {line.memory_bytes / 2**20:.0f} MiB "

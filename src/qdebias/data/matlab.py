@@ -2,7 +2,6 @@
 
 import io
 import subprocess
-import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +12,7 @@ import numpy.typing as npt
 
 from qdebias.data.readers import Workbook
 from qdebias.errors import SettingError
+from qdebias.processes import module_command
 
 
 def load_variable(path: Path, variable: str) -> npt.NDArray[Any]:
@@ -23,7 +23,7 @@ def load_variable(path: Path, variable: str) -> npt.NDArray[Any]:
     Raises:
         SettingError: The file cannot be read, or has no such variable.
     """
-    command = [sys.executable, "-P", "-m", "qdebias.data.matlab_file", str(path), variable]
+    command = module_command("qdebias.data.matlab_file", str(path), variable)
     ran = subprocess.run(command, capture_output=True, check=False)  # noqa: S603
     if ran.returncode == 0:
         return np.asarray(np.load(io.BytesIO(ran.stdout), allow_pickle=False))

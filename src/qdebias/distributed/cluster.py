@@ -4,12 +4,13 @@ import logging
 import os
 import signal
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import ray
 from ray.exceptions import RayError
+from ray.job_config import JobConfig
 
 from qdebias.distributed.folder import Folder
 from qdebias.distributed.reach import no_cluster
@@ -36,13 +37,26 @@ def connected(address: str | None) -> Iterator[None]:
     own: dict[str, Any] = {"object_store_memory": _OBJECTS, "include_dashboard": False} if address == LOCAL else {}
     try:
         with _own_handler(signal.SIGTERM):
-            ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR, **own)
+            ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR, job_config=_job_config(), **own)
     except (ConnectionError, ValueError, RuntimeError, RayError) as error:
         raise no_cluster(address, " ".join(str(error).split())) from error
     try:
         yield
     finally:
         ray.shutdown()
+
+
+class _NoFolders(list[str]):
+    """Takes none of the folders that Ray would let its workers import from: the current one, and the program's."""
+
+    def extend(self, folders: Iterable[str]) -> None:
+        """Leave the list as it is."""
+
+
+def _job_config() -> JobConfig:
+    config = JobConfig()
+    config._py_driver_sys_path = _NoFolders()
+    return config
 
 
 @contextmanager

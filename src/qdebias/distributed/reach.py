@@ -3,10 +3,10 @@
 import os
 import socket
 import subprocess
-import sys
 
 from qdebias.distributed.workers import AUTO, LOCAL
 from qdebias.errors import SettingError
+from qdebias.processes import module_command
 
 PORT_SECONDS = 5.0
 """How long a machine may take to open its port."""
@@ -55,7 +55,7 @@ def _check_port(address: str) -> None:
 def _check_head(address: str) -> None:
     """Ask in a process of its own, as what asks can neither be given a limit nor be kept from writing to stderr."""
     named = () if address == AUTO else ("--address", address)
-    command = [sys.executable, "-m", "ray.scripts.scripts", "health-check", *named]
+    command = module_command("ray.scripts.scripts", "health-check", *named)
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=HEAD_SECONDS, check=False)  # noqa: S603
     except subprocess.TimeoutExpired as error:

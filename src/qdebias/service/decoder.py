@@ -11,18 +11,17 @@ Numbers are big-endian. What a decoder prints or raises goes nowhere.
 """
 
 import io
-import resource
 import struct
 import sys
 import warnings
 from enum import IntEnum
-from pathlib import Path
 from typing import BinaryIO
 
 from PIL import Image
 
 from qdebias.errors import ImageError
 from qdebias.image import MIN_SIDE, RgbImage, load_image
+from qdebias.processes import address_space, limit_process
 
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF")
 """Told by content. Formats beyond these have decoders that few people look at."""
@@ -80,19 +79,11 @@ def _pixels(picture: Image.Image, max_pixels: int) -> RgbImage | Verdict:
 def confine(max_pixels: int) -> None:
     """Limit this process for good: so much memory beyond what it has now, no other file or socket, no core dump.
 
-    Nor can it start a process, unless it runs as root.
+    Nor can it start a process, unless it runs as root. Windows has none of these limits.
     """
-    memory = _address_space() + BASE_BYTES + BYTES_A_PIXEL * max_pixels
-    for kind, limit in (
-        (resource.RLIMIT_AS, memory),
-        (resource.RLIMIT_CORE, 0),
-        (resource.RLIMIT_FSIZE, 0),
-        (resource.RLIMIT_NOFILE, 3),  # stdin, stdout, stderr
-        (resource.RLIMIT_NPROC, 0),
-    ):
-        hard = resource.getrlimit(kind)[1]
-        wanted = limit if hard == resource.RLIM_INFINITY else min(limit, hard)
-        resource.setrlimit(kind, (wanted, wanted))
+    memory = address_space() + BASE_BYTES + BYTES_A_PIXEL * max_pixels
+    # 3 files: stdin, stdout, stderr
+    limit_process({"AS": memory, "CORE": 0, "FSIZE": 0, "NOFILE": 3, "NPROC": 0})
 
 
 def serve(source: BinaryIO, sink: BinaryIO, *, max_pixels: int) -> None:
@@ -113,12 +104,6 @@ def warm_up() -> None:
         data = io.BytesIO()
         Image.new("RGB", (MIN_SIDE, MIN_SIDE)).save(data, name)
         decode(data.getvalue(), max_pixels=MIN_SIDE**2)
-
-
-def _address_space() -> int:
-    """Return the size of this process's address space, in bytes; a guess where the system does not tell."""
-    statm = Path("/proc/self/statm")
-    return int(statm.read_text().split()[0]) * resource.getpagesize() if statm.exists() else 1 << 30
 
 
 def main() -> None:

@@ -2,7 +2,6 @@
 
 import asyncio
 import os
-import sys
 from asyncio.subprocess import Process
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -10,11 +9,15 @@ from contextlib import asynccontextmanager
 import numpy as np
 
 from qdebias.image import RgbImage
+from qdebias.processes import module_command, module_path
 from qdebias.service.decoder import LENGTH, SIZE, Verdict
 from qdebias.service.refusal import Reason, Refusal
 
 IMAGES_A_PROCESS = 2000
 """After so many images a process is replaced, whatever it may have leaked."""
+
+_SYSTEM = {name: os.environ[name] for name in ("SYSTEMROOT",) if name in os.environ}
+"""What Python needs of the environment to start on Windows."""
 
 _REASONS = {
     Verdict.NO_IMAGE: Reason.NO_IMAGE,
@@ -101,14 +104,11 @@ class Decoder:
 
     async def _started(self) -> Process:
         return await asyncio.create_subprocess_exec(
-            sys.executable,
-            "-m",
-            "qdebias.service.decoder",
-            str(self._max_pixels),
+            *module_command("qdebias.service.decoder", str(self._max_pixels)),
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.DEVNULL,
-            env={"PYTHONPATH": os.pathsep.join(sys.path), "OPENBLAS_NUM_THREADS": "1"},
+            env={**_SYSTEM, "PYTHONPATH": module_path(), "OPENBLAS_NUM_THREADS": "1"},
             start_new_session=True,  # a Ctrl-C at the server's terminal is not for it
         )
 

@@ -1,0 +1,65 @@
+"""Processes on every operating system: their memory, their limits, and where their modules come from."""
+
+import os
+import sys
+from collections.abc import Mapping
+from importlib import import_module
+from mmap import PAGESIZE
+from pathlib import Path
+from typing import Any
+
+
+def _unix(name: str) -> Any:  # noqa: ANN401  a module, None on Windows
+    try:
+        return import_module(name)
+    except ModuleNotFoundError:
+        return None
+
+
+resource = _unix("resource")
+_STATM = Path("/proc/self/statm")
+
+
+def module_command(module: str, *arguments: str) -> list[str]:
+    """Return the command that runs a module in a new process, which imports nothing from the current folder."""
+    return [sys.executable, "-P", "-m", module, *arguments]
+
+
+def module_path() -> str:
+    """Return the PYTHONPATH with which a new process finds the modules of this one, the current folder left out."""
+    here = Path.cwd()
+    folders = [folder for folder in sys.path if Path(folder).is_absolute() and Path(folder) != here]
+    return os.pathsep.join([*folders, str(Path(__file__).parents[1])])
+
+
+def peak_memory() -> int:
+    """Return the most bytes that this process has held; 0 where the system does not say (Windows)."""
+    if resource is None:
+        return 0
+    peak: int = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024
+
+
+def resident_memory() -> int:
+    """Return the bytes that this process holds now; where the system does not say, `peak_memory`."""
+    return int(_STATM.read_text().split()[1]) * PAGESIZE if _STATM.is_file() else peak_memory()
+
+
+def address_space() -> int:
+    """Return the size of this process's address space in bytes; a guess where the system does not say."""
+    return int(_STATM.read_text().split()[0]) * PAGESIZE if _STATM.is_file() else 1 << 30
+
+
+def limit_process(limits: Mapping[str, int]) -> None:
+    """Limit this process for good.
+
+    Args:
+        limits: Names such as "AS" and "NOFILE" (setrlimit), and the most of each. Those that the system does not know
+            are left out; Windows knows none.
+    """
+    for name, limit in limits.items():
+        kind = getattr(resource, f"RLIMIT_{name}", None)
+        if kind is not None:
+            hard = resource.getrlimit(kind)[1]
+            wanted = limit if hard == resource.RLIM_INFINITY else min(limit, hard)
+            resource.setrlimit(kind, (wanted, wanted))
