@@ -16,15 +16,12 @@ from qdebias.backends.mplug_owl3.model import Model
 from qdebias.backends.mplug_owl3.release import RELEASE_240728, RELEASE_241101, Release
 from qdebias.backends.mplug_owl3.variant import Gate, Variant
 
-HYPER_LAYERS = (7, 15, 23, 26)
-"""The layers of the 7B model that read images, counted from 1 as in `config.json`."""
+HYPER_LAYERS: Mapping[Release, tuple[int, ...]] = {RELEASE_240728: (1, 9, 17, 25), RELEASE_241101: (7, 15, 23, 26)}
+"""The layers of the 7B model that read images, counted from 1 as in the published `config.json`."""
 
 
 def entries_7b(release: Release, **changed: Any) -> dict[str, Any]:  # noqa: ANN401  entries of a JSON file
-    """Return the `config.json` of the 7B model.
-
-    That of 241101 is known; that of 240728 is taken to be the same but for the size of its crops and the padding rows
-    of its embedding.
+    """Return the `config.json` of the 7B model; the releases differ in crops, hyper layers and rows of the embedding.
 
     Args:
         release: The generation.
@@ -55,7 +52,7 @@ def entries_7b(release: Release, **changed: Any) -> dict[str, Any]:  # noqa: ANN
         "tie_word_embeddings": False,
         "use_sliding_window": False,
         "vocab_size": 151851 if release is RELEASE_240728 else 151651,
-        "hyper_layers": list(HYPER_LAYERS),
+        "hyper_layers": list(HYPER_LAYERS[release]),
         **changed,
         "vision_config": {**vision, **changed.get("vision_config", {})},
     }
@@ -71,7 +68,7 @@ def empty(folder: Path, gate: Gate) -> Model:
     """Return the model of the `config.json` in a folder, without weights; no gate makes it a 241101."""
     config = read_config(Checkpoint(folder=folder, name=folder.name))
     release = RELEASE_241101 if gate is Gate.NONE else RELEASE_240728
-    hyper = config.hyper or tuple(layer - 1 for layer in HYPER_LAYERS)
+    hyper = config.hyper or tuple(layer - 1 for layer in HYPER_LAYERS[release])
     with torch.device("meta"):
         return Model(config, Variant(release=release, gate=gate, hyper=hyper))
 
