@@ -1,6 +1,6 @@
 """The one call that most people need."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from os import PathLike
 from typing import Literal, overload
 
@@ -11,6 +11,8 @@ from qdebias.backends.base import Backend
 from qdebias.backends.load import load_backend
 from qdebias.engine import Failure, Scorer
 from qdebias.image import EncodedImage, ImageSource
+from qdebias.inputs import open_images
+from qdebias.inputs.images import names_one
 from qdebias.method import Method, Score
 
 
@@ -47,7 +49,8 @@ def score(
     """Return the quality of each image.
 
     Args:
-        images: Paths, uint8 arrays (H, W, 3) or Pillow images; a single one is taken as a list of one.
+        images: Paths, uint8 arrays (H, W, 3) or Pillow images; a single one is taken as a list of one. A single text
+            may also be a folder, a pattern, a list, a table, a shard or an address, as on the command line.
         model: What `qdebias.load_backend` takes ("nano" is embedded in the package and needs no download), or a
             backend that is already loaded.
         method: The name of a preset (`qdebias methods` lists them), an expression such as "paper+levels5+logodds", a
@@ -63,7 +66,12 @@ def score(
         SettingError: There is no such model or method.
         BackendError: The model cannot be loaded or cannot answer.
     """
-    if isinstance(images, str | PathLike | Image.Image | np.ndarray | EncodedImage):
-        images = [images]
+    sources: Iterable[ImageSource]
+    if isinstance(images, str | PathLike):
+        sources = [images] if names_one(str(images)) else open_images([str(images)])
+    elif images is None or isinstance(images, Image.Image | np.ndarray | EncodedImage | bytes | Mapping):
+        sources = [images]
+    else:
+        sources = images
     backend = load_backend(model) if isinstance(model, str) else model
-    return list(Scorer(backend=backend, method=method, seed=seed).score_many(images, on_error=on_error))
+    return list(Scorer(backend=backend, method=method, seed=seed).score_many(sources, on_error=on_error))

@@ -13,7 +13,7 @@ import hashlib
 import os
 import stat
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from io import BytesIO
 from pathlib import Path
@@ -47,7 +47,10 @@ class EncodedImage(Protocol):
         ...
 
 
-ImageSource: TypeAlias = str | os.PathLike[str] | RgbImage | Image.Image | EncodedImage
+ImageSource: TypeAlias = (
+    str | os.PathLike[str] | RgbImage | Image.Image | EncodedImage | bytes | Mapping[str, Any] | None
+)
+"""What stands for one image; None, an absent one, is an `ImageError` of its own, so that a table may hold some."""
 
 MAX_PIXELS = 50_000_000
 """Default limit of width x height; a larger image is refused by its header, before any pixel is decoded."""
@@ -74,7 +77,7 @@ def load_image(source: ImageSource, *, max_pixels: int = MAX_PIXELS) -> RgbImage
 
     Args:
         source: A path, an image that is already in memory (an array as described below, or a Pillow image), or what
-            has the bytes of a file.
+            has the bytes of a file; the bytes themselves; or a mapping with `bytes` or `path`.
         max_pixels: Largest width x height that is decoded.
 
     Returns:
@@ -83,13 +86,19 @@ def load_image(source: ImageSource, *, max_pixels: int = MAX_PIXELS) -> RgbImage
     Raises:
         ImageError: The image cannot be read, or is no single 8- or 16-bit picture within the limits of size.
     """
+    if isinstance(source, Mapping):  # as `datasets` gives an image that it does not decode
+        source = source.get("bytes") or source.get("path") or ""
     if isinstance(source, np.ndarray):
         return _checked_array(source)
     if isinstance(source, Image.Image):
         return _decode(source, "image", max_pixels)
-    if isinstance(source, EncodedImage):
-        with _one_line(source.name), Image.open(BytesIO(source.read()), formats=FORMATS) as picture:
-            return _decode(picture, source.name, max_pixels)
+    if isinstance(source, EncodedImage | bytes):
+        name = "image" if isinstance(source, bytes) else source.name
+        data = source if isinstance(source, bytes) else source.read()
+        with _one_line(name), Image.open(BytesIO(data), formats=FORMATS) as picture:
+            return _decode(picture, name, max_pixels)
+    if not isinstance(source, str | os.PathLike) or not str(source):
+        raise ImageError(f"{source!r} is no image; give a path, pixels (H, W, 3) of uint8, a Pillow image or bytes")
     with _one_line(source):
         if not stat.S_ISREG(Path(source).stat().st_mode):
             raise ImageError(f"{source}: is no file; name an image file, or its folder where folders are taken")

@@ -96,6 +96,9 @@ def _read_parquet(path: Path) -> list[dict[str, object]]:
     import pyarrow.parquet as pq
 
     try:
-        return list(pq.read_table(path).to_pylist())
+        found = pq.ParquetFile(path).read()
+        if len(set(found.column_names)) < len(found.column_names):
+            raise SettingError(f"{path}: has two columns of one name among {found.column_names}; leave one of them")
+        return list(found.to_pylist())
     except (OSError, ValueError) as error:  # ValueError: also a name that is no UTF-8
         raise SettingError(f"{path}: is not a readable Parquet file ({error})") from error

@@ -1,7 +1,8 @@
 """`load_dataset`: the one way from a name and a folder to images with human scores."""
 
 import hashlib
-from collections.abc import Sequence
+import os
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from os import PathLike
 from pathlib import Path
@@ -106,6 +107,7 @@ def _assemble(entry: Entry, tree: Tree, read: LabelledImages, subset: str | None
     if missing and (part != SAMPLE or not found):
         remedy = "" if part == SAMPLE else f", or ask for subset {SAMPLE!r} to use what is there"
         raise SettingError(_missing_images(entry, tree, missing, len(chosen), folders) + remedy)
+    _refuse_shared_files(tree.root, [item for item in chosen if item.name in found], found, read.files[0])
     return Dataset(
         name=entry.name,
         root=tree.root,
@@ -121,6 +123,23 @@ def _assemble(entry: Entry, tree: Tree, read: LabelledImages, subset: str | None
         image_folders=folders,
         notes=entry.notes + read.notes,
     )
+
+
+def _refuse_shared_files(root: Path, items: Sequence[Item], found: Mapping[str, str], labels: Path) -> None:
+    """Refuse labels of which several stand for one file, by case, by a link or by another way to it.
+
+    Raises:
+        SettingError: Some do; the message names both.
+    """
+    seen: dict[str, Item] = {}
+    for item in items:
+        file = os.path.realpath(root / found[item.name])
+        other = seen.setdefault(file, item)
+        if other is not item:
+            raise SettingError(
+                f"{labels}: {other.name!r} and {item.name!r}, with the scores {other.mos:g} and {item.mos:g}, are both "
+                f"the file {file}; correct the names, or leave one of the rows"
+            )
 
 
 def _part(items: Sequence[Item], subset: str | None) -> str | None:

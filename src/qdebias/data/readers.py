@@ -10,7 +10,7 @@ import json
 import re
 import struct
 import zlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from importlib import import_module
@@ -67,17 +67,14 @@ class Delimited:
         """Return the rows of a file; lines without any text are left out."""
         rows = [row for row in self._split(read_text(path), path) if any(cell.strip() for cell in row)]
         columns = self.columns or (tuple(cell.strip() for cell in rows.pop(0)) if rows else ())
+        if self.columns is None:
+            check_header(columns, str(path))
         return [_named(columns, row) for row in rows]
 
     def _split(self, text: str, path: Path) -> list[list[str]]:
         if self.delimiter is None:
             return [line.split() for line in text.split("\n")]
-        try:
-            return list(csv.reader(StringIO(text, newline=""), delimiter=self.delimiter))
-        except csv.Error as error:
-            raise SettingError(
-                f"{path}: cannot be read as columns separated by {self.delimiter!r} ({error})"
-            ) from error
+        return list(csv_rows(StringIO(text, newline=""), str(path), delimiter=self.delimiter))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -119,6 +116,41 @@ class Workbook:
             raise
         except DAMAGED as error:
             raise SettingError(f"{path}: is not a readable Excel file ({error})") from error
+
+
+def csv_rows(lines: Iterable[str], name: str, *, delimiter: str = ",") -> Iterator[list[str]]:
+    """Yield the rows of a CSV file; cells may be of any length.
+
+    Raises:
+        SettingError: A quote is not closed, or text stands behind a closing quote.
+    """
+    csv.field_size_limit(2**31 - 1)  # the default ends at 131,072 characters, less than a picture written as text
+    rows = csv.reader(lines, delimiter=delimiter, strict=True)
+    start = 1
+    try:
+        for row in rows:
+            yield row
+            start = rows.line_num + 1
+    except csv.Error as error:
+        why = "a quote that is not closed" if "unexpected end" in str(error) else str(error)
+        raise SettingError(
+            f"{name}: cannot be read as columns separated by {delimiter!r} "
+            f"from line {start} on ({why}); correct that line"
+        ) from error
+
+
+def check_header(columns: Sequence[str], name: str) -> None:
+    """Refuse a header that is one column because another separator is used.
+
+    Raises:
+        SettingError: It is.
+    """
+    other = next((mark for mark in (";", "\t", "|") if len(columns) == 1 and mark in columns[0]), None)
+    if other is not None:
+        raise SettingError(
+            f"{name}: its columns are separated by {other!r}, and a .csv by commas; save it with commas"
+            + (", or name it .tsv" if other == "\t" else "")
+        )
 
 
 def read_json(path: Path) -> list[Mapping[str, object]]:

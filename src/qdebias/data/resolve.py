@@ -1,5 +1,6 @@
-"""Finding files below a root, however they were unpacked: in other case, in other folders, one folder too deep."""
+"""Finding files below a root, however they were unpacked: in other case, with accents apart, a folder too deep."""
 
+import unicodedata
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
@@ -25,7 +26,7 @@ LABEL_FOLDERS = (
 
 @dataclass(frozen=True, slots=True)
 class Tree:
-    """The files below a root, looked up without regard to case; each folder is listed once.
+    """The files below a root, looked up without regard to case and form of accents; each folder is listed once.
 
     Attributes:
         root: An existing folder.
@@ -35,13 +36,18 @@ class Tree:
     _listed: dict[str, dict[str, str]] = field(default_factory=dict, compare=False, repr=False)
 
     def find(self, path: str) -> str | None:
-        """Return the true spelling of a path relative to the root, or None; an exact match goes before others."""
+        """Return the true spelling of a path relative to the root, or None; an exact match goes before others.
+
+        An absolute path of a file that is there stands for itself.
+        """
+        if Path(path).is_absolute() and Path(path).exists():
+            return str(Path(path))
         found = ""
         for part in path.replace("\\", "/").split("/"):
             if part in ("", "."):
                 continue
             names = self._names(found)
-            true = ".." if part == ".." else names.get(part) or names.get(part.casefold())
+            true = ".." if part == ".." else names.get(part) or names.get(_folded(part))
             if true is None:
                 return None
             found = f"{found}/{true}" if found else true
@@ -71,16 +77,21 @@ class Tree:
         return ", ".join(names[:most]) + more if names else "nothing"
 
     def _names(self, folder: str) -> dict[str, str]:
-        """Return the entries of a folder by their own and by their case-folded names; own names go first."""
+        """Return the entries of a folder by their own and by their folded names; own names go first."""
         if folder not in self._listed:
             place = self.root / folder
             try:
                 own = sorted(child.name for child in place.iterdir()) if place.is_dir() else []
             except OSError as error:
                 raise SettingError(f"{place}: cannot be listed ({error.strerror})") from error
-            folded = {name.casefold(): name for name in reversed(own)}
+            folded = {_folded(name): name for name in reversed(own)}
             self._listed[folder] = folded | {name: name for name in own}
         return self._listed[folder]
+
+
+def _folded(name: str) -> str:
+    """Return a name without regard to case, and composed: a file unpacked on a Mac has its accents apart."""
+    return unicodedata.normalize("NFC", name).casefold()
 
 
 def open_tree(root: Path, what: str) -> Tree:

@@ -76,7 +76,7 @@ def recognise(records: Sequence[Record], path: Path) -> Labels:
     if name is None or score is None:
         raise SettingError(
             f"{path}: needs a column of image names ({', '.join(NAME_COLUMNS)}) and one of scores "
-            f"({', '.join(SCORE_COLUMNS)}); found {list(columns) or 'no rows'}"
+            f"({', '.join(SCORE_COLUMNS)}); found {list(columns) or 'no rows below its header'}"
         )
     return Labels(
         variant=f"columns {name} and {score}",

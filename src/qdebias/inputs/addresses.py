@@ -4,11 +4,13 @@ Whatever is fetched has a limit of time and of size, and is tried a few times wh
 """
 
 import logging
+import re
 import sys
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import IO, Any
+from urllib.parse import urlsplit, urlunsplit
 
 from qdebias.errors import ImageError, MissingPackageError, QdebiasError, SettingError
 
@@ -34,10 +36,35 @@ _FINAL = (FileNotFoundError, PermissionError, IsADirectoryError, ValueError)
 """What does not get better by trying again."""
 
 
+_SECRET = re.compile(
+    r"x-(amz|goog|oss|cos|ms|obs)-.*|(google)?accessid|awsaccesskeyid|ossaccesskeyid|signature|sig|s[epvrt]|spr|sip|sk(oid|tid|t|e|s|v)|"
+    r"key-pair-id|policy|expires|.*token.*|.*secret.*|.*password.*|api_?key|auth|hdnea",
+    re.IGNORECASE,
+)
+"""Parameters of signed addresses: Amazon, Google, Azure, Alibaba, Tencent, Huawei, Akamai, and usual names of keys."""
+
+
 def is_address(name: str) -> bool:
     """Whether a name is an address and not a path."""
     scheme, mark, _ = name.partition("://")
     return bool(mark) and scheme.isalnum()
+
+
+def path_of(name: str) -> str:
+    """Return what of a name says what kind of file it is: a path, or an address without its query."""
+    return name.partition("?")[0].partition("#")[0] if name.startswith(("http://", "https://")) else name
+
+
+def unsigned(name: str) -> str:
+    """Return an address without what grants access to it: user, password and the parameters of a signature.
+
+    This is what it is called in results, messages and run folders; a path stays what it is.
+    """
+    if not is_address(name) or not ("?" in name or "@" in name):
+        return name
+    parts = urlsplit(name)
+    query = "&".join(one for one in parts.query.split("&") if not _SECRET.fullmatch(one.partition("=")[0]))
+    return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2], query=query))
 
 
 def read_address(address: str) -> bytes:
@@ -55,7 +82,9 @@ def read_address(address: str) -> bytes:
     except SettingError as error:
         raise ImageError(str(error)) from error
     if len(data) > MAX_BYTES:
-        raise ImageError(f"{address}: more than {MAX_BYTES / 1e6:.0f} MB, the most that is fetched for one image")
+        raise ImageError(
+            f"{unsigned(address)}: more than {MAX_BYTES / 1e6:.0f} MB, the most that is fetched for one image"
+        )
     return data
 
 
@@ -74,14 +103,16 @@ def open_filesystem(address: str) -> tuple[Any, str]:
         SettingError: There is none.
     """
     try:
+        from fsspec.config import conf
         from fsspec.core import url_to_fs
 
-        files, path = url_to_fs(address, use_listings_cache=False, **_options(address.partition("://")[0]))
+        scheme = address.partition("://")[0]
+        files, path = url_to_fs(address, use_listings_cache=False, **_merged(_options(scheme), conf.get(scheme, {})))
     except ImportError as error:
-        raise MissingPackageError(f'{address}: {error}; pip install "qdebias[cloud]"') from error
+        raise MissingPackageError(f'{unsigned(address)}: {error}; pip install "qdebias[cloud]"') from error
     except ValueError as error:
         raise SettingError(
-            f"{address}: {error}; addresses begin with s3://, gs://, hf://, http:// or https://"
+            f"{unsigned(address)}: {error}; addresses begin with s3://, gs://, hf://, http:// or https://"
         ) from error
     logging.getLogger("gcsfs").addHandler(_SILENCE)
     return files, path
@@ -93,14 +124,14 @@ def explained(address: str) -> Iterator[None]:
     try:
         yield
     except FileNotFoundError as error:
-        raise SettingError(f"{address}: there is nothing behind this address") from error
+        raise SettingError(f"{unsigned(address)}: there is nothing behind this address") from error
     except TimeoutError as error:
-        raise SettingError(f"{address}: did not arrive within {SECONDS:.0f} s") from error
+        raise SettingError(f"{unsigned(address)}: did not arrive within {SECONDS:.0f} s") from error
     except QdebiasError:
         raise
     except failures() as error:
         words = " ".join(str(error).split()) or type(error).__name__
-        raise SettingError(f"{address}: cannot be read ({words})") from error
+        raise SettingError(f"{unsigned(address)}: cannot be read ({words})") from error
 
 
 def _options(scheme: str) -> Mapping[str, Any]:
@@ -112,6 +143,14 @@ def _options(scheme: str) -> Mapping[str, Any]:
 
         return {"client_kwargs": {"timeout": aiohttp.ClientTimeout(sock_connect=10, sock_read=SECONDS)}}
     return {}
+
+
+def _merged(ours: Mapping[str, Any], users: Mapping[str, Any]) -> dict[str, Any]:
+    """Return settings of ours with those of the user, from FSSPEC_ variables or files, over them, key by key."""
+    return {
+        key: {**value, **users.get(key, {})} if isinstance(value, dict) else users.get(key, value)
+        for key, value in ours.items()
+    }
 
 
 def _read_patiently(files: Any, path: str) -> bytes:  # noqa: ANN401 (fsspec has no types)

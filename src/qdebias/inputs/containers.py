@@ -1,12 +1,14 @@
 """Files that hold several images: opened here or behind an address, with errors in one line."""
 
+import unicodedata
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
 from qdebias.errors import SettingError
-from qdebias.inputs.addresses import explained, is_address, open_address
+from qdebias.inputs.addresses import explained, is_address, open_address, path_of
+from qdebias.inputs.presence import is_there
 
 
 @contextmanager
@@ -30,9 +32,22 @@ def open_container(name: str) -> Iterator[IO[bytes]]:
 
 
 def beside(container: str, name: str) -> str:
-    """Return the path or address of what a list or table names: relative names count from its own folder."""
+    """Return the path or address of what a list or table names.
+
+    Relative names count from its own folder; where nothing is there, from the folder in which the command runs, as
+    `datasets` writes them.
+    """
     if is_address(name):
         return name
     if is_address(container):
-        return f"{container.rpartition('/')[0]}/{name.lstrip('/')}"
-    return str(Path(container).parent / name)
+        address, mark, query = container.partition("?") if path_of(container) != container else (container, "", "")
+        return f"{address.rpartition('/')[0]}/{name.lstrip('/')}{mark}{query}"
+    own = true_name(str(Path(container).parent / name))
+    return own if is_there(own) or not is_there(true_name(name)) else true_name(name)
+
+
+def true_name(path: str) -> str:
+    """Return a path as the disk has it: with accents composed or apart, whichever is there."""
+    if path.isascii() or is_there(path):
+        return path
+    return next((one for form in ("NFC", "NFD") if is_there(one := unicodedata.normalize(form, path))), path)

@@ -2,14 +2,19 @@
 
 import glob
 import hashlib
+import os
+import re
+import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import groupby, islice
 from pathlib import Path
 
 from qdebias.errors import SettingError
 from qdebias.inputs import shards
-from qdebias.inputs.addresses import is_address
+from qdebias.inputs.addresses import is_address, path_of
+from qdebias.inputs.containers import true_name
 from qdebias.inputs.datasets_folder import dataset_pieces, is_dataset
 from qdebias.inputs.folders import (
     folder_names,
@@ -26,6 +31,8 @@ from qdebias.inputs.tables import list_pieces, table_pieces
 
 _TABLES = (".parquet", ".csv")
 _LIST = ".txt"
+
+_MOST_NUMBERS = 1_000_000
 
 _LOOK_AT = 100
 """How many images are looked for before a run begins, to tell a mistyped command from a bad image."""
@@ -74,7 +81,7 @@ def open_images(arguments: Sequence[str], *, column: str | None = None) -> Image
         SettingError: Nothing at all was found.
         MissingPackageError: An optional package is needed.
     """
-    images = Images(arguments=tuple(arguments), column=column)
+    images = Images(arguments=tuple(_spelled_out(arguments)), column=column)
     missing = []
     for image in islice(images, _LOOK_AT):
         if isinstance(image, Unreadable):
@@ -88,9 +95,31 @@ def open_images(arguments: Sequence[str], *, column: str | None = None) -> Image
     return images
 
 
+def _spelled_out(arguments: Sequence[str]) -> Iterator[str]:
+    """Yield the arguments; "-" stands for the lines of stdin, and "{0000..0063}" for each of these numbers."""
+    for argument in arguments:
+        if argument == "-":
+            yield from (os.fsdecode(line.rstrip(b"\r\n")) for line in sys.stdin.buffer if line.strip())
+        else:
+            yield from _numbered(argument)
+
+
+def _numbered(argument: str) -> Iterator[str]:
+    found = re.search(r"\{(\d+)\.\.(\d+)\}", argument)
+    if found is None or is_there(argument):
+        yield argument
+        return
+    first, last = map(int, found.groups())
+    if last - first >= _MOST_NUMBERS:
+        raise SettingError(f"{argument}: {last - first + 1:,} numbers; a range has at most {_MOST_NUMBERS:,}")
+    for number in range(first, last + 1):
+        yield from _numbered(f"{argument[: found.start()]}{number:0{len(found[1])}d}{argument[found.end() :]}")
+
+
 def _pieces(argument: str, column: str | None) -> Iterator[Piece]:
     if is_address(argument):
         return _remote_pieces(argument, column)
+    argument = true_name(argument)
     path = Path(argument)
     if is_folder(path):
         return dataset_pieces(argument, column) if is_dataset(path) else named(folder_names(argument))
@@ -104,7 +133,7 @@ def _pieces(argument: str, column: str | None) -> Iterator[Piece]:
 def _remote_pieces(address: str, column: str | None) -> Iterator[Piece]:
     if glob.has_magic(address) and not address.startswith(("http://", "https://")):
         return _opened(remote_pattern_names(address), column)
-    if address.lower().endswith(_LIST):
+    if path_of(address).lower().endswith(_LIST):
         return list_pieces(address)
     if not _is_container(address) and not address.startswith(("http://", "https://")) and is_remote_folder(address):
         return named(remote_folder_names(address))
@@ -118,7 +147,7 @@ def _opened(names: Iterator[str | Nothing], column: str | None) -> Iterator[Piec
             yield from named(group)
             continue
         for name in map(str, group):
-            yield from table_pieces(name, column) if name.lower().endswith(_TABLES) else (Shard(name),)
+            yield from table_pieces(name, column) if path_of(name).lower().endswith(_TABLES) else (Shard(name),)
 
 
 def holds_several(name: str) -> bool:
@@ -126,23 +155,40 @@ def holds_several(name: str) -> bool:
     return _is_container(name) or (not is_address(name) and is_dataset(Path(name)))
 
 
+def names_one(argument: str) -> bool:
+    """Whether an argument names a single local file, there or not, and not what names or holds several."""
+    several = is_address(argument) or is_folder(argument) or argument.lower().endswith(_LIST) or _is_container(argument)
+    return not several and (is_there(argument) or not glob.has_magic(argument))
+
+
 def _names_each_once(argument: str) -> bool:
     """Whether an argument cannot name an image twice: a folder, here or behind an address, and not what lists names."""
     if not is_address(argument):
         return is_folder(argument)
-    return not (glob.has_magic(argument) or argument.lower().endswith(_LIST) or _is_container(argument))
+    return not (glob.has_magic(argument) or path_of(argument).lower().endswith(_LIST) or _is_container(argument))
 
 
 def _is_container(name: str) -> bool:
-    return name.lower().endswith((*shards.SUFFIXES, *_TABLES))
+    return path_of(name).lower().endswith((*shards.SUFFIXES, *_TABLES))
 
 
 def _unique(pieces: Iterator[Piece]) -> Iterator[Piece]:
-    """Leave out what was named before; each name is remembered by a hash, which takes about 100 bytes."""
+    """Leave out what was named before, by whatever way or link to it.
+
+    Each name is remembered by a hash, which takes about 100 bytes.
+    """
     seen: set[bytes] = set()
+    real_folder = lru_cache(maxsize=1024)(os.path.realpath)
+
+    def key(name: str) -> str:
+        if is_address(name) or os.path.islink(name):  # noqa: PTH114 (names here are text)
+            return name if is_address(name) else os.path.realpath(name)
+        folder, _, base = name.rpartition("/")
+        return os.path.normcase(f"{real_folder(folder or ('/' if name.startswith('/') else '.'))}/{base}")
+
     for piece in pieces:
         names = piece.names if isinstance(piece, Named) else (piece.label,)
-        keys = [hashlib.blake2b(name.encode(errors="surrogateescape"), digest_size=16).digest() for name in names]
+        keys = [hashlib.blake2b(key(name).encode(errors="surrogateescape"), digest_size=16).digest() for name in names]
         fresh = [name for name, key in zip(names, keys, strict=True) if not (key in seen or seen.add(key))]  # type: ignore[func-returns-value]
         if len(fresh) == len(names):
             yield piece

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import TypeAlias
 
 from qdebias.errors import ImageError
-from qdebias.inputs.addresses import read_address
+from qdebias.inputs.addresses import read_address, unsigned
 
 
 @dataclass(frozen=True, slots=True)
@@ -13,10 +13,15 @@ class RemoteImage:
     """An image behind an address, fetched when it is needed.
 
     Attributes:
-        name: The address, such as "s3://bucket/a.jpg".
+        address: Such as "s3://bucket/a.jpg".
     """
 
-    name: str
+    address: str
+
+    @property
+    def name(self) -> str:
+        """The address without any signature."""
+        return unsigned(self.address)
 
     def read(self) -> bytes:
         """Fetch it.
@@ -24,7 +29,7 @@ class RemoteImage:
         Raises:
             ImageError: It cannot be had in time, or is larger than what is fetched.
         """
-        return read_address(self.name)
+        return read_address(self.address)
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,4 +83,4 @@ Image: TypeAlias = Path | RemoteImage | Member | Unreadable
 
 def member_name(container: str, key: str) -> str:
     """Return what an image inside a container is called."""
-    return f"{container}!{key}"
+    return f"{unsigned(container)}!{key}"

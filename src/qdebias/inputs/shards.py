@@ -1,22 +1,29 @@
-"""Tar shards as WebDataset writes them: a plain or compressed tar file whose members are images and notes."""
+"""Shards: tar files as WebDataset writes them, plain or compressed, and zip files; members are images and notes."""
 
 import tarfile
+import zipfile
+import zlib
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import dataclass
+from typing import IO, Any
 
 from qdebias.errors import SettingError
-from qdebias.inputs.addresses import MAX_BYTES
+from qdebias.inputs.addresses import MAX_BYTES, path_of
 from qdebias.inputs.containers import open_container
 from qdebias.inputs.folders import looks_like_image
 from qdebias.inputs.items import Image, Member, Unreadable, member_name
 from qdebias.inputs.pieces import absolute_name
 
-SUFFIXES = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz")
+SUFFIXES = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz", ".tar.zst", ".zip")
+
+_DAMAGED = (tarfile.TarError, zipfile.BadZipFile, zlib.error, EOFError, OSError, ValueError, NotImplementedError)
+"""What damaged shards raise; ValueError: SettingError among them."""
 
 
 @dataclass(frozen=True, slots=True)
 class Shard:
-    """The images of one tar file; members with other suffixes belong to them and are passed over.
+    """The images of one tar or zip file; members with other suffixes belong to them and are passed over.
 
     Attributes:
         container: Its path or address.
@@ -42,12 +49,10 @@ class Shard:
         """Yield the images in one pass from front to end, without writing a file."""
         seen: set[str] = set()
         try:
-            with open_container(self.container) as stream, tarfile.open(fileobj=stream, mode="r|*") as archive:
-                for member in archive:
-                    archive.members = []  # type: ignore[attr-defined]  # else it remembers every member
-                    if member.isfile() and looks_like_image(member.name):
-                        yield self._image(archive, member, seen)
-        except (tarfile.TarError, EOFError, OSError, ValueError) as error:  # ValueError: SettingError among them
+            with open_container(self.container) as stream:
+                zipped = path_of(self.container).lower().endswith(".zip")
+                yield from self._zip_members(stream, seen) if zipped else self._tar_members(stream, seen)
+        except _DAMAGED as error:
             words = str(error) if isinstance(error, SettingError) else f"{self.container}: is damaged ({error})"
             after = f"; {len(seen)} images before that were read" if seen else ""
             yield Unreadable(self.container, words + after)
@@ -55,15 +60,40 @@ class Shard:
         if not seen:
             yield Unreadable(self.container, f"{self.container}: no image in this shard")
 
-    def _image(self, archive: tarfile.TarFile, member: tarfile.TarInfo, seen: set[str]) -> Image:
-        name = member_name(self.container, member.name)
-        if member.name in seen:
-            number = f"{name}#{member.offset}"
+    def _tar_members(self, stream: IO[bytes], seen: set[str]) -> Iterator[Image]:
+        zst = path_of(self.container).lower().endswith(".zst")
+        with tarfile.open(fileobj=_unpacked(stream) if zst else stream, mode="r|" if zst else "r|*") as archive:
+            for member in archive:
+                archive.members = []  # type: ignore[attr-defined]  # else it remembers every member
+                if not member.isdir() and looks_like_image(member.name):
+                    yield self._image(member.name, member.offset, member.size, archive.extractfile, member, seen)
+
+    def _zip_members(self, stream: IO[bytes], seen: set[str]) -> Iterator[Image]:
+        with zipfile.ZipFile(stream) as archive:
+            for member in archive.infolist():
+                if not member.is_dir() and looks_like_image(member.filename):
+                    offset, size = member.header_offset, member.file_size
+                    yield self._image(member.filename, offset, size, archive.open, member, seen)
+
+    def _image(self, key: str, offset: int, size: int, extract: Any, member: Any, seen: set[str]) -> Image:  # noqa: ANN401
+        name = member_name(self.container, key)
+        if key in seen:
+            number = f"{name}#{offset}"
             return Unreadable(number, f"{number}: another member of this name came before; names are to be unique")
-        seen.add(member.name)
-        if member.size > MAX_BYTES:
+        seen.add(key)
+        if size > MAX_BYTES:
             return Unreadable(name, f"{name}: more than {MAX_BYTES / 1e6:.0f} MB, the most that is read for one image")
-        stream = archive.extractfile(member)
-        if stream is None:
-            return Unreadable(name, f"{name}: is no file")
-        return Member(self.container, member.name, stream.read())
+        if isinstance(member, tarfile.TarInfo) and not member.isfile():
+            what = f"a link to {member.linkname}" if member.islnk() or member.issym() else "no file"
+            return Unreadable(name, f"{name}: is {what}, and a shard is read from front to end; store the image itself")
+        try:
+            with closing(extract(member)) as data:
+                return Member(self.container, key, data.read(MAX_BYTES + 1)[:MAX_BYTES])
+        except RuntimeError as error:  # a password; NotImplementedError: an unknown compression
+            return Unreadable(name, f"{name}: cannot be unpacked ({error})")
+
+
+def _unpacked(stream: IO[bytes]) -> Any:  # noqa: ANN401 (pyarrow has no types)
+    import pyarrow as pa
+
+    return pa.CompressedInputStream(pa.PythonFile(stream, mode="r"), "zstd")

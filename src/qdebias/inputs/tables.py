@@ -1,11 +1,11 @@
 """Tables with a column of paths, of addresses, or of the images themselves: Parquet and CSV, and lists of names."""
 
-import csv
 from collections.abc import Iterator
 from dataclasses import dataclass
 from io import TextIOWrapper
 from typing import Any
 
+from qdebias.data.readers import check_header, csv_rows
 from qdebias.errors import SettingError
 from qdebias.inputs.addresses import MAX_BYTES
 from qdebias.inputs.containers import beside, open_container
@@ -116,6 +116,8 @@ def chosen_column(name: str, present: list[str], column: str | None) -> str:
         SettingError: None does; the message lists what there is.
     """
     found = [one for one in ((column,) if column else COLUMNS) if one in present]
+    if found and present.count(found[0]) > 1:
+        raise SettingError(f"{name}: has {present.count(found[0])} columns named {found[0]!r}; leave one of them")
     if not found:
         wanted = repr(column) if column else f"named {', '.join(COLUMNS)}"
         raise SettingError(f"{name}: no column {wanted}; choose one of {', '.join(present)} with --column")
@@ -129,10 +131,15 @@ def _lines(name: str) -> Iterator[str]:
 
 def _csv_names(name: str, column: str | None) -> Iterator[str | Nothing]:
     with open_container(name) as stream, _text(stream) as text:
-        rows = csv.DictReader(text)
-        chosen = chosen_column(name, list(rows.fieldnames or ()), column)
+        rows = (row for row in csv_rows(text, name) if row)
+        names = next(rows, [])
+        check_header(names, name)
+        place, empty = names.index(chosen_column(name, names, column)), True
         for number, row in enumerate(rows):
-            yield _name_or_nothing(name, number, row[chosen])
+            empty = False
+            yield _name_or_nothing(name, number, row[place] if place < len(row) else None)
+    if empty:
+        yield Nothing(name, f"{name}: has column names and no rows")
 
 
 def _name_or_nothing(container: str, number: int, value: str | None) -> str | Nothing:
@@ -146,11 +153,15 @@ def _parquet_pieces(name: str, column: str | None) -> Iterator[Piece]:
     with open_container(name) as stream:
         file = parquet(name, stream)
         chosen = chosen_column(name, file.schema_arrow.names, column)
-        kind = file.schema_arrow.field(chosen).type
-        if kinds.is_string(kind) or kinds.is_large_string(kind):
+        kind = file.schema_arrow.field(file.schema_arrow.names.index(chosen)).type
+        kind = kind.value_type if kinds.is_dictionary(kind) else kind
+        if file.metadata.num_rows == 0:
+            yield Nothing(name, f"{name}: has column names and no rows")
+        if kinds.is_string(kind) or kinds.is_large_string(kind) or kinds.is_string_view(kind):
             yield from named(_cell_names(name, file, chosen))
             return
-        if not (kinds.is_binary(kind) or kinds.is_large_binary(kind) or kinds.is_struct(kind)):
+        binary = (kinds.is_binary, kinds.is_large_binary, kinds.is_binary_view, kinds.is_fixed_size_binary)
+        if not (kinds.is_struct(kind) or any(one(kind) for one in binary)):
             raise SettingError(f"{name}: column {chosen!r} holds {kind}, neither images nor names of images")
         start = 0
         for group in range(file.num_row_groups):

@@ -69,7 +69,10 @@ def load_rival(name: str, *, device: str | None = None) -> Rival:
     try:
         package = importlib.import_module("pyiqa")
     except ImportError as error:
-        raise MissingPackageError(f"{name} is run by the package pyiqa ({error}): {REMEDY}") from error
+        missing = error.name or "pyiqa"
+        if missing.split(".")[0] != "pyiqa":
+            raise MissingPackageError(f"{name}: pyiqa needs {missing}, which is absent ({error})") from error
+        raise MissingPackageError(f"{name} is run by the package pyiqa, which is not installed: {REMEDY}") from error
     except RuntimeError as error:
         raise MissingPackageError(f"pyiqa needs torchvision, and {UNFIT.format(error=error)}") from error
     known = {row.casefold(): metric for row, metric in KNOWN_RIVALS.items()}

@@ -1,0 +1,249 @@
+"""One file has one row, by whatever name; a row without an image is a row with its error."""
+
+import io
+import os
+import subprocess
+import sys
+import tarfile
+import unicodedata
+import zipfile
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from PIL import Image
+
+import qdebias
+from qdebias.backends.fake import FakeBackend
+from qdebias.data import load_dataset
+from qdebias.engine import Failure, Scorer
+from qdebias.errors import BackendError, SettingError
+from qdebias.inputs import open_images
+from qdebias.inputs.addresses import open_filesystem, unsigned
+from qdebias.integrations.frames import with_scores
+from test_cli import run
+
+
+def save(path: Path, seed: int = 0) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    noise = np.random.default_rng(seed).integers(0, 256, (40, 48, 3), dtype=np.uint8)
+    Image.fromarray(noise).save(path)
+    return path
+
+
+@pytest.fixture
+def photos(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    for number, name in enumerate(("a.png", "b.png", "sub/c.png")):
+        save(tmp_path / "photos" / name, number)
+    return tmp_path / "photos"
+
+
+def names(*arguments: str) -> list[str]:
+    return [str(image) if isinstance(image, Path) else image.name for image in open_images(arguments)]
+
+
+def test_one_file_is_scored_once_by_whatever_name(photos: Path) -> None:
+    (photos.parent / "link").symlink_to(photos)
+    (photos.parent / "a-link.png").symlink_to(photos / "a.png")
+    ways = ["photos/a.png", "./photos//a.png", "photos/sub/../a.png", str(photos / "a.png"), "link/a.png", "a-link.png"]
+    assert names(*ways) == ["photos/a.png"]
+    assert len(names("photos", "link", "photos/*.png")) == 3
+
+
+def test_a_folder_is_not_searched_for_a_link_that_leads_to_one_of_its_images_twice(photos: Path) -> None:
+    (photos / "z.png").symlink_to(photos / "a.png")
+    assert names("photos", "photos/a.png").count("photos/a.png") == 1
+
+
+def test_absolute_paths_in_a_label_file_are_found(photos: Path, tmp_path: Path) -> None:
+    labels = tmp_path / "elsewhere" / "l.csv"
+    labels.parent.mkdir()
+    labels.write_text(f"image,mos\n{photos / 'a.png'},1\n{photos / 'sub' / 'c.png'},2\n")
+    assert [path.resolve() for path in load_dataset(labels).paths] == [photos / "a.png", photos / "sub" / "c.png"]
+
+
+@pytest.mark.parametrize("second", ["A.png", "./a.png", "sub/../a.png", "link.png"])
+def test_two_labels_of_one_file_are_refused(second: str, photos: Path) -> None:
+    (photos / "link.png").symlink_to(photos / "a.png")
+    (photos / "l.csv").write_text(f"image,mos\na.png,1\n{second},5\nb.png,2\n")
+    with pytest.raises(SettingError, match=r"'a.png' and '.*', with the scores 1 and 5, are both the file"):
+        load_dataset(photos / "l.csv")
+
+
+@pytest.mark.parametrize(("listed", "there"), [("NFC", "NFD"), ("NFD", "NFC")])
+def test_accents_may_be_composed_or_apart(listed: Any, there: Any, photos: Path) -> None:
+    for word in ("café", "niño"):
+        save(photos / f"{unicodedata.normalize(there, word)}.png")
+    rows = [f"{unicodedata.normalize(listed, word)}.png" for word in ("café", "niño")]
+    (photos / "l.csv").write_text("image,mos\n" + "".join(f"{row},{n}\n" for n, row in enumerate(rows)))
+    assert all(path.is_file() for path in load_dataset(photos / "l.csv").paths)
+    (photos / "list.txt").write_text("\n".join(rows))
+    for argument in ("list.txt", "l.csv", rows[0]):
+        assert all(Path(name).is_file() for name in names(str(photos / argument))), argument
+
+
+def test_cells_of_any_length_are_read(photos: Path) -> None:
+    (photos / "t.csv").write_text("image,mos,b64\na.png,1," + "A" * 300_000 + "\nb.png,2,x\n")
+    assert len(names(str(photos / "t.csv"))) == len(load_dataset(photos / "t.csv")) == 2
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ('image,mos\na.png,1\n"b.png,2\nsub/c.png,3\n', r"from line 3 on \(a quote that is not closed\)"),
+        ("image;mos\na.png;1\n", r"separated by ';', and a .csv by commas; save it with commas"),
+        ("image\tmos\na.png\t1\n", r"separated by '\\t', and a .csv by commas; save it with commas, or name it .tsv"),
+        ("image,mos\n", "no rows"),
+    ],
+)
+def test_what_is_wrong_with_a_table_is_told(text: str, message: str, photos: Path) -> None:
+    (photos / "t.csv").write_text(text)
+    with pytest.raises(SettingError, match=message):
+        open_images([str(photos / "t.csv")]) if "quote" not in message else list(open_images([str(photos / "t.csv")]))[
+            9
+        ]
+    with pytest.raises(SettingError, match=message):
+        load_dataset(photos / "t.csv")
+
+
+@pytest.mark.parametrize("kind", [pa.dictionary(pa.int32(), pa.string()), pa.string_view(), pa.large_string()])
+def test_names_in_a_parquet_file_may_be_stored_in_any_way(kind: pa.DataType, photos: Path) -> None:
+    pq.write_table(pa.table({"path": pa.array(["a.png", "b.png"]).cast(kind)}), photos / "t.parquet")
+    assert names("photos/t.parquet") == ["photos/a.png", "photos/b.png"]
+
+
+@pytest.mark.parametrize("kind", [pa.binary_view(), pa.large_binary()])
+def test_images_in_a_parquet_file_too(kind: pa.DataType, photos: Path) -> None:
+    data = pa.array([(photos / "a.png").read_bytes()]).cast(kind)
+    pq.write_table(pa.table({"image": data}), photos / "t.parquet")
+    (score,) = qdebias.score(photos / "t.parquet", model="fake")
+    assert score.value == qdebias.score(photos / "a.png", model="fake")[0].value
+
+
+def test_two_columns_of_one_name_are_refused(photos: Path) -> None:
+    pq.write_table(pa.table([["a.png"], ["b.png"]], names=["path", "path"]), photos / "t.parquet")
+    with pytest.raises(SettingError, match="has 2 columns named 'path'; leave one of them"):
+        open_images(["photos/t.parquet"])
+
+
+def test_paths_relative_to_the_working_folder_are_found_where_the_table_s_own_has_none(photos: Path) -> None:
+    cells = [{"bytes": None, "path": "photos/a.png"}, {"bytes": None, "path": "b.png"}]
+    pq.write_table(pa.table({"image": cells}), photos / "t.parquet")
+    assert names("photos/t.parquet") == ["photos/a.png", "photos/b.png"]
+
+
+@pytest.mark.usefixtures("photos")
+def test_zip_and_zstd_shards_hold_images() -> None:
+    with zipfile.ZipFile("s.zip", "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.write("photos/a.png", "x/a.png")
+        archive.writestr("note.txt", "no image")
+    plain = io.BytesIO()
+    with tarfile.open(fileobj=plain, mode="w") as archive:
+        archive.add("photos/a.png", "x/a.png")
+    Path("s.tar.zst").write_bytes(pa.Codec("zstd").compress(plain.getvalue(), asbytes=True))
+    alone = qdebias.score("photos/a.png", model="fake")[0].value
+    for shard in ("s.zip", "s.tar.zst"):
+        assert names(shard) == [f"{shard}!x/a.png"]
+        assert [score.value for score in qdebias.score(shard, model="fake")] == [alone]
+
+
+@pytest.mark.parametrize("kind", [tarfile.LNKTYPE, tarfile.SYMTYPE])
+@pytest.mark.usefixtures("photos")
+def test_a_link_in_a_shard_is_a_failed_row(kind: bytes) -> None:
+    with tarfile.open("s.tar", "w") as archive:
+        archive.add("photos/a.png", "a.png")
+        link = tarfile.TarInfo("b.png")
+        link.type, link.linkname = kind, "a.png"
+        archive.addfile(link)
+    first, second = qdebias.score("s.tar", model="fake", on_error="return")
+    assert not isinstance(first, Failure)
+    assert isinstance(second, Failure)
+    assert "s.tar!b.png: is a link to a.png" in second.error
+
+
+def test_ranges_and_lists_from_stdin_are_spelled_out(photos: Path) -> None:
+    for number in range(3):
+        save(photos / f"{number:02d}.png", number)
+    assert names("photos/{00..02}.png") == ["photos/00.png", "photos/01.png", "photos/02.png"]
+    command = [sys.executable, "-m", "qdebias", "score", "-", "--model", "fake"]
+    done = subprocess.run(command, input="photos/a.png\nphotos/b.png\n", capture_output=True, text=True, check=True)
+    assert done.stdout.count("photos/") == 2
+
+
+@pytest.mark.usefixtures("photos")
+def test_python_takes_what_the_command_line_takes() -> None:
+    Path("list.txt").write_text("photos/a.png\n")
+    assert [len(qdebias.score(one, model="fake")) for one in ("photos/", "photos/*.png", "list.txt")] == [3, 2, 1]
+
+
+def test_rows_without_an_image_are_failures(photos: Path) -> None:
+    encoded = (photos / "a.png").read_bytes()
+    rows: list[Any] = [photos / "a.png", None, float("nan"), "", {"bytes": None, "path": None}, 7, encoded]
+    rows += [{"bytes": encoded, "path": None}, {"bytes": None, "path": str(photos / "a.png")}, b"no image"]
+    found = qdebias.score(rows, model="fake", on_error="return")
+    sound = [0, 6, 7, 8]
+    assert {found[place].value for place in sound} == {found[0].value}  # type: ignore[union-attr]
+    failed = [one for place, one in enumerate(found) if place not in sound]
+    assert all(isinstance(one, Failure) and "image" in one.error for one in failed)
+    (absent,) = qdebias.score("photos/absent.png", model="fake", on_error="return")
+    assert isinstance(absent, Failure)
+
+
+def test_a_table_with_empty_cells_keeps_its_rows(photos: Path) -> None:
+    frame = with_scores(pd.DataFrame({"path": [str(photos / "a.png"), None]}), model="fake")
+    assert frame["score"].notna().tolist() == [True, False]
+    assert frame["error"].notna().tolist() == [False, True]
+
+
+SIGNED = "https://me:secret@host/a/b.tar?X-Amz-Signature=abc&id=5&token=t#part"
+
+
+def test_signatures_are_left_out_of_names_and_messages() -> None:
+    assert unsigned(SIGNED) == "https://host/a/b.tar?id=5#part"
+    assert unsigned("https://host/image?id=5&size=3") == "https://host/image?id=5&size=3"
+    assert unsigned("odd?token=1.png") == "odd?token=1.png"
+    for address in ("http://127.0.0.1:9/x.png?sig=private", "http://127.0.0.1:9/x.tar?sig=private"):
+        done = run("score", address, "--model", "fake", "--json")
+        assert "private" not in done.stdout + done.stderr
+
+
+def test_settings_of_the_user_are_kept_beside_ours(monkeypatch: pytest.MonkeyPatch) -> None:
+    from fsspec.config import conf
+
+    monkeypatch.setitem(conf, "http", {"client_kwargs": {"trust_env": True}, "block_size": 7})
+    files, _ = open_filesystem("http://host/x.png")
+    assert files.client_kwargs["trust_env"] is True
+    assert "timeout" in files.client_kwargs
+
+
+def score_in_child(path: Path, queue: Any) -> None:
+    try:
+        Scorer(backend=FakeBackend()).score(path)
+    except BackendError as error:
+        queue.put(str(error))
+    else:
+        queue.put("scored")
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_a_process_forked_after_scoring_is_told_so_in_one_line(photos: Path) -> None:
+    """Without the guard the child hangs, or is ended by the threading library, at its first score."""
+    code = (
+        "import sys; from multiprocessing import get_context; from pathlib import Path\n"
+        "sys.path.insert(0, sys.argv[1])\n"
+        "import qdebias; from test_names_and_rows import score_in_child\n"
+        "path, context = Path(sys.argv[2]), get_context('fork'); queue = context.Queue()\n"
+        "if sys.argv[3] == 'after': qdebias.score(path, model='fake')\n"
+        "child = context.Process(target=score_in_child, args=(path, queue)); child.start()\n"
+        "print(queue.get(timeout=60)); child.join(60)\n"
+    )
+    assert get_context("fork") is not None
+    for when, words in (("before", "scored"), ("after", "images were scored in this process before it was forked")):
+        command = [sys.executable, "-c", code, os.path.dirname(__file__), str(photos / "a.png"), when]  # noqa: PTH120
+        assert words in subprocess.run(command, capture_output=True, text=True, check=True, timeout=120).stdout
