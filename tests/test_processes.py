@@ -37,7 +37,7 @@ for name in [name for name in sys.modules if name in ("resource", "fcntl")]:
     del sys.modules[name]
 import qdebias.benchmark.scale, qdebias.benchmark.files, qdebias.cli.bench, qdebias.cli.serve
 import qdebias.service.app, qdebias.service.decoder, qdebias.store
-qdebias.service.decoder.confine(10_000)
+qdebias.service.decoder.confine(10_000, 0)
 print(qdebias.processes.peak_memory())
 """
 

@@ -15,8 +15,9 @@ import pytest
 
 from qdebias.backends.fake import FakeBackend
 from qdebias.engine import Scorer
-from qdebias.service.decoders import Decoder
+from qdebias.service.decoders import decode, decoder
 from qdebias.service.refusal import Reason, Refusal
+from qdebias.service.settings import Settings
 from serving import code, encoded, noise
 
 
@@ -153,7 +154,7 @@ free = {name: tried(call) for name, call in calls.items()}
 warm_up()
 if os.getuid() == 0:
     os.setuid(65534)  # root may start processes in spite of the limit
-confine(10_000)
+confine(10_000, 0)
 print(json.dumps([free, {name: tried(call) for name, call in calls.items()}]))
 """
     ran = subprocess.run([sys.executable, "-c", trial], cwd=tmp_path, capture_output=True, text=True, check=True)
@@ -189,14 +190,15 @@ def tiled_tiff(side: int) -> bytes:
 
 def test_an_image_that_asks_for_too_much_memory_is_refused_and_the_next_one_decoded() -> None:
     async def story() -> None:
-        decoder = Decoder(max_pixels=10_000, seconds=60.0)
+        process = decoder(Settings(pixels=10_000, decode_seconds=60.0))
+        await process.start()
         try:
-            assert (await decoder.decode(tiled_tiff(64))).shape == (48, 64, 3)
+            assert (await decode(process, tiled_tiff(64))).shape == (48, 64, 3)
             with pytest.raises(Refusal) as caught:
-                await decoder.decode(tiled_tiff(12_000))  # a tile of 432 MB
+                await decode(process, tiled_tiff(12_000))  # a tile of 432 MB
             assert caught.value.reason is Reason.DAMAGED
-            assert (await decoder.decode(encoded(noise(1)))).shape == (48, 64, 3)
+            assert (await decode(process, encoded(noise(1)))).shape == (48, 64, 3)
         finally:
-            await decoder.stop()
+            process.stop()
 
     asyncio.run(story())

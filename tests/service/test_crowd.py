@@ -1,5 +1,6 @@
 """More requests than the model can take, clients that leave, answers that come too late."""
 
+import asyncio
 import socket
 import threading
 from collections.abc import Iterator
@@ -11,7 +12,6 @@ import pytest
 
 from qdebias.backends.fake import FakeBackend
 from qdebias.engine import Scorer
-from qdebias.service import routes
 from qdebias.service.settings import Settings
 from serving import PATIENCE, Gated, Running, code, encoded, noise, running, send, wait_until
 
@@ -156,13 +156,13 @@ def send_numbers(url: str) -> socket.socket:
 def test_an_explanation_keeps_its_place_and_pixels_until_it_is_drawn(monkeypatch: pytest.MonkeyPatch) -> None:
     drawing, drawn = threading.Event(), threading.Event()
 
-    def draw(*_: object, **__: object) -> bytes:
+    async def draw(*_: object, **__: object) -> bytes:
         drawing.set()
-        drawn.wait(PATIENCE)
+        await asyncio.to_thread(drawn.wait, PATIENCE)
         return b"png"
 
-    monkeypatch.setattr(routes, "figure_png", draw)
     with running() as server, server.client() as client, ThreadPoolExecutor(1) as pool:
+        monkeypatch.setattr(server.service.aside, "run", draw)
         answer = pool.submit(client.post, "/v1/explain", files={"image": encoded(noise(1))})
         drawing.wait(PATIENCE)
         held = (server.service.places.taken, server.service.pixels.out)

@@ -1,43 +1,49 @@
 """Decoding in a process that may be killed: the same pixels, and nothing of what goes wrong gets out."""
 
 import asyncio
+import base64
+import json
 import os
 import resource
 import signal
 import struct
 import zlib
-from asyncio.subprocess import Process
 from collections.abc import Awaitable, Callable
 from io import BytesIO
 
 import numpy as np
 import pytest
+from msgspec import Raw
 from PIL import Image
 
-from qdebias.image import load_image
-from qdebias.service import decoders
-from qdebias.service.decoder import FORMATS, Verdict, decode
-from qdebias.service.decoders import Decoder
+from qdebias.image import RgbImage, load_image
+from qdebias.service import processes
+from qdebias.service.decoder import FORMATS, Verdict
+from qdebias.service.decoder import decode as decode_here
+from qdebias.service.decoders import decode, decoder, decoders
+from qdebias.service.processes import Pool, Process
 from qdebias.service.refusal import Reason, Refusal
+from qdebias.service.settings import Settings
 from serving import encoded, noise
 
 PIXELS = 10_000
 
 
-def with_decoder(use: Callable[[Decoder], Awaitable[None]], *, seconds: float = 60.0) -> None:
+def with_decoder(use: Callable[[Process], Awaitable[None]], *, seconds: float = 60.0) -> None:
     async def story() -> None:
-        decoder = Decoder(max_pixels=PIXELS, seconds=seconds)
+        process = decoder(Settings(pixels=PIXELS, decode_seconds=seconds))
+        await process.start()
         try:
-            await use(decoder)
+            await use(process)
         finally:
-            await decoder.stop()
+            process.stop()
 
     asyncio.run(story())
 
 
-async def reason(decoder: Decoder, data: bytes) -> Reason:
+async def reason(process: Process, data: bytes) -> Reason:
     with pytest.raises(Refusal) as caught:
-        await decoder.decode(data)
+        await decode(process, data)
     return caught.value.reason
 
 
@@ -75,9 +81,9 @@ def pictures() -> dict[str, bytes]:
 
 
 def test_pixels_are_those_of_load_image() -> None:
-    async def use(decoder: Decoder) -> None:
+    async def use(process: Process) -> None:
         for name, data in pictures().items():
-            got = await decoder.decode(data)
+            got = await decode(process, data)
             np.testing.assert_array_equal(got, load_image(Image.open(BytesIO(data))), err_msg=name)
 
     with_decoder(use)
@@ -116,104 +122,157 @@ def test_each_bad_image_has_its_reason_and_the_next_one_is_decoded() -> None:
         Reason.DAMAGED: [sound[: len(sound) // 2], png(64, 64, b""), encoded(noise(1), "JPEG")[:-900]],
     }
 
-    async def use(decoder: Decoder) -> None:
+    async def use(process: Process) -> None:
         for wanted, files in bad.items():
             for data in files:
-                assert await reason(decoder, data) is wanted, (wanted, data[:20])
-                assert (await decoder.decode(sound)).shape == (48, 64, 3)
+                assert await reason(process, data) is wanted, (wanted, data[:20])
+                assert (await decode(process, sound)).shape == (48, 64, 3)
 
     with_decoder(use)
+
+
+def with_pool(use: Callable[[Pool], Awaitable[None]], **settings: float) -> None:
+    async def story() -> None:
+        pool = decoders(Settings(pixels=10_000_000, **settings))  # type: ignore[arg-type]
+        pool.start()
+        try:
+            await use(pool)
+        finally:
+            await pool.stop()
+
+    asyncio.run(story())
+
+
+async def pixels(pool: Pool, data: bytes) -> RgbImage:
+    async with pool.one() as process:
+        return await decode(process, data)
 
 
 def test_a_decoder_that_hangs_is_killed_and_replaced() -> None:
-    async def use(decoder: Decoder) -> None:
-        await decoder.decode(encoded(noise(1)))
-        process = decoder.process
-        assert process is not None
-        os.kill(process.pid, signal.SIGSTOP)
-        decoder.seconds = 0.2
-        assert await reason(decoder, encoded(noise(1))) is Reason.DECODING_TOOK_TOO_LONG
-        assert process.returncode == -signal.SIGKILL
-        decoder.seconds = 60.0
-        assert (await decoder.decode(encoded(noise(2)))).shape == (48, 64, 3)
-
-    with_decoder(use)
-
-
-def test_a_decoder_that_dies_costs_its_image_alone() -> None:
-    async def use(decoder: Decoder) -> None:
-        await decoder.start()
-        assert decoder.process is not None
-        decoder.process.kill()
-        assert await reason(decoder, encoded(noise(1))) is Reason.DECODING_TOOK_TOO_LONG
-        assert (await decoder.decode(encoded(noise(2)))).shape == (48, 64, 3)
-
-    with_decoder(use)
-
-
-def test_after_many_images_the_next_process_takes_over_when_it_is_ready(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(decoders, "IMAGES_A_PROCESS", 3)
-
-    async def use(decoder: Decoder) -> None:
-        used: dict[int, int] = {}
-        while len(used) < 3:
-            np.testing.assert_array_equal(await decoder.decode(encoded(noise(1))), noise(1))
-            assert decoder.process is not None
-            used[decoder.process.pid] = used.get(decoder.process.pid, 0) + 1
-            await asyncio.sleep(0.001)
-        first, second, _ = used
-        assert min(used[first], used[second]) > 4  # each went on while the next one started
+    async def use(pool: Pool) -> None:
+        async with pool.one() as process:
+            first = process.process
+            assert first is not None
+            os.kill(first.pid, signal.SIGSTOP)
+            process.seconds = 0.2
+            assert await reason(process, encoded(noise(1))) is Reason.DECODING_TOOK_TOO_LONG
+            assert not pool.able
+            process.seconds = 60.0
+        assert (await pixels(pool, encoded(noise(2)))).shape == (48, 64, 3)
+        assert pool.able == 1
         with pytest.raises(ProcessLookupError):
-            os.kill(first, 0)
-        while used[decoder.process.pid] < 4:  # the fourth is being started when it stops
-            await decoder.decode(encoded(noise(1)))
-            used[decoder.process.pid] += 1
+            os.kill(first.pid, 0)
 
-    with_decoder(use)
+    with_pool(use, decoders=1)
 
 
-def test_a_successor_that_cannot_start_is_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(decoders, "IMAGES_A_PROCESS", 1)
+def test_a_decoder_that_dies_at_work_costs_its_image_alone() -> None:
+    async def use(pool: Pool) -> None:
+        async with pool.one() as process:
+            assert process.process is not None
+            os.kill(process.process.pid, signal.SIGSTOP)
+            image = asyncio.ensure_future(decode(process, encoded(noise(1))))
+            await asyncio.sleep(0.1)
+            process.process.kill()
+            with pytest.raises(Refusal) as caught:
+                await image
+            assert caught.value.reason is Reason.DECODING_TOOK_TOO_LONG
+        assert (await pixels(pool, encoded(noise(2)))).shape == (48, 64, 3)
+
+    with_pool(use, decoders=1)
+
+
+def test_a_decoder_that_dies_idle_costs_no_image() -> None:
+    async def use(pool: Pool) -> None:
+        async with pool.one() as process:
+            first = process.process
+        assert first is not None
+        first.kill()
+        first.wait()
+        assert not pool.able
+        assert (await pixels(pool, encoded(noise(2)))).shape == (48, 64, 3)
+        assert pool.able == 1
+
+    with_pool(use, decoders=1)
+
+
+def test_after_many_images_a_process_is_replaced(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(processes, "TASKS_A_PROCESS", 3)
+
+    async def use(pool: Pool) -> None:
+        used = []
+        for _ in range(7):
+            async with pool.one() as process:
+                np.testing.assert_array_equal(await decode(process, encoded(noise(1))), noise(1))
+                assert process.process is not None
+                used.append(process.process.pid)
+        assert [used.count(pid) for pid in dict.fromkeys(used)] == [3, 3, 1]
+
+    with_pool(use, decoders=1)
+
+
+def test_a_process_that_cannot_start_is_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(processes, "RETRY_SECONDS", 0.01)
     tried = []
+    start = Process._start
 
-    async def use(decoder: Decoder) -> None:
-        start = decoder._started
+    def failing(process: Process) -> None:
+        tried.append(process)
+        if len(tried) < 3:
+            raise OSError("no more processes")
+        start(process)
 
-        async def failing() -> Process:
-            tried.append(len(tried))
-            if len(tried) == 1:
-                raise OSError("no more processes")
-            return await start()
+    monkeypatch.setattr(Process, "_start", failing)
 
-        await decoder.start()
-        first = decoder.process
-        monkeypatch.setattr(decoder, "_started", failing)
-        while decoder.process is first:
-            assert (await decoder.decode(encoded(noise(1)))).shape == (48, 64, 3)
-            await asyncio.sleep(0.001)
-        assert len(tried) >= 2
+    async def use(pool: Pool) -> None:
+        assert (await pixels(pool, encoded(noise(1)))).shape == (48, 64, 3)
+        assert len(tried) == 3
 
-    with_decoder(use)
+    with_pool(use, decoders=1)
 
 
-def test_a_client_that_leaves_in_the_midst_leaves_no_answer_behind() -> None:
-    async def use(decoder: Decoder) -> None:
-        await decoder.start()
-        first = asyncio.ensure_future(decoder.decode(encoded(noise(1))))
-        await asyncio.sleep(0)
-        first.cancel()
-        await asyncio.gather(first, return_exceptions=True)
-        np.testing.assert_array_equal(await decoder.decode(encoded(noise(2))), noise(2))
+def test_clients_that_leave_at_any_moment_leave_no_answer_behind_and_lose_no_decoder() -> None:
+    large = encoded(noise(1, 2000, 3000), "BMP")
+    rng = np.random.default_rng(0)
+
+    async def use(pool: Pool) -> None:
+        await pixels(pool, large)
+        for _ in range(40):  # about as long as one takes: some leave while the pixels come back
+            leaving = asyncio.ensure_future(pixels(pool, large))
+            await asyncio.wait({leaving}, timeout=float(rng.uniform(0, 0.1)))
+            leaving.cancel()
+            await asyncio.gather(leaving, return_exceptions=True)
+        for seed in range(4):
+            np.testing.assert_array_equal(await pixels(pool, encoded(noise(seed))), noise(seed))
+        assert pool.able == 2
+
+    with_pool(use, decoders=2)
+
+
+def test_base64_may_have_lines_and_be_a_data_url() -> None:
+    plain = encoded(noise(1))
+    lines = base64.encodebytes(plain).decode()
+    sound = [lines, lines.replace("\n", "\r\n"), "data:image/png;base64," + lines, base64.b64encode(plain).decode()]
+    bad = ["***", lines[:-3], "data:image/png," + lines, "data:;base64", "\u00e9" * 4, "\ud800"]
+
+    async def use(process: Process) -> None:
+        for text in sound:
+            got = await decode(process, Raw(json.dumps(text).encode()))
+            np.testing.assert_array_equal(got, noise(1))
+        for text in bad:
+            with pytest.raises(Refusal) as caught:
+                await decode(process, Raw(json.dumps(text).encode()))
+            assert "base64" in caught.value.message, text
 
     with_decoder(use)
 
 
 def test_the_process_has_little_memory_and_can_open_nothing() -> None:
-    async def use(decoder: Decoder) -> None:
-        await decoder.decode(encoded(noise(1)))
-        assert decoder.process is not None
+    async def use(process: Process) -> None:
+        await decode(process, encoded(noise(1)))
+        assert process.process is not None
         limits = {
-            name: resource.prlimit(decoder.process.pid, getattr(resource, f"RLIMIT_{name}"))
+            name: resource.prlimit(process.process.pid, getattr(resource, f"RLIMIT_{name}"))
             for name in ("AS", "NOFILE", "FSIZE", "CORE")
         }
         assert 0 < limits["AS"][0] < 2 << 30
@@ -229,4 +288,4 @@ def test_whatever_a_decoder_raises_is_damage(monkeypatch: pytest.MonkeyPatch) ->
             raise error
 
         monkeypatch.setattr("qdebias.service.decoder.load_image", raising)
-        assert decode(encoded(noise(1)), max_pixels=PIXELS) is Verdict.DAMAGED
+        assert decode_here(encoded(noise(1)), max_pixels=PIXELS) is Verdict.DAMAGED

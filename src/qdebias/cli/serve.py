@@ -12,7 +12,16 @@ if TYPE_CHECKING:
     from qdebias.service.server import Listening
     from qdebias.service.settings import Settings
 
-PACKAGES = ("fastapi", "httpcore2", "prometheus_client", "python_multipart", "structlog", "uvicorn")
+PACKAGES = (
+    "fastapi",
+    "httpcore2",
+    "httptools",
+    "msgspec",
+    "prometheus_client",
+    "python_multipart",
+    "structlog",
+    "uvicorn",
+)
 
 Models = Annotated[
     list[str] | None,

@@ -1,1 +1,4 @@
 """Scores behind HTTP, and a page to look at how they come about; see docs/service.md."""
+
+READY = b"r"
+"""What a process that works for the server writes to its stdout before anything else, when it can work."""

@@ -4,19 +4,28 @@ from scipy import stats
 
 from qdebias.correlation import correlate
 from qdebias.errors import SettingError
+from qdebias.service.reading import parse
 from qdebias.service.refusal import Reason, Refusal
 from qdebias.service.schema import AgreementAnswer, AgreementRequest
 
 
-def agreement(asked: AgreementRequest) -> AgreementAnswer:
+def agreement(body: bytes) -> bytes:
     """Return the correlations, and for each image how far its ranks under both are apart.
 
+    Args:
+        body: An AgreementRequest in JSON.
+
+    Returns:
+        An AgreementAnswer in JSON.
+
     Raises:
-        Refusal: The columns cannot be correlated.
+        Refusal: The body is no such request, or its columns cannot be correlated.
     """
+    asked = parse(AgreementRequest, body)
     try:
         found = correlate(asked.scores, asked.quality, resamples=0)
     except SettingError as error:
         raise Refusal(Reason.NOT_COMPARABLE) from error
     gap = (stats.rankdata(asked.scores) - stats.rankdata(asked.quality)) / found.count
-    return AgreementAnswer(count=found.count, srcc=found.srcc, plcc=found.plcc, krcc=found.krcc, gap=gap.tolist())
+    answer = AgreementAnswer(count=found.count, srcc=found.srcc, plcc=found.plcc, krcc=found.krcc, gap=gap.tolist())
+    return answer.model_dump_json().encode()

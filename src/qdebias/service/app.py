@@ -67,7 +67,7 @@ def create_app(
         return description
 
     app.openapi = openapi  # type: ignore[method-assign]  # FastAPI's documented way
-    return Guard(app, keys=keys, hosts=hosts, metrics=service.metrics)
+    return Guard(app, keys=keys, hosts=hosts, metrics=service.metrics, deadline=service.settings.deadline)
 
 
 def _add_error_handlers(app: FastAPI) -> None:

@@ -6,6 +6,7 @@ from typing import TypeVar
 
 from qdebias.report.figure import Row
 from qdebias.service.answers import score_answer
+from qdebias.service.reading import Source
 from qdebias.service.refusal import Refusal
 from qdebias.service.schema import ScoreAnswer
 from qdebias.service.service import Job
@@ -39,13 +40,13 @@ async def explain(job: Job, *, draw: Callable[[ScoreAnswer, Row], Awaitable[Pict
         return await draw(answer, row)
 
 
-async def _score(job: Job, source: bytes | str | Refusal) -> ScoreAnswer:
+async def _score(job: Job, source: Source) -> ScoreAnswer:
     async with job.decoded(source) as image:
         found = await job.explain(image, job.method)
     return score_answer(found, model=job.model, method=job.method, seed=job.seed)
 
 
-async def _score_or_refuse(job: Job, source: bytes | str | Refusal) -> ScoreAnswer | Refusal:
+async def _score_or_refuse(job: Job, source: Source) -> ScoreAnswer | Refusal:
     try:
         return await _score(job, source)
     except Refusal as refusal:

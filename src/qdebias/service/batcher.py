@@ -11,8 +11,8 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
 from qdebias.engine import Explanation, Failure, Scorer
-from qdebias.errors import BackendError
 from qdebias.image import RgbImage
+from qdebias.service.logs import end_process
 
 Result = Explanation | Failure
 Observer = Callable[[int, float], None]
@@ -38,11 +38,19 @@ class Batcher:
     Args:
         batch: How many images a scorer is given at a time.
         observe: Is told about each batch.
+        on_broken: Is told what keeps it from working on.
     """
 
-    def __init__(self, *, batch: int, observe: Observer = lambda _count, _seconds: None) -> None:
+    def __init__(
+        self,
+        *,
+        batch: int,
+        observe: Observer = lambda _count, _seconds: None,
+        on_broken: Callable[[BaseException], None] = end_process,
+    ) -> None:
         self._batch = batch
         self._observe = observe
+        self._on_broken = on_broken
         self._jobs: deque[_Job] = deque()
         self._more = asyncio.Event()
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="qdebias-model")
@@ -69,7 +77,7 @@ class Batcher:
         """Return the score of an image with how it came about, or why it cannot be scored.
 
         Raises:
-            BackendError: The model cannot answer about this image.
+            Exception: What the model raised about this image.
         """
         job = _Job(scorer, image)
         self._jobs.append(job)
@@ -89,6 +97,14 @@ class Batcher:
             self._jobs.remove(job)
 
     async def _work(self) -> None:
+        try:
+            await self._work_on()
+        except asyncio.CancelledError:
+            raise
+        except BaseException as error:  # noqa: BLE001 (out of memory, a panic of a library, a fault of our own)
+            self._on_broken(error)
+
+    async def _work_on(self) -> None:
         loop = asyncio.get_running_loop()
         while True:
             await self._more.wait()
@@ -127,12 +143,12 @@ def score_batch(scorer: Scorer, images: Sequence[RgbImage]) -> list[Result | Exc
     """
     try:
         return list(scorer.explain_many(images, on_error="return"))
-    except BackendError as error:
+    except MemoryError:
+        raise
+    except Exception as error:  # noqa: BLE001 (a model may raise anything; the next images may be sound)
         if len(images) == 1:
             return [error]
         return [result for image in images for result in score_batch(scorer, [image])]
-    except Exception as error:  # noqa: BLE001 (handed to the requests; the thread must go on for the next ones)
-        return [error for _ in images]
 
 
 def _answer(answer: asyncio.Future[Result], result: Result | Exception) -> None:

@@ -2,36 +2,46 @@
 
 It opens no file and no socket, has little memory, and is killed when it takes too long.
 
-Run as `python -m qdebias.service.decoder <most pixels>`; it reads from stdin and writes to stdout, until stdin ends:
+Run as `python -m qdebias.service.decoder <most pixels> <most bytes>`; it reads from stdin and writes to stdout, until
+stdin ends:
 
-    in:   8 bytes length, the encoded image
-    out:  1 byte verdict; if it is PIXELS: 4 bytes height, 4 bytes width, the RGB pixels
+    out, once:  READY
+    in:         1 byte kind, 8 bytes length, the image: a file's bytes, or a JSON string that holds them in base64
+    out:        1 byte verdict; if it is PIXELS: 4 bytes height, 4 bytes width, the RGB pixels
 
 Numbers are big-endian. What a decoder prints or raises goes nowhere.
 """
 
+import base64
+import binascii
 import io
+import json
 import struct
 import sys
 import warnings
 from enum import IntEnum
 from typing import BinaryIO
 
+import numpy as np
 from PIL import Image
 
 from qdebias.errors import ImageError
 from qdebias.image import MIN_SIDE, RgbImage, load_image
 from qdebias.processes import address_space, limit_process
+from qdebias.service import READY
 
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF")
 """Told by content. Formats beyond these have decoders that few people look at."""
 
-LENGTH = struct.Struct(">Q")
+HEAD = struct.Struct(">?Q")
+"""Whether the image is a JSON string in base64, and its length."""
 SIZE = struct.Struct(">II")
 
 BASE_BYTES = 256 << 20
 BYTES_A_PIXEL = 32
-"""Memory of a decoder beyond what it has at its start: room for its code, and for some copies of the largest image."""
+COPIES = 6
+"""Memory of a decoder beyond what it has at its start: for its code, some copies of the largest image, and of its file
+in base64 and without."""
 
 
 class Verdict(IntEnum):
@@ -44,6 +54,8 @@ class Verdict(IntEnum):
     SEVERAL_FRAMES = 4
     PIXEL_TYPE = 5
     DAMAGED = 6
+    NOT_BASE64 = 7
+    TOO_LARGE = 8
 
 
 def decode(data: bytes, *, max_pixels: int) -> RgbImage | Verdict:
@@ -76,26 +88,50 @@ def _pixels(picture: Image.Image, max_pixels: int) -> RgbImage | Verdict:
     return load_image(picture, max_pixels=max_pixels)
 
 
-def confine(max_pixels: int) -> None:
+def from_base64(text: bytes) -> bytes:
+    """Return the file that a JSON string holds in base64, with or without line ends, or as a data URL.
+
+    Raises:
+        ValueError: It is something else.
+    """
+    said = json.loads(text)
+    head, comma, rest = said.partition(",")
+    if comma and head.startswith("data:") and head.endswith(";base64"):
+        said = rest
+    return base64.b64decode(said.encode("ascii").translate(None, b" \t\r\n"), validate=True)
+
+
+def confine(max_pixels: int, max_bytes: int) -> None:
     """Limit this process for good: so much memory beyond what it has now, no other file or socket, no core dump.
 
     Nor can it start a process, unless it runs as root. Windows has none of these limits.
     """
-    memory = address_space() + BASE_BYTES + BYTES_A_PIXEL * max_pixels
+    memory = address_space() + BASE_BYTES + BYTES_A_PIXEL * max_pixels + COPIES * max_bytes
     # 3 files: stdin, stdout, stderr
     limit_process({"AS": memory, "CORE": 0, "FSIZE": 0, "NOFILE": 3, "NPROC": 0})
 
 
-def serve(source: BinaryIO, sink: BinaryIO, *, max_pixels: int) -> None:
+def serve(source: BinaryIO, sink: BinaryIO, *, max_pixels: int, max_bytes: int) -> None:
     """Answer one image after the other until `source` ends."""
-    while len(head := source.read(LENGTH.size)) == LENGTH.size:
-        found = decode(source.read(LENGTH.unpack(head)[0]), max_pixels=max_pixels)
+    while len(head := source.read(HEAD.size)) == HEAD.size:
+        encoded, length = HEAD.unpack(head)
+        found = answer(source.read(length), encoded=encoded, max_pixels=max_pixels, max_bytes=max_bytes)
         if isinstance(found, Verdict):
             sink.write(bytes([found]))
         else:
             sink.write(bytes([Verdict.PIXELS]) + SIZE.pack(*found.shape[:2]))
-            sink.write(found.tobytes())
+            sink.write(np.ascontiguousarray(found).data)
         sink.flush()
+
+
+def answer(data: bytes, *, encoded: bool, max_pixels: int, max_bytes: int) -> RgbImage | Verdict:
+    """Return the pixels of an image, which may be encoded as `from_base64` describes, or why there are none."""
+    if encoded:
+        try:
+            data = from_base64(data)
+        except (ValueError, binascii.Error):
+            return Verdict.NOT_BASE64
+    return Verdict.TOO_LARGE if len(data) > max_bytes else decode(data, max_pixels=max_pixels)
 
 
 def warm_up() -> None:
@@ -109,11 +145,13 @@ def warm_up() -> None:
 def main() -> None:
     """Run the process."""
     warnings.simplefilter("ignore")
-    max_pixels = int(sys.argv[1])
+    max_pixels, max_bytes = map(int, sys.argv[1:])
     Image.MAX_IMAGE_PIXELS = max(1, max_pixels)  # a second net: Pillow refuses twice as many by itself
     warm_up()
-    confine(max_pixels)
-    serve(sys.stdin.buffer, sys.stdout.buffer, max_pixels=max_pixels)
+    confine(max_pixels, max_bytes)
+    sys.stdout.buffer.write(READY)
+    sys.stdout.buffer.flush()
+    serve(sys.stdin.buffer, sys.stdout.buffer, max_pixels=max_pixels, max_bytes=max_bytes)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""What surrounds every request: its id, who may ask, headers of the answer, one log line, metrics."""
+"""What surrounds every request: its id, who may ask, its deadline, headers of the answer, one log line, metrics."""
 
 import asyncio
 import re
@@ -11,7 +11,7 @@ from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from qdebias.service.keys import Keys
-from qdebias.service.logs import log
+from qdebias.service.logs import end_process, log
 from qdebias.service.metrics import Metrics
 from qdebias.service.refusal import Reason, Refusal
 
@@ -52,13 +52,15 @@ class Guard:
         hosts: Names under which the server may be addressed; none allows every name. Keeps a page that gives its own
             name the address of this machine (DNS rebinding) from a server without keys.
         metrics: Where requests are counted.
+        deadline: Seconds until a request is answered, or refused.
     """
 
-    def __init__(self, app: ASGIApp, *, keys: Keys, hosts: frozenset[str], metrics: Metrics) -> None:
+    def __init__(self, app: ASGIApp, *, keys: Keys, hosts: frozenset[str], metrics: Metrics, deadline: float) -> None:
         self._app = app
         self._keys = keys
         self._hosts = hosts
         self._metrics = metrics
+        self._deadline = deadline
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle one request."""
@@ -74,6 +76,16 @@ class Guard:
     async def _answer(self, scope: Scope, receive: Receive, send: Send, headers: Headers, request_id: str) -> None:
         start = time.monotonic()
         status = 0
+        arrived = False
+        method = scope["method"]
+        if method == "HEAD":  # the server leaves out the body
+            scope = {**scope, "method": "GET"}
+
+        async def receive_noting() -> Message:
+            nonlocal arrived
+            message = await receive()
+            arrived = not message.get("more_body", False)
+            return message
 
         async def send_with_headers(message: Message) -> None:
             nonlocal status
@@ -85,40 +97,50 @@ class Guard:
                     out.setdefault(name, value)
             await send(message)
 
+        limit = asyncio.timeout(self._deadline)
         try:
             refusal = self._refusal(scope, headers)
             answering = error_answer(refusal) if refusal else self._app
-            await answering(scope, receive, send_with_headers)
-        except asyncio.CancelledError:  # the server stops, and the time for requests under way is over
+            async with limit:
+                await answering(scope, receive_noting, send_with_headers)
+        except BaseException as error:  # noqa: BLE001 (the last resort: told to the log, not to the client)
+            late = Reason.DEADLINE if arrived else Reason.TOO_SLOW
+            failure = late if limit.expired() else _failure(error)
             if status == 0:
-                await error_answer(Refusal(Reason.NOT_READY))(scope, receive, send_with_headers)
-        except Exception:  # noqa: BLE001 (the last resort: told to the log, not to the client)
-            log.exception("fault")
-            if status == 0:
-                await error_answer(Refusal(Reason.FAULT))(scope, receive, send_with_headers)
+                await error_answer(Refusal(failure))(scope, receive, send_with_headers)
         finally:
-            self._note(scope, status, time.monotonic() - start)
+            self._note(scope, method, status, time.monotonic() - start)
 
     def _refusal(self, scope: Scope, headers: Headers) -> Refusal | None:
         """Return why a request is not let in, if it is not."""
         host = _name(headers.get("host", ""))
-        if self._hosts and host not in self._hosts:
-            return Refusal(Reason.CROSS_SITE)
+        open_route = scope["path"] in OPEN_ROUTES
+        if self._hosts and host not in self._hosts and not open_route:
+            return Refusal(Reason.UNKNOWN_HOST)
         if scope["method"] not in ("GET", "HEAD") and _is_of_another_site(headers, host):
             return Refusal(Reason.CROSS_SITE)
-        open_route = scope["path"] in OPEN_ROUTES
         if self._keys and not open_route and not self._keys.accept(headers.get("authorization", "")):
             return Refusal(Reason.NO_KEY)
         return None
 
-    def _note(self, scope: Scope, status: int, seconds: float) -> None:
+    def _note(self, scope: Scope, method: str, status: int, seconds: float) -> None:
         route = str(getattr(scope.get("route"), "path", "") or "other")
-        method = scope["method"] if scope["method"] in ("GET", "HEAD", "POST", "OPTIONS") else "other"
+        method = method if method in ("GET", "HEAD", "POST", "OPTIONS") else "other"
         self._metrics.requests.labels(route, method, str(status)).inc()
         self._metrics.seconds.labels(route).observe(seconds)
         say = log.debug if scope["path"] in OPEN_ROUTES else log.info
         client = (scope.get("client") or ("", 0))[0]
         say("request", client=client, route=route, method=method, status=status, seconds=round(seconds, 4))
+
+
+def _failure(error: BaseException) -> Reason:
+    """Return what to answer after an error; one after which the process is broken ends it."""
+    if isinstance(error, asyncio.CancelledError):  # the server stops, and the time for requests under way is over
+        return Reason.NOT_READY
+    if isinstance(error, MemoryError) or not isinstance(error, Exception):  # the latter is a panic in a library
+        end_process(error)
+    log.exception("fault")
+    return Reason.FAULT
 
 
 def _name(host: str) -> str:

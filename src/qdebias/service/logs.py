@@ -1,7 +1,9 @@
 """Structured logs: one JSON object a line on stderr, with the request's id, and nothing of an image or its name."""
 
 import logging
+import os
 import sys
+from typing import NoReturn
 
 import structlog
 
@@ -30,3 +32,9 @@ def set_up_logs() -> None:
     handler.setFormatter(structlog.stdlib.ProcessorFormatter(foreign_pre_chain=_SHARED, processors=finish))
     logging.basicConfig(handlers=[handler], level=logging.INFO, force=True)
     logging.getLogger("python_multipart").setLevel(logging.ERROR)  # it warns about every malformed form
+
+
+def end_process(error: BaseException) -> NoReturn:
+    """End a process that is broken, so that a supervisor starts it again: one line, and exit status 1."""
+    log.critical("the process is broken and ends", error=type(error).__name__, text=str(error))
+    os._exit(1)

@@ -4,7 +4,7 @@ from typing import Any
 
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
-from pydantic.json_schema import models_json_schema
+from msgspec.json import schema_components
 
 from qdebias.service.refusal import Reason
 from qdebias.service.schema import AgreementRequest, BatchRequest, ErrorAnswer, ScoreRequest
@@ -90,9 +90,11 @@ def describe(app: FastAPI, *, keys: bool) -> dict[str, Any]:
     """
     found = get_openapi(title=app.title, version=app.version, description=app.description, routes=app.routes)
     models = (ScoreRequest, BatchRequest, AgreementRequest)
-    _, extra = models_json_schema([(model, "validation") for model in models], ref_template=_REF)
+    _, extra = schema_components(models, ref_template=_REF.format(model="{name}"))
+    image = extra["ImageSource"]
+    image["oneOf"] = [{"required": [name]} for name in image["properties"]]
     components = found.setdefault("components", {})
-    components.setdefault("schemas", {}).update(extra["$defs"])
+    components.setdefault("schemas", {}).update(extra)
     if keys:
         components["securitySchemes"] = {
             "key": {"type": "http", "scheme": "bearer"},

@@ -1,24 +1,40 @@
-"""From the body of a request to what it asks, with a limit on every byte, before any image is looked at."""
+"""From the body of a request to what it asks, with a limit on everything that is counted, before an image is looked at.
 
-import base64
-import binascii
+Values in JSON are counted while the bytes arrive, by the marks that come before or between them: whatever a body holds,
+no more of it is built than a sound one could have.
+"""
+
+import asyncio
+import re
 from collections.abc import AsyncGenerator
-from dataclasses import dataclass
-from typing import TypeVar
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
 
-from pydantic import BaseModel, ValidationError
+import msgspec
+from msgspec import UNSET, Raw, Struct
 from python_multipart.exceptions import FormParserError
-from starlette.datastructures import FormData, UploadFile
-from starlette.formparsers import MultiPartException, MultiPartParser
+from python_multipart.multipart import MultipartParser, parse_options_header
 from starlette.requests import Request
 
 from qdebias.service.limits import Holding
 from qdebias.service.refusal import Reason, Refusal, busy
-from qdebias.service.schema import AnyImage, BatchRequest, EncodedImage, LinkedImage, ScoreRequest
+from qdebias.service.schema import BatchRequest, ImageSource, ScoreRequest
 
-Body = TypeVar("Body", bound=BaseModel)
+Body = TypeVar("Body", bound=Struct)
+Source = bytearray | Raw | str | Refusal
+"""An image as a file's bytes, as a JSON string in base64, or as the URL where it is; or why it was refused already."""
+
+MARKS_AN_IMAGE = 2100
+"""Most commas and opening brackets of a JSON body, for each image: a URL may consist of them."""
 
 TEXT_FIELDS = ("method", "model", "url")
+LONGEST_TEXT = 2048
+"""Of a text in a form, in bytes."""
+
+STEP = 16 * 1024
+"""So many bytes are parsed before other requests have their turn."""
+
+_PLACE = re.compile(r"\$\.(\w+)")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,12 +42,12 @@ class Asked:
     """What a request asks.
 
     Attributes:
-        images: Each image as its encoded bytes, or the URL where it is; or why it was refused already.
+        images: Each image.
         method: Name of a method; None for the default.
         model: Name of a model; None for the default.
     """
 
-    images: tuple[bytes | str | Refusal, ...]
+    images: tuple[Source, ...]
     method: str | None
     model: str | None
 
@@ -44,7 +60,8 @@ class Form:
         field: Name of the part of a multipart body, which may come several times where `most` is above 1.
         schema: The JSON body.
         most: How many images.
-        body_bytes: Largest body.
+        body_bytes: Largest form.
+        json_bytes: Largest JSON body.
         image_bytes: Largest encoded image.
     """
 
@@ -52,6 +69,7 @@ class Form:
     schema: type[ScoreRequest] | type[BatchRequest]
     most: int
     body_bytes: int
+    json_bytes: int
     image_bytes: int
 
 
@@ -66,140 +84,151 @@ async def read(request: Request, form: Form, memory: Holding) -> Asked:
     Raises:
         Refusal: The body is too large, or is not what is expected.
     """
-    kind = request.headers.get("content-type", "").split(";")[0].strip().lower()
-    readers = {"multipart/form-data": _read_multipart, "application/json": _read_json}
-    if kind not in readers:
-        raise Refusal(Reason.CONTENT_TYPE)
-    announced = request.headers.get("content-length", "")
-    if announced.isdecimal() and int(announced[:20]) > form.body_bytes:
-        raise Refusal(Reason.TOO_LARGE)
-    return await readers[kind](request, form, memory)
+    kind = _kind(request)
+    if kind == "multipart/form-data":
+        return await _read_multipart(request, form, memory)
+    body = await read_json(request, form.json_bytes, form.most * MARKS_AN_IMAGE, memory)
+    found = parse(form.schema, body)
+    sources = [found.image] if isinstance(found, ScoreRequest) else found.images
+    if len(sources) > form.most:
+        raise Refusal(Reason.TOO_MANY_IMAGES)
+    return Asked(images=tuple(map(_source, sources)), method=found.method, model=found.model)
 
 
-async def read_json(request: Request, schema: type[Body], most: int, memory: Holding) -> Body:
-    """Return the JSON body of a request that holds no image.
+async def read_json(request: Request, most: int, marks: int, memory: Holding) -> bytes:
+    """Return the JSON body of a request.
+
+    Args:
+        request: The request.
+        most: Largest body, in bytes.
+        marks: Most commas and opening brackets in it.
+        memory: Every byte is taken from here.
 
     Raises:
-        Refusal: The body is too large, or is not what is expected.
+        Refusal: It is no JSON, or too large.
     """
-    if request.headers.get("content-type", "").split(";")[0].strip().lower() != "application/json":
+    if _kind(request) != "application/json":
         raise Refusal(Reason.CONTENT_TYPE)
-    return parse(schema, await _whole(request, most, memory))
+    pieces = []
+    async for piece in _pieces(request, most, memory):
+        marks -= sum(map(piece.count, (b",", b"[", b"{")))
+        if marks < 0:
+            raise Refusal(Reason.MALFORMED, "it holds too many values")
+        pieces.append(piece)
+    return b"".join(pieces)
 
 
 def parse(schema: type[Body], body: bytes) -> Body:
-    """Return a JSON body as its model; the refusal names the first field that is wrong, and nothing of its value."""
+    """Return a JSON body as its model; the refusal names the field that is wrong, and nothing of its value."""
     try:
-        return schema.model_validate_json(body)
-    except ValidationError as error:
-        known = set(schema.model_fields)
-        place = next((str(part) for one in error.errors() for part in one["loc"][:1] if part in known), "")
-        raise Refusal(Reason.MALFORMED, f"see {place!r}" if place else "") from error
+        return msgspec.json.decode(body, type=schema)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        place = _PLACE.search(str(error))
+        known = place is not None and place[1] in schema.__struct_fields__
+        raise Refusal(Reason.MALFORMED, f"see {place[1]!r}" if place and known else "") from error
 
 
-async def _read_json(request: Request, form: Form, memory: Holding) -> Asked:
-    found = parse(form.schema, await _whole(request, form.body_bytes, memory))
-    if isinstance(found, ScoreRequest):
-        images: list[AnyImage] = [found.image]
-    elif isinstance(found, BatchRequest):
-        images = found.images
-    else:
-        raise TypeError(form.schema)
-    if len(images) > form.most:
-        raise Refusal(Reason.TOO_MANY_IMAGES)
-    return Asked(
-        images=tuple(_content(image, form.image_bytes) for image in images), method=found.method, model=found.model
-    )
-
-
-def _content(image: AnyImage, most: int) -> bytes | str | Refusal:
-    if isinstance(image, LinkedImage):
+def _source(image: ImageSource) -> Source:
+    if image.base64 is UNSET and isinstance(image.url, str):
         return image.url
-    return _decoded(image, most)
+    if image.url is UNSET and isinstance(image.base64, Raw) and bytes(memoryview(image.base64)[:1]) == b'"':
+        return image.base64
+    raise Refusal(Reason.MALFORMED, "an image is given by base64 or by url, as text")
 
 
-def _decoded(image: EncodedImage, most: int) -> bytes | Refusal:
-    try:
-        data = base64.b64decode(image.base64, validate=True)
-    except (binascii.Error, ValueError):
-        return Refusal(Reason.MALFORMED, "an image is not base64")
-    return Refusal(Reason.TOO_LARGE) if len(data) > most else data
+def _kind(request: Request) -> str:
+    return request.headers.get("content-type", "").split(";")[0].strip().lower()
 
 
 async def _read_multipart(request: Request, form: Form, memory: Holding) -> Asked:
-    stream = _limited(request, form.body_bytes, memory)
-    parser = _WholeForm(
-        request.headers, stream, max_files=form.most + 1, max_fields=len(TEXT_FIELDS) + form.most, max_part_size=4096
-    )
-    parser.spool_max_size = form.body_bytes + 1  # never to the disk
+    options = parse_options_header(request.headers["content-type"])[1]
+    reader = _FormReader(form)
     try:
-        found = await parser.parse()
-    except (MultiPartException, FormParserError, KeyError, ValueError) as error:
+        parser = MultipartParser(options.get(b"boundary", b""), reader.callbacks())  # type: ignore[arg-type]  # a dict of all
+        async for piece in _pieces(request, form.body_bytes, memory):
+            parser.write(piece)
+        parser.finalize()
+    except (FormParserError, ValueError) as error:
         raise Refusal(Reason.MALFORMED) from error
-    async with _Closing(found):
-        return await _take_apart(found, form)
-
-
-async def _take_apart(found: FormData, form: Form) -> Asked:
-    texts: dict[str, str] = {}
-    images: list[bytes | str | Refusal] = []
-    for name, value in found.multi_items():
-        if name == form.field and isinstance(value, UploadFile):
-            data = await value.read()
-            images.append(Refusal(Reason.TOO_LARGE) if len(data) > form.image_bytes else data)
-        elif name == "url" and isinstance(value, str):
-            images.append(value)
-        elif name in TEXT_FIELDS and isinstance(value, str) and name not in texts:
-            texts[name] = value
-        else:
-            raise Refusal(Reason.MALFORMED, f"the parts are {form.field}, url, method and model")
-    if not images:
+    if not reader.ended:
+        raise Refusal(Reason.MALFORMED, "the last boundary is missing")
+    if not reader.images:
         raise Refusal(Reason.MALFORMED, f"there is no part {form.field!r} with a file name, and no url")
-    if len(images) > form.most:
-        raise Refusal(Reason.TOO_MANY_IMAGES)
-    return Asked(images=tuple(images), method=texts.get("method"), model=texts.get("model"))
+    return Asked(images=tuple(reader.images), method=reader.text("method"), model=reader.text("model"))
 
 
-class _WholeForm(MultiPartParser):
-    """Refuses a body that ends before its last boundary, of which Starlette would leave out the part begun last."""
+@dataclass(slots=True)
+class _FormReader:
+    """Keeps the parts of a form as they arrive; what is not expected, or is too much, is refused at once."""
 
-    _ended = False
+    form: Form
+    images: list[Source] = field(default_factory=list)
+    texts: dict[str, bytearray] = field(default_factory=dict)
+    ended: bool = False
+    _header: list[bytearray] = field(default_factory=lambda: [bytearray(), bytearray()])
+    _disposition: bytes = b""
+    _name: str = ""
+    _part: bytearray = field(default_factory=bytearray)
 
-    def on_end(self) -> None:
-        """Note that the last boundary was read; the parser calls this."""
-        self._ended = True
+    def callbacks(self) -> dict[str, Any]:
+        """Return what the parser calls."""
+        names = ("part_begin", "header_field", "header_value", "header_end", "headers_finished", "part_data")
+        return {f"on_{name}": getattr(self, name) for name in (*names, "part_end", "end")}
 
-    async def parse(self) -> FormData:
-        """Return the parts; every file is closed where there is an error."""
-        self.stream = self._to_the_end(self.stream)
-        return await super().parse()
+    def part_begin(self) -> None:
+        self._disposition, self._part = b"", bytearray()
 
-    async def _to_the_end(self, stream: AsyncGenerator[bytes, None]) -> AsyncGenerator[bytes, None]:
-        async for chunk in stream:
-            yield chunk
-        if not self._ended:
-            raise MultiPartException("the last boundary is missing")
+    def header_field(self, data: bytes, start: int, end: int) -> None:
+        self._header[0] += data[start:end]
+
+    def header_value(self, data: bytes, start: int, end: int) -> None:
+        self._header[1] += data[start:end]
+
+    def header_end(self) -> None:
+        name, value = self._header
+        if name.lower() == b"content-disposition":
+            self._disposition = bytes(value)
+        self._header = [bytearray(), bytearray()]
+
+    def headers_finished(self) -> None:
+        options = parse_options_header(self._disposition)[1]
+        self._name = options.get(b"name", b"").decode("latin-1")
+        is_file = b"filename" in options
+        if self._name not in (TEXT_FIELDS, (self.form.field,))[is_file] or self._name in self.texts:
+            raise Refusal(Reason.MALFORMED, f"the parts are {self.form.field}, url, method and model")
+        if is_file or self._name == "url":
+            if len(self.images) == self.form.most:
+                raise Refusal(Reason.TOO_MANY_IMAGES)
+            self.images.append(self._part)
+        else:
+            self.texts[self._name] = self._part
+
+    def part_data(self, data: bytes, start: int, end: int) -> None:
+        text = self._name in TEXT_FIELDS
+        if len(self._part) + end - start <= (LONGEST_TEXT if text else self.form.image_bytes):
+            self._part += data[start:end]
+        elif text:
+            raise Refusal(Reason.MALFORMED, f"a text is longer than {LONGEST_TEXT} bytes")
+        else:
+            self.images[-1] = Refusal(Reason.TOO_LARGE)
+
+    def part_end(self) -> None:
+        if self._name == "url":
+            self.images[-1] = self._part.decode()
+
+    def end(self) -> None:
+        self.ended = True
+
+    def text(self, name: str) -> str | None:
+        """Return a text of the form, None where there is none."""
+        return self.texts[name].decode(errors="replace") if name in self.texts else None
 
 
-class _Closing:
-    """Closes the files of a form."""
-
-    def __init__(self, form: FormData) -> None:
-        self._form = form
-
-    async def __aenter__(self) -> None:
-        return None
-
-    async def __aexit__(self, *_: object) -> None:
-        await self._form.close()
-
-
-async def _whole(request: Request, most: int, memory: Holding) -> bytes:
-    return b"".join([chunk async for chunk in _limited(request, most, memory)])
-
-
-async def _limited(request: Request, most: int, memory: Holding) -> AsyncGenerator[bytes, None]:
-    """Yield the body as it arrives, up to a limit, as far as there is memory for it."""
+async def _pieces(request: Request, most: int, memory: Holding) -> AsyncGenerator[bytes, None]:
+    """Yield the body as it arrives, in small pieces, up to a limit, as far as there is memory for it."""
+    announced = request.headers.get("content-length", "")
+    if announced.isdecimal() and int(announced[:20]) > most:
+        raise Refusal(Reason.TOO_LARGE)
     count = 0
     async for chunk in request.stream():
         count += len(chunk)
@@ -207,4 +236,6 @@ async def _limited(request: Request, most: int, memory: Holding) -> AsyncGenerat
             raise Refusal(Reason.TOO_LARGE)
         if not memory.take(len(chunk)):
             raise busy(1)
-        yield chunk
+        for start in range(0, len(chunk), STEP):
+            yield chunk[start : start + STEP]
+            await asyncio.sleep(0)

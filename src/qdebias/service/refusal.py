@@ -17,6 +17,10 @@ class Reason(Enum):
     MALFORMED = (400, "the request is not as /openapi.json describes it")
     NO_KEY = (401, "a key is needed: Authorization: Bearer <key>")
     CROSS_SITE = (403, "pages of other sites may not use this server")
+    UNKNOWN_HOST = (
+        403,
+        "this server is not known by the name in the Host header; start it with --name NAME to allow it",
+    )
     NOT_FOUND = (404, "there is nothing at this address")
     NOT_ALLOWED = (405, "this address does not take this method")
     TOO_SLOW = (408, "the request did not arrive in time")

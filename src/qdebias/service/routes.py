@@ -1,11 +1,10 @@
 """The routes under /v1: what a request asks is read by `reading`, answered by `Service`."""
 
 import asyncio
-from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Annotated, Literal
 
-from fastapi import APIRouter, Query, Request, Response
+from fastapi import APIRouter, Depends, Query, Request, Response
 
 from qdebias import presets
 from qdebias.report.figure import Row
@@ -13,10 +12,11 @@ from qdebias.service import asking
 from qdebias.service.agreement import agreement
 from qdebias.service.answers import batch_answer
 from qdebias.service.openapi import body_of, failures, json_body
-from qdebias.service.pictures import explanation, figure_png
+from qdebias.service.pictures import explanation_json, figure_png, reduced
 from qdebias.service.reading import Form
-from qdebias.service.refusal import Reason
+from qdebias.service.refusal import Reason, Refusal
 from qdebias.service.schema import (
+    MOST_NUMBERS,
     AgreementAnswer,
     AgreementRequest,
     BatchAnswer,
@@ -37,17 +37,24 @@ NUMBERS_BYTES = 2 << 20
 
 def image_routes(service: Service) -> APIRouter:
     """Return the routes that take images."""
-    router = APIRouter(prefix="/v1", tags=["scores"])
+    router = APIRouter(prefix="/v1", tags=["scores"], dependencies=[Depends(refuse_unknown_query)])
     limits = service.settings
-    one = Form(field="image", schema=ScoreRequest, most=1, body_bytes=limits.body_bytes, image_bytes=limits.image_bytes)
+    one = Form(
+        field="image",
+        schema=ScoreRequest,
+        most=1,
+        body_bytes=limits.body_bytes,
+        json_bytes=limits.body_bytes,
+        image_bytes=limits.image_bytes,
+    )
     many = Form(
         field="images",
         schema=BatchRequest,
         most=limits.images,
         body_bytes=limits.batch_body_bytes,
+        json_bytes=limits.body_bytes,
         image_bytes=limits.image_bytes,
     )
-    drawing = ThreadPoolExecutor(1, thread_name_prefix="qdebias-draw")
     body = body_of(ScoreRequest, "image", most=1)
 
     @router.post("/score", responses=failures(), openapi_extra=body, summary="Score one image")
@@ -75,27 +82,34 @@ def image_routes(service: Service) -> APIRouter:
     async def explain(
         request: Request,
         format: Annotated[Literal["png", "json"], Query(description="A figure, or its parts.")] = "png",  # noqa: A002
-    ) -> Response | ExplanationAnswer:
+    ) -> Response:
         """Return the image, its degraded copies, and what the model made of each, as a figure or in parts."""
-        drawn = explanation if format == "json" else figure
+        drawn = explanation_json if format == "json" else figure_png
 
-        async def draw(answer: ScoreAnswer, row: Row) -> Response | ExplanationAnswer:
-            return await asyncio.get_running_loop().run_in_executor(drawing, drawn, answer, row)
+        async def draw(answer: ScoreAnswer, row: Row) -> bytes:
+            return await service.aside.run(drawn, answer, await asyncio.to_thread(reduced, row))
 
-        return await service.answer(request, one, partial(asking.explain, draw=draw))
+        data = await service.answer(request, one, partial(asking.explain, draw=draw))
+        return Response(data, media_type="application/json" if format == "json" else "image/png")
 
     return router
 
 
-def figure(answer: ScoreAnswer, row: Row) -> Response:
-    """Return the figure of one explanation as PNG."""
-    title = f"model {answer.model}, method {answer.method}, seed {answer.seed}"
-    return Response(figure_png(row, title=title), media_type="image/png")
+def refuse_unknown_query(request: Request) -> None:
+    """Refuse a request with a query parameter that its address does not take.
+
+    Raises:
+        Refusal: It has one.
+    """
+    known = [parameter.alias for parameter in request.scope["route"].dependant.query_params]
+    if not set(request.query_params) <= set(known):
+        taken = ", ".join(known) or "none"
+        raise Refusal(Reason.MALFORMED, f"query parameters that this address takes: {taken}")
 
 
 def other_routes(service: Service) -> APIRouter:
     """Return the routes that take no image."""
-    router = APIRouter(prefix="/v1", tags=["about"])
+    router = APIRouter(prefix="/v1", tags=["about"], dependencies=[Depends(refuse_unknown_query)])
     usual = failures(Reason.NO_KEY, Reason.CROSS_SITE, Reason.NOT_READY)
 
     @router.get("/methods", responses=usual, summary="What methods there are")
@@ -123,12 +137,13 @@ def other_routes(service: Service) -> APIRouter:
     @router.post(
         "/agreement",
         responses=failures(),
+        response_model=AgreementAnswer,
         openapi_extra=json_body(AgreementRequest, {"scores": [0.2, 0.5, 0.4], "quality": [1.5, 3.0, 4.5]}),
         summary="Compare scores with human scores",
     )
-    async def compare(request: Request) -> AgreementAnswer:
+    async def compare(request: Request) -> Response:
         """Correlate scores with human scores, and say for each image how far its two ranks are apart."""
-        asked = await service.numbers(request, AgreementRequest, NUMBERS_BYTES)
-        return await asyncio.to_thread(agreement, asked)
+        found = await service.work_aside(request, agreement, most=NUMBERS_BYTES, marks=2 * MOST_NUMBERS + 16)
+        return Response(found, media_type="application/json")
 
     return router

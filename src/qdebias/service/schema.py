@@ -1,56 +1,64 @@
-"""What goes in and out of the service, as /openapi.json describes it."""
+"""What goes in and out of the service, as /openapi.json describes it.
+
+Requests are msgspec's, which reads untrusted bodies quickly and stops at the first error; answers are
+Pydantic's, from which FastAPI makes their description.
+"""
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from msgspec import UNSET, Meta, Raw, Struct, UnsetType
+from pydantic import BaseModel, Field
 
-Name = Annotated[str, Field(max_length=200)]
 Probability = Annotated[float, Field(ge=0, le=1)]
+MethodName = Annotated[
+    Annotated[str, Meta(max_length=200)] | None,
+    Meta(description="How it is asked; GET /v1/methods lists the names."),
+]
+ModelName = Annotated[
+    Annotated[str, Meta(max_length=200)] | None,
+    Meta(description="Which model is asked; GET /v1/models lists the names."),
+]
+Base64 = Annotated[
+    Raw | UnsetType,
+    Meta(
+        description="The file as it is (JPEG, PNG, WebP, BMP or TIFF), in base64; line ends and a data URL are fine.",
+        extra_json_schema={"type": "string", "format": "byte", "contentEncoding": "base64"},
+    ),
+]
+Url = Annotated[
+    Annotated[str, Meta(max_length=2048)] | UnsetType,
+    Meta(description="http or https, on a public address; only where the server was started with --allow-urls."),
+]
 
 
-class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", strict=True)
+class ImageSource(Struct, forbid_unknown_fields=True, frozen=True):
+    """An image: in the request, or where it is; one of both."""
+
+    base64: Base64 = UNSET
+    url: Url = UNSET
 
 
-class EncodedImage(_Strict):
-    """An image in the request."""
-
-    base64: str = Field(
-        description="The file as it is (JPEG, PNG, WebP, BMP or TIFF), in base64.",
-        json_schema_extra={"format": "byte", "contentEncoding": "base64"},
-    )
-
-
-class LinkedImage(_Strict):
-    """An image elsewhere; only where the server was started with --allow-urls."""
-
-    url: Annotated[str, Field(max_length=2048, description="http or https, on a public address.")]
-
-
-AnyImage = EncodedImage | LinkedImage
-
-
-class ScoreRequest(_Strict):
+class ScoreRequest(Struct, forbid_unknown_fields=True, frozen=True):
     """One image."""
 
-    image: AnyImage
-    method: Name | None = Field(default=None, description="How it is asked; GET /v1/methods lists the names.")
-    model: Name | None = Field(default=None, description="Which model is asked; GET /v1/models lists the names.")
+    image: ImageSource
+    method: MethodName = None
+    model: ModelName = None
 
 
-class BatchRequest(_Strict):
+class BatchRequest(Struct, forbid_unknown_fields=True, frozen=True):
     """Several images."""
 
-    images: list[AnyImage] = Field(min_length=1)
-    method: Name | None = None
-    model: Name | None = None
+    images: Annotated[list[ImageSource], Meta(min_length=1)]
+    method: MethodName = None
+    model: ModelName = None
 
 
-Number = Annotated[float, Field(ge=-1e6, le=1e6, allow_inf_nan=False)]
-Numbers = Annotated[list[Number], Field(min_length=3, max_length=20_000)]
+MOST_NUMBERS = 20_000
+Numbers = Annotated[list[Annotated[float, Meta(ge=-1e6, le=1e6)]], Meta(min_length=3, max_length=MOST_NUMBERS)]
 
 
-class AgreementRequest(_Strict):
+class AgreementRequest(Struct, forbid_unknown_fields=True, frozen=True):
     """Scores and human scores of the same images, in the same order; higher is better in both."""
 
     scores: Numbers
@@ -162,4 +170,4 @@ class Models(BaseModel):
 class Health(BaseModel):
     """Whether the server lives, or takes requests."""
 
-    status: Literal["ok", "loading", "stopping"]
+    status: Literal["ok", "loading", "no_decoder", "stopping"]

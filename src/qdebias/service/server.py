@@ -1,7 +1,9 @@
 """The process: Uvicorn around the application, stopping with grace."""
 
 import ipaddress
+import os
 import ssl
+import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,10 +13,13 @@ import uvicorn
 
 from qdebias.errors import SettingError
 from qdebias.service.app import create_app
+from qdebias.service.connection import connection_class
 from qdebias.service.keys import Keys
 from qdebias.service.service import Service
 
 NO_KEYS = Keys()
+GRACE_SECONDS = 5.0
+"""A process that still lives so long after `drain` is ended at once, whatever a thread of it does."""
 LOCAL_NAMES = frozenset(("localhost", "127.0.0.1", "[::1]"))
 
 
@@ -75,7 +80,10 @@ class Server(uvicorn.Server):
         self._service = service
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        """Take no new work, finish what is under way."""
+        """Take no new work, finish what is under way; end in any case soon after the time for it."""
+        end = threading.Timer(self._service.settings.drain + GRACE_SECONDS, os._exit, (1,))
+        end.daemon = True
+        end.start()
         self._service.stopping = True
         super().handle_exit(sig, frame)
 
@@ -89,6 +97,7 @@ def make_server(service: Service, listening: Listening) -> Server:
     app = create_app(service, keys=listening.keys, hosts=listening.allowed_names, on_failure=give_up)
     config = uvicorn.Config(
         app,
+        http=connection_class(service.settings.deadline),
         host=listening.host,
         port=listening.port,
         log_config=None,

@@ -1,24 +1,25 @@
 """The way of an image through the service: a place in the queue, its bytes, its pixels, the model."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager
 from typing import Any, Literal, TypeVar
 
+from msgspec import Raw
 from starlette.requests import ClientDisconnect, Request
 
 from qdebias.backends.base import Backend
 from qdebias.engine import Explanation, Scorer
-from qdebias.errors import QdebiasError
 from qdebias.image import RgbImage
+from qdebias.service.aside import Aside
 from qdebias.service.batcher import Batcher
-from qdebias.service.decoders import Decoders
+from qdebias.service.decoders import decode, decoders
 from qdebias.service.fetch import Fetcher
 from qdebias.service.limits import Budget, Holding, Places, held
 from qdebias.service.logs import log
 from qdebias.service.metrics import Metrics
 from qdebias.service.models import Served, serve_models
-from qdebias.service.reading import Asked, Body, Form, read, read_json
+from qdebias.service.reading import Asked, Form, Source, read, read_json
 from qdebias.service.refusal import Reason, Refusal, busy
 from qdebias.service.settings import Settings
 
@@ -43,10 +44,12 @@ class Service:
         self.settings = settings
         self.metrics = Metrics()
         self.places = Places(settings.queue)
+        self.places_aside = Places(settings.queue)
         self.memory = Places(settings.held_bytes)
         self.pixels = Budget(settings.held_pixels)
         self.batcher = Batcher(batch=settings.batch, observe=self.metrics.batch)
-        self.decoders = Decoders(settings.decoders, max_pixels=settings.pixels, seconds=settings.decode_seconds)
+        self.decoders = decoders(settings)
+        self.aside = Aside(seconds=settings.deadline)
         self.served: Served | None = None
         self.stopping = False
         self.failure: Exception | None = None
@@ -66,7 +69,8 @@ class Service:
             on_failure: Is called when the models cannot be loaded; `failure` says why.
         """
         self.batcher.start()
-        await self.decoders.start()
+        self.decoders.start()
+        self.aside.pool.start()
         self._loading = asyncio.get_running_loop().create_task(self._become_ready(on_failure))
         try:
             yield
@@ -75,6 +79,7 @@ class Service:
             await asyncio.gather(self._loading, return_exceptions=True)
             await self.batcher.stop()
             await self.decoders.stop()
+            await self.aside.pool.stop()
 
     async def _become_ready(self, on_failure: Callable[[], None]) -> None:
         def load() -> None:
@@ -99,11 +104,13 @@ class Service:
             raise self.failure
 
     @property
-    def status(self) -> Literal["ok", "loading", "stopping"]:
+    def status(self) -> Literal["ok", "loading", "no_decoder", "stopping"]:
         """Whether images can be scored."""
         if self.stopping:
             return "stopping"
-        return "loading" if self.served is None else "ok"
+        if self.served is None:
+            return "loading"
+        return "ok" if self.decoders.able else "no_decoder"
 
     def ready(self) -> Served:
         """Return what is served.
@@ -118,7 +125,7 @@ class Service:
     async def answer(
         self, request: Request, form: Form, work: Callable[["Job"], Coroutine[Any, Any, Answer]]
     ) -> Answer:
-        """Answer one request about images within its deadline, as long as its client waits.
+        """Answer one request about images, as long as its client waits.
 
         Args:
             request: The request.
@@ -132,38 +139,30 @@ class Service:
         with held(self.places) as places, held(self.memory) as memory:
             if self._wait_is_too_long() or not places.take(1):
                 raise busy(self._wait())
-            arrived = False
-            try:
-                async with asyncio.timeout(self.settings.deadline):
-                    asked = await read(request, form, memory)
-                    arrived = True
-                    if not places.take(len(asked.images) - 1):
-                        raise busy(self._wait())
-                    return await while_there(request, work(Job(self, served, asked, memory)))
-            except TimeoutError as error:
-                raise Refusal(Reason.DEADLINE if arrived else Reason.TOO_SLOW) from error
-            except ClientDisconnect as error:
-                raise Refusal(Reason.CLIENT_LEFT) from error
+            with client_leaving():
+                asked = await read(request, form, memory)
+            if not places.take(len(asked.images) - 1):
+                raise busy(self._wait())
+            return await while_there(request, work(Job(self, served, asked, memory)))
 
-    async def numbers(self, request: Request, schema: type[Body], most: int) -> Body:
-        """Return the body of a request that holds no image, and takes no place.
+    async def work_aside(self, request: Request, work: Callable[[bytes], Answer], *, most: int, marks: int) -> Answer:
+        """Answer one request whose body holds no image, as long as its client waits.
 
         Args:
             request: The request.
-            schema: What is expected.
+            work: Makes the answer from the body, in another process.
             most: Largest body, in bytes.
+            marks: See `read_json`.
 
         Raises:
-            Refusal: It does not arrive in time, is too large, or is not what is expected.
+            Refusal: It cannot be answered.
         """
-        try:
-            with held(self.memory) as memory:
-                async with asyncio.timeout(self.settings.deadline):
-                    return await read_json(request, schema, most, memory)
-        except TimeoutError as error:
-            raise Refusal(Reason.TOO_SLOW) from error
-        except ClientDisconnect as error:
-            raise Refusal(Reason.CLIENT_LEFT) from error
+        with held(self.places_aside) as places, held(self.memory) as memory:
+            if not places.take(1):
+                raise busy(1)
+            with client_leaving():
+                body = await read_json(request, most, marks, memory)
+            return await while_there(request, self.aside.run(work, body))
 
     async def explain(self, image: RgbImage, scorer: Scorer) -> Explanation:
         """Return the score of decoded pixels with how it came about.
@@ -173,7 +172,7 @@ class Service:
         """
         try:
             result = await self.batcher.submit(scorer, image)
-        except QdebiasError as error:
+        except Exception as error:
             log.error("model failed", error=type(error).__name__, text=str(error))
             raise Refusal(Reason.MODEL_FAILED) from error
         if not isinstance(result, Explanation):
@@ -181,7 +180,7 @@ class Service:
         return result
 
     @asynccontextmanager
-    async def decoded(self, source: bytes | str | Refusal, memory: Holding) -> AsyncIterator[RgbImage]:
+    async def decoded(self, source: Source, memory: Holding) -> AsyncIterator[RgbImage]:
         """Decode an image, and hold its pixels as long as the context lasts.
 
         Raises:
@@ -189,7 +188,7 @@ class Service:
         """
         data = await self._bytes(source, memory)
         async with self.decoders.one() as decoder:
-            image = await decoder.decode(data)
+            image = await decode(decoder, data)
             count = image.shape[0] * image.shape[1]
             await self.pixels.acquire(count)  # with the decoder in hand: no more images than there is room for
         try:
@@ -197,10 +196,10 @@ class Service:
         finally:
             self.pixels.release(count)
 
-    async def _bytes(self, source: bytes | str | Refusal, memory: Holding) -> bytes:
+    async def _bytes(self, source: Source, memory: Holding) -> bytes | bytearray | Raw:
         if isinstance(source, Refusal):
             raise source
-        if isinstance(source, bytes):
+        if not isinstance(source, str):
             return source
         if self._fetcher is None:
             raise Refusal(Reason.NO_URLS)
@@ -244,7 +243,7 @@ class Job:
         return await self._service.explain(image, self._served.scorer(self.model, method))
 
     @asynccontextmanager
-    async def decoded(self, source: bytes | str | Refusal) -> AsyncIterator[RgbImage]:
+    async def decoded(self, source: Source) -> AsyncIterator[RgbImage]:
         """Decode one of the sources and count what becomes of it; see `Service.decoded`."""
         images = self._service.metrics.images
         try:
@@ -254,6 +253,15 @@ class Job:
             images.labels(refusal.reason.code).inc()
             raise
         images.labels("scored").inc()
+
+
+@contextmanager
+def client_leaving() -> Iterator[None]:
+    """Refuse a request whose client leaves before its body has arrived."""
+    try:
+        yield
+    except ClientDisconnect as error:
+        raise Refusal(Reason.CLIENT_LEFT) from error
 
 
 async def while_there(request: Request, work: Coroutine[Any, Any, Answer]) -> Answer:

@@ -60,8 +60,11 @@ class Settings:
 
     @property
     def body_bytes(self) -> int:
-        """Largest body of a request with one image: base64 makes three bytes four, and there are fields beside it."""
-        return self.image_bytes * 4 // 3 + 64 * 1024
+        """Largest body of a request with one image, and of JSON in any.
+
+        Base64 makes three bytes four, line ends in JSON make it a fifteenth more, and there are fields beside it.
+        """
+        return self.image_bytes * 10 // 7 + 64 * 1024
 
     @property
     def batch_body_bytes(self) -> int:

@@ -1,0 +1,217 @@
+"""Processes that work for the server, each killed and replaced when it hangs or dies.
+
+Each has a thread that talks with it over its pipes. A client that leaves interrupts nothing: the process finishes, or
+is killed when its time is over, and then works for the next client.
+"""
+
+import asyncio
+import os
+import subprocess
+from collections.abc import AsyncIterator, Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager, suppress
+from functools import partial
+from typing import IO, Any, TypeVar
+
+from qdebias.processes import module_command, module_path
+from qdebias.service import READY
+from qdebias.service.logs import log
+
+TASKS_A_PROCESS = 2000
+"""After so many tasks a process is replaced, whatever memory it may have leaked."""
+
+START_SECONDS = 60.0
+"""After this long a process that is not ready is killed."""
+
+RETRY_SECONDS = 1.0
+"""Wait before a process that did not start is started again."""
+
+_SYSTEM = {name: os.environ[name] for name in ("SYSTEMROOT",) if name in os.environ}
+"""What Python needs of the environment to start on Windows."""
+
+Result = TypeVar("Result")
+Exchange = Callable[[IO[bytes], IO[bytes]], Result]
+"""Writes a task to a process and reads the result; EOFError where that is incomplete."""
+
+
+class EndedError(Exception):
+    """A process died, or was killed because it took too long."""
+
+
+class Process:
+    """One process and the thread that talks with it.
+
+    Args:
+        module: What it runs.
+        arguments: Its arguments.
+        seconds: It is killed when a task takes longer.
+        environment: Its environment, beside the path of packages.
+
+    Attributes:
+        process: The process, while there is one.
+        seconds: See above.
+        task: The task at which it works.
+    """
+
+    def __init__(
+        self, module: str, *arguments: object, seconds: float, environment: Mapping[str, str] | None = None
+    ) -> None:
+        self._command = module_command(module, *map(str, arguments))
+        self._environment = dict(environment or {})
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="qdebias-process")
+        self._tasks = 0
+        self._ready = self._stopped = False
+        self.seconds = seconds
+        self.process: subprocess.Popen[bytes] | None = None
+        self.task: asyncio.Future[Any] | None = None
+
+    @property
+    def able(self) -> bool:
+        """Whether it is ready, lives, and is not to be replaced."""
+        return self._ready and self.process is not None and self.process.poll() is None
+
+    async def start(self) -> None:
+        """Start the process, in place of an older one, and wait until it is ready.
+
+        Raises:
+            OSError: It cannot be started.
+        """
+        loop = asyncio.get_running_loop()
+        limit = loop.call_later(START_SECONDS, self.kill)
+        try:
+            await loop.run_in_executor(self._thread, self._start)
+        finally:
+            limit.cancel()
+
+    async def run(self, exchange: Exchange[Result]) -> Result:
+        """Have the process work on a task.
+
+        Raises:
+            EndedError: It died, or was killed because it took too long.
+        """
+        loop = asyncio.get_running_loop()
+        task = loop.run_in_executor(self._thread, self._exchange, exchange)
+        limit = loop.call_later(self.seconds, self.kill)
+        self.task = task
+
+        def done(_: asyncio.Future[Result]) -> None:
+            limit.cancel()
+            self.task = None
+            self._tasks += 1
+            self._ready &= self._tasks < TASKS_A_PROCESS
+
+        task.add_done_callback(done)
+        return await asyncio.shield(task)
+
+    def kill(self) -> None:
+        """Kill the process; a task at which it works fails."""
+        self._ready = False
+        if self.process is not None:
+            self.process.kill()
+
+    def stop(self) -> None:
+        """Kill the process for good."""
+        self._stopped = True
+        self._thread.shutdown(wait=False, cancel_futures=True)
+        self._end()
+
+    def _start(self) -> None:
+        self._end()
+        self.process = subprocess.Popen(  # noqa: S603
+            self._command,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            env={**_SYSTEM, **self._environment, "PYTHONPATH": module_path(), "OPENBLAS_NUM_THREADS": "1"},
+            process_group=0,  # a Ctrl-C at the server's terminal is not for it
+        )
+        if self._stopped or self.process.stdout is None or self.process.stdout.read(1) != READY:
+            self.kill()
+            raise ChildProcessError("it ended before it was ready")
+        self._tasks, self._ready = 0, True
+
+    def _end(self) -> None:
+        self.kill()
+        if self.process is not None:
+            with suppress(OSError), self.process:  # closes the pipes and waits
+                pass
+
+    def _exchange(self, exchange: Exchange[Result]) -> Result:
+        process = self.process
+        if process is None or process.stdin is None or process.stdout is None:
+            raise EndedError
+        try:
+            return exchange(process.stdin, process.stdout)
+        except (OSError, EOFError) as error:
+            self.kill()
+            raise EndedError from error
+
+
+class Pool:
+    """Several processes that do the same, each for one task at a time.
+
+    Args:
+        processes: The processes.
+    """
+
+    def __init__(self, processes: list[Process]) -> None:
+        self._all = processes
+        self._idle: asyncio.Queue[Process] = asyncio.Queue()
+        self._starts: set[asyncio.Task[None]] = set()
+
+    @property
+    def able(self) -> int:
+        """How many can work."""
+        return sum(process.able for process in self._all)
+
+    def revive(self) -> None:
+        """Start those again that died while they were idle; whoever waits for one does so too."""
+        for _ in range(self._idle.qsize()):
+            self._release(self._idle.get_nowait())
+
+    def start(self) -> None:
+        """Start every process."""
+        for process in self._all:
+            self._release(process)
+
+    async def stop(self) -> None:
+        """Kill every process."""
+        for task in self._starts:
+            task.cancel()
+        for process in self._all:
+            process.stop()
+        await asyncio.gather(*self._starts, return_exceptions=True)
+
+    @asynccontextmanager
+    async def one(self) -> AsyncIterator[Process]:
+        """Wait for an idle process and have it for oneself."""
+        while not (process := await self._idle.get()).able:
+            self._release(process)
+        try:
+            yield process
+        finally:
+            if process.task is None:
+                self._release(process)
+            else:  # the client left
+                process.task.add_done_callback(partial(self._release_after, process))
+
+    def _release_after(self, process: Process, _: object) -> None:
+        self._release(process)
+
+    def _release(self, process: Process) -> None:
+        """Let the next task have a process; one that cannot go on is started again first."""
+        if process.able:
+            self._idle.put_nowait(process)
+        else:
+            task = asyncio.get_running_loop().create_task(self._restart(process))
+            self._starts.add(task)
+            task.add_done_callback(self._starts.discard)
+
+    async def _restart(self, process: Process) -> None:
+        while not process.able:
+            try:
+                await process.start()
+            except OSError as error:
+                log.error("process does not start", error=str(error))
+                await asyncio.sleep(RETRY_SECONDS)
+        self._idle.put_nowait(process)
