@@ -17,7 +17,7 @@ from scipy.stats import pearsonr, spearmanr
 
 from qdebias.calibration import KINDS, Calibration, CrossValidated, Kind, Origin
 from qdebias.correlation import fit_logistic
-from qdebias.correlation.measures import checked
+from qdebias.correlation.measures import checked, is_constant
 from qdebias.equations import FloatArray
 from qdebias.errors import SettingError
 
@@ -121,7 +121,7 @@ def _cross_validate(
         rest = np.setdiff1d(np.arange(len(x)), part)
         mapped[part] = _fit(x[rest], y[rest], kind, increasing, Origin(model="", method=""), None)(x[part])
     error = mapped - y
-    varies = bool(np.ptp(mapped) > 0)
+    varies = not is_constant(mapped)
     return CrossValidated(
         folds=folds,
         rmse=float(np.sqrt(np.mean(error**2))),

@@ -38,8 +38,8 @@ def read_scores(path: Path) -> list[GivenScore]:
 
     Args:
         path: What `qdebias score --out`, `evaluate --out`, `export` or `rank --out` wrote, or any .csv, .tsv, .json,
-            .jsonl, .xlsx or .parquet with a column of images and one of `SCORE_COLUMNS`. A row without a score is an
-            image that failed.
+            .jsonl, .xlsx or .parquet with a column of images and one of `SCORE_COLUMNS`. A row without a score, or
+            with one that is not finite, is an image that failed.
 
     Raises:
         SettingError: It cannot be read, a column is missing, a score is no number, or an image is listed twice.
@@ -65,9 +65,9 @@ def _given(row: Mapping[str, object], name: str, score: str, error: str, where: 
     try:
         value = float(text)
     except ValueError:
-        value = math.nan
+        raise SettingError(f"{where} ({image}): the score {text!r} is no number; leave it empty if it failed") from None
     if not math.isfinite(value):
-        raise SettingError(f"{where} ({image}): the score {text!r} is no finite number; leave it empty if it failed")
+        return GivenScore(path=image, score=None, error=why or f"{image}: its score in the file is {text}")
     return GivenScore(path=image, score=value, error=None)
 
 

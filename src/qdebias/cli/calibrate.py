@@ -23,7 +23,16 @@ from qdebias.cli.console import (
     say,
     user_errors,
 )
-from qdebias.cli.dataset_options import DatasetName, DirectionName, Labels, Limit, Root, Subset, direction_named
+from qdebias.cli.dataset_options import (
+    DatasetName,
+    DirectionName,
+    LabelColumn,
+    Labels,
+    Limit,
+    Root,
+    Subset,
+    direction_named,
+)
 from qdebias.data import load_dataset
 from qdebias.errors import SettingError
 from qdebias.evaluation import evaluate
@@ -42,6 +51,7 @@ def calibrate(
     limit: Limit = None,
     labels: Labels = None,
     direction: DirectionName = None,
+    column: LabelColumn = None,
     batch: Batch = 8,
     seed: Seed = 0,
     device: Device = None,
@@ -55,7 +65,8 @@ def calibrate(
     with user_errors():
         if kind not in KINDS:
             raise SettingError(f"--kind is {' or '.join(KINDS)}, got {kind!r}")
-        data = load_dataset(dataset, root=root, subset=subset, labels=labels, direction=direction_named(direction))
+        way = direction_named(direction)
+        data = load_dataset(dataset, root=root, subset=subset, labels=labels, direction=way, column=column)
         method = method_named(method)
         with progress(total=min(len(data), limit or len(data))) as show:
             report = evaluate(

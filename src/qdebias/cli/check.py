@@ -10,6 +10,7 @@ from qdebias.cli.console import (
     Batch,
     Device,
     Dtype,
+    ImageColumn,
     MaxSide,
     Megapixels,
     MethodName,
@@ -42,6 +43,7 @@ def check(
     max_megapixels: Megapixels = 50.0,
     max_side: MaxSide = None,
     run: RunFolder = None,
+    column: ImageColumn = None,
 ) -> None:
     """Fail where an image is worse than it should be: for continuous integration and commit hooks.
 
@@ -52,7 +54,7 @@ def check(
     - `qdebias check photos --min 0.4 --run .qdebias` asks again only about images that have changed
     """
     with user_errors(), ExitStack() as stack:
-        images, method = open_images(paths), method_named(method)
+        images, method = open_images(paths, column=column), method_named(method)
         backend = load_backend(model, device=device, dtype=dtype)
         scorer = Scorer(
             backend=backend,

@@ -10,7 +10,8 @@ import typer
 from qdebias import presets
 from qdebias.cli.asking import open_asker
 from qdebias.cli.console import Batch, Device, Dtype, Model, RunFolder, Seed, progress, user_errors
-from qdebias.cli.dataset_options import Labels, Limit, Resamples, Root, Subset
+from qdebias.cli.dataset_options import LabelColumn, Labels, Limit, Resamples, Root, Subset
+from qdebias.cli.runs import say_unfinished
 from qdebias.cli.tables import Form, Out, form_of, tell_failures, write_tables
 from qdebias.compare import BEST, compare_asked, compare_stored, in_asking_order
 from qdebias.data import load_dataset
@@ -52,9 +53,13 @@ def compare(
     against: Annotated[
         str | None, typer.Option(help=f"Differences are to this method, or to the `{BEST}`. Default: the first.")
     ] = None,
+    lower_is_better: Annotated[
+        list[str] | None, typer.Option(help="A file of scores, by its name without suffix, where lower is better.")
+    ] = None,
     subset: Subset = None,
     limit: Limit = None,
     labels: Labels = None,
+    column: LabelColumn = None,
     json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
     form: Form = None,
     out: Out = None,
@@ -77,10 +82,22 @@ def compare(
         chosen, named = form_of(form, out), _names(methods or [])
         if mos is None and len(sources) > 1:
             raise SettingError("a model is asked about one dataset; to compare files or run folders, give --mos")
-        data = load_dataset(mos or sources[0], root=root, subset=subset, labels=labels)
-        if mos is not None:
-            paths = [Path(source) for source in sources]
-            found = compare_stored(paths, data, named, seed=seed, limit=limit, against=against, resamples=resamples)
+        paths = [Path(source) for source in sources] if mos is not None else []
+        files = bool(paths) and not any(path.is_dir() for path in paths)
+        data = load_dataset(mos or sources[0], root=root, subset=subset, labels=labels, column=column, images=not files)
+        if paths:
+            for path in paths:
+                say_unfinished(path)
+            found = compare_stored(
+                paths,
+                data,
+                named,
+                seed=seed,
+                limit=limit,
+                against=against,
+                lower=lower_is_better or (),
+                resamples=resamples,
+            )
         else:
             named = named or list(DEFAULT)
             asker = stack.enter_context(open_asker(model, run, seed=seed, batch=batch, device=device, dtype=dtype))

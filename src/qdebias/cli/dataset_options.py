@@ -20,6 +20,7 @@ Subset = Annotated[
 ]
 Limit = Annotated[int | None, typer.Option(min=1, help="Only this many images, from the start.")]
 Labels = Annotated[Path | None, typer.Option(help="A label file in place of the dataset's own.")]
+LabelColumn = Annotated[str | None, typer.Option("--column", help="Of one's own labels: the column of human scores.")]
 DirectionName = Annotated[
     str | None, typer.Option("--direction", help="Of one's own labels: higher or lower is better.")
 ]

@@ -8,7 +8,7 @@ import typer
 from PIL import Image
 
 from qdebias import presets
-from qdebias.cli.console import Megapixels, MethodName, Paths, Seed, one_line, say, user_errors
+from qdebias.cli.console import ImageColumn, Megapixels, MethodName, Paths, Seed, one_line, say, user_errors
 from qdebias.errors import ImageError, SettingError
 from qdebias.image import load_image
 from qdebias.inputs import find_inputs
@@ -22,11 +22,12 @@ def degrade(
     method: MethodName = "paper",
     seed: Seed = 0,
     max_megapixels: Megapixels = 50.0,
+    column: ImageColumn = None,
 ) -> None:
     """Write the degraded copies that a method shows the model, as PNG: the very pixels that `score` uses."""
     with user_errors():
         chosen = presets.get(method).method
-        inputs = find_inputs(paths)
+        inputs = find_inputs(paths, column=column)
         _check_names(inputs.paths)
         errors = [failure.error for failure in inputs.failures]
         written = 0

@@ -28,6 +28,7 @@ from qdebias.cli.console import (
 from qdebias.cli.dataset_options import (
     DatasetName,
     DirectionName,
+    LabelColumn,
     Labels,
     Limit,
     Resamples,
@@ -67,6 +68,7 @@ def evaluate(
     limit: Limit = None,
     labels: Labels = None,
     direction: DirectionName = None,
+    column: LabelColumn = None,
     json: Annotated[bool, typer.Option("--json", help="Print the report as one JSON object.")] = False,
     out: Annotated[
         Path | None, typer.Option(help="Write a row per image, raw logits included, to this .csv, .jsonl or .parquet.")
@@ -90,7 +92,8 @@ def evaluate(
     - `qdebias evaluate labels.csv --run runs/mine` takes a table of one's own
     """
     with user_errors(), kept_in(run):
-        data = load_dataset(dataset, root=root, subset=subset, labels=labels, direction=direction_named(direction))
+        way = direction_named(direction)
+        data = load_dataset(dataset, root=root, subset=subset, labels=labels, direction=way, column=column)
         backend = load_backend(model, device=device, dtype=dtype)
         with progress(total=min(len(data), limit or len(data))) as show:
             report = evaluate_dataset(

@@ -9,6 +9,7 @@ from qdebias.backends.load import load_backend
 from qdebias.cli.console import (
     Device,
     Dtype,
+    ImageColumn,
     MaxSide,
     Megapixels,
     MethodName,
@@ -39,13 +40,14 @@ def explain(
     dtype: Dtype = None,
     max_megapixels: Megapixels = 50.0,
     max_side: MaxSide = None,
+    column: ImageColumn = None,
 ) -> None:
     """Draw how a score came about: the image, its degraded copies, P(good) and weight of each, the score.
 
     One row an image. The score of the plain question (`vanilla`) stands beside it.
     """
     with user_errors():
-        inputs = find_inputs(paths)
+        inputs = find_inputs(paths, column=column)
         check_outputs({"out": out, "paths": list(inputs.paths)})
         if len(inputs.paths) > MOST_ROWS:
             raise SettingError(f"{len(inputs.paths)} images do not fit in one picture; name {MOST_ROWS} or fewer")

@@ -16,6 +16,7 @@ from qdebias.cli.console import (
     Batch,
     Device,
     Dtype,
+    ImageColumn,
     Megapixels,
     MethodName,
     Model,
@@ -25,11 +26,11 @@ from qdebias.cli.console import (
     say,
     user_errors,
 )
-from qdebias.cli.runs import named_results
+from qdebias.cli.runs import named_results, say_unfinished
 from qdebias.curation import COPY, LINK, MOVE, Choice, Top, Way, choose, place, refuse_inside
 from qdebias.engine import Failure, Scorer
 from qdebias.errors import SettingError
-from qdebias.inputs import Piece, open_images
+from qdebias.inputs import Images, Piece, open_images
 from qdebias.inputs.addresses import is_address
 from qdebias.inputs.pieces import Named, Nothing
 from qdebias.inputs.presence import is_folder
@@ -63,6 +64,8 @@ def filter(  # noqa: A001  (the name of the command)
     copy_to: Annotated[Path | None, typer.Option(help="Copy the kept images below this folder.")] = None,
     move_to: Annotated[Path | None, typer.Option(help="Move the kept images below this folder.")] = None,
     link_to: Annotated[Path | None, typer.Option(help="Link to the kept images below this folder.")] = None,
+    partial: Annotated[bool, typer.Option("--partial", help="Take what an unfinished run has.")] = False,
+    column: ImageColumn = None,
     json: Annotated[bool, typer.Option("--json", help="Print JSON Lines, one object an image.")] = False,
     model: Model = "nano",
     method: MethodName = "paper",
@@ -93,8 +96,11 @@ def filter(  # noqa: A001  (the name of the command)
             pixels = round(max_megapixels * 1e6)
             scorer = Scorer(backend=backend, method=method, seed=seed, batch=batch, max_pixels=pixels)
             stored = stack.enter_context(open_run(run, scorer.fingerprint, model=model)) if run else None
-            judged = _scored(paths, scorer, stored, method, way[0] if way else None)
+            images = open_images(paths, column=column)
+            judged = _scored(paths, images, scorer, stored, method, way[0] if way else None)
         else:
+            if run is not None and scores is None and say_unfinished(run, method=method) and not partial:
+                raise SettingError(f"{run} is unfinished; finish it, or choose among what is there with --partial")
             judged = _given(_stored(scores, run, method, seed))
         found = choose(judged.scores, minimum=least, top=limit)
         if out is not None:
@@ -135,11 +141,12 @@ def _stored(file: Path | None, run: Path | None, method: str, seed: int) -> list
         return [_score(one.path, one.result) for one in found]
 
 
-def _scored(arguments: Sequence[str], scorer: Scorer, run: Run | None, method: str, target: Path | None) -> _Judged:
+def _scored(
+    arguments: Sequence[str], images: Images, scorer: Scorer, run: Run | None, method: str, target: Path | None
+) -> _Judged:
     roots = tuple(path for path in map(Path, arguments) if is_folder(path))
     if target is not None:
         refuse_inside(target, roots)  # told before hours of scoring, not after
-    images = open_images(arguments)
     if target is not None:
         for piece in images.pieces():
             _check_files(piece)

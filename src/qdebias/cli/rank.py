@@ -15,6 +15,7 @@ from qdebias.backends.load import load_backend
 from qdebias.cli.console import (
     Device,
     Dtype,
+    ImageColumn,
     Megapixels,
     Model,
     Paths,
@@ -51,6 +52,7 @@ def rank(
     device: Device = None,
     dtype: Dtype = None,
     max_megapixels: Megapixels = 50.0,
+    column: ImageColumn = None,
 ) -> None:
     """Rank images by asking which of two is better, in both orders: strengths of the Bradley-Terry model.
 
@@ -61,7 +63,7 @@ def rank(
     - `qdebias rank photos --opponents 16 --by sharpness --run runs/photos --out ranking.csv`
     """
     with user_errors(), ExitStack() as stack:
-        question, inputs = _question(by), find_inputs(paths)
+        question, inputs = _question(by), find_inputs(paths, column=column)
         backend = load_backend(model, device=device, dtype=dtype)
         folder = run or Path(stack.enter_context(TemporaryDirectory(prefix="qdebias-")))
         opened = stack.enter_context(open_run(folder, backend.fingerprint, model=model))

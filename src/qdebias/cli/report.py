@@ -7,7 +7,7 @@ import typer
 
 from qdebias.cli.console import Seed, say, user_errors
 from qdebias.cli.dataset_options import Labels, Resamples, Root, Subset
-from qdebias.cli.runs import Folder
+from qdebias.cli.runs import Folder, say_unfinished
 from qdebias.data import load_dataset
 from qdebias.errors import SettingError
 from qdebias.report.html import gather, write_page
@@ -46,6 +46,7 @@ def report(
     - `qdebias evaluate koniq10k --root data/koniq10k --run runs/koniq`, then `qdebias report runs/koniq`
     """
     with user_errors(), open_snapshot(folder) as snapshot:
+        say_unfinished(folder)
         chosen = method or _method(snapshot, seed)
         if dataset is None:
             if root or subset or labels:

@@ -36,7 +36,7 @@ from qdebias.method import Score
 from qdebias.records import AnsweredRecord, answered_record, open_writer
 from qdebias.store import Run, Snapshot, open_run, open_snapshot
 from qdebias.store.manifest import Manifest, read_manifest
-from qdebias.store.status import MethodStatus, RunStatus, run_status
+from qdebias.store.status import MethodStatus, RunStatus, run_status, unfinished
 from qdebias.stored import StoredScorer, failed_images, recipe_of, recorded, retry_failures
 
 Folder = Annotated[Path, typer.Argument(help="A folder that was given as --run.")]
@@ -142,6 +142,20 @@ def _score_into(
     if stored.skipped:
         say(f"{stored.skipped} images were done before")
     return results
+
+
+def say_unfinished(folder: Path, *, method: str | None = None) -> int:
+    """Say first which methods of a run are unfinished, and return how many images are left of the one in question."""
+    if not folder.is_dir():
+        return 0
+    with open_snapshot(folder) as snapshot:
+        found = [one for one in unfinished(snapshot) if method in (None, one.name)]
+    for one in found:
+        say(
+            f"{folder} is unfinished: {one.name}: {one.done:,} done, {one.failed:,} failed, {one.left:,} left",
+            style="yellow",
+        )
+    return sum(one.left or 0 for one in found)
 
 
 def say_notes(run: Run) -> None:

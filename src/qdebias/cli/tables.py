@@ -8,6 +8,7 @@ import typer
 
 from qdebias.cli.console import Seed, one_line, results, say, user_errors
 from qdebias.cli.dataset_options import Labels, Limit, Resamples, Root, Subset
+from qdebias.cli.runs import say_unfinished
 from qdebias.cli.shown import show_measured
 from qdebias.data import load_dataset
 from qdebias.errors import SettingError
@@ -56,6 +57,8 @@ def tables(
             raise SettingError(f"{unknown[0]!r} is no table; there are {', '.join(TABLES)}")
         if not runs:
             raise SettingError("name a run folder, such as one that was given to qdebias reproduce as --run")
+        for folder in runs:
+            say_unfinished(folder)
         chosen = form_of(form, out)
         if dataset is None:
             found = saved(runs)

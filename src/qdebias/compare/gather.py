@@ -70,6 +70,7 @@ def compare_stored(
     seed: int = 0,
     limit: int | None = None,
     against: str | None = None,
+    lower: Sequence[str] = (),
     resamples: int = 1000,
 ) -> Comparison:
     """Compare what is there already, without a model: answers in run folders, and files of scores.
@@ -82,6 +83,7 @@ def compare_stored(
         seed: Seed of the degradations.
         limit: Take only this many images, from the start.
         against: See `compare`.
+        lower: Names of files in which lower scores are better: they are turned over.
         resamples: How many bootstrap resamples the intervals have; 0 for no intervals.
 
     Raises:
@@ -98,6 +100,13 @@ def compare_stored(
         if repeated:
             raise SettingError(f"two sources are called {sorted(repeated)[0]!r}; rename one of them")
         results |= found
+    for name in lower:
+        scores = results.get(name)
+        if not isinstance(scores, Scores):
+            raise SettingError(
+                f"{name!r} is no source whose scores could be turned over; there are {', '.join(results)}"
+            )
+        results[name] = replace(scores, value=-scores.value, order=-scores.order)
     where = ", ".join(source.name for source in sources)
     evidence = evidence_of(dataset, results, model=where, seed=seed, limit=limit)
     return compare(Agreements(evidence, resamples=resamples), list(results), against=against)

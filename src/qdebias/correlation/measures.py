@@ -135,19 +135,19 @@ def checked(**columns: npt.ArrayLike) -> dict[str, FloatArray]:
                 f"{name} has {len(bad)} values that are not finite, the first at row {bad[0]} ({array[bad[0]]}); "
                 f"leave those rows out on all sides, and say so"
             )
-        if _constant(array):
+        if is_constant(array):
             raise SettingError(f"all {len(array)} values of {name} are {array[0]:g}, so no correlation is defined")
     return arrays
 
 
-def _constant(array: FloatArray) -> bool:
+def is_constant(array: FloatArray) -> bool:
     """Whether what differs is no more than rounding: SciPy's criterion for a nearly constant input."""
     mean = array.mean()
     return bool(np.linalg.norm(array - mean) <= 1e-13 * abs(mean)) or bool(np.ptp(array) == 0)
 
 
 def _plcc_or_nan(mapped: FloatArray, mos: FloatArray) -> float:
-    usable = bool(np.isfinite(mapped).all()) and not _constant(mapped)
+    usable = bool(np.isfinite(mapped).all()) and not is_constant(mapped)
     return float(stats.pearsonr(mapped, mos).statistic) if usable else float("nan")
 
 

@@ -31,6 +31,8 @@ def load_dataset(
     subset: str | None = None,
     labels: "str | PathLike[str] | None" = None,
     direction: Direction | None = None,
+    column: str | None = None,
+    images: bool = True,
 ) -> Dataset:
     """Load a dataset's human scores and find its images.
 
@@ -46,20 +48,25 @@ def load_dataset(
             rows and images are there.
         labels: A label file to be used instead of the one below the root, or a folder to look for it.
         direction: For a label file of one's own: whether "higher" (the default) or "lower" scores are better.
+        column: For a label file of one's own: the column of human scores; None: gt_score, mos, dmos or score.
+        images: Whether the images have to be there; without them only scores that exist can be compared.
 
     Raises:
         SettingError: The name is unknown, or labels or images are missing, incomplete or not what they should be. The
             message says what is missing, what was found, and where to get the dataset.
     """
     if Path(name).suffix.lower() in _SUFFIXES:
-        return _load_file(Path(name), root, subset, labels, direction)
+        return _load_file(Path(name), root, subset, labels, direction, column=column, images=images)
     entry = entry_of(str(name))
     if direction is not None:
         raise SettingError(f"direction is known for {entry.name} ({entry.direction} is better); leave it out")
+    if column is not None:
+        raise SettingError(f"the columns of {entry.name} are known; leave column out")
     if root is None:
         raise SettingError(f"{entry.name} needs root, the folder that holds it; get it from {entry.source}")
     tree = open_tree(Path(root), entry.title)
-    return _assemble(entry, tree, read_labels(entry, tree, None if labels is None else Path(labels)), subset)
+    read = read_labels(entry, tree, None if labels is None else Path(labels))
+    return _assemble(entry, tree, read, subset, images=images)
 
 
 def _load_file(
@@ -68,13 +75,16 @@ def _load_file(
     subset: str | None,
     labels: "str | PathLike[str] | None",
     direction: Direction | None,
+    *,
+    column: str | None,
+    images: bool,
 ) -> Dataset:
     if labels is not None:
         raise SettingError(f"{path} is a label file itself; leave labels out")
     if not path.is_file():
         raise SettingError(f"{path}: no such label file")
     records = read_records(path)
-    form = recognise(records, path)
+    form = recognise(records, path, column)
     if form.score.casefold() == "dmos" and direction is None:
         raise SettingError(f"{path}: for a column {form.score}, direction must say whether higher or lower is better")
     entry = Entry(
@@ -94,20 +104,24 @@ def _load_file(
         items=tuple(items), labels=form, scale=(min(scores), max(scores)), files=(path,), notes=tuple(notes)
     )
     tree = open_tree(path.parent if root is None else Path(root), f"the images of {path.name}")
-    return _assemble(replace(entry, count=len(items)), tree, read, subset)
+    return _assemble(replace(entry, count=len(items)), tree, read, subset, images=images)
 
 
-def _assemble(entry: Entry, tree: Tree, read: LabelledImages, subset: str | None) -> Dataset:
+def _assemble(entry: Entry, tree: Tree, read: LabelledImages, subset: str | None, *, images: bool) -> Dataset:
     """Choose the part that was asked for, find its images, and check that nothing is missing."""
     full = read.labels.count or entry.count or len(read.items)
     part = _part(read.items, subset)
     chosen = _choose(entry, read, part, full)
-    found, folders = find_images(tree, entry.tops, entry.images, [item.name for item in chosen])
+    names = [item.name for item in chosen]
+    found, folders = (
+        find_images(tree, entry.tops, entry.images, names) if images else ({name: name for name in names}, ())
+    )
     missing = [item.name for item in chosen if item.name not in found]
     if missing and (part != SAMPLE or not found):
         remedy = "" if part == SAMPLE else f", or ask for subset {SAMPLE!r} to use what is there"
         raise SettingError(_missing_images(entry, tree, missing, len(chosen), folders) + remedy)
-    _refuse_shared_files(tree.root, [item for item in chosen if item.name in found], found, read.files[0])
+    if images:
+        _refuse_shared_files(tree.root, [item for item in chosen if item.name in found], found, read.files[0])
     return Dataset(
         name=entry.name,
         root=tree.root,

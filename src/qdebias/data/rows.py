@@ -60,17 +60,32 @@ def has_columns(records: Sequence[Record], labels: Labels) -> bool:
     return bool(records) and labels.name in records[0] and labels.score in records[0]
 
 
-def recognise(records: Sequence[Record], path: Path) -> Labels:
+def recognise(records: Sequence[Record], path: Path, column: str | None = None) -> Labels:
     """Return the meaning of the columns of a file of unknown origin, by their names.
 
-    A column `id` whose values end in "->3.83" counts as a score.
+    A column `id` whose values end in "->3.83" counts as a score. A file of scores that qdebias wrote is no label file.
+
+    Args:
+        records: The rows.
+        path: The file, for messages.
+        column: The column of human scores; None: the first of `SCORE_COLUMNS`.
 
     Raises:
         SettingError: It has no column of names or none of scores.
     """
     columns = {str(column).strip().casefold(): str(column) for column in (records[0] if records else {})}
-    name = next((columns[column] for column in NAME_COLUMNS if column in columns), None)
-    score = next((columns[column] for column in SCORE_COLUMNS if column in columns), None)
+    name = next((columns[one] for one in NAME_COLUMNS if one in columns), None)
+    if column is not None and column.strip().casefold() not in columns:
+        raise SettingError(
+            f"{path}: has no column {column!r}; choose one of {', '.join(columns.values())} with --column"
+        )
+    if column is None and {"model", "method"} <= columns.keys():
+        raise SettingError(
+            f"{path}: holds scores of a model (it has columns model and method), not of people; "
+            f"name the column of human scores with --column, or give a label file"
+        )
+    wanted = SCORE_COLUMNS if column is None else (column.strip().casefold(),)
+    score = next((columns[one] for one in wanted if one in columns), None)
     if score is None and records and "->" in text(records[0], columns.get("id", "")):
         score = columns["id"]
     if name is None or score is None:

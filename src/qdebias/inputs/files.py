@@ -23,7 +23,7 @@ class Inputs:
     failures: tuple[Failure, ...]
 
 
-def find_inputs(arguments: Sequence[str]) -> Inputs:
+def find_inputs(arguments: Sequence[str], *, column: str | None = None) -> Inputs:
     """Return the images that are meant by paths of files, folders, patterns such as "*.jpg", and lists of them.
 
     A named file that does not exist stays among them, so that it fails with a row of its own like any other bad image.
@@ -33,7 +33,7 @@ def find_inputs(arguments: Sequence[str]) -> Inputs:
     """
     paths: list[Path] = []
     failures: list[Failure] = []
-    for image in open_images(arguments):
+    for image in open_images(arguments, column=column):
         if isinstance(image, Path):
             paths.append(image)
         elif isinstance(image, Unreadable):

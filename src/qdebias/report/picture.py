@@ -1,8 +1,12 @@
 """Writing a picture to a file."""
 
+import warnings
+from functools import cache
 from pathlib import Path
 
 from matplotlib.figure import Figure
+from matplotlib.font_manager import fontManager
+from matplotlib.text import Text
 
 from qdebias.errors import SettingError
 from qdebias.output import replacing
@@ -16,7 +20,18 @@ def save(figure: Figure, out: Path) -> None:
     """
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
-        with replacing(out) as file:
+        with replacing(out) as file, warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "Glyph .* missing")  # a script that no font here has is drawn as boxes
+            for text in figure.findobj(Text):
+                text.set_parse_math(False)  # a name may hold $
+                text.set_fontfamily([*text.get_fontfamily(), *_other_scripts()])
             figure.savefig(file, dpi=120, format=out.suffix.removeprefix(".") or None)
     except (OSError, ValueError) as error:
         raise SettingError(f"{out}: the picture cannot be written ({error})") from error
+
+
+@cache
+def _other_scripts() -> tuple[str, ...]:
+    """Return the fonts of this machine that have Chinese, Japanese and Korean."""
+    marks = ("CJK", "WenQuanYi", "Hiragino", "YaHei", "Malgun", "Yu Gothic", "PingFang")
+    return tuple(sorted({font.name for font in fontManager.ttflist if any(mark in font.name for mark in marks)}))

@@ -59,6 +59,11 @@ class RunStatus:
     methods: tuple[MethodStatus, ...]
 
 
+def unfinished(snapshot: Snapshot) -> tuple[MethodStatus, ...]:
+    """Return the methods of a run that have images left."""
+    return tuple(method for method in run_status(snapshot).methods if method.left)
+
+
 def run_status(snapshot: Snapshot) -> RunStatus:
     """Return how far a run is."""
     manifest, counts = snapshot.manifest, snapshot.index.counts()

@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 
 from qdebias.correlation.intervals import Resampling, pearson, resample, spearman
-from qdebias.correlation.measures import LEAST
+from qdebias.correlation.measures import LEAST, is_constant
 from qdebias.equations import FloatArray
 from qdebias.tables.evidence import Evidence, NotRun, Scores
 from qdebias.tables.table import Cell, Number
@@ -135,6 +135,6 @@ def _undefined(*columns: FloatArray) -> str:
     """Return why no correlation is defined, nothing where one is."""
     if len(columns[0]) < LEAST:
         return f"{len(columns[0])} images with scores are too few for a correlation"
-    if any(np.ptp(column) == 0 for column in columns):
+    if any(map(is_constant, columns)):
         return "all scores are equal, so no correlation is defined"
     return ""

@@ -2,6 +2,8 @@
 
 import json
 from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
 
 from qdebias import presets
 from qdebias.data import Dataset
@@ -11,6 +13,7 @@ from qdebias.store import Snapshot
 from qdebias.store.derive import Derivation, derivation, known_pixels
 from qdebias.store.describe import describe
 from qdebias.store.keys import identity_digest
+from qdebias.stored import recipe_of
 from qdebias.tables.evidence import Evidence, NotRun, Scores, collect, evidence_of, first
 
 
@@ -27,15 +30,25 @@ def recall(
         limit: Take only this many images, from the start.
     """
     part = first(dataset, limit)
-    results = {recipe: _recall_one(snapshot, part, recipe, seed) for recipe in recipes}
+    results = {recipe: _recall_one(snapshot, part.paths, recipe, seed) for recipe in recipes}
     return evidence_of(dataset, results, model=snapshot.manifest.model, seed=seed, limit=limit)
 
 
-def _recall_one(snapshot: Snapshot, dataset: Dataset, recipe: str, seed: int) -> Scores | NotRun:
+def with_all_methods(snapshot: Snapshot, evidence: Evidence) -> Evidence:
+    """Return the scores of an evaluation with those of every other method that the run has answers for."""
+    paths = [Path(evidence.root, name) for name in evidence.names]
+    entries = [entry for entry in snapshot.manifest.methods.values() if entry.seed == evidence.seed]
+    further = {entry.name for entry in entries if recipe_of(entry) is not None} - evidence.results.keys()
+    found = {name: _recall_one(snapshot, paths, name, evidence.seed) for name in sorted(further)}
+    held = {name: scores for name, scores in found.items() if isinstance(scores, Scores)}
+    return replace(evidence, results={**evidence.results, **held})
+
+
+def _recall_one(snapshot: Snapshot, paths: Sequence[Path], recipe: str, seed: int) -> Scores | NotRun:
     method = presets.get(recipe).method
     found = derivation(snapshot.index, identity_digest(snapshot.manifest.identity), method)
     known = _methods(snapshot, method, seed) if not found.outline.shared else []
-    results = [_result(snapshot, found, known, str(path.absolute()), seed) for path in dataset.paths]
+    results = [_result(snapshot, found, known, str(path.absolute()), seed) for path in paths]
     if not any(isinstance(result, Score) for result in results):
         return NotRun(reason=f"{recipe}: not all of its questions were asked in this run; use qdebias reproduce")
     return collect(method, results)

@@ -10,7 +10,7 @@ from qdebias.store import open_snapshot
 from qdebias.tables.build import TABLES, needed
 from qdebias.tables.evidence import Evidence, Scores, first
 from qdebias.tables.gather import Asker
-from qdebias.tables.recall import recall
+from qdebias.tables.recall import recall, with_all_methods
 from qdebias.tables.rivalry import PREFIX, rival_scores
 from qdebias.tables.saved import load_all, part_name, save
 
@@ -91,13 +91,17 @@ def remember(
 
 
 def saved(runs: Sequence[Path]) -> list[Evidence]:
-    """Return the scores that `reproduce` left in run folders.
+    """Return the scores that `reproduce` and `evaluate` left in run folders, and those of all other methods there.
 
     Raises:
         SettingError: There are none.
         StoreError: A file of them is damaged.
     """
-    found = [(folder, evidence) for folder in runs for evidence in load_all(folder)]
+    found = []
+    for folder in runs:
+        if held := load_all(folder):
+            with open_snapshot(folder) as snapshot:
+                found += [(folder, with_all_methods(snapshot, evidence)) for evidence in held]
     if not found:
         raise SettingError(
             f"{', '.join(map(str, runs))}: qdebias reproduce left no scores in there; use that, or give --dataset and "
