@@ -7,11 +7,6 @@ JOBS ?= 2
 PINS := .ci/constraints.txt
 SLOW := docs hardening servers service test_distributed.py test_secrets.py test_store_survival.py
 
-ifdef CI # the same versions every time; everybody else gets the ranges of pyproject.toml
-PINNED := --constraint $(PINS)
-PINNED_BUILD := --build-constraint $(PINS)
-endif
-
 .DEFAULT_GOAL := help
 .PHONY: help setup demo test test-fast coverage docs hardening mutation test-servers release-check lock audit check \
         format clean
@@ -21,10 +16,10 @@ help: ## List the targets
 
 setup: $(VENV)/.ready ## Make the virtual environment and install everything in it
 
-$(VENV)/.ready: pyproject.toml $(if $(CI),$(PINS))
+$(VENV)/.ready: pyproject.toml $(PINS)
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --upgrade $(PINNED) pip
-	$(BIN)/python -m pip install --quiet $(PINNED) $(PINNED_BUILD) --editable ".[dev]"
+	$(BIN)/python -m pip install --quiet --upgrade --constraint $(PINS) pip
+	$(BIN)/python -m pip install --quiet --constraint $(PINS) --build-constraint $(PINS) --editable ".[dev]"
 	@touch $@
 
 demo: setup ## Score the example photographs and draw how the scores came about

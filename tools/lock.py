@@ -1,4 +1,4 @@
-"""Writes `.ci/constraints.txt`, the versions that continuous integration installs; `make lock` runs it.
+"""Writes `.ci/constraints.txt`, the versions that `make setup` installs; `make lock` runs it.
 
 pip itself chooses the versions, the newest that pyproject.toml and `.ci/tools.txt` allow, and installs nothing.
 """
@@ -16,7 +16,7 @@ ROOT = Path(__file__).resolve().parent.parent
 FILE = ROOT / ".ci" / "constraints.txt"
 WANTED = (".[dev]", "--requirement", ".ci/tools.txt")
 
-HEAD = """# Written by `make lock`, with Python {python} on {system}: the versions that continuous integration installs.
+HEAD = """# Written by `make lock`, with Python {python} on {system}: the versions that `make setup` installs.
 # Users get the ranges of pyproject.toml. No hashes: pip wants one for every file or none, and neither the project's own
 # folder nor a build of torch that a machine keeps for itself, like 2.13.0+cpu, has one that could be known here.
 """

@@ -1,6 +1,6 @@
 """Any model of vLLM in this process, asked for exactly the options' log-probabilities.
 
-Written to the documented API of vLLM 0.27 to 0.33 and tested against a stand-in; not run on a GPU yet.
+Written to the documented API of vLLM 0.30 to 0.33 and tested against a stand-in; not run on a GPU yet.
 """
 
 import importlib
@@ -208,7 +208,7 @@ def _logprobs(output: Any, tokens: Sequence[int]) -> FloatArray:  # noqa: ANN401
     if missing:
         raise BackendError(
             f"vLLM does not tell the log-probabilities of the tokens {missing} although it was asked for them; "
-            f"install a version from 0.27 on"
+            f"install a version from 0.30 on"
         )
     return np.array([float(found[token].logprob) for token in tokens])
 

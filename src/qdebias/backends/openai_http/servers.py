@@ -92,7 +92,7 @@ class VllmServer:
         name="vLLM",
         top=20,
         most=0,
-        remedy="use a vLLM that knows logprob_token_ids (0.27 does), or start it with --max-logprobs 1000 and set "
+        remedy="use a vLLM that knows logprob_token_ids (0.30 does), or start it with --max-logprobs 1000 and set "
         "top_logprobs=1000",
     )
 
