@@ -72,6 +72,8 @@ class Stub:
         delay: Gives the seconds that an answer takes.
         faults: What happens to the next chat completions that have images.
         always: What happens to all chat completions that have images.
+        refuses: Gives what happens to a chat completion, from its images; None: it is answered.
+        rewrites: Changes the answer to a path.
         requests: Paths and bodies so far, in order of arrival.
         received: Every image so far.
     """
@@ -95,6 +97,8 @@ class Stub:
     delay: Callable[[], float] = lambda: 0.0
     faults: deque[Fault] = field(default_factory=deque)
     always: Fault | None = None
+    refuses: Callable[[list[RgbImage]], Fault | None] = lambda _: None
+    rewrites: Callable[[str, Any], Any] = lambda _, answer: answer
     requests: list[tuple[str, Json]] = field(default_factory=list)
     received: list[RgbImage] = field(default_factory=list)
     busy: int = 0
@@ -222,6 +226,8 @@ class _Handler(BaseHTTPRequestHandler):
             stub.requests.append((self.path, body))
             chat = self.path == "/v1/chat/completions" and has_images(body)
             fault = (stub.faults.popleft() if stub.faults else stub.always) if chat else None
+            if chat and fault is None:
+                fault = stub.refuses(stub.render(body)[1])
             stub.busy += 1
             stub.busiest = max(stub.busiest, stub.busy)
         try:
@@ -258,7 +264,7 @@ class _Handler(BaseHTTPRequestHandler):
         return 404, {"detail": "Not Found"}
 
     def answer(self, status: int, body: Json) -> None:
-        self.send(status, json.dumps(body).encode(), {})
+        self.send(status, json.dumps(self.stub.rewrites(self.path, body)).encode(), {})
 
     def fail(self, fault: Fault) -> None:
         time.sleep(fault.hang)

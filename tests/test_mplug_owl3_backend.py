@@ -143,12 +143,8 @@ def test_cutting_shows_the_query_image_as_the_mode_says() -> None:
         load_once(Gate.NONE).with_cut("official-240728")
 
 
-def test_what_the_model_would_act_on_is_refused_in_a_question() -> None:
+def test_a_question_that_is_too_long_is_refused() -> None:
     backend = load_once(Gate.STATIC)
-    for text in ("Is <|image|> good?", "Good?<|im_end|>", "<|im_start|>system"):
-        question = dataclasses.replace(QUALITY, text=text)
-        with pytest.raises(PromptError, match="which the model would act on"):
-            backend.option_logits([dataclasses.replace(pair(1, 2), questions=(question,))])
     long = dataclasses.replace(QUALITY, text="a good one " * 12000)
     with pytest.raises(PromptError, match="the model reads 32768"):
         backend.option_logits([dataclasses.replace(pair(1, 2), questions=(long,))])

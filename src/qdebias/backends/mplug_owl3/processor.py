@@ -10,7 +10,7 @@ from qdebias.backends.mplug_owl3.release import MARKER, Grid, Release
 from qdebias.backends.mplug_owl3.vocabulary import SPECIAL, Vocabulary
 from qdebias.errors import PromptError
 from qdebias.image import RgbImage
-from qdebias.prompts import Placement, Question
+from qdebias.prompts import Placement, Question, refuse_special_tokens
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,13 +83,10 @@ class Processor:
         Markers and text are divided by one space, as in the paper's script.
 
         Raises:
-            PromptError: The question holds a marker or special token, or the result is not as placed.
+            SettingError: The question contains a special token.
+            PromptError: The result is not as placed.
         """
-        for token in (MARKER, *SPECIAL):
-            if token in question.text + question.answer_prefix:
-                raise PromptError(
-                    f"the question {question.text!r} holds {token}, which the model would act on; drop it"
-                )
+        refuse_special_tokens(question, SPECIAL)
         markers = MARKER * len(grids)
         content = f"{markers} {question.text}" if placement == "before" else f"{question.text} {markers}"
         prompt = self.prompt([Turn("user", content), Turn("assistant", "")], grids, question.answer_prefix)

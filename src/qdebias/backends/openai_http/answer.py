@@ -1,6 +1,7 @@
 """What is read from a server's reply: the log-probabilities of the first token that the model would say."""
 
 import math
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -8,13 +9,23 @@ from typing import Any
 import numpy as np
 
 from qdebias.backends.openai_http.chat import Json
+from qdebias.backends.openai_http.failures import RefusedError
 from qdebias.equations import FloatArray
-from qdebias.errors import BackendError, OptionError
+from qdebias.errors import OptionError
 
 LEAST = -9999.0
 """What servers write for a token that they give no probability; no true log-probability of a float is that small."""
 
 _TOKEN_ID = "token_id:"  # noqa: S105  how vLLM writes a token when asked for ids
+_BYTE_LEVEL, _PIECES = "\u0120", "\u2581"
+"""How the vocabularies of GPT-2 and of SentencePiece spell a space; some servers show tokens so."""
+_CLEAR = 10
+_ONE_BYTE = re.compile("<0x([0-9A-Fa-f]{2})>")
+_PRINTED = [*range(ord("!"), ord("~") + 1), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
+_BYTES = {chr(byte): byte for byte in _PRINTED} | {
+    chr(0x100 + place): byte for place, byte in enumerate(byte for byte in range(0x100) if byte not in _PRINTED)
+}
+"""The byte that each letter of a byte-level vocabulary stands for."""
 
 
 class MissingOptionError(OptionError):
@@ -58,7 +69,7 @@ def option_logprobs(reply: Json, wanted: Wanted, remedy: str) -> FloatArray:
         remedy: What helps on this server where an option is missing.
 
     Raises:
-        BackendError: The reply holds no log-probabilities, although they were asked for.
+        RefusedError: The reply holds no log-probabilities, although they were asked for.
         OptionError: An option is missing, or cannot be told from another token.
     """
     found = candidates(reply)
@@ -69,33 +80,112 @@ def candidates(reply: Json) -> list[Candidate]:
     """Return the first token's list, the sampled token included.
 
     Raises:
-        BackendError: There is none.
+        RefusedError: There is none.
     """
     try:
-        first = reply["choices"][0]["logprobs"]["content"][0]
-        entries = [first, *(first.get("top_logprobs") or ())]
-        return list(dict.fromkeys(_candidate(entry) for entry in entries))
-    except (KeyError, IndexError, TypeError, ValueError) as error:
-        raise BackendError(
-            "the server answers without log-probabilities although they were asked for, so no probability can be "
-            "read; use a server that supports logprobs in chat completions, such as vLLM, SGLang or llama.cpp"
-        ) from error
+        choice = reply["choices"][0]
+        first = choice["logprobs"]["content"][0]
+        likeliest = first.get("top_logprobs")
+    except (KeyError, IndexError, TypeError, AttributeError) as error:
+        raise RefusedError(_without(reply), 200) from error
+    if not isinstance(likeliest, list) or not likeliest:
+        raise RefusedError(
+            "the server tells the log-probability of the token that it sampled and of no other: it ignores "
+            "top_logprobs, so no option can be read; use a server that supports it, such as vLLM, SGLang or llama.cpp",
+            200,
+        )
+    entries = [entry for entry in (first, *likeliest) if isinstance(entry, dict)]
+    space = _written_space([str(entry.get("token")) for entry in entries])
+    found = dict.fromkeys(one for one in (_candidate(entry, space) for entry in entries) if one)
+    if not found:
+        raise RefusedError(_without(reply), 200)
+    return list(found)
+
+
+def _without(reply: Json) -> str:
+    try:
+        reason = str(reply["choices"][0]["finish_reason"])
+    except (KeyError, IndexError, TypeError):
+        reason = "length"
+    if reason not in ("length", "stop", "None"):
+        return f"the server ends its answer with {reason[:40]!r} and without log-probabilities"
+    return (
+        "the server answers without log-probabilities although they were asked for, so no probability can be "
+        "read; use a server that supports logprobs in chat completions, such as vLLM, SGLang or llama.cpp"
+    )
+
+
+def likelier_lead(reply: Json, words: Sequence[str], *, clearly: bool) -> str:
+    """Return whether a space belongs before the first word of a reply: "" or " ", whichever the model prefers.
+
+    Args:
+        reply: The answer about images that do not matter.
+        words: The options; those that bring a space along have no part in it.
+        clearly: Whether one spelling must be ten times as likely as the other.
+
+    Raises:
+        OptionError: It cannot be told.
+    """
+    found = candidates(reply)
+    own = [word for word in words if not word[0].isspace()]
+    bare, spaced = (
+        sum(math.exp(one.logprob) for one in found if one.logprob <= 0 and one.text.decode(errors="replace") in spelled)
+        for spelled in (own, [f" {word}" for word in own])
+    )
+    if clearly and bare and spaced and max(bare, spaced) < _CLEAR * min(bare, spaced):
+        raise OptionError(
+            f"the server lists {own[0]!r} both with and without a space before it, and nothing tells which of them "
+            f"begins a reply here: it neither shows its prompts nor counts their tokens; use a server that does, "
+            f"or load the backend with prompt='trusted', which takes the likelier spelling"
+        )
+    return " " if spaced > bare else ""
 
 
 def prompt_tokens(reply: Json) -> int | None:
     """Return how many tokens the server counted in the prompt, None where it does not say."""
     usage = reply.get("usage")
-    count = usage.get("prompt_tokens") if isinstance(usage, Mapping) else None
-    return count if isinstance(count, int) else None
+    counts = [usage.get(name) for name in ("prompt_tokens", "input_tokens")] if isinstance(usage, Mapping) else []
+    return next((count for count in counts if isinstance(count, int)), None)
 
 
-def _candidate(entry: Mapping[str, Any]) -> Candidate:
-    text, token = str(entry["token"]), entry.get("id")
-    if text.startswith(_TOKEN_ID):
-        return Candidate(b"", int(text.removeprefix(_TOKEN_ID)), float(entry["logprob"]))
-    raw = entry.get("bytes")
-    data = bytes(raw) if isinstance(raw, Sequence) and not isinstance(raw, str) else text.encode()
-    return Candidate(data, token if isinstance(token, int) else None, float(entry["logprob"]))
+def reported_name(reply: Json) -> str | None:
+    """Return the name of the model that a reply bears, None where it bears none."""
+    name = reply.get("model")
+    return name if isinstance(name, str) and name else None
+
+
+def _written_space(tokens: Sequence[str]) -> str:
+    """Return how the tokens of a list spell a space: as vocabularies do (U+0120, U+2581), or as it is."""
+    plain = any(" " in token for token in tokens)
+    return next((mark for mark in (_BYTE_LEVEL, _PIECES) if not plain and any(mark in token for token in tokens)), " ")
+
+
+def _candidate(entry: Mapping[str, Any], space: str) -> Candidate | None:
+    """Return an entry of the list, None for one of odd types."""
+    text, token = entry.get("token"), entry.get("id")
+    try:
+        logprob = float(entry["logprob"])
+        if not isinstance(text, str):
+            return None
+        if text.startswith(_TOKEN_ID):
+            return Candidate(b"", int(text.removeprefix(_TOKEN_ID)), logprob)
+    except (KeyError, TypeError, ValueError, OverflowError):
+        return None
+    return Candidate(_bytes(text, entry.get("bytes"), space), token if isinstance(token, int) else None, logprob)
+
+
+def _bytes(text: str, raw: object, space: str) -> bytes:
+    """Return the bytes of a token, from how the server spells it."""
+    spelled = text.encode(errors="surrogatepass")
+    if isinstance(raw, list) and all(isinstance(one, int) and 0 <= one < 256 for one in raw):
+        told = bytes(raw)
+        if told and told != spelled:
+            return told
+    if byte := _ONE_BYTE.fullmatch(text):
+        return bytes([int(byte[1], 16)])
+    if space == _BYTE_LEVEL and all(letter in _BYTES for letter in text):
+        return bytes(_BYTES[letter] for letter in text)
+    return spelled.replace(_PIECES.encode(), b" ") if space == _PIECES else spelled
 
 
 def _find(found: Sequence[Candidate], wanted: Wanted, number: int, remedy: str) -> float:

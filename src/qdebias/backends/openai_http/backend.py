@@ -1,7 +1,7 @@
 """A model behind an OpenAI-compatible server."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Literal, TypeAlias
@@ -10,19 +10,28 @@ import numpy as np
 
 from qdebias.backends.base import Fingerprint, OptionLogits
 from qdebias.backends.openai_http.address import Address, parse_address
-from qdebias.backends.openai_http.answer import MissingOptionError, Wanted, option_logprobs
-from qdebias.backends.openai_http.chat import PLAIN_SAMPLING, Json, conversation
+from qdebias.backends.openai_http.answer import (
+    MissingOptionError,
+    Wanted,
+    likelier_lead,
+    option_logprobs,
+    reported_name,
+)
+from qdebias.backends.openai_http.chat import Json, conversation
 from qdebias.backends.openai_http.connection import Connection, Session
-from qdebias.backends.openai_http.counting import check_unseen
+from qdebias.backends.openai_http.counting import Lead, check_unseen, find_lead
+from qdebias.backends.openai_http.failures import PassingError, RefusedError
 from qdebias.backends.openai_http.identify import Served, fingerprint, identify
 from qdebias.backends.openai_http.pictures import Pictures, png_url
 from qdebias.backends.openai_http.prompt import Form, examine, wanted
 from qdebias.equations import FloatArray
-from qdebias.errors import BackendError, SettingError
+from qdebias.errors import BackendError, ImageError, SettingError
 from qdebias.prompts import Question, Request
 
 PromptForm: TypeAlias = Literal["checked", "trusted", "no-prefix"]
 _FORMS = ("checked", "trusted", "no-prefix")
+_GREY = png_url(np.full((64, 64, 3), 128, dtype=np.uint8))
+"""Shown where it does not matter what is seen."""
 
 
 def load_openai(
@@ -82,6 +91,7 @@ class OpenAIBackend:
         self._top = served.server.traits.top if top_logprobs is None else top_logprobs
         self._prompt = prompt
         self._wanted: dict[Form, Wanted] = {}
+        self._counted: Lead | None = None
 
     def __repr__(self) -> str:
         return f"OpenAIBackend({self._connection.address.api!r}, model={self._served.reported!r})"
@@ -100,8 +110,8 @@ class OpenAIBackend:
         Raises:
             OptionError: An option is no single token, or missing from the server's list.
             PromptError: The server does not ask what was asked for, or it cannot be told.
-            ImageError: The server refuses the size of the images.
-            BackendError: The server refuses, stays away, or serves another model than before.
+            ImageError: The server refuses these images, or gives no answer that can be used, and answers for others.
+            BackendError: The server refuses whatever it is shown, stays away, or serves another model than before.
         """
         if not requests:
             return []
@@ -130,50 +140,88 @@ class OpenAIBackend:
 
     def _examined(self, session: Session, form: Form) -> Wanted:
         server, trusted = self._served.server, self._prompt == "trusted"
-        grey = png_url(np.full((64, 64, 3), 128, dtype=np.uint8))
 
         def render(images: int, prefix: str) -> str:
-            urls = [grey] * images
+            urls = [_GREY] * images
             fields = conversation(form.question.text, urls, placement=form.placement, prefix=prefix)
             return server.render(session, fields) or ""
 
         def complete(fields: Json) -> Json:
-            return session.post(*self._completion({**fields, "top_logprobs": 1}))
+            return session.post(*self._completion({"top_logprobs": 1, **fields}))
 
         if self._served.shows_prompts:
             return examine(form, render, server.tokenizer(session), trusted=trusted)
         if not trusted:
             check_unseen(form, complete)
-        return wanted(form.question, server.tokenizer(session))
+        lead = "" if form.question.answer_prefix else self._lead(form, complete)
+        return wanted(form.question, server.tokenizer(session), lead=lead)
+
+    def _lead(self, form: Form, complete: Callable[[Json], Json]) -> str:
+        """Return the white space before a reply: by the count of tokens, else by what the model prefers to say."""
+        if self._counted is None:
+            self._counted = find_lead(complete)
+        if self._counted.text is not None:
+            return self._counted.text
+        fields = conversation(form.question.text, [_GREY] * form.images, placement=form.placement)
+        reply = complete({**fields, "top_logprobs": self._top})
+        clearly = not self._counted.counted and self._prompt != "trusted"
+        return likelier_lead(reply, form.question.options, clearly=clearly)
 
     async def _ask(self, session: Session, pictures: Pictures, request: Request) -> list[FloatArray]:
         urls = await pictures.urls(request)
-        return [await self._answer(session, urls, request, question) for question in request.questions]
+        return [await self._judge(session, urls, request, question) for question in request.questions]
 
-    async def _answer(self, session: Session, urls: Sequence[str], request: Request, question: Question) -> FloatArray:
+    async def _judge(self, session: Session, urls: Sequence[str], request: Request, question: Question) -> FloatArray:
+        """Return the answer about some images; if there is none, find out whether it is for these images alone.
+
+        Then the same is asked once about grey images. What fails for them too is a failure of the server. A failure
+        that may pass counts as that of the images only where it comes back after they were answered for.
+        """
+        answer = partial(self._answer, session, request=request, question=question)
+        try:
+            return await answer(urls)
+        except (RefusedError, PassingError, MissingOptionError) as error:
+            if isinstance(error, PassingError) and error.limited:
+                raise
+            failure = error
+        try:
+            await answer([_GREY] * len(urls), patient=False)
+        except BackendError:
+            raise failure from None
+        if isinstance(failure, PassingError):
+            try:
+                return await answer(urls, patient=False)
+            except (RefusedError, PassingError) as error:
+                failure = error
+        raise ImageError(f"{failure} (a grey image of 64 x 64 pixels is answered)") from failure
+
+    async def _answer(
+        self, session: Session, urls: Sequence[str], *, request: Request, question: Question, patient: bool = True
+    ) -> FloatArray:
         options = self._wanted[_form_of(request, question)]
         fields = conversation(question.text, urls, placement=request.placement, prefix=question.answer_prefix)
         traits = self._served.server.traits
         try:
-            return await self._read(session, fields, options, self._top)
+            return await self._read(session, fields, options, self._top, patient=patient)
         except MissingOptionError:
             if traits.most <= self._top:
                 raise
-        return await self._read(session, fields, options, traits.most)
+        return await self._read(session, fields, options, traits.most, patient=patient)
 
-    async def _read(self, session: Session, fields: Json, options: Wanted, top: int) -> FloatArray:
+    async def _read(self, session: Session, fields: Json, options: Wanted, top: int, *, patient: bool) -> FloatArray:
         reading = {"top_logprobs": top, **self._served.server.reading(options.tokens)}
-        reply = await session.send("POST", *self._completion({**fields, **reading}))
-        if reply.get("model") not in (None, self._served.reported):
+        reply = await session.send(*self._completion({**fields, **reading}), patient=patient)
+        name = reported_name(reply) or self._served.reported
+        if name != self._served.reported:
             raise BackendError(
-                f"{self._connection.address.api} answers as {reply.get('model')!r} and no longer as "
+                f"{self._connection.address.api} answers as {name!r} and no longer as "
                 f"{self._served.reported!r}; serve that model again, or begin a new run"
             )
         return option_logprobs(reply, options, self._served.server.traits.remedy)
 
     def _completion(self, fields: Json) -> tuple[str, Json]:
         """Return URL and body of a chat completion."""
-        body = {"model": self._served.asked, **PLAIN_SAMPLING, **fields}
+        body = {"model": self._served.asked, **self._served.sampling, **fields}
         return f"{self._connection.address.api}/chat/completions", body
 
     def _check_still_the_same(self, session: Session) -> None:

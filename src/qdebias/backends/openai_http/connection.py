@@ -5,6 +5,7 @@ and nothing of it is touched.
 """
 
 import json
+import zlib
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
@@ -18,7 +19,15 @@ from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, sto
 
 from qdebias.backends.openai_http.address import Address
 from qdebias.backends.openai_http.chat import Json
-from qdebias.backends.openai_http.failures import PassingError, breakdown, refusal, server_words, unreadable
+from qdebias.backends.openai_http.failures import (
+    PassingError,
+    RefusedError,
+    breakdown,
+    refusal,
+    server_words,
+    status_inside,
+    unreadable,
+)
 from qdebias.errors import SettingError
 
 Result = TypeVar("Result")
@@ -27,6 +36,9 @@ CONNECT_SECONDS = 10.0
 FIRST_WAIT = 0.5
 """Seconds: the first wait is a random one up to this; each one after that up to twice the one before."""
 LONGEST_WAIT = 30.0
+MOST_BYTES = 256 << 20
+"""Of an answer. llama.cpp takes 15 MB to tell the log-probabilities of a vocabulary of 150,000."""
+_MOST_WORDS = 10_000
 
 
 class Connection:
@@ -88,7 +100,7 @@ class Connection:
 
     def _client(self) -> httpx2.AsyncClient:
         return httpx2.AsyncClient(
-            headers={"Authorization": f"Bearer {self._key}"} if self._key else {},
+            headers={"Accept-Encoding": "identity"} | ({"Authorization": f"Bearer {self._key}"} if self._key else {}),
             timeout=httpx2.Timeout(self.timeout, connect=min(CONNECT_SECONDS, self.timeout), pool=None),
             limits=httpx2.Limits(max_connections=self.concurrency, max_keepalive_connections=self.concurrency),
             verify=self._certificates,
@@ -114,13 +126,13 @@ class Session:
         self._client = client
         self._waiting = waiting
 
-    def get(self, url: str) -> Json:
-        """Return the JSON object at a URL; raises as `send` does."""
-        return self._portal.call(self.send, "GET", url)
+    def get(self, url: str) -> Any:  # noqa: ANN401  whatever the server sends
+        """Return the JSON value at a URL; raises as `send` does."""
+        return self._portal.call(self._send_again, "GET", url, None, True)
 
     def post(self, url: str, body: Mapping[str, Any]) -> Json:
         """Return what is answered to a JSON object; raises as `send` does."""
-        return self._portal.call(self.send, "POST", url, body)
+        return self._portal.call(self.send, url, body)
 
     def gather(self, jobs: Sequence[Callable[[], Awaitable[Result]]]) -> list[Result]:
         """Run asynchronous functions, `concurrency` at a time, and return their results in order.
@@ -129,14 +141,26 @@ class Session:
         """
         return self._portal.call(self._gather, jobs)
 
-    async def send(self, method: str, url: str, body: Mapping[str, Any] | None = None) -> Json:
+    async def send(self, url: str, body: Mapping[str, Any], *, patient: bool = True) -> Json:
         """Return the JSON object that the server answers; a failure that may pass is tried again.
+
+        Args:
+            url: Where to.
+            body: What is sent.
+            patient: Whether it is tried again.
 
         Raises:
             PassingError: It did not pass.
             RefusedError: The server refuses.
-            ImageError: It refuses the size of the images.
         """
+        value = await self._send_again("POST", url, body, patient)
+        if not isinstance(value, dict):
+            raise unreadable(url)
+        return value
+
+    async def _send_again(self, method: str, url: str, body: Mapping[str, Any] | None, patient: bool) -> Any:  # noqa: ANN401
+        if not patient:
+            return await self._send_once(method, url, body)
         retrying = AsyncRetrying(
             retry=retry_if_exception_type(PassingError),
             wait=_wait,
@@ -145,22 +169,28 @@ class Session:
         )
         return await retrying(self._send_once, method, url, body)
 
-    async def _send_once(self, method: str, url: str, body: Mapping[str, Any] | None) -> Json:
+    async def _send_once(self, method: str, url: str, body: Mapping[str, Any] | None) -> Any:  # noqa: ANN401
         try:
-            response = await self._client.request(method, url, json=body)
-        except httpx2.TransportError as error:
+            with anyio.fail_after(self._connection.timeout):  # of the whole answer, and not from byte to byte
+                async with self._client.stream(method, url, json=body) as response:
+                    data = await _content(response, url)
+        except (httpx2.TransportError, TimeoutError) as error:
             failure = breakdown(error, url=url, timeout=self._connection.timeout, waiting=self._waiting)
             self.interrupted |= failure.broken
             raise failure from error
-        value = _json(response)
-        if response.status_code == HTTPStatus.OK and isinstance(value, dict):
-            return value
-        if response.status_code == HTTPStatus.OK:
+        value = _json(data)
+        status = response.status_code
+        if status == HTTPStatus.OK and value is None:
             raise unreadable(url)
+        if status == HTTPStatus.OK:
+            inside = status_inside(value)
+            if inside is None:
+                return value
+            status = inside
         clean = self._connection.without_key
-        words = clean(server_words(value, response.text))
+        words = clean(server_words(value, data[:_MOST_WORDS].decode(errors="replace")))
         headers = {name: clean(text) for name, text in response.headers.items()}
-        raise refusal(response.status_code, words, headers, url=url, has_key=self._connection.has_key)
+        raise refusal(status, words, headers, url=url, has_key=self._connection.has_key)
 
     async def _gather(self, jobs: Sequence[Callable[[], Awaitable[Result]]]) -> list[Result]:
         results: dict[int, Result] = {}
@@ -184,10 +214,41 @@ class Session:
         return [results[number] for number in range(len(jobs))]
 
 
-def _json(response: httpx2.Response) -> Any:  # noqa: ANN401  whatever the server sent
+async def _content(response: httpx2.Response, url: str) -> bytes:
+    """Return the content of an answer, unpacked; no more than MOST_BYTES are ever held."""
+    held = bytearray()
+    async for part in response.aiter_raw():
+        held += part
+        if len(held) > MOST_BYTES:
+            raise _too_large(url)
+    data = bytes(held)
+    coding = response.headers.get("content-encoding", "identity").strip().lower()
+    if coding in ("", "identity"):
+        return data
+    if coding not in ("gzip", "x-gzip", "deflate"):
+        raise RefusedError(f"{url} packs its answer ({coding!r}) although none of that was asked for", 200)
     try:
-        return json.loads(response.content)
-    except ValueError:
+        unpacking = zlib.decompressobj(wbits=47)  # gzip or zlib, whichever it is
+        data = unpacking.decompress(data, MOST_BYTES)
+    except zlib.error as error:
+        raise unreadable(url) from error
+    if unpacking.unconsumed_tail:
+        raise _too_large(url)
+    return data
+
+
+def _too_large(url: str) -> RefusedError:
+    return RefusedError(
+        f"{url} answers with more than {MOST_BYTES >> 20} MiB; it is no OpenAI-compatible server, or top_logprobs is "
+        f"too large",
+        200,
+    )
+
+
+def _json(data: bytes) -> Any:  # noqa: ANN401  whatever the server sent
+    try:
+        return json.loads(data)
+    except (ValueError, RecursionError):  # no JSON, no Unicode, a number of thousands of digits; nested too deep
         return None
 
 

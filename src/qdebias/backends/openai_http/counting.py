@@ -1,6 +1,10 @@
-"""The proof that a begun answer is gone on with, where the prompt cannot be seen: its tokens are counted."""
+"""What the number of its tokens tells of a prompt that cannot be seen.
+
+Whether the model continues a begun answer, and whether the template writes a space before a reply.
+"""
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 from qdebias.backends.openai_http.answer import prompt_tokens
 from qdebias.backends.openai_http.chat import Json, conversation
@@ -45,6 +49,73 @@ def _check_continued(text: str, prefix: str, complete: Completion) -> None:
             f"this server does not go on with the answer prefix {prefix!r}: it makes {added} tokens of it, and {again} "
             f"more when it is there twice; {OTHERWISE}"
         )
+
+
+@dataclass(frozen=True, slots=True)
+class Lead:
+    """The white space that a template writes before a reply.
+
+    Attributes:
+        text: It; None where the number of tokens does not tell.
+        counted: Whether the server counts at all.
+    """
+
+    text: str | None
+    counted: bool = True
+
+
+def find_lead(complete: Completion) -> Lead:
+    """Return the white space that the template writes before a reply, from what replies of an earlier turn cost.
+
+    Where a space at the front is kept, it costs a token behind another one, as "  Yes" is two tokens, and none where
+    the template writes none, as " Yes" is one. Where it is trimmed, words are tried of which the vocabulary has
+    another number of tokens with a space before them. Where the prompt itself ends in the space, so that a begun
+    reply costs nothing, the model does not write it.
+    """
+    yes, twice = _cost(complete, "Yes"), _cost(complete, "Yes Yes")
+    if not yes or not twice or twice == yes:
+        return Lead(None, counted=False)
+    if twice != yes + 1:  # characters are counted, not tokens
+        return Lead(None)
+    if _cost(complete, "    Yes") > yes:
+        spaced = _cost(complete, " Yes") > yes
+    else:
+        found = _spaced_by_words(complete, yes)
+        if found is None:
+            return Lead(None)
+        spaced = found
+    if not spaced:
+        return Lead("")
+    none, begun = (_tokens(complete, conversation(_ASKED, prefix=prefix)) for prefix in ("", "Yes"))
+    return Lead("" if none and none == begun else " ")
+
+
+def _spaced_by_words(complete: Completion, yes: int) -> bool | None:
+    line = _cost(complete, "Yes\nYes")
+    for word in _RARE_WORDS:
+        inside, alone = _cost(complete, f"Yes {word}") - yes, _cost(complete, f"Yes\n{word}") - line + 1
+        first = _cost(complete, word) - yes + 1
+        if inside != alone and first in (inside, alone):
+            return first == inside
+    return None
+
+
+_ASKED = "Yes or no?"
+_RARE_WORDS = ("photograph", "watermelon", "kaleidoscope", "thunderstorm", "hippopotamus", "Zanzibar", "grandmother")
+"""Words that many vocabularies have as one token behind a space, and as several without."""
+
+
+def _cost(complete: Completion, reply: str) -> int:
+    """Return how many tokens a conversation has in which this was once replied; 0 where the server does not say."""
+    question = {"role": "user", "content": _ASKED}
+    return _tokens(complete, {"messages": [question, {"role": "assistant", "content": reply}, question]})
+
+
+def _tokens(complete: Completion, fields: Json) -> int:
+    try:
+        return prompt_tokens(complete(fields)) or 0
+    except RefusedError:
+        return 0
 
 
 def _count(complete: Completion, text: str, prefix: str) -> int:

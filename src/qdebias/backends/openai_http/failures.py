@@ -10,7 +10,7 @@ from typing import Any
 import httpx2
 
 from qdebias.backends.messages import first_line
-from qdebias.errors import BackendError, ImageError, QdebiasError
+from qdebias.errors import BackendError
 
 QUOTED = 300
 """How many characters of a server's own words are quoted."""
@@ -28,22 +28,30 @@ class PassingError(BackendError):
         tries: How often asking makes sense; without a limit while the server is away.
         retry_after: Seconds that the server wants to be left alone.
         broken: Whether the connection broke, so that another server may stand at the address afterwards.
+        limited: Whether the server limits the rate of requests, whatever they are.
     """
 
     def __init__(
-        self, message: str, *, tries: float = math.inf, retry_after: float = 0.0, broken: bool = False
+        self,
+        message: str,
+        *,
+        tries: float = math.inf,
+        retry_after: float = 0.0,
+        broken: bool = False,
+        limited: bool = False,
     ) -> None:
         super().__init__(message)
         self.tries = tries
         self.retry_after = retry_after
         self.broken = broken
+        self.limited = limited
 
 
 class RefusedError(BackendError):
-    """The server refuses a request, and would refuse it again.
+    """The server refuses a request, or answers what cannot be used, and would do so again.
 
     Attributes:
-        status: Of HTTP.
+        status: Of HTTP; 200 for an error or an empty answer that bears it.
     """
 
     def __init__(self, message: str, status: int) -> None:
@@ -56,11 +64,11 @@ class RefusedError(BackendError):
         return self.status in _NO_SUCH_PLACE
 
 
-def refusal(status: int, words: str, headers: Mapping[str, str], *, url: str, has_key: bool) -> QdebiasError:
+def refusal(status: int, words: str, headers: Mapping[str, str], *, url: str, has_key: bool) -> BackendError:
     """Return the error for an answer that is none.
 
     Args:
-        status: Of HTTP, not 200.
+        status: Of HTTP, or of the error inside an answer; 200 where that has none.
         words: From `server_words`.
         headers: Of the answer.
         url: What was asked.
@@ -71,12 +79,16 @@ def refusal(status: int, words: str, headers: Mapping[str, str], *, url: str, ha
     if status in (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN):
         remedy = "the key in it is wrong" if has_key else "there is none"
         return RefusedError(
-            f"{url} refuses the key ({status}); set the environment variable QDEBIAS_API_KEY: {remedy}", status
+            f"{url} refuses the key ({status}); set the environment variable QDEBIAS_API_KEY: {remedy}{said}", status
         )
     if status == HTTPStatus.REQUEST_ENTITY_TOO_LARGE or _is_too_long(status, words):
-        return ImageError(f"the images are more than the server takes; make them smaller, or raise its limit. {told}")
+        return RefusedError(
+            f"the images are more than the server takes; make them smaller, or raise its limit. {told}", status
+        )
     if status == HTTPStatus.TOO_MANY_REQUESTS:
-        return PassingError(f"{told}; ask less at a time (concurrency), or wait", retry_after=_retry_after(headers))
+        return PassingError(
+            f"{told}; ask less at a time (concurrency), or wait", retry_after=_retry_after(headers), limited=True
+        )
     if status in _AWAY:
         return PassingError(f"{told}; wait until it is up, or start it again", retry_after=_retry_after(headers))
     if status == HTTPStatus.INTERNAL_SERVER_ERROR:
@@ -90,7 +102,7 @@ def refusal(status: int, words: str, headers: Mapping[str, str], *, url: str, ha
     return RefusedError(f"{told}; its log says more", status)
 
 
-def breakdown(error: httpx2.TransportError, *, url: str, timeout: float, waiting: bool) -> PassingError:
+def breakdown(error: httpx2.TransportError | TimeoutError, *, url: str, timeout: float, waiting: bool) -> PassingError:
     """Return the error for a connection that failed.
 
     Args:
@@ -105,7 +117,7 @@ def breakdown(error: httpx2.TransportError, *, url: str, timeout: float, waiting
             tries=math.inf if waiting else 1,
             broken=True,
         )
-    if isinstance(error, httpx2.TimeoutException):
+    if isinstance(error, httpx2.TimeoutException | TimeoutError):
         return PassingError(
             f"{url} did not answer within {timeout:g} s; raise timeout, or ask less at a time (concurrency)",
             tries=_FEW_TRIES,
@@ -116,7 +128,7 @@ def breakdown(error: httpx2.TransportError, *, url: str, timeout: float, waiting
 
 
 def unreadable(url: str) -> PassingError:
-    """Return the error for an answer that is no JSON object."""
+    """Return the error for an answer that is no JSON, or none that can be read."""
     return PassingError(
         f"{url} answers with something else than JSON; it is no OpenAI-compatible server, or something between "
         f"here and there cuts its answers short",
@@ -137,12 +149,13 @@ def server_words(body: Any, text: str) -> str:  # noqa: ANN401  whatever the ser
             found = found[0]
         if isinstance(found, dict):
             found = found.get(name, found.get("msg", found))
-    line = " ".join((found if isinstance(found, str) else text).split())
+    words = found if isinstance(found, str) else text
+    line = " ".join("".join(letter if letter.isprintable() else " " for letter in words).split())
     return line if len(line) <= QUOTED else f"{line[:QUOTED]}..."
 
 
 def _is_too_long(status: int, words: str) -> bool:
-    return status in (HTTPStatus.BAD_REQUEST, HTTPStatus.UNPROCESSABLE_ENTITY) and any(
+    return status in (HTTPStatus.OK, HTTPStatus.BAD_REQUEST, HTTPStatus.UNPROCESSABLE_ENTITY) and any(
         sign in words.lower() for sign in _TOO_LONG
     )
 
@@ -151,10 +164,20 @@ def _retry_after(headers: Mapping[str, str]) -> float:
     """Return the seconds that the header Retry-After asks for: a number, or a date."""
     value = headers.get("retry-after", "")
     try:
-        return max(0.0, float(value))
+        seconds = float(value)
+        return max(0.0, seconds) if math.isfinite(seconds) else 0.0
     except ValueError:
         pass
     try:
         return max(0.0, (parsedate_to_datetime(value) - datetime.now(UTC)).total_seconds())
-    except (ValueError, TypeError):
+    except (ValueError, TypeError, OverflowError):
         return 0.0
+
+
+def status_inside(value: Any) -> int | None:  # noqa: ANN401  whatever the server sent
+    """Return the status of the error that an answer of status 200 holds, 200 where it has none; None without error."""
+    error = value.get("error") if isinstance(value, dict) else None
+    if not error:
+        return None
+    codes = [error.get(name) for name in ("code", "status")] if isinstance(error, dict) else []
+    return next((code for code in codes if isinstance(code, int) and 400 <= code < 600), int(HTTPStatus.OK))

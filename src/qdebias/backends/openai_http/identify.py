@@ -8,13 +8,14 @@ from pathlib import PurePosixPath
 from typing import Any
 
 from qdebias.backends.base import Fingerprint
-from qdebias.backends.openai_http.answer import candidates
+from qdebias.backends.openai_http.answer import candidates, reported_name
 from qdebias.backends.openai_http.chat import PLAIN_SAMPLING, Json, conversation
 from qdebias.backends.openai_http.connection import Session
-from qdebias.backends.openai_http.failures import RefusedError
+from qdebias.backends.openai_http.failures import PassingError, RefusedError
 from qdebias.backends.openai_http.servers import Server, recognise
 from qdebias.errors import BackendError, SettingError
 
+_NO_ENTRY = (401, 403)
 _META = ("n_params", "size", "ftype")
 """What llama.cpp tells of its weights."""
 
@@ -30,6 +31,7 @@ class Served:
         identity: What is known of the weights and the chat template.
         environment: What is known of the server.
         shows_prompts: Whether it shows the prompts that it makes.
+        sampling: Fields of a request that ask for one token as the model would sample it.
     """
 
     asked: str
@@ -38,6 +40,7 @@ class Served:
     identity: Mapping[str, str]
     environment: Mapping[str, str]
     shows_prompts: bool
+    sampling: Mapping[str, Any]
 
 
 def identify(session: Session, top_logprobs: int | None = None) -> Served:
@@ -54,8 +57,8 @@ def identify(session: Session, top_logprobs: int | None = None) -> Served:
     entry = _chosen(session)
     asked = str(entry["id"])
     server = recognise(entry, asked)
-    reply = _trial(session, server, asked, top_logprobs or server.traits.top)
-    reported = str(reply.get("model") or asked)
+    reply, sampling = _trial(session, server, asked, top_logprobs or server.traits.top)
+    reported = reported_name(reply) or asked
     identity = {"backend": "openai", "model": _name(reported), **_weights(entry)}
     template = server.render(session, conversation("A question?", prefix="An answer"))
     if template is not None:
@@ -73,19 +76,26 @@ def identify(session: Session, top_logprobs: int | None = None) -> Served:
         identity=identity,
         environment=environment,
         shows_prompts=template is not None,
+        sampling=sampling,
     )
 
 
-def _trial(session: Session, server: Server, model: str, top: int) -> Json:
-    """Ask something short, as the options of a question will be asked for."""
+def _trial(session: Session, server: Server, model: str, top: int) -> tuple[Json, Json]:
+    """Ask something short, as options will be asked for; return the reply, and the fields that worked."""
     tokenizer = server.tokenizer(session)
     tokens = tokenizer.encode(" good")[:1] if tokenizer else None
-    fields = {**PLAIN_SAMPLING, "top_logprobs": top, **server.reading(tokens)}
-    reply = session.post(
-        f"{session.address.api}/chat/completions", {"model": model, **conversation("Good or poor?"), **fields}
-    )
+    fields = {"model": model, **conversation("Good or poor?"), "top_logprobs": top, **server.reading(tokens)}
+    sampling = dict(PLAIN_SAMPLING)
+    url = f"{session.address.api}/chat/completions"
+    try:
+        reply = session.post(url, {**fields, **sampling})
+    except RefusedError as error:
+        if "max_completion_tokens" not in str(error):
+            raise
+        sampling["max_completion_tokens"] = sampling.pop("max_tokens")  # what newer servers call it
+        reply = session.post(url, {**fields, **sampling})
     candidates(reply)
-    return reply
+    return reply, sampling
 
 
 def fingerprint(served: Served, form: str) -> Fingerprint:
@@ -94,33 +104,49 @@ def fingerprint(served: Served, form: str) -> Fingerprint:
 
 
 def _chosen(session: Session) -> Mapping[str, Any]:
-    """Return what the server's list says about the model; a server may have no list."""
+    """Return what the server's list says about the model; a server may have no list that can be read."""
     name, url = session.address.model, f"{session.address.api}/models"
     try:
-        reply = session.get(url)
-    except RefusedError as error:
-        if not error.absent:
+        entries = _entries(session.get(url))
+    except (RefusedError, PassingError) as error:
+        there = error.status not in _NO_ENTRY if isinstance(error, RefusedError) else not error.broken
+        if not (name and there):
+            if isinstance(error, RefusedError) and error.absent:
+                raise SettingError(f"{url} lists no models; name the one that is meant behind a #") from error
             raise
-        if not name:
-            raise SettingError(f"{url} lists no models; name the one that is meant behind a #") from error
         return {"id": name}
-    entries = _entries(reply, url)
+    if not entries and name:
+        return {"id": name}
     if not name and len(entries) == 1:
         return entries[0]
     for entry in entries:
-        if name == entry["id"] or name in (entry.get("aliases") or ()):
+        aliases = entry.get("aliases")
+        if name == entry["id"] or (isinstance(aliases, list) and name in aliases):
             return entry
-    names = ", ".join(str(entry["id"]) for entry in entries[:20]) or "none"
+    names = ", ".join(entry["id"] for entry in entries[:20]) or "none"
     if not name:
         raise SettingError(f"{url} lists {len(entries)} models; name the one that is meant behind a #: {names}")
     raise BackendError(f"{session.address.api} does not serve the model {name!r}; it serves: {names}")
 
 
-def _entries(reply: Json, url: str) -> list[Mapping[str, Any]]:
-    entries = reply.get("data")
-    if not isinstance(entries, list) or not all(isinstance(entry, dict) and "id" in entry for entry in entries):
-        raise BackendError(f"{url} is no list of models; correct the URL: it ends in /v1 on most servers")
-    return entries
+def _entries(reply: Any) -> list[Mapping[str, Any]]:  # noqa: ANN401  whatever the server sent
+    """Return the models of a list, each with its id, whatever form the server gives it.
+
+    OpenAI's has objects with an id under "data"; others have objects with a name, names alone, a bare list, or an
+    object whose keys are the names.
+    """
+    listed = reply
+    if isinstance(reply, dict):
+        listed = next((reply[key] for key in ("data", "models") if isinstance(reply.get(key), list | dict)), reply)
+    if isinstance(listed, dict):
+        listed = [{"id": name, **entry} for name, entry in listed.items() if isinstance(entry, dict)]
+    found: list[Mapping[str, Any]] = []
+    for entry in listed if isinstance(listed, list) else ():
+        fields = entry if isinstance(entry, dict) else {"id": entry}
+        name = next((fields[key] for key in ("id", "name", "model") if isinstance(fields.get(key), str)), None)
+        if name:
+            found.append({**fields, "id": name})
+    return found
 
 
 def _name(model: str) -> str:

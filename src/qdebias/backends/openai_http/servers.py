@@ -163,7 +163,10 @@ class RemoteTokenizer:
     def encode(self, text: str) -> list[int]:
         """Return the ids of `text`: special tokens in it are recognised, none is added."""
         url = f"{self.session.address.root}/tokenize"
-        return list(_field(self.session.post(url, {**self.extra, self.field: text}), "tokens", url))
+        ids = _field(self.session.post(url, {**self.extra, self.field: text}), "tokens", url)
+        if not isinstance(ids, list) or not all(isinstance(token, int) for token in ids):
+            raise BackendError(f"{url} answers with other tokens than numbers; it is no server of the kind it says")
+        return ids
 
     def decode(self, ids: Sequence[int]) -> str:
         """Return the text of `ids`."""
@@ -183,9 +186,9 @@ def recognise(entry: Mapping[str, Any], model: str) -> Server:
         return VllmServer(model)
     if owner == "llamacpp":
         meta = entry.get("meta")
-        size = meta.get("n_vocab", 0) if isinstance(meta, Mapping) else 0
+        size = meta.get("n_vocab") if isinstance(meta, Mapping) else 0
         remedy = "set top_logprobs to the size of the vocabulary"  # which takes 15 MB a reply, and 500 tokens 45 kB
-        return LlamaServer(Traits(name="llama.cpp", top=500, most=int(size), remedy=remedy))
+        return LlamaServer(Traits(name="llama.cpp", top=500, most=size if isinstance(size, int) else 0, remedy=remedy))
     return OtherServer(replace(OtherServer().traits, name=str(owner or "unknown")))
 
 
