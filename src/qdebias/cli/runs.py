@@ -35,6 +35,7 @@ from qdebias.inputs import Images
 from qdebias.method import Score
 from qdebias.records import AnsweredRecord, answered_record, open_writer
 from qdebias.store import Run, Snapshot, open_run, open_snapshot
+from qdebias.store.manifest import NAME as RUN
 from qdebias.store.manifest import Manifest, read_manifest
 from qdebias.store.status import MethodStatus, RunStatus, run_status, unfinished
 from qdebias.stored import StoredScorer, failed_images, recipe_of, recorded, retry_failures
@@ -146,7 +147,7 @@ def _score_into(
 
 def say_unfinished(folder: Path, *, method: str | None = None) -> int:
     """Say first which methods of a run are unfinished, and return how many images are left of the one in question."""
-    if not folder.is_dir():
+    if not (folder / RUN).is_file():
         return 0
     with open_snapshot(folder) as snapshot:
         found = [one for one in unfinished(snapshot) if method in (None, one.name)]

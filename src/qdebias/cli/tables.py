@@ -57,9 +57,9 @@ def tables(
             raise SettingError(f"{unknown[0]!r} is no table; there are {', '.join(TABLES)}")
         if not runs:
             raise SettingError("name a run folder, such as one that was given to qdebias reproduce as --run")
+        chosen = form_of(form, out)
         for folder in runs:
             say_unfinished(folder)
-        chosen = form_of(form, out)
         if dataset is None:
             found = saved(runs)
         else:
