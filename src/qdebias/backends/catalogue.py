@@ -54,6 +54,22 @@ KNOWN_MODELS = (
         pixels="a thumbnail and views in more detail, of fixed size",
         note="comes with the package; for trying things out and for tests",
     ),
+    *(
+        KnownModel(
+            name=name,
+            hub_id="",
+            licence="Apache-2.0",
+            pairs=False,
+            gibibytes=0,
+            form="none: it reads no words",
+            pixels="as they are",
+            note=f"baseline, no model: {what}; use it with --method vanilla",
+        )
+        for name, what in (
+            ("sharpness", "how large the Laplacian is at the sharpest places"),
+            ("bytes", "bits a pixel as a JPEG of quality 75"),
+        )
+    ),
     KnownModel(
         name="mplug-owl3",
         hub_id="mPLUG/mPLUG-Owl3-7B-240728",

@@ -145,6 +145,12 @@ def _fake() -> Maker:
     return partial(FakeBackend, remember=False)
 
 
+def _baseline(name: str) -> Maker:
+    from qdebias.backends.baselines import BASELINES
+
+    return lambda: BASELINES[name]
+
+
 def _factory(name: str) -> Maker:
     found = import_named(name, what="backend")
     if not callable(found):
@@ -176,6 +182,8 @@ _NAMED: Mapping[str, Callable[[], Maker]] = {
     "mplug-owl3-241101": partial(_mplug_owl3, "241101"),
     "qwen-vl": partial(_qwen_vl, "Qwen/Qwen-VL"),
     "qwen-vl-chat": partial(_qwen_vl, "Qwen/Qwen-VL-Chat"),
+    "sharpness": partial(_baseline, "sharpness"),
+    "bytes": partial(_baseline, "bytes"),
 }
 """Backends that are called by their name alone; what else `catalogue.py` names is a checkpoint of transformers."""
 
