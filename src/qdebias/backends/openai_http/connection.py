@@ -36,7 +36,7 @@ CONNECT_SECONDS = 10.0
 FIRST_WAIT = 0.5
 """Seconds: the first wait is a random one up to this; each one after that up to twice the one before."""
 LONGEST_WAIT = 30.0
-MOST_BYTES = 256 << 20
+MOST_BYTES = 64 << 20
 """Of an answer. llama.cpp takes 15 MB to tell the log-probabilities of a vocabulary of 150,000."""
 _MOST_WORDS = 10_000
 
