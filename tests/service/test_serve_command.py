@@ -37,6 +37,25 @@ here = Path(__file__).parent
 def make():
     return Waiting()
 
+class Breaking(FakeBackend):
+    error = MemoryError("no more")
+
+    def option_logits(self, requests):
+        if (here / "hold").exists():
+            raise self.error
+        return super().option_logits(requests)
+
+class Panic(BaseException):
+    pass  # as PyO3 raises it
+
+def out_of_memory():
+    return Breaking()
+
+def panicking():
+    backend = Breaking()
+    object.__setattr__(backend, "error", Panic("index out of bounds"))
+    return backend
+
 def broken():
     from qdebias.errors import BackendError
     raise BackendError("the weights are damaged; obtain them again")
@@ -153,3 +172,27 @@ def test_what_would_be_unsafe_or_impossible_is_refused(
     result = CliRunner().invoke(app, ["serve", "--port", "0", *arguments], env=variables)
     assert result.exit_code == 2
     assert words in result.stderr
+
+
+@pytest.mark.parametrize(("model", "error"), [("out_of_memory", "MemoryError"), ("panicking", "Panic")])
+def test_a_process_that_is_broken_says_so_in_one_line_and_ends(folder: Path, model: str, error: str) -> None:
+    with serving(folder, "--model", f"held:{model}") as (process, url):
+        (folder / "hold").touch()
+        with pytest.raises(httpx2.TransportError):
+            httpx2.post(f"{url}/v1/score", files={"image": encoded(noise(1))}, trust_env=False, timeout=PATIENCE)
+        assert process.wait(PATIENCE) == 1
+        lines = (process.stderr or ()) and process.stderr.read().splitlines()
+        said = [json.loads(line) for line in lines if line.startswith("{") and "broken" in line]
+        assert [line["error"] for line in said] == [error]
+
+
+def test_a_process_whose_model_never_answers_ends_when_it_is_told_to(folder: Path) -> None:
+    with serving(folder, "--model", "held:make", "--drain", "1") as (process, url), ThreadPoolExecutor(1) as pool:
+        (folder / "hold").touch()
+        asked = pool.submit(
+            httpx2.post, f"{url}/v1/score", files={"image": encoded(noise(1))}, trust_env=False, timeout=PATIENCE
+        )
+        wait_until((folder / "asked").exists)
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(PATIENCE) != 0
+        assert asked.exception() is not None or asked.result().status_code == 503

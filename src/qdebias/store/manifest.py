@@ -83,7 +83,7 @@ def read_manifest(folder: Path) -> Manifest | None:
         values = json.loads(text)
         if values.pop("format") != FORMAT:
             raise StoreError(f"{path}: was written by another version of qdebias; use that one, or another folder")
-        if values.pop("sum", None) not in (None, _checksum(values)):
+        if values.pop("sum", None) != _checksum(values):
             raise StoreError(f"{path}: was changed since it was written; put a sound copy back")
         methods = {key: _method(entry) for key, entry in values.pop("methods").items()}
         return Manifest(**values | {"sessions": tuple(values["sessions"]), "methods": methods})

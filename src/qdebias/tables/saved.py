@@ -61,7 +61,7 @@ def load(path: Path) -> Evidence:
     """
     try:
         values = json.loads(path.read_text(encoding="utf-8"))
-        if values.pop("sum", None) not in (None, _sum(values)):  # files of before there were checksums have none
+        if values.pop("sum", None) != _sum(values):
             raise ValueError("it was changed since it was written")
         return Evidence(
             **{name: values[name] for name in _PLAIN},
