@@ -290,11 +290,11 @@ def test_a_changed_digit_is_damage_and_not_another_table(gathered: tuple[Evidenc
     values = json.loads(path.read_text())
     values["results"]["paper"]["value"][0] += 0.25
     path.write_text(json.dumps(values))
-    with pytest.raises(StoreError, match=r"it was changed since it was written\); delete it"):
-        load(path)
-    del values["sum"]  # as files were written before
-    path.write_text(json.dumps(values))
-    assert len(load(path).names) == 12
+    for _ in range(2):
+        with pytest.raises(StoreError, match=r"it was changed since it was written\); delete it"):
+            load(path)
+        values.pop("sum", None)
+        path.write_text(json.dumps(values))
 
 
 @pytest.mark.parametrize("table", TABLES)
