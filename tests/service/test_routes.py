@@ -1,8 +1,14 @@
 """What the service answers, through a real server."""
 
 import base64
+import html
 import json
+import re
+import shlex
+import shutil
+import subprocess
 from io import BytesIO
+from pathlib import Path
 
 import httpx2
 import numpy as np
@@ -238,6 +244,38 @@ def test_the_description_has_examples_that_work(client: httpx2.Client) -> None:
     assert tried == 4
     assert "security" not in described
     assert "/opt" not in json.dumps(described)
+
+
+def test_the_page_about_the_api_has_every_address_and_examples_that_work(
+    client: httpx2.Client, server: Running, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answer = client.get("/docs")
+    assert answer.headers["content-security-policy"] == client.get("/").headers["content-security-policy"]
+    for word in ("<script", "style=", "http://", "https://"):
+        assert word not in answer.text.replace(server.url, "")
+    assert 'href="docs"' in client.get("/").text
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "photo.jpg").write_bytes(encoded(noise(1), "JPEG"))
+    examples = re.findall(r"<pre><code>(.*?)</code></pre>", answer.text, re.DOTALL)
+    assert len(examples) == 8
+    for example in map(html.unescape, examples):
+        if example.startswith("curl"):
+            words = shlex.split(example)
+            if shutil.which("curl"):
+                ran = subprocess.run(
+                    [words[0], "--fail", "--noproxy", "*", "-s", *words[1:]], check=True, capture_output=True
+                )
+                assert ran.stdout
+        else:
+            said: list[str] = []
+            with client.__class__(trust_env=False, timeout=60) as http:
+                exec(  # noqa: S102
+                    example.removeprefix("import requests\n"),
+                    {"requests": http, "print": lambda *all, said=said: said.append(all)},
+                )
+            assert said[0][0] == 200, example
+    for path in client.get("/openapi.json").json()["paths"]:
+        assert f"<code>{path}</code>" in answer.text
 
 
 def test_the_page_comes_from_this_server_alone(client: httpx2.Client) -> None:

@@ -6,9 +6,11 @@ from typing import Any
 
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
+from fastapi.responses import HTMLResponse
 from starlette.exceptions import HTTPException
 
 import qdebias
+from qdebias.service.api_page import api_page
 from qdebias.service.guard import Guard, error_answer
 from qdebias.service.health import health_routes
 from qdebias.service.keys import Keys
@@ -67,6 +69,11 @@ def create_app(
         return description
 
     app.openapi = openapi  # type: ignore[method-assign]  # FastAPI's documented way
+
+    @app.get("/docs", include_in_schema=False)
+    async def docs(request: Request) -> HTMLResponse:
+        return HTMLResponse(api_page(openapi(), url=str(request.base_url)))
+
     return Guard(app, keys=keys, hosts=hosts, metrics=service.metrics, deadline=service.settings.deadline)
 
 
