@@ -2,6 +2,7 @@
 
 import os
 import tarfile
+from io import BytesIO, TextIOWrapper
 from pathlib import Path
 
 import numpy as np
@@ -103,12 +104,102 @@ def test_a_picture_of_an_input_folder_is_not_replaced(tmp_path: Path) -> None:
         assert (done.returncode, (tmp_path / "sub" / "a.png").read_bytes()) == (2, before), argument
 
 
+@pytest.mark.parametrize(
+    ("command", "kept"),
+    [
+        (("score", "list.txt", "--out", "sub/t.csv"), "sub/t.csv"),
+        (("score", "sub/t{0..2}.csv", "--out", "sub/t1.csv"), "sub/t1.csv"),
+        (("score", "file://{here}/sub/t.csv", "--out", "sub/t.csv"), "sub/t.csv"),
+        (("evaluate", "sub/t.csv", "--out", "hard.csv"), "hard.csv"),
+        (("calibrate", "sub/t.csv", "--out", "folder/t.csv"), "sub/t.csv"),
+        (("calibrate", "sub/t.csv", "--model", "model", "--out", "model/config.json"), "model/config.json"),
+        (("calibrate", "sub/t.csv", "--out", "sub/a.png"), "sub/a.png"),
+        (("compare", "sub/t.csv", "--out", "sub/a.png"), "sub/a.png"),
+        (("bias", "--dataset", "sub/t.csv", "--out", "link.csv"), "sub/t.csv"),
+        (("bias", "--dataset", "sub/t.csv", "--plot", "sub/a.png"), "sub/a.png"),
+        (("bias", "sub", "--plot", "sub/../folder/a.png"), "sub/a.png"),
+        (("reproduce", "figure1", "--dataset", "sub/t.csv", "--out", "sub/a.png"), "sub/a.png"),
+        (("degrade", "sub", "other/a.png.Fog.png", "--out", "other"), "other/a.png.Fog.png"),
+        (("degrade", "sub", "--out", "linked"), "sub/a.png"),
+        (("filter", "--scores", "kept.csv", "--top", "1", "--out", "."), "kept.csv"),
+        (("filter", "list{0..1}.txt", "--top", "1", "--out", "lists"), "lists/kept.csv"),
+    ],
+)
+def test_no_command_writes_over_what_it_reads(command: tuple[str, ...], kept: str, table: Path, tmp_path: Path) -> None:
+    (tmp_path / "list.txt").write_text("sub/a.png\nsub/t.csv\n")
+    for name in ("t0.csv", "t1.csv", "t2.csv"):
+        (table.parent / name).write_text(table.read_text())
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model" / "config.json").write_text("{}")
+    save(tmp_path / "other" / "a.png.Fog.png", 1)
+    (tmp_path / "linked").mkdir()
+    (tmp_path / "linked" / "a.png.Fog.png").symlink_to(tmp_path / "sub" / "a.png")
+    (tmp_path / "kept.csv").write_text("image,score\nsub/a.png,0.5\n")
+    (tmp_path / "lists").mkdir()
+    (tmp_path / "lists" / "kept.csv").write_text("mine")
+    for name in ("list0.txt", "list1.txt"):
+        (tmp_path / name).write_text("sub/a.png\nlists/kept.csv\n")
+    before = (tmp_path / kept).read_bytes()
+    words = [word.replace("{here}", str(tmp_path)) for word in command]
+    fake = () if "--model" in words or words[0] == "degrade" else ("--model", "fake")
+    done = run(*words, *fake)
+    assert (done.returncode, (tmp_path / kept).read_bytes()) == (2, before), done.stderr
+    assert "what the command reads" in done.stderr or "is the name of an image" in done.stderr
+    assert done.stderr.count("\n") == 1
+
+
+def test_names_on_stdin_are_inputs_like_others(table: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = table.read_text()
+    monkeypatch.setattr("sys.stdin", TextIOWrapper(BytesIO(b"sub/t.csv\n")))
+    done = run("score", "-", "--model", "fake", "--out", "link.csv")
+    assert (done.returncode, table.read_text()) == (2, before), done.stderr
+
+
+@pytest.mark.usefixtures("table")
+def test_a_picture_of_a_run_is_not_replaced_by_its_plot(tmp_path: Path) -> None:
+    for seed in range(6):
+        save(tmp_path / "six" / f"{seed}.png", seed)
+    rows = "".join(f"{seed}.png,{seed},{'ab'[seed % 2]}\n" for seed in range(6))
+    (tmp_path / "six" / "l.csv").write_text(f"image,mos,scene\n{rows}")
+    common = ("--model", "fake", "--resamples", "0", "--run", "run")
+    for method in ("paper", "vanilla"):
+        assert run("evaluate", "six/l.csv", "--method", method, *common).returncode == 0
+    before = {path: path.read_bytes() for path in (*tmp_path.glob("six/*"), *tmp_path.glob("run/**/*.json"))}
+    commands = [
+        ("bias", "--run", "run", "--plot", "six/0.png"),
+        ("report", "run", "--out", "six/0.png"),
+        *(("report", "run", "--out", str(path)) for path in before if path.suffix == ".json"),
+        ("tables", "run", "--dataset", "six/l.csv", "--out", "six/l.csv"),
+        ("export", "run", "--method", "paper", "--out", "run/images.jsonl"),
+    ]
+    for command in commands:
+        done = run(*command)
+        assert done.returncode == 2, (command, done.stderr)
+    assert {path: path.read_bytes() for path in before} == before
+
+
+@pytest.mark.parametrize(
+    ("command", "message"),
+    [
+        (("rank", "sub", "--out", "x.txt"), "results are written as"),
+        (("evaluate", "sub/t.csv", "--out", "x.txt"), "results are written as"),
+        (("evaluate", "sub/t.csv", "--out", "no/x.csv"), "there is no folder no"),
+        (("explain", "sub", "--out", "x.doc"), "pictures are written as"),
+        (("bias", "sub", "--plot", "x.doc"), "pictures are written as"),
+    ],
+)
+@pytest.mark.usefixtures("table")
+def test_what_cannot_be_written_is_told_before_a_model_is_loaded(command: tuple[str, ...], message: str) -> None:
+    done = run(*command, "--model", "/no/such/model")
+    assert (done.returncode, message in done.stderr) == (2, True), done.stderr
+
+
 def test_files_of_a_run_folder_and_a_second_output_are_refused(tmp_path: Path) -> None:
     for name in ("images.jsonl", "answers.jsonl"):
         with pytest.raises(SettingError, match="what the command reads"):
             check_outputs({"run": tmp_path, "out": tmp_path / name})
     with pytest.raises(SettingError, match="are the same file"):
-        check_outputs({"out": tmp_path / "a.png", "plot": tmp_path / "." / "a.png"})
+        check_outputs({"out": tmp_path / "a.svg", "plot": tmp_path / "b" / ".." / "a.svg"}, "bias")
 
 
 def test_a_result_beside_the_images_is_written_again_and_again(tmp_path: Path) -> None:

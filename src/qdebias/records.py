@@ -14,6 +14,9 @@ from qdebias.errors import SettingError
 from qdebias.method import Score
 from qdebias.output import locked_output, replacing
 
+SUFFIXES = (".csv", ".jsonl", ".parquet")
+"""The formats of rows."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Record:
@@ -134,9 +137,8 @@ def open_writer(path: Path, kind: type[AnyRow] = Record) -> Iterator[Callable[[A
     Raises:
         SettingError: The suffix is another one, or the file cannot be written, or another process writes it.
     """
+    check_suffix(path)
     writers = {".csv": _csv_writer, ".jsonl": _json_writer, ".parquet": _parquet_writer}
-    if path.suffix.lower() not in writers:
-        raise SettingError(f"{path}: results are written as {', '.join(writers)}; choose one of these suffixes")
     try:
         with locked_output(path), writers[path.suffix.lower()](path, kind) as write:
             yield write
@@ -144,6 +146,16 @@ def open_writer(path: Path, kind: type[AnyRow] = Record) -> Iterator[Callable[[A
         raise  # that is whoever reads stdout, not this file
     except OSError as error:
         raise SettingError(f"{path}: cannot be written ({error.strerror or error})") from error
+
+
+def check_suffix(path: Path) -> None:
+    """Check that rows can be written into a file of this name.
+
+    Raises:
+        SettingError: Its suffix names another format.
+    """
+    if path.suffix.lower() not in SUFFIXES:
+        raise SettingError(f"{path}: results are written as {', '.join(SUFFIXES)}; choose one of these suffixes")
 
 
 class _Late:

@@ -53,11 +53,11 @@ class Commands(TyperGroup):
             return None
         module = import_module(f"qdebias.cli.{HOMES[cmd_name]}")
         alone = typer.Typer(add_completion=False, rich_markup_mode="markdown", context_settings=HELP)
-        alone.command(cmd_name)(_checked(getattr(module, cmd_name)))
+        alone.command(cmd_name)(_checked(cmd_name, getattr(module, cmd_name)))
         return typer.main.get_command(alone)
 
 
-def _checked(command: Callable[..., None]) -> Callable[..., None]:
+def _checked(name: str, command: Callable[..., None]) -> Callable[..., None]:
     """Return the command, which first checks that it does not write over what it reads."""
 
     @wraps(command)
@@ -66,7 +66,7 @@ def _checked(command: Callable[..., None]) -> Callable[..., None]:
         from qdebias.cli.outputs import check_outputs
 
         with user_errors():
-            check_outputs(options)
+            check_outputs(options, name)
         command(**options)
 
     return run

@@ -77,8 +77,9 @@ def bench(
         report = _sharing(shape, images or 1, _size(size or "512x384"), repeat, divide, threads, device, dtype)
         if plot:
             from qdebias.benchmark.plot import draw
+            from qdebias.report.picture import save
 
-            draw(report, plot)
+            save(draw(report), plot)
     if json:
         typer.echo(jsonlib.dumps(report.as_json()))
     else:

@@ -25,11 +25,12 @@ from qdebias.cli.console import (
     user_errors,
 )
 from qdebias.cli.dataset_options import Labels, Limit, Resamples, Root, Subset
+from qdebias.cli.outputs import refuse_inputs
 from qdebias.cli.tables import Form, Out, form_of, write_tables
 from qdebias.data import Dataset, load_dataset
 from qdebias.engine import Failure, Scorer
 from qdebias.errors import SettingError
-from qdebias.inputs import find_inputs
+from qdebias.inputs import Inputs, find_inputs
 from qdebias.method import Score
 from qdebias.report.scatter import draw_scatter
 from qdebias.report.strip import draw_strip
@@ -83,17 +84,20 @@ def bias(
         if not dataset and (root or subset or limit or labels):
             raise SettingError("--root, --subset, --limit and --labels are of a dataset; name it with --dataset")
         if run and not paths and not dataset:
-            found = _stored(run, by, resamples)
+            found = _stored(run, by, resamples, plot)
         else:
-            data = load_dataset(dataset, root=root, subset=subset, labels=labels) if dataset else None
+            data = (
+                load_dataset(dataset, root=root, subset=subset, labels=labels) if dataset else find_inputs(paths or [])
+            )
+            refuse_inputs(data if isinstance(data, Dataset) else data.images, out=out, plot=plot)
             backend = load_backend(model, device=device, dtype=dtype)
             folder = run or Path(stack.enter_context(TemporaryDirectory(prefix="qdebias-")))
             opened = stack.enter_context(open_run(folder, backend.fingerprint, model=model))
             for note in opened.notes:
                 say(f"{folder}: {one_line(note)}", style="yellow")
             scorer = Scorer(backend=StoredBackend(backend, opened), method=Exposure(), seed=seed, batch=batch)
-            if data is None:
-                found = _exposure(scorer, paths or [], model)
+            if isinstance(data, Inputs):
+                found = _exposure(scorer, data, model)
             else:
                 asker = Asker(run=opened, backend=backend, seed=seed, batch=batch)
                 found = _offsets(asker, scorer, data, by=by, limit=limit, model=model, resamples=resamples)
@@ -106,9 +110,9 @@ def bias(
     raise typer.Exit(1 if found.errors else 0)
 
 
-def _exposure(scorer: Scorer, arguments: Sequence[str], model: str) -> _Findings:
+def _exposure(scorer: Scorer, inputs: Inputs, model: str) -> _Findings:
     """Measure the exposure of images."""
-    inputs, method = find_inputs(arguments), Exposure()
+    method = Exposure()
     results = _expose(scorer, inputs.paths)
     title = f"Exposure of bias, model {model}, seed {scorer.context.seed}"
     names = [one_line(str(path)) for path in inputs.paths]
@@ -138,13 +142,15 @@ def _offsets(
     )
 
 
-def _stored(run: Path, by: str | None, resamples: int) -> _Findings:
+def _stored(run: Path, by: str | None, resamples: int, plot: Path | None) -> _Findings:
     """Measure offsets from the scores that earlier commands left in a run folder."""
     evidences = [one for one in saved([run]) if set(recipes_of(BIAS, one.dataset)) <= set(one.results)]
     if not evidences:
         raise SettingError(
             f"{run} holds no scores under {' and '.join(recipes_of(BIAS, ''))}; give --dataset and --root"
         )
+    for one in evidences:
+        refuse_inputs((Path(one.root, name) for name in one.names), plot=plot)
     pairs = [(evidence, measure_bias(evidence, kind=by, resamples=resamples)) for evidence in evidences]
 
     def draw(plot: Path) -> None:

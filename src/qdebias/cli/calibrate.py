@@ -33,6 +33,7 @@ from qdebias.cli.dataset_options import (
     Subset,
     direction_named,
 )
+from qdebias.cli.outputs import refuse_inputs
 from qdebias.data import load_dataset
 from qdebias.errors import SettingError
 from qdebias.evaluation import evaluate
@@ -67,6 +68,7 @@ def calibrate(
             raise SettingError(f"--kind is {' or '.join(KINDS)}, got {kind!r}")
         way = direction_named(direction)
         data = load_dataset(dataset, root=root, subset=subset, labels=labels, direction=way, column=column)
+        refuse_inputs(data, out=out)
         method = method_named(method)
         with progress(total=min(len(data), limit or len(data))) as show:
             report = evaluate(

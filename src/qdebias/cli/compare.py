@@ -11,6 +11,7 @@ from qdebias import presets
 from qdebias.cli.asking import open_asker
 from qdebias.cli.console import Batch, Device, Dtype, Model, RunFolder, Seed, progress, user_errors
 from qdebias.cli.dataset_options import LabelColumn, Labels, Limit, Resamples, Root, Subset
+from qdebias.cli.outputs import refuse_inputs
 from qdebias.cli.runs import say_unfinished
 from qdebias.cli.tables import Form, Out, form_of, tell_failures, write_tables
 from qdebias.compare import BEST, compare_asked, compare_stored, in_asking_order
@@ -85,6 +86,7 @@ def compare(
         paths = [Path(source) for source in sources] if mos is not None else []
         files = bool(paths) and not any(path.is_dir() for path in paths)
         data = load_dataset(mos or sources[0], root=root, subset=subset, labels=labels, column=column, images=not files)
+        refuse_inputs(data, out=out)
         if paths:
             for path in paths:
                 say_unfinished(path)

@@ -1,5 +1,6 @@
 """`qdebias degrade`."""
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
@@ -9,6 +10,7 @@ from PIL import Image
 
 from qdebias import presets
 from qdebias.cli.console import ImageColumn, Megapixels, MethodName, Paths, Seed, one_line, say, user_errors
+from qdebias.cli.outputs import refuse_inputs
 from qdebias.errors import ImageError, SettingError
 from qdebias.image import load_image
 from qdebias.inputs import find_inputs
@@ -29,6 +31,7 @@ def degrade(
         chosen = presets.get(method).method
         inputs = find_inputs(paths, column=column)
         _check_names(inputs.paths)
+        refuse_inputs(inputs.paths, out=_present(inputs.paths, out))
         errors = [failure.error for failure in inputs.failures]
         written = 0
         for path in inputs.paths:
@@ -45,6 +48,13 @@ def degrade(
             say(f"failed: {one_line(message)}", style="red")
         say(f"{written} pictures written to {out}")
     raise typer.Exit(1 if errors else 0)
+
+
+def _present(paths: tuple[Path, ...], out: Path) -> list[Path]:
+    """Return the pictures of an earlier time that would be replaced."""
+    heads = {f"{path.name}." for path in paths}
+    found = ((one, [dot.end() for dot in re.finditer(r"\.", one.name)]) for one in out.glob("*.png"))
+    return [one for one, ends in found if any(one.name[:end] in heads for end in ends)]
 
 
 def _check_names(paths: tuple[Path, ...]) -> None:

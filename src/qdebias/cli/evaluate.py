@@ -36,6 +36,7 @@ from qdebias.cli.dataset_options import (
     Subset,
     direction_named,
 )
+from qdebias.cli.outputs import refuse_inputs
 from qdebias.cli.shown import show
 from qdebias.cli.stopping import kept_in
 from qdebias.correlation import Correlation, Interval, MeanCorrelation
@@ -94,6 +95,7 @@ def evaluate(
     with user_errors(), kept_in(run):
         way = direction_named(direction)
         data = load_dataset(dataset, root=root, subset=subset, labels=labels, direction=way, column=column)
+        refuse_inputs(data, out=out)
         backend = load_backend(model, device=device, dtype=dtype)
         with progress(total=min(len(data), limit or len(data))) as show:
             report = evaluate_dataset(

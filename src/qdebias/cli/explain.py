@@ -21,7 +21,7 @@ from qdebias.cli.console import (
     track,
     user_errors,
 )
-from qdebias.cli.outputs import check_outputs
+from qdebias.cli.outputs import refuse_inputs
 from qdebias.engine import Scorer
 from qdebias.errors import ImageError, SettingError
 from qdebias.inputs import find_inputs
@@ -48,7 +48,7 @@ def explain(
     """
     with user_errors():
         inputs = find_inputs(paths, column=column)
-        check_outputs({"out": out, "paths": list(inputs.paths)})
+        refuse_inputs(inputs.images, out=out)
         if len(inputs.paths) > MOST_ROWS:
             raise SettingError(f"{len(inputs.paths)} images do not fit in one picture; name {MOST_ROWS} or fewer")
         backend = load_backend(model, device=device, dtype=dtype)

@@ -26,18 +26,19 @@ from qdebias.cli.console import (
     say,
     user_errors,
 )
+from qdebias.cli.outputs import refuse_inputs
 from qdebias.cli.runs import named_results, say_unfinished
-from qdebias.curation import COPY, LINK, MOVE, Choice, Top, Way, choose, place, refuse_inside
+from qdebias.curation import COPY, LINK, MOVE, Choice, Top, Way, check_places, choose, place
 from qdebias.engine import Failure, Scorer
 from qdebias.errors import SettingError
-from qdebias.inputs import Images, Piece, open_images
+from qdebias.inputs import Images, open_images
 from qdebias.inputs.addresses import is_address
 from qdebias.inputs.pieces import Named, Nothing
 from qdebias.inputs.presence import is_folder
 from qdebias.method import Score
 from qdebias.records import open_writer
 from qdebias.scores import GivenScore, read_scores
-from qdebias.store import Run, open_run, open_snapshot
+from qdebias.store import open_run, open_snapshot
 from qdebias.stored import recorded
 
 
@@ -87,17 +88,24 @@ def filter(  # noqa: A001  (the name of the command)
     """
     with user_errors(), ExitStack() as stack:
         limit = None if top is None else Top.parse(top)
-        choose([], minimum=least, top=limit)  # a missing limit is told before anything is scored
+        nothing = choose([], minimum=least, top=limit)  # a missing limit is told before anything is scored
         way = _way(copy_to, move_to, link_to)
         if paths and scores:
             raise SettingError("images are scored, or scores are read from a file; leave out the paths or --scores")
         if paths:
+            images, roots = (
+                open_images(paths, column=column),
+                tuple(path for path in map(Path, paths) if is_folder(path)),
+            )
+            refuse_inputs(images, out=[out / f"{name}.csv" for name, _ in _lists(nothing)] if out else None)
+            if way:
+                _check_places(images, roots, *way)
             backend = load_backend(model, device=device, dtype=dtype)
             pixels = round(max_megapixels * 1e6)
             scorer = Scorer(backend=backend, method=method, seed=seed, batch=batch, max_pixels=pixels)
             stored = stack.enter_context(open_run(run, scorer.fingerprint, model=model)) if run else None
-            images = open_images(paths, column=column)
-            judged = _scored(paths, images, scorer, stored, method, way[0] if way else None)
+            scored = [_score(*one) for one in named_results(images, scorer, stored, method=method)]
+            judged = _Judged(scores=scored, roots=roots)
         else:
             if run is not None and scores is None and say_unfinished(run, method=method) and not partial:
                 raise SettingError(f"{run} is unfinished; finish it, or choose among what is there with --partial")
@@ -141,30 +149,19 @@ def _stored(file: Path | None, run: Path | None, method: str, seed: int) -> list
         return [_score(one.path, one.result) for one in found]
 
 
-def _scored(
-    arguments: Sequence[str], images: Images, scorer: Scorer, run: Run | None, method: str, target: Path | None
-) -> _Judged:
-    roots = tuple(path for path in map(Path, arguments) if is_folder(path))
-    if target is not None:
-        refuse_inside(target, roots)  # told before hours of scoring, not after
-    if target is not None:
-        for piece in images.pieces():
-            _check_files(piece)
-    results = named_results(images, scorer, run, method=method)
-    scores = [_score(name, result) for name, result in results]
-    return _Judged(scores=scores, roots=roots)
-
-
-def _check_files(piece: Piece) -> None:
-    """Refuse images that are no files of their own, which cannot be put elsewhere."""
-    strange = (
-        next((name for name in piece.names if is_address(name)), None) if isinstance(piece, Named) else piece.label
-    )
-    if strange is not None and not isinstance(piece, Nothing):
-        raise SettingError(
-            f"{strange}: is no file of its own here, so that it cannot be copied, moved or linked; "
-            f"choose files or folders, or leave --copy-to, --move-to and --link-to out"
-        )
+def _check_places(images: Images, roots: Sequence[Path], target: Path, way: Way) -> None:
+    """Say before hours of scoring, not after, which images cannot be put elsewhere."""
+    files: list[Path] = []
+    for piece in images.pieces():
+        names = piece.names if isinstance(piece, Named) else () if isinstance(piece, Nothing) else (piece.label,)
+        strange = next((name for name in names if is_address(name) or not isinstance(piece, Named)), None)
+        if strange is not None:
+            raise SettingError(
+                f"{strange}: is no file of its own here, so that it cannot be copied, moved or linked; "
+                f"choose files or folders, or leave --copy-to, --move-to and --link-to out"
+            )
+        files += [path for path in map(Path, names) if path.is_file()]
+    check_places(files, roots, target, way)
 
 
 def _score(path: str, result: Score | Failure) -> GivenScore:

@@ -2,60 +2,148 @@
 
 import glob
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
+from qdebias.data import Dataset
 from qdebias.errors import SettingError
+from qdebias.inputs import Images
 from qdebias.inputs.datasets_folder import is_dataset
 from qdebias.inputs.folders import looks_like_image
+from qdebias.inputs.pieces import Named
+from qdebias.records import check_suffix
 
 OUTPUTS = ("out", "plot")
 """The options that name a file to write."""
 
+_WORDS = ("what", "title", "form", "by", "kind", "subset", "against", "table", "aspect")
+"""The options that name no file."""
+
+_ROWS = ("score", "evaluate", "rank", "export")
+_TEXTS = ("compare", "tables", "bias", "calibrate", "verify")
+
 _RUN_FILES = ("run.json", "answers.jsonl", "images.jsonl", "index.sqlite", "lock", "lock.holder")
+_LISTS = ("kept.csv", "rejected.csv", "failed.csv")
 
 
-def check_outputs(options: Mapping[str, object]) -> None:
+def check_outputs(options: Mapping[str, object], command: str = "") -> None:
     """Check the options of a command by their names.
 
     Raises:
         SettingError: A file to be written is one of those that are read, by whatever name, or two outputs are one.
     """
     outputs = {name: Path(str(options[name])) for name in OUTPUTS if options.get(name)}
-    inputs = [text for name, value in options.items() if name not in OUTPUTS for text in _texts(value)]
-    for name, out in outputs.items():
-        for text in inputs:
-            if _overlaps(out, text):
-                raise SettingError(f"--{name} {out} is, or lies among, what the command reads ({text}); choose another")
-    if len(outputs) == 2 and len({_real(out) for out in outputs.values()}) == 1:
+    inputs = [(name, text) for name, value in options.items() if name not in OUTPUTS + _WORDS for text in _texts(value)]
+    for option, out in outputs.items():
+        if not options.get("ray"):
+            _check_form(command, option, out)
+        for written in [out, *(out / name for name in _LISTS)] if command == "filter" else [out]:
+            for name, text in inputs:
+                if _overlaps(written, text, is_model=name == "model"):
+                    raise _refusal(option, written, text)
+    if len(outputs) == 2 and _is_same(*outputs.values()):
         raise SettingError(f"--out and --plot are the same file, {outputs['out']}; choose two")
+
+
+def refuse_inputs(inputs: Images | Dataset | Iterable[Path], **outputs: Path | Sequence[Path] | None) -> None:
+    """Check outputs against what the arguments of a command were found to mean.
+
+    Args:
+        inputs: The files that are read.
+        outputs: What is written, by the name of its option.
+
+    Raises:
+        SettingError: An output is one of the inputs.
+    """
+    named = [
+        (name, out) for name, outs in outputs.items() for out in ([outs] if isinstance(outs, Path) else outs or ())
+    ]
+    typed = map(_local, inputs.arguments) if isinstance(inputs, Images) else ()
+    for argument in typed:
+        for name, out in named:
+            if _overlaps(out, argument):
+                raise _refusal(name, out, argument)
+    present = {_identity(out): (name, out) for name, out in named if out.is_file()}
+    for file in _files(inputs) if present else ():
+        if (found := present.get(_identity(file))) is not None:
+            raise _refusal(*found, file)
+
+
+def _check_form(command: str, option: str, out: Path) -> None:
+    """Say before hours of work that a file cannot be written."""
+    if option == "plot" or command == "explain":
+        from qdebias.report.picture import check_format
+
+        check_format(out)
+    elif command != "reproduce" and looks_like_image(out.name):
+        raise SettingError(f"--out {out} is the name of an image, and {command} writes none; choose another")
+    if command in _ROWS:
+        check_suffix(out)
+    if command in _ROWS + _TEXTS and option == "out" and not out.parent.is_dir():
+        raise SettingError(f"--out {out}: there is no folder {out.parent}; make it, or choose another")
+
+
+def _refusal(option: str, out: Path, text: object) -> SettingError:
+    return SettingError(f"--{option} {out} is, or lies among, what the command reads ({text}); choose another")
+
+
+def _files(inputs: Images | Dataset | Iterable[Path]) -> Iterator[str | Path]:
+    if isinstance(inputs, Dataset):
+        yield from inputs.label_files
+        yield from inputs.paths
+    elif isinstance(inputs, Images):
+        for piece in inputs.pieces():
+            yield from map(_local, piece.names) if isinstance(piece, Named) else [_local(piece.label.partition("!")[0])]
+    else:
+        yield from inputs
+
+
+def _local(name: str) -> str:
+    """Return the path in an address of a local file; anything else is returned as it is."""
+    scheme, mark, path = name.partition("://")
+    return path if mark and scheme in ("file", "local") else name
+
+
+def _identity(path: str | Path) -> tuple[int, int] | None:
+    """Return what a file is to the system, by whatever name; None where there is none."""
+    try:
+        found = os.stat(path)  # noqa: PTH116
+    except (OSError, ValueError):
+        return None
+    return found.st_dev, found.st_ino
 
 
 def _texts(value: object) -> Iterator[str]:
     if isinstance(value, str | Path):
-        yield str(value)
+        yield _local(str(value))
     elif isinstance(value, list | tuple):
         for item in value:
             yield from _texts(item)
 
 
-def _overlaps(out: Path, text: str) -> bool:
+def _overlaps(out: Path, text: str, *, is_model: bool = False) -> bool:
     """Whether a file to be written is what an argument names, or one of the files in its folder that may be read."""
+    text = text.removeprefix("hf:").removeprefix("vllm:") if is_model else text
     if os.path.isdir(text):  # noqa: PTH112 (a name that the system refuses is none)
-        return _is_read_in(out, Path(text))
-    if _is_same(out, text):
-        return True
-    return glob.has_magic(text) and any(_is_same(out, match) for match in glob.iglob(text, recursive=True))  # noqa: PTH207
+        return _is_read_in(out, Path(text), is_model=is_model)
+    return _is_same(out, text) or (glob.has_magic(text) and any(_is_same(out, name) for name in _matches(text)))
 
 
-def _is_read_in(out: Path, folder: Path) -> bool:
+def _matches(pattern: str) -> Iterator[str]:
+    return glob.iglob(pattern, recursive=True)  # noqa: PTH207
+
+
+def _is_read_in(out: Path, folder: Path, *, is_model: bool) -> bool:
     real, inside = _real(out), _real(folder)
     if real.parent == inside and real.name.casefold() in _RUN_FILES:
         return True
-    return real.is_relative_to(inside) and out.exists() and (looks_like_image(real.name) or is_dataset(folder))
+    if not (real.is_relative_to(inside) and out.is_file()):
+        return False
+    in_run = (folder / "run.json").is_file() and real.parent.name == "tables"
+    return is_model or in_run or looks_like_image(real.name) or is_dataset(folder)
 
 
-def _is_same(out: Path, text: str) -> bool:
+def _is_same(out: Path, text: str | Path) -> bool:
     try:
         return os.path.samefile(out, text)  # noqa: PTH121
     except (OSError, ValueError):

@@ -26,6 +26,7 @@ from qdebias.cli.console import (
     user_errors,
     words,
 )
+from qdebias.cli.outputs import refuse_inputs
 from qdebias.cli.runs import say_notes
 from qdebias.cli.shown import show
 from qdebias.errors import SettingError
@@ -64,6 +65,8 @@ def rank(
     """
     with user_errors(), ExitStack() as stack:
         question, inputs = _question(by), find_inputs(paths, column=column)
+        refuse_inputs(inputs.images, out=out)
+        write = stack.enter_context(open_writer(out, Ranked)) if out else None
         backend = load_backend(model, device=device, dtype=dtype)
         folder = run or Path(stack.enter_context(TemporaryDirectory(prefix="qdebias-")))
         opened = stack.enter_context(open_run(folder, backend.fingerprint, model=model))
@@ -81,10 +84,9 @@ def rank(
                 on_progress=show,
             )
         rows = [*found.rows, *(Ranked(path=failure.name, error=failure.error) for failure in inputs.failures)]
-        if out is not None:
-            with open_writer(out, Ranked) as write:
-                for row in rows:
-                    write(row)
+        if write:
+            for row in rows:
+                write(row)
     _print(rows, json=json)
     raise typer.Exit(_summarise(found, rows))
 

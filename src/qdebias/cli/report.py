@@ -7,6 +7,7 @@ import typer
 
 from qdebias.cli.console import Seed, say, user_errors
 from qdebias.cli.dataset_options import Labels, Resamples, Root, Subset
+from qdebias.cli.outputs import refuse_inputs
 from qdebias.cli.runs import Folder, say_unfinished
 from qdebias.data import load_dataset
 from qdebias.errors import SettingError
@@ -54,8 +55,10 @@ def report(
             known = _evaluated(folder)
         else:
             data = load_dataset(dataset, root=root, subset=subset, labels=labels)
+            refuse_inputs(data, out=out)
             known = recall(snapshot, data, (before, chosen), seed=seed)
         facts = gather(snapshot, method=chosen, before=before, seed=seed, labels=known, resamples=resamples)
+        refuse_inputs(map(Path, facts.paths), out=out)
         write_page(facts, snapshot, out, count=gallery, title=title)
     say(f"{len(facts.paths)} images, {len(facts.failures)} without a score, {out.stat().st_size / 1e6:.1f} MB in {out}")
 

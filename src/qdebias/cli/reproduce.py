@@ -11,6 +11,7 @@ from qdebias.bias import measure_bias
 from qdebias.cli.asking import open_asker
 from qdebias.cli.console import Batch, Device, Dtype, Model, RunFolder, Seed, progress, say, user_errors
 from qdebias.cli.dataset_options import Labels, Limit, Resamples, Root, Subset
+from qdebias.cli.outputs import refuse_inputs
 from qdebias.cli.tables import Form, Out, form_of, tell_failures, write_tables
 from qdebias.data import Dataset, load_dataset
 from qdebias.inputs import find_inputs
@@ -57,7 +58,10 @@ def reproduce(
         chosen = form_of(form, out)
         recipes_of(what, dataset)  # a wrong name is told before anything is loaded
         data = load_dataset(dataset, root=root, subset=subset, labels=labels)
-        others = pool_of(find_inputs(pool).paths) if pool else None
+        refuse_inputs(data, out=out or Path(f"{what}.png"))
+        shown = find_inputs(pool) if pool else None
+        refuse_inputs(shown.images if shown else (), out=out)
+        others = pool_of(shown.paths) if shown else None
         asker = stack.enter_context(open_asker(model, run, seed=seed, batch=batch, device=device, dtype=dtype))
         count, recipes = min(len(data), limit or len(data)), recipes_of(what, data.name)
         with progress(total=count * len(recipes)) as show:

@@ -30,6 +30,7 @@ from qdebias.cli.console import (
     say,
     user_errors,
 )
+from qdebias.cli.outputs import refuse_inputs
 from qdebias.cli.runs import named_results
 from qdebias.cli.shown import show
 from qdebias.cli.stopping import kept_in
@@ -96,6 +97,7 @@ def score(
     """
     with user_errors(), kept_in(run if ray is None else out):
         images, method = open_images(paths, column=column), method_named(method, aspect)
+        refuse_inputs(images, out=Path(out) if out else None)
         pixels = round(max_megapixels * 1e6)
         setting = Setting(
             model=model,

@@ -8,6 +8,7 @@ import typer
 
 from qdebias.cli.console import Seed, one_line, results, say, user_errors
 from qdebias.cli.dataset_options import Labels, Limit, Resamples, Root, Subset
+from qdebias.cli.outputs import refuse_inputs
 from qdebias.cli.runs import say_unfinished
 from qdebias.cli.shown import show_measured
 from qdebias.data import load_dataset
@@ -64,6 +65,7 @@ def tables(
             found = saved(runs)
         else:
             data = load_dataset(dataset, root=root, subset=subset, labels=labels)
+            refuse_inputs(data, out=out)
             found = remember(runs, data, wanted, seed=seed, limit=limit)
         measured = [Agreements(evidence, resamples=resamples) for evidence in found]
         write_tables([build(name, measured) for name in wanted], chosen, out)

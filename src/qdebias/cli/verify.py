@@ -8,6 +8,7 @@ import typer
 from qdebias.backends.base import Backend
 from qdebias.backends.load import require
 from qdebias.cli.console import Device, Dtype, Paths, say, user_errors
+from qdebias.cli.outputs import refuse_inputs
 from qdebias.engine import Scorer
 from qdebias.errors import SettingError
 from qdebias.image import RgbImage, load_image
@@ -33,7 +34,9 @@ def verify(
         from qdebias.backends.mplug_owl3.verify import verify as verify_checkpoint
         from qdebias.backends.mplug_owl3.verify import write_report
 
-        images = {path.name: load_image(path) for path in find_inputs(paths).paths}
+        inputs = find_inputs(paths)
+        refuse_inputs(inputs.images, out=out)
+        images = {path.name: load_image(path) for path in inputs.paths}
         report = verify_checkpoint(model, images, _score, device=device, dtype=dtype, revision=revision)
         try:
             write_report(report, out)

@@ -62,9 +62,7 @@ def place(images: Sequence[Path], roots: Sequence[Path], target: Path, way: Way)
         SettingError: The target lies in a root, an image is not there, two images would have one place, or something
             else is at its place: nothing has been touched. Or the disk refuses: the message says how far it came.
     """
-    refuse_inside(target, roots)
-    places = {image: target / _relative(image, roots) for image in images}
-    _check(places, roots, way)
+    places = check_places(images, roots, target, way)
     made = present = 0
     for image, new in places.items():
         try:
@@ -82,16 +80,21 @@ def place(images: Sequence[Path], roots: Sequence[Path], target: Path, way: Way)
     return Placed(made=made, present=present)
 
 
-def refuse_inside(target: Path, roots: Sequence[Path]) -> None:
-    """Refuse a target in which a later search through the roots would find the images once more.
+def check_places(images: Sequence[Path], roots: Sequence[Path], target: Path, way: Way) -> dict[Path, Path]:
+    """Return the new place of each image; see `place`.
 
     Raises:
-        SettingError: The target is one of the roots, or lies in one.
+        SettingError: See `place`; or the target cannot be made or written.
     """
-    inner = target.resolve()
-    for root in roots:
-        if inner.is_relative_to(root.resolve()):
+    for root in roots:  # where a later search would find the images once more
+        if target.resolve().is_relative_to(root.resolve()):
             raise SettingError(f"{target} lies in {root}, where the images are from; choose a folder outside of it")
+    present = next(folder for folder in (target, *target.absolute().parents) if os.path.lexists(folder))
+    if not (present.is_dir() and os.access(present, os.W_OK | os.X_OK)):
+        raise SettingError(f"{target}: {present} is no folder that can be written; choose another; nothing was done")
+    places = {image: target / _relative(image, roots) for image in images}
+    _check(places, roots, way)
+    return places
 
 
 def _relative(image: Path, roots: Sequence[Path]) -> Path:
@@ -144,12 +147,16 @@ def _give_name(partial: Path, new: Path) -> None:
     except OSError as error:
         if error.errno not in _NO_LINKS:
             raise
-        new.open("xb").close()
+        with new.open("xb") as empty:
+            made = os.fstat(empty.fileno())
+        if not os.path.samestat(made, new.lstat()) or new.lstat().st_size:
+            raise FileExistsError(errno.EEXIST, "somebody else made it meanwhile", str(new)) from error
         partial.replace(new)
 
 
 def _move(image: Path, new: Path) -> None:
     """Give the file its new name, then take the old one away; where that cannot be, copy it first."""
+    before = image.lstat()
     if not _is_half_moved(image, new):
         try:
             if image.is_symlink():
@@ -160,6 +167,9 @@ def _move(image: Path, new: Path) -> None:
             if error.errno not in _NO_LINKS:
                 raise
             _copy(image, new)
+    after = image.lstat()
+    if not os.path.samestat(before, after) or before.st_mtime_ns != after.st_mtime_ns:
+        raise OSError(errno.EBUSY, f"{image} was changed meanwhile, and was left where it is")
     image.unlink()
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from qdebias.engine import Failure
 from qdebias.errors import SettingError
-from qdebias.inputs.images import open_images
+from qdebias.inputs.images import Images, open_images
 from qdebias.inputs.items import Unreadable
 
 
@@ -16,10 +16,12 @@ class Inputs:
 
     Attributes:
         paths: Each image once, in the order in which it was named; within a folder sorted by path.
+        images: What was named, as it is streamed.
         failures: What was named and holds no image, or could not be looked into.
     """
 
     paths: tuple[Path, ...]
+    images: Images
     failures: tuple[Failure, ...]
 
 
@@ -33,7 +35,8 @@ def find_inputs(arguments: Sequence[str], *, column: str | None = None) -> Input
     """
     paths: list[Path] = []
     failures: list[Failure] = []
-    for image in open_images(arguments, column=column):
+    images = open_images(arguments, column=column)
+    for image in images:
         if isinstance(image, Path):
             paths.append(image)
         elif isinstance(image, Unreadable):
@@ -42,4 +45,4 @@ def find_inputs(arguments: Sequence[str], *, column: str | None = None) -> Input
             raise SettingError(
                 f"{image.name}: is no file of its own; only `score` and `check` take shards and addresses"
             )
-    return Inputs(paths=tuple(paths), failures=tuple(failures))
+    return Inputs(paths=tuple(paths), images=images, failures=tuple(failures))

@@ -4,6 +4,7 @@ import warnings
 from functools import cache
 from pathlib import Path
 
+from matplotlib.backend_bases import FigureCanvasBase
 from matplotlib.figure import Figure
 from matplotlib.font_manager import fontManager
 from matplotlib.text import Text
@@ -28,6 +29,17 @@ def save(figure: Figure, out: Path) -> None:
             figure.savefig(file, dpi=120, format=out.suffix.removeprefix(".") or None)
     except (OSError, ValueError) as error:
         raise SettingError(f"{out}: the picture cannot be written ({error})") from error
+
+
+def check_format(out: Path) -> None:
+    """Check that a picture can be written into a file of this name.
+
+    Raises:
+        SettingError: Its suffix names no format of pictures.
+    """
+    formats = FigureCanvasBase.get_supported_filetypes()
+    if out.suffix and out.suffix[1:].lower() not in formats:
+        raise SettingError(f"{out}: pictures are written as {', '.join(formats)}; choose one of these suffixes")
 
 
 @cache
