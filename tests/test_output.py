@@ -1,7 +1,9 @@
 """No command writes over what it reads, and no file is emptied before there is something to put in."""
 
+import errno
 import os
 import tarfile
+from collections.abc import Callable
 from io import BytesIO, TextIOWrapper
 from pathlib import Path
 
@@ -10,7 +12,7 @@ import pytest
 from PIL import Image
 
 from qdebias.cli.outputs import check_outputs
-from qdebias.curation import COPY, place
+from qdebias.curation import COPY, MOVE, Way, place
 from qdebias.errors import SettingError
 from qdebias.output import beside, replacing, write_file
 from qdebias.records import Record, open_writer
@@ -262,3 +264,60 @@ def test_what_cannot_be_copied_is_told_before_scoring(option: str, tmp_path: Pat
     done = run("filter", tmp_path / "s.tar", "--top", "1", option, tmp_path / "best", "--model", "fake")
     assert (done.returncode, "is no file of its own here" in done.stderr) == (2, True)
     assert done.stdout == ""
+
+
+@pytest.mark.parametrize("option", ["--copy-to", "--move-to", "--link-to"])
+@pytest.mark.parametrize(
+    ("target", "message"),
+    [
+        ("leading", "leads into a folder where the images are from"),
+        ("taken", "is there already and is something else"),
+        ("file", "is no folder that can be written"),
+        ("file/below", "is no folder that can be written"),
+        ("photos/best", "lies in photos"),
+    ],
+)
+def test_places_that_cannot_be_filled_are_told_before_a_model_is_loaded(
+    option: str, target: str, message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    save(tmp_path / "photos" / "sub" / "a.png")
+    (tmp_path / "leading").mkdir()
+    (tmp_path / "leading" / "sub").symlink_to(tmp_path / "photos")
+    save(tmp_path / "taken" / "sub" / "a.png", 1)
+    (tmp_path / "file").write_text("mine")
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    done = run("filter", "photos", "--top", "1", option, target, "--model", "/no/such/model")
+    assert (done.returncode, message in done.stderr) == (2, True), done.stderr
+    assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
+
+
+def without_links(monkeypatch: pytest.MonkeyPatch, meanwhile: Callable[[], object]) -> None:
+    """A file system without hard links, on which somebody else does something at the worst moment."""
+
+    def refuse(*_: object, **__: object) -> None:
+        meanwhile()
+        raise OSError(errno.EPERM, "no links here")
+
+    monkeypatch.setattr(os, "link", refuse)
+
+
+@pytest.mark.parametrize("way", [COPY, MOVE])
+def test_a_file_that_comes_into_being_meanwhile_is_not_replaced(
+    way: Way, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    image, new = save(tmp_path / "photos" / "a.png"), tmp_path / "best" / "a.png"
+    before = image.read_bytes()
+    without_links(monkeypatch, lambda: new.write_text("somebody else's"))
+    with pytest.raises(SettingError, match="cannot be made"):
+        place([image], [tmp_path / "photos"], tmp_path / "best", way)
+    assert (new.read_text(), image.read_bytes()) == ("somebody else's", before)
+    assert [path.name for path in (tmp_path / "best").iterdir()] == ["a.png"]
+
+
+def test_an_image_that_is_written_while_it_is_moved_is_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    image = save(tmp_path / "photos" / "a.png")
+    without_links(monkeypatch, lambda: image.write_bytes(b"a newer picture"))
+    with pytest.raises(SettingError, match="was changed meanwhile"):
+        place([image], [tmp_path / "photos"], tmp_path / "best", MOVE)
+    assert image.read_bytes() == b"a newer picture"

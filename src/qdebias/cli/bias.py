@@ -26,6 +26,7 @@ from qdebias.cli.console import (
 )
 from qdebias.cli.dataset_options import Labels, Limit, Resamples, Root, Subset
 from qdebias.cli.outputs import refuse_inputs
+from qdebias.cli.runs import say_notes
 from qdebias.cli.tables import Form, Out, form_of, write_tables
 from qdebias.data import Dataset, load_dataset
 from qdebias.engine import Failure, Scorer
@@ -93,8 +94,7 @@ def bias(
             backend = load_backend(model, device=device, dtype=dtype)
             folder = run or Path(stack.enter_context(TemporaryDirectory(prefix="qdebias-")))
             opened = stack.enter_context(open_run(folder, backend.fingerprint, model=model))
-            for note in opened.notes:
-                say(f"{folder}: {one_line(note)}", style="yellow")
+            say_notes(opened)
             scorer = Scorer(backend=StoredBackend(backend, opened), method=Exposure(), seed=seed, batch=batch)
             if isinstance(data, Inputs):
                 found = _exposure(scorer, data, model)

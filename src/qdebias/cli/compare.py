@@ -88,17 +88,10 @@ def compare(
         data = load_dataset(mos or sources[0], root=root, subset=subset, labels=labels, column=column, images=not files)
         refuse_inputs(data, out=out)
         if paths:
-            for path in paths:
-                say_unfinished(path)
+            say_unfinished(*paths)
+            lower = lower_is_better or ()
             found = compare_stored(
-                paths,
-                data,
-                named,
-                seed=seed,
-                limit=limit,
-                against=against,
-                lower=lower_is_better or (),
-                resamples=resamples,
+                paths, data, named, seed=seed, limit=limit, against=against, lower=lower, resamples=resamples
             )
         else:
             named = named or list(DEFAULT)

@@ -115,11 +115,7 @@ def evaluate(
             )
         _keep(evaluated_evidence(data, report, model=model), run, part_name(data, limit))
         _write(report, out)
-    _say_failures(report)
-    if json:
-        typer.echo(report.json())
-    else:
-        _print(report)
+    _tell(report, json=json)
     raise typer.Exit(1 if report.failures else 0)
 
 
@@ -129,9 +125,13 @@ def _keep(evidence: Evidence, run: Path | None, part: str) -> None:
         save(evidence, run, part=part)
 
 
-def _say_failures(report: Report) -> None:
+def _tell(report: Report, *, json: bool) -> None:
     for row in report.failures:
         say(f"failed: {one_line(row.error or '')}", style="red")
+    if json:
+        typer.echo(report.json())
+    else:
+        _print(report)
 
 
 def _write(report: Report, out: Path | None) -> None:

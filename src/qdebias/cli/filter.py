@@ -26,7 +26,7 @@ from qdebias.cli.console import (
     say,
     user_errors,
 )
-from qdebias.cli.outputs import refuse_inputs
+from qdebias.cli.outputs import LISTS, refuse_inputs
 from qdebias.cli.runs import named_results, say_unfinished
 from qdebias.curation import COPY, LINK, MOVE, Choice, Top, Way, check_places, choose, place
 from qdebias.engine import Failure, Scorer
@@ -88,18 +88,12 @@ def filter(  # noqa: A001  (the name of the command)
     """
     with user_errors(), ExitStack() as stack:
         limit = None if top is None else Top.parse(top)
-        nothing = choose([], minimum=least, top=limit)  # a missing limit is told before anything is scored
+        choose([], minimum=least, top=limit)  # a missing limit is told before anything is scored
         way = _way(copy_to, move_to, link_to)
         if paths and scores:
             raise SettingError("images are scored, or scores are read from a file; leave out the paths or --scores")
         if paths:
-            images, roots = (
-                open_images(paths, column=column),
-                tuple(path for path in map(Path, paths) if is_folder(path)),
-            )
-            refuse_inputs(images, out=[out / f"{name}.csv" for name, _ in _lists(nothing)] if out else None)
-            if way:
-                _check_places(images, roots, *way)
+            images, roots = _checked(paths, column, out, way)
             backend = load_backend(model, device=device, dtype=dtype)
             pixels = round(max_megapixels * 1e6)
             scorer = Scorer(backend=backend, method=method, seed=seed, batch=batch, max_pixels=pixels)
@@ -111,11 +105,7 @@ def filter(  # noqa: A001  (the name of the command)
                 raise SettingError(f"{run} is unfinished; finish it, or choose among what is there with --partial")
             judged = _given(_stored(scores, run, method, seed))
         found = choose(judged.scores, minimum=least, top=limit)
-        if out is not None:
-            _write_lists(found, out)
-        _print(found, json=json)
-        if way is not None:
-            _place(found, judged.roots, *way)
+        _put(found, judged.roots, out, way, json=json)
     for one in found.failed:
         say(f"failed: {one_line(one.error or '')}", style="red")
     say(f"{len(found.kept)} images kept, {len(found.rejected)} rejected, {len(found.failed)} failed")
@@ -147,6 +137,18 @@ def _stored(file: Path | None, run: Path | None, method: str, seed: int) -> list
     with open_snapshot(run) as snapshot:
         found = recorded(snapshot, presets.get(method).method, name=method, seed=seed)
         return [_score(one.path, one.result) for one in found]
+
+
+def _checked(
+    paths: Sequence[str], column: str | None, out: Path | None, way: tuple[Path, Way] | None
+) -> tuple[Images, tuple[Path, ...]]:
+    """Return the images and the folders among what was typed, once nothing stands against writing what is named."""
+    images = open_images(paths, column=column)
+    roots = tuple(path for path in map(Path, paths) if is_folder(path))
+    refuse_inputs(images, out=[out / f"{name}.csv" for name in LISTS] if out else None)
+    if way is not None:
+        _check_places(images, roots, *way)
+    return images, roots
 
 
 def _check_places(images: Images, roots: Sequence[Path], target: Path, way: Way) -> None:
@@ -182,7 +184,7 @@ def _write_lists(found: Choice, folder: Path) -> None:
 
 
 def _lists(found: Choice) -> tuple[tuple[str, Sequence[GivenScore]], ...]:
-    return ("kept", found.kept), ("rejected", found.rejected), ("failed", found.failed)
+    return tuple(zip(LISTS, (found.kept, found.rejected, found.failed), strict=True))
 
 
 def _print(found: Choice, *, json: bool) -> None:
@@ -194,6 +196,15 @@ def _print(found: Choice, *, json: bool) -> None:
     for name, images in _lists(found):
         for one in images:
             typer.echo(dumps({"verdict": name} | asdict(one), ensure_ascii=False))
+
+
+def _put(found: Choice, roots: Sequence[Path], out: Path | None, way: tuple[Path, Way] | None, *, json: bool) -> None:
+    """Write the lists, print the kept images, and put them where they are wanted."""
+    if out is not None:
+        _write_lists(found, out)
+    _print(found, json=json)
+    if way is not None:
+        _place(found, roots, *way)
 
 
 def _place(found: Choice, roots: Sequence[Path], folder: Path, way: Way) -> None:

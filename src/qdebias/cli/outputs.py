@@ -23,7 +23,8 @@ _ROWS = ("score", "evaluate", "rank", "export")
 _TEXTS = ("compare", "tables", "bias", "calibrate", "verify")
 
 _RUN_FILES = ("run.json", "answers.jsonl", "images.jsonl", "index.sqlite", "lock", "lock.holder")
-_LISTS = ("kept.csv", "rejected.csv", "failed.csv")
+LISTS = ("kept", "rejected", "failed")
+"""The files of `filter --out`, without suffix."""
 
 
 def check_outputs(options: Mapping[str, object], command: str = "") -> None:
@@ -37,7 +38,7 @@ def check_outputs(options: Mapping[str, object], command: str = "") -> None:
     for option, out in outputs.items():
         if not options.get("ray"):
             _check_form(command, option, out)
-        for written in [out, *(out / name for name in _LISTS)] if command == "filter" else [out]:
+        for written in [out, *(out / f"{name}.csv" for name in LISTS)] if command == "filter" else [out]:
             for name, text in inputs:
                 if _overlaps(written, text, is_model=name == "model"):
                     raise _refusal(option, written, text)

@@ -35,7 +35,6 @@ from qdebias.inputs import Images
 from qdebias.method import Score
 from qdebias.records import AnsweredRecord, answered_record, open_writer
 from qdebias.store import Run, Snapshot, open_run, open_snapshot
-from qdebias.store.manifest import NAME as RUN
 from qdebias.store.manifest import Manifest, read_manifest
 from qdebias.store.status import MethodStatus, RunStatus, run_status, unfinished
 from qdebias.stored import StoredScorer, failed_images, recipe_of, recorded, retry_failures
@@ -145,18 +144,17 @@ def _score_into(
     return results
 
 
-def say_unfinished(folder: Path, *, method: str | None = None) -> int:
-    """Say first which methods of a run are unfinished, and return how many images are left of the one in question."""
-    if not (folder / RUN).is_file():
-        return 0
-    with open_snapshot(folder) as snapshot:
-        found = [one for one in unfinished(snapshot) if method in (None, one.name)]
-    for one in found:
-        say(
-            f"{folder} is unfinished: {one.name}: {one.done:,} done, {one.failed:,} failed, {one.left:,} left",
-            style="yellow",
-        )
-    return sum(one.left or 0 for one in found)
+def say_unfinished(*folders: Path, method: str | None = None) -> int:
+    """Say first which methods of runs are unfinished, and return how many images are left of the one in question."""
+    left = 0
+    for folder in filter(Path.is_dir, folders):
+        with open_snapshot(folder) as snapshot:
+            found = [one for one in unfinished(snapshot) if method in (None, one.name)]
+        for one in found:
+            counts = f"{one.done:,} done, {one.failed:,} failed, {one.left:,} left"
+            say(f"{folder} is unfinished: {one.name}: {counts}", style="yellow")
+        left += sum(one.left or 0 for one in found)
+    return left
 
 
 def say_notes(run: Run) -> None:

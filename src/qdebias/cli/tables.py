@@ -59,8 +59,7 @@ def tables(
         if not runs:
             raise SettingError("name a run folder, such as one that was given to qdebias reproduce as --run")
         chosen = form_of(form, out)
-        for folder in runs:
-            say_unfinished(folder)
+        say_unfinished(*runs)
         if dataset is None:
             found = saved(runs)
         else:
