@@ -88,7 +88,8 @@ def test_sixteen_bit_pgm_keeps_its_upper_eight_bits(tmp_path: Path) -> None:
 @pytest.mark.parametrize("mode", ["RGB", "L", "P", "RGBA", "LA", "1", "I;16"])
 def test_a_png_whose_data_ends_early_without_an_error_is_refused(mode: str, tmp_path: Path) -> None:
     """A complete stream of too few rows: Pillow alone leaves the others black."""
-    path = saved(Image.new(mode, (64, 64)), tmp_path / "short.png")
+    plain = Image.fromarray(np.full((64, 64), 40_000, np.uint16)) if mode == "I;16" else Image.new("L", (64, 64), 40)
+    path = saved(plain.convert(mode), tmp_path / "short.png")
     load_image(path)
     whole = path.read_bytes()
     start, end = whole.index(b"IDAT"), whole.index(b"IEND") - 4
@@ -115,10 +116,9 @@ def test_indexed_colours_without_a_palette_are_refused(tmp_path: Path) -> None:
         load_image(path)
 
 
-def test_warnings_that_are_errors_are_errors_about_the_image(photo: RgbImage, tmp_path: Path) -> None:
+def test_exif_that_cannot_be_read_does_not_concern_the_pixels(photo: RgbImage, tmp_path: Path) -> None:
     path = saved(Image.fromarray(photo), tmp_path / "odd.png", exif=b"Exif\0\0II*\0\xff\xff\xff\xff")
-    with pytest.raises(ImageError, match="Corrupt EXIF"):
-        load_image(path)
+    np.testing.assert_array_equal(load_image(path), photo)
 
 
 def test_what_the_operating_system_refuses_is_told_in_its_words(tmp_path: Path) -> None:
@@ -192,12 +192,10 @@ def test_tiny_images_are_refused(size: tuple[int, int], tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("size", "message"),
     [
-        ((10_000, 6_000), "60 megapixels, more than the limit of 50; make it smaller, or raise max_pixels"),
-        ((12_000, 10_000), "120 megapixels|more pixels"),
-        ((30_000, 30_000), "more pixels than are ever decoded"),
+        ((10_000, 6_000), "60 megapixels, more than the limit of 50; make it smaller, or raise --max-megapixels"),
+        ((30_000, 30_000), "900 megapixels, more than the limit of 50"),
     ],
 )
-@pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")
 def test_a_bomb_is_refused_by_its_header(size: tuple[int, int], message: str, tmp_path: Path) -> None:
     path = tmp_path / "bomb.png"
     path.write_bytes(png_that_declares(*size))
@@ -260,7 +258,7 @@ def test_other_arrays_are_refused_with_the_remedy(array: RgbImage) -> None:
 
 def test_float_pixels_are_refused(tmp_path: Path) -> None:
     path = saved(Image.fromarray(np.zeros((64, 64), np.float32)), tmp_path / "float.tiff")
-    with pytest.raises(ImageError, match="pixel type F is not supported"):
+    with pytest.raises(ImageError, match="TIFF of signed or floating-point numbers is not decoded"):
         load_image(path)
 
 

@@ -11,6 +11,7 @@ SOURCE = Path(__file__).resolve().parent.parent / "src" / "qdebias"
 
 LAYERS = (
     ("errors",),
+    ("decoding",),
     ("image", "correlation", "equations", "named", "processes", "room", "output"),
     ("prompts", "degrade", "data", "pool", "rivals", "downsize"),
     ("content", "readouts", "sources"),

@@ -3,6 +3,7 @@
 QdebiasError
 ├── SettingError       a value the user chose is impossible (a flag, a parameter, a method's name)
 ├── ImageError         one image cannot be scored; a run records it and goes on
+│   └── DamagedImageError  its data is damaged or ends early
 ├── BackendError       a model cannot be loaded, or answered something that cannot be used
 │   ├── OptionError        an answer option has no single token, or two options share one
 │   └── PromptError        the chat template trimmed the answer prefix or moved the images
@@ -23,6 +24,10 @@ class SettingError(QdebiasError, ValueError):
 
 class ImageError(QdebiasError, ValueError):
     """An image cannot be scored; the message names the file and the remedy."""
+
+
+class DamagedImageError(ImageError):
+    """The data of an image is damaged or ends early."""
 
 
 class BackendError(QdebiasError, RuntimeError):

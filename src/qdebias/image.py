@@ -4,7 +4,7 @@
 
 - EXIF orientation is applied; colour profiles are not (as in the field's published code).
 - Grey, palette and CMYK become RGB; transparency is laid over white.
-- 16-bit grey keeps its upper 8 bits, as Pillow does for 16-bit RGB.
+- 16-bit samples keep their upper 8 bits.
 - MPO (a camera's JPEG with previews behind it) gives its first picture; any other file of several frames,
   such as an animated GIF or WebP, is refused: which frame is meant is not ours to guess.
 """
@@ -12,7 +12,6 @@
 import hashlib
 import os
 import stat
-import struct
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from io import BytesIO
@@ -21,10 +20,10 @@ from typing import Any, Protocol, TypeAlias, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image, ImageOps, UnidentifiedImageError, features
-from PIL.ImageFile import ImageFile
+from PIL import Image
 
-from qdebias.errors import ImageError
+from qdebias.decoding import OF_PILLOW, decode, open_picture
+from qdebias.errors import DamagedImageError, ImageError
 
 RgbImage: TypeAlias = npt.NDArray[np.uint8]
 
@@ -58,19 +57,6 @@ MAX_PIXELS = 50_000_000
 MIN_SIDE = 32
 """Shortest side, in pixels, on which the degradations and the vision encoders mean anything."""
 
-FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF", "PPM", *(["AVIF"] if features.check("avif") else []))
-"""The formats that are decoded, told by content and not by name. Others are refused: rarely used decoders are
-where memory errors live."""
-
-_OF_PILLOW = (
-    *(OSError, EOFError, SyntaxError, ValueError, ArithmeticError, LookupError, RuntimeError, struct.error),
-    Warning,
-)
-"""What damaged files make Pillow raise; warnings only where they are made errors."""
-
-_DIRECT_MODES = frozenset(("RGB", "L", "CMYK", "YCbCr", "1"))
-_ALPHA_MODES = frozenset(("RGBA", "LA", "PA", "RGBa", "La", "RGBX"))
-
 
 def load_image(source: ImageSource, *, max_pixels: int = MAX_PIXELS) -> RgbImage:
     """Return the pixels of one image, upright.
@@ -91,11 +77,12 @@ def load_image(source: ImageSource, *, max_pixels: int = MAX_PIXELS) -> RgbImage
     if isinstance(source, np.ndarray):
         return _checked_array(source)
     if isinstance(source, Image.Image):
-        return _decode(source, "image", max_pixels)
+        with _one_line("image"):
+            return _decode(source, "image", max_pixels)
     if isinstance(source, EncodedImage | bytes):
         name = "image" if isinstance(source, bytes) else source.name
         data = source if isinstance(source, bytes) else source.read()
-        with _one_line(name), Image.open(BytesIO(data), formats=FORMATS) as picture:
+        with _one_line(name), open_picture(BytesIO(data), name) as picture:
             return _decode(picture, name, max_pixels)
     if not isinstance(source, str | os.PathLike) or not str(source):
         raise ImageError(f"{source!r} is no image; give a path, pixels (H, W, 3) of uint8, a Pillow image or bytes")
@@ -103,7 +90,7 @@ def load_image(source: ImageSource, *, max_pixels: int = MAX_PIXELS) -> RgbImage
         if not stat.S_ISREG(Path(source).stat().st_mode):
             raise ImageError(f"{source}: is no file; name an image file, or its folder where folders are taken")
         # Opened here: given a path, Pillow maps some formats into memory, where a file that shrinks kills the process.
-        with Path(source).open("rb") as file, Image.open(file, formats=FORMATS) as picture:
+        with Path(source).open("rb") as file, open_picture(file, str(source)) as picture:
             return _decode(picture, str(source), max_pixels)
 
 
@@ -132,58 +119,17 @@ def _decode(picture: Image.Image, name: str, max_pixels: int) -> RgbImage:
     if width * height > max_pixels:
         raise ImageError(
             f"{name}: {width} x {height} = {width * height / 1e6:.0f} megapixels, more than the limit of "
-            f"{max_pixels / 1e6:.0f}; make it smaller, or raise max_pixels"
+            f"{max_pixels / 1e6:.0f}; make it smaller, or raise --max-megapixels (max_pixels in Python)"
         )
     _check_sides(width, height, name)
     if getattr(picture, "is_animated", False) and picture.format != "MPO":  # to count 100,000 would take minutes
         raise ImageError(f"{name}: holds several frames; extract the one to be scored into a file of its own")
-    _decode_whole(picture, name)
-    deep = picture.mode.startswith("I;16") or (picture.mode == "I" and picture.format == "PPM")  # which has 16 bits
-    upright = ImageOps.exif_transpose(picture)
-    return np.asarray(_upper_bits(upright) if deep else _to_rgb(upright, name))
-
-
-def _decode_whole(picture: Image.Image, name: str) -> None:
-    """Decode the pixels; where compressed data ends early without an error, Pillow would leave the rest black.
-
-    Two rows of noise stand at the end of the memory that is decoded into. Where one is still there, nothing was
-    decoded that far: into the last row, or, of an interlaced PNG, the last row but one.
-    """
-    if not isinstance(picture, ImageFile) or picture.format != "PNG" or not picture.tile:  # nothing is left to decode
-        picture.load()
-        return
-    width, height = picture.size
-    marker = Image.frombytes(picture.mode, (width, 2), np.random.default_rng(0).bytes(16 * width))
-    prepared = Image.new(picture.mode, picture.size, None)
-    prepared.paste(marker, (0, height - 2))
-    picture.im = prepared.im
-    picture.load()
-    for row in (1, 2):
-        left = picture.crop((0, height - row, width, height - row + 1)).tobytes()
-        if left == marker.crop((0, 2 - row, width, 3 - row)).tobytes():
-            raise ImageError(f"{name}: damaged or cut short (its data ends before its last row); obtain the file again")
-    if picture.mode == "P" and picture.palette is None:
-        raise ImageError(f"{name}: damaged or cut short (its palette is absent); obtain the file again")
+    return decode(picture, name)
 
 
 def _check_sides(width: int, height: int, name: str) -> None:
     if min(width, height) < MIN_SIDE:
         raise ImageError(f"{name}: {width} x {height} is too small to be judged; {MIN_SIDE} a side is the least")
-
-
-def _upper_bits(picture: Image.Image) -> Image.Image:
-    return Image.fromarray((np.asarray(picture) >> 8).astype(np.uint8)).convert("RGB")
-
-
-def _to_rgb(picture: Image.Image, name: str) -> Image.Image:
-    if picture.mode == "P" and "transparency" not in picture.info:
-        return picture.convert("RGB")
-    if picture.mode == "P" or picture.mode in _ALPHA_MODES or "transparency" in picture.info:
-        layer = picture.convert("RGBA")
-        return Image.alpha_composite(Image.new("RGBA", layer.size, "white"), layer).convert("RGB")
-    if picture.mode in _DIRECT_MODES:
-        return picture.convert("RGB")
-    raise ImageError(f"{name}: pixel type {picture.mode} is not supported; save it with 8 or 16 bits per channel")
 
 
 @contextmanager
@@ -195,17 +141,13 @@ def _one_line(path: str | os.PathLike[str]) -> Iterator[None]:
         raise ImageError(f"{path}: no such file") from error
     except PermissionError as error:
         raise ImageError(f"{path}: cannot be read, permission denied") from error
-    except UnidentifiedImageError as error:
-        raise ImageError(f"{path}: is not an image, or of none of the formats {', '.join(FORMATS)}") from error
-    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
-        raise ImageError(f"{path}: more pixels than are ever decoded; make it smaller") from error
     except MemoryError as error:  # a damaged length may ask for gigabytes
         raise ImageError(
             f"{path}: takes more memory than there is; obtain the file again, or make it smaller"
         ) from error
     except ImageError:
         raise
-    except _OF_PILLOW as error:
+    except OF_PILLOW as error:
         if isinstance(error, OSError) and error.strerror:  # of the operating system, and not of Pillow
             raise ImageError(f"{path}: cannot be read ({error.strerror})") from error
-        raise ImageError(f"{path}: damaged or cut short ({error}); obtain the file again") from error
+        raise DamagedImageError(f"{path}: damaged or cut short ({error}); obtain the file again") from error

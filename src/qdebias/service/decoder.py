@@ -25,8 +25,9 @@ from typing import BinaryIO
 import numpy as np
 from PIL import Image
 
-from qdebias.errors import ImageError
-from qdebias.image import MIN_SIDE, RgbImage, load_image
+from qdebias import decoding
+from qdebias.errors import DamagedImageError, ImageError
+from qdebias.image import MIN_SIDE, RgbImage
 from qdebias.processes import address_space, limit_process
 from qdebias.service import READY
 
@@ -64,13 +65,13 @@ def decode(data: bytes, *, max_pixels: int) -> RgbImage | Verdict:
     Size and number of frames are checked before any pixel is decoded.
     """
     try:
-        picture = Image.open(io.BytesIO(data), formats=FORMATS)
-    except Image.DecompressionBombError:
-        return Verdict.TOO_MANY_PIXELS
+        picture = decoding.open_picture(io.BytesIO(data), "image", FORMATS)
     except Exception:  # noqa: BLE001 (a decoder that is fed by strangers may raise anything)
         return Verdict.NO_IMAGE
     try:
         return _pixels(picture, max_pixels)
+    except DamagedImageError:
+        return Verdict.DAMAGED
     except ImageError:
         return Verdict.PIXEL_TYPE
     except Exception:  # noqa: BLE001 (likewise; MemoryError is what the limit of memory raises)
@@ -85,7 +86,7 @@ def _pixels(picture: Image.Image, max_pixels: int) -> RgbImage | Verdict:
         return Verdict.TOO_SMALL
     if getattr(picture, "is_animated", False) and picture.format != "MPO":
         return Verdict.SEVERAL_FRAMES
-    return load_image(picture, max_pixels=max_pixels)
+    return decoding.decode(picture, "image")
 
 
 def from_base64(text: bytes) -> bytes:
@@ -146,7 +147,6 @@ def main() -> None:
     """Run the process."""
     warnings.simplefilter("ignore")
     max_pixels, max_bytes = map(int, sys.argv[1:])
-    Image.MAX_IMAGE_PIXELS = max(1, max_pixels)  # a second net: Pillow refuses twice as many by itself
     warm_up()
     confine(max_pixels, max_bytes)
     sys.stdout.buffer.write(READY)

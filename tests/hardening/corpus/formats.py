@@ -11,8 +11,14 @@ _MODES = ("1", "L", "LA", "P", "RGB", "RGBA", "RGBX", "RGBa", "CMYK", "YCbCr", "
 
 _READ = {"JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF", "PPM", "MPO"} | ({"AVIF"} if features.check("avif") else set())
 
-_ODD_PIXELS = {("TIFF", "I"), ("TIFF", "F"), ("TIFF", "LAB"), ("PPM", "F")}
-"""Pixels of more than 16 bits, or in none of the colours that are converted."""
+_ODD_PIXELS = {
+    **dict.fromkeys(
+        (("TIFF", "I"), ("TIFF", "F"), ("TIFF", "LAB"), ("TIFF", "PA"), ("PPM", "F")), "is not supported|decoded|8-bit"
+    ),
+    **dict.fromkeys((("AVIF", "RGBa"), ("AVIF", "PA"), ("WEBP", "RGBa"), ("WEBP", "PA")), "every pixel is transparent"),
+    ("PPM", "I"): "looks almost black",
+}
+"""Pixels that are not shown: of more than 16 bits, in other colours, or as Pillow writes them with nothing to see."""
 
 
 def format_cases() -> Iterator[Case]:
@@ -27,7 +33,7 @@ def format_cases() -> Iterator[Case]:
             if form not in _READ:
                 error: str | None = "is not an image, or of none of the formats"
             else:
-                error = "pixel type .* is not supported" if (form, mode) in _ODD_PIXELS else None
+                error = _ODD_PIXELS.get((form, mode))
             yield of_bytes("format", f"{form}-{mode.replace(';', '')}.{form.lower()}", data, error)
 
 

@@ -109,7 +109,7 @@ def foreign_cases() -> Iterator[Case]:
         "jpeg2000": b"\0\0\0\x0cjP  \r\n\x87\n" + bytes(100),
     }
     for name, data in texts.items():
-        yield of_bytes("foreign", f"{name}.png", data, "is not an image")
+        yield of_bytes("foreign", f"{name}.png", data, "is not an image|HEIF")
     signatures = (b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff\xe0", b"GIF89a", b"BM", b"II*\0", b"MM\0*", b"RIFF\0\0\0\0WEBP")
     for number, signature in enumerate((*signatures, b"P6", b"P4", b"\0\0\0\x1cftypavif")):
         yield of_bytes("foreign", f"signature-{number}.jpg", signature, DAMAGED)
