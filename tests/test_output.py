@@ -16,6 +16,7 @@ from qdebias.curation import COPY, MOVE, Way, place
 from qdebias.errors import SettingError
 from qdebias.output import beside, replacing, write_file
 from qdebias.records import Record, open_writer
+from qdebias.store.lock import locked
 from test_cli import run
 
 OLD = "path,score\nold.png,0.5\n"
@@ -321,3 +322,12 @@ def test_an_image_that_is_written_while_it_is_moved_is_left(tmp_path: Path, monk
     with pytest.raises(SettingError, match="was changed meanwhile"):
         place([image], [tmp_path / "photos"], tmp_path / "best", MOVE)
     assert image.read_bytes() == b"a newer picture"
+
+
+def test_the_note_of_a_lock_holds_no_signature(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    address = "https://me:word@host/a.png?X-Amz-Signature=abc"
+    monkeypatch.setattr("sys.argv", ["qdebias", "score", address, "b.png"])
+    with locked(tmp_path):
+        note = (tmp_path / "lock.holder").read_text()
+    assert "qdebias score https://host/a.png b.png" in note
+    assert not any(secret in note for secret in ("me:word", "Signature", "abc"))

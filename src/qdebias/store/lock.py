@@ -77,9 +77,16 @@ def _sign(folder: Path) -> None:
         "pid": os.getpid(),
         "host": socket.gethostname(),
         "since": datetime.now(UTC).isoformat(timespec="seconds"),
-        "command": shlex.join([Path(sys.argv[0] or "python").name, *sys.argv[1:]]),
+        "command": shlex.join([Path(sys.argv[0] or "python").name, *map(_without_secrets, sys.argv[1:])]),
     }
     try:
         _note(folder).write_text(json.dumps(note), encoding="utf-8")
     except OSError as error:
         raise StoreError(f"{folder}: cannot be written ({error.strerror or error})") from error
+
+
+def _without_secrets(word: str) -> str:
+    """Return an argument; of an address neither user, password nor query, which may grant access to it."""
+    scheme, mark, rest = word.partition("://")
+    host, slash, path = rest.partition("?")[0].partition("/")
+    return f"{scheme}://{host.rpartition('@')[2]}{slash}{path}" if mark else word
