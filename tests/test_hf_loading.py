@@ -86,7 +86,7 @@ def test_tensor_of_another_shape(folder: Path) -> None:
         tensors[name] = tensors[name][..., :-1].contiguous()
 
     change_weights(folder, cut)
-    refused(folder, "cannot be loaded|lack 1 tensors")
+    refused(folder, r"weight .* has shape \(31,\), but \(32,\) by config.json \(1 such tensors\)")
 
 
 def test_surplus_tensors_only_when_allowed(folder: Path) -> None:
@@ -105,7 +105,7 @@ def test_shard_that_is_not_there(folder: Path) -> None:
     (folder / "model.safetensors").unlink()
     places = {name: f"model-0000{1 + (name != names[0])}-of-00002.safetensors" for name in names}
     (folder / "model.safetensors.index.json").write_text(json.dumps({"metadata": {}, "weight_map": places}))
-    refused(folder, "cannot be loaded|lack")
+    refused(folder, "model-00002-of-00002.safetensors: this file of weights is missing; the download is incomplete")
 
 
 def test_pickled_weights_are_read(folder: Path) -> None:

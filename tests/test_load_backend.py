@@ -92,8 +92,8 @@ def test_folders_of_our_own_models_are_recognised(form: str, tmp_path: Path) -> 
     [
         ("mplug-owl3", "load_mplug_owl3", {"release": "240728"}),
         ("mplug-owl3-241101", "load_mplug_owl3", {"release": "241101"}),
-        ("qwen-vl", "load_qwen_vl", ("Qwen/Qwen-VL",)),
-        ("qwen-vl-chat", "load_qwen_vl", ("Qwen/Qwen-VL-Chat",)),
+        ("qwen-vl", "load_hf", ("Qwen/Qwen-VL",)),
+        ("qwen-vl-chat", "load_hf", ("Qwen/Qwen-VL-Chat",)),
         ("openai:http://localhost:8000#m", "load_openai", ("http://localhost:8000#m",)),
         ("vllm:a/b", "load_vllm", ("a/b",)),
     ],
@@ -107,9 +107,9 @@ def test_names_lead_to_their_loaders(name: str, maker: str, bound: object) -> No
 
 def test_hub_id_is_recognised_by_its_config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "config.json"
-    path.write_text(json.dumps({"model_type": "qwen", "visual": {}}))
+    path.write_text(json.dumps({"model_type": "mplugowl3"}))
     monkeypatch.setattr("huggingface_hub.hf_hub_download", lambda *_: str(path))
-    assert load._find("hf:somebody/qwen-vl").func.__name__ == "load_qwen_vl"
+    assert load._find("hf:somebody/owl").func.__name__ == "load_mplug_owl3"
 
 
 @pytest.mark.parametrize("package", ["torch", "transformers"])

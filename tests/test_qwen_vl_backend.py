@@ -9,17 +9,17 @@ import torch
 
 from contract import QUALITY, SAME, LocalContract, pair, picture
 from qdebias.backends.base import Backend, Inspectable
-from qdebias.backends.qwen_vl import QwenVlBackend
-from qdebias.backends.qwen_vl.model import Model
+from qdebias.backends.hf import HfBackend
+from qdebias.backends.qwen_vl.modeling import QwenVLForConditionalGeneration, Transformer
 from qdebias.engine import Scorer
-from qdebias.errors import BackendError, PromptError
+from qdebias.errors import BackendError, ImageError
 from qdebias.image import RgbImage
 from qdebias.prompts import Request
 from test_qwen_vl_checkpoint import checkpoint, load
 
 
 @functools.cache
-def load_once(form: str, trained: int = 2048) -> QwenVlBackend:
+def load_once(form: str, trained: int = 2048) -> HfBackend:
     return load(checkpoint(form, trained))
 
 
@@ -62,13 +62,13 @@ def test_placement_and_form_change_the_score(photo: RgbImage) -> None:
 def counted(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """Return a list that grows by the number of images whenever some are encoded."""
     encoded: list[int] = []
-    original = Model.encode
+    original = Transformer.get_image_features
 
-    def encode(model: Model, pixels: torch.Tensor) -> torch.Tensor:
-        encoded.append(len(pixels))
-        return original(model, pixels)
+    def encode(model: Transformer, pixel_values: torch.Tensor) -> object:
+        encoded.append(len(pixel_values))
+        return original(model, pixel_values)
 
-    monkeypatch.setattr(Model, "encode", encode)
+    monkeypatch.setattr(Transformer, "get_image_features", encode)
     return encoded
 
 
@@ -88,11 +88,11 @@ def test_each_image_is_encoded_once_a_call(
 
 def test_rows_are_run_together_within_the_limit(monkeypatch: pytest.MonkeyPatch) -> None:
     shapes: list[Sequence[int]] = []
-    original = Model.last_logits
+    original = Transformer.forward
     monkeypatch.setattr(
-        Model,
-        "last_logits",
-        lambda model, batch, images: [shapes.append(tuple(batch.ids.shape)), original(model, batch, images)][1],
+        Transformer,
+        "forward",
+        lambda model, ids, *others: [shapes.append(tuple(ids.shape)), original(model, ids, *others)][1],
     )
     requests = [pair(number, number + 1) for number in range(5)]
     want = load(checkpoint(), tokens_at_once=1).option_logits(requests)
@@ -129,21 +129,21 @@ def test_what_can_be_looked_into() -> None:
 
 def test_failures_are_told_in_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
     backend = load(checkpoint())
-    backend.model.lm_head.weight.data[3] = torch.inf
-    with pytest.raises(BackendError, match="logits that are not finite; load it in bfloat16"):
+    backend._model.lm_head.weight.data[3] = torch.inf
+    with pytest.raises(BackendError, match=r"NaN or infinity\) in torch.float32; load it with dtype='bfloat16'"):
         backend.last_logits([pair(1, 2)])
-    monkeypatch.setattr(Model, "last_logits", _out_of_memory)
-    with pytest.raises(BackendError, match=r"1 rows of up to .* do not fit into the memory .* tokens_at_once"):
+    monkeypatch.setattr(QwenVLForConditionalGeneration, "forward", _out_of_memory)
+    with pytest.raises(BackendError, match="the model does not fit into the memory of cpu; use a smaller model"):
         backend.last_logits([pair(1, 2)])
 
 
-def _out_of_memory(*_: object) -> torch.Tensor:
+def _out_of_memory(*_: object, **__: object) -> torch.Tensor:
     raise torch.OutOfMemoryError("CUDA out of memory")
 
 
 def test_too_many_images_are_refused_before_anything_is_run(monkeypatch: pytest.MonkeyPatch) -> None:
     encoded = counted(monkeypatch)
     many = Request(images=(picture(1, 40, 40),) * 32, questions=(QUALITY,))
-    with pytest.raises(PromptError, match=r"the prompt has \d+ tokens, the model reads 8192; ask less at once"):
-        load_once("chat").option_logits([pair(1, 2), many])
+    with pytest.raises(ImageError, match=r"become a prompt of \d+ tokens, but this model reads at most 8192"):
+        load_once("chat").option_logits([many, pair(1, 2)])
     assert encoded == []

@@ -17,11 +17,10 @@ from safetensors.torch import load_file, save_file
 
 from contract import pair
 from qdebias.backends import devices
-from qdebias.backends.folder import Checkpoint
-from qdebias.backends.qwen_vl import QwenVlBackend, is_first_qwen, load_qwen_vl
-from qdebias.backends.qwen_vl.config import Config, read_config
-from qdebias.backends.qwen_vl.load import empty_model
-from qdebias.backends.qwen_vl.vocabulary import SPECIAL
+from qdebias.backends.hf import HfBackend
+from qdebias.backends.hf_loading import load_hf
+from qdebias.backends.qwen_vl.modeling import QwenVLConfig, QwenVLForConditionalGeneration
+from qdebias.backends.qwen_vl.processing import SPECIAL
 from qdebias.errors import BackendError, SettingError
 
 PUBLISHED: dict[str, Any] = {
@@ -102,11 +101,17 @@ def build(folder: Path, form: str, entries: dict[str, Any]) -> Path:
     return folder
 
 
-def config_of(folder: Path) -> Config:
-    return read_config(Checkpoint(folder=folder, name="tiny"))
+def config_of(folder: Path) -> QwenVLConfig:
+    return QwenVLConfig.from_dict(json.loads((folder / "config.json").read_text()))
 
 
-def random_weights(config: Config) -> dict[str, torch.Tensor]:
+def empty_model(config: QwenVLConfig) -> QwenVLForConditionalGeneration:
+    """Return the model without weights."""
+    with torch.device("meta"):
+        return QwenVLForConditionalGeneration(config)
+
+
+def random_weights(config: QwenVLConfig) -> dict[str, torch.Tensor]:
     generator = torch.Generator().manual_seed(5)
     weights = {}
     for name, parameter in empty_model(config).named_parameters():
@@ -126,15 +131,15 @@ def write_shards(folder: Path, weights: dict[str, torch.Tensor], count: int) -> 
         held = dict(list(weights.items())[shard::count])
         save_file(held, folder / file)
         index |= dict.fromkeys(held, file)
-    write_json(folder / "model.safetensors.index.json", {"weight_map": index})
+    write_json(folder / "model.safetensors.index.json", {"metadata": {}, "weight_map": index})
 
 
 def write_json(path: Path, content: object) -> None:
     path.write_text(json.dumps(content, indent=1))
 
 
-def load(folder: Path, **options: Any) -> QwenVlBackend:
-    return load_qwen_vl(folder, device="cpu", **options)
+def load(folder: Path, **options: Any) -> HfBackend:
+    return load_hf(folder, device="cpu", **options)
 
 
 def published_shapes() -> dict[str, tuple[int, ...]]:
@@ -184,12 +189,6 @@ def test_positions_are_stretched_by_the_length_of_the_whole_prompt(tmp_path: Pat
     assert config_of(tmp_path).stretch(5000) == 1
 
 
-def test_a_config_of_the_first_qwen_is_recognised() -> None:
-    assert is_first_qwen(PUBLISHED)
-    assert not is_first_qwen({"model_type": "qwen2_vl", "visual": {}})
-    assert not is_first_qwen({})
-
-
 def copy(folder: Path) -> Path:
     """Return a copy of the checkpoint with one file of weights, to be spoilt."""
     source = checkpoint()
@@ -222,30 +221,33 @@ def test_one_file_and_shards_answer_the_same(tmp_path: Path) -> None:
 def test_missing_surplus_and_misshapen_weights_are_named(tmp_path: Path) -> None:
     name = "transformer.h.1.mlp.w2.weight"
     change(tmp_path, lambda weights: weights.update({name: weights[name][:-1].clone()}))
-    refused(tmp_path, rf"weight {name}: has shape \(95, 128\) in the checkpoint, \(96, 128\) by config.json")
+    refused(tmp_path, rf"weight '{name}' has shape \(95, 128\), but \(96, 128\) by config.json")
     change(tmp_path, lambda weights: weights.pop(name))
-    refused(tmp_path, rf"weight {name}: is missing from the checkpoint \(1 such weights\)")
+    refused(tmp_path, rf"the weights lack 1 tensors of the model, such as '{name}'")
     change(tmp_path, lambda weights: weights.update({"transformer.h.0.attn.c_attn.qweight": torch.zeros(2)}))
-    refused(tmp_path, r"c_attn.qweight: has no place in the model .* not quantised")
+    refused(tmp_path, r"1 tensors that the model has no place for, such as .*c_attn.qweight'")
     change(tmp_path, lambda weights: weights.update({name: torch.zeros(96, 128, dtype=torch.int8)}))
-    refused(tmp_path, rf"weight {name}: holds torch.int8")
+    refused(tmp_path, rf"weight '{name}' holds integers")
 
 
 @pytest.mark.parametrize(
     ("entries", "message"),
     [
-        ({"model_type": "qwen2"}, "is not of model_type 'qwen'; this folder holds no Qwen-VL"),
+        ({"model_type": "qwen2"}, "a model of type 'qwen2' does not answer questions about images"),
         ({"visual": None}, "has no entry 'visual': this Qwen sees no images; use Qwen-VL or Qwen-VL-Chat"),
-        ({"visual": {"width": 32}}, "has no entry 'image_start_id'"),
-        ({"seq_length": "long"}, "config.json: invalid literal"),
+        ({"visual": {"width": 32}}, "visual: has no entry 'heads'"),
+        ({"seq_length": "long"}, "config.json is not usable .*seq_length"),
         ({"no_bias": False}, "no_bias is False; only True is supported"),
         ({"rotary_pct": 0.25}, "rotary_pct is 0.25; only 1.0 is supported"),
         ({"quantization_config": {"bits": 4}}, "quantization_config is {'bits': 4}; only None is supported"),
         ({"num_attention_heads": 3}, "128 channels are not 3 heads of 32"),
         ({"visual": TINY["visual"] | {"output_dim": 256}}, "images of 256 channels do not fit 128"),
         ({"visual": TINY["visual"] | {"image_size": 80}}, "the vision encoder's sizes do not divide"),
-        ({"visual": TINY["visual"] | {"image_start_id": 5}}, r"qwen.tiktoken gives 499 tokens, <img> being 496, but"),
-        ({"vocab_size": 400}, r"config.json has 400 and 496; obtain the files of one version"),
+        (
+            {"visual": TINY["visual"] | {"image_start_id": 5}},
+            r"qwen.tiktoken gives 499 tokens, <imgpad> being 498, but",
+        ),
+        ({"vocab_size": 400}, r"config.json has 400 and 498; download the files of one version"),
     ],
 )
 def test_a_config_that_is_not_understood_is_refused(tmp_path: Path, entries: dict[str, Any], message: str) -> None:
@@ -254,12 +256,13 @@ def test_a_config_that_is_not_understood_is_refused(tmp_path: Path, entries: dic
 
 
 def test_damaged_folders_are_refused_in_one_line(tmp_path: Path) -> None:
-    refused(tmp_path, "is not of model_type 'qwen'")
+    refused(tmp_path, "has no config.json")
     whole = (copy(tmp_path) / "model.safetensors").read_bytes()
     (tmp_path / "model.safetensors").write_bytes(whole[:-100])
     refused(tmp_path, r"model.safetensors: is damaged, cut short, or only a Git LFS pointer")
     (tmp_path / "model.safetensors").unlink()
     refused(tmp_path, "holds no weights")
+    (tmp_path / "model.safetensors").write_bytes(whole)
     (tmp_path / "qwen.tiktoken").unlink()
     refused(tmp_path, "holds no vocabulary")
     (tmp_path / "config.json").write_text("{")
@@ -280,7 +283,7 @@ def test_pickles_are_read_and_never_run(tmp_path: Path) -> None:
     halves = [dict(list(weights.items())[part::2]) for part in range(2)]
     files = ["pytorch_model-00001-of-00002.bin", "pytorch_model-00002-of-00002.bin"]
     index = {name: file for file, half in zip(files, halves, strict=True) for name in half}
-    write_json(tmp_path / "pytorch_model.bin.index.json", {"weight_map": index})
+    write_json(tmp_path / "pytorch_model.bin.index.json", {"metadata": {}, "weight_map": index})
     refused(tmp_path, f"{files[0]}: this file of weights is missing")
     for file, half in zip(files, halves, strict=True):
         torch.save(half, tmp_path / file)
@@ -296,13 +299,13 @@ def test_pickles_are_read_and_never_run(tmp_path: Path) -> None:
         ({"dtype": "float8"}, "dtype 'float8' is unknown"),
         ({"device": "abacus"}, "device 'abacus' is unknown"),
         ({"device": "cuda:9"}, "torch sees . CUDA devices"),
-        ({"tokens_at_once": 0}, "vision_chunk and tokens_at_once are 1 or more, got None and 0"),
+        ({"tokens_at_once": -1}, "tokens_at_once and images_at_once must be 1 or more, got -1 and 1"),
         ({"revision": "main"}, "a folder has none"),
     ],
 )
 def test_settings_that_are_impossible_are_refused(options: dict[str, Any], message: str) -> None:
     with pytest.raises(SettingError, match=message):
-        load_qwen_vl(checkpoint(), **({"device": "cpu"} | options))
+        load_hf(checkpoint(), **({"device": "cpu"} | options))
 
 
 def test_the_form_is_what_the_checkpoint_says_or_what_is_chosen(tmp_path: Path) -> None:
@@ -323,6 +326,6 @@ def test_too_little_memory_is_told_before_the_weights_are_read(monkeypatch: pyte
 def test_every_tensor_is_read_in_the_type_that_is_asked_for() -> None:
     for dtype, want in ((None, torch.float32), ("bfloat16", torch.bfloat16)):
         backend = load(checkpoint(), dtype=dtype)
-        assert {parameter.dtype for parameter in backend.model.parameters()} == {want}
-        assert not any(parameter.requires_grad or parameter.is_meta for parameter in backend.model.parameters())
+        assert {parameter.dtype for parameter in backend._model.parameters()} == {want}
+        assert not any(parameter.is_meta for parameter in backend._model.parameters())
         assert backend.fingerprint.identity["dtype"] == str(want).removeprefix("torch.")

@@ -4,22 +4,20 @@ import json
 import shutil
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
-from qdebias.backends.folder import Checkpoint
-from qdebias.backends.qwen_vl import QwenVlBackend, load_qwen_vl
-from qdebias.backends.qwen_vl.config import read_config
-from qdebias.backends.qwen_vl.load import empty_model
-from qdebias.backends.qwen_vl.packing import Row, batch_of
-from qdebias.backends.qwen_vl.prompt import Prompt
-from qdebias.backends.qwen_vl.vision import normalise, spread, squeeze
-from qdebias.backends.qwen_vl.vocabulary import IMAGE, IMAGE_END, PAD, SLOT, read_vocabulary
+from qdebias.backends.hf import HfBackend
+from qdebias.backends.hf_loading import load_hf
+from qdebias.backends.qwen_vl.modeling import spread
+from qdebias.backends.qwen_vl.processing import IMAGE, IMAGE_END, PAD, SLOT, read_vocabulary
 from qdebias.image import RgbImage, load_image
 from qdebias.prompts import Question, Request
+from test_qwen_vl_checkpoint import config_of, empty_model
 
 GOLDEN = Path(__file__).parent / "golden" / "qwen_vl"
 CASES: dict[str, Any] = json.loads((GOLDEN / "cases.json").read_text())
@@ -53,7 +51,7 @@ def picture(name: str) -> RgbImage:
 
 
 @pytest.fixture(scope="module")
-def backends(tmp_path_factory: pytest.TempPathFactory) -> dict[tuple[str, str], QwenVlBackend]:
+def backends(tmp_path_factory: pytest.TempPathFactory) -> dict[tuple[str, str], HfBackend]:
     """A backend for each config and form."""
     short = tmp_path_factory.mktemp("short")
     for name in ("model.safetensors", "qwen.tiktoken"):
@@ -61,7 +59,7 @@ def backends(tmp_path_factory: pytest.TempPathFactory) -> dict[tuple[str, str], 
     shutil.copy(GOLDEN / "config_short.json", short / "config.json")
     folders = {"config.json": GOLDEN, "config_short.json": short}
     return {
-        (config, form): load_qwen_vl(folder, device="cpu", form=form)
+        (config, form): load_hf(folder, device="cpu", form=form)
         for config, folder in folders.items()
         for form in ("base", "chat")
     }
@@ -84,7 +82,7 @@ def with_empty_slots(ids: list[int]) -> list[int]:
 
 
 @pytest.mark.parametrize("name", ASKED)
-def test_ids_pixels_and_logits_are_the_official_ones(backends: dict[tuple[str, str], QwenVlBackend], name: str) -> None:
+def test_ids_pixels_and_logits_are_the_official_ones(backends: dict[tuple[str, str], HfBackend], name: str) -> None:
     case, request = BY_NAME[name], request_of(name)
     backend = backends[case["config"], name.split("_")[0]]
     [[encoding]] = backend.encode([request])
@@ -96,61 +94,60 @@ def test_ids_pixels_and_logits_are_the_official_ones(backends: dict[tuple[str, s
     assert logits.argmax() == case["argmax"]
 
 
-def test_all_cases_in_one_call_are_the_official_ones(backends: dict[tuple[str, str], QwenVlBackend]) -> None:
+def test_all_cases_in_one_call_are_the_official_ones(backends: dict[tuple[str, str], HfBackend]) -> None:
     for key, backend in backends.items():
         names = [name for name in ASKED if (BY_NAME[name]["config"], name.split("_")[0]) == key]
         for name, [logits] in zip(names, backend.last_logits([request_of(name) for name in names]), strict=True):
             np.testing.assert_allclose(logits, arrays()[f"logits_last__{name}"], rtol=0, atol=1e-4)
 
 
-def test_a_batch_matches_the_official_left_padded_one(backends: dict[tuple[str, str], QwenVlBackend]) -> None:
+def test_a_batch_matches_the_official_left_padded_one(backends: dict[tuple[str, str], HfBackend]) -> None:
     requests = [request_of(name) for name in CASES["left_padded_batch"]]
     got = backends["config.json", "chat"].last_logits(requests)
     np.testing.assert_allclose(np.concatenate(got), arrays()["logits_last__left_padded_batch"], rtol=0, atol=1e-4)
 
 
 @torch.inference_mode()
-def test_a_text_without_images_matches(backends: dict[tuple[str, str], QwenVlBackend]) -> None:
+def test_a_text_without_images_matches(backends: dict[tuple[str, str], HfBackend]) -> None:
     case, backend = BY_NAME["text_only"], backends["config.json", "chat"]
     vocabulary = read_vocabulary(GOLDEN)
     assert vocabulary.encode(case["text"]) == case["ids"]
-    row = Row(prompts=(Prompt(ids=tuple(case["ids"]), images_end=0),), images=(), stretch=1.0)
-    logits = backend.model.last_logits(batch_of([row], vocabulary.id_of(PAD)), [])[0]
+    logits = backend._model(torch.tensor([case["ids"]])).logits[0, -1]
     np.testing.assert_allclose(logits, arrays()["logits_last__text_only"], rtol=0, atol=1e-4)
 
 
 @torch.inference_mode()
-def test_greedy_continuation_matches(backends: dict[tuple[str, str], QwenVlBackend]) -> None:
+def test_greedy_continuation_matches(backends: dict[tuple[str, str], HfBackend]) -> None:
     backend = backends["config.json", "chat"]
     [[encoding]] = backend.encode([request_of("chat_two_q1")])
-    images = [backend.model.encode(torch.from_numpy(squeeze(picture(name), 448))[None])[0] for name in PICTURES[1::-1]]
+    pixels = torch.from_numpy(encoding.inputs["pixel_values"])
     ids = encoding.ids.tolist()
     for want in CASES["greedy_after_chat_two_q1"]:
-        assert int(run(backend, ids, images).argmax()) == want
+        assert int(backend._model(torch.tensor([ids]), pixel_values=pixels).logits[0, -1].argmax()) == want
         ids.append(want)
 
 
-def run(backend: QwenVlBackend, ids: list[int], images: list[torch.Tensor]) -> torch.Tensor:
-    prompt = Prompt(ids=tuple(ids), images_end=0)
-    row = Row(prompts=(prompt,), images=(), stretch=backend.model.config.stretch(len(ids)))
-    return backend.model.last_logits(batch_of([row], 0), images)[0]
+def pixels_of(backend: HfBackend, name: str) -> torch.Tensor:
+    """Return what the processor makes of a picture: (1, 3, side, side)."""
+    made = backend._processor.image_processor([Image.fromarray(picture(name))], return_tensors="pt")
+    return cast(torch.Tensor, made["pixel_values"])
 
 
 @pytest.mark.parametrize("name", PICTURES)
 @torch.inference_mode()
-def test_image_tokens_match(backends: dict[tuple[str, str], QwenVlBackend], name: str) -> None:
-    visual = backends["config.json", "chat"].model.transformer.visual
-    pixels = torch.from_numpy(squeeze(picture(name), 448))[None]
-    patches = visual.conv1(normalise(pixels)).flatten(2).transpose(1, 2)[0] + spread(visual.positional_embedding, 1024)
+def test_image_tokens_match(backends: dict[tuple[str, str], HfBackend], name: str) -> None:
+    backend = backends["config.json", "chat"]
+    visual, pixels = backend._model.transformer.visual, pixels_of(backend, name)
+    patches = visual.conv1(pixels).flatten(2).transpose(1, 2)[0] + spread(visual.positional_embedding, 1024)
     np.testing.assert_allclose(patches[::37], arrays()[f"patch_embed_sub__{name}"], rtol=0, atol=1e-5)
     np.testing.assert_allclose(visual(pixels)[0], arrays()[f"features__{name}"], rtol=0, atol=1e-4)
 
 
-def test_hidden_states_match(backends: dict[tuple[str, str], QwenVlBackend]) -> None:
+def test_hidden_states_match(backends: dict[tuple[str, str], HfBackend]) -> None:
     for name in ASKED:
         backend = backends[BY_NAME[name]["config"], name.split("_")[0]]
         seen: list[torch.Tensor] = []
-        hook = backend.model.transformer.h[0].register_forward_hook(lambda *given, seen=seen: seen.append(given[2]))
+        hook = backend._model.transformer.h[0].register_forward_hook(lambda *given, seen=seen: seen.append(given[2]))
         backend.last_logits([request_of(name)])
         hook.remove()
         np.testing.assert_allclose(seen[0][0, -1], arrays()[f"hidden_mid_last__{name}"], rtol=0, atol=1e-4)
@@ -172,6 +169,6 @@ def test_label_words_and_special_tokens_have_the_official_ids() -> None:
 
 
 def test_the_tiny_model_has_the_official_names_and_shapes() -> None:
-    model = empty_model(read_config(Checkpoint(folder=GOLDEN, name="tiny")))
+    model = empty_model(config_of(GOLDEN))
     shapes = {name: list(tensor.shape) for name, tensor in model.state_dict().items()}
     assert shapes == json.loads((GOLDEN / "state_dict_shapes.json").read_text())

@@ -12,11 +12,10 @@ from PIL import Image
 from torch.nn import functional as F  # noqa: N812
 
 from contract import QUALITY, SAME, assert_same_choices, pair, picture
-from qdebias.backends.qwen_vl import QwenVlBackend
-from qdebias.backends.qwen_vl.config import Config
-from qdebias.backends.qwen_vl.packing import batch_of, rows_of
-from qdebias.backends.qwen_vl.prompt import Prompt
-from qdebias.backends.qwen_vl.vision import DEVIATION, MEAN
+from qdebias.backends.hf import HfBackend
+from qdebias.backends.qwen_vl.modeling import QwenVLConfig
+from qdebias.backends.qwen_vl.processing import DEVIATION, MEAN
+from qdebias.backends.sharing_rows import Row, batch_of, rows_of
 from qdebias.image import RgbImage
 from qdebias.prompts import Placement, Request
 from test_qwen_vl_checkpoint import checkpoint, load
@@ -51,19 +50,20 @@ def enlarged(positions: torch.Tensor, side: int) -> torch.Tensor:
     return grown[0].permute(1, 2, 0).reshape(side * side, -1)
 
 
-def image_tokens(weights: Weights, config: Config, image: RgbImage) -> torch.Tensor:
+def image_tokens(weights: Weights, config: QwenVLConfig, image: RgbImage) -> torch.Tensor:
     """Return (256, hidden)."""
-    vision, side = config.vision, config.vision.side // config.vision.patch
-    small = Image.fromarray(image).resize((vision.side,) * 2, Image.Resampling.BICUBIC)
+    visual = config.visual or {}
+    patch, side = visual["patch_size"], visual["image_size"] // visual["patch_size"]
+    small = Image.fromarray(image).resize((visual["image_size"],) * 2, Image.Resampling.BICUBIC)
     pixels = torch.tensor((np.asarray(small, dtype=np.float32) / 255 - np.float32(MEAN)) / np.float32(DEVIATION))
     at = "transformer.visual."
-    cut = pixels.permute(2, 0, 1).unfold(1, vision.patch, vision.patch).unfold(2, vision.patch, vision.patch)
+    cut = pixels.permute(2, 0, 1).unfold(1, patch, patch).unfold(2, patch, patch)
     hidden = cut.permute(1, 2, 0, 3, 4).reshape(side * side, -1) @ weights[f"{at}conv1.weight"].flatten(1).T
     hidden = norm(weights, f"{at}ln_pre", hidden + enlarged(weights[f"{at}positional_embedding"], side))
-    for layer in range(vision.layers):
+    for layer in range(visual["layers"]):
         block = f"{at}transformer.resblocks.{layer}."
         heads = linear(weights, f"{block}attn.in_proj", norm(weights, f"{block}ln_1", hidden))
-        query, key, value = heads.reshape(side * side, vision.heads, 3, -1).unbind(2)
+        query, key, value = heads.reshape(side * side, visual["heads"], 3, -1).unbind(2)
         hidden = hidden + linear(weights, f"{block}attn.out_proj", attention(query, key, value, causal=False))
         inner = F.gelu(linear(weights, f"{block}mlp.c_fc", norm(weights, f"{block}ln_2", hidden)))
         hidden = hidden + linear(weights, f"{block}mlp.c_proj", inner)
@@ -97,27 +97,29 @@ def turned(states: torch.Tensor, alpha: float, theta: float) -> torch.Tensor:
 
 
 @torch.inference_mode()
-def plain_logits(backend: QwenVlBackend, prompt: Prompt, images: tuple[RgbImage, ...]) -> torch.Tensor:
+def plain_logits(backend: HfBackend, ids: list[int], images: tuple[RgbImage, ...]) -> torch.Tensor:
     """Return the (vocabulary,) logits at the end of one prompt; every image is encoded anew."""
-    weights, config = backend.model.state_dict(), backend.model.config
-    hidden = weights["transformer.wte.weight"][list(prompt.ids)]
-    starts = [place for place, token in enumerate(prompt.ids) if token == config.image_start]
+    weights, config = backend._model.state_dict(), backend._model.config
+    hidden = weights["transformer.wte.weight"][ids]
+    starts = [place for place, token in enumerate(ids) if token == config.image_token_id - 2]
     for start, image in zip(starts, images, strict=True):
         hidden[start + 1 : start + 257] = image_tokens(weights, config, image)
     length = len(hidden)
-    alpha = max(2 ** math.ceil(math.log2(length / config.trained) + 1) - 1, 1)
-    grown = torch.tensor([max(math.log(place + 1, config.trained), 1.0) for place in range(length)])[:, None, None]
-    for layer in range(config.layers):
+    alpha = max(2 ** math.ceil(math.log2(length / config.seq_length) + 1) - 1, 1)
+    grown = torch.tensor([max(math.log(place + 1, config.seq_length), 1.0) for place in range(length)])[:, None, None]
+    for layer in range(config.num_hidden_layers):
         block = f"transformer.h.{layer}."
         joint = linear(weights, f"{block}attn.c_attn", rms(weights, f"{block}ln_1", hidden))
-        query, key, value = (part.reshape(length, config.heads, -1) for part in joint.chunk(3, dim=-1))
-        query, key = turned(query, alpha, config.theta) * grown, turned(key, alpha, config.theta)
+        query, key, value = (part.reshape(length, config.num_attention_heads, -1) for part in joint.chunk(3, dim=-1))
+        query, key = turned(query, alpha, config.rotary_emb_base) * grown, turned(key, alpha, config.rotary_emb_base)
         hidden = hidden + linear(weights, f"{block}attn.c_proj", attention(query, key, value, causal=True))
         normed = rms(weights, f"{block}ln_2", hidden)
         gate = F.silu(linear(weights, f"{block}mlp.w2", normed))
         hidden = hidden + linear(weights, f"{block}mlp.c_proj", linear(weights, f"{block}mlp.w1", normed) * gate)
     return linear(weights, "lm_head", rms(weights, "transformer.ln_f", hidden[-1]))
 
+
+PLACEMENTS: tuple[Placement, ...] = ("before", "after")
 
 LONG = replace(QUALITY, text=QUALITY.text + " Look at the details of both before you answer, please." * 3)
 
@@ -126,8 +128,8 @@ LONG = replace(QUALITY, text=QUALITY.text + " Look at the details of both before
 @given(data=st.data())
 def test_the_shared_way_equals_the_plain_way(data: st.DataObject) -> None:
     backend = BACKENDS[data.draw(st.sampled_from(TRAINED))]
-    backend._tokens_at_once = data.draw(st.sampled_from([1, 1500, 8192]))
-    backend._vision_chunk = data.draw(st.integers(1, 3))
+    backend._answer._tokens.size = data.draw(st.sampled_from([1, 1500, 8192]))  # type: ignore[union-attr]
+    backend._answer._images.size = data.draw(st.integers(1, 3))  # type: ignore[union-attr]
     side = st.integers(32, 120)
     requests = []
     for _ in range(data.draw(st.integers(1, 3))):
@@ -137,28 +139,33 @@ def test_the_shared_way_equals_the_plain_way(data: st.DataObject) -> None:
         placement: Placement = data.draw(st.sampled_from(["before", "after"]))
         requests.append(Request(images=images, questions=questions, placement=placement))
     for request, answers in zip(requests, backend.last_logits(requests), strict=True):
-        for prompt, got in zip(backend._prompts(request), answers, strict=True):
-            want = plain_logits(backend, prompt, request.images)
+        for encoding, got in zip(backend.encode([request])[0], answers, strict=True):
+            want = plain_logits(backend, encoding.ids.tolist(), request.images)
             np.testing.assert_allclose(got, want, rtol=0, atol=1e-4)
             assert_same_choices(got, np.asarray(want))
 
 
+def rows_in(backend: HfBackend, request: Request) -> list[Row]:
+    """Return the rows that the questions of a request are run in."""
+    inputs = [one.inputs for one in backend._preparer.prepare(request)]
+    keys = (("a", False), ("b", False))
+    return rows_of(inputs, keys, backend._preparer.image_token, backend._answer._positions)  # type: ignore[union-attr]
+
+
 def test_questions_share_a_row_only_where_that_is_exact() -> None:
-    asked = [replace(pair(1, 2, placement), questions=(QUALITY, SAME, LONG)) for placement in ("before", "after")]
-    before, after = (BACKENDS[2048]._prompts(request) for request in asked)
-    lengths = [len(prompt.ids) for prompt in before]
+    before, after = (replace(pair(1, 2, placement), questions=(QUALITY, SAME, LONG)) for placement in PLACEMENTS)
+    lengths = [len(encoding.ids) for encoding in BACKENDS[2048].encode([before])[0]]
     assert max(lengths[:2]) < 700 < lengths[2], "the length after which positions are stretched lies between them"
-    stretches = {trained: backend.model.config.stretch for trained, backend in BACKENDS.items()}
-    rows = {trained: rows_of(before, ("a", "b"), stretch) for trained, stretch in stretches.items()}
-    assert [len(row.prompts) for row in rows[2048]] == [3]
-    assert [len(row.prompts) for row in rows[700]] == [2, 1]
-    assert [row.stretch for row in rows[700]] == [1, 3]
+    rows = {trained: rows_in(backend, before) for trained, backend in BACKENDS.items()}
+    assert [len(row.reads) for row in rows[2048]] == [3]
+    assert [len(row.reads) for row in rows[700]] == [2, 1]
     (row,) = rows[2048]
-    assert row.common >= before[0].images_end
-    assert row.length == row.common + sum(length - row.common for length in lengths)
-    batch = batch_of([row], 0)
-    assert [int(batch.positions[0, index]) for _, index in batch.reads] == [length - 1 for length in lengths]
-    assert len(rows_of(after, ("a", "b"), stretches[2048])) == 3
+    common = int((row.branches == 0).sum())
+    assert common > torch.where(row.inputs["input_ids"][0] == BACKENDS[2048]._preparer.image_token)[0].max()
+    assert len(row.branches) == common + sum(length - common for length in lengths)
+    batch = batch_of([row], BACKENDS[2048]._model.config, torch.float32)
+    assert [int(batch["position_ids"][0, 0, index]) for index in row.reads] == [length - 1 for length in lengths]
+    assert len(rows_in(BACKENDS[2048], after)) == 3
 
 
 @pytest.mark.parametrize("trained", TRAINED)

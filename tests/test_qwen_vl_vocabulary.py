@@ -2,11 +2,12 @@
 
 import base64
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -14,12 +15,21 @@ from transformers import Qwen2Tokenizer
 from transformers.convert_slow_tokenizer import bytes_to_unicode
 
 from contract import QUALITY, SAME
-from qdebias.backends.qwen_vl.forms import FORMS
-from qdebias.backends.qwen_vl.prompt import Prompt, PromptWriter
-from qdebias.backends.qwen_vl.vocabulary import IMAGE, IMAGE_END, SLOT, SPECIAL, Vocabulary, read_vocabulary
+from qdebias.backends.folder import Checkpoint
+from qdebias.backends.hf_prepare import Prepared, Preparer
+from qdebias.backends.qwen_vl.processing import (
+    FORMS,
+    IMAGE,
+    IMAGE_END,
+    SLOT,
+    QwenTokenizer,
+    QwenVLProcessor,
+    read_vocabulary,
+)
 from qdebias.backends.tokens import option_tokens
-from qdebias.errors import BackendError, PromptError
-from qdebias.prompts import Placement, Question
+from qdebias.errors import BackendError, ImageError, PromptError, SettingError
+from qdebias.prompts import Placement, Question, Request
+from test_qwen_vl_checkpoint import config_of, empty_model
 
 GOLDEN = Path(__file__).parent / "golden" / "qwen_vl"
 SHOWN = f"{IMAGE}{SLOT * 256}{IMAGE_END}"
@@ -28,20 +38,20 @@ SYSTEM = "<|im_start|>system\nYou are a helpful assistant.<|im_end|>\n"
 
 
 @pytest.fixture(scope="module")
-def real(shared: Path) -> Vocabulary:
+def real(shared: Path) -> QwenTokenizer:
     """The true vocabulary, written as `qwen.tiktoken` has it; Qwen2 has the same ranks under the same pattern."""
     return _real(shared / "qwen2_tokenizer")
 
 
 @cache
-def _real(folder: Path) -> Vocabulary:
+def _real(folder: Path) -> QwenTokenizer:
     byte_of = {character: byte for byte, character in bytes_to_unicode().items()}
     entries = json.loads((folder / "vocab.json").read_text(encoding="utf-8"))
     ranks = sorted((rank, bytes(byte_of[character] for character in piece)) for piece, rank in entries.items())
-    return Vocabulary([piece for _, piece in ranks])
+    return QwenTokenizer([piece for _, piece in ranks])
 
 
-def test_the_real_vocabulary_has_the_published_ids(real: Vocabulary) -> None:
+def test_the_real_vocabulary_has_the_published_ids(real: QwenTokenizer) -> None:
     assert len(real) == 151860
     assert [real.id_of(token) for token in ("<|endoftext|>", "<|im_start|>", "<|im_end|>")] == [151643, 151644, 151645]
     assert [real.id_of(token) for token in ("<|extra_0|>", "<|extra_204|>", "<ref>")] == [151646, 151850, 151851]
@@ -61,7 +71,7 @@ def test_the_real_vocabulary_has_the_published_ids(real: Vocabulary) -> None:
 def test_ids_equal_those_of_another_implementation(shared: Path, text: str) -> None:
     real = _real(shared / "qwen2_tokenizer")
     want = _qwen2(shared / "qwen2_tokenizer")(text)
-    assert real.encode(text, special=("<ref>",)) == want
+    assert real.encode(text) == want
     assert real.decode(want) == _qwen2_decoded(shared / "qwen2_tokenizer", want)
 
 
@@ -96,13 +106,22 @@ def test_a_damaged_vocabulary_is_refused(tmp_path: Path, spoil: Callable[[str], 
         read_vocabulary(tmp_path)
 
 
-def writer(form: str, longest: int = 8192) -> PromptWriter:
-    return PromptWriter(vocabulary=read_vocabulary(GOLDEN), form=FORMS[form], longest=longest)
+def preparer(form: str, longest: int = 8192, tokenizer: QwenTokenizer | None = None) -> Preparer:
+    config = config_of(GOLDEN)
+    config.max_position_embeddings = longest
+    processor = QwenVLProcessor.from_folder(Checkpoint(folder=GOLDEN, name="golden"), config, form=form)
+    processor.tokenizer = tokenizer or processor.tokenizer
+    return Preparer(empty_model(config), processor)
+
+
+def write(preparer: Preparer, question: Question, count: int, placement: Placement) -> Prepared:
+    images = (np.zeros((32, 32, 3), dtype=np.uint8),) * count
+    (prepared,) = preparer.prepare(Request(images=images, questions=(question,), placement=placement))
+    return prepared
 
 
 def text_of(form: str, question: Question, count: int, placement: Placement) -> str:
-    written = writer(form)
-    return written.vocabulary.decode(written.write(question, count, placement).ids)
+    return read_vocabulary(GOLDEN).decode(write(preparer(form), question, count, placement).ids)
 
 
 @pytest.mark.parametrize(
@@ -127,59 +146,53 @@ def test_forms_are_written_as_published(form: str, count: int, placement: Placem
 def test_the_base_model_divides_text_and_answer_by_one_space() -> None:
     written = {}
     for text, prefix in (("Good?", ""), ("Good? ", ""), ("Good?\n", "It is"), ("Good?", "\nAnswer:")):
-        prompt = writer("base").write(replace(SAME, text=text, answer_prefix=prefix), 1, "before")
-        written[text, prefix] = (writer("base").vocabulary.decode(prompt.ids[258:]), prompt.lead)
+        prompt = write(preparer("base"), replace(SAME, text=text, answer_prefix=prefix), 1, "before")
+        written[text, prefix] = (read_vocabulary(GOLDEN).decode(prompt.ids[258:]), prompt.lead)
     assert written == {
         ("Good?", ""): ("Good?", " "),
         ("Good? ", ""): ("Good? ", ""),
         ("Good?\n", "It is"): ("Good?\nIt is", ""),
         ("Good?", "\nAnswer:"): ("Good?\nAnswer:", ""),
     }
-    assert writer("base").write(SAME, 2, "after").lead == ""
+    assert write(preparer("base"), SAME, 2, "after").lead == ""
 
 
 def test_the_first_word_of_a_reply_is_read_with_the_space_of_its_form() -> None:
-    question = Question(text="Good?", options=("Good", "No"), values=(1.0, 0.0))
+    question, vocabulary = Question(text="Good?", options=("Good", "No"), values=(1.0, 0.0)), read_vocabulary(GOLDEN)
     words = {}
     for form in FORMS:
-        written = writer(form)
-        prompt = written.write(question, 2, "before")
-        ids = option_tokens(written.vocabulary, prompt.ids, question, prompt.lead)
-        words[form] = [written.vocabulary.decode([token]) for token in ids]
+        prompt = write(preparer(form), question, 2, "before")
+        ids = option_tokens(vocabulary, prompt.ids, question, prompt.lead)
+        words[form] = [vocabulary.decode([token]) for token in ids]
     assert words == {"base": [" Good", " No"], "chat": ["Good", "No"]}
 
 
-def test_control_tokens_that_a_user_types_stay_text_in_chat() -> None:
-    typed = "Say <|im_end|> <|extra_3|> now?"
-    prompts: dict[str, Prompt] = {form: writer(form).write(replace(SAME, text=typed), 1, "before") for form in FORMS}
-    end = writer("chat").vocabulary.id_of("<|im_end|>")
-    assert prompts["chat"].ids.count(end) == 2, "the system's and the user's own"
-    assert prompts["base"].ids.count(end) == 1, "the official code reads all tokens in plain text"
-    boxed = writer("chat").write(replace(SAME, text="Is <box>(1,2),(3,4)</box> good?"), 1, "before")
-    assert writer("chat").vocabulary.id_of("<box>") in boxed.ids
+def test_boxes_that_a_user_types_are_read_as_boxes() -> None:
+    boxed = write(preparer("chat"), replace(SAME, text="Is <box>(1,2),(3,4)</box> good?"), 1, "before")
+    assert read_vocabulary(GOLDEN).id_of("<box>") in boxed.ids
 
 
 @pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize("placement", ["before", "after"])
 def test_prompts_that_would_not_be_what_was_asked_are_refused(form: str, placement: Placement) -> None:
     for tag in (IMAGE, IMAGE_END, SLOT):
-        with pytest.raises(PromptError, match=f"holds {tag}, which stands for an image; drop it"):
-            writer(form).write(replace(QUALITY, answer_prefix=f"It {tag} is"), 2, placement)
-    with pytest.raises(PromptError, match="no Unicode text"):
-        writer(form).write(replace(QUALITY, text="\ud800?"), 2, placement)
-    with pytest.raises(PromptError, match=r"the prompt has \d+ tokens, the model reads 500"):
-        writer(form, longest=500).write(QUALITY, 2, placement)
+        with pytest.raises(SettingError, match=f"contains '{tag}', which models read as a special token"):
+            replace(QUALITY, answer_prefix=f"It {tag} is")
+    with pytest.raises(PromptError, match="not Unicode text"):
+        write(preparer(form), replace(QUALITY, text="\ud800?"), 2, placement)
+    with pytest.raises(ImageError, match=r"become a prompt of \d+ tokens, but this model reads at most 500"):
+        write(preparer(form, longest=500), QUALITY, 2, placement)
 
 
-class Deaf(Vocabulary):
+class Deaf(QwenTokenizer):
     """A vocabulary that loses something on the way to ids."""
 
     def __init__(self, lost: str) -> None:
         super().__init__([bytes([byte]) for byte in range(256)])
         self.lost = lost
 
-    def encode(self, text: str, special: Iterable[str] = SPECIAL) -> list[int]:
-        return super().encode(text.replace(self.lost, ""), special)
+    def encode(self, text: str, **_: object) -> list[int]:
+        return super().encode(text.replace(self.lost, ""))
 
 
 @pytest.mark.parametrize("form", FORMS)
@@ -187,17 +200,17 @@ class Deaf(Vocabulary):
 @pytest.mark.parametrize(
     ("lost", "message"),
     [
-        (IMAGE, "shows 0 whole images"),
-        (SLOT * 3, "shows 0 whole images instead of 2"),
+        (SLOT, "no image reaches the model"),
         ("How about", "do not stand .* the question 'The visual"),
-        (" image is", "ends in .* instead of .*The quality of the image is'; choose another prefix"),
+        (" image is", "the ids end in .* instead of .*; choose another answer_prefix"),
     ],
 )
 def test_ids_that_lost_something_are_refused(form: str, placement: Placement, lost: str, message: str) -> None:
     question = replace(QUALITY, text="The visual quality is poor. How about that?")
-    broken = PromptWriter(vocabulary=Deaf(lost), form=FORMS[form], longest=8192)
+    broken = preparer(form, tokenizer=Deaf(lost))
+    broken.image_token = broken._processor.tokenizer.id_of(SLOT)
     with pytest.raises(PromptError, match=message):
-        broken.write(question, 2, placement)
+        write(broken, question, 2, placement)
 
 
 def test_a_text_is_brought_to_its_normal_form() -> None:

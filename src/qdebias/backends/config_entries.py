@@ -1,44 +1,28 @@
-"""Reading the `config.json` of a model whose architecture is ours: nothing in it is passed over in silence."""
+"""Reading the `config.json` of a model whose architecture is ours: nothing in it is ignored silently."""
 
-from collections.abc import Callable, Mapping
-from typing import Any, TypeVar
-
-from qdebias.backends.folder import Checkpoint
-from qdebias.errors import BackendError
-
-Config = TypeVar("Config")
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 
-def read_entries(checkpoint: Checkpoint, parse: Callable[[Mapping[str, Any]], Config]) -> Config:
-    """Return what `parse` makes of a checkpoint's `config.json`.
-
-    Args:
-        checkpoint: A folder.
-        parse: Raises KeyError for an entry that it misses, ValueError or TypeError for one that it does not like.
-
-    Raises:
-        BackendError: The file cannot be read, or `parse` refuses it; the message names the file.
-    """
-    path = checkpoint.folder / "config.json"
-    try:
-        return parse(checkpoint.read_json(path.name))
-    except KeyError as error:
-        raise BackendError(f"{path}: has no entry {error}; obtain it again") from error
-    except (TypeError, ValueError) as error:
-        raise BackendError(f"{path}: {error}") from error
-
-
-def check_supported(entries: Mapping[str, Any], supported: Mapping[str, Any], where: str = "") -> None:
-    """Refuse entries that are given and are not the one value that is computed.
+def check_entries(
+    entries: Mapping[str, Any], *, required: Iterable[str] = (), supported: Mapping[str, Any], where: str = ""
+) -> None:
+    """Refuse entries that are missing or not numbers, or that ask for what is not implemented.
 
     Args:
         entries: Of `config.json`, or of a part of it.
-        supported: The value of each such entry.
+        required: Entries that have to be there, and to be numbers or booleans.
+        supported: Entries that may be absent, and the only value that each may have.
         where: Begins the message.
 
     Raises:
-        ValueError: An entry has another value.
+        ValueError: The message names the entry.
     """
+    for name in required:
+        if name not in entries:
+            raise ValueError(f"{where}has no entry {name!r}")
+        if not isinstance(entries[name], int | float):
+            raise ValueError(f"{where}{name} is {entries[name]!r}, not a number")
     for name, value in supported.items():
         if entries.get(name, value) != value:
             raise ValueError(f"{where}{name} is {entries[name]!r}; only {value!r} is supported")

@@ -44,7 +44,7 @@ class Family:
 
 
 def _pooled(model: Model, part: Part) -> Features:
-    encode = model.model.get_image_features
+    encode = model.base_model.get_image_features
     taken = inspect.signature(encode).parameters
     output = encode(**{name: value for name, value in part.items() if name in taken})
     layers = getattr(output, "deepstack_features", None) or []
@@ -96,6 +96,7 @@ FAMILIES: Mapping[str, Family] = {
     "mllama": Family(axis=1, encode=_crossed, insert=_as_cross_states),
     "paligemma": replace(_PLAIN, prefix=False),
     "qdebias_nano": _PLAIN,
+    "qwen": _PLAIN,
     "qwen2_5_vl": _PLAIN,
     "qwen2_vl": _PLAIN,
     "qwen3_5": replace(_PLAIN, prefix=False),

@@ -11,9 +11,9 @@ from safetensors import SafetensorError
 from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 from transformers.models.auto.modeling_auto import MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING
 
-import qdebias.backends.nano
+from qdebias.backends import native
 from qdebias.backends.base import Fingerprint
-from qdebias.backends.devices import device_of, dtype_of, environment_of
+from qdebias.backends.devices import check_room, device_of, dtype_of, environment_of
 from qdebias.backends.families import family_of
 from qdebias.backends.folder import Checkpoint, locate
 from qdebias.backends.hf import HfBackend
@@ -24,7 +24,7 @@ from qdebias.backends.processors import image_settings, limit_pixels, load_proce
 from qdebias.backends.quiet import quiet
 from qdebias.backends.sharing import sharing_named
 from qdebias.backends.sharing_memory import is_want_of_memory, memory_of
-from qdebias.backends.weight_files import check_unpickler, more_than_weights, no_weights
+from qdebias.backends.weight_files import WeightFiles, more_than_weights, weight_files
 from qdebias.errors import BackendError
 
 
@@ -38,6 +38,7 @@ def load_hf(
     min_pixels: int | None = None,
     max_pixels: int | None = None,
     allow_surplus: bool = False,
+    form: str | None = None,
     sharing: str = "all",
     tokens_at_once: int | None = None,
     images_at_once: int | None = None,
@@ -56,6 +57,7 @@ def load_hf(
         min_pixels: See `limit_pixels`.
         max_pixels: See `limit_pixels`.
         allow_surplus: Accept weights that the model has no place for.
+        form: How questions are written for the first Qwen-VL, "base" or "chat"; None is what the checkpoint says.
         sharing: "all", "images" (each encoded once, but every question run alone) or "off". The logits are the same.
         tokens_at_once: How many tokens may be in one forward pass of several questions; None fits the device.
         images_at_once: How many images may be encoded together; None fits the device.
@@ -71,11 +73,11 @@ def load_hf(
     checkpoint = locate(source, revision)
     with quiet():
         config = _config(checkpoint)
-        pickled = _weights_are_pickled(checkpoint)
-        processor = load_processor(checkpoint, config)
+        files = weight_files(checkpoint.folder)
+        processor = load_processor(checkpoint, config, form=form)
         check_template(checkpoint, config, processor)
         limit_pixels(processor, min_pixels, max_pixels)
-        model = _model(checkpoint, config, kind, target, pickled=pickled, allow_surplus=allow_surplus)
+        model = _model(checkpoint, config, kind, target, files=files, allow_surplus=allow_surplus)
     identity = {"model": name or checkpoint.name, "dtype": str(kind).removeprefix("torch.")}
     identity |= _identity(checkpoint, processor)
     return HfBackend(
@@ -92,7 +94,7 @@ def _identity(checkpoint: Checkpoint, processor: Processor) -> dict[str, str]:
         "revision": checkpoint.revision,
         "configuration": checkpoint.configuration_digest(),
         "weights": checkpoint.weights_digest(),
-        "images": image_settings(processor),
+        **getattr(processor, "identity", {"images": image_settings(processor)}),
     }
 
 
@@ -116,22 +118,12 @@ def _config(checkpoint: Checkpoint) -> Config:
         )
     except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
         raise BackendError(
-            f"{checkpoint.folder}: config.json is damaged ({first_line(error)}); obtain it again"
+            f"{checkpoint.folder}: config.json is not usable ({first_line(error)}); download it again, or use another "
+            f"model"
         ) from error
     if type(config) not in MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING:
         raise BackendError(f"{checkpoint.folder}: a model of type {kind!r} does not answer questions about images")
     return config
-
-
-def _weights_are_pickled(checkpoint: Checkpoint) -> bool:
-    """Tell which kind of weights there is; transformers would say it in many lines where there is none."""
-    paths = checkpoint.weights()
-    if not paths:
-        raise no_weights(checkpoint.folder)
-    pickled = paths[0].suffix == ".bin"
-    if pickled:
-        check_unpickler(checkpoint.folder)
-    return pickled
 
 
 def _model(
@@ -140,12 +132,14 @@ def _model(
     dtype: torch.dtype,
     device: torch.device,
     *,
-    pickled: bool,
+    files: WeightFiles,
     allow_surplus: bool,
 ) -> Model:
+    check_room({device: files.numbers * dtype.itemsize})
     with memory_of(device):
-        model, report = _from_files(checkpoint, config, dtype, pickled=pickled)
+        model, report = _from_files(checkpoint, config, dtype, pickled=files.pickled)
         _check_complete(checkpoint, report, allow_surplus=allow_surplus)
+        _check_numbers(checkpoint, model, files)
         return _in_memory(model.to(device))
 
 
@@ -162,6 +156,7 @@ def _from_files(
             trust_remote_code=False,
             use_safetensors=not pickled,
             weights_only=True,
+            ignore_mismatched_sizes=True,  # reported, and then refused
             output_loading_info=True,
         )
     except SafetensorError as error:
@@ -187,10 +182,26 @@ def _in_memory(model: Model) -> Model:
     return model
 
 
+def _check_numbers(checkpoint: Checkpoint, model: Model, files: WeightFiles) -> None:
+    """Refuse integers in the place of weights, which transformers would cast, unless config.json says what they are."""
+    integers = files.integers & {name for name, _ in model.named_parameters()}
+    if integers and getattr(model.config, "quantization_config", None) is None:
+        raise BackendError(
+            f"{checkpoint.folder}: the weight {min(integers)!r} holds integers, and config.json does not say how it is "
+            f"quantized; use a checkpoint that is not quantized"
+        )
+
+
 def _check_complete(checkpoint: Checkpoint, report: Mapping[str, Any], *, allow_surplus: bool) -> None:
     """Refuse weights that do not fill the model: transformers would fill the gaps with random numbers."""
-    missing = sorted(report["missing_keys"]) + sorted(entry[0] for entry in report["mismatched_keys"])
+    missing, wrong = sorted(report["missing_keys"]), sorted(report["mismatched_keys"])
     surplus = [] if allow_surplus else sorted(report["unexpected_keys"])
+    if wrong:
+        name, there, here = wrong[0]
+        raise BackendError(
+            f"{checkpoint.folder}: the weight {name!r} has shape {tuple(there)}, but {tuple(here)} by config.json "
+            f"({len(wrong)} such tensors): download weights and config.json of one version"
+        )
     if missing:
         raise BackendError(
             f"{checkpoint.folder}: the weights lack {len(missing)} tensors of the model, such as {missing[0]!r}; "
@@ -204,4 +215,4 @@ def _check_complete(checkpoint: Checkpoint, report: Mapping[str, Any], *, allow_
         )
 
 
-qdebias.backends.nano.register()
+native.register()

@@ -14,7 +14,7 @@ from qdebias.backends.hf_prompt import HfTokenizer, check_ids
 from qdebias.backends.hf_types import Config, Model, Processor
 from qdebias.backends.messages import first_line
 from qdebias.backends.tokens import WINDOW
-from qdebias.errors import BackendError, ImageError
+from qdebias.errors import BackendError, ImageError, PromptError
 from qdebias.prompts import Question, Request
 
 
@@ -91,6 +91,8 @@ class Preparer:
         prompt = self._form.render(self._processor, request, question)
         try:
             inputs = self._form.encode(processor, prompt, pictures)
+        except UnicodeEncodeError as error:
+            raise PromptError(f"the question {question.text!r} is not Unicode text ({error}); correct it") from error
         except ValueError as error:
             raise ImageError(
                 f"the model's processor refuses images of {_sizes(request)}: {first_line(error)}"

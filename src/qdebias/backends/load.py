@@ -76,13 +76,9 @@ def _checkpoint(source: str) -> Maker:
     config = config_of(source)
     from qdebias.backends.mplug_owl3.config import is_mplug_owl3
     from qdebias.backends.mplug_owl3.load import load_mplug_owl3
-    from qdebias.backends.qwen_vl.config import is_first_qwen
-    from qdebias.backends.qwen_vl.load import load_qwen_vl
 
     if is_mplug_owl3(config):
         return partial(load_mplug_owl3, source)
-    if is_first_qwen(config):
-        return partial(load_qwen_vl, source)
     from qdebias.backends.hf_loading import load_hf
 
     return partial(load_hf, source)
@@ -119,13 +115,6 @@ def _mplug_owl3(release: str) -> Maker:
     from qdebias.backends.mplug_owl3.load import load_mplug_owl3
 
     return partial(load_mplug_owl3, release=release)
-
-
-def _qwen_vl(source: str) -> Maker:
-    _check_transformers()
-    from qdebias.backends.qwen_vl.load import load_qwen_vl
-
-    return partial(load_qwen_vl, source)
 
 
 def _openai(address: str) -> Maker:
@@ -180,8 +169,6 @@ _NAMED: Mapping[str, Callable[[], Maker]] = {
     "fake": _fake,
     "mplug-owl3": partial(_mplug_owl3, "240728"),
     "mplug-owl3-241101": partial(_mplug_owl3, "241101"),
-    "qwen-vl": partial(_qwen_vl, "Qwen/Qwen-VL"),
-    "qwen-vl-chat": partial(_qwen_vl, "Qwen/Qwen-VL-Chat"),
     "sharpness": partial(_baseline, "sharpness"),
     "bytes": partial(_baseline, "bytes"),
 }

@@ -8,6 +8,7 @@ differences of one grey level, and a score must not depend on what else is insta
 import importlib
 import importlib.metadata
 import importlib.util
+import inspect
 import json
 from pathlib import Path
 from typing import cast
@@ -38,24 +39,30 @@ def check_torchvision() -> None:
         ) from error
 
 
-def load_processor(checkpoint: Checkpoint, config: Config) -> Processor:
+def load_processor(checkpoint: Checkpoint, config: Config, **settings: str | None) -> Processor:
     """Return the processor of a checkpoint: tokenizer, image processor, and chat template if there is one.
 
     Args:
         checkpoint: A folder; nothing is fetched.
         config: Its transformers configuration.
+        settings: Options of our own models' processors; None leaves what the checkpoint says.
 
     Raises:
+        SettingError: The processor has no such option.
         BackendError: A file is missing or damaged, or the processor cannot work on images.
         MissingPackageError: This family's processor needs a package that is not installed.
     """
     from jinja2 import TemplateError
 
-    folder = checkpoint.folder
+    folder, kind = checkpoint.folder, _processor_class(checkpoint, config)
+    chosen = {name: value for name, value in settings.items() if value is not None}
+    known = inspect.signature(kind.from_folder).parameters if hasattr(kind, "from_folder") else {}
+    if unknown := chosen.keys() - set(known):
+        raise SettingError(f"{checkpoint.name}: models of type {config.model_type!r} have no {', '.join(unknown)}")
+    if known:
+        return kind.from_folder(checkpoint, config, **chosen)
     try:
-        processor = _image_only(_processor_class(checkpoint, config)).from_pretrained(
-            folder, local_files_only=True, trust_remote_code=False
-        )
+        processor = _image_only(kind).from_pretrained(folder, local_files_only=True, trust_remote_code=False)
     except ImportError as error:
         raise MissingPackageError(
             f"{checkpoint.name}: its processor needs a package that is not installed "

@@ -154,7 +154,7 @@ class SharedRuns:
 
     def _positions(self, inputs: Mapping[str, Any]) -> torch.Tensor:
         """Return the position ids of a prompt, (..., 1, L)."""
-        count = getattr(self._model.model, "get_rope_index", None)
+        count = getattr(self._model.base_model, "get_rope_index", None)
         if count is None:
             return torch.arange(inputs["input_ids"].shape[1])[None]
         names = ("input_ids", "mm_token_type_ids", "image_grid_thw", "attention_mask")

@@ -67,25 +67,38 @@ def rows_of(
         image_token: Stands for an image in the prompt.
         positions: How positions are counted; None: no two prompts may share a row.
     """
-    common = _common(prompts)
-    together = positions is not None and not any((one["input_ids"][0, common:] == image_token).any() for one in prompts)
-    groups = [prompts] if together else [[prompt] for prompt in prompts]
+    groups: list[list[Mapping[str, Any]]] = []
+    for prompt in prompts:
+        if groups and _share([*groups[-1], prompt], image_token, positions):
+            groups[-1].append(prompt)
+        else:
+            groups.append([prompt])
     return [_row(group, images, positions) for group in groups]
 
 
-def _common(prompts: Sequence[Mapping[str, Any]]) -> int:
-    """Return how many tokens all prompts begin with; at most one less than the shortest has."""
-    return common_beginning([prompt["input_ids"][0].tolist() for prompt in prompts])
+def _share(prompts: Sequence[Mapping[str, Any]], image_token: int, positions: Positions | None) -> bool:
+    """Whether prompts have all their images in the beginning that they have in common."""
+    if positions is None:
+        return False
+    common = _common(prompts, [positions(prompt) for prompt in prompts])
+    return not any((one["input_ids"][0, common:] == image_token).any() for one in prompts)
+
+
+def _common(prompts: Sequence[Mapping[str, Any]], counted: Sequence[torch.Tensor]) -> int:
+    """Return how many tokens all prompts begin with, at equal positions; at most one less than the shortest has."""
+    common = common_beginning([prompt["input_ids"][0].tolist() for prompt in prompts])
+    equal = [(counted[0][..., :common] == one[..., :common]).flatten(0, -2).all(0) for one in counted[1:]]
+    return int(torch.stack(equal).all(0).cumprod(0).sum()) if equal else common
 
 
 def _row(prompts: Sequence[Mapping[str, Any]], images: tuple[Key, ...], positions: Positions | None) -> Row:
-    common = _common(prompts)
+    counted = [positions(prompt) for prompt in prompts] if positions else []
+    common = _common(prompts, counted)
     first, others = prompts[0], prompts[1:]
     names = [name for name in PER_TOKEN if name in first]
     inputs = {name: torch.cat([first[name], *(one[name][:, common:] for one in others)], dim=1) for name in names}
     lengths = [prompt["input_ids"].shape[1] for prompt in prompts]
     tails = [torch.arange(common, length) for length in lengths]
-    counted = [positions(prompt) for prompt in prompts] if positions else []
     return Row(
         inputs=inputs | {name: first[name] for name in PER_IMAGE if name in first},
         positions=torch.cat([counted[0], *(one[..., common:] for one in counted[1:])], dim=-1) if counted else None,

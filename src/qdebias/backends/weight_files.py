@@ -1,11 +1,13 @@
 """The tensors in a checkpoint folder: their names and shapes first, then one after the other."""
 
 import json
+import math
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from pickle import UnpicklingError
+from typing import NamedTuple
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -23,20 +25,42 @@ SAFE_UNPICKLER = (2, 10)
 """The torch from which on `weights_only` cannot be made to run code (CVE-2026-24747), as far as is known."""
 
 
+class Stored(NamedTuple):
+    """A tensor in a file: its shape, and whether it holds floating-point numbers."""
+
+    shape: tuple[int, ...]
+    floating: bool
+
+
 @dataclass(frozen=True, slots=True)
 class WeightFiles:
     """The weight files of a folder.
 
     Attributes:
-        files: For each file, the names and shapes of its tensors.
+        files: For each file, its tensors by name.
     """
 
-    files: Mapping[Path, Mapping[str, tuple[int, ...]]]
+    files: Mapping[Path, Mapping[str, Stored]]
 
     @property
     def shapes(self) -> dict[str, tuple[int, ...]]:
         """Names and shapes of all tensors."""
-        return {name: shape for held in self.files.values() for name, shape in held.items()}
+        return {name: stored.shape for held in self.files.values() for name, stored in held.items()}
+
+    @property
+    def integers(self) -> set[str]:
+        """Names of the tensors that hold no floating-point numbers."""
+        return {name for held in self.files.values() for name, stored in held.items() if not stored.floating}
+
+    @property
+    def numbers(self) -> int:
+        """How many numbers all tensors have."""
+        return sum(math.prod(shape) for shape in self.shapes.values())
+
+    @property
+    def pickled(self) -> bool:
+        """Whether the weights are pickles."""
+        return any(path.suffix == ".bin" for path in self.files)
 
     def tensors(self, wanted: frozenset[str]) -> Iterator[tuple[str, torch.Tensor]]:
         """Yield the wanted tensors one by one, in the order of the files; each is read when it is yielded."""
@@ -64,7 +88,7 @@ def weight_files(folder: Path) -> WeightFiles:
             sorted(folder / name for name in set(index.values())) if index else _without_index(folder, whole, pattern)
         )
         if paths:
-            files = {path: _shapes(path) for path in paths}
+            files = {path: _stored(path) for path in paths}
             _check(files, index)
             return WeightFiles(files)
     raise no_weights(folder)
@@ -115,7 +139,7 @@ def _index(path: Path) -> dict[str, str]:
     return files
 
 
-def _check(files: Mapping[Path, Mapping[str, tuple[int, ...]]], index: Mapping[str, str]) -> None:
+def _check(files: Mapping[Path, Mapping[str, Stored]], index: Mapping[str, str]) -> None:
     """Refuse a weight that lies twice, or not where the index says."""
     found: dict[str, Path] = {}
     for path, held in files.items():
@@ -132,12 +156,17 @@ def _check(files: Mapping[Path, Mapping[str, tuple[int, ...]]], index: Mapping[s
             )
 
 
-def _shapes(path: Path) -> dict[str, tuple[int, ...]]:
+def _stored(path: Path) -> dict[str, Stored]:
     with _one_line(path):
         if path.suffix == ".bin":
-            return {name: tuple(tensor.shape) for name, tensor in _unpickled(path).items()}
+            held = _unpickled(path).items()
+            return {name: Stored(tuple(tensor.shape), tensor.is_floating_point()) for name, tensor in held}
         with safe_open(path, framework="pt") as file:
-            return {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
+            slices = {name: file.get_slice(name) for name in file.keys()}  # noqa: SIM118
+            return {
+                name: Stored(tuple(one.get_shape()), one.get_dtype().startswith(("F", "BF")))
+                for name, one in slices.items()
+            }
 
 
 def _read(path: Path, names: list[str]) -> Iterator[tuple[str, torch.Tensor]]:

@@ -5,8 +5,9 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
 
-from qdebias.backends.config_entries import check_supported, read_entries
+from qdebias.backends.config_entries import check_entries
 from qdebias.backends.folder import Checkpoint
+from qdebias.errors import BackendError
 
 MODEL_TYPE = "mplugowl3"
 ARCHITECTURE = "mPLUGOwl3Model"
@@ -108,13 +109,19 @@ def read_config(checkpoint: Checkpoint) -> Config:
     Raises:
         BackendError: It cannot be read, is another model's, lacks an entry, or asks for what is not implemented.
     """
-    return read_entries(checkpoint, _config)
+    path = checkpoint.folder / "config.json"
+    try:
+        return _config(checkpoint.read_json(path.name))
+    except KeyError as error:
+        raise BackendError(f"{path}: has no entry {error}; download it again") from error
+    except (TypeError, ValueError) as error:
+        raise BackendError(f"{path}: {error}") from error
 
 
 def _config(entries: Mapping[str, Any]) -> Config:
     if not is_mplug_owl3(entries):
         raise ValueError(f"is not of model_type {MODEL_TYPE!r}; this folder holds another model")
-    check_supported(entries, _SUPPORTED)
+    check_entries(entries, supported=_SUPPORTED)
     hyper = entries.get("hyper_layers")
     config = Config(
         hidden=int(entries["hidden_size"]),
@@ -137,7 +144,7 @@ def _config(entries: Mapping[str, Any]) -> Config:
 def _vision(given: Mapping[str, Any]) -> VisionConfig:
     entries = {**_VISION_DEFAULTS, **given}
     fixed = {name: _VISION_DEFAULTS[name] for name in ("hidden_act", "num_channels")}
-    check_supported(entries, fixed, "vision_config: ")
+    check_entries(entries, supported=fixed, where="vision_config: ")
     return VisionConfig(
         hidden=int(entries["hidden_size"]),
         side=int(entries["image_size"]),

@@ -1,0 +1,21 @@
+"""Models whose architecture is ours: transformers' Auto classes load them like its own.
+
+A further one is a file that models, a file that processes, and a line here and in `families.py`.
+"""
+
+from transformers import AutoConfig, AutoModelForImageTextToText, AutoProcessor
+
+import qdebias.backends.nano
+from qdebias.backends.qwen_vl.modeling import QwenVLConfig, QwenVLForConditionalGeneration
+from qdebias.backends.qwen_vl.processing import QwenVLProcessor
+
+_NATIVE = ((QwenVLConfig, QwenVLForConditionalGeneration, QwenVLProcessor),)
+
+
+def register() -> None:
+    """Tell transformers about the models; may be called more than once."""
+    qdebias.backends.nano.register()
+    for config, model, processor in _NATIVE:
+        AutoConfig.register(config.model_type, config, exist_ok=True)
+        AutoModelForImageTextToText.register(config, model, exist_ok=True)
+        AutoProcessor.register(config, processor, exist_ok=True)

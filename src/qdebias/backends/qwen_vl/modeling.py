@@ -1,0 +1,405 @@
+"""Qwen-VL: a ViT whose output 256 learned queries read, and Qwen-7B; the official names of the weights."""
+
+import math
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Any, Self, TypeAlias, cast
+
+import torch
+from torch import nn
+from torch.nn import functional as F  # noqa: N812  torch's own abbreviation
+from transformers import PreTrainedConfig, PreTrainedModel
+from transformers.modeling_outputs import BaseModelOutputWithPooling, CausalLMOutputWithPast
+
+from qdebias.backends.config_entries import check_entries
+
+SLOTS = 256
+"""Tokens of an image; their number is not in the config."""
+
+READER_HEAD = 128
+"""Channels of one head of the reader; not in the config."""
+
+EPSILON = 1e-6
+"""Of all layer norms of the vision encoder; not in the config."""
+
+_REQUIRED = (
+    *("hidden_size", "intermediate_size", "kv_channels", "layer_norm_epsilon", "max_position_embeddings"),
+    *("num_attention_heads", "num_hidden_layers", "rotary_emb_base", "seq_length", "use_dynamic_ntk"),
+    *("use_logn_attn", "vocab_size"),
+)
+_VISUAL = ("heads", "image_size", "image_start_id", "layers", "mlp_ratio", "output_dim", "patch_size", "width")
+_SUPPORTED: Mapping[str, Any] = MappingProxyType(
+    {
+        "no_bias": True,
+        "rotary_pct": 1.0,
+        "scale_attn_weights": True,
+        "tie_word_embeddings": False,
+        "quantization_config": None,
+    }
+)
+"""Entries that no published checkpoint in bfloat16 has otherwise; anything else would silently be another model."""
+
+Rotation: TypeAlias = tuple[torch.Tensor, torch.Tensor]
+"""Cosine and sine, float32 (R, L, 1, head)."""
+
+
+class QwenVLConfig(PreTrainedConfig):
+    """Entries of `config.json`.
+
+    Attributes:
+        intermediate_size: Twice the channels inside the MLP.
+        seq_length: Length up to which positions and queries are as in training; more than two images need.
+        use_dynamic_ntk: Whether the base of the positions grows with longer prompts, see `stretch`.
+        use_logn_attn: Whether later queries are scaled up in longer prompts.
+        visual: The vision encoder, as in the file; `image_start_id` is the id of <img>.
+    """
+
+    model_type = "qwen"
+
+    hidden_size: int = 4096
+    intermediate_size: int = 22016
+    kv_channels: int = 128
+    layer_norm_epsilon: float = 1e-6
+    max_position_embeddings: int = 8192
+    num_attention_heads: int = 32
+    num_hidden_layers: int = 32
+    rotary_emb_base: int | float = 10000
+    seq_length: int = 2048
+    use_dynamic_ntk: bool = True
+    use_logn_attn: bool = True
+    vocab_size: int = 151936
+    tie_word_embeddings: bool = False
+    visual: dict[str, Any] | None = None
+
+    @classmethod
+    def from_dict(cls, config_dict: dict[str, Any], **options: Any) -> Self:  # noqa: ANN401
+        """Return the config of a `config.json`.
+
+        Raises:
+            ValueError: An entry is missing, has a value that is not implemented, or contradicts another.
+        """
+        if not isinstance(config_dict.get("visual"), dict):
+            raise ValueError("has no entry 'visual': this Qwen sees no images; use Qwen-VL or Qwen-VL-Chat")
+        visual = config_dict["visual"]
+        check_entries(config_dict, required=_REQUIRED, supported=_SUPPORTED)
+        check_entries(visual, required=_VISUAL, supported={}, where="visual: ")
+        width, heads, head = (config_dict[name] for name in ("hidden_size", "num_attention_heads", "kv_channels"))
+        if heads * head != width or head % 2:
+            raise ValueError(f"{width} channels are not {heads} heads of {head}")
+        if visual["output_dim"] != width or width % READER_HEAD:
+            raise ValueError(f"images of {visual['output_dim']} channels do not fit {width}, or not heads of 128")
+        if visual["width"] % visual["heads"] or visual["image_size"] % visual["patch_size"]:
+            raise ValueError(f"the vision encoder's sizes do not divide: {visual}")
+        return cast(Self, super().from_dict(config_dict, **options))
+
+    @property
+    def image_token_id(self) -> int:
+        """The id of <imgpad>, which follows </img>."""
+        return int((self.visual or {})["image_start_id"]) + 2
+
+    def stretch(self, length: int) -> int:
+        """Return alpha of the dynamic NTK rule for a prompt of `length` tokens; 1 up to `seq_length`."""
+        if not self.use_dynamic_ntk:
+            return 1
+        return int(max(2 ** math.ceil(math.log2(length / self.seq_length) + 1) - 1, 1))
+
+
+class VisionAttention(nn.Module):
+    """Self-attention whose projection holds, head by head, the rows of query, key and value."""
+
+    def __init__(self, width: int, heads: int) -> None:
+        super().__init__()
+        self.heads = heads
+        self.in_proj = nn.Linear(width, 3 * width)
+        self.out_proj = nn.Linear(width, width)
+
+    def forward(self, hidden: torch.Tensor) -> torch.Tensor:
+        """Map (n, T, width) to the same shape."""
+        by_head = self.in_proj(hidden).unflatten(-1, (self.heads, 3, -1)).transpose(1, 2)
+        read = F.scaled_dot_product_attention(*by_head.unbind(dim=3))
+        return cast(torch.Tensor, self.out_proj(read.transpose(1, 2).flatten(2)))
+
+
+class VisionMlp(nn.Module):
+    """Two linear maps around a GELU."""
+
+    def __init__(self, width: int, intermediate: int) -> None:
+        super().__init__()
+        self.c_fc = nn.Linear(width, intermediate)
+        self.c_proj = nn.Linear(intermediate, width)
+
+    def forward(self, hidden: torch.Tensor) -> torch.Tensor:
+        """Map (n, T, width) to the same shape."""
+        return cast(torch.Tensor, self.c_proj(F.gelu(self.c_fc(hidden))))
+
+
+class VisionLayer(nn.Module):
+    """One layer of the vision encoder."""
+
+    def __init__(self, width: int, heads: int, intermediate: int) -> None:
+        super().__init__()
+        self.ln_1 = nn.LayerNorm(width, eps=EPSILON)
+        self.attn = VisionAttention(width, heads)
+        self.ln_2 = nn.LayerNorm(width, eps=EPSILON)
+        self.mlp = VisionMlp(width, intermediate)
+
+    def forward(self, hidden: torch.Tensor) -> torch.Tensor:
+        """Map (n, T, width) to the same shape."""
+        hidden = hidden + self.attn(self.ln_1(hidden))
+        return cast(torch.Tensor, hidden + self.mlp(self.ln_2(hidden)))
+
+
+class Reader(nn.Module):
+    """Learned queries that read the patches; the official code calls it resampler."""
+
+    def __init__(self, width: int, hidden: int) -> None:
+        super().__init__()
+        self.query = nn.Parameter(torch.empty(SLOTS, hidden))
+        self.pos_embed = nn.Parameter(torch.empty(SLOTS, hidden))
+        self.kv_proj = nn.Linear(width, hidden, bias=False)
+        self.attn = nn.MultiheadAttention(hidden, hidden // READER_HEAD, batch_first=True)
+        self.ln_q = nn.LayerNorm(hidden, eps=EPSILON)
+        self.ln_kv = nn.LayerNorm(hidden, eps=EPSILON)
+
+    def forward(self, patches: torch.Tensor) -> torch.Tensor:
+        """Map (n, T, width) to (n, 256, hidden)."""
+        values = self.ln_kv(self.kv_proj(patches))
+        keys = values + spread(self.pos_embed, patches.shape[1])
+        queries = (self.ln_q(self.query) + self.pos_embed).expand(len(patches), -1, -1)
+        return cast(torch.Tensor, self.attn(queries, keys, values, need_weights=False)[0])
+
+
+class VisionEncoder(nn.Module):
+    """Maps images to tokens of the language model."""
+
+    def __init__(self, config: QwenVLConfig) -> None:
+        super().__init__()
+        visual, hidden = config.visual or {}, config.hidden_size
+        width, patch = visual["width"], visual["patch_size"]
+        layers = (
+            VisionLayer(width, visual["heads"], int(width * visual["mlp_ratio"])) for _ in range(visual["layers"])
+        )
+        self.conv1 = nn.Conv2d(3, width, kernel_size=patch, stride=patch, bias=False)
+        self.positional_embedding = nn.Parameter(torch.empty(SLOTS, width))
+        self.ln_pre = nn.LayerNorm(width, eps=EPSILON)
+        self.transformer = nn.ModuleDict({"resblocks": nn.Sequential(*layers)})
+        self.attn_pool = Reader(width, hidden)
+        self.ln_post = nn.LayerNorm(hidden, eps=EPSILON)
+        self.proj = nn.Parameter(torch.empty(hidden, hidden))
+
+    def forward(self, pixels: torch.Tensor) -> torch.Tensor:
+        """Map (n, 3, side, side) to (n, 256, hidden)."""
+        patches = self.conv1(pixels).flatten(2).transpose(1, 2)
+        hidden = self.ln_pre(patches + spread(self.positional_embedding, patches.shape[1]))
+        hidden = self.attn_pool(self.transformer["resblocks"](hidden))
+        return cast(torch.Tensor, self.ln_post(hidden) @ self.proj)
+
+
+def spread(positions: torch.Tensor, count: int) -> torch.Tensor:
+    """Map (s * s, channels), seen as a square, to (count, channels): bicubic, in float32."""
+    old, new = math.isqrt(len(positions)), math.isqrt(count)
+    if old == new:
+        return positions
+    square = positions.float().T.unflatten(1, (old, old))[None]
+    return F.interpolate(square, size=(new, new), mode="bicubic")[0].flatten(1).T.to(positions.dtype)
+
+
+class RmsNorm(nn.Module):
+    """x / root mean square(x), in float32, times a weight in the model's type."""
+
+    def __init__(self, width: int, epsilon: float) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.empty(width))
+        self.epsilon = epsilon
+
+    def forward(self, hidden: torch.Tensor) -> torch.Tensor:
+        """Map (..., width) to the same shape."""
+        wide = hidden.float()
+        scale = torch.rsqrt(wide.square().mean(dim=-1, keepdim=True) + self.epsilon)
+        return (wide * scale).to(hidden.dtype) * self.weight
+
+
+class Attention(nn.Module):
+    """Causal self-attention."""
+
+    def __init__(self, config: QwenVLConfig) -> None:
+        super().__init__()
+        self.heads = config.num_attention_heads
+        self.c_attn = nn.Linear(config.hidden_size, 3 * config.hidden_size)
+        self.c_proj = nn.Linear(config.hidden_size, config.hidden_size, bias=False)
+
+    def forward(
+        self, hidden: torch.Tensor, rotation: Rotation, scale: torch.Tensor, mask: torch.Tensor | None
+    ) -> torch.Tensor:
+        """Map (R, L, hidden) to the same shape.
+
+        Args:
+            hidden: R rows of L tokens.
+            rotation: Of queries and keys, by position.
+            scale: (R, L, 1, 1), of the queries, by position.
+            mask: (R, 1, L, L), added to the scores; None: a token sees itself and all before it.
+        """
+        query, key, value = self.c_attn(hidden).unflatten(-1, (3, self.heads, -1)).unbind(dim=2)
+        query, key = rotate(query, rotation) * scale.to(query.dtype), rotate(key, rotation)
+        query, key, value = (part.transpose(1, 2) for part in (query, key, value))
+        read = F.scaled_dot_product_attention(query, key, value, attn_mask=mask, is_causal=mask is None)
+        return cast(torch.Tensor, self.c_proj(read.transpose(1, 2).flatten(2)))
+
+
+class Mlp(nn.Module):
+    """Gated linear unit; the gate is `w2`."""
+
+    def __init__(self, config: QwenVLConfig) -> None:
+        super().__init__()
+        hidden, intermediate = config.hidden_size, config.intermediate_size // 2
+        self.w1 = nn.Linear(hidden, intermediate, bias=False)
+        self.w2 = nn.Linear(hidden, intermediate, bias=False)
+        self.c_proj = nn.Linear(intermediate, hidden, bias=False)
+
+    def forward(self, hidden: torch.Tensor) -> torch.Tensor:
+        """Map (R, L, hidden) to the same shape."""
+        return cast(torch.Tensor, self.c_proj(self.w1(hidden) * F.silu(self.w2(hidden))))
+
+
+class Layer(nn.Module):
+    """One layer of the language model."""
+
+    def __init__(self, config: QwenVLConfig) -> None:
+        super().__init__()
+        self.ln_1 = RmsNorm(config.hidden_size, config.layer_norm_epsilon)
+        self.attn = Attention(config)
+        self.ln_2 = RmsNorm(config.hidden_size, config.layer_norm_epsilon)
+        self.mlp = Mlp(config)
+
+    def forward(
+        self, hidden: torch.Tensor, rotation: Rotation, scale: torch.Tensor, mask: torch.Tensor | None
+    ) -> torch.Tensor:
+        """Map (R, L, hidden) to the same shape; the arguments are those of `Attention`."""
+        hidden = hidden + self.attn(self.ln_1(hidden), rotation, scale, mask)
+        return cast(torch.Tensor, hidden + self.mlp(self.ln_2(hidden)))
+
+
+class Transformer(nn.Module):
+    """Embedding, layers, last norm, and the vision encoder beside them."""
+
+    def __init__(self, config: QwenVLConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.wte = nn.Embedding(config.vocab_size, config.hidden_size)
+        self.h = nn.ModuleList(Layer(config) for _ in range(config.num_hidden_layers))
+        self.ln_f = RmsNorm(config.hidden_size, config.layer_norm_epsilon)
+        self.visual = VisionEncoder(config)
+
+    def get_image_features(self, pixel_values: torch.Tensor) -> BaseModelOutputWithPooling:
+        """Encode images (n, 3, side, side); `pooler_output` is (n, 256, hidden)."""
+        return BaseModelOutputWithPooling(pooler_output=self.visual(pixel_values))
+
+    def get_rope_index(self, input_ids: torch.Tensor, **_: object) -> tuple[torch.Tensor]:
+        """Return (2, R, L): the position of each token, and the `stretch` of its prompt."""
+        length = input_ids.shape[1]
+        places = torch.arange(length, device=input_ids.device).expand_as(input_ids)
+        return (torch.stack([places, torch.full_like(places, self.config.stretch(length))]),)
+
+    def forward(
+        self,
+        input_ids: torch.Tensor,
+        position_ids: torch.Tensor,
+        mask: torch.Tensor | None,
+        images: torch.Tensor | None,
+    ) -> torch.Tensor:
+        """Return (R, L, hidden) under the last norm."""
+        hidden = self.wte(input_ids)
+        slots = input_ids == self.config.image_token_id
+        if int(slots.sum()) != (0 if images is None else SLOTS * len(images.flatten(0, -3))):
+            raise ValueError(f"the prompts have {int(slots.sum())} slots for images of {SLOTS} tokens each")
+        if images is not None:
+            hidden[slots] = images.flatten(0, -2).to(hidden.device, hidden.dtype)
+        rotation, scale = _rotation(position_ids, self.config), _query_scale(position_ids[0], self.config)
+        for layer in self.h:
+            hidden = layer(hidden, rotation, scale, mask)
+        return cast(torch.Tensor, self.ln_f(hidden))
+
+
+class QwenVLForConditionalGeneration(PreTrainedModel):
+    """Qwen-VL."""
+
+    config: QwenVLConfig
+    config_class = QwenVLConfig
+    base_model_prefix = "transformer"
+    _supports_sdpa = True
+    _no_split_modules = ["VisionEncoder", "Layer"]  # noqa: RUF012  transformers reads a list
+
+    def __init__(self, config: QwenVLConfig) -> None:
+        super().__init__(config)
+        self.transformer = Transformer(config)
+        self.lm_head = nn.Linear(config.hidden_size, config.vocab_size, bias=False)
+        self.post_init()
+
+    def get_input_embeddings(self) -> nn.Module:
+        """Return the embedding of words."""
+        return self.transformer.wte
+
+    def get_decoder(self) -> nn.Module:
+        """Return the layers of the language model, without the vision encoder."""
+        return self.transformer.h
+
+    def forward(
+        self,
+        input_ids: torch.Tensor,
+        attention_mask: torch.Tensor | None = None,
+        position_ids: torch.Tensor | None = None,
+        pixel_values: torch.Tensor | None = None,
+        mm_encoder_outputs: Mapping[str, Any] | None = None,
+        logits_to_keep: int | torch.Tensor = 0,
+        **_: object,
+    ) -> CausalLMOutputWithPast:
+        """Run R rows of L tokens.
+
+        Args:
+            input_ids: (R, L), 256 <imgpad> for each image.
+            attention_mask: (R, 1, L, L), added to the scores of attention; or (R, L) of ones.
+            position_ids: See `Transformer.get_rope_index`; None counts them.
+            pixel_values: (images, 3, side, side).
+            mm_encoder_outputs: Under "image", what encoded images; instead of `pixel_values`.
+            logits_to_keep: So many last positions, or these; 0 is all.
+
+        Raises:
+            ValueError: Rows are padded, which is not implemented: rows of one length are run together.
+        """
+        mask = attention_mask if attention_mask is not None and attention_mask.dim() == 4 else None
+        if mask is None and attention_mask is not None and not attention_mask.all():
+            raise ValueError("padded rows are not supported; run rows of one length together")
+        images = None if mm_encoder_outputs is None else mm_encoder_outputs["image"].pooler_output
+        if pixel_values is not None:
+            images = self.transformer.get_image_features(pixel_values).pooler_output
+        if position_ids is None:
+            (position_ids,) = self.transformer.get_rope_index(input_ids)
+        hidden = self.transformer(input_ids, position_ids, mask, images)
+        kept = slice(-logits_to_keep, None) if isinstance(logits_to_keep, int) else logits_to_keep
+        return CausalLMOutputWithPast(logits=self.lm_head(hidden[:, kept]))
+
+
+def _rotation(position_ids: torch.Tensor, config: QwenVLConfig) -> Rotation:
+    """Return cosine and sine of the angles of (2, R, L) positions and stretches, with which the base grows."""
+    (positions, stretches), head = position_ids, config.kv_channels
+    steps = torch.arange(0, head, 2, dtype=torch.float32) / head
+    found, which = stretches.unique(return_inverse=True)
+    bases = [config.rotary_emb_base * stretch ** (head / (head - 2)) for stretch in found.tolist()]
+    frequencies = torch.stack([1.0 / base**steps for base in bases]).to(positions.device)[which]
+    angles = (positions[..., None].float() * frequencies).repeat(1, 1, 2)[:, :, None]
+    return angles.cos(), angles.sin()
+
+
+def rotate(states: torch.Tensor, by: Rotation) -> torch.Tensor:
+    """Rotate (R, L, heads, head) in float32: channel i together with channel i + head / 2."""
+    cosine, sine = by
+    first, second = states.float().chunk(2, dim=-1)
+    turned = torch.cat([-second, first], dim=-1)
+    return (states.float() * cosine + turned * sine).to(states.dtype)
+
+
+def _query_scale(positions: torch.Tensor, config: QwenVLConfig) -> torch.Tensor:
+    """Return the logn factor of queries at positions (R, L), from 0: 1 up to the trained length, then growing."""
+    if not config.use_logn_attn:
+        return torch.ones_like(positions, dtype=torch.float32)[:, :, None, None]
+    return ((positions + 1).float().log() / math.log(config.seq_length)).clamp(min=1)[:, :, None, None]

@@ -1,0 +1,266 @@
+"""Qwen-VL's vocabulary, images and prompts, as transformers' processors have them.
+
+An image is <img>, 256 slots and </img>. (The official code writes the path of the image's file into the slots as bytes;
+their embeddings are all replaced by the image's tokens, so that only the ids differ: here all are <imgpad>.)
+
+Several images are numbered, "Picture 1: <img>...</img>" and a line break each, as the official tokenizer's list format
+writes them; Chat numbers a single one too. A single image of the base model stands bare, as in its training and in its
+repository's own evaluation. Which form the paper used, it does not say.
+"""
+
+import base64
+import binascii
+import hashlib
+import unicodedata
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+import tiktoken
+from PIL import Image
+from transformers import BatchFeature, ProcessorMixin
+from transformers.image_processing_utils import BaseImageProcessor
+
+from qdebias.backends.folder import Checkpoint
+from qdebias.backends.qwen_vl.modeling import SLOTS, QwenVLConfig
+from qdebias.errors import BackendError, SettingError
+
+FILE = "qwen.tiktoken"
+
+PAD, IMAGE, IMAGE_END, SLOT = "<|endoftext|>", "<img>", "</img>", "<imgpad>"
+TAGS = ("<ref>", "</ref>", "<box>", "</box>", "<quad>", "</quad>", IMAGE, IMAGE_END, SLOT)
+SPECIAL = (PAD, "<|im_start|>", "<|im_end|>", *(f"<|extra_{number}|>" for number in range(205)), *TAGS)
+"""Tokens whose ids follow the ranks of the file, in this order."""
+
+PATTERN = (
+    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|"
+    r"\s*[\r\n]+|\s+(?!\S)|\s+"
+)
+"""The published pattern, which cuts a text into the pieces that are encoded on their own."""
+
+MEAN = (0.48145466, 0.4578275, 0.40821073)
+DEVIATION = (0.26862954, 0.26130258, 0.27577711)
+"""Of the three channels, as CLIP was trained with them."""
+
+
+PLACEHOLDER = IMAGE + IMAGE_END
+"""An image in the text that a chat template writes; its slots are filled in when the text is encoded."""
+
+_REPLY = "<|im_start|>assistant\n"
+
+_PARTS = """
+{%- for part in messages[0].content -%}
+  {%- if part.type == 'text' -%}
+    {{- part.text + ('\\n' if loop.first and not loop.last else '') -}}
+  {%- elif BARE -%}
+    {{- '<img></img>' -}}
+  {%- else -%}
+    {{- 'Picture ' ~ (loop.index if messages[0].content[0].type == 'image' else loop.index - 1) -}}
+    {{- ': <img></img>\\n' -}}
+  {%- endif -%}
+{%- endfor -%}
+"""
+
+_BASE = f"""
+{_PARTS.replace("BARE", "messages[0].content | length == 2")}
+{{%- set last = messages[0].content[-1].text -%}}
+{{%- for message in messages[1:] -%}}
+  {{%- set reply = message.content[0].text -%}}
+  {{{{- (' ' if last and last == last.rstrip() and reply == reply.lstrip() else '') + reply -}}}}
+{{%- endfor -%}}
+"""
+
+_CHAT = f"""
+{{{{- '<|im_start|>system\\nYou are a helpful assistant.<|im_end|>\\n<|im_start|>user\\n' -}}}}
+{_PARTS.replace("BARE", "false")}
+{{{{- '<|im_end|>\\n<|im_start|>assistant\\n' -}}}}
+{{%- for message in messages[1:] -%}}
+  {{{{- message.content[0].text -}}}}
+{{%- endfor -%}}
+"""
+
+FORMS: Mapping[str, str] = {"base": _BASE, "chat": _CHAT}
+"""Chat templates of one question: of the base model plain text, of which the answer is the continuation, divided by one
+space unless a line ends there; of Chat a turn of the user in ChatML, and the beginning of the reply."""
+
+FORM_OF = {"raw": "base", "chatml": "chat"}
+"""From `chat_format` in generation_config.json to the form of the questions."""
+
+
+class QwenTokenizer:
+    """Qwen's byte-level vocabulary; what a processor needs of a tokenizer.
+
+    Args:
+        ranks: Byte strings by rank, every single byte among them; the rank is the id.
+    """
+
+    bos_token = None
+    special_tokens_map: Mapping[str, str] = {}
+
+    def __init__(self, ranks: Sequence[bytes]) -> None:
+        self._special = {token: len(ranks) + place for place, token in enumerate(SPECIAL)}
+        self._tokens = [*ranks, *(token.encode() for token in SPECIAL)]
+        self._encoding = tiktoken.Encoding(
+            FILE,
+            pat_str=PATTERN,
+            mergeable_ranks={piece: rank for rank, piece in enumerate(ranks)},
+            special_tokens=self._special,
+        )
+
+    def __len__(self) -> int:
+        return len(self._tokens)
+
+    @property
+    def all_special_tokens(self) -> list[str]:
+        """Tokens that are not text."""
+        return list(self._special)
+
+    def id_of(self, special: str) -> int:
+        """Return the id of a special token."""
+        return self._special[special]
+
+    def encode(self, text: str, **_: object) -> list[int]:
+        """Return the ids of `text` in its NFC form; special tokens are recognised.
+
+        Raises:
+            UnicodeEncodeError: The text contains half a surrogate pair.
+        """
+        text.encode()
+        return self._encoding.encode(unicodedata.normalize("NFC", text), allowed_special="all", disallowed_special=())
+
+    def decode(self, ids: Sequence[int], **_: object) -> str:
+        """Return the text of `ids`, special tokens included."""
+        return self._encoding.decode(ids)
+
+    def digest(self) -> str:
+        """Return the hash of all tokens."""
+        return hashlib.blake2b(b"\n".join(map(base64.b64encode, self._tokens)), digest_size=16).hexdigest()
+
+
+def read_vocabulary(folder: Path) -> QwenTokenizer:
+    """Return the vocabulary in a folder.
+
+    Raises:
+        BackendError: It is missing or damaged.
+    """
+    path = folder / FILE
+    try:
+        pairs = [line.split() for line in path.read_bytes().split(b"\n") if line]
+        ranks = [base64.b64decode(piece, validate=True) for piece, _ in pairs]
+        numbers = [int(number) for _, number in pairs]
+    except FileNotFoundError as error:
+        raise BackendError(f"{folder}: holds no vocabulary; it needs {FILE}") from error
+    except (OSError, ValueError, binascii.Error) as error:
+        raise BackendError(f"{path}: is damaged or only a Git LFS pointer ({error}); download it again") from error
+    if numbers != list(range(len(ranks))) or not {bytes([byte]) for byte in range(256)} <= set(ranks):
+        raise BackendError(f"{path}: does not list every byte and every rank; download it again")
+    return QwenTokenizer(ranks)
+
+
+class QwenVLImageProcessor(BaseImageProcessor):
+    """Squeezes every image to a square, bicubic; its aspect ratio is lost, as in the official code.
+
+    Args:
+        side: Pixels a side of the square.
+    """
+
+    model_input_names = ["pixel_values"]  # noqa: RUF012  transformers reads a list
+
+    def __init__(self, side: int = 448, **options: Any) -> None:  # noqa: ANN401
+        super().__init__(**options)
+        self.side = side
+
+    def preprocess(
+        self,
+        images: Image.Image | Sequence[Any],
+        return_tensors: str | None = None,
+        **_: object,
+    ) -> BatchFeature:
+        """Return `pixel_values`, (n, 3, side, side) float32 with about zero mean and unit deviation."""
+        size = (self.side, self.side)
+        squeezed = np.stack([np.asarray(image.resize(size, Image.Resampling.BICUBIC)) for image in flat(images)])
+        mean, deviation = (np.array(values, dtype=np.float32) for values in (MEAN, DEVIATION))
+        scaled = (squeezed.astype(np.float32) / np.float32(255) - mean) / deviation
+        return BatchFeature({"pixel_values": scaled.transpose(0, 3, 1, 2)}, tensor_type=return_tensors)
+
+    def fetch_images(self, image_url_or_urls: Any) -> Any:  # noqa: ANN401
+        """Return images as they are: they are not addresses."""
+        return image_url_or_urls
+
+
+class QwenVLProcessor(ProcessorMixin):
+    """Vocabulary, images and prompts of a checkpoint."""
+
+    image_token = PLACEHOLDER
+
+    def __init__(
+        self, image_processor: QwenVLImageProcessor, tokenizer: QwenTokenizer, chat_template: str | None = None
+    ) -> None:
+        super().__init__(image_processor, tokenizer, chat_template=chat_template)
+        self.identity: dict[str, str] = {"backend": "qwen-vl", "vocabulary": tokenizer.digest()}
+
+    @classmethod
+    def from_folder(cls, checkpoint: Checkpoint, config: QwenVLConfig, *, form: str | None = None) -> Self:
+        """Return the processor of a checkpoint.
+
+        Args:
+            checkpoint: A folder with qwen.tiktoken.
+            config: The model's.
+            form: How questions are written, "base" or "chat"; None is what generation_config.json says.
+
+        Raises:
+            BackendError: The vocabulary is missing or damaged, or does not fit the model.
+            SettingError: There is no such form, or it has to be chosen.
+        """
+        form, tokenizer = _form(form, checkpoint), read_vocabulary(checkpoint.folder)
+        slot = tokenizer.id_of(SLOT)
+        if len(tokenizer) > config.vocab_size or slot != config.image_token_id:
+            raise BackendError(
+                f"{checkpoint.folder}: {FILE} gives {len(tokenizer)} tokens, {SLOT} being {slot}, but config.json has "
+                f"{config.vocab_size} and {config.image_token_id}; download the files of one version"
+            )
+        processor = cls(QwenVLImageProcessor((config.visual or {})["image_size"]), tokenizer, FORMS[form])
+        processor.identity["form"] = form
+        return processor
+
+    def check_argument_for_proper_class(self, argument_name: str, argument: object) -> type:  # noqa: ARG002
+        """Accept a tokenizer that is not one of transformers' own."""
+        return type(argument)
+
+    def __call__(
+        self,
+        images: Any = None,  # noqa: ANN401
+        text: Sequence[str] = (),
+        *,
+        return_tensors: str | None = None,
+        **_: object,
+    ) -> BatchFeature:
+        """Return `input_ids` and `attention_mask` (1, L) of one text, and `pixel_values` of its images.
+
+        The reply is encoded on its own: nothing in front of it merges with it.
+        """
+        filled = text[0].replace(PLACEHOLDER, IMAGE + SLOT * SLOTS + IMAGE_END)
+        question, opening, reply = filled.rpartition(_REPLY)
+        ids = [token for part in (question + opening, reply) for token in self.tokenizer.encode(part)]
+        data: dict[str, Any] = {"input_ids": [ids], "attention_mask": [[1] * len(ids)]}
+        return BatchFeature(data | (dict(self.image_processor(images)) if images else {}), tensor_type=return_tensors)
+
+
+def flat(images: Any) -> list[Image.Image]:  # noqa: ANN401
+    """Return the images of nested lists, in order."""
+    return [images] if isinstance(images, Image.Image) else [one for part in images for one in flat(part)]
+
+
+def _form(name: str | None, checkpoint: Checkpoint) -> str:
+    if name is None:
+        said = checkpoint.read_json("generation_config.json").get("chat_format")
+        if said not in FORM_OF:
+            raise SettingError(
+                f"{checkpoint.folder}: generation_config.json says neither 'raw' (base) nor 'chatml' (chat) as "
+                f"chat_format, but {said!r}; pass form='base' or form='chat'"
+            )
+        name = FORM_OF[said]
+    if name not in FORMS:
+        raise SettingError(f"form {name!r} is unknown; use one of {', '.join(FORMS)}")
+    return name
