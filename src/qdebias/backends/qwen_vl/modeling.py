@@ -10,6 +10,7 @@ from torch import nn
 from torch.nn import functional as F  # noqa: N812  torch's own abbreviation
 from transformers import PreTrainedConfig, PreTrainedModel
 from transformers.modeling_outputs import BaseModelOutputWithPooling, CausalLMOutputWithPast
+from transformers.models.qwen2.modeling_qwen2 import Qwen2RMSNorm
 
 from qdebias.backends.config_entries import check_entries
 
@@ -204,21 +205,6 @@ def spread(positions: torch.Tensor, count: int) -> torch.Tensor:
     return F.interpolate(square, size=(new, new), mode="bicubic")[0].flatten(1).T.to(positions.dtype)
 
 
-class RmsNorm(nn.Module):
-    """x / root mean square(x), in float32, times a weight in the model's type."""
-
-    def __init__(self, width: int, epsilon: float) -> None:
-        super().__init__()
-        self.weight = nn.Parameter(torch.empty(width))
-        self.epsilon = epsilon
-
-    def forward(self, hidden: torch.Tensor) -> torch.Tensor:
-        """Map (..., width) to the same shape."""
-        wide = hidden.float()
-        scale = torch.rsqrt(wide.square().mean(dim=-1, keepdim=True) + self.epsilon)
-        return (wide * scale).to(hidden.dtype) * self.weight
-
-
 class Attention(nn.Module):
     """Causal self-attention."""
 
@@ -266,9 +252,9 @@ class Layer(nn.Module):
 
     def __init__(self, config: QwenVLConfig) -> None:
         super().__init__()
-        self.ln_1 = RmsNorm(config.hidden_size, config.layer_norm_epsilon)
+        self.ln_1 = Qwen2RMSNorm(config.hidden_size, config.layer_norm_epsilon)
         self.attn = Attention(config)
-        self.ln_2 = RmsNorm(config.hidden_size, config.layer_norm_epsilon)
+        self.ln_2 = Qwen2RMSNorm(config.hidden_size, config.layer_norm_epsilon)
         self.mlp = Mlp(config)
 
     def forward(
@@ -287,7 +273,7 @@ class Transformer(nn.Module):
         self.config = config
         self.wte = nn.Embedding(config.vocab_size, config.hidden_size)
         self.h = nn.ModuleList(Layer(config) for _ in range(config.num_hidden_layers))
-        self.ln_f = RmsNorm(config.hidden_size, config.layer_norm_epsilon)
+        self.ln_f = Qwen2RMSNorm(config.hidden_size, config.layer_norm_epsilon)
         self.visual = VisionEncoder(config)
 
     def get_image_features(self, pixel_values: torch.Tensor) -> BaseModelOutputWithPooling:
