@@ -17,6 +17,7 @@ from PIL import Image, ImageOps
 from qdebias.decoding import FORMATS, open_picture
 from qdebias.errors import DamagedImageError, ImageError
 from qdebias.image import RgbImage, load_image
+from qdebias.inputs.folders import looks_like_image
 
 SIDE = 64
 
@@ -340,3 +341,8 @@ def test_the_largest_value_of_a_ppm_is_white(magic: bytes, largest: int, photo: 
     }[magic in (b"P2", b"P3")]
     data = magic + b"\n%d %d\n%d\n" % (SIDE, SIDE, largest) + write()
     assert same(load_image(data), (samples.astype(np.uint32) * 255 // largest).astype(np.uint8))
+
+
+@pytest.mark.parametrize("name", ["a.jpe", "a.JFIF", "a.heic", "a.heif", "a.hif", "a.jxl"])
+def test_a_search_takes_less_usual_suffixes_for_images(name: str) -> None:
+    assert looks_like_image(name)

@@ -172,8 +172,8 @@ def _orientation(picture: Image.Image) -> int | None:
         (start,) = struct.unpack_from(order + "I", block, 4)
         (count,) = struct.unpack_from(order + "H", block, start)
         for place in range(start + 2, start + 2 + 12 * count, 12):
-            tag, kind, _ = struct.unpack_from(order + "HHI", block, place)
-            if tag == 0x0112:
+            tag, kind, values = struct.unpack_from(order + "HHI", block, place)
+            if tag == 0x0112 and values == 1:
                 return int(struct.unpack_from(order + {1: "B", 3: "H", 4: "I"}[kind], block, place + 8)[0])
     return None
 

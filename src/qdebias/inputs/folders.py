@@ -12,7 +12,27 @@ from qdebias.inputs.addresses import explained, open_filesystem
 from qdebias.inputs.pieces import Nothing
 from qdebias.inputs.presence import is_folder
 
-SUFFIXES = frozenset((".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif", ".ppm", ".pgm", ".avif"))
+SUFFIXES = frozenset(
+    (
+        ".jpg",
+        ".jpeg",
+        ".jpe",
+        ".jfif",
+        ".png",
+        ".webp",
+        ".bmp",
+        ".tif",
+        ".tiff",
+        ".gif",
+        ".ppm",
+        ".pgm",
+        ".avif",
+        ".heic",
+        ".heif",
+        ".hif",
+        ".jxl",
+    )
+)
 """Suffixes by which a search recognises an image; a file that is named is tried whatever its name."""
 
 
