@@ -4,18 +4,25 @@
 
 Starts `qdebias serve` on the loopback interface, lets each client post one of a few images as soon as its last answer
 is there (after a 429, as soon as Retry-After says), holds every accepted score beside the library's own, then lets
-clients leave in the midst of their requests, and looks whether all places are free again.
+clients leave in the midst of their requests, and looks whether all places are free again. Then come wrong bodies,
+clients that leave while 50-megapixel JPEGs are decoded (`--cancels`),
+and 30 neighbours that ask for correlations all the time.
 """
 
 import argparse
 import asyncio
+import json
+import os
 import random
 import socket
 import subprocess
 import sys
 import time
 from collections import Counter
+from collections.abc import Awaitable
+from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import partial
 from io import BytesIO
 from pathlib import Path
 
@@ -84,8 +91,7 @@ def memory(pid: int) -> int:
 
 def family(pid: int) -> int:
     """Return the resident bytes of a process and those that it started, the decoders."""
-    started = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-    return memory(pid) + sum(memory(int(one)) for one in started)
+    return memory(pid) + sum(map(memory, children(pid)))
 
 
 def places_taken(url: str) -> float:
@@ -106,6 +112,106 @@ def wait_for(url: str, server: "subprocess.Popen[bytes]") -> None:
     raise SystemExit("the server ended")
 
 
+async def watched(url: str, work: Awaitable[None]) -> float:
+    """Do some work and return the longest that /healthz took meanwhile, in seconds."""
+    doing, longest = asyncio.ensure_future(work), 0.0
+    async with httpx2.AsyncClient(base_url=url, timeout=120, trust_env=False) as http:
+        while not doing.done():
+            start = time.monotonic()
+            await http.get("/healthz")
+            longest = max(longest, time.monotonic() - start)
+            await asyncio.sleep(0.01)
+    await doing
+    return longest
+
+
+async def wrong_bodies(url: str) -> None:
+    """Send JSON with hundreds of thousands of wrong items and unknown keys."""
+    bodies = {
+        "/v1/score/batch": b'{"images":[' + b",".join([b"1"] * 700_000) + b"]}",
+        "/v1/score": b"{" + b",".join(b'"k%d":1' % number for number in range(300_000)) + b"}",
+    }
+    async with httpx2.AsyncClient(base_url=url, timeout=120, trust_env=False) as http:
+        for _ in range(20):
+            for route, body in bodies.items():
+                answer = await http.post(route, content=body, headers={"content-type": "application/json"})
+                if answer.status_code != 400:
+                    raise SystemExit(f"{route} answered {answer.status_code}")
+
+
+async def cancels(url: str, count: int) -> None:
+    """Post 50-megapixel JPEGs, four at a time, and leave at random moments."""
+    out = BytesIO()
+    Image.fromarray(np.zeros((7000, 7000, 3), dtype=np.uint8)).save(out, "JPEG")
+    files = {"image": out.getvalue()}
+    turn = asyncio.Semaphore(4)
+
+    async def one(http: httpx2.AsyncClient) -> None:
+        async with turn:
+            with suppress(TimeoutError, httpx2.TransportError):
+                async with asyncio.timeout(random.uniform(0, 3)):  # noqa: S311
+                    await http.post("/v1/score", files=files)
+
+    async with httpx2.AsyncClient(base_url=url, timeout=120, trust_env=False) as http:
+        await asyncio.gather(*(one(http) for _ in range(count)))
+
+
+async def neighbours(url: str, images: list[tuple[bytes, float]], seconds: float, greedy: int) -> Found:
+    """Let 8 clients ask for scores while others ask for correlations of 20,000 numbers."""
+    numbers = np.random.default_rng(0).random(20_000).tolist()
+    body = json.dumps({"scores": numbers, "quality": numbers[::-1]}).encode()
+
+    async def compare() -> None:
+        async with httpx2.AsyncClient(base_url=url, timeout=120, trust_env=False) as http:
+            while True:
+                await http.post("/v1/agreement", content=body, headers={"content-type": "application/json"})
+
+    tasks = [asyncio.create_task(compare()) for _ in range(greedy)]
+    found = await crowd(url, images, 8, seconds)
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+    return found
+
+
+def storms(url: str, pid: int, images: list[tuple[bytes, float]], chosen: argparse.Namespace) -> None:
+    """Run what must cost others nothing, and print what it cost."""
+    for name, storm in (
+        ("wrong bodies", wrong_bodies),
+        (f"{chosen.cancels} cancels", partial(cancels, count=chosen.cancels)),
+    ):
+        before, decoders, cpu = family(pid), len(children(pid)), processor_seconds(pid)
+        longest = asyncio.run(watched(url, storm(url)))
+        time.sleep(12)  # what was begun is finished
+        after = family(pid)
+        print(
+            f"{name}: /healthz {longest * 1000:.0f} ms at most, {processor_seconds(pid) - cpu:.1f} s of the server's "
+            f"processor time, processes {decoders} before, {len(children(pid))} after, "
+            f"{places_taken(url):.0f} places taken, "
+            f"memory {before / 2**20:.0f} to {after / 2**20:.0f} MiB, {after / before - 1:+.1%}"
+        )
+        report(asyncio.run(crowd(url, images, 8, 3)), 3)
+    p99 = []
+    for greedy in (0, 30):
+        found = asyncio.run(neighbours(url, images, chosen.seconds / 2, greedy))
+        p99.append(float(np.percentile(found.seconds, 99)))
+        print(f"{greedy} greedy neighbours:")
+        report(found, chosen.seconds / 2)
+    print(f"p99 beside 30 greedy neighbours: {p99[1] / p99[0] - 1:+.0%}")
+
+
+def children(pid: int) -> list[int]:
+    """Return the processes that a process started from its threads."""
+    tasks = Path(f"/proc/{pid}/task").iterdir()
+    return [int(one) for task in tasks for one in (task / "children").read_text().split()]
+
+
+def processor_seconds(pid: int) -> float:
+    """Return the processor time of a process."""
+    user, system = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[11:13]
+    return (int(user) + int(system)) / os.sysconf("SC_CLK_TCK")
+
+
 def report(found: Found, seconds: float) -> None:
     """Print what the clients met."""
     p50, p99 = np.percentile(found.seconds, [50, 99])
@@ -124,6 +230,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=60)
     parser.add_argument("--model", default="fake")
     parser.add_argument("--batch", default="8")
+    parser.add_argument("--cancels", type=int, default=1000)
     chosen = parser.parse_args()
     scorer = Scorer(backend=load_backend(chosen.model))
     images = []
@@ -154,6 +261,8 @@ def main() -> None:
             time.sleep(0.1)
         waited = time.monotonic() - start
         print(f"{chosen.clients} clients that left: {taken:.0f} places still taken after {waited:.1f} s")
+        storms(url, server.pid, images, chosen)
+        print("load average:", os.getloadavg())
     finally:
         server.terminate()
         server.wait()
