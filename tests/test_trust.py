@@ -27,8 +27,16 @@ ONLY_AS = {"trust_remote_code": False, "allow_pickle": False, "shell": False}
 IMPORTS_WHAT_IT_IS_TOLD = "src/qdebias/named.py"
 """Where "package.module:name" becomes an object."""
 
-LOOKS_UP = {"src/qdebias/__init__.py", "src/qdebias/cli/app.py"}
-"""Import parts of this package by a literal table."""
+LOOKS_UP = {
+    "src/qdebias/__init__.py",
+    "src/qdebias/cli/app.py",
+    "src/qdebias/decoding.py",
+    "src/qdebias/processes.py",
+}
+"""Import by a literal table or a constant: parts of this package, plugins of Pillow, modules that Windows lacks."""
+
+OWN_PIPE = "src/qdebias/service/aside.py"
+"""Exchanges pickles with its own child, which draws and correlates, and decodes nothing of anybody's."""
 
 
 def faults(code: str) -> Iterator[str]:
@@ -75,7 +83,10 @@ def files() -> list[Path]:
 
 
 def test_no_file_runs_what_it_reads() -> None:
-    found = [f"{path.relative_to(ROOT)}:{fault}" for path in files() for fault in faults(path.read_text())]
+    read = [path for path in files() if path.relative_to(ROOT).as_posix() != OWN_PIPE]
+    found = [f"{path.relative_to(ROOT)}:{fault}" for path in read for fault in faults(path.read_text())]
+    own = faults((ROOT / OWN_PIPE).read_text())
+    assert sorted(fault.split(": ")[1] for fault in own) == ["pickle.load", "pickle.load"]
     assert not found
     assert len(files()) > 250
 
