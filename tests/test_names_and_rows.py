@@ -24,7 +24,7 @@ from qdebias.data import load_dataset
 from qdebias.engine import Failure, Scorer
 from qdebias.errors import BackendError, SettingError
 from qdebias.inputs import open_images
-from qdebias.inputs.addresses import open_filesystem, unsigned
+from qdebias.inputs.addresses import explained, open_filesystem, unsigned
 from qdebias.integrations.frames import with_scores
 from test_cli import run
 
@@ -171,6 +171,11 @@ def test_ranges_and_lists_from_stdin_are_spelled_out(photos: Path) -> None:
     for number in range(3):
         save(photos / f"{number:02d}.png", number)
     assert names("photos/{00..02}.png") == ["photos/00.png", "photos/01.png", "photos/02.png"]
+    assert len(qdebias.score("photos/{00..02}.png", model="fake")) == 3
+    with pytest.raises(SettingError, match="the range goes down"):
+        names("photos/{2..0}.png")
+    with pytest.raises(SettingError, match="no such file"):
+        names("photos/{0.." + "9" * 5000 + "}.png")
     command = [sys.executable, "-m", "qdebias", "score", "-", "--model", "fake"]
     done = subprocess.run(command, input="photos/a.png\nphotos/b.png\n", capture_output=True, text=True, check=True)
     assert done.stdout.count("photos/") == 2
@@ -199,6 +204,28 @@ def test_a_table_with_empty_cells_keeps_its_rows(photos: Path) -> None:
     frame = with_scores(pd.DataFrame({"path": [str(photos / "a.png"), None]}), model="fake")
     assert frame["score"].notna().tolist() == [True, False]
     assert frame["error"].notna().tolist() == [False, True]
+
+
+def test_a_damaged_member_of_a_zip_fails_alone(photos: Path) -> None:
+    with zipfile.ZipFile("s.zip", "w") as archive:
+        archive.write(photos / "a.png", "a.png")
+        archive.write(photos / "b.png", "b.png")
+    data = bytearray(Path("s.zip").read_bytes())
+    data[data.index(b"IDAT") + 20] ^= 255  # its checksum does not fit any more
+    Path("s.zip").write_bytes(data)
+    first, second = qdebias.score("s.zip", model="fake", on_error="return")
+    assert isinstance(first, Failure)
+    assert "s.zip!a.png: cannot be unpacked" in first.error
+    assert not isinstance(second, Failure)
+
+
+def test_the_words_of_a_failure_hold_no_signature() -> None:
+    with (
+        pytest.raises(SettingError, match=r"403, url='https://host/a\?id=1'") as told,
+        explained("https://host/a?sig=private"),
+    ):
+        raise OSError("403, url='https://host/a?id=1&sig=private'")
+    assert "private" not in str(told.value)
 
 
 SIGNED = "https://me:secret@host/a/b.tar?X-Amz-Signature=abc&id=5&token=t#part"

@@ -131,6 +131,7 @@ def explained(address: str) -> Iterator[None]:
         raise
     except failures() as error:
         words = " ".join(str(error).split()) or type(error).__name__
+        words = re.sub(r"[a-z0-9]+://[^\s'\"]+", lambda found: unsigned(found[0]), words)
         raise SettingError(f"{unsigned(address)}: cannot be read ({words})") from error
 
 

@@ -32,6 +32,7 @@ from qdebias.inputs.tables import list_pieces, table_pieces
 _TABLES = (".parquet", ".csv")
 _LIST = ".txt"
 
+_RANGE = re.compile(r"\{(\d{1,18})\.\.(\d{1,18})\}")
 _MOST_NUMBERS = 1_000_000
 
 _LOOK_AT = 100
@@ -105,11 +106,13 @@ def _spelled_out(arguments: Sequence[str]) -> Iterator[str]:
 
 
 def _numbered(argument: str) -> Iterator[str]:
-    found = re.search(r"\{(\d+)\.\.(\d+)\}", argument)
+    found = _RANGE.search(argument)
     if found is None or is_there(argument):
         yield argument
         return
     first, last = map(int, found.groups())
+    if last < first:
+        raise SettingError(f"{argument}: the range goes down; write the smaller number first")
     if last - first >= _MOST_NUMBERS:
         raise SettingError(f"{argument}: {last - first + 1:,} numbers; a range has at most {_MOST_NUMBERS:,}")
     for number in range(first, last + 1):
@@ -158,7 +161,7 @@ def holds_several(name: str) -> bool:
 def names_one(argument: str) -> bool:
     """Whether an argument names a single local file, there or not, and not what names or holds several."""
     several = is_address(argument) or is_folder(argument) or argument.lower().endswith(_LIST) or _is_container(argument)
-    return not several and (is_there(argument) or not glob.has_magic(argument))
+    return not several and (is_there(argument) or not (glob.has_magic(argument) or _RANGE.search(argument)))
 
 
 def _names_each_once(argument: str) -> bool:

@@ -89,7 +89,7 @@ class Shard:
         try:
             with closing(extract(member)) as data:
                 return Member(self.container, key, data.read(MAX_BYTES + 1)[:MAX_BYTES])
-        except RuntimeError as error:  # a password; NotImplementedError: an unknown compression
+        except (RuntimeError, zipfile.BadZipFile, zlib.error) as error:  # RuntimeError: a password, unknown compression
             return Unreadable(name, f"{name}: cannot be unpacked ({error})")
 
 
