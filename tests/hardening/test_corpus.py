@@ -23,6 +23,7 @@ from qdebias.backends.fake import FakeBackend
 from qdebias.engine import Failure, Scorer
 from qdebias.errors import ImageError
 from qdebias.image import load_image
+from qdebias.inputs.presence import is_there
 
 LONGEST = 5.0
 """Seconds after which a file counts as one that hangs."""
@@ -96,15 +97,18 @@ def test_a_run_over_all_of_them_goes_on_to_the_end(
     for result in (first, again):
         assert_calm(result, 1)
     rows = [json.loads(line) for line in first.stdout.split("\n") if line]
-    assert [os.fsencode(row["path"]) for row in rows] == [os.fsencode(path) for path in paths]
-    for row, error in zip(rows, results, strict=True):
+    once = {Path(path).resolve() if is_there(path) else path: path for path in reversed(paths)}
+    named = [place for place, path in enumerate(paths) if path in set(once.values())]
+    assert len(paths) - 3 < len(named) < len(paths), "a link to a file that is named too counts once"
+    assert [os.fsencode(row["path"]) for row in rows] == [os.fsencode(paths[place]) for place in named]
+    for row, error in zip(rows, [results[place] for place in named], strict=True):
         assert row["error"] == error or "takes more memory than there is" in row["error"], row
         assert (row["score"] is None) == (row["error"] is not None)
     assert again.stdout == first.stdout
     changed = sum(
         built.path.is_symlink() and str(built.path.readlink()).startswith("/proc/") for built in corpus
     )  # those of another process
-    assert f"{len(paths) - changed} images were done before" in again.stderr
+    assert f"{len(named) - changed} images were done before" in again.stderr
     trials(2 * len(paths))
 
 

@@ -184,8 +184,10 @@ def _unique(pieces: Iterator[Piece]) -> Iterator[Piece]:
     real_folder = lru_cache(maxsize=1024)(os.path.realpath)
 
     def key(name: str) -> str:
-        if is_address(name) or os.path.islink(name):  # noqa: PTH114 (names here are text)
-            return name if is_address(name) else os.path.realpath(name)
+        if is_address(name) or not is_there(name):
+            return name
+        if os.path.islink(name):  # noqa: PTH114 (names here are text)
+            return os.path.realpath(name)
         folder, _, base = name.rpartition("/")
         return os.path.normcase(f"{real_folder(folder or ('/' if name.startswith('/') else '.'))}/{base}")
 
