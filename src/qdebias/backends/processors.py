@@ -56,7 +56,8 @@ def load_processor(checkpoint: Checkpoint, config: Config, **settings: str | Non
 
     folder, kind = checkpoint.folder, _processor_class(checkpoint, config)
     chosen = {name: value for name, value in settings.items() if value is not None}
-    known = inspect.signature(kind.from_folder).parameters if hasattr(kind, "from_folder") else {}
+    own = inspect.getattr_static(kind, "from_folder", None)  # a plain look makes transformers' stand-ins raise
+    known = inspect.signature(kind.from_folder).parameters if own is not None else {}
     if unknown := chosen.keys() - set(known):
         raise SettingError(f"{checkpoint.name}: models of type {config.model_type!r} have no {', '.join(unknown)}")
     if known:
