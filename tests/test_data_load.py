@@ -1,6 +1,9 @@
 """What loading promises: everything or an explicit part, and errors that say what is missing and what to do."""
 
 import json
+import os
+import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -8,9 +11,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+import qdebias
 from qdebias.data import CATALOGUE, load_dataset
 from qdebias.errors import SettingError
 
+PACKAGE = Path(qdebias.__file__).parent
 NAMES = ("ss01 (1).jpg", "ss01 (2).jpg", "ss02 (1).jpg", "ss03 (7).jpg")
 
 
@@ -287,6 +292,28 @@ def test_every_entry_says_where_from_and_whose_it_is(entry: object) -> None:
     assert entry.licence
     assert entry.labels
     assert all(low < high for low, high in entry.scales)
+
+
+def test_a_dataset_is_one_file(tmp_path: Path) -> None:
+    """Done as CONTRIBUTING.md says, in a copy of the package."""
+    package, photos = tmp_path / "src" / "qdebias", tmp_path / "photos"
+    shutil.copytree(PACKAGE, package, ignore=shutil.ignore_patterns("__pycache__", "checkpoint*"))
+    page = (PACKAGE.parents[1] / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    (block,) = re.findall(r"```toml\n(.*?)```", page, re.DOTALL)
+    (package / "data" / "datasets" / "myphotos.toml").write_text(block.replace("count = 300", "count = 2"))
+    (photos / "images").mkdir(parents=True)
+    for name in ("door_1.png", "door_2.png"):
+        (photos / "images" / name).touch()
+    (photos / "mos.csv").write_text("image,MOS\ndoor_1.png,20\ndoor_2.png,70.5\n")
+    code = (
+        "import sys; from qdebias.data import load_dataset; found = load_dataset('MyPhotos', root=sys.argv[1]); "
+        "print(found.mos.tolist(), [item.reference for item in found.items], found.range, found.groups is not None)"
+    )
+    environment = os.environ | {"PYTHONPATH": str(package.parent)}
+    ran = subprocess.run(
+        [sys.executable, "-c", code, photos], capture_output=True, text=True, check=True, env=environment
+    )
+    assert ran.stdout.split("\n")[0] == "[20.0, 70.5] ['door', 'door'] (0, 100) True"
 
 
 def test_importing_loads_no_reader_of_matlab_or_excel() -> None:

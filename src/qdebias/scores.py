@@ -6,8 +6,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from qdebias.data.forms import NAME_COLUMNS
 from qdebias.data.readers import read_records
+from qdebias.data.table import NAME_COLUMNS
 from qdebias.errors import SettingError
 
 SCORE_COLUMNS = ("score", "strength", "predicted_score", "prediction", "predicted")

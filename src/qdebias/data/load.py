@@ -9,12 +9,11 @@ from pathlib import Path
 
 from qdebias.data.catalogue import entry as entry_of
 from qdebias.data.dataset import Dataset, Direction, Item
-from qdebias.data.forms import SPLITS
 from qdebias.data.labels import LabelledImages, read_labels
 from qdebias.data.readers import read_records
 from qdebias.data.resolve import Tree, find_images, open_tree
 from qdebias.data.rows import merge, recognise, to_items
-from qdebias.data.table import Entry
+from qdebias.data.table import SPLITS, Entry
 from qdebias.errors import SettingError
 
 SAMPLE = "sample"

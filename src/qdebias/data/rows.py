@@ -6,8 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from qdebias.data.dataset import Item
-from qdebias.data.forms import NAME_COLUMNS, SCORE_COLUMNS, SPLITS
-from qdebias.data.table import Annex, Entry, LabelFile, Labels, Range, Record
+from qdebias.data.table import NAME_COLUMNS, SCORE_COLUMNS, SPLITS, Annex, Entry, LabelFile, Labels, Range, Record
 from qdebias.errors import SettingError
 
 

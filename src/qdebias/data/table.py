@@ -1,4 +1,4 @@
-"""What has to be known of a dataset in order to read it: the columns of the table in `catalogue.py`."""
+"""What has to be known of a dataset in order to read it: the columns of the files in `datasets/`."""
 
 import re
 from collections.abc import Callable, Mapping
@@ -12,6 +12,13 @@ from qdebias.data.readers import read_records
 Record: TypeAlias = Mapping[str, object]
 Reader: TypeAlias = Callable[[Path], list[Record]]
 Range: TypeAlias = tuple[float, float]
+
+SPLITS = {"0": "train", "1": "val", "2": "test", "training": "train", "validation": "val", "valid": "val"}
+"""Spellings of splits in label files, and ours."""
+
+NAME_COLUMNS = ("img_path", "image_path", "image", "img_name", "image_name", "path", "filename", "file_name", "name")
+SCORE_COLUMNS = ("gt_score", "mos", "dmos", "score")
+"""Columns by which a file of unknown origin is read, the first that is there; case does not matter."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
