@@ -3,6 +3,7 @@
 import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from io import BytesIO
 from pathlib import Path
 
 import numpy as np
@@ -188,6 +189,27 @@ def test_images_larger_than_the_room_come_one_by_one(photos: list[RgbImage], mon
     backend = FakeBackend()
     assert values(list(Scorer(backend=backend, threads=4).score_many(photos))) == want
     assert [len(call) for call in backend.calls] == [4] * len(photos)
+
+
+def test_encoded_images_are_drawn_ahead_within_a_limit(photos: list[RgbImage], monkeypatch: pytest.MonkeyPatch) -> None:
+    file = BytesIO()
+    Image.fromarray(photos[0]).save(file, "png")
+    alone = Scorer(backend=FakeBackend()).score(photos[0]).value
+    for limit, ahead in ((3 * len(file.getvalue()), 3), (1, 1), (engine.BYTES_READY, 8)):
+        monkeypatch.setattr(engine, "BYTES_READY", limit)
+        drawn, most, given = 0, 0, 0
+
+        def encoded() -> Iterator[bytes]:
+            nonlocal drawn, most
+            for _ in range(20):
+                drawn, most = drawn + 1, max(most, drawn - given)  # noqa: B023
+                yield file.getvalue()
+
+        for result in Scorer(backend=FakeBackend(), batch=4).score_many(encoded()):
+            given += 1
+            assert result.value == alone  # type: ignore[union-attr]
+        assert ahead <= most <= ahead + 5  # those of the batch that the model has
+        assert given == 20
 
 
 def test_the_next_images_are_degraded_while_the_model_runs(photos: list[RgbImage]) -> None:

@@ -4,6 +4,7 @@ import csv
 import io
 import json
 import tarfile
+import zipfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -194,3 +195,47 @@ def test_a_fetch_that_is_too_large_fails(monkeypatch: pytest.MonkeyPatch) -> Non
 def test_an_address_of_no_known_kind_is_the_users_mistake() -> None:
     with pytest.raises(SettingError, match=r"nonsense://x\.png: "):
         load_image(next(iter(open_images(["nonsense://x.png"]))))
+
+
+def test_a_parquet_file_that_grows_out_of_proportion_is_refused_by_its_metadata(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("qdebias.inputs.tables.MAX_BYTES", 100_000)
+    same = pa.table({"image": [bytes(90_000)] * 2, "path": ["x" * 9000] * 2})
+    pq.write_table(same, tmp_path / "same.parquet", compression="zstd")
+    other = pa.table({"image": [bytes(90_000 + n) for n in range(4)]})
+    pq.write_table(other, tmp_path / "t.parquet", compression="zstd")
+    (tmp_path / "a.png").write_bytes(png(1))
+    images = list(open_images([str(tmp_path / "a.png"), str(tmp_path / "t.parquet")]))[1:]
+    assert [image.name[-2:] for image in images] == ["!0", "!1", "!2", "!3"]  # type: ignore[union-attr]
+    with pytest.raises(ImageError, match=r"t\.parquet!3: column 'image' grows from 0\.0 to 0 MB when it is unpacked"):
+        load_image(images[3])
+    for image in open_images([str(tmp_path / "same.parquet")]):  # twice the same picture takes one time the memory
+        with pytest.raises(ImageError, match="is not an image"):
+            load_image(image)
+    names = list(open_images([str(tmp_path / "a.png"), str(tmp_path / "same.parquet")], column="path"))[1:]
+    assert ["9,000 characters, too long" in image.error for image in names] == [True, True]  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize("kind", [tarfile.GNU_FORMAT, tarfile.PAX_FORMAT])
+def test_the_header_of_a_member_has_a_limit(kind: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("qdebias.inputs.shards.MOST_HEADER", 2000)
+    with tarfile.open(tmp_path / "x.tar.gz", "w:gz", format=kind) as archive:
+        for name in ("1.png", "d/" * 500 + "2.png", "d/" * 2000 + "3.png"):
+            info = tarfile.TarInfo(name)
+            info.size = len(png(1))
+            archive.addfile(info, io.BytesIO(png(1)))
+    got = list(open_images([str(tmp_path / "x.tar.gz")]))
+    assert len(got) == 3
+    with pytest.raises(ImageError, match=r"is damaged \(a header of 4,.* bytes, of at most 2,000\); 2 images before"):
+        load_image(got[2])
+
+
+@pytest.mark.parametrize("kind", [zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
+def test_a_zip_is_not_unpacked_by_what_knows_no_limit(kind: int, tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "x.zip", "w") as archive:
+        archive.writestr("1.png", png(1), compress_type=kind)
+        archive.writestr("2.png", png(2), compress_type=zipfile.ZIP_DEFLATED)
+    got = scores("x.zip", cwd=tmp_path)
+    assert "1.png: is packed by bzip2 or LZMA; pack images" in str(got["x.zip!1.png"])
+    assert got["x.zip!2.png"] == score_of(png(2))

@@ -5,7 +5,7 @@ The engine knows no model and no prompt. Neither the batch size nor the order of
 
 import os
 from collections import deque
-from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass, replace
@@ -28,6 +28,10 @@ Result = TypeVar("Result")
 PIXELS_READY = 50_000_000
 """Of how many pixels the images may be, together, that lie ready for the model, and those that it is given at a time;
 one image is, however large. With four degraded copies each, both are 0.75 GB."""
+
+BYTES_READY = 200_000_000
+"""Of how many bytes encoded images may be, together, that are drawn ahead of the model; one image is, however large.
+Files count nothing: they are read when they are decoded."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -157,6 +161,18 @@ class Scorer:
             for result in results:
                 yield result.score if isinstance(result, Explanation) else result
 
+    def score_named(self, images: Iterable[ImageSource]) -> Iterator[tuple[str, Score | Failure]]:
+        """Yield the name and the result of each image, in order, a `Failure` for one that cannot be scored."""
+        names: deque[str] = deque()
+
+        def noted() -> Iterator[ImageSource]:
+            for number, image in enumerate(images, start=1):
+                names.append(_name_of(image) or f"image {number}")
+                yield image
+
+        for result in self.score_many(noted(), on_error="return"):
+            yield names.popleft(), result
+
     def explain_many(
         self, images: Iterable[ImageSource], *, on_error: Literal["raise", "return"] = "raise"
     ) -> Generator[Explanation | Failure]:
@@ -183,20 +199,23 @@ class Scorer:
     def _prepare_ahead(self, images: Iterable[ImageSource]) -> Iterator[_Prepared | Failure]:
         """Load and plan in threads, in order, at most two batches ahead of whoever consumes, fewer of large images."""
         numbered, room = enumerate(images, start=1), Room(PIXELS_READY)
-        pending: deque[tuple[int, Future[_Prepared | Failure]]] = deque()
+        pending: deque[tuple[int, int, Future[_Prepared | Failure]]] = deque()
         with ThreadPoolExecutor(self.threads, thread_name_prefix="qdebias-load") as pool:
 
-            def submit(count: int) -> None:
-                for number, image in islice(numbered, count):
-                    pending.append((number, pool.submit(self._prepare_or_fail, image, number, room)))
+            def draw() -> bool:
+                while len(pending) < 2 * self.batch and sum(size for _, size, _ in pending) < BYTES_READY:
+                    number, image = next(numbered, (0, None))
+                    if not number:
+                        break
+                    pending.append((number, _held(image), pool.submit(self._prepare_or_fail, image, number, room)))
+                return bool(pending)
 
             try:
-                submit(2 * self.batch)
-                while pending:
-                    number, future = pending.popleft()
+                while draw():
+                    number, _, future = pending.popleft()
                     ready = future.result()
                     room.leave(number)
-                    submit(1)
+                    draw()
                     yield ready
             finally:
                 room.close()
@@ -275,6 +294,12 @@ _scored_in: int | None = None
 
 def _pixels(item: _Prepared | Failure) -> int:
     return item.image.size // 3 if isinstance(item, _Prepared) else 0
+
+
+def _held(image: ImageSource) -> int:
+    """Return how many bytes of an encoded image are in memory before it is decoded."""
+    whole = image.get("bytes") if isinstance(image, Mapping) else getattr(image, "data", image)
+    return len(whole) if isinstance(whole, bytes) else 0
 
 
 def _name_of(image: ImageSource) -> str | None:

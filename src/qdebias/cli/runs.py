@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator
 from dataclasses import asdict
-from itertools import tee
 from json import dumps
 from pathlib import Path
 from typing import Annotated
@@ -124,11 +123,8 @@ def named_results(
 
 
 def _score(images: Images, scorer: Scorer, total: int | None) -> Iterator[tuple[str, Score | Failure]]:
-    """Yield the results as they come; `tee` holds the few images that the model has not come to."""
-    ahead, named = tee(images)
-    results = track(scorer.score_many(ahead, on_error="return"), total=total)
-    for image, result in zip(named, results, strict=True):
-        yield str(image) if isinstance(image, Path) else image.name, result
+    """Yield the results as they come."""
+    return iter(track(scorer.score_named(images), total=total))
 
 
 def _score_into(

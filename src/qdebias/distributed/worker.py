@@ -1,7 +1,6 @@
 """What runs on each machine of a cluster: a process that holds the model and scores one chunk after the other."""
 
 import tempfile
-from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -50,7 +49,7 @@ class Worker:
 
     def score(self, chunk: int) -> Tally:
         """Score a chunk and write its file."""
-        return self._write(chunk, _together(self._ready(), self._plan.piece(chunk)))
+        return self._write(chunk, self._ready().score_named(self._plan.piece(chunk)))
 
     def score_alone(self, chunk: int, deadly: Mapping[int, int]) -> Tally:
         """Score a chunk image by image, noting down each before it is touched.
@@ -75,7 +74,7 @@ class Worker:
                 died = f"{deadly[place]} workers died while they scored nothing else"
                 yield name, Failure(name=name, error=f"{name}: {died}; make it smaller or leave it out")
             else:
-                yield from _together(scorer, [image])
+                yield from scorer.score_named([image])
 
     def _write(self, chunk: int, results: Iterable[tuple[str, Score | Failure]]) -> Tally:
         setting, images, failed = self._setting, 0, 0
@@ -97,19 +96,6 @@ class Worker:
 def note_file(chunk: int) -> str:
     """Return the name of the file that says which image of a chunk is being scored alone."""
     return f"notes/{chunk:08}"
-
-
-def _together(scorer: Scorer, images: Iterable[Image]) -> Iterator[tuple[str, Score | Failure]]:
-    """Yield the name and the result of each image, in order."""
-    names: deque[str] = deque()
-
-    def noted() -> Iterator[Image]:
-        for image in images:
-            names.append(_name(image))
-            yield image
-
-    for result in scorer.score_many(noted(), on_error="return"):
-        yield names.popleft(), result
 
 
 def _name(image: Image) -> str:

@@ -20,6 +20,32 @@ SUFFIXES = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz", ".tar.zst", ".zip"
 _DAMAGED = (tarfile.TarError, zipfile.BadZipFile, zlib.error, EOFError, OSError, ValueError, NotImplementedError)
 """What damaged shards raise; ValueError: SettingError among them."""
 
+_LONG_HEADERS = (
+    *(tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK),
+    *(tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.SOLARIS_XHDTYPE),
+)
+"""Members of a tar that say something about the next one."""
+
+
+MOST_HEADER = 1_000_000
+"""Largest header of a member, in bytes: its name and what else is said about it are in memory at once."""
+
+
+class _Header(tarfile.TarInfo):
+    """A header whose names and remarks have a limit."""
+
+    @classmethod
+    def frombuf(cls, buf: bytes | bytearray, encoding: str, errors: str) -> "_Header":
+        found = super().frombuf(buf, encoding, errors)
+        if found.type in _LONG_HEADERS and found.size > MOST_HEADER:
+            raise tarfile.ReadError(f"a header of {found.size:,} bytes, of at most {MOST_HEADER:,}")
+        if found.type == tarfile.GNUTYPE_SPARSE:
+            raise tarfile.ReadError("a member with holes, which are not read")
+        return found
+
+    def _proc_gnusparse_10(self, *_: object) -> None:  # of the base; its list of holes has no limit
+        raise tarfile.ReadError("a member with holes, which are not read")
+
 
 @dataclass(frozen=True, slots=True)
 class Shard:
@@ -62,7 +88,8 @@ class Shard:
 
     def _tar_members(self, stream: IO[bytes], seen: set[str]) -> Iterator[Image]:
         zst = path_of(self.container).lower().endswith(".zst")
-        with tarfile.open(fileobj=_unpacked(stream) if zst else stream, mode="r|" if zst else "r|*") as archive:
+        source = _unpacked(stream) if zst else stream
+        with tarfile.open(fileobj=source, mode="r|" if zst else "r|*", tarinfo=_Header) as archive:
             for member in archive:
                 archive.members = []  # type: ignore[attr-defined]  # else it remembers every member
                 if not member.isdir() and looks_like_image(member.name):
@@ -83,6 +110,10 @@ class Shard:
         seen.add(key)
         if size > MAX_BYTES:
             return Unreadable(name, f"{name}: more than {MAX_BYTES / 1e6:.0f} MB, the most that is read for one image")
+        if isinstance(member, zipfile.ZipInfo) and member.compress_type in (zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA):
+            return Unreadable(
+                name, f"{name}: is packed by bzip2 or LZMA; pack images into a zip as they are, or deflated"
+            )
         if isinstance(member, tarfile.TarInfo) and not member.isfile():
             what = f"a link to {member.linkname}" if member.islnk() or member.issym() else "no file"
             return Unreadable(name, f"{name}: is {what}, and a shard is read from front to end; store the image itself")

@@ -15,8 +15,12 @@ from qdebias.inputs.pieces import Named, Nothing, Piece, absolute_name, named
 COLUMNS = ("image", "path", "url", "file_name")
 """The first of these that a table has is taken where no column is named."""
 
-_AT_ONCE = 16
-"""Rows with images that are in memory at a time."""
+MOST_TIMES = 100
+"""How many times larger than stored the images of a row group may become where they take more than `MAX_BYTES`: encoded
+images hardly shrink, and one page that grows to gigabytes is in memory at once."""
+
+_LONGEST_NAME = 8192
+"""Most characters of a path or address."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,15 +51,15 @@ class Rows:
         return Rows(absolute_name(self.container), self.column, self.group, self.start, self.count)
 
     def __iter__(self) -> Iterator[Image]:
-        """Yield the images, a few rows in memory at a time."""
+        """Yield the images, one row in memory at a time."""
         done = 0
         try:
             with open_container(self.container) as stream:
                 file = parquet(self.container, stream)
-                for batch in file.iter_batches(_AT_ONCE, row_groups=[self.group], columns=[self.column]):
-                    for cell in batch.column(0).to_pylist():
-                        yield image_of_cell(self.container, str(self.start + done), cell)
-                        done += 1
+                _check_growth(file.metadata.row_group(self.group), self.column)
+                for batch in file.iter_batches(1, row_groups=[self.group], columns=[self.column]):
+                    yield image_of_cell(self.container, str(self.start + done), batch.column(0)[0].as_py())
+                    done += 1
         except (ValueError, OSError) as error:  # SettingError among them
             words = str(error).removeprefix(f"{self.container}: ")
             for row in range(self.start + done, self.start + self.count):
@@ -82,8 +86,8 @@ def list_pieces(name: str) -> Iterator[Piece]:
         yield Nothing(name, str(error))
 
 
-def parquet(name: str, stream: Any) -> Any:  # noqa: ANN401 (pyarrow has no types)
-    """Return an open Parquet file.
+def parquet(name: str, stream: Any, *, column: str | None = None) -> Any:  # noqa: ANN401 (pyarrow has no types)
+    """Return an open Parquet file; of `column`, equal values are in memory once.
 
     Raises:
         SettingError: It is none.
@@ -91,9 +95,27 @@ def parquet(name: str, stream: Any) -> Any:  # noqa: ANN401 (pyarrow has no type
     import pyarrow.parquet as pq
 
     try:
-        return pq.ParquetFile(stream, buffer_size=1 << 20)
+        return pq.ParquetFile(stream, buffer_size=1 << 20, read_dictionary=[column] if column else None)
     except ValueError as error:  # also where a column's name is no UTF-8
         raise SettingError(f"{name}: is no Parquet file, or damaged ({error})") from error
+
+
+def _check_growth(group: Any, column: str) -> None:  # noqa: ANN401
+    """Refuse a row group whose column would take far more memory than it takes in the file.
+
+    Raises:
+        SettingError: It would.
+    """
+    chunks = [group.column(number) for number in range(group.num_columns)]
+    chosen = [chunk for chunk in chunks if f"{chunk.path_in_schema}.".startswith(f"{column}.")]
+    stored, unpacked = (
+        sum(getattr(chunk, f"total_{kind}_size") for chunk in chosen) for kind in ("compressed", "uncompressed")
+    )
+    if unpacked > max(MAX_BYTES, MOST_TIMES * stored):
+        raise SettingError(
+            f"column {column!r} grows from {stored / 1e6:.1f} to {unpacked / 1e6:,.0f} MB when it is unpacked, "
+            f"more than {MOST_TIMES} times; store encoded images (JPEG, PNG) in it"
+        )
 
 
 def image_of_cell(container: str, key: str, cell: Any) -> Image:  # noqa: ANN401
@@ -144,6 +166,8 @@ def _csv_names(name: str, column: str | None) -> Iterator[str | Nothing]:
 
 def _name_or_nothing(container: str, number: int, value: str | None) -> str | Nothing:
     place = member_name(container, str(number))
+    if value and len(value) > _LONGEST_NAME:
+        return Nothing(place, f"{place}: {len(value):,} characters, too long for a path or address")
     return beside(container, value) if value else Nothing(place, f"{place}: names no image")
 
 
@@ -158,7 +182,7 @@ def _parquet_pieces(name: str, column: str | None) -> Iterator[Piece]:
         if file.metadata.num_rows == 0:
             yield Nothing(name, f"{name}: has column names and no rows")
         if kinds.is_string(kind) or kinds.is_large_string(kind) or kinds.is_string_view(kind):
-            yield from named(_cell_names(name, file, chosen))
+            yield from named(_cell_names(name, parquet(name, stream, column=chosen), chosen))
             return
         binary = (kinds.is_binary, kinds.is_large_binary, kinds.is_binary_view, kinds.is_fixed_size_binary)
         if not (kinds.is_struct(kind) or any(one(kind) for one in binary)):
@@ -177,9 +201,12 @@ def _cell_names(name: str, file: Any, column: str) -> Iterator[str | Nothing]:  
 def _cells(name: str, file: Any, column: str) -> Iterator[Any]:  # noqa: ANN401
     number = 0
     try:
+        for group in range(file.num_row_groups):
+            _check_growth(file.metadata.row_group(group), column)
         for batch in file.iter_batches(columns=[column]):
-            yield from batch.column(0).to_pylist()
-            number += len(batch)
+            for cell in batch.column(0):
+                yield cell.as_py()
+                number += 1
     except (ValueError, OSError) as error:
         raise SettingError(f"{name}: cannot be read beyond row {number}; it may be damaged ({error})") from error
 
