@@ -37,6 +37,22 @@ def test_an_image_that_cannot_be_scored_is_no_pass(bad_folder: Path) -> None:  #
     assert "letter.jpg: is not an image" in got.stderr
 
 
+def test_unreadable_images_fail_unless_they_may_be_ignored(folder: Path) -> None:  # noqa: F811
+    (folder / "d.jxl").write_bytes(b"\xff\x0a and no more")
+    (folder / "e.heic").write_bytes(b"\0\0\0\x18ftypheic and no more")
+    (folder / "LICENSE").write_text("no image")
+    got = run("check", folder, "--min", "0.1", *BRIGHT)
+    assert got.returncode == 1
+    assert "4 images, 0 below 0.1, 2 failed" in got.stderr
+    assert f"left out, without a suffix and no image: 1 file ({folder / 'LICENSE'})" in got.stderr
+    ignoring = run("check", folder, "--min", "0.1", *BRIGHT, "--ignore-unreadable")
+    assert (ignoring.returncode, ignoring.stderr) == (0, got.stderr)
+    assert run("check", folder, "--min", "0.99", *BRIGHT, "--ignore-unreadable").returncode == 1
+    nothing = run("check", folder / "d.jxl", "--min", "0.1", *BRIGHT, "--ignore-unreadable")
+    assert nothing.returncode == 2
+    assert "no image could be scored, so nothing was checked" in nothing.stderr
+
+
 @pytest.mark.parametrize("arguments", [("nowhere", "--min", "0.5"), (".", "--min", "2"), (".", "--method", "best")])
 def test_what_cannot_be_checked_is_the_users_mistake(arguments: tuple[str, ...], folder: Path) -> None:  # noqa: F811
     assert run("check", *arguments, "--model", "fake", cwd=folder).returncode == 2

@@ -23,7 +23,7 @@ from qdebias.backends.fake import FakeBackend
 from qdebias.data import load_dataset
 from qdebias.engine import Failure, Scorer
 from qdebias.errors import BackendError, SettingError
-from qdebias.inputs import open_images
+from qdebias.inputs import LeftOut, open_images
 from qdebias.inputs.addresses import explained, open_filesystem, unsigned
 from qdebias.integrations.frames import with_scores
 from test_cli import run
@@ -274,3 +274,53 @@ def test_a_process_forked_after_scoring_is_told_so_in_one_line(photos: Path) -> 
     for when, words in (("before", "scored"), ("after", "images were scored in this process before it was forked")):
         command = [sys.executable, "-c", code, os.path.dirname(__file__), str(photos / "a.png"), when]  # noqa: PTH120
         assert words in subprocess.run(command, capture_output=True, text=True, check=True, timeout=120).stdout
+
+
+def test_files_without_a_suffix_are_scored_where_they_are_images(photos: Path) -> None:
+    data = (photos / "a.png").read_bytes()
+    for name in ("IMG_0001", "sub/0002"):
+        (photos / name).write_bytes(data)
+    for name in ("LICENSE", "sub/README", "sub/Makefile", "sub/x"):
+        (photos / name).write_text("BIG letters, no image")
+    os.mkfifo(photos / "pipe")
+    with tarfile.open("s.tar", "w") as archive:
+        archive.add(photos, "p", filter=lambda member: None if member.isfifo() else member)
+    with zipfile.ZipFile("s.zip", "w") as archive_:
+        for path in (photos / "IMG_0001", photos / "LICENSE"):
+            archive_.write(path, path.name)
+    alone = qdebias.score(photos / "a.png", model="fake")[0].value
+    for argument, count, left, first in (
+        ("photos", 5, 5, "photos/LICENSE"),
+        ("s.tar", 5, 4, "s.tar!p/"),
+        ("s.zip", 1, 1, "s.zip!LICENSE"),
+    ):
+        images = open_images([argument])
+        found = [str(image) if isinstance(image, Path) else image.name for image in images]
+        assert len(found) == count
+        assert any(name.endswith("IMG_0001") for name in found)
+        told = str(sum(images.left_out, LeftOut()))
+        assert f"no image: {left} file" in told
+        assert first in told
+    assert qdebias.score("photos/IMG_0001", model="fake")[0].value == alone
+    got = run("score", "photos", "s.zip", "--model", "fake")
+    assert "left out, without a suffix and no image: 6 files (photos/LICENSE, " in got.stderr
+    for command in (("explain", "--out", "e.png"), ("degrade", "--out", "d"), ("rank",)):
+        told = (
+            run(command[0], "photos", *command[1:], "--model", "fake")
+            if command[0] != "degrade"
+            else run("degrade", "photos", "--out", "d")
+        )
+        assert "no image: 5 files (photos/LICENSE, " in told.stderr
+
+
+def test_a_folder_behind_an_address_is_searched_alike() -> None:
+    import fsspec
+
+    memory, file = fsspec.filesystem("memory"), io.BytesIO()
+    Image.new("RGB", (40, 40)).save(file, "png")
+    for name in ("0001", "a.png"):
+        memory.pipe_file(f"/no-suffix/{name}", file.getvalue())
+    memory.pipe_file("/no-suffix/NOTES", b"no image")
+    images = open_images(["memory://no-suffix/"])
+    assert [image.name for image in images] == ["memory:///no-suffix/0001", "memory:///no-suffix/a.png"]  # type: ignore[union-attr]
+    assert "1 file (memory:///no-suffix/NOTES)" in str(images.left_out[0])

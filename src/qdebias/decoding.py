@@ -124,6 +124,11 @@ def open_picture(file: BinaryIO, name: str, formats: tuple[str, ...] = FORMATS) 
     )
 
 
+def begins_image(prefix: bytes) -> bool:
+    """Whether a file that begins with these bytes, 16 or more, is of a format in `FORMATS`."""
+    return any(_plugin(kind, prefix[:16])[0] for kind in FORMATS)
+
+
 def _plugin(name: str, prefix: bytes) -> tuple[bool, Any]:
     """Return whether a format begins with `prefix`, and what opens it; None where that is not installed."""
     if name in _PLUGINS:

@@ -25,6 +25,7 @@ from qdebias.cli.console import (
 )
 from qdebias.cli.runs import named_results
 from qdebias.engine import Failure, Scorer
+from qdebias.errors import SettingError
 from qdebias.inputs import open_images
 from qdebias.store import open_run
 
@@ -44,11 +45,15 @@ def check(
     max_side: MaxSide = None,
     run: RunFolder = None,
     column: ImageColumn = None,
+    ignore_unreadable: Annotated[
+        bool,
+        typer.Option("--ignore-unreadable", help="Do not fail for images that cannot be scored; they are still named."),
+    ] = False,
 ) -> None:
     """Fail where an image is worse than it should be: for continuous integration and commit hooks.
 
     Prints score and path of each image below `--min`. Exit codes: 0 every image reaches it; 1 some do not, or cannot
-    be scored; 2 nothing could be checked.
+    be scored (unless `--ignore-unreadable`); 2 nothing could be checked.
 
     - `qdebias check photos --min 0.4`
     - `qdebias check photos --min 0.4 --run .qdebias` asks again only about images that have changed
@@ -74,5 +79,7 @@ def check(
             elif result.value < least:
                 below += 1
                 typer.echo(f"{result.value:.4f}\t{one_line(name)}")
-    say(f"{count} images, {below} below {least:g}, {failed} failed")
-    raise typer.Exit(1 if below or failed else 0)
+        say(f"{count} images, {below} below {least:g}, {failed} failed")
+        if ignore_unreadable and failed == count:
+            raise SettingError("no image could be scored, so nothing was checked")
+    raise typer.Exit(1 if below or (failed and not ignore_unreadable) else 0)

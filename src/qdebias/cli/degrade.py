@@ -11,6 +11,7 @@ from PIL import Image
 from qdebias import presets
 from qdebias.cli.console import ImageColumn, Megapixels, MethodName, Paths, Seed, one_line, say, user_errors
 from qdebias.cli.outputs import refuse_inputs
+from qdebias.cli.runs import say_left_out
 from qdebias.errors import ImageError, SettingError
 from qdebias.image import load_image
 from qdebias.inputs import find_inputs
@@ -30,6 +31,7 @@ def degrade(
     with user_errors():
         chosen = presets.get(method).method
         inputs = find_inputs(paths, column=column)
+        say_left_out(inputs.images)
         _check_names(inputs.paths)
         refuse_inputs(inputs.paths, out=_present(inputs.paths, out))
         errors = [failure.error for failure in inputs.failures]

@@ -22,6 +22,7 @@ from qdebias.cli.console import (
     user_errors,
 )
 from qdebias.cli.outputs import refuse_inputs
+from qdebias.cli.runs import say_left_out
 from qdebias.engine import Scorer
 from qdebias.errors import ImageError, SettingError
 from qdebias.inputs import find_inputs
@@ -48,6 +49,7 @@ def explain(
     """
     with user_errors():
         inputs = find_inputs(paths, column=column)
+        say_left_out(inputs.images)
         refuse_inputs(inputs.images, out=out)
         if len(inputs.paths) > MOST_ROWS:
             raise SettingError(f"{len(inputs.paths)} images do not fit in one picture; name {MOST_ROWS} or fewer")

@@ -27,7 +27,7 @@ from qdebias.cli.console import (
     words,
 )
 from qdebias.cli.outputs import refuse_inputs
-from qdebias.cli.runs import say_notes
+from qdebias.cli.runs import say_left_out, say_notes
 from qdebias.cli.shown import show
 from qdebias.errors import SettingError
 from qdebias.inputs import find_inputs
@@ -65,6 +65,7 @@ def rank(
     """
     with user_errors(), ExitStack() as stack:
         question, inputs = _question(by), find_inputs(paths, column=column)
+        say_left_out(inputs.images)
         refuse_inputs(inputs.images, out=out)
         write = stack.enter_context(open_writer(out, Ranked)) if out else None
         backend = load_backend(model, device=device, dtype=dtype)

@@ -30,7 +30,7 @@ from qdebias.cli.shown import show
 from qdebias.downsize import max_side_of
 from qdebias.engine import Failure, Scorer
 from qdebias.errors import SettingError, StoreError
-from qdebias.inputs import Images
+from qdebias.inputs import Images, LeftOut
 from qdebias.method import Score
 from qdebias.records import AnsweredRecord, answered_record, open_writer
 from qdebias.store import Run, Snapshot, open_run, open_snapshot
@@ -117,14 +117,19 @@ def export(
 def named_results(
     images: Images, scorer: Scorer, run: Run | None, *, method: str
 ) -> Iterator[tuple[str, Score | Failure]]:
-    """Return the name and the result of each image, in order, with a progress bar where that can be seen."""
+    """Yield the name and the result of each image, in order, with a progress bar where that can be seen."""
     total = images.count() if run or words.is_terminal else None
-    return _score(images, scorer, total) if run is None else _score_into(run, scorer, images, method, total)
+    if run is None:
+        yield from track(scorer.score_named(images), total=total)
+    else:
+        yield from _score_into(run, scorer, images, method, total)
+    say_left_out(images)
 
 
-def _score(images: Images, scorer: Scorer, total: int | None) -> Iterator[tuple[str, Score | Failure]]:
-    """Yield the results as they come."""
-    return iter(track(scorer.score_named(images), total=total))
+def say_left_out(images: Images) -> None:
+    """Say how many files without a suffix are no images, so that nothing is passed over in silence."""
+    if images.left_out:
+        say(one_line(str(sum(images.left_out, LeftOut()))), style="yellow")
 
 
 def _score_into(

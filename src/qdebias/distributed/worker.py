@@ -10,7 +10,7 @@ from qdebias.distributed.manifest import score_file
 from qdebias.distributed.plan import Plan
 from qdebias.distributed.setting import Setting
 from qdebias.engine import Failure, Scorer
-from qdebias.inputs import Image
+from qdebias.inputs import Image, LeftOut
 from qdebias.method import Score
 from qdebias.records import AnsweredRecord, answered_record, open_writer
 
@@ -49,7 +49,7 @@ class Worker:
 
     def score(self, chunk: int) -> Tally:
         """Score a chunk and write its file."""
-        return self._write(chunk, self._ready().score_named(self._plan.piece(chunk)))
+        return self._write(chunk, self._ready().score_named(self._images(chunk)))
 
     def score_alone(self, chunk: int, deadly: Mapping[int, int]) -> Tally:
         """Score a chunk image by image, noting down each before it is touched.
@@ -63,7 +63,7 @@ class Worker:
         return tally
 
     def _alone(self, chunk: int, deadly: Mapping[int, int]) -> Iterator[tuple[str, Score | Failure]]:
-        scorer, images = self._ready(), iter(self._plan.piece(chunk))
+        scorer, images = self._ready(), self._images(chunk)
         for place in range(1 << 62):
             self._folder.write(note_file(chunk), str(place).encode())
             image = next(images, None)
@@ -75,6 +75,9 @@ class Worker:
                 yield name, Failure(name=name, error=f"{name}: {died}; make it smaller or leave it out")
             else:
                 yield from scorer.score_named([image])
+
+    def _images(self, chunk: int) -> Iterator[Image]:
+        return (image for image in self._plan.piece(chunk) if not isinstance(image, LeftOut))
 
     def _write(self, chunk: int, results: Iterable[tuple[str, Score | Failure]]) -> Tally:
         setting, images, failed = self._setting, 0, 0

@@ -5,7 +5,7 @@ Files, folders, patterns, lists, tables, tar shards, data sets on disk, and addr
 
 from qdebias.inputs.files import Inputs, find_inputs
 from qdebias.inputs.images import Images, open_images
-from qdebias.inputs.items import Image, Member, RemoteImage, Unreadable
+from qdebias.inputs.items import Image, LeftOut, Member, RemoteImage, Unreadable
 from qdebias.inputs.named import image_named
 from qdebias.inputs.pieces import Piece
 
@@ -13,6 +13,7 @@ __all__ = [
     "Image",
     "Images",
     "Inputs",
+    "LeftOut",
     "Member",
     "Piece",
     "RemoteImage",

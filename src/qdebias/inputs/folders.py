@@ -2,13 +2,16 @@
 
 import glob
 import os
+import stat
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from qdebias.decoding import begins_image
 from qdebias.errors import SettingError
-from qdebias.inputs.addresses import explained, open_filesystem
+from qdebias.inputs.addresses import explained, open_filesystem, unsigned
+from qdebias.inputs.items import LeftOut
 from qdebias.inputs.pieces import Nothing
 from qdebias.inputs.presence import is_folder
 
@@ -42,17 +45,34 @@ def looks_like_image(name: str) -> bool:
     return path.suffix.lower() in SUFFIXES and not path.name.startswith(".")
 
 
-def folder_names(folder: str) -> Iterator[str | Nothing]:
-    """Yield the images below a folder, sorted by path; hidden files and folders are left out, links to folders too."""
-    empty = True
-    for found in _walk(str(Path(folder))):
+def has_no_suffix(name: str) -> bool:
+    """Whether a file's bytes have to tell if it is an image: it has no suffix, and is not hidden."""
+    return "." not in name.rpartition("/")[2]
+
+
+def folder_names(folder: str) -> Iterator[str | Nothing | LeftOut]:
+    """Yield the images below a folder, sorted by path, and what was left out.
+
+    Hidden files and folders are passed over, links to folders too.
+    """
+    return _or_nothing(folder, _walk(str(Path(folder))))
+
+
+def _or_nothing(folder: str, found: Iterator[str | Nothing | LeftOut]) -> Iterator[str | Nothing | LeftOut]:
+    empty, left = True, LeftOut()
+    for one in found:
+        if isinstance(one, LeftOut):
+            left += one
+            continue
         empty = False
-        yield found
+        yield one
     if empty:
         yield Nothing(folder, f"{folder}: no image in this folder")
+    if left.count:
+        yield left
 
 
-def _walk(folder: str) -> Iterator[str | Nothing]:
+def _walk(folder: str) -> Iterator[str | Nothing | LeftOut]:
     """Keep the way back in a list of our own: folders may be deeper than calls can be.
 
     Paths are text here: `Path` takes longer than all the rest for a hundred thousand files.
@@ -63,6 +83,8 @@ def _walk(folder: str) -> Iterator[str | Nothing]:
         if not inside:
             if os.path.splitext(path)[1].lower() in SUFFIXES:  # noqa: PTH122
                 yield path
+            elif has_no_suffix(path):
+                yield path if _is_image(path) else LeftOut(1, (path,))
             continue
         try:
             with os.scandir(path) as entries:
@@ -72,6 +94,15 @@ def _walk(folder: str) -> Iterator[str | Nothing]:
             continue
         start = "" if path == "." else os.path.join(path, "")  # noqa: PTH118
         waiting += [(start + name, more) for name, more in found if not name.startswith(".")]
+
+
+def _is_image(path: str) -> bool:
+    """Whether a regular file begins as an image; nothing else is opened, as a pipe would keep whoever does."""
+    with suppress(OSError):
+        if stat.S_ISREG(os.stat(path).st_mode):  # noqa: PTH116
+            with open(path, "rb") as file:  # noqa: PTH123
+                return begins_image(file.read(16))
+    return False
 
 
 def _leads_on(entry: os.DirEntry[str]) -> bool:
@@ -111,31 +142,27 @@ def _folders(base: Path) -> Iterator[Path]:
             waiting += [path / entry.name for entry in entries if _leads_on(entry) and not entry.name.startswith(".")]
 
 
-def remote_folder_names(address: str) -> Iterator[str | Nothing]:
-    """Yield the images below a folder behind an address, sorted by path within each folder."""
-    empty = True
+def remote_folder_names(address: str) -> Iterator[str | Nothing | LeftOut]:
+    """Yield the images below a folder behind an address, sorted by path within each folder, and what was left out."""
     try:
         with explained(address):
             files, path = open_filesystem(address)
-            for found in _walk_remote(files, path.rstrip("/")):
-                empty = False
-                yield found
+            yield from _or_nothing(unsigned(address), _walk_remote(files, path.rstrip("/")))
     except SettingError as error:
         yield Nothing(address, str(error))
-        return
-    if empty:
-        yield Nothing(address, f"{address}: no image in this folder")
 
 
-def _walk_remote(files: Any, folder: str) -> Iterator[str]:  # noqa: ANN401 (fsspec has no types)
+def _walk_remote(files: Any, folder: str) -> Iterator[str | LeftOut]:  # noqa: ANN401 (fsspec has no types)
     found = sorted((entry["name"].rstrip("/"), entry["type"] == "directory") for entry in files.ls(folder, detail=True))
     for path, leads_on in found:
         if path == folder or PurePosixPath(path).name.startswith("."):
             continue
         if leads_on:
             yield from _walk_remote(files, path)
-        elif looks_like_image(path):
-            yield str(files.unstrip_protocol(path))
+        elif looks_like_image(path) or has_no_suffix(path):
+            name = str(files.unstrip_protocol(path))
+            sound = not has_no_suffix(path) or begins_image(files.cat_file(path, start=0, end=16))
+            yield name if sound else LeftOut(1, (name,))
 
 
 def remote_pattern_names(address: str) -> Iterator[str | Nothing]:
@@ -148,7 +175,7 @@ def remote_pattern_names(address: str) -> Iterator[str | Nothing]:
         yield Nothing(address, str(error))
         return
     if not matches:
-        yield Nothing(address, f"{address}: nothing matches this pattern")
+        yield Nothing(address, f"{unsigned(address)}: nothing matches this pattern")
     yield from (str(files.unstrip_protocol(match)) for match in matches)
 
 

@@ -6,7 +6,7 @@ import os
 import re
 import sys
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 from itertools import groupby, islice
 from pathlib import Path
@@ -23,7 +23,7 @@ from qdebias.inputs.folders import (
     remote_folder_names,
     remote_pattern_names,
 )
-from qdebias.inputs.items import Image, Unreadable
+from qdebias.inputs.items import Image, LeftOut, Unreadable
 from qdebias.inputs.pieces import Named, Nothing, Piece, named
 from qdebias.inputs.presence import is_folder, is_there
 from qdebias.inputs.shards import Shard
@@ -46,20 +46,35 @@ class Images:
     Attributes:
         arguments: What was typed.
         column: The column of the tables among them; None takes the first that usually holds images.
+        left_out: What was left out so far, the last time that they were gone through.
     """
 
     arguments: tuple[str, ...]
     column: str | None = None
+    left_out: list[LeftOut] = field(default_factory=list, compare=False, repr=False)
 
     def __iter__(self) -> Iterator[Image]:
         """Yield each image in the order in which it was named, within a folder sorted by path."""
         for piece in self.pieces():
-            yield from piece
+            for image in piece:
+                if isinstance(image, LeftOut):
+                    self.left_out.append(image)
+                else:
+                    yield image
 
     def pieces(self) -> Iterator[Piece]:
         """Yield the images in pieces, each path and address once."""
-        found = (piece for argument in self.arguments for piece in _pieces(argument, self.column))
+        self.left_out.clear()
+        found = self._found()
         return found if len(self.arguments) == 1 and _names_each_once(self.arguments[0]) else _unique(found)
+
+    def _found(self) -> Iterator[Piece]:
+        for argument in self.arguments:
+            for piece in _pieces(argument, self.column):
+                if isinstance(piece, LeftOut):
+                    self.left_out.append(piece)
+                else:
+                    yield piece
 
     def count(self) -> int | None:
         """Return how many they are; None where that takes reading whole shards."""
@@ -119,7 +134,7 @@ def _numbered(argument: str) -> Iterator[str]:
         yield from _numbered(f"{argument[: found.start()]}{number:0{len(found[1])}d}{argument[found.end() :]}")
 
 
-def _pieces(argument: str, column: str | None) -> Iterator[Piece]:
+def _pieces(argument: str, column: str | None) -> Iterator[Piece | LeftOut]:
     if is_address(argument):
         return _remote_pieces(argument, column)
     argument = true_name(argument)
@@ -133,7 +148,7 @@ def _pieces(argument: str, column: str | None) -> Iterator[Piece]:
     return _opened(iter((str(path),)), column)
 
 
-def _remote_pieces(address: str, column: str | None) -> Iterator[Piece]:
+def _remote_pieces(address: str, column: str | None) -> Iterator[Piece | LeftOut]:
     if glob.has_magic(address) and not address.startswith(("http://", "https://")):
         return _opened(remote_pattern_names(address), column)
     if path_of(address).lower().endswith(_LIST):
@@ -143,7 +158,7 @@ def _remote_pieces(address: str, column: str | None) -> Iterator[Piece]:
     return _opened(iter((address,)), column)
 
 
-def _opened(names: Iterator[str | Nothing], column: str | None) -> Iterator[Piece]:
+def _opened(names: Iterator[str | Nothing], column: str | None) -> Iterator[Piece | LeftOut]:
     """Yield the pieces of names, of which some may be shards and tables."""
     for container, group in groupby(names, lambda name: isinstance(name, str) and _is_container(name)):
         if not container:

@@ -77,6 +77,28 @@ class Unreadable:
         raise ImageError(self.error)
 
 
+@dataclass(frozen=True, slots=True)
+class LeftOut:
+    """Files or members without a suffix whose bytes are no image: told at the end, and no images of the run.
+
+    Attributes:
+        count: How many there are in one folder, shard or run.
+        names: The first of them.
+    """
+
+    count: int = 0
+    names: tuple[str, ...] = ()
+
+    def __add__(self, name: "str | LeftOut") -> "LeftOut":
+        other = LeftOut(1, (name,)) if isinstance(name, str) else name
+        return LeftOut(self.count + other.count, (self.names + other.names)[:3])
+
+    def __str__(self) -> str:
+        files = "1 file" if self.count == 1 else f"{self.count:,} files"
+        more = ", ..." if self.count > len(self.names) else ""
+        return f"left out, without a suffix and no image: {files} ({', '.join(map(unsigned, self.names))}{more})"
+
+
 Image: TypeAlias = Path | RemoteImage | Member | Unreadable
 """One image of a run."""
 

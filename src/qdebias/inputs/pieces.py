@@ -8,10 +8,12 @@ import os
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 from qdebias.inputs.addresses import is_address
-from qdebias.inputs.items import Image, RemoteImage, Unreadable
+from qdebias.inputs.items import Image, LeftOut, RemoteImage, Unreadable
+
+Other = TypeVar("Other", bound="Nothing | LeftOut")
 
 SIZE = 500
 """Most images in a piece of those that are named one by one."""
@@ -34,7 +36,7 @@ class Piece(Protocol):
         """Return the same piece, named so that it is found from every folder."""
         ...
 
-    def __iter__(self) -> Iterator[Image]:
+    def __iter__(self) -> Iterator[Image | LeftOut]:
         """Yield its images, in order. What cannot be read is `Unreadable`; nothing is raised about one image."""
         ...
 
@@ -104,16 +106,16 @@ def absolute_name(name: str) -> str:
     return name if is_address(name) else os.path.join(os.getcwd(), name)  # noqa: PTH109, PTH118 (a member is no path)
 
 
-def named(found: Iterable[str | Nothing]) -> Iterator[Named | Nothing]:
-    """Gather names into pieces of at most `SIZE`, in order."""
+def named(found: Iterable[str | Other]) -> Iterator[Named | Other]:
+    """Gather names into pieces of at most `SIZE`, in order; anything else is yielded as it is."""
     names: list[str] = []
     for one in found:
         if isinstance(one, str):
             names.append(one)
-        if names and (len(names) == SIZE or isinstance(one, Nothing)):
+        if names and (len(names) == SIZE or not isinstance(one, str)):
             yield Named(tuple(names))
             names = []
-        if isinstance(one, Nothing):
+        if not isinstance(one, str):
             yield one
     if names:
         yield Named(tuple(names))

@@ -8,11 +8,12 @@ from contextlib import closing
 from dataclasses import dataclass
 from typing import IO, Any
 
+from qdebias.decoding import begins_image
 from qdebias.errors import SettingError
 from qdebias.inputs.addresses import MAX_BYTES, path_of
 from qdebias.inputs.containers import open_container
-from qdebias.inputs.folders import looks_like_image
-from qdebias.inputs.items import Image, Member, Unreadable, member_name
+from qdebias.inputs.folders import has_no_suffix, looks_like_image
+from qdebias.inputs.items import Image, LeftOut, Member, Unreadable, member_name
 from qdebias.inputs.pieces import absolute_name
 
 SUFFIXES = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz", ".tar.zst", ".zip")
@@ -71,13 +72,19 @@ class Shard:
         """Return it with an absolute path."""
         return Shard(absolute_name(self.container))
 
-    def __iter__(self) -> Iterator[Image]:
-        """Yield the images in one pass from front to end, without writing a file."""
+    def __iter__(self) -> Iterator[Image | LeftOut]:
+        """Yield the images in one pass from front to end, without writing a file, and what was left out."""
         seen: set[str] = set()
+        left = LeftOut()
         try:
             with open_container(self.container) as stream:
                 zipped = path_of(self.container).lower().endswith(".zip")
-                yield from self._zip_members(stream, seen) if zipped else self._tar_members(stream, seen)
+                for image in self._zip_members(stream, seen) if zipped else self._tar_members(stream, seen):
+                    if isinstance(image, Member) and has_no_suffix(image.key) and not begins_image(image.data):
+                        left += image.name
+                        seen.discard(image.key)
+                    else:
+                        yield image
         except _DAMAGED as error:
             words = str(error) if isinstance(error, SettingError) else f"{self.container}: is damaged ({error})"
             after = f"; {len(seen)} images before that were read" if seen else ""
@@ -85,6 +92,8 @@ class Shard:
             return
         if not seen:
             yield Unreadable(self.container, f"{self.container}: no image in this shard")
+        if left.count:
+            yield left
 
     def _tar_members(self, stream: IO[bytes], seen: set[str]) -> Iterator[Image]:
         zst = path_of(self.container).lower().endswith(".zst")
@@ -92,13 +101,13 @@ class Shard:
         with tarfile.open(fileobj=source, mode="r|" if zst else "r|*", tarinfo=_Header) as archive:
             for member in archive:
                 archive.members = []  # type: ignore[attr-defined]  # else it remembers every member
-                if not member.isdir() and looks_like_image(member.name):
+                if not member.isdir() and _may_be_image(member.name):
                     yield self._image(member.name, member.offset, member.size, archive.extractfile, member, seen)
 
     def _zip_members(self, stream: IO[bytes], seen: set[str]) -> Iterator[Image]:
         with zipfile.ZipFile(stream) as archive:
             for member in archive.infolist():
-                if not member.is_dir() and looks_like_image(member.filename):
+                if not member.is_dir() and _may_be_image(member.filename):
                     offset, size = member.header_offset, member.file_size
                     yield self._image(member.filename, offset, size, archive.open, member, seen)
 
@@ -122,6 +131,10 @@ class Shard:
                 return Member(self.container, key, data.read(MAX_BYTES + 1)[:MAX_BYTES])
         except (RuntimeError, zipfile.BadZipFile, zlib.error) as error:  # RuntimeError: a password, unknown compression
             return Unreadable(name, f"{name}: cannot be unpacked ({error})")
+
+
+def _may_be_image(name: str) -> bool:
+    return looks_like_image(name) or has_no_suffix(name)
 
 
 def _unpacked(stream: IO[bytes]) -> Any:  # noqa: ANN401 (pyarrow has no types)
