@@ -12,7 +12,7 @@ SOURCE = Path(__file__).resolve().parent.parent / "src" / "qdebias"
 LAYERS = (
     ("errors",),
     ("decoding",),
-    ("image", "correlation", "equations", "named", "processes", "room", "output"),
+    ("image", "correlation", "equations", "named", "processes", "pixel_budget", "output"),
     ("prompts", "degrade", "data", "pool", "rivals", "downsize"),
     ("content", "readouts", "sources"),
     ("method", "backends"),

@@ -21,7 +21,7 @@ from qdebias.downsize import IDENTITY, downsized
 from qdebias.errors import BackendError, ImageError, SettingError
 from qdebias.image import MAX_PIXELS, MIN_SIDE, EncodedImage, ImageSource, RgbImage, digest, load_image
 from qdebias.method import Context, Method, Plan, Pool, Score
-from qdebias.room import Room
+from qdebias.pixel_budget import PixelBudget
 
 Result = TypeVar("Result")
 
@@ -198,7 +198,7 @@ class Scorer:
 
     def _prepare_ahead(self, images: Iterable[ImageSource]) -> Iterator[_Prepared | Failure]:
         """Load and plan in threads, in order, at most two batches ahead of whoever consumes, fewer of large images."""
-        numbered, room = enumerate(images, start=1), Room(PIXELS_READY)
+        numbered, budget = enumerate(images, start=1), PixelBudget(PIXELS_READY)
         pending: deque[tuple[int, int, Future[_Prepared | Failure]]] = deque()
         with ThreadPoolExecutor(self.threads, thread_name_prefix="qdebias-load") as pool:
 
@@ -207,28 +207,28 @@ class Scorer:
                     number, image = next(numbered, (0, None))
                     if not number:
                         break
-                    pending.append((number, _held(image), pool.submit(self._prepare_or_fail, image, number, room)))
+                    pending.append((number, _held(image), pool.submit(self._prepare_or_fail, image, number, budget)))
                 return bool(pending)
 
             try:
                 while draw():
                     number, _, future = pending.popleft()
                     ready = future.result()
-                    room.leave(number)
+                    budget.release(number)
                     draw()
                     yield ready
             finally:
-                room.close()
+                budget.close()
                 pool.shutdown(cancel_futures=True)
 
-    def _prepare_or_fail(self, source: ImageSource, number: int, room: Room) -> _Prepared | Failure:
+    def _prepare_or_fail(self, source: ImageSource, number: int, budget: PixelBudget) -> _Prepared | Failure:
         name = _name_of(source) or f"image {number}"
         _refuse_after_fork()
         image = _or_failure(name, lambda: load_image(source, max_pixels=self.max_pixels))
         if isinstance(image, Failure):
-            room.enter(number, 0)
+            budget.acquire(number, 0)
             return image
-        room.enter(number, image.size // 3)
+        budget.acquire(number, image.size // 3)
         return _or_failure(name, lambda: self._plan(image, name))
 
     def _plan(self, image: RgbImage, name: str) -> _Prepared:
