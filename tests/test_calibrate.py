@@ -80,6 +80,75 @@ def test_the_error_is_of_images_that_were_left_out(kind: Kind) -> None:
     assert error.srcc > 0.9
 
 
+def covered(kind: Kind, level: float, seed: int) -> tuple[float, float]:
+    """Share of 2,000 new images that the interval of 300 labels covers, and what the calibration says of it."""
+    made = calibrate(*sample(300, seed), origin=ORIGIN, kind=kind, level=level)
+    scores, mos = sample(2000, seed + 1_000_000)
+    assert made.interval is not None
+    return float((abs(mos - made(scores)) <= made.interval.half_width).mean()), made.interval.coverage
+
+
+@pytest.mark.parametrize("level", [0.9, 0.8])
+def test_intervals_cover_what_they_say(level: float) -> None:
+    real, said = np.array([covered("isotonic", level, seed) for seed in range(200)]).mean(axis=0)
+    assert real == pytest.approx(level, abs=0.02)
+    assert said == pytest.approx(real, abs=0.02)
+
+
+def test_intervals_of_the_curve_cover_what_they_say() -> None:
+    real, said = np.array([covered("logistic", 0.9, seed) for seed in range(30)]).mean(axis=0)
+    assert real == pytest.approx(0.9, abs=0.02)
+    assert said == pytest.approx(real, abs=0.02)
+
+
+def test_errors_with_a_heavy_tail_are_covered_too() -> None:
+    """Nothing is assumed about their distribution."""
+
+    def coverage(seed: int) -> float:
+        rng = np.random.default_rng(seed)
+        scores = rng.uniform(0, 1, 2300)
+        mos = 5 * scores + 0.2 * rng.standard_t(2, 2300)
+        made = calibrate(scores[:300], mos[:300], origin=ORIGIN)
+        assert made.interval is not None
+        return float((abs(mos[300:] - made(scores[300:])) <= made.interval.half_width).mean())
+
+    assert np.mean([coverage(seed) for seed in range(100)]) == pytest.approx(0.9, abs=0.02)
+
+
+def test_the_half_width_is_the_conformal_quantile_of_the_errors() -> None:
+    scores, mos = sample(49)
+    made = calibrate(scores, mos, origin=ORIGIN, folds=49, level=0.9)
+    rest = [np.arange(49) != place for place in range(49)]
+    errors = [abs(calibrate(scores[r], mos[r], origin=ORIGIN, folds=0)(scores[~r])[0] - mos[~r][0]) for r in rest]
+    assert made.interval is not None
+    assert made.interval.half_width == pytest.approx(sorted(errors)[44])  # the 45th = ceil(50 * .9)
+    mos_of = made.mos(0.5)
+    assert (mos_of.low, mos_of.high) == (mos_of.value - sorted(errors)[44], mos_of.value + sorted(errors)[44])
+
+
+def test_ten_labels_are_enough_for_ninety_percent_but_not_for_more() -> None:
+    scores = np.arange(10) / 10
+    made = calibrate(scores, scores, origin=ORIGIN, folds=2, level=0.9)
+    assert made.interval is not None
+    with pytest.raises(SettingError, match=r"interval of level 0\.99 needs 99 labelled images or more, got 10"):
+        calibrate(scores, scores, origin=ORIGIN, folds=2, level=0.99)
+    with pytest.raises(SettingError, match="between 0 and 1"):
+        calibrate(scores, scores, origin=ORIGIN, folds=2, level=1.0)
+
+
+def test_a_file_of_an_earlier_version_has_no_interval(tmp_path: Path) -> None:
+    save_calibration(calibrate(*sample(), origin=ORIGIN), tmp_path / "map.json")
+    values = json.loads((tmp_path / "map.json").read_text())
+    del values["interval"]
+    (tmp_path / "map.json").write_text(json.dumps(values))
+    mos = load_calibration(tmp_path / "map.json").mos(0.5)
+    assert (mos.low, mos.high) == (None, None)
+    values["interval"] = {"level": 0.9, "half_width": -1, "coverage": 0.9}
+    (tmp_path / "map.json").write_text(json.dumps(values))
+    with pytest.raises(SettingError, match="is no calibration"):
+        load_calibration(tmp_path / "map.json")
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_saved_map_is_the_same_map(kind: Kind, tmp_path: Path) -> None:
     made = calibrate(*sample(), origin=ORIGIN, kind=kind)

@@ -1,9 +1,14 @@
 """The gate for pipelines: exit codes, and who is named."""
 
+import json
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 
+from qdebias.calibrate import calibrate
+from qdebias.calibration import Origin, save_calibration
 from test_cli import bad_folder, folder, run  # noqa: F401  (fixtures)
 
 BRIGHT = ("--model", "qdebias_example.sharpness:Sharpness", "--method", "vanilla")
@@ -56,6 +61,49 @@ def test_unreadable_images_fail_unless_they_may_be_ignored(folder: Path) -> None
 @pytest.mark.parametrize("arguments", [("nowhere", "--min", "0.5"), (".", "--min", "2"), (".", "--method", "best")])
 def test_what_cannot_be_checked_is_the_users_mistake(arguments: tuple[str, ...], folder: Path) -> None:  # noqa: F811
     assert run("check", *arguments, "--model", "fake", cwd=folder).returncode == 2
+
+
+def scale(path: Path, *, increasing: bool = True, folds: int = 5) -> Path:
+    """A calibration of the example's scores onto 1 to 5, about 0.8 to either side."""
+    rng = np.random.default_rng(0)
+    scores = rng.uniform(0, 1, 200)
+    mos = (1 + 4 * scores if increasing else 5 - 4 * scores) + rng.normal(0, 0.5, 200)
+    origin = Origin(model=BRIGHT[1], method="vanilla")
+    save_calibration(calibrate(scores, mos, origin=origin, increasing=increasing, folds=folds), path)
+    return path
+
+
+def test_the_lower_end_of_the_interval_can_be_asked_for(folder: Path) -> None:  # noqa: F811
+    mapped = scale(folder / "mos.json")
+    asked = ("a.png", "c.png", *BRIGHT, "--calibration", mapped)
+    rows = [json.loads(line) for line in run("score", *asked, "--json", cwd=folder).stdout.splitlines()]
+    least = min(row["mos"] for row in rows) - 0.01
+    assert all(row["mos_low"] < least for row in rows if row["mos"] < least + 0.5)
+    assert run("check", *asked, "--min", least, "--by", "mos", cwd=folder).returncode == 0
+    below = [row for row in rows if row["mos_low"] < least]
+    got = run("check", *asked, "--min", least, "--by", "mos_low", cwd=folder)
+    assert got.returncode == 1
+    assert got.stdout == "".join(f"{row['mos_low']:.4f}\t{row['path']}\n" for row in below)
+
+
+@pytest.mark.parametrize(
+    ("settings", "arguments", "message"),
+    [
+        ({}, ("--by", "mos_high"), "--by is score, or with --calibration mos or mos_low"),
+        ({}, ("--by", "score"), "--by is score, or with --calibration mos or mos_low"),
+        ({"increasing": False}, ("--by", "mos"), "lower is better on its scale"),
+        ({"folds": 0}, ("--by", "mos_low"), "holds no interval"),
+    ],
+)
+def test_a_limit_that_cannot_be_checked_is_refused(
+    settings: dict[str, Any],
+    arguments: tuple[str, ...],
+    message: str,
+    folder: Path,  # noqa: F811
+) -> None:
+    got = run("check", folder, *BRIGHT, "--calibration", scale(folder / "mos.json", **settings), *arguments)
+    assert got.returncode == 2
+    assert message in got.stderr
 
 
 def test_the_hook_names_a_command_that_exists() -> None:

@@ -268,11 +268,17 @@ def test_calibrated_scores_stand_beside_the_raw_ones(mine: Path, tmp_path: Path)
     plain = [json.loads(line) for line in call("score", *images, "--model", "fake", "--json").splitlines()]
     mapped = [json.loads(line) for line in call("score", *images, *asked, "--json").splitlines()]
     assert [row["score"] for row in mapped] == [row["score"] for row in plain]
-    assert "calibrated" not in plain[0]
-    assert all(1 <= row["calibrated"] <= 5 for row in mapped)
+    assert "mos" not in plain[0]
+    assert all(1 <= row["mos"] <= 5 for row in mapped)
+    interval = json.loads(fitted.read_text())["interval"]
+    for row in mapped:
+        if interval is None:
+            assert (row["mos_low"], row["mos_high"]) == (None, None)
+        else:
+            assert row["mos_high"] - row["mos"] == pytest.approx(row["mos"] - row["mos_low"])
     call("score", *images, *asked, "--out", tmp_path / "scores.csv")
     rows = list(csv.DictReader((tmp_path / "scores.csv").read_text().splitlines()))
-    assert [float(row["calibrated"]) for row in rows] == [row["calibrated"] for row in mapped]
+    assert [float(row["mos"]) for row in rows] == [row["mos"] for row in mapped]
     assert len(call("score", images[0], *asked).split("\t")) == 3
     assert "of model fake and method paper" in call("score", *images, *asked, "--method", "vanilla", code=2)
 

@@ -15,7 +15,7 @@ LAYERS = (
     ("image", "correlation", "equations", "named", "processes", "pixel_budget", "output"),
     ("prompts", "degrade", "data", "pool", "rivals", "downsize"),
     ("content", "readouts", "sources"),
-    ("method", "backends"),
+    ("plan", "method", "backends"),
     ("parts", "recipe", "described"),
     ("expression", "method_file"),
     ("presets", "store", "cost"),

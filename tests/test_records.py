@@ -11,8 +11,10 @@ from qdebias.backends.fake import FakeBackend
 from qdebias.engine import Failure, Scorer
 from qdebias.errors import SettingError
 from qdebias.image import RgbImage
-from qdebias.records import Record, open_writer, record
+from qdebias.records import Record, columns_of, open_writer, record
 from reference_data import skip_absent
+
+COLUMNS = columns_of(Record, ("good", "poor"))
 
 
 @pytest.fixture
@@ -26,9 +28,13 @@ def rows(photo: RgbImage) -> list[Record]:
 
 
 def write_all(rows: list[Record], path: Path) -> None:
-    with open_writer(path) as write:
+    with open_writer(path, COLUMNS) as write:
         for row in rows:
             write(row)
+
+
+def row_in_file(row: Record) -> dict[str, object]:
+    return {"p_good": None, "p_poor": None, **json.loads(row.json())}
 
 
 def test_a_failure_has_an_error_and_no_score(rows: list[Record]) -> None:
@@ -38,14 +44,14 @@ def test_a_failure_has_an_error_and_no_score(rows: list[Record]) -> None:
     assert len(scored["good"]) == len(scored["same"]) == len(scored["weight"]) == 4
     assert failed == {
         "path": "b.jpg", "score": None, "error": "b.jpg: no such file", "model": "fake", "method": "paper", "seed": 0,
-        "good": [], "same": [], "weight": [], "spread": None,
+        "good": [], "same": [], "weight": [], "spread": None, "log_odds": None, "deviation": None,
     }  # fmt: skip
 
 
 def test_json_lines_round_trip(rows: list[Record], tmp_path: Path) -> None:
     write_all(rows, tmp_path / "x.jsonl")
     lines = (tmp_path / "x.jsonl").read_text(encoding="utf-8").splitlines()
-    assert [json.loads(line) for line in lines] == [json.loads(row.json()) for row in rows]
+    assert [json.loads(line) for line in lines] == [row_in_file(row) for row in rows]
 
 
 def test_csv_round_trip(rows: list[Record], tmp_path: Path) -> None:
@@ -61,11 +67,11 @@ def test_csv_round_trip(rows: list[Record], tmp_path: Path) -> None:
 def test_parquet_round_trip(rows: list[Record], tmp_path: Path) -> None:
     write_all(rows * 700, tmp_path / "x.parquet")
     table = pq.read_table(tmp_path / "x.parquet").to_pylist()
-    assert table == [json.loads(row.json()) for row in rows] * 700
+    assert table == [row_in_file(row) for row in rows] * 700
 
 
 def test_rows_are_in_the_file_as_soon_as_they_are_written(rows: list[Record], tmp_path: Path) -> None:
-    with open_writer(tmp_path / "x.jsonl") as write:
+    with open_writer(tmp_path / "x.jsonl", COLUMNS) as write:
         write(rows[0])
         assert (tmp_path / "x.jsonl").read_text(encoding="utf-8") == rows[0].json() + "\n"
 

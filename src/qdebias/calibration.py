@@ -63,6 +63,36 @@ class CrossValidated:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Interval:
+    """A conformal interval around every mapped score: so much to either side, on the scale of the human scores.
+
+    Attributes:
+        level: Share of new images whose human score is to lie within, in (0, 1).
+        half_width: The ceil((n + 1) level)-th smallest of the n absolute errors of cross-validation.
+        coverage: Share of the sample that lies within, each fold by the half-width that the other folds give.
+    """
+
+    level: float
+    half_width: float
+    coverage: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Mos:
+    """What people are expected to say of an image, on the scale of their scores.
+
+    Attributes:
+        value: The human score that is expected.
+        low: Lower end of the interval; None where there is none.
+        high: Upper end.
+    """
+
+    value: float
+    low: float | None = None
+    high: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Calibration:
     """A monotone map from scores to human scores; call it with scores.
 
@@ -77,6 +107,8 @@ class Calibration:
         high: Highest; none is higher.
         origin: Whose scores.
         error: Its cross-validated error; None where that was not asked for.
+        interval: The interval around every mapped score; None without cross-validation, and in files of earlier
+            versions.
     """
 
     kind: Kind
@@ -89,6 +121,7 @@ class Calibration:
     high: float
     origin: Origin
     error: CrossValidated | None = None
+    interval: Interval | None = None
 
     def __call__(self, score: npt.ArrayLike) -> FloatArray:
         """Return (N,) scores on the human scale for (N,) scores."""
@@ -97,6 +130,16 @@ class Calibration:
             return np.asarray(np.interp(x, self.scores, self.values), dtype=np.float64)
         mapped = LogisticFit(parameters=self.parameters, converged=True)(x)
         return np.asarray(np.clip(mapped, self.low, self.high), dtype=np.float64)
+
+    def mos(self, score: float) -> Mos:
+        """Return the human score that is expected of an image with this score, with its interval.
+
+        The interval may reach beyond the scale: it is as wide everywhere, and cutting it would hide how wide it is.
+        """
+        value = float(self(score))
+        if self.interval is None:
+            return Mos(value=value)
+        return Mos(value=value, low=value - self.interval.half_width, high=value + self.interval.half_width)
 
     def check_origin(self, *, model: str, method: str) -> None:
         """Refuse the scores of another model or method.
@@ -146,7 +189,9 @@ def load_calibration(path: "str | PathLike[str]") -> Calibration:
 def _from_values(values: Mapping[str, Any]) -> Calibration:
     error = None if values["error"] is None else CrossValidated(**_with_nan(values["error"]))
     lists = {name: tuple(float(value) for value in values[name]) for name in ("scores", "values", "parameters")}
-    return Calibration(**{**values, **lists, "origin": Origin(**values["origin"]), "error": error})
+    interval = None if values.get("interval") is None else Interval(**values["interval"])
+    parts = {"origin": Origin(**values["origin"]), "error": error, "interval": interval}
+    return Calibration(**{**values, **lists, **parts})
 
 
 def _checked(calibration: Calibration) -> Calibration:
@@ -158,6 +203,9 @@ def _checked(calibration: Calibration) -> Calibration:
         isotonic if calibration.kind == "isotonic" else len(calibration.parameters) == 4
     ):
         raise ValueError("its map is not monotone")
+    interval = calibration.interval
+    if interval is not None and not (0 < interval.level < 1 and 0 <= interval.half_width < math.inf):
+        raise ValueError("its interval is none")
     return calibration
 
 

@@ -7,7 +7,7 @@ combined in another way today.
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Protocol, TypeAlias, TypeVar
+from typing import TypeVar
 
 import numpy as np
 
@@ -23,113 +23,21 @@ from qdebias.equations import (
     mean_of,
     mean_probability,
     semantic_weight,
+    softmax,
 )
 from qdebias.errors import SettingError
 from qdebias.image import RgbImage, digest
+from qdebias.plan import Answers as Answers
+from qdebias.plan import Condition as Condition
+from qdebias.plan import Context as Context
+from qdebias.plan import Method as Method
+from qdebias.plan import Plan as Plan
+from qdebias.plan import Pool as Pool
+from qdebias.plan import Score as Score
 from qdebias.prompts import Placement, Question, Request, TopQuestion
 from qdebias.readouts import read_top
 
 Shown = TypeVar("Shown", RgbImage, str)
-
-Answers: TypeAlias = Sequence[Sequence[FloatArray]]
-"""For each request of a plan, for each of its questions: the (K,) logits of the question's options."""
-
-
-class Pool(Protocol):
-    """Other images than the query, for conditions that do not show what it shows; see `qdebias.pool.ImagePool`."""
-
-    def draw(self, image: str, count: int, rng: np.random.Generator) -> tuple[RgbImage, ...]:
-        """Return `count` different images of other content.
-
-        Args:
-            image: `qdebias.image.digest` of the query image.
-            count: How many.
-            rng: Which ones; the same source of noise draws the same images.
-        """
-        ...
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Context:
-    """What a method may need beyond the image itself.
-
-    Attributes:
-        seed: Seed of the random degradations; each draws from a stream of its own, keyed by seed and image.
-        pool: Other images, for the methods that need some.
-        original: `qdebias.image.digest` of the image before it was made smaller; None where it was not.
-    """
-
-    seed: int = 0
-    pool: Pool | None = None
-    original: str | None = None
-
-    def key(self, image: RgbImage) -> str:
-        """Return what, with the seed, decides the noise for an image: its digest, before it was made smaller."""
-        return self.original or digest(image)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Condition:
-    """A degraded copy x'_i of the query image, shown beside it."""
-
-    kind: str
-    image: RgbImage
-
-
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Plan:
-    """What to ask about one query image.
-
-    Attributes:
-        requests: What goes to the backend, in order.
-        conditions: The N conditional images, in the order of the requests; none where the method has none.
-        similarity: (N,) what a method measures on the pixels in place of asking the model: how alike each conditional
-            image is to the query image, or whether it counts (1 or 0); otherwise empty.
-    """
-
-    requests: tuple[Request, ...]
-    conditions: tuple[Condition, ...] = ()
-    similarity: tuple[float, ...] = ()
-
-
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Score:
-    """The quality of one image and how it came about.
-
-    Attributes:
-        value: Quality in [0, 1]; higher is better.
-        good: (N,) P(good | x, x'_i) under each condition, in [0, 1]; N is 1 for a method without conditions.
-        same: (N,) P(yes) of the same-object question, in [0, 1]; empty where it was not asked.
-        weight: (N,) weights, of sum 1.
-        logits: The answers that all of this was computed from, as the backend gave them.
-        log_odds: log(value / (1 - value)), computed without rounding to 0 or 1; None where a method of one's own does
-            not return it, and where `value` was replaced without it.
-        spread: Standard deviation of the value over seeds of the noise; None where there is one seed.
-    """
-
-    value: float
-    good: FloatArray
-    same: FloatArray
-    weight: FloatArray
-    logits: tuple[tuple[FloatArray, ...], ...]
-    log_odds: float | None = None
-    spread: float | None = None
-
-    def __post_init__(self) -> None:
-        if self.log_odds is not None and abs(np.exp(-np.logaddexp(0.0, -self.log_odds)) - self.value) > 1e-9:
-            object.__setattr__(self, "log_odds", None)
-
-
-class Method(Protocol):
-    """A way to score an image with a large multimodal model."""
-
-    def plan(self, image: RgbImage, context: Context) -> Plan:
-        """Say what to ask about `image`."""
-        ...
-
-    def combine(self, plan: Plan, answers: Answers) -> Score:
-        """Turn the answers to the plan's requests into the score."""
-        ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -210,6 +118,13 @@ class QDebias:
         return (self.quality, *self.ensemble)
 
     @property
+    def words(self) -> tuple[str, ...]:
+        """The options of the questions about quality, see `Score.probabilities`; none where these are not fixed."""
+        if any(isinstance(question, TopQuestion) for question in self.qualities):
+            return ()
+        return tuple(dict.fromkeys(word for question in self.qualities for word in question.words))
+
+    @property
     def questions(self) -> tuple[Question, ...]:
         """All that is asked about one sequence of images."""
         return self.qualities if self.same is None else (*self.qualities, self.same)
@@ -266,7 +181,8 @@ class QDebias:
 
     def combine(self, plan: Plan, answers: Answers) -> Score:
         """Read every answer, weigh the conditions and average, eq. (8) to (11)."""
-        evidence = self._evidence(plan, answers)
+        logits = self._logits(answers)
+        evidence = self._evidence(plan, logits)
         weight = np.zeros(len(evidence.certainty))
         means = []
         for offset in range(self.seeds):
@@ -275,6 +191,7 @@ class QDebias:
             means.append(self.mean(evidence.quality[rows], share))
             weight[rows] += share / self.seeds
         mean, values = mean_of(means), np.array([float(one.p[0]) for one in means])
+        probabilities, deviation = self._distribution(logits, weight)
         return Score(
             value=float(mean.p[0]),
             good=evidence.quality.p,
@@ -283,6 +200,8 @@ class QDebias:
             logits=tuple(map(tuple, answers)),
             log_odds=float(mean.log_odds[0]),
             spread=float(values.std(ddof=1)) if self.seeds > 1 else None,
+            probabilities=probabilities,
+            deviation=deviation,
         )
 
     def _conditions(self, image: RgbImage, context: Context) -> tuple[Condition, ...]:
@@ -302,13 +221,17 @@ class QDebias:
             for one, other in zip(self.degradations, others, strict=True)
         )
 
-    def _evidence(self, plan: Plan, answers: Answers) -> Evidence:
-        """Read the answers, those about the image without content subtracted."""
+    def _logits(self, answers: Answers) -> list[FloatArray]:
+        """Return the (N, K) logits of each question, those about the image without content subtracted."""
         first = answers if self.prior is None else answers[::2]
         logits = [np.array([answer[number] for answer in first], dtype=np.float64) for number in range(len(first[0]))]
         if self.prior is not None:
             for number in range(len(self.qualities)):
                 logits[number] = logits[number] - np.array([answer[number] for answer in answers[1::2]])
+        return logits
+
+    def _evidence(self, plan: Plan, logits: Sequence[FloatArray]) -> Evidence:
+        """Read the answers."""
         read = [self._read(question, rows) for question, rows in zip(self.qualities, logits, strict=False)]
         return Evidence(
             quality=mean_of([quality for quality, _ in read]),
@@ -321,6 +244,19 @@ class QDebias:
         if isinstance(question, TopQuestion):
             return read_top(question, logits, self.temperature)
         return expected(logits, question.values, self.temperature), certainty(logits, self.temperature)
+
+    def _distribution(self, logits: Sequence[FloatArray], weight: FloatArray) -> tuple[dict[str, float], float | None]:
+        """Return `Score.probabilities` and `Score.deviation`."""
+        probabilities = dict.fromkeys(self.words, 0.0)
+        if not probabilities:
+            return {}, None
+        shares = np.concatenate(
+            [weight @ softmax(rows, self.temperature) for _, rows in zip(self.qualities, logits, strict=False)]
+        ) / len(self.qualities)
+        values = np.concatenate([question.values for question in self.qualities])
+        for word, share in zip((word for one in self.qualities for word in one.words), shares.tolist(), strict=True):
+            probabilities[word] += share
+        return probabilities, float(np.sqrt(shares @ (values - shares @ values) ** 2))
 
     def _rows(self, offset: int) -> list[int]:
         """Return which conditions belong to one seed, in the order of the degradations."""

@@ -38,6 +38,11 @@ class Question:
     options: tuple[str, ...]
     values: tuple[float, ...]
 
+    @property
+    def words(self) -> tuple[str, ...]:
+        """(K,) the options as columns are called after them: without spaces around, in small letters."""
+        return tuple(option.strip().lower() for option in self.options)
+
     def __post_init__(self) -> None:
         if len(self.options) < 2 or len(set(self.options)) != len(self.options) or "" in self.options:
             raise SettingError(f"a question needs two or more different options, got {self.options!r}")

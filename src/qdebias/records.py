@@ -2,24 +2,82 @@
 
 import csv
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import IO, Any, ClassVar, Protocol, TypeVar, get_args, get_origin, get_type_hints
+from typing import IO, Any, TypeAlias, TypeVar, get_args, get_origin, get_type_hints
 
-from qdebias.calibration import Calibration
+from qdebias.calibration import Mos
 from qdebias.engine import Failure
 from qdebias.errors import SettingError
-from qdebias.method import Score
+from qdebias.method import Method, QDebias, Score
 from qdebias.output import locked_output, replacing
 
 SUFFIXES = (".csv", ".jsonl", ".parquet")
 """The formats of rows."""
 
+Columns: TypeAlias = Mapping[str, Any]
+"""The columns of a file in their order, and the type of each."""
+
+P = "p_"
+"""How the columns begin that hold the probability of an option: p_good."""
+
+
+class Row:
+    """A flat dataclass that can be written; its attributes are the columns, `probabilities` has one for each option."""
+
+    __slots__ = ()
+
+    def cells(self, columns: Iterable[str] | None = None) -> dict[str, Any]:
+        """Return the columns by name, in the order of the attributes, or those that are named; None where it has none.
+
+        Args:
+            columns: Their names.
+        """
+        cells = asdict(self)  # type: ignore[call-overload]
+        probabilities = cells.pop("probabilities", {})
+        cells |= {f"{P}{word}": share for word, share in probabilities.items()}
+        return cells if columns is None else {name: cells.get(name) for name in columns}
+
+    def json(self, columns: Iterable[str] | None = None) -> str:
+        """Return `cells` as one line of JSON."""
+        return json.dumps(self.cells(columns), ensure_ascii=False, allow_nan=False)
+
+
+AnyRow = TypeVar("AnyRow", bound=Row)
+
+
+def columns_of(kind: type[Row], words: Iterable[str] = (), chosen: str | None = None) -> Columns:
+    """Return the columns of rows.
+
+    Args:
+        kind: The class of the rows.
+        words: What the options are called whose probabilities the rows hold, see `qdebias.method.QDebias.words`.
+        chosen: The names of some, with commas between; "p" stands for the probabilities of all options. None: all.
+
+    Raises:
+        SettingError: There is no such column.
+    """
+    hints = get_type_hints(kind)
+    shares = {f"{P}{word}": float | None for word in words} if hints.pop("probabilities", None) else {}
+    known = hints | shares
+    if chosen is None:
+        return known
+    names = [each for name in chosen.split(",") for each in (shares if name.strip() == "p" else [name.strip()])]
+    unknown = [name for name in names if name not in known]
+    if unknown or not names:
+        raise SettingError(f"there is no column {', '.join(unknown) or chosen!r}; there are {', '.join(known)}")
+    return {name: known[name] for name in names}
+
+
+def words_of(method: Method) -> tuple[str, ...]:
+    """Return what the options are called whose probabilities a method's scores hold; none of one's own are known."""
+    return method.words if isinstance(method, QDebias) else ()
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Record:
+class Record(Row):
     """The score of one image, or why it has none.
 
     Attributes:
@@ -33,6 +91,10 @@ class Record:
         same: P(same object) of each condition; empty where it was not asked.
         weight: Weight of each condition.
         spread: Standard deviation of the score over seeds of the noise; None for a method with one seed.
+        log_odds: log(score / (1 - score)) without rounding: it tells scores apart that lie near 0 or 1. None where the
+            method does not give it.
+        deviation: Standard deviation of the options' values, see `qdebias.method.Score`.
+        probabilities: Probability of each option by its word; the columns are called p_ and the word.
     """
 
     path: str
@@ -45,27 +107,31 @@ class Record:
     same: tuple[float, ...] = ()
     weight: tuple[float, ...] = ()
     spread: float | None = None
-
-    def json(self) -> str:
-        """Return the record as one line of JSON, keys in the order of the attributes."""
-        return json.dumps(asdict(self), ensure_ascii=False, allow_nan=False)
+    log_odds: float | None = None
+    deviation: float | None = None
+    probabilities: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class CalibratedRecord(Record):
+class MosRecord(Record):
     """A record with its score on somebody's MOS scale beside it.
 
     Attributes:
-        calibrated: The score as `qdebias.calibration` maps it; None where the image failed.
+        mos: The human score that is expected; None where the image failed.
+        mos_low: Lower end of its interval; None where the image failed, or there are no intervals.
+        mos_high: Upper end.
     """
 
-    calibrated: float | None = None
+    mos: float | None = None
+    mos_low: float | None = None
+    mos_high: float | None = None
 
 
-def calibrated_record(row: Record, calibration: Calibration) -> CalibratedRecord:
-    """Return a record with its score mapped; the score itself stays."""
-    mapped = None if row.score is None else float(calibration(row.score))
-    return CalibratedRecord(**asdict(row), calibrated=mapped)
+def with_mos(row: Record, mos: Mos | None) -> MosRecord:
+    """Return a record with its score on a MOS scale; the score itself stays. None: the image failed."""
+    if mos is None:
+        return MosRecord(**asdict(row))
+    return MosRecord(**asdict(row), mos=mos.value, mos_low=mos.low, mos_high=mos.high)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -105,23 +171,14 @@ def record(path: str, result: Score | Failure, *, model: str, method: str, seed:
         same=tuple(result.same.tolist()),
         weight=tuple(result.weight.tolist()),
         spread=result.spread,
+        log_odds=result.log_odds,
+        deviation=result.deviation,
+        probabilities=result.probabilities,
     )
 
 
-class Row(Protocol):
-    """A flat dataclass that can be written."""
-
-    __dataclass_fields__: ClassVar[dict[str, Any]]
-
-    def json(self) -> str:
-        """Return the row as one line of JSON."""
-
-
-AnyRow = TypeVar("AnyRow", bound=Row)
-
-
 @contextmanager
-def open_writer(path: Path, kind: type[AnyRow] = Record) -> Iterator[Callable[[AnyRow], None]]:  # type: ignore[assignment]
+def open_writer(path: Path, columns: type[Row] | Columns = Record) -> Iterator[Callable[[Row], None]]:
     """Open a file of rows.
 
     An existing file is left as it is until the first row is written (of Parquet: until the last), or the block ends
@@ -129,7 +186,7 @@ def open_writer(path: Path, kind: type[AnyRow] = Record) -> Iterator[Callable[[A
 
     Args:
         path: Its suffix decides the format: .csv, .jsonl or .parquet.
-        kind: The class of the rows; its attributes are the columns.
+        columns: The columns, see `columns_of`, or the class of the rows.
 
     Yields:
         A function that appends one row.
@@ -140,7 +197,8 @@ def open_writer(path: Path, kind: type[AnyRow] = Record) -> Iterator[Callable[[A
     check_suffix(path)
     writers = {".csv": _csv_writer, ".jsonl": _json_writer, ".parquet": _parquet_writer}
     try:
-        with locked_output(path), writers[path.suffix.lower()](path, kind) as write:
+        named = columns_of(columns) if isinstance(columns, type) else columns
+        with locked_output(path), writers[path.suffix.lower()](path, named) as write:
             yield write
     except BrokenPipeError:
         raise  # that is whoever reads stdout, not this file
@@ -189,17 +247,16 @@ class _Late:
 
 
 @contextmanager
-def _json_writer(path: Path, _: type[Row]) -> Iterator[Callable[[Row], None]]:
+def _json_writer(path: Path, columns: Columns) -> Iterator[Callable[[Row], None]]:
     with _Late(path) as late:
-        yield lambda row: print(row.json(), file=late.open())
+        yield lambda row: print(row.json(columns), file=late.open())
 
 
 @contextmanager
-def _csv_writer(path: Path, kind: type[Row]) -> Iterator[Callable[[Row], None]]:
+def _csv_writer(path: Path, columns: Columns) -> Iterator[Callable[[Row], None]]:
     """Write lists as JSON arrays in one cell."""
-    names = [field.name for field in fields(kind)]
-    with _Late(path, lambda file: csv.writer(file).writerow(names)) as late:
-        yield lambda row: csv.writer(late.open()).writerow(map(_cell, asdict(row).values()))
+    with _Late(path, lambda file: csv.writer(file).writerow(columns)) as late:
+        yield lambda row: csv.writer(late.open()).writerow(map(_cell, row.cells(columns).values()))
 
 
 def _cell(value: object) -> object:
@@ -207,13 +264,13 @@ def _cell(value: object) -> object:
 
 
 @contextmanager
-def _parquet_writer(path: Path, kind: type[Row]) -> Iterator[Callable[[Row], None]]:
+def _parquet_writer(path: Path, columns: Columns) -> Iterator[Callable[[Row], None]]:
     """Write groups of 1,000 rows."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     rows: list[Row] = []
-    schema = pa.schema({name: _arrow_type(pa, hint) for name, hint in get_type_hints(kind).items()})
+    schema = pa.schema({name: _arrow_type(pa, hint) for name, hint in columns.items()})
     with replacing(path) as sink, pq.ParquetWriter(sink, schema) as file:
 
         def write(row: Row) -> None:
@@ -222,19 +279,18 @@ def _parquet_writer(path: Path, kind: type[Row]) -> Iterator[Callable[[Row], Non
                 flush()
 
         def flush() -> None:
-            file.write_table(pa.Table.from_pylist(list(map(_writable, rows)), schema=schema))
+            file.write_table(pa.Table.from_pylist([_writable(row.cells(columns)) for row in rows], schema=schema))
             rows.clear()
 
         yield write
         flush()
 
 
-def _writable(row: Row) -> dict[str, Any]:
+def _writable(cells: Mapping[str, Any]) -> dict[str, Any]:
     """Return the columns of a row, with names of files that are no text written out."""
-    columns = asdict(row).items()
     return {
         name: value.encode("utf-8", "backslashreplace").decode() if isinstance(value, str) else value
-        for name, value in columns
+        for name, value in cells.items()
     }
 
 

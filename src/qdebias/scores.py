@@ -1,21 +1,21 @@
 """Reading scores back from the files in which they left qdebias, or from anybody's table of images and scores."""
 
-import json
 import math
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 from qdebias.data.readers import read_records
 from qdebias.data.table import NAME_COLUMNS
 from qdebias.errors import SettingError
+from qdebias.records import Row
 
 SCORE_COLUMNS = ("score", "strength", "predicted_score", "prediction", "predicted")
 """Columns that are taken for scores, the first that is there; case does not matter."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class GivenScore:
+class GivenScore(Row):
     """A score that was made before.
 
     Attributes:
@@ -27,10 +27,6 @@ class GivenScore:
     path: str
     score: float | None
     error: str | None
-
-    def json(self) -> str:
-        """Return the score as one line of JSON, keys in the order of the attributes."""
-        return json.dumps(asdict(self), ensure_ascii=False, allow_nan=False)
 
 
 def read_scores(path: Path) -> list[GivenScore]:

@@ -38,6 +38,8 @@ from qdebias.data import load_dataset
 from qdebias.errors import SettingError
 from qdebias.evaluation import evaluate
 
+Level = Annotated[float, typer.Option(min=0, max=1, help="Share of new images whose MOS is to lie in the interval.")]
+
 
 def calibrate(
     dataset: DatasetName,
@@ -46,7 +48,8 @@ def calibrate(
     model: Model = "nano",
     method: MethodName = "paper",
     kind: Annotated[str, typer.Option(help=f"{' or '.join(KINDS)}; the curve needs fewer images.")] = "isotonic",
-    folds: Annotated[int, typer.Option(min=0, help="Folds of the cross-validation; 0: none.")] = 5,
+    folds: Annotated[int, typer.Option(min=0, help="Folds of the cross-validation; 0: none, and no interval.")] = 5,
+    level: Level = 0.9,
     out: Annotated[Path, typer.Option(help="The file to write.")] = Path("calibration.json"),
     subset: Subset = None,
     limit: Limit = None,
@@ -58,10 +61,10 @@ def calibrate(
     device: Device = None,
     dtype: Dtype = None,
 ) -> None:
-    """Fit a monotone map from scores to the MOS scale of a labelled sample, and report its cross-validated error.
+    """Fit a monotone map from scores to the MOS scale of a labelled sample, with its error and an interval.
 
     - `qdebias calibrate labels.csv --root photos --run runs/mine --out mos.json` fits it on one's own labels
-    - `qdebias score folder --calibration mos.json` applies it: a further column, the score itself stays
+    - `qdebias score folder --calibration mos.json` applies it: columns `mos`, `mos_low`, `mos_high`
     """
     with user_errors():
         if kind not in KINDS:
@@ -91,6 +94,7 @@ def calibrate(
             kind=kind,
             increasing=data.direction == "higher",
             folds=folds,
+            level=level,
         )
         save_calibration(made, out)
     for row in report.failures:
@@ -108,5 +112,11 @@ def _print(made: Calibration, out: Path) -> None:
             f"cross-validated over {error.folds} folds: RMSE {error.rmse:.4g} (always the mean: "
             f"{error.constant_rmse:.4g}), mean absolute error {error.mae:.4g}, bias {error.bias:+.2g}, "
             f"SRCC {error.srcc:.3f}, PLCC {error.plcc:.3f}"
+        )
+    if made.interval is not None:
+        interval = made.interval
+        results.print(
+            f"interval of level {interval.level:g}: mos ± {interval.half_width:.4g}; {interval.coverage:.1%} of the "
+            f"images lie within the one that the other folds give"
         )
     say(f"written to {out}; apply it with qdebias score --calibration {out}")

@@ -1,11 +1,13 @@
 """`qdebias check`: a gate for pipelines."""
 
 from contextlib import ExitStack
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from qdebias.backends.load import load_backend
+from qdebias.calibration import Calibration, load_calibration
 from qdebias.cli.console import (
     Batch,
     Device,
@@ -29,12 +31,18 @@ from qdebias.errors import SettingError
 from qdebias.inputs import open_images
 from qdebias.store import open_run
 
+BY = ("score", "mos", "mos_low")
+
+Least = Annotated[float, typer.Option("--min", help="What every image has to reach: a score in [0, 1], or see --by.")]
+By = Annotated[str, typer.Option(help="score, or with --calibration: mos, or mos_low, the lower end of its interval.")]
+Scale = Annotated[Path | None, typer.Option(help="A file of `qdebias calibrate`, for --by mos and mos_low.")]
+
 
 def check(
     paths: Paths,
-    least: Annotated[
-        float, typer.Option("--min", min=0, max=1, help="The score that every image has to reach, in [0, 1].")
-    ] = 0.5,
+    least: Least = 0.5,
+    by: By = "score",
+    calibration: Scale = None,
     model: Model = "nano",
     method: MethodName = "paper",
     batch: Batch = 8,
@@ -57,9 +65,12 @@ def check(
 
     - `qdebias check photos --min 0.4`
     - `qdebias check photos --min 0.4 --run .qdebias` asks again only about images that have changed
+    - `qdebias check photos --min 3 --by mos_low --calibration mos.json` passes what is 3 or more even at the lower end
+      of its interval
     """
     with user_errors(), ExitStack() as stack:
         images, method = open_images(paths, column=column), method_named(method)
+        scale = _scale(by, calibration, least, model=model, method=method)
         backend = load_backend(model, device=device, dtype=dtype)
         scorer = Scorer(
             backend=backend,
@@ -76,10 +87,36 @@ def check(
             if isinstance(result, Failure):
                 failed += 1
                 say(f"failed: {one_line(result.error)}", style="red")
-            elif result.value < least:
+            elif (value := _value(result.value, by, scale)) < least:
                 below += 1
-                typer.echo(f"{result.value:.4f}\t{one_line(name)}")
+                typer.echo(f"{value:.4f}\t{one_line(name)}")
         say(f"{count} images, {below} below {least:g}, {failed} failed")
         if ignore_unreadable and failed == count:
             raise SettingError("no image could be scored, so nothing was checked")
     raise typer.Exit(1 if below or (failed and not ignore_unreadable) else 0)
+
+
+def _scale(by: str, file: Path | None, least: float, *, model: str, method: str) -> Calibration | None:
+    """Return the MOS scale, None where the score itself is what counts."""
+    if by not in BY or (by == "score") != (file is None):
+        raise SettingError(
+            f"--by is score, or with --calibration mos or mos_low; got --by {by} and {file or 'no file'}"
+        )
+    if file is None:
+        if not 0 <= least <= 1:
+            raise SettingError(f"--min is a score in [0, 1], got {least:g}; see --by for a MOS scale")
+        return None
+    scale = load_calibration(file)
+    scale.check_origin(model=model, method=method)
+    if not scale.increasing:
+        raise SettingError(f"{file}: lower is better on its scale, and --min is the least that passes; use --by score")
+    if by == "mos_low" and scale.interval is None:
+        raise SettingError(f"{file}: holds no interval; make it again with qdebias calibrate and 2 folds or more")
+    return scale
+
+
+def _value(score: float, by: str, scale: Calibration | None) -> float:
+    if scale is None:
+        return score
+    mos = scale.mos(score)
+    return mos.value if mos.low is None or by == "mos" else mos.low

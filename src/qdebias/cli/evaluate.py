@@ -44,7 +44,7 @@ from qdebias.data import load_dataset
 from qdebias.evaluation import EvaluatedImage, Report
 from qdebias.evaluation import evaluate as evaluate_dataset
 from qdebias.evaluation.report import MEASURES
-from qdebias.records import open_writer
+from qdebias.records import columns_of, open_writer
 from qdebias.tables.evidence import Evidence, evaluated_evidence
 from qdebias.tables.saved import part_name, save
 
@@ -137,7 +137,8 @@ def _tell(report: Report, *, json: bool) -> None:
 def _write(report: Report, out: Path | None) -> None:
     if out is None:
         return
-    with open_writer(out, EvaluatedImage) as write:
+    words = next((tuple(row.probabilities) for row in report.rows if row.probabilities), ())
+    with open_writer(out, columns_of(EvaluatedImage, words)) as write:
         for row in report.rows:
             write(row)
 

@@ -32,7 +32,8 @@ from qdebias.engine import Failure, Scorer
 from qdebias.errors import SettingError, StoreError
 from qdebias.inputs import Images, LeftOut
 from qdebias.method import Score
-from qdebias.records import AnsweredRecord, answered_record, open_writer
+from qdebias.recipe import Recipe
+from qdebias.records import AnsweredRecord, Columns, answered_record, columns_of, open_writer, words_of
 from qdebias.store import Run, Snapshot, open_run, open_snapshot
 from qdebias.store.manifest import Manifest, read_manifest
 from qdebias.store.status import MethodStatus, RunStatus, run_status, unfinished
@@ -98,6 +99,10 @@ def export(
         str | None, typer.Option("--method", "-k", help="Scores of this method. Default: the one that was used.")
     ] = None,
     seed: Seed = 0,
+    columns: Annotated[
+        str | None,
+        typer.Option(help="Some of the columns, with commas between; p: the probabilities of all options."),
+    ] = None,
     json: Annotated[bool, typer.Option("--json", help="Print JSON Lines.")] = False,
 ) -> None:
     """Compute the scores of a run from its stored answers, one row an image, with the logits.
@@ -109,7 +114,9 @@ def export(
         if out is None and not json:
             raise SettingError("name a file with --out, or print the rows with --json")
         with open_snapshot(folder) as snapshot:
-            count, failed = _export(snapshot, method or _only_method(snapshot, seed), seed, out, json=json)
+            recipe = presets.get(method or _only_method(snapshot, seed))
+            kept = columns_of(AnsweredRecord, words_of(recipe.method), columns)
+            count, failed = _export(snapshot, recipe, seed, out, kept, json=json)
     say(f"{count} images, {failed} without a score" + (f", written to {out}" if out else ""))
     raise typer.Exit(1 if failed else 0)
 
@@ -179,19 +186,22 @@ def _only_method(snapshot: Snapshot, seed: int) -> str:
     return names[0]
 
 
-def _export(snapshot: Snapshot, method: str, seed: int, out: Path | None, *, json: bool) -> tuple[int, int]:
+def _export(
+    snapshot: Snapshot, recipe: Recipe, seed: int, out: Path | None, columns: Columns, *, json: bool
+) -> tuple[int, int]:
     """Write the rows and return how many there are and how many have no score."""
     count = failed = 0
-    for row in _rows(snapshot, method, seed, out):
+    for row in _rows(snapshot, recipe, seed, out, columns):
         count += 1
         failed += row.error is not None
         if json:
-            typer.echo(row.json())
+            typer.echo(row.json(columns))
     return count, failed
 
 
-def _rows(snapshot: Snapshot, method: str, seed: int, out: Path | None) -> Iterator[AnsweredRecord]:
-    recipe = presets.get(method)
+def _rows(
+    snapshot: Snapshot, recipe: Recipe, seed: int, out: Path | None, columns: Columns
+) -> Iterator[AnsweredRecord]:
     rows = (
         answered_record(one.path, one.result, model=snapshot.manifest.model, method=recipe.name, seed=seed)
         for one in recorded(snapshot, recipe.method, name=recipe.name, seed=seed)
@@ -199,7 +209,7 @@ def _rows(snapshot: Snapshot, method: str, seed: int, out: Path | None) -> Itera
     if out is None:
         yield from rows
         return
-    with open_writer(out, AnsweredRecord) as write:
+    with open_writer(out, columns) as write:
         for row in rows:
             write(row)
             yield row

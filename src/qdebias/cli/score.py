@@ -10,6 +10,7 @@ import typer
 from rich.table import Column, Table
 from rich.text import Text
 
+from qdebias import presets
 from qdebias.calibration import Calibration, load_calibration
 from qdebias.cli.cluster import CHUNK, Actors, Chunk, Gpus, Ray, score_on_cluster
 from qdebias.cli.console import (
@@ -37,7 +38,7 @@ from qdebias.cli.stopping import kept_in
 from qdebias.distributed import Setting, Workers
 from qdebias.engine import Scorer
 from qdebias.inputs import Images, open_images
-from qdebias.records import CalibratedRecord, Record, calibrated_record, open_writer, record
+from qdebias.records import Columns, MosRecord, Record, columns_of, open_writer, record, with_mos, words_of
 from qdebias.store import Run, open_run
 
 Out = Annotated[
@@ -49,7 +50,19 @@ Out = Annotated[
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON Lines, one object an image, instead of a table.")]
 CalibrationFile = Annotated[
-    Path | None, typer.Option(help="Also map the scores to a MOS scale, with a file of `qdebias calibrate`.")
+    Path | None,
+    typer.Option(
+        help="Also give `mos` on a MOS scale and its interval, `mos_low` to `mos_high`, with a file of "
+        "`qdebias calibrate`."
+    ),
+]
+ColumnNames = Annotated[
+    str | None,
+    typer.Option(
+        "--columns",
+        help="The columns of --out and --json, with commas between, such as path,score,deviation,p; p stands for the "
+        "probabilities of all options. Default: all.",
+    ),
 ]
 
 _MOST_ROWS = 1000
@@ -77,6 +90,7 @@ def score(
     max_side: MaxSide = None,
     run: RunFolder = None,
     calibration: CalibrationFile = None,
+    columns: ColumnNames = None,
     column: ImageColumn = None,
     ray: Ray = None,
     actors: Actors = None,
@@ -86,13 +100,12 @@ def score(
     """Score the quality of images: 0 is the worst, 1 the best.
 
     An image that cannot be read gets a row with its error, never a score, and the others are scored.
-
     - `qdebias score photo.jpg` prints a table
     - `qdebias score folder --out scores.csv` also writes a file
     - `qdebias score folder --json > scores.jsonl` is for other programs
     - `qdebias score folder --method vanilla` asks the plain question that the paper compares with
     - `qdebias score folder --run scores` can be stopped at any time, and goes on when it is given again
-    - `qdebias score s3://bucket/photos/ --ray auto --out s3://bucket/scores` uses all machines of a cluster
+    - `qdebias score s3://bucket/photos/ --ray auto --out s3://bucket/scores` uses a cluster
     - `qdebias score list.txt images.parquet "shards/*.tar" s3://bucket/photos/` reads lists, tables, shards and clouds
     """
     with user_errors(), kept_in(run if ray is None else out):
@@ -110,41 +123,49 @@ def score(
             max_side=max_side,
         )
         if ray is None:
-            failed = _score_here(images, setting, out=out, json=json, run=run, calibration=calibration)
+            failed = _score_here(images, setting, out=out, json=json, run=run, calibration=calibration, columns=columns)
         else:
             workers = Workers(address=ray, count=actors, gpus=gpus)
-            refused = {"--json": json, "--run": run, "--calibration": calibration}
+            refused = {"--json": json, "--run": run, "--calibration": calibration, "--columns": columns}
             failed = score_on_cluster(images, setting, workers, out=out, chunk=chunk, refused=refused)
     raise typer.Exit(1 if failed else 0)
 
 
 def _score_here(
-    images: Images, setting: Setting, *, out: str | None, json: bool, run: Path | None, calibration: Path | None
+    images: Images,
+    setting: Setting,
+    *,
+    out: str | None,
+    json: bool,
+    run: Path | None,
+    calibration: Path | None,
+    columns: str | None,
 ) -> int:
     """Score in this process and return how many images failed."""
     model, method, file = setting.model, setting.method, Path(out) if out else None
     with ExitStack() as stack:
         scale = _load_calibration(calibration, model=model, method=method)
-        kind = CalibratedRecord if scale else Record
-        write = stack.enter_context(open_writer(file, kind)) if file else None
+        words = words_of(presets.get(method).method)
+        kept = columns_of(MosRecord if scale else Record, words, columns)
+        write = stack.enter_context(open_writer(file, kept)) if file else None
         scorer = setting.scorer()
         stored = stack.enter_context(open_run(run, scorer.fingerprint, model=model)) if run else None
         start = time.monotonic()
         rows = _rows(images, scorer, stored, model=model, method=method)
-        count, failed = _tell(rows, scale, write, json=json)
+        count, failed = _tell(rows, scale, write, json=kept if json else None)
         _summarise(count, failed, time.monotonic() - start, file)
     return failed
 
 
 def _tell(
-    plain: Iterable[Record], scale: Calibration | None, write: Callable[[Record], None] | None, *, json: bool
+    plain: Iterable[Record], scale: Calibration | None, write: Callable[[Record], None] | None, *, json: Columns | None
 ) -> tuple[int, int]:
     """Write and print the rows as they come, and return how many there were and how many failed."""
     count = failed = 0
     shown: list[Record] = []
     for one in plain:
         count += 1
-        row = calibrated_record(one, scale) if scale else one
+        row = one if scale is None else with_mos(one, None if one.score is None else scale.mos(one.score))
         if write:
             write(row)
         _print_row(row, shown, json=json)
@@ -169,10 +190,10 @@ def _load_calibration(path: Path | None, *, model: str, method: str) -> Calibrat
     return calibration
 
 
-def _print_row(row: Record, rows: list[Record], *, json: bool) -> None:
+def _print_row(row: Record, rows: list[Record], *, json: Columns | None) -> None:
     """Print a row, or keep it for the table where that is printed in the end."""
-    if json:
-        typer.echo(row.json())
+    if json is not None:
+        typer.echo(row.json(json))
     elif not results.is_terminal:
         typer.echo(_line(row))
     elif len(rows) < _MOST_ROWS:
@@ -180,7 +201,7 @@ def _print_row(row: Record, rows: list[Record], *, json: bool) -> None:
 
 
 def _line(row: Record) -> str:
-    """Return score, spread and calibrated score if any, and path, with tabs between."""
+    """Return score, spread and MOS if any, and path, with tabs between."""
     score = "failed" if row.score is None else f"{row.score:.4f}"
     return "\t".join([score, *_spread(row), *_mapped(row), one_line(row.path)])
 
@@ -189,7 +210,7 @@ def _print_table(rows: Sequence[Record], count: int) -> None:
     """Print a table, as far as it makes sense on a terminal."""
     if not rows:
         return
-    mapped = [Column("calibrated", justify="right")] if isinstance(rows[0], CalibratedRecord) else []
+    mapped = [Column("MOS", justify="right")] if isinstance(rows[0], MosRecord) else []
     spread = [Column("spread", justify="right")] if any(map(_spread, rows)) else []
     table = Table("image", Column("score", justify="right"), *spread, *mapped, Column("", min_width=20))
     for row in rows:
@@ -209,10 +230,13 @@ def _spread(row: Record) -> list[str]:
 
 
 def _mapped(row: Record) -> list[str]:
-    """Return the calibrated score in print, nothing where there is no calibration."""
-    if not isinstance(row, CalibratedRecord):
+    """Return MOS and interval in print, nothing where there is no MOS scale."""
+    if not isinstance(row, MosRecord):
         return []
-    return ["failed" if row.calibrated is None else f"{row.calibrated:.4g}"]
+    if row.mos is None:
+        return ["failed"]
+    interval = "" if row.mos_low is None else f" [{row.mos_low:.4g}, {row.mos_high:.4g}]"
+    return [f"{row.mos:.4g}{interval}"]
 
 
 def _summarise(count: int, failed: int, seconds: float, out: Path | None) -> None:

@@ -12,7 +12,7 @@ from qdebias.distributed.setting import Setting
 from qdebias.engine import Failure, Scorer
 from qdebias.inputs import Image, LeftOut
 from qdebias.method import Score
-from qdebias.records import AnsweredRecord, answered_record, open_writer
+from qdebias.records import AnsweredRecord, answered_record, columns_of, open_writer, words_of
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,7 +83,7 @@ class Worker:
         setting, images, failed = self._setting, 0, 0
         with tempfile.TemporaryDirectory(prefix="qdebias-") as here:
             path = Path(here) / "chunk.parquet"
-            with open_writer(path, AnsweredRecord) as write:
+            with open_writer(path, columns_of(AnsweredRecord, words_of(self._ready().method))) as write:
                 for name, result in results:
                     images, failed = images + 1, failed + isinstance(result, Failure)
                     write(answered_record(name, result, model=setting.model, method=setting.method, seed=setting.seed))

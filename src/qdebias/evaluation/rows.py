@@ -1,17 +1,17 @@
 """One row an image: its human score, ours, and the logits that ours was computed from."""
 
-import json
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 
 from qdebias.data import Dataset, Item
 from qdebias.engine import Failure
 from qdebias.evaluation.readout import Readout, read
 from qdebias.method import Method, Score
-from qdebias.records import plain_logits
+from qdebias.records import Row, plain_logits
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class EvaluatedImage:
+class EvaluatedImage(Row):
     """An image of a dataset with both scores.
 
     Attributes:
@@ -29,6 +29,8 @@ class EvaluatedImage:
         same: P(same object) of each condition; empty where it was not asked.
         weight: Weight of each condition.
         spread: Standard deviation of the score over seeds of the noise; None for a method with one seed.
+        deviation: Standard deviation of the options' values, see `qdebias.method.Score`.
+        probabilities: Probability of each option by its word; the columns are called p_ and the word.
         logits: For each request, for each of its questions, the logits of its options as the model gave them.
     """
 
@@ -46,11 +48,9 @@ class EvaluatedImage:
     same: tuple[float, ...] = ()
     weight: tuple[float, ...] = ()
     spread: float | None = None
+    deviation: float | None = None
+    probabilities: Mapping[str, float] = field(default_factory=dict)
     logits: tuple[tuple[tuple[float, ...], ...], ...] = ()
-
-    def json(self) -> str:
-        """Return the row as one line of JSON, keys in the order of the attributes."""
-        return json.dumps(asdict(self), ensure_ascii=False, allow_nan=False)
 
 
 def evaluated(
@@ -80,5 +80,7 @@ def evaluated(
         same=tuple(result.same.tolist()),
         weight=tuple(result.weight.tolist()),
         spread=result.spread,
+        deviation=result.deviation,
+        probabilities=result.probabilities,
         logits=plain_logits(result),
     )

@@ -1,11 +1,12 @@
 """One row an image: its place, and how sure that is."""
 
-import json
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
+
+from qdebias.records import Row
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Ranked:
+class Ranked(Row):
     """An image and its place, or why it has none.
 
     Attributes:
@@ -27,7 +28,3 @@ class Ranked:
     high: float | None = None
     opponents: int = 0
     error: str | None = None
-
-    def json(self) -> str:
-        """Return the row as one line of JSON, keys in the order of the attributes."""
-        return json.dumps(asdict(self), ensure_ascii=False, allow_nan=False)

@@ -19,6 +19,9 @@ def score_answer(found: Explanation, *, model: str, method: str, seed: int) -> S
         good=score.good.tolist(),
         same=score.same.tolist(),
         weight=score.weight.tolist(),
+        probabilities=dict(score.probabilities),
+        deviation=score.deviation,
+        log_odds=score.log_odds,
     )
 
 

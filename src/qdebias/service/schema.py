@@ -76,6 +76,11 @@ class ScoreAnswer(BaseModel):
     good: list[Probability] = Field(description="P(good) under each condition; one number without conditions.")
     same: list[Probability] = Field(description="P(same object) of each condition; empty where it was not asked.")
     weight: list[Probability] = Field(description="Weight of each condition; they sum to 1.")
+    probabilities: dict[str, Probability] = Field(
+        description="Probability of each option, such as good and poor; empty where the answers are no fixed options."
+    )
+    deviation: float | None = Field(description="Standard deviation of the options' values, in [0, 0.5].")
+    log_odds: float | None = Field(description="log(score / (1 - score)), which tells scores near 0 or 1 apart.")
 
 
 class Problem(BaseModel):

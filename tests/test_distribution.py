@@ -1,0 +1,128 @@
+"""The probabilities of the options, their deviation and the log-odds: by hand, and as columns."""
+
+import csv
+import json
+from math import log, sqrt
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+
+from qdebias import presets
+from qdebias.equations import FloatArray
+from qdebias.image import RgbImage
+from qdebias.method import Context, Score
+from test_cli import folder, run  # noqa: F401  (fixtures)
+
+VALUES = (1, 0.75, 0.5, 0.25, 0)
+
+
+def combined(name: str, photo: RgbImage, answers: list[list[FloatArray]]) -> Score:
+    method = presets.get(name).method
+    return method.combine(method.plan(photo, Context()), answers)
+
+
+def logs(*shares: float) -> FloatArray:
+    """Logits whose softmax is in these proportions."""
+    return np.log(np.array(shares))
+
+
+def test_five_levels_keep_their_probabilities(photo: RgbImage) -> None:
+    found = combined("vanilla+levels5", photo, [[logs(1, 2, 3, 4, 2)]])
+    assert list(found.probabilities) == ["excellent", "good", "fair", "poor", "bad"]
+    np.testing.assert_allclose(list(found.probabilities.values()), np.array([1, 2, 3, 4, 2]) / 12)
+    assert found.value == pytest.approx(5 / 12)
+    assert found.deviation == pytest.approx(sqrt(3.125 / 12 - (5 / 12) ** 2))
+    assert found.log_odds == pytest.approx(log(5 / 7))
+
+
+def test_conditions_count_by_their_weights(photo: RgbImage) -> None:
+    good = [0.9, 0.5, 0.4, 0.1]
+    found = combined("average", photo, [[logs(p, 1 - p)] for p in good])
+    assert found.probabilities == pytest.approx({"good": 0.475, "poor": 0.525})
+    assert found.deviation == pytest.approx(sqrt(0.475 * 0.525))
+    weighted = combined("paper", photo, [[logs(p, 1 - p), logs(p, 1 - p)] for p in good])
+    assert weighted.probabilities["good"] == pytest.approx(weighted.weight @ good)
+
+
+def test_questions_of_an_ensemble_share_a_sum_of_one(photo: RgbImage) -> None:
+    rows = [logs(2, 1, 1), logs(1, 1, 2), logs(1, 2, 1)]
+    found = combined("vanilla+ensemble", photo, [rows])
+    assert list(found.probabilities) == ["good", "average", "poor", "high", "medium", "low", "excellent", "fair", "bad"]
+    assert found.probabilities["good"] == pytest.approx(1 / 6)
+    assert found.probabilities["low"] == pytest.approx(1 / 6)
+    assert sum(found.probabilities.values()) == pytest.approx(1)
+    assert found.value == pytest.approx((2 + 1 + 1) / 12 + 0.5 * (1 + 1 + 2) / 12)
+
+
+def test_a_word_in_two_questions_is_one_option(photo: RgbImage) -> None:
+    method = presets.get("vanilla+ensemble").method
+    both = presets.replace(method, ensemble=(method.quality,))  # type: ignore[type-var]
+    found = both.combine(both.plan(photo, Context()), [[logs(2, 1, 1), logs(1, 1, 2)]])
+    assert found.probabilities == pytest.approx({"good": 0.375, "average": 0.25, "poor": 0.375})
+
+
+def test_temperature_counts(photo: RgbImage) -> None:
+    found = combined("vanilla+t100", photo, [[np.array([100.0, 0.0])]])
+    assert found.probabilities["good"] == pytest.approx(1 / (1 + np.exp(-1.0)))
+
+
+def test_the_likeliest_words_are_no_fixed_options(photo: RgbImage) -> None:
+    answer = np.concatenate([np.arange(100.0), np.linspace(5, 0, 100), np.linspace(-1, 1, 100)])
+    found = combined("sep-iqa", photo, [[answer]])
+    assert (found.probabilities, found.deviation) == ({}, None)
+
+
+@pytest.mark.parametrize("stored", [False, True])
+def test_columns_of_the_probabilities(stored: bool, folder: Path) -> None:  # noqa: F811
+    keep = ("--run", "run") if stored else ()
+    asked = ("a.png", "c.png", "--model", "fake", "--method", "vanilla+levels5", *keep)
+    rows = [json.loads(line) for line in run("score", *asked, "--json", cwd=folder).stdout.splitlines()]
+    names = ["p_excellent", "p_good", "p_fair", "p_poor", "p_bad"]
+    for row in rows:
+        assert sum(row[name] for name in names) == pytest.approx(1)
+        assert row["score"] == pytest.approx(sum(row[name] * v for name, v in zip(names, VALUES, strict=True)))
+    for suffix in ("csv", "parquet"):
+        run("score", *asked, "--out", f"x.{suffix}", cwd=folder)
+    table = pq.read_table(folder / "x.parquet").to_pylist()
+    assert table == rows
+    with (folder / "x.csv").open(newline="") as file:
+        assert [float(row["p_fair"]) for row in csv.DictReader(file)] == [row["p_fair"] for row in rows]
+
+
+def test_a_failed_image_has_empty_cells(folder: Path) -> None:  # noqa: F811
+    (folder / "broken.png").write_bytes(b"nothing")
+    run("score", "broken.png", "a.png", "--model", "fake", "--out", "x.csv", cwd=folder)
+    with (folder / "x.csv").open(newline="") as file:
+        failed, scored = csv.DictReader(file)
+    assert (failed["p_good"], failed["deviation"], failed["log_odds"]) == ("", "", "")
+    assert float(scored["p_good"]) == pytest.approx(float(scored["score"]))
+
+
+def test_columns_are_chosen_by_name(folder: Path) -> None:  # noqa: F811
+    asked = ("a.png", "--model", "fake", "--columns", "path,p,deviation")
+    got = run("score", *asked, "--json", "--out", "x.csv", cwd=folder)
+    assert list(json.loads(got.stdout)) == ["path", "p_good", "p_poor", "deviation"]
+    assert (folder / "x.csv").read_text().splitlines()[0] == "path,p_good,p_poor,deviation"
+    run("score", "a.png", "--model", "fake", "--run", "run", cwd=folder)
+    exported = run("export", "run", "--json", "--columns", "log_odds,p_good", cwd=folder)
+    assert list(json.loads(exported.stdout)) == ["log_odds", "p_good"]
+    wrong = run("score", "a.png", "--model", "fake", "--columns", "path,p_excellent", "--json", cwd=folder)
+    assert wrong.returncode == 2
+    assert "there is no column 'p_excellent'; there are path, score," in wrong.stderr
+
+
+def test_evaluated_rows_have_them_too(folder: Path) -> None:  # noqa: F811
+    names = ("a.png", "c.png", "d.png", "e.png")
+    for name in names[2:]:
+        (folder / name).write_bytes((folder / "a.png").read_bytes())
+    (folder / "labels.csv").write_text(
+        "\n".join(["image,mos", *(f"{name},{len(name)}.{n}" for n, name in enumerate(names))])
+    )
+    asked = ("--model", "fake", "--method", "vanilla", "--resamples", 0, "--out", "x.csv")
+    got = run("evaluate", "labels.csv", *asked, cwd=folder)
+    assert got.returncode == 0, got.stderr
+    with (folder / "x.csv").open(newline="") as file:
+        for row in csv.DictReader(file):
+            assert float(row["p_good"]) == pytest.approx(float(row["score"]))
