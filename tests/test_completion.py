@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from qdebias.cli.app import HOMES, app
+from qdebias.cli.app import GROUPS, app
 from reference_data import skip_absent
 
 
@@ -21,7 +21,7 @@ def completed(line: str) -> set[str]:
 
 
 def test_commands_are_completed() -> None:
-    assert completed("qdebias ") == {*HOMES}
+    assert completed("qdebias ") == {name for commands in GROUPS.values() for name in commands}
     assert completed("qdebias re") == {"report", "reproduce", "retry"}
 
 
@@ -50,3 +50,35 @@ def test_a_real_bash_completes() -> None:
         [bash, "-c", script], env={**os.environ, "PATH": path}, capture_output=True, text=True, check=False
     )
     assert (run.stdout.split(), run.stderr) == (["rank"], "")
+
+
+ENDED = """
+import sys
+try:
+    {}
+finally:
+    print(*{{"torch", "transformers", "numba", "scipy", "matplotlib", "ray"}} & {{*sys.modules}}, file=sys.stderr)
+"""
+"""Runs something, and says on stderr what it loaded that takes long."""
+
+
+@pytest.mark.parametrize("line", ["", "qdebias ", "qdebias score --me"])
+def test_help_and_completion_load_nothing_heavy(line: str) -> None:
+    asked = {"COMP_WORDS": line, "COMP_CWORD": str(line.count(" ")), "_QDEBIAS_COMPLETE": "complete_bash"}
+    code = ENDED.format("from qdebias.cli import main; main()")
+    run = subprocess.run(
+        [sys.executable, "-c", code, *([] if line else ["--help"])],
+        env={**os.environ, **(asked if line else {})},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert run.stderr == "\n"
+    assert ("--method" if "--" in line else "explain") in run.stdout
+
+
+def test_no_command_loads_anything_heavy_before_it_runs() -> None:
+    modules = {module for commands in GROUPS.values() for module, _ in commands.values()}
+    code = ENDED.format(f"import {', '.join(f'qdebias.cli.{module}' for module in modules)}")
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert run.stderr == "\n"

@@ -19,8 +19,6 @@ from dataclasses import replace
 
 import numpy as np
 import numpy.typing as npt
-from scipy.optimize import isotonic_regression
-from scipy.stats import pearsonr, spearmanr
 
 from qdebias.calibration import KINDS, Calibration, CrossValidated, Interval, Kind, Origin
 from qdebias.correlation import fit_logistic
@@ -60,6 +58,8 @@ def calibrate(
         SettingError: Too few images, values that are not finite or all equal, or scores that run against the human
             ones: no monotone map of the asked direction says anything then.
     """
+    from scipy.stats import spearmanr
+
     if kind not in KINDS:
         raise SettingError(f"a calibration is {' or '.join(KINDS)}, not {kind!r}")
     columns = checked(scores=scores, mos=mos)
@@ -145,6 +145,8 @@ def _fit(x: FloatArray, y: FloatArray, kind: Kind, increasing: bool, origin: Ori
 
 def _isotonic(x: FloatArray, y: FloatArray, increasing: bool) -> tuple[FloatArray, FloatArray]:
     """Return the corners of the map: images of one score are joined first, then the ends of each level are kept."""
+    from scipy.optimize import isotonic_regression
+
     corners, members, counts = np.unique(x, return_inverse=True, return_counts=True)
     means = np.bincount(members, y) / counts
     values = isotonic_regression(means, weights=counts.astype(np.float64), increasing=increasing).x
@@ -154,6 +156,8 @@ def _isotonic(x: FloatArray, y: FloatArray, increasing: bool) -> tuple[FloatArra
 
 
 def _error(mapped: FloatArray, y: FloatArray, folds: int) -> CrossValidated:
+    from scipy.stats import pearsonr, spearmanr
+
     error = mapped - y
     varies = not is_constant(mapped)
     return CrossValidated(

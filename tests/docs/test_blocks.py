@@ -15,7 +15,7 @@ import yaml
 from typer.testing import CliRunner
 
 from blocks import PAGES, ROOT, Block, Command, blocks_of, commands_of
-from qdebias.cli.app import HOMES, Commands, app
+from qdebias.cli.app import Commands, app
 from world import make_world
 
 BLOCKS = [block for page in PAGES for block in blocks_of(page)]
@@ -123,8 +123,9 @@ def check_qdebias(words: tuple[str, ...]) -> None:
     if words[0].startswith("--"):
         assert words[0] in CliRunner().invoke(app, ["--help"]).stdout
         return
-    assert words[0] in HOMES, f"there is no command {words[0]}"
-    Commands(name="qdebias").get_command(None, words[0]).make_context(words[0], list(words[1:]))
+    commands = Commands(name="qdebias").commands
+    assert words[0] in commands, f"there is no command {words[0]}"
+    commands[words[0]].make_context(words[0], list(words[1:]))
 
 
 def check_pip(words: tuple[str, ...]) -> None:

@@ -107,7 +107,10 @@ def _check_transformers() -> None:
 
 
 def _nano() -> Maker:
-    return partial(_checkpoint(str(Path(__file__).parent / "nano" / "checkpoint")), name="nano")
+    _check_transformers()
+    from qdebias.backends.hf_loading import load_hf
+
+    return partial(load_hf, Path(__file__).parent / "nano" / "checkpoint", name="nano")
 
 
 def _mplug_owl3(release: str) -> Maker:

@@ -8,8 +8,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from scipy.optimize import isotonic_regression
-from scipy.stats import rankdata
 
 from qdebias.correlation.intervals import Resampling
 from qdebias.equations import FloatArray
@@ -151,11 +149,15 @@ def _order(evidence: Evidence, recipe: str) -> FloatArray:
 
 def rank(order: FloatArray) -> FloatArray:
     """Return (N,) rank of each image among all, between 0 and 1."""
+    from scipy.stats import rankdata
+
     return np.asarray((rankdata(order) - 0.5) / len(order), dtype=np.float64)
 
 
 def deserved(ranks: FloatArray, quality: FloatArray) -> FloatArray:
     """Return (N,) the rank that images of a human score have on average: isotonic regression, ties joined first."""
+    from scipy.optimize import isotonic_regression
+
     members = np.unique(quality, return_inverse=True)[1]
     counts = np.bincount(members)
     means = np.bincount(members, ranks) / counts

@@ -4,8 +4,6 @@ import os
 import sys
 import warnings
 
-from PIL import Image
-
 from qdebias.cli.app import app
 from qdebias.cli.stopping import stoppable
 
@@ -15,8 +13,9 @@ __all__ = ["main"]
 def main() -> None:
     """Run the command line. Results go to stdout, words about them to stderr."""
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # else idle threads of torch spin, and starve those that load
-    warnings.filterwarnings("ignore", module="PIL")  # damage in metadata; what matters fails with an error of its own
-    warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+    warnings.filterwarnings(
+        "ignore", module="PIL"
+    )  # damage in metadata, many pixels; what matters fails with an error of its own
     for stream in (sys.stdout, sys.stderr):
         stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]  # names of files may be no text
     with stoppable():

@@ -6,55 +6,104 @@ from importlib import import_module
 from typing import Annotated, Any
 
 import typer
-from typer.core import TyperGroup
+from typer.core import TyperCommand, TyperGroup
 
 import qdebias
 
-HOMES = {
-    "score": "score",
-    "check": "check",
-    "explain": "explain",
-    "degrade": "degrade",
-    "evaluate": "evaluate",
-    "compare": "compare",
-    "rank": "rank",
-    "filter": "filter",
-    "reproduce": "reproduce",
-    "tables": "tables",
-    "bias": "bias",
-    "report": "report",
-    "calibrate": "calibrate",
-    "status": "runs",
-    "retry": "runs",
-    "export": "runs",
-    "bench": "bench",
-    "models": "catalogue",
-    "methods": "catalogue",
-    "datasets": "datasets",
-    "verify": "verify",
-    "serve": "serve",
-    "doctor": "doctor",
+GROUPS = {
+    "Score": {
+        "score": ("score", "Score images: 0 is the worst, 1 the best."),
+        "explain": ("explain", "Draw how a score came about."),
+        "check": ("check", "Fail where an image is worse than a limit, for CI and hooks."),
+        "filter": ("filter", "Keep the better images: print, copy or move them."),
+        "rank": ("rank", "Rank images by asking which of two is better."),
+        "degrade": ("degrade", "Write the degraded copies that the model is shown."),
+    },
+    "Evaluate": {
+        "evaluate": ("evaluate", "Score a dataset and correlate with human scores."),
+        "compare": ("compare", "Compare methods on the same images, with intervals."),
+        "bias": ("bias", "Measure the bias that the method mitigates."),
+        "calibrate": ("calibrate", "Map scores to the MOS scale of a labelled sample."),
+    },
+    "Paper": {
+        "reproduce": ("reproduce", "Ask what a table or figure of the paper needs."),
+        "tables": ("tables", "Print the paper's tables from run folders."),
+        "verify": ("verify", "Check published weights of mPLUG-Owl3."),
+    },
+    "Runs": {
+        "status": ("runs", "Say how far a run is."),
+        "retry": ("runs", "Try the images that failed again."),
+        "export": ("runs", "Compute scores and logits from stored answers."),
+        "report": ("report", "Write a run as one HTML page."),
+    },
+    "Serve": {
+        "serve": ("serve", "Serve scores over HTTP, and a page that explains them."),
+    },
+    "Look up": {
+        "models": ("catalogue", "List the models for --model, or print one in full."),
+        "methods": ("catalogue", "List the methods for --method, or print one in full."),
+        "datasets": ("datasets", "List the datasets, or print one in full."),
+        "bench": ("bench", "Measure how fast scoring is on this machine."),
+        "doctor": ("doctor", "Say what works on this machine."),
+    },
 }
-"""Each command and the module that holds the function of its name."""
+"""The help: each command with the module that holds the function of its name, and a line about it."""
 
 HELP = {"help_option_names": ["-h", "--help"]}
 
 
-class Commands(TyperGroup):
-    """Imports a command when it is asked for: `score` need not wait for what only `tables` uses."""
+class _PlainFlags:
+    """Help that says no type of an option that takes no value."""
 
-    def list_commands(self, ctx: Any) -> list[str]:  # noqa: ANN401, ARG002  (typer's own kind of context)
-        """Return every command, in the order of the help."""
-        return list(HOMES)
+    def get_params(self, ctx: Any) -> list[Any]:  # noqa: ANN401  (typer's own kind of context)
+        """Return the parameters."""
+        params: list[Any] = super().get_params(ctx)  # type: ignore[misc]
+        for param in params:
+            if getattr(param, "is_flag", False):
+                param.metavar = ""
+        return params
 
-    def get_command(self, ctx: Any, cmd_name: str) -> Any:  # noqa: ANN401, ARG002
-        """Return one command; None where there is none of that name."""
-        if cmd_name not in HOMES:
-            return None
-        module = import_module(f"qdebias.cli.{HOMES[cmd_name]}")
+
+class Command(_PlainFlags, TyperCommand):
+    """One command."""
+
+
+class Listed(TyperCommand):
+    """A line of the help, which imports its command only when that is run or completed.
+
+    Args:
+        name: Of the command.
+        module: Below `qdebias.cli`; holds a function of this name.
+        group: The heading that it stands under.
+        summary: What the help says.
+    """
+
+    def __init__(self, name: str, module: str, group: str, summary: str) -> None:
+        super().__init__(name, short_help=summary, rich_help_panel=group)
+        self._module = module
+
+    def make_context(self, info_name: Any, args: Any, parent: Any = None, **extra: Any) -> Any:  # noqa: ANN401
+        """Return the context of the command itself."""
+        function = getattr(import_module(f"qdebias.cli.{self._module}"), str(self.name))
         alone = typer.Typer(add_completion=False, rich_markup_mode="markdown", context_settings=HELP)
-        alone.command(cmd_name)(_checked(cmd_name, getattr(module, cmd_name)))
-        return typer.main.get_command(alone)
+        alone.command(self.name, cls=Command)(_checked(str(self.name), function))
+        return typer.main.get_command(alone).make_context(info_name, args, parent, **extra)
+
+
+class Commands(_PlainFlags, TyperGroup):
+    """All commands, and `help COMMAND` in the place of `COMMAND --help`."""
+
+    def __init__(self, **attributes: Any) -> None:  # noqa: ANN401
+        listed = [
+            Listed(name, module, group, summary)
+            for group, commands in GROUPS.items()
+            for name, (module, summary) in commands.items()
+        ]
+        super().__init__(**attributes | {"commands": listed})
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:  # noqa: ANN401
+        """Read the options before the command."""
+        return super().parse_args(ctx, [*args[1:], "--help"] if args[:1] == ["help"] else args)
 
 
 def _checked(name: str, command: Callable[..., None]) -> Callable[..., None]:
@@ -96,6 +145,8 @@ def root(
     """How good does an image look? Image quality assessment with large multimodal models, without training.
 
     Start with `qdebias score PHOTOS`, then see why with `qdebias explain PHOTO --out why.png`.
+
+    More about a command: `qdebias help COMMAND`.
 
     Exit codes: 0 done; 1 done, but some images failed (each is named); 2 nothing could start, told in one line.
     """

@@ -33,8 +33,6 @@ from qdebias.engine import Failure, Scorer
 from qdebias.errors import SettingError
 from qdebias.inputs import Inputs, find_inputs
 from qdebias.method import Score
-from qdebias.report.scatter import draw_scatter
-from qdebias.report.strip import draw_strip
 from qdebias.store import StoredBackend, open_run
 from qdebias.tables import Asker, Table
 from qdebias.tables.evidence import first
@@ -112,6 +110,8 @@ def bias(
 
 def _exposure(scorer: Scorer, inputs: Inputs, model: str) -> _Findings:
     """Measure the exposure of images."""
+    from qdebias.report.strip import draw_strip
+
     method = Exposure()
     results = _expose(scorer, inputs.paths)
     title = f"Exposure of bias, model {model}, seed {scorer.context.seed}"
@@ -129,6 +129,8 @@ def _offsets(
     asker: Asker, scorer: Scorer, data: Dataset, *, by: str | None, limit: int | None, model: str, resamples: int
 ) -> _Findings:
     """Measure offsets at equal human score, and the mean exposure of each content."""
+    from qdebias.report.scatter import draw_scatter
+
     part, recipes = first(data, limit), recipes_of(BIAS, data.name)
     with progress(total=len(part) * len(recipes)) as show:
         asker = asker.telling(lambda name, done: show(done + len(part) * recipes.index(name)))
@@ -154,6 +156,8 @@ def _stored(run: Path, by: str | None, resamples: int, plot: Path | None) -> _Fi
     pairs = [(evidence, measure_bias(evidence, kind=by, resamples=resamples)) for evidence in evidences]
 
     def draw(plot: Path) -> None:
+        from qdebias.report.scatter import draw_scatter
+
         if len(pairs) > 1:
             raise SettingError(f"{run} holds {len(pairs)} datasets, and a picture shows one; give --dataset and --root")
         draw_scatter(*pairs[0], plot)

@@ -26,7 +26,6 @@ from qdebias.cli.runs import say_left_out
 from qdebias.engine import Scorer
 from qdebias.errors import ImageError, SettingError
 from qdebias.inputs import find_inputs
-from qdebias.report.figure import Row, draw
 
 MOST_ROWS = 50
 
@@ -47,6 +46,8 @@ def explain(
 
     One row an image. The score of the plain question (`vanilla`) stands beside it.
     """
+    from qdebias.report.figure import Row, draw
+
     with user_errors():
         inputs = find_inputs(paths, column=column)
         say_left_out(inputs.images)

@@ -11,7 +11,6 @@ from qdebias.cli.outputs import refuse_inputs
 from qdebias.cli.runs import Folder, say_unfinished
 from qdebias.data import load_dataset
 from qdebias.errors import SettingError
-from qdebias.report.html import gather, write_page
 from qdebias.store import Snapshot, open_snapshot
 from qdebias.tables import Evidence, recall
 from qdebias.tables.saved import load_all
@@ -46,6 +45,8 @@ def report(
     - `qdebias score photos --run runs/photos --method vanilla` before it adds what debiasing changes
     - `qdebias evaluate koniq10k --root data/koniq10k --run runs/koniq`, then `qdebias report runs/koniq`
     """
+    from qdebias.report.html import gather, write_page
+
     with user_errors(), open_snapshot(folder) as snapshot:
         say_unfinished(folder)
         chosen = method or _method(snapshot, seed)

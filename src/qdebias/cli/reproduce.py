@@ -15,8 +15,6 @@ from qdebias.cli.outputs import refuse_inputs
 from qdebias.cli.tables import Form, Out, form_of, tell_failures, write_tables
 from qdebias.data import Dataset, load_dataset
 from qdebias.inputs import find_inputs
-from qdebias.report.grid import choose_examples, draw_grid
-from qdebias.report.scatter import draw_scatter
 from qdebias.tables import TABLES, Agreements, Evidence, build, pool_of
 from qdebias.tables.reproduce import FIGURES, PLAIN, recipes_of
 from qdebias.tables.reproduce import reproduce as reproduce_one
@@ -80,6 +78,9 @@ def reproduce(
 
 
 def _draw(what: str, evidence: Evidence, dataset: Dataset, out: Path, *, resamples: int) -> None:
+    from qdebias.report.grid import choose_examples, draw_grid
+    from qdebias.report.scatter import draw_scatter
+
     bias = measure_bias(evidence, before=PLAIN, resamples=resamples)
     if what == "figure1":
         draw_scatter(evidence, bias, out, before=PLAIN)

@@ -1,6 +1,7 @@
 """Tables on stdout: with borders on a terminal, as plain columns in a pipe or a file."""
 
 from io import StringIO
+from typing import TYPE_CHECKING
 
 import rich.table
 import typer
@@ -9,7 +10,9 @@ from rich.measure import Measurement
 from rich.text import Text
 
 from qdebias.cli.console import results
-from qdebias.tables import Cell, Number, Table, render
+
+if TYPE_CHECKING:
+    from qdebias.tables import Cell, Table
 
 _WIDE = 10_000
 """Columns: more than any line has."""
@@ -27,8 +30,10 @@ def show(table: rich.table.Table) -> None:
         typer.echo(line.rstrip())
 
 
-def show_measured(table: Table) -> None:
+def show_measured(table: "Table") -> None:
     """Print a table on a terminal, with intervals below their numbers; as Markdown where that would be too wide."""
+    from qdebias.tables import render
+
     drawn = _drawn(table)
     if Measurement.get(results, results.options.update(max_width=_WIDE), drawn).minimum > results.width:
         typer.echo(render(table, "markdown"), nl=False)
@@ -40,7 +45,9 @@ def show_measured(table: Table) -> None:
         results.print(Text(note, style="dim"))
 
 
-def _drawn(table: Table) -> rich.table.Table:
+def _drawn(table: "Table") -> rich.table.Table:
+    from qdebias.tables import Number
+
     drawn = rich.table.Table(
         title=Text(table.title), title_justify="left", show_lines=True, show_edge=False, pad_edge=False
     )
@@ -54,7 +61,9 @@ def _drawn(table: Table) -> rich.table.Table:
     return drawn
 
 
-def _cell(table: Table, cell: Cell) -> Text:
+def _cell(table: "Table", cell: "Cell") -> Text:
+    from qdebias.tables import Number
+
     marks = "".join(f" ({mark})" for mark in table.marks(cell))
     number, bracket, interval = cell.text.partition(" [") if isinstance(cell.content, Number) else (cell.text, "", "")
     return Text(number + marks).append(f"\n{bracket.strip()}{interval}" if interval else "", style="dim")

@@ -7,8 +7,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
 
-from qdebias.cli.console import say
-
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
@@ -37,7 +35,7 @@ def stoppable() -> Iterator[None]:
     try:
         yield
     except Stopped as stop:
-        say(f"stopped by {signal.Signals(stop.number).name}")
+        _say(f"stopped by {signal.Signals(stop.number).name}")
         signal.signal(stop.number, signal.SIG_DFL)
         os.kill(os.getpid(), stop.number)
 
@@ -49,8 +47,14 @@ def kept_in(folder: Path | str | None) -> Iterator[None]:
         yield
     except Stopped:
         if folder is not None:
-            say(f"{folder} keeps what was done, and the same command goes on from there")
+            _say(f"{folder} keeps what was done, and the same command goes on from there")
         raise
+
+
+def _say(message: str) -> None:
+    from qdebias.cli.console import say
+
+    say(message)
 
 
 def _stop(number: int, _: FrameType | None) -> None:

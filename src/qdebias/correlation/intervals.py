@@ -10,7 +10,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from scipy import stats
 
 from qdebias.errors import SettingError
 
@@ -117,6 +116,8 @@ def kendall(first: FloatArray, second: FloatArray) -> Statistic:
     """Return the statistic KRCC (tau-b) of two (N,) arrays, by SciPy on each resample."""
 
     def one(draw: FloatArray) -> float:
+        from scipy import stats
+
         chosen = np.repeat(np.arange(len(draw)), draw.astype(np.intp))
         return float(stats.kendalltau(first[chosen], second[chosen], method="asymptotic").statistic)
 

@@ -17,8 +17,6 @@ from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
-from scipy.optimize import least_squares
-from scipy.special import expit
 
 from qdebias.errors import SettingError
 
@@ -52,6 +50,8 @@ class LogisticFit:
 
     def __call__(self, predicted: npt.ArrayLike) -> FloatArray:
         """Return the curve at (N,) scores: (N,) values on the scale of the MOS it was fitted to."""
+        from scipy.special import expit
+
         x, b = np.asarray(predicted, dtype=np.float64), self.parameters
         if len(b) == 4:
             return np.asarray(b[1] + (b[0] - b[1]) * expit((x - b[2]) / b[3]), dtype=np.float64)
@@ -66,6 +66,8 @@ def fit_logistic(predicted: npt.ArrayLike, mos: npt.ArrayLike, *, parameters: Li
         mos: (N,) human scores, finite and not all equal.
         parameters: 4 or 5, see the module.
     """
+    from scipy.optimize import least_squares
+
     if parameters not in (4, 5):
         raise SettingError(f"the logistic curve has 4 or 5 parameters, not {parameters}")
     x, y = np.asarray(predicted, dtype=np.float64), np.asarray(mos, dtype=np.float64)
@@ -143,6 +145,8 @@ class _Step:
         return (low + high) / 2 + float(shape[0]) * ((high - low) / 2 + BEYOND * width), width
 
     def _columns(self, shape: FloatArray) -> FloatArray:
+        from scipy.special import expit
+
         place, width = self.place_and_width(shape)
         curve = expit((self.scores - place) / width)
         return np.stack([self.scores, curve] if self.linear else [curve], axis=1)

@@ -4,7 +4,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from scipy import stats
 
 from qdebias.correlation.intervals import (
     Interval,
@@ -90,6 +89,8 @@ def correlate(
         SettingError: Lengths differ, fewer than 3 images, NaN or infinite values, or a side whose values are all
             equal, so that a correlation is not defined.
     """
+    from scipy import stats
+
     columns = checked(predicted=predicted, mos=mos, ranked_by=predicted if ranked_by is None else ranked_by)
     x, y, order = columns["predicted"], columns["mos"], columns["ranked_by"]
     fit, fit5 = fit_logistic(x, y, parameters=4), fit_logistic(x, y, parameters=5)
@@ -147,6 +148,8 @@ def is_constant(array: FloatArray) -> bool:
 
 
 def _plcc_or_nan(mapped: FloatArray, mos: FloatArray) -> float:
+    from scipy import stats
+
     usable = bool(np.isfinite(mapped).all()) and not is_constant(mapped)
     return float(stats.pearsonr(mapped, mos).statistic) if usable else float("nan")
 

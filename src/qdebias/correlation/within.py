@@ -9,7 +9,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from scipy import stats
 
 from qdebias.correlation.intervals import Interval, Resampling, pearson, resample, spearman
 from qdebias.correlation.measures import checked
@@ -67,6 +66,8 @@ def correlate_within(
     Raises:
         SettingError: In a part no correlation is defined, see `correlate`.
     """
+    from scipy import stats
+
     found: dict[str, list[float]] = {"srcc": [], "plcc": []}
     drawn: dict[str, list[FloatArray]] = {"srcc": [], "plcc": []}
     for number, part in enumerate(parts):

@@ -7,8 +7,6 @@ from typing import TypeAlias
 
 import numpy as np
 import numpy.typing as npt
-from scipy.sparse import coo_array
-from scipy.sparse.csgraph import connected_components
 
 from qdebias.backends.base import Backend
 from qdebias.errors import SettingError
@@ -158,6 +156,9 @@ def _in_order(rows: Sequence[Ranked]) -> tuple[Ranked, ...]:
 
 def _largest_component(count: int, pairs: Places) -> Places:
     """Return the places of the most images that are connected by comparisons, in ascending order."""
+    from scipy.sparse import coo_array
+    from scipy.sparse.csgraph import connected_components
+
     graph = coo_array((np.ones(len(pairs)), (pairs[:, 0], pairs[:, 1])), shape=(count, count))
     _, labels = connected_components(graph, directed=False)
     return np.flatnonzero(labels == np.argmax(np.bincount(labels))) if count else np.empty(0, dtype=np.intp)

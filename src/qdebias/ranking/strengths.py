@@ -2,7 +2,6 @@
 
 from dataclasses import dataclass
 
-import choix
 import numpy as np
 import numpy.typing as npt
 
@@ -49,6 +48,8 @@ def bradley_terry(count: int, pairs: npt.NDArray[np.intp], log_odds: FloatArray)
     Raises:
         SettingError: There are too many images, or the fit does not come to an end.
     """
+    import choix
+
     check_count(count)
     bounded = np.clip(log_odds, -SUREST, SUREST)
     wins = np.zeros((count, count))

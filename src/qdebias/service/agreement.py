@@ -1,7 +1,5 @@
 """How well scores follow human scores, and which images they disagree about most."""
 
-from scipy import stats
-
 from qdebias.correlation import correlate
 from qdebias.errors import SettingError
 from qdebias.service.reading import parse
@@ -21,6 +19,8 @@ def agreement(body: bytes) -> bytes:
     Raises:
         Refusal: The body is no such request, or its columns cannot be correlated.
     """
+    from scipy import stats
+
     asked = parse(AgreementRequest, body)
     try:
         found = correlate(asked.scores, asked.quality, resamples=0)
