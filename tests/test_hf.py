@@ -180,7 +180,10 @@ def test_fingerprint_tells_checkpoints_apart_by_content_not_by_path(tmp_path: Pa
     template = same / "chat_template.jinja"
     template.write_text(template.read_text().replace("USER", "HUMAN"))
     changed = load_hf(same, device="cpu").fingerprint
-    assert {name for name in base.identity if base.identity[name] != changed.identity[name]} == {"configuration"}
+    assert {name for name in base.identity if base.identity[name] != changed.identity[name]} == {
+        "configuration",
+        "template",
+    }
     half = load_hf(checkpoint("llava"), device="cpu", dtype="bfloat16").fingerprint
     assert {name for name in base.identity if base.identity[name] != half.identity[name]} == {"dtype"}
 

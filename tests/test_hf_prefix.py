@@ -17,6 +17,7 @@ from qdebias.backends.families import family_of
 from qdebias.backends.hf import HfBackend
 from qdebias.backends.hf_loading import load_hf
 from qdebias.backends.hf_prefix import encode, render
+from qdebias.backends.prompt import Form
 from qdebias.backends.sharing import Sharing
 from qdebias.errors import PromptError
 from qdebias.prompts import Question, Request
@@ -171,11 +172,13 @@ class _Unmarked:
 
 def test_processor_that_does_not_mark_the_answer_is_refused() -> None:
     processor = reference("paligemma")[1]
-    request = pair(1, 2)
-    pictures = [Image.fromarray(image) for image in request.images]
-    encode(_Unmarked(processor), render(processor, request, SAME), pictures)
+    pictures = [Image.fromarray(image) for image in pair(1, 2).images]
+    same, quality = (
+        render(processor, Form(question=question, placement="before", images=2)) for question in (SAME, QUALITY)
+    )
+    encode(_Unmarked(processor), same, pictures)
     with pytest.raises(PromptError, match="marks '' as the beginning of the answer instead of 'The quality"):
-        encode(_Unmarked(processor), render(processor, request, QUALITY), pictures)
+        encode(_Unmarked(processor), quality, pictures)
 
 
 def test_a_chat_template_is_neither_needed_nor_used(tmp_path: Path) -> None:

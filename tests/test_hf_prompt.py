@@ -38,24 +38,20 @@ def ask(backend: HfBackend, question: Question, placement: str = "before") -> En
     return encoding
 
 
-def test_template_that_trims_the_prefix(with_template: Callable[..., HfBackend]) -> None:
-    backend = with_template(QWEN.replace("part['text']", "part['text'] | trim"))
-    with pytest.raises(
-        PromptError, match=r"instead of the answer prefix 'The quality is ': it trims spaces; move them"
-    ):
-        ask(backend, SPACED)
-    ask(backend, QUALITY)
+@pytest.mark.parametrize("family", ["qwen2_vl", "gemma3"])
+def test_template_that_trims_leaves_the_prefix_alone(with_template: Callable[..., HfBackend], family: str) -> None:
+    """The prefix stands behind what the template writes, and does not go through it."""
+    template = FAMILIES[family].template
+    backend = with_template(template if "trim" in template else template.replace("['text']", "['text'] | trim"), family)
+    tokenizer = transformers.AutoTokenizer.from_pretrained(checkpoint(family))
+    assert tokenizer.decode(ask(backend, SPACED).ids).endswith("\nThe quality is ")
 
 
-@pytest.mark.parametrize("family", ["llava", "llava_onevision", "llava_interleave", "gemma3"])
-def test_real_templates_that_trim_or_move(family: str) -> None:
+@pytest.mark.parametrize("family", ["llava", "llava_onevision", "llava_interleave"])
+def test_templates_that_put_images_first(family: str) -> None:
     backend = load_hf(checkpoint(family), device="cpu")
-    if FAMILIES[family].trims:
-        with pytest.raises(PromptError, match="it trims spaces"):
-            ask(backend, SPACED)
-    else:
-        with pytest.raises(PromptError, match=r"do not stand after the question .* use the other placement"):
-            ask(backend, QUALITY, "after")
+    with pytest.raises(PromptError, match=r"do not stand after the question .* use the other placement"):
+        ask(backend, QUALITY, "after")
 
 
 def test_template_that_puts_images_last(with_template: Callable[..., HfBackend]) -> None:
@@ -103,13 +99,13 @@ def test_question_that_contains_a_placeholder() -> None:
 
 
 def test_template_that_changes_the_question(with_template: Callable[..., HfBackend]) -> None:
-    with pytest.raises(PromptError, match="or changed the text"):
+    with pytest.raises(PromptError, match="changes the text of the question"):
         ask(with_template(QWEN.replace("part['text']", "part['text'] | replace('poor', 'bad')")), QUALITY)
 
 
 def test_template_that_ignores_the_assistant(with_template: Callable[..., HfBackend]) -> None:
     deaf = QWEN.replace("{% for message in messages %}", "{% for message in messages[:1] %}")
-    with pytest.raises(PromptError, match="refuses the question"):
+    with pytest.raises(PromptError, match="leaves out what the assistant says"):
         ask(with_template(deaf), QUALITY)
 
 
@@ -124,11 +120,55 @@ def test_template_that_wants_plain_strings(with_template: Callable[..., HfBacken
         ask(with_template(plain), QUALITY)
 
 
+PRINTED = QWEN.replace(
+    "{% for part in", "{% if message['role'] == 'assistant' %}{{ message['content'] }}{% else %}{% for part in"
+).replace("{% endfor %}<|im_end|>", "{% endfor %}{% endif %}<|im_end|>")
+JOINED = PRINTED.replace("{{ message['content'] }}", "{{ message['content'] + eos_token }}")
+TRIMMED = QWEN.replace("{{ part['text'] }}", "{{ part['text'] | trim }}")
+
+
+@pytest.mark.parametrize("template", [PRINTED, JOINED, TRIMMED])
+def test_the_prefix_is_written_alike_whatever_the_template_takes(
+    with_template: Callable[..., HfBackend], template: str
+) -> None:
+    """GLM-4.1V prints the content of a reply as it is, Pixtral adds a token to it, Gemma trims it."""
+    np.testing.assert_array_equal(ask(with_template(template), QUALITY).ids, ask(with_template(QWEN), QUALITY).ids)
+
+
+def test_template_that_prints_lists_alone_is_refused(with_template: Callable[..., HfBackend]) -> None:
+    listed = PRINTED.replace("{{ message['content'] }}", "{{ [{'type': 'text', 'text': message['content']}] }}")
+    with pytest.raises(PromptError, match="it prints a list, or changes what stands before"):
+        ask(with_template(listed), QUALITY)
+
+
 def test_template_that_opens_a_thought(with_template: Callable[..., HfBackend]) -> None:
+    """There is nowhere to read a first word; a begun answer stands where the template writes one without a thought."""
     backend = with_template(THINKING)
     with pytest.raises(PromptError, match="opens a chain of thought, or something else first"):
         ask(backend, SAME)
-    ask(backend, QUALITY)
+    np.testing.assert_array_equal(ask(backend, QUALITY).ids, ask(with_template(QWEN), QUALITY).ids)
+
+
+EMPTY = {
+    "<think>\n\n</think>\n\n": "{{ '\\n</think>\\n\\n' if enable_thinking is false }}",
+    "<|channel>thought\n<channel|>": "",
+}
+"""Qwen3.5 opens a thought unless it is told not to; Gemma 4 writes an empty one of its own accord."""
+
+
+@pytest.mark.parametrize("thought", EMPTY)
+def test_an_empty_thought_stays_before_the_first_word_and_before_the_prefix(
+    with_template: Callable[..., HfBackend], thought: str
+) -> None:
+    opened = "<think>\n" if EMPTY[thought] else thought
+    backend = with_template(QWEN.replace("assistant\n{% endif %}", f"assistant\n{opened}{EMPTY[thought]}{{% endif %}}"))
+    tokenizer = transformers.AutoTokenizer.from_pretrained(checkpoint("qwen2_vl"))
+    for question in (QUALITY, SAME):
+        written = tokenizer.decode(ask(backend, question).ids)
+        assert written.endswith(f"{question.text}<|im_end|>\n<|im_start|>assistant\n{thought}{question.answer_prefix}")
+    assert backend.fingerprint.identity.get("template_args") == (
+        '{"enable_thinking": false}' if EMPTY[thought] else None
+    )
 
 
 def test_tokenizer_that_ends_the_text(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """How a question becomes a prompt: by the chat template of the model, except where a family has none."""
 
+import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -7,15 +8,16 @@ from typing import Any
 from PIL import Image
 
 from qdebias.backends import hf_prefix, hf_prompt
+from qdebias.backends.chat_template import Argument, fixed
 from qdebias.backends.folder import Checkpoint
 from qdebias.backends.hf_prompt import Prompt
 from qdebias.backends.hf_types import Config, Processor
-from qdebias.errors import BackendError
-from qdebias.prompts import Question, Request
+from qdebias.backends.prompt import Form
+from qdebias.errors import BackendError, SettingError
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Form:
+class Style:
     """How the questions of a family are written.
 
     Attributes:
@@ -25,31 +27,46 @@ class Form:
     """
 
     template: bool
-    render: Callable[[Processor, Request, Question], Prompt]
+    render: Callable[[Processor, Form], Prompt]
     encode: Callable[[Processor, Prompt, Sequence[Image.Image]], Mapping[str, Any]]
 
 
-CHAT = Form(template=True, render=hf_prompt.render, encode=hf_prompt.encode)
+CHAT = Style(template=True, render=hf_prompt.render, encode=hf_prompt.encode)
 
-FORMS: Mapping[str, Form] = {
-    "paligemma": Form(template=False, render=hf_prefix.render, encode=hf_prefix.encode),
+STYLES: Mapping[str, Style] = {
+    "paligemma": Style(template=False, render=hf_prefix.render, encode=hf_prefix.encode),
 }
 """Families without a chat template, by the `model_type` of config.json."""
 
 
-def form_of(config: Config) -> Form:
+def style_of(config: Config) -> Style:
     """Return how questions are written for a model."""
-    return FORMS.get(config.model_type, CHAT)
+    return STYLES.get(config.model_type, CHAT)
 
 
-def check_template(checkpoint: Checkpoint, config: Config, processor: Processor) -> None:
-    """Refuse a checkpoint that lacks the chat template that its questions need.
+def fix_template(
+    checkpoint: Checkpoint, config: Config, processor: Processor, arguments: Mapping[str, Argument] | None = None
+) -> dict[str, str]:
+    """Write arguments and a fixed date into the chat template of a processor; return what they add to the identity.
 
     Raises:
-        BackendError: It does.
+        BackendError: The checkpoint lacks the chat template that its questions need, or it draws at random.
+        SettingError: The template does not read an argument.
     """
-    if form_of(config).template and processor.chat_template is None:
+    if not style_of(config).template:
+        if arguments:
+            raise SettingError(
+                f"{checkpoint.name}: questions are written without a chat template; give no template_args"
+            )
+        return {}
+    template = processor.chat_template
+    if isinstance(template, Mapping):  # several, by name
+        template = template.get("default")
+    if template is None:
         raise BackendError(
             f"{checkpoint.folder}: has no chat template; put the model's own into chat_template.jinja, or take an "
             f"instruction-tuned version of the model"
         )
+    processor.chat_template, chosen = fixed(template, arguments)
+    said = {"template_args": json.dumps(chosen, sort_keys=True)} if chosen else {}
+    return said | {"template": hf_prompt.template_digest(processor)}

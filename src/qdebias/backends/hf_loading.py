@@ -13,11 +13,12 @@ from transformers.models.auto.modeling_auto import MODEL_FOR_IMAGE_TEXT_TO_TEXT_
 
 from qdebias.backends import native
 from qdebias.backends.base import Fingerprint
+from qdebias.backends.chat_template import Argument
 from qdebias.backends.devices import check_room, device_of, dtype_of, environment_of
 from qdebias.backends.families import family_of
 from qdebias.backends.folder import Checkpoint, locate
 from qdebias.backends.hf import HfBackend
-from qdebias.backends.hf_forms import check_template
+from qdebias.backends.hf_forms import fix_template
 from qdebias.backends.hf_types import Config, Model, Processor
 from qdebias.backends.messages import first_line
 from qdebias.backends.processors import image_settings, limit_pixels, load_processor
@@ -39,6 +40,7 @@ def load_hf(
     max_pixels: int | None = None,
     allow_surplus: bool = False,
     form: str | None = None,
+    template_args: Mapping[str, Argument] | None = None,
     sharing: str = "all",
     tokens_at_once: int | None = None,
     images_at_once: int | None = None,
@@ -58,6 +60,7 @@ def load_hf(
         max_pixels: See `limit_pixels`.
         allow_surplus: Accept weights that the model has no place for.
         form: How questions are written for the first Qwen-VL, "base" or "chat"; None is what the checkpoint says.
+        template_args: Arguments of the chat template, see `qdebias.backends.chat_template.fixed`.
         sharing: "all", "images" (each encoded once, but every question run alone) or "off". The logits are the same.
         tokens_at_once: How many tokens may be in one forward pass of several questions; None fits the device.
         images_at_once: How many images may be encoded together; None fits the device.
@@ -75,11 +78,11 @@ def load_hf(
         config = _config(checkpoint)
         files = weight_files(checkpoint.folder)
         processor = load_processor(checkpoint, config, form=form)
-        check_template(checkpoint, config, processor)
+        template = fix_template(checkpoint, config, processor, template_args)
         limit_pixels(processor, min_pixels, max_pixels)
         model = _model(checkpoint, config, kind, target, files=files, allow_surplus=allow_surplus)
     identity = {"model": name or checkpoint.name, "dtype": str(kind).removeprefix("torch.")}
-    identity |= _identity(checkpoint, processor)
+    identity |= _identity(checkpoint, processor) | template
     return HfBackend(
         model=model.eval(),
         processor=processor,

@@ -11,27 +11,28 @@ from typing import Any
 
 from PIL import Image
 
-from qdebias.backends.hf_prompt import HfTokenizer, Prompt, check_placeholders, normal
+from qdebias.backends.hf_prompt import HfTokenizer, Prompt, check_placeholders
 from qdebias.backends.hf_types import Processor
+from qdebias.backends.prompt import Form, normal
 from qdebias.errors import PromptError
-from qdebias.prompts import Question, Request
 
 PER_TOKEN = ("input_ids", "attention_mask", "token_type_ids")
 
 
-def render(processor: Processor, request: Request, question: Question) -> Prompt:
+def render(processor: Processor, form: Form) -> Prompt:
     """Return the prompt of a question: the images, then the question.
 
     Raises:
         PromptError: The images should follow the question, or the question contains a placeholder.
     """
-    if request.placement != "before":
+    question = form.question
+    if form.placement != "before":
         raise PromptError(
-            f"the images do not stand {request.placement} the question {question.text!r}: this model takes images "
+            f"the images do not stand {form.placement} the question {question.text!r}: this model takes images "
             f"first; use the other placement"
         )
-    text = processor.image_token * len(request.images) + question.text
-    check_placeholders(text, processor.image_token, request)
+    text = processor.image_token * form.images + question.text
+    check_placeholders(text, processor.image_token, form.images)
     ending = f"{processor.tokenizer.bos_token}{question.text}\n{question.answer_prefix}"
     return Prompt(text=text, lead="", ending=ending, suffix=question.answer_prefix)
 

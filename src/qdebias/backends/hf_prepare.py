@@ -9,10 +9,11 @@ import torch
 from PIL import Image
 
 from qdebias.backends.base import Encoding
-from qdebias.backends.hf_forms import form_of
-from qdebias.backends.hf_prompt import HfTokenizer, check_ids
+from qdebias.backends.hf_forms import style_of
+from qdebias.backends.hf_prompt import HfTokenizer, Prompt, check_ids
 from qdebias.backends.hf_types import Config, Model, Processor
 from qdebias.backends.messages import first_line
+from qdebias.backends.prompt import Form
 from qdebias.backends.tokens import WINDOW
 from qdebias.errors import BackendError, ImageError, PromptError
 from qdebias.prompts import Question, Request
@@ -63,8 +64,9 @@ class Preparer:
 
     def __init__(self, model: Model, processor: Processor) -> None:
         self._processor = processor
-        self._form = form_of(model.config)
+        self._style = style_of(model.config)
         self._longest = getattr(model.config.get_text_config(), "max_position_embeddings", None)
+        self._prompts: dict[Form, Prompt] = {}
         self.tokenizer = HfTokenizer(processor)
         self.image_token = _image_token(model.config, processor)
 
@@ -88,9 +90,12 @@ class Preparer:
     def _one(
         self, request: Request, question: Question, processor: Processor, pictures: Sequence[Image.Image]
     ) -> Prepared:
-        prompt = self._form.render(self._processor, request, question)
+        form = Form(question=question, placement=request.placement, images=len(request.images))
+        if form not in self._prompts:
+            self._prompts[form] = self._style.render(self._processor, form)
+        prompt = self._prompts[form]
         try:
-            inputs = self._form.encode(processor, prompt, pictures)
+            inputs = self._style.encode(processor, prompt, pictures)
         except UnicodeEncodeError as error:
             raise PromptError(f"the question {question.text!r} is not Unicode text ({error}); correct it") from error
         except ValueError as error:
@@ -98,7 +103,7 @@ class Preparer:
                 f"the model's processor refuses images of {_sizes(request)}: {first_line(error)}"
             ) from error
         ids = cast(list[int], inputs["input_ids"][0].tolist())
-        check_ids(self.tokenizer, ids, self.image_token, prompt, request, question)
+        check_ids(self.tokenizer, ids, self.image_token, prompt, form)
         if self._longest is not None and len(ids) > self._longest:
             raise ImageError(
                 f"images of {_sizes(request)} become a prompt of {len(ids)} tokens, but this model reads at most "

@@ -1,11 +1,6 @@
-"""From a question to the prompt of a chat model, and the proof that this prompt is the one that was asked for.
+"""From a question to the prompt of a chat model of transformers, and the proof that its ids are those of the prompt."""
 
-Chat templates may drop the spaces around a text, put all images first, or ignore a part they do not know. None of that
-raises in transformers; the model would simply be asked something else. So the rendered text and the very ids are
-checked before anything is run.
-"""
-
-import unicodedata
+import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -16,9 +11,10 @@ from transformers import ProcessorMixin
 
 from qdebias.backends.hf_types import Processor
 from qdebias.backends.messages import first_line
+from qdebias.backends.prompt import Form, normal, opening
 from qdebias.backends.tokens import Tokenizer
 from qdebias.errors import PromptError
-from qdebias.prompts import Question, Request
+from qdebias.prompts import Question
 
 
 class HfTokenizer:
@@ -54,40 +50,38 @@ class Prompt:
     suffix: str = ""
 
 
-def render(processor: Processor, request: Request, question: Question) -> Prompt:
-    """Return the prompt of a question.
+_EXAMPLE = Form(
+    question=Question(text="A question?", options=("Yes", "No"), values=(1.0, 0.0)), placement="before", images=1
+)
+
+
+def render(processor: Processor, form: Form) -> Prompt:
+    """Return the prompt of a question: what the template writes before a reply, then the answer prefix.
 
     Raises:
-        PromptError: The template refuses the conversation, or loses the answer prefix or an image.
+        PromptError: The template refuses the conversation, or loses an image, or the question is not asked as meant.
     """
-    text = _apply(processor, request, question, question.answer_prefix)
     image = getattr(processor, "image_token", None)
-    if image is not None:
-        check_placeholders(text, image, request)
-    if not text.endswith(question.answer_prefix):
-        raise PromptError(
-            f"the chat template ends the prompt in {text[-len(question.answer_prefix) :]!r} instead of the answer "
-            f"prefix {question.answer_prefix!r}: it trims spaces; move them from the prefix into the options"
-        )
-    ending = text.rpartition(image)[2] if image else text
-    if question.answer_prefix:
-        return Prompt(text, "", ending)
-    return Prompt(text, _lead(text, _apply(processor, request, question, "X")), ending)
+
+    def rendered(images: int, reply: str) -> str:
+        text = _apply(processor, form, images, reply)
+        if image is not None and images == form.images:
+            check_placeholders(text, image, images)
+        return text
+
+    begun, prefix = opening(form, rendered), form.question.answer_prefix
+    spaces = begun.lead in ("", " ") and not prefix  # a line break is no part of a word
+    text = begun.text if spaces or prefix[:1].isspace() else begun.text + begun.lead
+    return Prompt(text + prefix, begun.lead if spaces else "", text.rpartition(image)[2] + prefix if image else text)
 
 
-def _lead(prompt: str, reply: str) -> str:
-    """Return the white space between a prompt and the first word of its answer, from a rendered reply of "X".
-
-    Where the prompt ends in white space there is none, however much of it the template writes in an earlier reply:
-    the prompt is what the model answers.
-    """
-    body = reply.removesuffix("X")
-    if body == reply or body.split() != prompt.split():
-        raise PromptError(
-            f"the chat template does not start a reply where its prompt ends ({prompt[-30:]!r}): it opens a chain of "
-            f"thought, or something else first; give the question an answer_prefix"
-        )
-    return "" if prompt[-1:].isspace() else body[len(body.rstrip()) :]
+def template_digest(processor: Processor) -> str:
+    """Return the hash of what the template makes of a conversation that is always the same; "refused" if it refuses."""
+    try:
+        texts = [_apply(processor, _EXAMPLE, _EXAMPLE.images, reply) for reply in ("", "An answer")]
+    except PromptError:
+        return "refused"
+    return hashlib.blake2b("\0".join(texts).encode(), digest_size=8).hexdigest()
 
 
 def encode(processor: Processor, prompt: Prompt, pictures: Sequence[Image.Image]) -> Mapping[str, Any]:
@@ -102,34 +96,36 @@ def encode(processor: Processor, prompt: Prompt, pictures: Sequence[Image.Image]
     return made
 
 
-def _apply(processor: Processor, request: Request, question: Question, prefix: str) -> str:
-    """Render a question and the start of its answer.
+def _apply(processor: Processor, form: Form, images: int, reply: str) -> str:
+    """Render a question and a reply; without a reply, all that stands before one.
 
-    Contents are lists of typed parts, for the assistant too: templates exist that read nothing else.
+    The reply is a text where the template takes one. Others read nothing but a list of typed parts.
     """
-    images = [{"type": "image"}] * len(request.images)
-    text = [{"type": "text", "text": question.text}]
-    content = images + text if request.placement == "before" else text + images
-    messages: list[dict[str, Any]] = [{"role": "user", "content": content}]
-    if prefix:
-        messages.append({"role": "assistant", "content": [{"type": "text", "text": prefix}]})
+    shown = [{"type": "image"}] * images
+    text = [{"type": "text", "text": form.question.text}]
+    asked = {"role": "user", "content": shown + text if form.placement == "before" else text + shown}
+    if not reply:
+        return _rendered(processor, form, [asked])
     try:
-        prompt = ProcessorMixin.apply_chat_template(
-            processor,
-            messages,
-            add_generation_prompt=not prefix,
-            continue_final_message=bool(prefix),
-        )
+        found = _rendered(processor, form, [asked, {"role": "assistant", "content": reply}])
+    except PromptError:
+        found = ""
+    if reply in found:
+        return found
+    return _rendered(processor, form, [asked, {"role": "assistant", "content": [{"type": "text", "text": reply}]}])
+
+
+def _rendered(processor: Processor, form: Form, messages: list[dict[str, Any]]) -> str:
+    try:
+        prompt = ProcessorMixin.apply_chat_template(processor, messages, add_generation_prompt=len(messages) == 1)
     except (TemplateError, ValueError, TypeError, KeyError) as error:
         raise PromptError(
-            f"the chat template of this model refuses the question {question.text!r}: {first_line(error)}"
+            f"the chat template of this model refuses the question {form.question.text!r}: {first_line(error)}"
         ) from error
     return str(prompt)
 
 
-def check_ids(
-    tokenizer: Tokenizer, ids: Sequence[int], image_token: int, prompt: Prompt, request: Request, question: Question
-) -> None:
+def check_ids(tokenizer: Tokenizer, ids: Sequence[int], image_token: int, prompt: Prompt, form: Form) -> None:
     """Check in the ids that are about to be run that images, question and answer prefix stand where they should.
 
     Args:
@@ -137,8 +133,7 @@ def check_ids(
         ids: (L,) with the placeholders of the images expanded.
         image_token: The placeholder's id.
         prompt: What the ids were made from.
-        request: Says where the images belong.
-        question: One of its questions.
+        form: Which question, and where its images belong.
 
     Raises:
         PromptError: They do not.
@@ -147,34 +142,27 @@ def check_ids(
     if not places:
         raise PromptError("no image reaches the model: the prompt has no image placeholder; check the chat template")
     head, tail = (normal(tokenizer.decode(part)) for part in (ids[: places[0]], ids[places[-1] + 1 :]))
-    text, prefix = normal(question.text), normal(question.answer_prefix)
-    end = normal(prompt.ending)[-min(len(tail), max(len(prefix), 16)) :]
-    if not (tail.endswith(end) and tail.endswith(prefix)):
+    text, ending, prefix = (normal(part) for part in (form.question.text, prompt.ending, form.question.answer_prefix))
+    if not ("".join(tail.split()).endswith("".join(ending.split())) and tail.endswith(prefix)):
         raise PromptError(
-            f"the ids end in {tail[-len(end) - 16 :]!r} instead of {end!r}: the tokenizer changes or ends the text; "
-            f"choose another answer_prefix, or correct the tokenizer's settings"
+            f"the ids end in {tail[-len(ending) - 16 :]!r} instead of {ending!r}: the tokenizer changes or ends the "
+            f"text; choose another answer_prefix, or correct the tokenizer's settings"
         )
-    body = tail.removesuffix(prefix) if request.placement == "before" else head
-    if text not in body:
+    if text not in (tail.removesuffix(prefix) if form.placement == "before" else head):
         raise PromptError(
-            f"the images do not stand {request.placement} the question {question.text!r}: the chat template moved "
-            f"them, or changed the text; use the other placement, or a chat template that keeps the order"
+            f"the images do not stand {form.placement} the question {text!r} in the ids: the tokenizer changes the "
+            f"text; use the other placement, or word the question otherwise"
         )
 
 
-def check_placeholders(prompt: str, image_token: str, request: Request) -> None:
+def check_placeholders(prompt: str, image_token: str, images: int) -> None:
     """Check that a prompt has one placeholder an image.
 
     Raises:
         PromptError: It has not.
     """
-    if prompt.count(image_token) != len(request.images):
+    if prompt.count(image_token) != images:
         raise PromptError(
-            f"the prompt shows {prompt.count(image_token)} images instead of {len(request.images)}: the chat template "
-            f"lost some, or the question contains {image_token!r}; change the one that does"
+            f"the prompt shows {prompt.count(image_token)} images instead of {images}: the chat template lost some, or "
+            f"the question contains {image_token!r}; change the one that does"
         )
-
-
-def normal(text: str) -> str:
-    """Return the text in the normal form that many tokenizers bring it to."""
-    return unicodedata.normalize("NFC", text)

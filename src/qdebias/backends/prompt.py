@@ -1,0 +1,108 @@
+"""Where the reply to a question begins, and the proof that the question is asked as it was meant.
+
+Chat templates may move images, change a text, open a chain of thought, or print what they do not expect. None of that
+raises; the model would be asked something else. What a template makes of three conversations shows it: the question
+with its images, the question alone, and the question with a reply.
+"""
+
+import re
+import unicodedata
+from collections.abc import Callable
+from dataclasses import dataclass
+from itertools import takewhile
+from typing import TypeAlias
+
+from qdebias.errors import PromptError
+from qdebias.prompts import Placement, Question
+
+Render: TypeAlias = Callable[[int, str], str]
+"""Gives the text of a question about so many images and of the reply so far; without one, of all that stands before
+the reply."""
+
+_REPLY = "Xyzzy"
+"""A reply that stands nowhere else."""
+
+_CLOSED = re.compile(r"(?:</[^<>]+>|\[/[^\[\]]+\]|<[^<>|]+\|>|<\|(?:/|END_)[^<>|]+\|>|◁/[^◁▷]+▷)\s*\Z")
+"""The mark at the end of a thought, as published templates write it."""
+
+_LISTED = re.compile(r"""\[?\{["']type["']""")
+"""The beginning of a list of parts that was printed as text."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Form:
+    """A question and the way in which it is asked.
+
+    Attributes:
+        question: The question.
+        placement: Whether the images come before or after it.
+        images: How many there are.
+    """
+
+    question: Question
+    placement: Placement
+    images: int
+
+
+@dataclass(frozen=True, slots=True)
+class Opening:
+    """Where a reply begins.
+
+    Attributes:
+        text: All that stands before it.
+        lead: White space that belongs to its first word.
+    """
+
+    text: str
+    lead: str
+
+
+def opening(form: Form, render: Render) -> Opening:
+    """Return where the reply to a question begins: where the model begins its own.
+
+    Where the template opens a thought there, the answer prefix stands where the template writes a reply without one.
+
+    Raises:
+        PromptError: The question is not asked as it was meant, or a thought is opened and there is no answer prefix.
+    """
+    opened = render(form.images, "")
+    _check_order(form, opened, render(0, ""))
+    written, found, _ = render(form.images, _REPLY).rpartition(_REPLY)
+    if not found:
+        raise PromptError("the chat template leaves out what the assistant says; use another chat template")
+    if written.split() == opened.split():
+        return Opening(opened, "" if opened[-1:].isspace() else written[len(written.rstrip()) :])
+    common = "".join(one for one, other in takewhile(lambda two: two[0] == two[1], zip(opened, written, strict=False)))
+    rest = written[len(common) :]
+    if not rest.strip() and _CLOSED.search(opened):
+        return Opening(opened, "")
+    if _LISTED.search(rest) or normal(form.question.text) not in normal(common):
+        raise PromptError(
+            f"the chat template writes a reply behind {written[-40:]!r} instead of {opened[-40:]!r}: it prints a list, "
+            f"or changes what stands before; use another chat template"
+        )
+    if not form.question.answer_prefix:
+        raise PromptError(
+            f"the chat template does not start a reply where its prompt ends ({opened[-30:]!r}): it opens a chain of "
+            f"thought, or something else first; give the question an answer_prefix"
+        )
+    return Opening(written, "")
+
+
+def _check_order(form: Form, prompt: str, bare: str) -> None:
+    """Compare the prompt with the one that has no images: what was added must stand on the right side."""
+    shown, question = normal(prompt), normal(form.question.text)
+    before, text, after = normal(bare).partition(question)
+    if not text:
+        raise PromptError(f"the chat template changes the text of the question {question!r}; word it otherwise")
+    fits = shown.endswith(text + after) if form.placement == "before" else shown.startswith(before + text)
+    if not fits or shown == before + text + after:
+        raise PromptError(
+            f"the images do not stand {form.placement} the question {question!r} in the prompt: the chat template "
+            f"moves them, or leaves them out; use the other placement, or another chat template"
+        )
+
+
+def normal(text: str) -> str:
+    """Return the text in the normal form that many tokenizers bring it to."""
+    return unicodedata.normalize("NFC", text)
