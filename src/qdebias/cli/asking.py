@@ -13,7 +13,7 @@ from qdebias.tables import Asker
 
 @contextmanager
 def open_asker(
-    model: str, run: Path | None, *, seed: int, batch: int, device: str | None, dtype: str | None
+    model: str, run: Path | None, seed: int, batch: int, max_megapixels: float, device: str | None, dtype: str | None
 ) -> Iterator[Asker]:
     """Load a model and open its run folder; without a folder, one that is gone afterwards."""
     with ExitStack() as stack:
@@ -21,4 +21,5 @@ def open_asker(
         folder = run or Path(stack.enter_context(TemporaryDirectory(prefix="qdebias-")))
         opened = stack.enter_context(open_run(folder, backend.fingerprint, model=model))
         say_notes(opened)
-        yield Asker(run=opened, backend=backend, seed=seed, batch=batch)
+        pixels = round(max_megapixels * 1e6)
+        yield Asker(run=opened, backend=backend, seed=seed, batch=batch, max_pixels=pixels)

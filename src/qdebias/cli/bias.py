@@ -4,17 +4,17 @@ from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Annotated
 
 import typer
 
-from qdebias.backends.load import load_backend
 from qdebias.bias import Exposure, bias_table, exposure_by_content, exposure_table, measure_bias
+from qdebias.cli.asking import open_asker
 from qdebias.cli.console import (
     Batch,
     Device,
     Dtype,
+    Megapixels,
     Model,
     RunFolder,
     Seed,
@@ -26,14 +26,13 @@ from qdebias.cli.console import (
 )
 from qdebias.cli.dataset_options import Labels, Limit, Resamples, Root, Subset
 from qdebias.cli.outputs import refuse_inputs
-from qdebias.cli.runs import say_notes
 from qdebias.cli.tables import Form, Out, form_of, write_tables
 from qdebias.data import Dataset, load_dataset
 from qdebias.engine import Failure, Scorer
 from qdebias.errors import SettingError
 from qdebias.inputs import Inputs, find_inputs
 from qdebias.method import Score
-from qdebias.store import StoredBackend, open_run
+from qdebias.store import StoredBackend
 from qdebias.tables import Asker, Table
 from qdebias.tables.evidence import first
 from qdebias.tables.reproduce import BIAS, recipes_of, reproduce, saved
@@ -68,6 +67,7 @@ def bias(
     seed: Seed = 0,
     device: Device = None,
     dtype: Dtype = None,
+    max_megapixels: Megapixels = 50.0,
 ) -> None:
     """Measure the bias that the method mitigates.
 
@@ -89,15 +89,12 @@ def bias(
                 load_dataset(dataset, root=root, subset=subset, labels=labels) if dataset else find_inputs(paths or [])
             )
             refuse_inputs(data if isinstance(data, Dataset) else data.images, out=out, plot=plot)
-            backend = load_backend(model, device=device, dtype=dtype)
-            folder = run or Path(stack.enter_context(TemporaryDirectory(prefix="qdebias-")))
-            opened = stack.enter_context(open_run(folder, backend.fingerprint, model=model))
-            say_notes(opened)
-            scorer = Scorer(backend=StoredBackend(backend, opened), method=Exposure(), seed=seed, batch=batch)
+            asker = stack.enter_context(open_asker(model, run, seed, batch, max_megapixels, device, dtype))
+            asked, pixels = StoredBackend(asker.backend, asker.run), asker.max_pixels
+            scorer = Scorer(backend=asked, method=Exposure(), seed=seed, batch=batch, max_pixels=pixels)
             if isinstance(data, Inputs):
                 found = _exposure(scorer, data, model)
             else:
-                asker = Asker(run=opened, backend=backend, seed=seed, batch=batch)
                 found = _offsets(asker, scorer, data, by=by, limit=limit, model=model, resamples=resamples)
         write_tables(found.tables, chosen, out)
         if plot is not None:

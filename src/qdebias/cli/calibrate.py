@@ -12,6 +12,7 @@ from qdebias.cli.console import (
     Batch,
     Device,
     Dtype,
+    Megapixels,
     MethodName,
     Model,
     RunFolder,
@@ -36,7 +37,7 @@ from qdebias.cli.dataset_options import (
 from qdebias.cli.outputs import refuse_inputs
 from qdebias.data import load_dataset
 from qdebias.errors import SettingError
-from qdebias.evaluation import evaluate
+from qdebias.evaluation import Report, evaluate
 
 Level = Annotated[float, typer.Option(min=0, max=1, help="Share of new images whose MOS is to lie in the interval.")]
 
@@ -60,6 +61,7 @@ def calibrate(
     seed: Seed = 0,
     device: Device = None,
     dtype: Dtype = None,
+    max_megapixels: Megapixels = 50.0,
 ) -> None:
     """Fit a monotone map from scores to the MOS scale of a labelled sample, with its error and an interval.
 
@@ -84,6 +86,7 @@ def calibrate(
                 limit=limit,
                 resamples=0,
                 batch=batch,
+                max_pixels=round(max_megapixels * 1e6),
                 on_note=lambda note: say(one_line(note), style="yellow"),
                 on_progress=show,
             )
@@ -97,13 +100,13 @@ def calibrate(
             level=level,
         )
         save_calibration(made, out)
-    for row in report.failures:
-        say(f"failed: {one_line(row.error or '')}", style="red")
-    _print(made, out)
+    _print(report, made, out)
     raise typer.Exit(1 if report.failures else 0)
 
 
-def _print(made: Calibration, out: Path) -> None:
+def _print(report: Report, made: Calibration, out: Path) -> None:
+    for row in report.failures:
+        say(f"failed: {one_line(row.error or '')}", style="red")
     corners = f" with {len(made.scores)} corners" if made.kind == "isotonic" else ""
     results.print(f"{made.kind} map{corners} from {made.count:,} images, scale {made.low:g} to {made.high:g}")
     if made.error is not None:

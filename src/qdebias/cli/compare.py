@@ -9,7 +9,7 @@ import typer
 
 from qdebias import presets
 from qdebias.cli.asking import open_asker
-from qdebias.cli.console import Batch, Device, Dtype, Model, RunFolder, Seed, progress, user_errors
+from qdebias.cli.console import Batch, Device, Dtype, Megapixels, Model, RunFolder, Seed, progress, user_errors
 from qdebias.cli.dataset_options import LabelColumn, Labels, Limit, Resamples, Root, Subset
 from qdebias.cli.outputs import refuse_inputs
 from qdebias.cli.runs import say_unfinished
@@ -42,6 +42,9 @@ Mos = Annotated[
     str | None,
     typer.Option(help="The human scores: a dataset by name (with --root), or a label file. Nothing is asked."),
 ]
+Lower = Annotated[
+    list[str] | None, typer.Option(help="A file of scores, by its name without suffix, where lower is better.")
+]
 
 
 def compare(
@@ -54,9 +57,7 @@ def compare(
     against: Annotated[
         str | None, typer.Option(help=f"Differences are to this method, or to the `{BEST}`. Default: the first.")
     ] = None,
-    lower_is_better: Annotated[
-        list[str] | None, typer.Option(help="A file of scores, by its name without suffix, where lower is better.")
-    ] = None,
+    lower_is_better: Lower = None,
     subset: Subset = None,
     limit: Limit = None,
     labels: Labels = None,
@@ -69,6 +70,7 @@ def compare(
     seed: Seed = 0,
     device: Device = None,
     dtype: Dtype = None,
+    max_megapixels: Megapixels = 50.0,
 ) -> None:
     """Compare methods on the same images: SRCC and PLCC, and the difference of each to one of them.
 
@@ -95,7 +97,7 @@ def compare(
             )
         else:
             named = named or list(DEFAULT)
-            asker = stack.enter_context(open_asker(model, run, seed=seed, batch=batch, device=device, dtype=dtype))
+            asker = stack.enter_context(open_asker(model, run, seed, batch, max_megapixels, device, dtype))
             asker = stack.enter_context(_shown(asker, in_asking_order(named), min(len(data), limit or len(data))))
             name = asker.backend.fingerprint.identity.get("model", model)
             found = compare_asked(data, named, asker, model=name, limit=limit, against=against, resamples=resamples)

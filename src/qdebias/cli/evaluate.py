@@ -14,6 +14,7 @@ from qdebias.cli.console import (
     Device,
     Dtype,
     MaxSide,
+    Megapixels,
     MethodName,
     Model,
     RunFolder,
@@ -82,6 +83,7 @@ def evaluate(
     seed: Seed = 0,
     device: Device = None,
     dtype: Dtype = None,
+    max_megapixels: Megapixels = 50.0,
     max_side: MaxSide = None,
 ) -> None:
     """Score a dataset and correlate the scores with the human ones.
@@ -96,11 +98,10 @@ def evaluate(
         way = direction_named(direction)
         data = load_dataset(dataset, root=root, subset=subset, labels=labels, direction=way, column=column)
         refuse_inputs(data, out=out)
-        backend = load_backend(model, device=device, dtype=dtype)
         with progress(total=min(len(data), limit or len(data))) as show:
             report = evaluate_dataset(
                 data,
-                model=backend,
+                model=load_backend(model, device=device, dtype=dtype),
                 model_name=model,
                 method=method_named(method, aspect),
                 run=run,
@@ -109,6 +110,7 @@ def evaluate(
                 readout="literal" if literal else "exact",
                 resamples=resamples,
                 batch=batch,
+                max_pixels=round(max_megapixels * 1e6),
                 max_side=max_side,
                 on_note=lambda note: say(one_line(note), style="yellow"),
                 on_progress=show,

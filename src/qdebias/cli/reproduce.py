@@ -9,7 +9,7 @@ import typer
 
 from qdebias.bias import measure_bias
 from qdebias.cli.asking import open_asker
-from qdebias.cli.console import Batch, Device, Dtype, Model, RunFolder, Seed, progress, say, user_errors
+from qdebias.cli.console import Batch, Device, Dtype, Megapixels, Model, RunFolder, Seed, progress, say, user_errors
 from qdebias.cli.dataset_options import Labels, Limit, Resamples, Root, Subset
 from qdebias.cli.outputs import refuse_inputs
 from qdebias.cli.tables import Form, Out, form_of, tell_failures, write_tables
@@ -43,6 +43,7 @@ def reproduce(
     seed: Seed = 0,
     device: Device = None,
     dtype: Dtype = None,
+    max_megapixels: Megapixels = 50.0,
 ) -> None:
     """Ask a model what a table or figure of the paper needs, and print ours beside the paper's.
 
@@ -59,8 +60,8 @@ def reproduce(
         refuse_inputs(data, out=out or Path(f"{what}.png"))
         shown = find_inputs(pool) if pool else None
         refuse_inputs(shown.images if shown else (), out=out)
-        others = pool_of(shown.paths) if shown else None
-        asker = stack.enter_context(open_asker(model, run, seed=seed, batch=batch, device=device, dtype=dtype))
+        others = pool_of(shown.paths, max_pixels=round(max_megapixels * 1e6)) if shown else None
+        asker = stack.enter_context(open_asker(model, run, seed, batch, max_megapixels, device, dtype))
         count, recipes = min(len(data), limit or len(data)), recipes_of(what, data.name)
         with progress(total=count * len(recipes)) as show:
             asker = replace(

@@ -16,6 +16,7 @@ from qdebias.errors import SettingError
 from qdebias.evaluation.readout import Readout
 from qdebias.evaluation.report import Report, make_report
 from qdebias.evaluation.rows import EvaluatedImage, evaluated
+from qdebias.image import MAX_PIXELS
 from qdebias.method import Method
 from qdebias.store import Run, open_run
 from qdebias.stored import StoredScorer
@@ -33,6 +34,7 @@ def evaluate(
     readout: Readout = "exact",
     resamples: int = 1000,
     batch: int = 8,
+    max_pixels: int = MAX_PIXELS,
     max_side: int | None = None,
     on_note: Callable[[str], None] = warnings.warn,
     on_progress: Callable[[int], None] | None = None,
@@ -53,6 +55,7 @@ def evaluate(
         readout: How scores are read from logits, see `qdebias.evaluation.readout`.
         resamples: How many bootstrap resamples the 95 % intervals have; 0 for no intervals.
         batch: How many images are handed to the model at a time.
+        max_pixels: Larger images are refused before they are decoded.
         max_side: See `qdebias.Scorer`; None scores images as they are.
         on_note: Is told what a user should know about the run folder, such as that versions have changed.
         on_progress: Is told how many images are done, again and again.
@@ -65,7 +68,7 @@ def evaluate(
     if limit is not None and limit < 1:
         raise SettingError(f"limit must be 1 or more, got {limit}")
     backend = load_backend(model) if isinstance(model, str) else model
-    scorer = Scorer(backend=backend, method=method, seed=seed, batch=batch, max_side=max_side)
+    scorer = Scorer(backend=backend, method=method, seed=seed, batch=batch, max_pixels=max_pixels, max_side=max_side)
     spec = model_name or _name(model)
     names = {
         "model": scorer.backend.fingerprint.identity.get("model", spec),

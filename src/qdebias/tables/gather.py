@@ -13,6 +13,7 @@ from qdebias.backends.base import Backend
 from qdebias.data import Dataset
 from qdebias.engine import Scorer
 from qdebias.errors import MissingPackageError
+from qdebias.image import MAX_PIXELS
 from qdebias.method import Method, Pool, QDebias
 from qdebias.pool import ImagePool
 from qdebias.rivals import Lpips
@@ -37,6 +38,7 @@ class Asker:
         backend: The model.
         seed: Seed of the degradations.
         batch: How many images are handed to the model at a time.
+        max_pixels: Larger images are refused before they are decoded.
         pool: Images for conditions of other content; None: those of the dataset itself.
         pool_name: What the pool is called in the notes.
         progress: Is told how far it is.
@@ -47,6 +49,7 @@ class Asker:
     backend: Backend
     seed: int = 0
     batch: int = 8
+    max_pixels: int = MAX_PIXELS
     pool: Pool | None = None
     pool_name: str = ""
     progress: Progress | None = None
@@ -77,7 +80,7 @@ class Asker:
         if joint is None:
             return
         backend = StoredBackend(self._noted(self.backend), self.run)
-        scorer = Scorer(backend=backend, method=joint, seed=self.seed, batch=self.batch)
+        scorer = Scorer(backend=backend, method=joint, seed=self.seed, batch=self.batch, max_pixels=self.max_pixels)
         tell = self.teller(recipes[0])
         missing = unanswered(self.run, joint, dataset.paths, seed=self.seed)
         for done, _ in enumerate(scorer.score_many(missing, on_error="return"), start=1):
@@ -95,6 +98,7 @@ class Asker:
             method=method,
             seed=self.seed,
             batch=self.batch,
+            max_pixels=self.max_pixels,
             pool=self._pool(dataset) if isinstance(method, QDebias) and method.mismatched else None,
         )
         stored = StoredScorer(self.run, scorer, name=recipe, total=len(dataset))
@@ -116,7 +120,7 @@ class Asker:
         return f"{recipe} changes the model ({'; '.join(differences)}), so its answers belong into another run folder"
 
     def _pool(self, dataset: Dataset) -> Pool:
-        return self.pool or dataset_pool(dataset, self.run, seed=self.seed)
+        return self.pool or dataset_pool(dataset, self.run, seed=self.seed, max_pixels=self.max_pixels)
 
     def telling(self, progress: Progress) -> "Asker":
         """Return the same with another listener."""
@@ -128,7 +132,7 @@ class Asker:
         return None if progress is None else lambda done: progress(recipe, done)
 
 
-def dataset_pool(dataset: Dataset, run: Run, *, seed: int) -> ImagePool:
+def dataset_pool(dataset: Dataset, run: Run, *, seed: int, max_pixels: int) -> ImagePool:
     """Return the images of a dataset as a pool of conditions of other content.
 
     Two images show the same where they have one scene, or else one reference photograph or prompt. Where the labels
@@ -140,7 +144,7 @@ def dataset_pool(dataset: Dataset, run: Run, *, seed: int) -> ImagePool:
         pixels = known_pixels(run.index, run.manifest, _name(path), seed=seed)
         if pixels is not None:
             content_of[pixels.image] = content
-    return ImagePool(paths=tuple(dataset.paths), contents=contents, content_of=content_of)
+    return ImagePool(paths=tuple(dataset.paths), contents=contents, content_of=content_of, max_pixels=max_pixels)
 
 
 def _others_of(dataset: Dataset) -> str:
@@ -166,6 +170,6 @@ def _obstacle(method: Method) -> str:
     return ""
 
 
-def pool_of(paths: Sequence[Path]) -> ImagePool:
+def pool_of(paths: Sequence[Path], *, max_pixels: int = MAX_PIXELS) -> ImagePool:
     """Return image files from elsewhere as a pool, as the paper has it; each shows something of its own."""
-    return ImagePool(paths=tuple(paths), contents=tuple(map(str, paths)))
+    return ImagePool(paths=tuple(paths), contents=tuple(map(str, paths)), max_pixels=max_pixels)

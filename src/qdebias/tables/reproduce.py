@@ -64,7 +64,9 @@ def reproduce(
         key = PREFIX + name
         known = [one.results.get(key) for one in load_all(asker.run.folder) if one.names == evidence.names]
         done = next((scores for scores in known if isinstance(scores, Scores)), None)
-        results[key] = done or rival_scores(first(dataset, limit), name, device=device, progress=asker.teller(key))
+        results[key] = done or rival_scores(
+            first(dataset, limit), name, device=device, max_pixels=asker.max_pixels, progress=asker.teller(key)
+        )
     evidence = replace(evidence, results=results)
     save(evidence, asker.run.folder, part=part_name(dataset, limit))
     return evidence

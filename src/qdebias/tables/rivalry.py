@@ -6,7 +6,7 @@ import numpy as np
 
 from qdebias.data import Dataset
 from qdebias.errors import ImageError, MissingPackageError
-from qdebias.image import load_image
+from qdebias.image import MAX_PIXELS, load_image
 from qdebias.rivals import load_rival
 from qdebias.tables.evidence import NotRun, Scores
 
@@ -15,7 +15,12 @@ PREFIX = "rival "
 
 
 def rival_scores(
-    dataset: Dataset, name: str, *, device: str | None = None, progress: Callable[[int], None] | None = None
+    dataset: Dataset,
+    name: str,
+    *,
+    device: str | None = None,
+    max_pixels: int = MAX_PIXELS,
+    progress: Callable[[int], None] | None = None,
 ) -> Scores | NotRun:
     """Return the scores of a metric of pyiqa, higher is better, or why there are none.
 
@@ -23,6 +28,7 @@ def rival_scores(
         dataset: The images.
         name: A row of Table 1, or pyiqa's own name.
         device: Where it runs.
+        max_pixels: Larger images are refused before they are decoded.
         progress: Is told how many images are done.
 
     Raises:
@@ -35,7 +41,7 @@ def rival_scores(
     values, errors = [], []
     for done, path in enumerate(dataset.paths, start=1):
         try:
-            values.append(rival(load_image(path)))
+            values.append(rival(load_image(path, max_pixels=max_pixels)))
         except ImageError as error:
             values.append(np.nan)
             errors.append(str(error))
