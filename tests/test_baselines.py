@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import qdebias
-from qdebias.backends.baselines import BASELINES
+from qdebias.backends.baselines import BASELINES, Baseline, above
 from qdebias.engine import Scorer
 from qdebias.errors import BackendError
 from qdebias.image import RgbImage
@@ -24,9 +24,8 @@ def test_blur_lowers_a_baseline(name: str, photo: RgbImage) -> None:
 
 def test_the_usual_measure_is_one_half_and_twice_that_four_fifths(photo: RgbImage) -> None:
     question = Question(text="Good or poor?", options=("good", "poor"), values=(1.0, 0.0))
-    baseline = BASELINES["sharpness"]
     for factor, want in ((1, 0.5), (2, 0.8)):
-        usual = type(baseline)(name="x", measure=lambda _, factor=factor: 7.0 * factor, usual=7.0)
+        usual = Baseline(name="x", log_odds=above(lambda _, factor=factor: 7.0 * factor, 7.0))
         good, poor = usual.option_logits([Request(images=(photo,), questions=(question,))])[0][0]
         assert 1 / (1 + np.exp(poor - good)) == pytest.approx(want)
 

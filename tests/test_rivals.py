@@ -1,7 +1,7 @@
 """Adapters to packages that are not installed here: their call shape on stand-ins, and what is said without them."""
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -11,9 +11,11 @@ import pytest
 import torch
 
 from qdebias.backends.fake import FakeBackend
-from qdebias.engine import Scorer
+from qdebias.backends.load import load_backend
+from qdebias.engine import Failure, Scorer
 from qdebias.errors import ImageError, MissingPackageError, SettingError
 from qdebias.image import RgbImage
+from qdebias.method import Score
 from qdebias.rivals import KNOWN_RIVALS, Lpips, load_rival
 from qdebias.rivals import lpips as lpips_module
 
@@ -53,7 +55,8 @@ def pyiqa_package(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
 
     class Metric:
         def __init__(self, name: str, device: str | None) -> None:
-            self.lower_better, self.device = name == "niqe", device
+            self.lower_better, self.device = name in ("niqe", "pi"), device
+            self.score_range = {"niqe": "~0, ~100", "pi": "~0, ~"}.get(name, "0, 1")
 
         def __call__(self, target: torch.Tensor) -> torch.Tensor:
             assert target.ndim == 4
@@ -64,7 +67,9 @@ def pyiqa_package(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
             return target.mean().reshape(1, 1)
 
     package: Any = ModuleType("pyiqa")
-    package.list_models = lambda metric_mode: [*KNOWN_RIVALS.values(), "topiq_nr"] if metric_mode == "NR" else []
+    found = [*KNOWN_RIVALS.values(), "topiq_nr", "pi", "fid", "sfid", "fid_dinov2", "inception_score", "clipscore"]
+    package.list_models = lambda metric_mode: found if metric_mode == "NR" else []
+    package.__version__ = "0.1.16"
     package.create_metric = lambda name, device=None: Metric(name, device)
     monkeypatch.setitem(sys.modules, "pyiqa", package)
     return package
@@ -144,8 +149,43 @@ def test_a_rival_that_gives_no_number_is_an_error(photo: RgbImage, pyiqa_package
 
 @pytest.mark.usefixtures("pyiqa_package")
 def test_an_unknown_rival_lists_the_known_ones() -> None:
-    with pytest.raises(SettingError, match=r"no rival 'lpips'; there are BRISQUE, NIQE, .* and in pyiqa brisque"):
+    with pytest.raises(
+        SettingError, match=r"no metric 'lpips' that .*; there are BRISQUE, NIQE, .* and in pyiqa brisque"
+    ):
         load_rival("lpips")
+
+
+@pytest.mark.usefixtures("pyiqa_package")
+@pytest.mark.parametrize("name", ["fid", "sfid", "fid_dinov2", "inception_score", "clipscore"])
+def test_metrics_of_sets_and_captions_are_not_offered(name: str) -> None:
+    with pytest.raises(SettingError, match="scores an image alone") as caught:
+        load_rival(name)
+    assert f", {name}" not in str(caught.value)
+
+
+@pytest.mark.usefixtures("pyiqa_package")
+@pytest.mark.parametrize(
+    ("name", "odds"),
+    [("topiq_nr", lambda x: 8 * x - 4), ("niqe", lambda x: 4 - 0.08 * x), ("pi", lambda x: 4 - 0.8 * x)],
+)
+def test_a_metric_of_pyiqa_is_a_model(photo: RgbImage, name: str, odds: Callable[[float], float]) -> None:
+    backend = load_backend(f"pyiqa:{name}")
+    assert backend.fingerprint.identity == {"backend": "baseline", "model": f"pyiqa:{name}", "pyiqa": "0.1.16"}
+    score = Scorer(backend=backend, method="vanilla").score(photo)
+    assert score.log_odds == pytest.approx(odds(photo.mean() / 255), abs=1e-5)
+    too_small = Scorer(backend=backend, method="vanilla").score_many([photo, photo[:, :39]], on_error="return")
+    assert [type(one) for one in too_small] == [Score, Failure]
+
+
+def test_an_absent_torchvision_is_named_as_what_pyiqa_lacks(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / "pyiqa.py").write_text("import torchvision")
+    monkeypatch.delitem(sys.modules, "pyiqa", raising=False)
+    monkeypatch.setitem(sys.modules, "torchvision", None)
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(
+        MissingPackageError, match=r"pyiqa needs torchvision, which is absent; .*pip install torch torch"
+    ):
+        load_backend("pyiqa:brisque")
 
 
 def test_weights_that_cannot_be_downloaded_are_named(pyiqa_package: Any) -> None:

@@ -1,10 +1,10 @@
 """Baselines: a number of an image's pixels in place of a model, so that every comparison can have one beside it.
 
-Each is one line of arithmetic, and on real photographs each agrees with people better than the embedded model.
+Two are one line of arithmetic each; the metrics of the package pyiqa, where a user has installed it, are the others.
 """
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from io import BytesIO
 
 import cv2
@@ -15,42 +15,53 @@ from qdebias.backends.base import Fingerprint, OptionLogits
 from qdebias.errors import BackendError
 from qdebias.image import RgbImage
 from qdebias.prompts import Request
+from qdebias.rivals import load_rival
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Baseline:
-    """Answers a question about one image by how far a measure of it lies above a usual one; it reads no words.
+    """Answers a question about one image by a measure of its pixels; it reads no words.
 
-    The logit of an option is its value times 2 log(measure / usual), so P(good) is 0.5 at the usual measure and 0.8 at
-    twice that. Scores have the order of the measure; they mean nothing else.
+    The logit of an option is its value times the log-odds. Scores have the order of the measure and mean nothing else.
 
     Attributes:
         name: What it is called.
-        measure: From (H, W, 3) uint8 RGB to a number above 0, higher is better.
-        usual: Its median over photographs of BSDS500.
+        log_odds: From (H, W, 3) uint8 RGB to the log-odds of good.
+        identity: What else decides them.
     """
 
     name: str
-    measure: Callable[[RgbImage], float]
-    usual: float
+    log_odds: Callable[[RgbImage], float]
+    identity: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def fingerprint(self) -> Fingerprint:
-        """The measure; OpenCV and Pillow do the arithmetic."""
-        return Fingerprint(identity={"backend": "baseline", "model": self.name})
+        """What is measured."""
+        return Fingerprint(identity={"backend": "baseline", "model": self.name, **self.identity})
 
     def option_logits(self, requests: Sequence[Request]) -> OptionLogits:
         """Return the logits of every option, see `Backend.option_logits`.
 
         Raises:
             BackendError: A request shows more than one image.
+            ImageError: The measure cannot be computed for an image.
         """
         return [[self._odds(one) * np.array(question.values) for question in one.questions] for one in requests]
 
     def _odds(self, request: Request) -> float:
         if len(request.images) != 1:
             raise BackendError(f"{self.name} measures one image and knows no pairs; use it with --method vanilla")
-        return float(2 * np.log(self.measure(request.images[0]) / self.usual))
+        return self.log_odds(request.images[0])
+
+
+def above(measure: Callable[[RgbImage], float], usual: float) -> Callable[[RgbImage], float]:
+    """Return twice the logarithm of a measure over its usual value: P(good) is 0.5 there, and 0.8 at twice that.
+
+    Args:
+        measure: A number above 0, higher is better.
+        usual: Its median over photographs of BSDS500.
+    """
+    return lambda image: float(2 * np.log(measure(image) / usual))
 
 
 def sharpness(image: RgbImage) -> float:
@@ -67,6 +78,26 @@ def compressed(image: RgbImage) -> float:
 
 
 BASELINES = {
-    "sharpness": Baseline(name="sharpness", measure=sharpness, usual=180.0),
-    "bytes": Baseline(name="bytes", measure=compressed, usual=1.6),
+    "sharpness": Baseline(name="sharpness", log_odds=above(sharpness, 180.0)),
+    "bytes": Baseline(name="bytes", log_odds=above(compressed, 1.6)),
 }
+
+
+def load_pyiqa(name: str, *, device: str | None = None) -> Baseline:
+    """Return a metric of pyiqa as a baseline: log-odds of -4 and 4 at the ends of its scale, a line between and beyond.
+
+    Args:
+        name: pyiqa's name, or that of a row of the paper's Table 1.
+        device: Where it runs; None is pyiqa's choice.
+
+    Raises:
+        MissingPackageError: pyiqa, or what it needs, is absent; the message says which.
+        SettingError: There is no such metric of single images.
+    """
+    rival = load_rival(name, device=device)
+    low, high = rival.scale
+    return Baseline(
+        name=f"pyiqa:{rival.metric}",
+        log_odds=lambda image: 8 * (rival(image) - low) / (high - low) - 4,
+        identity={"pyiqa": rival.version},
+    )

@@ -23,6 +23,7 @@ class KnownModel:
         form: How a question is written for it.
         pixels: How an image is resized before the model sees it.
         note: What else matters, in one sentence.
+        baseline: Whether it is a measure of pixels rather than a model.
     """
 
     name: str
@@ -33,6 +34,7 @@ class KnownModel:
     form: str
     pixels: str
     note: str = ""
+    baseline: bool = False
 
 
 _CHATML = "chat template: ChatML, <|im_start|>user ... <|im_start|>assistant"
@@ -64,6 +66,7 @@ KNOWN_MODELS = (
             form="none: it reads no words",
             pixels="as they are",
             note=f"baseline, no model: {what}; use it with --method vanilla",
+            baseline=True,
         )
         for name, what in (
             ("sharpness", "how large the Laplacian is at the sharpest places"),

@@ -33,7 +33,7 @@ def load_backend(
 
     Args:
         spec: "nano" or another known model, "hf:<hub id or folder>", a folder, "openai:<url>#<model>",
-            "vllm:<hub id or folder>", "fake", or "package.module:factory".
+            "vllm:<hub id or folder>", "pyiqa:<metric>", "fake", or "package.module:factory".
         device: Where a model runs, such as "cpu" or "cuda"; None is the best there is.
         dtype: Its numeric type: "float32", "bfloat16" or "float16"; None fits the device.
         revision: Branch, tag or commit of a hub id.
@@ -51,7 +51,7 @@ def load_backend(
 
 def backend_names() -> tuple[str, ...]:
     """Return every form that `load_backend` takes, for messages and help."""
-    forms = ("hf:<hub id or folder>", "openai:<url>#<model>", "vllm:<hub id or folder>", "<folder>")
+    forms = ("hf:<hub id or folder>", "openai:<url>#<model>", "vllm:<hub id or folder>", "pyiqa:<metric>", "<folder>")
     return (*_NAMED, *_hub_ids(), *forms, "<package.module>:<factory>")
 
 
@@ -143,6 +143,12 @@ def _baseline(name: str) -> Maker:
     return lambda: BASELINES[name]
 
 
+def _pyiqa(name: str) -> Maker:
+    from qdebias.backends.baselines import load_pyiqa
+
+    return partial(load_pyiqa, name)
+
+
 def _factory(name: str) -> Maker:
     found = import_named(name, what="backend")
     if not callable(found):
@@ -181,5 +187,6 @@ _PREFIXED: Mapping[str, Callable[[str], Maker]] = {
     "hf": _checkpoint,
     "openai": _openai,
     "vllm": _vllm,
+    "pyiqa": _pyiqa,
 }
 """Backends that are told behind a colon which model is meant."""

@@ -29,13 +29,14 @@ def models(
     titles = ("where it comes from", "pairs", "GiB", "licence")
     table = Table(Column("model", no_wrap=True), *(Column(title, overflow="fold") for title in titles))
     for model in KNOWN_MODELS:
-        where, pairs = model.hub_id or "in the package", PAIRS[model.pairs]
-        table.add_row(model.name, where, pairs, f"{model.gibibytes:g}", model.licence)
+        pairs = "baseline" if model.baseline else PAIRS[model.pairs]
+        table.add_row(model.name, model.hub_id or "in the package", pairs, f"{model.gibibytes:g}", model.licence)
     show(table)
     typer.echo(
-        "Pairs: trained on several images in a prompt. GiB and licence: of the weights, in bfloat16. More about one: "
-        "qdebias models NAME.\n"
-        "Any other checkpoint for images and text: hf:<hub id or folder>."
+        "Pairs: trained on several images in a prompt; a baseline is a measure of pixels to compare models with, by "
+        "--method vanilla. GiB and licence: of the weights, in bfloat16. More about one: qdebias models NAME.\n"
+        "Any other checkpoint for images and text: hf:<hub id or folder>. Any no-reference metric of the package "
+        "pyiqa, where installed, as a baseline: pyiqa:<metric>."
     )
 
 

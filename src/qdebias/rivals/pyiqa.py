@@ -5,13 +5,14 @@ qdebias: whoever may use it installs it. Each metric has a licence of its own be
 """
 
 import importlib
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from qdebias.errors import ImageError, MissingPackageError, SettingError
 from qdebias.image import RgbImage
-from qdebias.rivals.tensors import UNFIT, to_tensor
+from qdebias.rivals.tensors import INSTALL, UNFIT, to_tensor
 
 REMEDY = "pip install pyiqa (its licence, PolyForm Noncommercial, allows no commercial use)"
 
@@ -29,17 +30,31 @@ The others (BLINDS-II, QAC, NPQI, ContentSep, MDFS) are not in pyiqa; their publ
 `qdebias.tables.published`."""
 
 
+OF_SETS = re.compile(r".*fid.*|inception_score|clipscore")
+"""Metrics that pyiqa lists as no-reference ones although they do not score an image alone: three are of sets of images,
+CLIPScore wants a caption."""
+
+SPAN = 10.0
+"""How wide the scale of a metric is taken to be whose upper end pyiqa does not tell."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Rival:
     """A no-reference metric of pyiqa; call it with an image.
 
     Attributes:
         name: As Table 1 writes it, or pyiqa's name.
+        metric: pyiqa's name.
+        version: Of pyiqa.
         lower_better: Whether the metric itself is lower for better images.
+        scale: Quality at the ends of the metric's scale, where pyiqa tells these, approximate ends included.
     """
 
     name: str
+    metric: str
+    version: str
     lower_better: bool
+    scale: tuple[float, float]
     _metric: Any
 
     def __call__(self, image: RgbImage) -> float:
@@ -71,19 +86,36 @@ def load_rival(name: str, *, device: str | None = None) -> Rival:
     except ImportError as error:
         missing = error.name or "pyiqa"
         if missing.split(".")[0] != "pyiqa":
-            raise MissingPackageError(f"{name}: pyiqa needs {missing}, which is absent ({error})") from error
+            remedy = f"install it from where torch came from: {INSTALL}" if missing == "torchvision" else "install it"
+            raise MissingPackageError(f"{name}: pyiqa needs {missing}, which is absent; {remedy}") from error
         raise MissingPackageError(f"{name} is run by the package pyiqa, which is not installed: {REMEDY}") from error
     except RuntimeError as error:
         raise MissingPackageError(f"pyiqa needs torchvision, and {UNFIT.format(error=error)}") from error
     known = {row.casefold(): metric for row, metric in KNOWN_RIVALS.items()}
     metric = known.get(name.casefold(), name)
-    available = package.list_models(metric_mode="NR")
+    available = [one for one in package.list_models(metric_mode="NR") if not OF_SETS.fullmatch(one)]
     if metric not in available:
         raise SettingError(
-            f"no rival {name!r}; there are {', '.join(KNOWN_RIVALS)}, and in pyiqa {', '.join(available)}"
+            f"no metric {name!r} that scores an image alone; there are {', '.join(KNOWN_RIVALS)}, and in pyiqa "
+            f"{', '.join(available)}"
         )
     try:
         made = package.create_metric(metric, device=device)
     except (OSError, RuntimeError, ImportError) as error:
         raise MissingPackageError(f"{name}: pyiqa cannot make it ({error}); its weights are downloaded once") from error
-    return Rival(name=name, lower_better=bool(made.lower_better), _metric=made)
+    lower_better = bool(made.lower_better)
+    return Rival(
+        name=name,
+        metric=metric,
+        version=str(getattr(package, "__version__", "unknown")),
+        lower_better=lower_better,
+        scale=_scale(str(getattr(made, "score_range", "")), lower_better=lower_better),
+        _metric=made,
+    )
+
+
+def _scale(told: str, *, lower_better: bool) -> tuple[float, float]:
+    """Return the quality at both ends of what pyiqa calls the range of a metric, such as "~0, ~100" or "0, ~"."""
+    found = [float(number) for number in re.findall(r"-?\d+(?:\.\d+)?", told)] or [0.0]
+    low, high = (found[0], found[1]) if len(found) > 1 else (found[0], found[0] + SPAN)
+    return (-high, -low) if lower_better else (low, high)

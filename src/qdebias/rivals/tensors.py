@@ -7,9 +7,10 @@ import numpy as np
 
 from qdebias.image import RgbImage
 
+INSTALL = "pip install torch torchvision --index-url https://download.pytorch.org/whl/cpu"
+
 UNFIT = (
-    "the installed one does not fit the installed torch ({error}); install both from one index, such as "
-    "pip install torch torchvision --index-url https://download.pytorch.org/whl/cpu"
+    f"the installed one does not fit the installed torch ({{error}}); install both from one index, such as {INSTALL}"
 )
 """What to do about a torchvision that was built for another torch: importing it raises RuntimeError."""
 
