@@ -17,7 +17,7 @@ from qdebias.backends.mplug_owl3.vocabulary import read_vocabulary
 from qdebias.backends.tokens import option_tokens
 from qdebias.content import ContentFree, blank, is_screen, noise
 from qdebias.degrade import GaussianNoise, Spatter
-from qdebias.errors import SettingError
+from qdebias.errors import OptionError, SettingError
 from qdebias.image import RgbImage, digest
 from qdebias.method import Context, QDebias
 from qdebias.parts import ASPECTS
@@ -72,6 +72,34 @@ def test_every_word_is_one_token_of_the_paper_s_model(
     for question in (words(start) for words in readout):
         ids = vocabulary.encode(f"<|im_start|>assistant\n{question.answer_prefix}")
         assert len(set(option_tokens(vocabulary, ids, question))) == len(question.options)
+
+
+def test_the_question_of_sep_iqa_is_read_by_five_levels(photo: RgbImage) -> None:
+    (question,) = asked("sep-levels5")
+    assert question.text.startswith("Taking into account the details and the rationality of the image, how would you")
+    assert question.answer_prefix == "The quality of the image is very"
+    assert question.options == (" excellent", " good", " fair", " poor", " bad")
+    grown = np.exp(logits := [2.0, 0.5, -1.0, 1.0, 0.0])
+    assert answered("sep-levels5", photo, logits) == pytest.approx(grown @ [1, 0.75, 0.5, 0.25, 0] / grown.sum())
+
+
+def test_a_written_standard_is_read_by_its_mean_digit(photo: RgbImage) -> None:
+    (question,) = asked("standard7")
+    assert all(f"({digit}) " in question.text for digit in "1234567")
+    grown = np.exp(logits := [0.3, 2.0, 1.0, 0.5, 0.0, -1.0, -2.0])
+    digit = grown @ [7, 6, 5, 4, 3, 2, 1] / grown.sum()
+    assert answered("standard7", photo, logits) == pytest.approx((digit - 1) / 6)
+
+
+def test_a_digit_is_one_token_behind_the_bracket(shared: Path) -> None:
+    vocabulary = read_vocabulary(shared / "qwen2_tokenizer")
+    (question,) = asked("standard7")
+    ids = vocabulary.encode(f"<|im_start|>assistant\n{question.answer_prefix}")
+    tokens = option_tokens(vocabulary, ids, question)
+    assert [vocabulary.decode([token]) for token in tokens] == list("7654321")
+    assert vocabulary.encode(f"{question.answer_prefix}7") == [*vocabulary.encode(question.answer_prefix), tokens[0]]
+    with pytest.raises(OptionError, match="becomes 2 tokens"):
+        option_tokens(vocabulary, ids, replace(question, options=(" 7", " 6"), values=(1.0, 0.0)))
 
 
 def test_a_readout_needs_good_and_poor() -> None:

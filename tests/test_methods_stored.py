@@ -25,6 +25,8 @@ METHODS = (
     "paper+prior-blank",
     "paper+prior-noise+seeds2",
     "paper+levels5+seeds3+logodds",
+    "contrast",
+    "contrast+levels5+seeds2",
     "vanilla+ensemble",
     "vanilla+words+prior-blank",
     "query-first+sharpness+neutral",

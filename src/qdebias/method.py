@@ -20,6 +20,8 @@ from qdebias.equations import (
     certainty,
     equal_weight,
     expected,
+    from_log_odds,
+    mean_log_odds,
     mean_of,
     mean_probability,
     semantic_weight,
@@ -77,6 +79,8 @@ class QDebias:
         seeds: Under how many seeds s, s + 1, ... the noise is drawn: the value is the mean over them, and
             `Score.spread` their standard deviation. After the self-consistency of language models (Wang et al., 2022);
             a degradation that draws no noise is asked about once.
+        contrast: a, where the score's log-odds are d(x) - a times the weighted mean of d(x'_i), and d are the log-odds
+            of the quality that is said of one image alone. None: the x'_i are shown beside the query image.
         placement: Whether the images [x'_i, x] come before or after the question.
         query_first: Whether the order is [x, x'_i] instead, so that all conditions share what a model computes about
             the query image. Not in the paper; the questions have to be worded for it.
@@ -94,6 +98,7 @@ class QDebias:
     mean: Callable[[Probability, FloatArray], Probability] = mean_probability
     prior: ContentFree | None = None
     seeds: int = 1
+    contrast: float | None = None
     placement: Placement = "before"
     query_first: bool = False
     temperature: float = 1.0
@@ -105,6 +110,13 @@ class QDebias:
             raise SettingError("a prior is subtracted option by option, and the likeliest words are others each time")
         if self.suits is not None and self.distance is not None:
             raise SettingError("conditions that are chosen by content cannot be weighed by their likeness too")
+        if self.contrast is not None and not (
+            0 < self.contrast < np.inf and self.degradations and self.same is None and self.prior is None
+        ):
+            raise SettingError(
+                "a contrast needs conditions and a share of more than 0, and goes with no same-object question and no "
+                f"prior, got {self}"
+            )
         if self.seeds < 1:
             raise SettingError(f"the number of seeds is 1 or more, got {self.seeds}")
         if self.seeds > 1 and (self.mismatched or not any(map(draws_noise, self.degradations))):
@@ -169,6 +181,10 @@ class QDebias:
             conditions: The conditional images.
             prior: The image without content; ignored by a method that subtracts no prior.
         """
+        if self.contrast is not None:
+            yield (query,), self.questions
+            yield from (((copy,), self.questions) for copy in conditions)
+            return
         asked = [(query, self.questions)]
         if self.prior is not None and prior is not None:
             asked.append((prior, self.qualities))
@@ -181,17 +197,25 @@ class QDebias:
 
     def combine(self, plan: Plan, answers: Answers) -> Score:
         """Read every answer, weigh the conditions and average, eq. (8) to (11)."""
-        logits = self._logits(answers)
+        alone = self._logits(answers)
+        logits = alone if self.contrast is None else [rows[1:] for rows in alone]
         evidence = self._evidence(plan, logits)
         weight = np.zeros(len(evidence.certainty))
         means = []
         for offset in range(self.seeds):
             rows = self._rows(offset)
             share = self._weight(evidence[rows])
-            means.append(self.mean(evidence.quality[rows], share))
+            if self.contrast is None:
+                means.append(self.mean(evidence.quality[rows], share))
+            else:
+                copies = mean_log_odds(evidence.quality[rows], share).log_odds
+                means.append(
+                    from_log_odds(self._read([rows[:1] for rows in alone])[0].log_odds - self.contrast * copies)
+                )
             weight[rows] += share / self.seeds
         mean, values = mean_of(means), np.array([float(one.p[0]) for one in means])
-        probabilities, deviation = self._distribution(logits, weight)
+        said = (logits, weight) if self.contrast is None else ([rows[:1] for rows in alone], np.ones(1))
+        probabilities, deviation = self._distribution(*said)
         return Score(
             value=float(mean.p[0]),
             good=evidence.quality.p,
@@ -232,15 +256,20 @@ class QDebias:
 
     def _evidence(self, plan: Plan, logits: Sequence[FloatArray]) -> Evidence:
         """Read the answers."""
-        read = [self._read(question, rows) for question, rows in zip(self.qualities, logits, strict=False)]
+        quality, sure = self._read(logits)
         return Evidence(
-            quality=mean_of([quality for quality, _ in read]),
+            quality=quality,
             same=None if self.same is None else expected(logits[-1], self.same.values, self.temperature),
             similarity=np.array(plan.similarity),
-            certainty=np.mean([sure for _, sure in read], axis=0),
+            certainty=sure,
         )
 
-    def _read(self, question: Question, logits: FloatArray) -> tuple[Probability, FloatArray]:
+    def _read(self, logits: Sequence[FloatArray]) -> tuple[Probability, FloatArray]:
+        """Return the quality that each answer says, and how sure it is, in the mean over the questions."""
+        read = [self._read_one(question, rows) for question, rows in zip(self.qualities, logits, strict=False)]
+        return mean_of([quality for quality, _ in read]), np.mean([sure for _, sure in read], axis=0)
+
+    def _read_one(self, question: Question, logits: FloatArray) -> tuple[Probability, FloatArray]:
         if isinstance(question, TopQuestion):
             return read_top(question, logits, self.temperature)
         return expected(logits, question.values, self.temperature), certainty(logits, self.temperature)

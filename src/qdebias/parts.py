@@ -54,6 +54,7 @@ from qdebias.sources import (
     Q_BOOST,
     SELF_CONSISTENCY,
     SEP_IQA,
+    VCD,
 )
 
 NEEDS_SAME = (semantic_weight, winner_weight)
@@ -161,6 +162,8 @@ def _weigh_by_lpips(method: QDebias) -> QDebias:
 def _average_by(mean: Any, method: QDebias) -> QDebias:  # noqa: ANN401 (see `QDebias.mean`)
     """Take the mean of something else."""
     _check_conditions(method, "a mean")
+    if method.contrast is not None:
+        raise SettingError("a contrast averages log-odds; leave the mean out")
     return replace(method, mean=mean)
 
 
@@ -185,6 +188,13 @@ def _leave_out(degradation: Degradation, method: QDebias) -> QDebias:
         empty = method.degradations and not kept
         raise SettingError("no condition would be left" if empty else "there is no such condition")
     return replace(method, degradations=kept)
+
+
+def _subtract_copies(share: float, method: QDebias) -> QDebias:
+    """Subtract another share of what is said of the copies."""
+    if method.contrast is None:
+        raise SettingError("nothing is subtracted by this method; begin with contrast")
+    return replace(method, contrast=share)
 
 
 def _set_temperature(value: float, method: QDebias) -> QDebias:
@@ -285,6 +295,12 @@ NUMBERED: Mapping[str, Part] = {
         summary="T of the softmax over the options; 1 in the paper, 100 in Q-Bench's script",
         source=f"{PAPER}, eq. (8)",
     ),
+    "a": Part(
+        kind="share",
+        change=_subtract_copies,
+        summary="a of a contrast: how much of what is said of the copies is subtracted",
+        source=VCD,
+    ),
     "seeds": Part(
         kind="seeds",
         change=_repeat,
@@ -292,9 +308,22 @@ NUMBERED: Mapping[str, Part] = {
         source=SELF_CONSISTENCY,
     ),
 }
-"""Parts with a number behind them: `t100`, `seeds4`."""
+"""Parts with a number behind them: `t100`, `a0.5`, `seeds4`."""
 
-KINDS = ("aspect", "only", "without", "with", "choice", "readout", "weights", "mean", "prior", "temperature", "seeds")
+KINDS = (
+    "aspect",
+    "only",
+    "without",
+    "with",
+    "choice",
+    "readout",
+    "weights",
+    "mean",
+    "prior",
+    "share",
+    "temperature",
+    "seeds",
+)
 """In the order in which parts are put together and written."""
 
 MANY = ("with", "without")

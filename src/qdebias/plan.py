@@ -77,7 +77,8 @@ class Score:
 
     Attributes:
         value: Quality in [0, 1]; higher is better.
-        good: (N,) P(good | x, x'_i) under each condition, in [0, 1]; N is 1 for a method without conditions.
+        good: (N,) P(good | x, x'_i) under each condition, in [0, 1]; N is 1 for a method without conditions. Of a
+            contrast: P(good | x'_i), as each copy is asked about alone.
         same: (N,) P(yes) of the same-object question, in [0, 1]; empty where it was not asked.
         weight: (N,) weights, of sum 1.
         logits: The answers that all of this was computed from, as the backend gave them.

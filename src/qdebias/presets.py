@@ -22,7 +22,7 @@ from qdebias.expression import add_parts, parse
 from qdebias.method import QDebias, Vanilla
 from qdebias.method_file import SUFFIX, read_file
 from qdebias.prompts import Question
-from qdebias.readouts import Likeliest
+from qdebias.readouts import LEVELS5, Likeliest
 from qdebias.recipe import Recipe as Recipe
 from qdebias.rivals.lpips import Lpips
 
@@ -72,6 +72,20 @@ SEP_IQA = replace(
     "how would you rate the quality of this image?",
 )
 """The question of SeP-IQA's script, which continues "The quality of the image is very"; the pole words are ours."""
+
+SEP_LEVELS5 = replace(LEVELS5[0](VANILLA), text=SEP_IQA.text, answer_prefix=SEP_IQA.answer_prefix)
+
+STANDARD7 = Question(
+    text="Rate the quality of the image by this standard. "
+    "(1) Bad: damage hides what is shown. (2) Poor: strong damage everywhere. (3) Below average: visible damage. "
+    "(4) Average: damage that can be seen and does not disturb much. (5) Above average: slight damage. "
+    "(6) Good: damage only if one looks for it. (7) Excellent: sharp, clean and well exposed, without any damage. "
+    "Answer with one number from 1 to 7.",
+    answer_prefix="The quality of the image is (",
+    options=tuple("7654321"),
+    values=tuple(level / 6 for level in range(6, -1, -1)),
+)
+"""The reply ends in a bracket: behind it a digit is one token of its own in vocabularies that split digits off."""
 
 PAPER = QDebias(quality=CONDITIONAL, same=SAME_OBJECT)
 UNASKED = replace(PAPER, same=None)
@@ -170,8 +184,28 @@ _RECIPES = (
     Recipe(
         name="sep-iqa",
         method=Vanilla(question=SEP_IQA),
-        summary="the 100 likeliest words, each by how its meaning leans to good or bad; after SeP-IQA",
+        summary="the 100 likeliest words, each by how its meaning leans to good or bad; after SeP-IQA, with other pole "
+        "words (its source's readout loses to plain good and poor on 10 of 23 pairs of model and dataset)",
         source=sources.SEP_IQA,
+    ),
+    Recipe(
+        name="sep-levels5",
+        method=Vanilla(question=SEP_LEVELS5),
+        summary="the question of SeP-IQA, read by five levels: one forward",
+        source=sources.SEP_LEVELS,
+    ),
+    Recipe(
+        name="standard7",
+        method=Vanilla(question=STANDARD7),
+        summary="the mean digit by a written standard of 1 to 7: one forward",
+        source=sources.DOG_IQA,
+    ),
+    Recipe(
+        name="contrast",
+        method=QDebias(quality=VANILLA, weigh=equal_weight, contrast=1.0),
+        summary="log-odds of good for the image less their mean for its degraded copies, each asked about alone: "
+        "the paper's idea without a condition in the prompt",
+        source=sources.VCD,
     ),
     Recipe(
         name="query-first",

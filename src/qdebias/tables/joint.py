@@ -24,8 +24,8 @@ def joint_method(recipes: Sequence[str]) -> QDebias | None:
     Returns:
         The questions of those that show the same pairs of images as the first; None where there are not several.
     """
-    methods = (presets.get(recipe).method for recipe in recipes)
-    paired = [one for one in methods if isinstance(one, QDebias) and one.degradations and not one.mismatched]
+    methods = [one for one in (presets.get(recipe).method for recipe in recipes) if isinstance(one, QDebias)]
+    paired = [one for one in methods if one.degradations and not one.mismatched and one.contrast is None]
     alike = [one for one in paired if _stripped(one) == _stripped(paired[0])]
     questions = tuple(dict.fromkeys(one.quality for one in alike))
     if len(questions) < 2:
