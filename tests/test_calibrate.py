@@ -155,7 +155,7 @@ def test_a_saved_map_is_the_same_map(kind: Kind, tmp_path: Path) -> None:
     save_calibration(made, tmp_path / "map.json")
     assert load_calibration(tmp_path / "map.json") == made
     values = json.loads((tmp_path / "map.json").read_text())
-    assert (values["format"], values["kind"], values["origin"]["model"]) == ("qdebias calibration 1", kind, "nano")
+    assert (values["format"], values["kind"], values["origin"]["model"]) == ("qdebias calibration 2", kind, "nano")
 
 
 def test_a_correlation_that_is_not_defined_survives_the_file(tmp_path: Path) -> None:
@@ -206,8 +206,8 @@ def test_values_that_are_no_numbers_are_refused() -> None:
     [
         ("[]", "is no calibration"),
         ("{", "is no calibration"),
-        ('{"format": "qdebias calibration 2"}', "of another version"),
-        ('{"format": "qdebias calibration 1", "kind": "isotonic"}', "is no calibration"),
+        ('{"format": "qdebias calibration 1"}', "of another version"),
+        ('{"format": "qdebias calibration 2", "kind": "isotonic"}', "is no calibration"),
     ],
 )
 def test_files_that_are_no_calibration_are_refused(text: str, message: str, tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ import re
 import signal
 import socket
 from collections.abc import Iterator
+from functools import partial
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -227,6 +228,16 @@ def test_a_run_of_which_all_is_written_needs_no_cluster(begun: Path) -> None:
 def test_another_model_or_method_is_refused(begun: Path, setting: Setting, why: str) -> None:
     with pytest.raises(StoreError, match=why):
         score_on_ray([begun.parent / "photos"], out=begun, setting=setting)
+
+
+def test_a_run_of_what_was_paper_goes_on_as_paper_eq7_alone(begun: Path) -> None:
+    said = json.loads((begun / "manifest.json").read_text())
+    said["setting"] = {**Setting(model="fake", method="paper-eq7").absolute().decisive(), "method": "paper"}
+    (begun / "manifest.json").write_text(json.dumps(said))
+    again = partial(score_on_ray, [begun.parent / "photos"], out=begun)
+    assert again(setting=Setting(model="fake", method="paper-eq7")).skipped == 2
+    with pytest.raises(StoreError, match=r"settings of the method: .*; what was paper is paper-eq7 now"):
+        again(setting=Setting(model="fake", method="paper"))
 
 
 def test_other_images_are_refused(begun: Path) -> None:

@@ -49,7 +49,11 @@ def test_a_short_name_and_what_it_is_short_for_are_one_method(name: str, spelled
         ("paper@spatter,fog+logodds", "paper@spatter,fog+logodds"),
         ("released+t0.50", "released+t0.5"),
         ("paper+with-jpeg3+with-contrast", "paper+with-contrast+with-jpeg"),
-        ("paper+with-fog4+without-fog", "paper+without-fog+with-fog4"),
+        ("paper+with-fog5+without-fog", "paper+without-fog+with-fog5"),
+        ("paper+eq7", "paper-eq7"),
+        ("paper-eq7+average", "paper+eq7+average"),
+        ("average+eq7", "paper+eq7+average"),
+        ("paper-eq7@fog", "paper@fog+eq7"),
         ("paper@jpeg3", "paper@jpeg"),
     ],
 )
@@ -116,6 +120,7 @@ def test_parts_go_together() -> None:
         ("paper+with-fog4", "a condition of this kind already"),
         ("paper+with-smoke", "no degradation 'smoke'; choose from zoom-blur, .* jpeg, "),
         ("paper+with-jpeg6", "severities 1 to 5, got 6"),
+        ("spatter-saturate+eq7", "there is no fog among the conditions"),
         ("mismatched+seeds2", "no degradation of this method draws noise"),
     ],
 )

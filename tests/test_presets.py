@@ -28,8 +28,13 @@ def test_paper_asks_the_questions_of_section_3_2_2() -> None:
     assert method.same.text == "Do these two images describe the same object? Yes or no?"
     assert (method.same.answer_prefix, method.same.options) == ("", ("Yes", "No"))
     assert method.degradations[0] == ZoomBlur(largest=1.10, step=0.01)
-    assert method.degradations[3] == Fog(density=2.5, decay=1.5)
+    assert method.degradations[3] == Fog(density=2.5, decay=1.5, rescale=True)
     assert (method.placement, method.temperature) == ("before", 1.0)
+
+
+def test_paper_eq7_clips_its_fog_and_differs_in_nothing_else() -> None:
+    paper = qdebias("paper")
+    assert qdebias("paper-eq7") == replace(paper, degradations=(*paper.degradations[:3], Fog(rescale=False)))
 
 
 def test_paper_literal_differs_in_the_placement_alone() -> None:
@@ -51,7 +56,7 @@ def test_released_reads_the_first_word_of_the_reply() -> None:
     assert method.same is not None
     assert method.same.text == "Do these two images describe the same object? Yes or no"
     assert method.degradations[0] != qdebias("paper").degradations[0]
-    assert method.degradations[3] != qdebias("paper").degradations[3]
+    assert method.degradations[3] == qdebias("paper").degradations[3]
 
 
 def test_released_as_written_keeps_the_prefix_with_its_trailing_space() -> None:
@@ -103,5 +108,5 @@ def test_each_condition_has_a_method_of_its_own(name: str) -> None:
 
 
 def test_an_unknown_name_lists_the_known_ones() -> None:
-    with pytest.raises(SettingError, match="no method 'papr'; choose one of paper, paper-literal, released"):
+    with pytest.raises(SettingError, match="no method 'papr'; choose one of paper, paper-eq7, paper-literal, released"):
         presets.get("papr")

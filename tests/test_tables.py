@@ -21,6 +21,7 @@ from qdebias.presets import RECIPES
 from qdebias.prompts import Question, Request
 from qdebias.rivals import lpips as lpips_module
 from qdebias.store import open_run, open_snapshot
+from qdebias.store.lines import checksum
 from qdebias.tables import (
     TABLES,
     Agreement,
@@ -294,6 +295,18 @@ def test_a_changed_digit_is_damage_and_not_another_table(gathered: tuple[Evidenc
             load(path)
         values.pop("sum", None)
         path.write_text(json.dumps(values))
+
+
+def test_scores_of_an_earlier_version_keep_their_meaning(gathered: tuple[Evidence, Path], tmp_path: Path) -> None:
+    score = gathered[0].results["paper"]
+    names = ("paper", "average", "vanilla", "only-spatter", "released", "paper@fog+logodds", "own.module:method")
+    path = save(replace(gathered[0], results=dict.fromkeys(names, score)), tmp_path)
+    assert load(path).results.keys() == {*names}
+    values = json.loads(path.read_text())
+    del values["format"], values["sum"]
+    path.write_text(json.dumps(values | {"sum": checksum(json.dumps(values, sort_keys=True).encode())}))
+    today = {"paper-eq7", "average+eq7", "vanilla", "only-spatter", "released", "paper@fog+logodds+eq7"}
+    assert load(path).results.keys() == {*today, "own.module:method"}
 
 
 @pytest.mark.parametrize("table", TABLES)

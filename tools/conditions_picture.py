@@ -1,4 +1,4 @@
-"""The picture of docs/method.md: an image, and its conditions as the paper and as the released code make them.
+"""The picture of docs/method.md: an image and its conditions, under `paper` and with the fog of eq. (7) as printed.
 
 `python tools/conditions_picture.py` writes docs/conditions.jpg; a test holds that file to what is drawn here.
 """
@@ -26,7 +26,7 @@ def draw() -> Figure:
     figure = Figure(figsize=(15, 4.4), dpi=100, layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.subplots(2, len(COLUMNS))
-    for row, name in zip(axes, ("paper", "released"), strict=True):
+    for row, name in zip(axes, ("paper", "paper-eq7"), strict=True):
         conditions = presets.get(name).method.plan(image, Context(seed=0)).conditions
         for place, shown in zip(row, (image, *(one.image for one in conditions)), strict=True):
             _show(place, shown)

@@ -230,7 +230,7 @@ def saturate(image: np.ndarray, strength: float, rng: Rng) -> np.ndarray:
 def fog(image: np.ndarray, strength: float, rng: Rng) -> np.ndarray:
     """ImageNet-C's fog, which dims what it covers; a third of the time the paper's, eq. (7), which only adds."""
     if rng.random() < 0.33:
-        return Fog(density=_at(strength, 0, 0.4, 0.8, 1.3, 1.9, 2.5, 3.5))(image, rng)
+        return Fog(density=_at(strength, 0, 0.4, 0.8, 1.3, 1.9, 2.5, 3.5), rescale=False)(image, rng)
     return imagenet_c("fog", severity=min(5, max(1, round(strength))))(image, rng)
 
 

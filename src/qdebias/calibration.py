@@ -19,7 +19,8 @@ from qdebias.output import write_file
 Kind: TypeAlias = Literal["isotonic", "logistic"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
 
-FORMAT = "qdebias calibration 1"
+FORMAT = "qdebias calibration 2"
+"""The first may be of a `paper` that is `paper-eq7` now."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -186,7 +186,7 @@ def median_weight(evidence: Evidence) -> FloatArray:
     """Only the middle condition counts, or the middle two: the choice that needs no labels.
 
     Without labels, all that is known of a condition is whether the others agree with it. The median is the estimate
-    that up to half of them cannot spoil: a degradation that fails on this content, such as a fog that whitens the
+    that up to half of them cannot spoil: a degradation that fails on this content, such as a damage that hides the
     picture, ends up at one end of the order and has no say.
     """
     order = np.argsort(evidence.quality.log_odds, kind="stable")

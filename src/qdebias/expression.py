@@ -30,6 +30,7 @@ from qdebias.recipe import Recipe
 
 SPELLED = {
     "qdebias": "paper",
+    "paper-eq7": "paper+eq7",
     "average": "paper+average",
     "winner": "paper+winner",
     "lpips": "paper+lpips",

@@ -197,6 +197,14 @@ def _subtract_copies(share: float, method: QDebias) -> QDebias:
     return replace(method, contrast=share)
 
 
+def _print_fog(method: QDebias) -> QDebias:
+    """Take fog as the paper prints it."""
+    if not any(isinstance(one, Fog) for one in method.degradations):
+        raise SettingError("there is no fog among the conditions")
+    changed = (replace(one, rescale=False) if isinstance(one, Fog) else one for one in method.degradations)
+    return replace(method, degradations=tuple(changed))
+
+
 def _set_temperature(value: float, method: QDebias) -> QDebias:
     return replace(method, temperature=value)
 
@@ -259,6 +267,12 @@ PARTS: Mapping[str, Part] = {
         summary="minus the logits about an image of noise in the place of the query",
         source=CALIBRATION,
     ),
+    "eq7": Part(
+        kind="fog",
+        change=_print_fog,
+        summary="fog without rescaling, white nearly everywhere",
+        source=f"{PAPER}, eq. (7)",
+    ),
     "by-content": Part(
         kind="choice",
         change=_choose_by_content,
@@ -315,6 +329,7 @@ KINDS = (
     "only",
     "without",
     "with",
+    "fog",
     "choice",
     "readout",
     "weights",

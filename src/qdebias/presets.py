@@ -5,7 +5,8 @@ Paper and released code disagree in several places, so each reading has a name a
 | | `paper` | `released` |
 |---|---|---|
 | zoom blur | factors 1.00 to 1.10, step 0.01 | 1.00 to 1.20, step 0.02, and the image once more in the mean |
-| fog | clip(x + k F), eq. (7) | rescaled by max / (max + k) after adding |
+| fog | as in the code: eq. (7) as it is printed, without rescaling, is `paper-eq7` | rescaled by max / (max + k) \
+after adding |
 | quality question | "...the second image? Good or poor?" | "...the second image. Good or poor?" |
 | its answer | "The quality of the image is" + " good", " poor" | "Good", "Poor" as the first word of the reply: the \
 processor that the authors' script calls drops the prefix, which ends in a space there (`released-as-written`) |
@@ -109,6 +110,11 @@ def _only(degradation: Degradation) -> QDebias:
 
 _RECIPES = (
     Recipe(name="paper", method=PAPER, summary="Q-Debias as the paper describes it, eq. (3)-(11)"),
+    Recipe(
+        name="paper-eq7",
+        method=replace(PAPER, degradations=(*PAPER.degradations[:3], Fog(rescale=False))),
+        summary="Q-Debias with the fog of eq. (7) as it is printed, white nearly everywhere",
+    ),
     Recipe(
         name="paper-literal",
         method=replace(PAPER, placement="after"),

@@ -9,7 +9,7 @@ from qdebias.degrade import Degradation, Fog, ZoomBlur, imagenet_c
 GOLDEN = Path(__file__).parents[1] / "golden" / "degradations"
 SEEDS = json.loads((GOLDEN / "public.json").read_text())["seeds"]
 ARRAYS = np.load(GOLDEN / "public.npz")
-PAPER = {"zoom_blur/paper": ZoomBlur(), "fog/paper_k2.5_decay1.5": Fog()}
+PAPER = {"zoom_blur/paper": ZoomBlur(), "fog/paper_k2.5_decay1.5": Fog(rescale=False)}
 
 
 def degradation(kind: str, variant: str) -> Degradation:

@@ -9,7 +9,7 @@ from qdebias.degrade import Degradation, Fog, Mud, Saturate, Spatter, ZoomBlur, 
 from qdebias.degrade.imagenet_c import SEVERITIES
 from qdebias.errors import ImageError
 
-DEGRADATIONS = [ZoomBlur(), Spatter(), Spatter(liquid=Mud()), Saturate(), Fog(), Fog(rescale=True)]
+DEGRADATIONS = [ZoomBlur(), Spatter(), Spatter(liquid=Mud()), Saturate(), Fog(), Fog(rescale=False)]
 DEGRADATIONS += [imagenet_c(kind, 5) for kind in SEVERITIES]
 
 

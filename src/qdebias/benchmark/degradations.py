@@ -28,7 +28,7 @@ _OURS: Mapping[str, Degradation] = {
     "zoom blur": _ZOOM,
     "spatter": Spatter(),
     "saturate": Saturate(),
-    "fog": Fog(rescale=True),
+    "fog": Fog(),
 }
 
 

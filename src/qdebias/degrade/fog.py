@@ -22,22 +22,25 @@ Noise = npt.NDArray[np.float64]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Fog:
-    """Haze F of density k added to the image, eq. (7) of the paper: x' = clip(x + k F, 0, 1).
+    """Haze F of density k added to the image, and the sum scaled back: x' = (x + k F) max(x) / (max(x) + k).
 
-    F is a plasma fractal, made by the diamond-square algorithm (Fournier, Fussell & Carpenter, 1982) as in ImageNet-C
-    (Hendrycks & Dietterich, 2019). It has one value per pixel, the same for red, green and blue, and spans [0, 1].
+    So it is in ImageNet-C (Hendrycks & Dietterich, 2019), which the paper refers to, and in its released code. Its
+    eq. (7) prints clip(x + k F, 0, 1), which turns most of a bright image white, against its own words that the
+    semantics stay recognisable.
+
+    F is a plasma fractal, made by the diamond-square algorithm (Fournier, Fussell & Carpenter, 1982). It has one value
+    per pixel, the same for red, green and blue, and spans [0, 1].
 
     Attributes:
         density: k of eq. (7). Paper: 2.5; released code (ImageNet-C's severity 4): 2.5.
         decay: By how much the fractal's roughness shrinks from one scale to the next finer one, at least 1. The
             paper gives none; released code: 1.5.
-        rescale: Whether the sum is scaled back by max(x) / (max(x) + k), so that nothing is clipped. The paper's
-            eq. (7) does not; ImageNet-C and the released code do, which leaves a much darker and less foggy image.
+        rescale: Whether the sum is scaled back, so that nothing is clipped; without, eq. (7) as it is printed.
     """
 
     density: float = 2.5
     decay: float = 1.5
-    rescale: bool = False
+    rescale: bool = True
 
     def __post_init__(self) -> None:
         if not (0 <= self.density <= 1000 and 1 <= self.decay <= 1000):

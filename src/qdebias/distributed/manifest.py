@@ -12,6 +12,7 @@ from qdebias.store.manifest import identity_difference
 FORMAT = 1
 NAME = "manifest.json"
 SCORES = "scores"
+SETTINGS = "settings of the method"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,7 +37,11 @@ class Manifest:
         Raises:
             StoreError: Names each difference.
         """
-        _refuse(identity_difference(self.setting, setting))
+        same = self.setting.get(SETTINGS) == setting.get(SETTINGS)  # by whatever name, as `paper-eq7` once was `paper`
+        differences = identity_difference({**self.setting} | ({"method": setting["method"]} if same else {}), setting)
+        if not same and self.setting.get("method") == setting["method"]:
+            differences.append("what was paper is paper-eq7 now, and average average+eq7")
+        _refuse(differences)
 
     def check_identity(self, identity: Mapping[str, str]) -> None:
         """Refuse a model whose answers must not be mixed with those of the run.

@@ -14,7 +14,7 @@ from qdebias.errors import StoreError
 from qdebias.output import write_file
 from qdebias.store.describe import Description
 from qdebias.store.lines import cannot_write, checksum
-from qdebias.store.upgrade import upgraded
+from qdebias.store.upgrade import renamed, upgraded
 
 FORMAT = 1
 NAME = "run.json"
@@ -129,4 +129,6 @@ def _checksum(said: Mapping[str, Any]) -> str:
 
 
 def _method(entry: Mapping[str, Any]) -> MethodEntry:
-    return MethodEntry(**{**entry, "conditions": tuple(entry["conditions"]), "settings": upgraded(entry["settings"])})
+    settings = upgraded(entry["settings"])
+    name = renamed(entry["name"], settings)
+    return MethodEntry(**{**entry, "name": name, "conditions": tuple(entry["conditions"]), "settings": settings})

@@ -4,10 +4,12 @@ Answers are stored by model, images and question, so they serve any version. A m
 and these are brought up to date when run.json is read.
 """
 
+import re
 from typing import Any
 
 from qdebias.equations import equal_weight, similarity_weight
 from qdebias.method import Vanilla
+from qdebias.presets import RECIPES
 from qdebias.prompts import Question
 from qdebias.store.describe import describe
 
@@ -51,6 +53,25 @@ def upgraded(settings: Any) -> Any:  # noqa: ANN401 (JSON)
         case _:
             return settings
     return {**_DEFAULTS, **found, **changed, "is": _DEFAULTS["is"]}
+
+
+def renamed(name: str, settings: Any) -> str:  # noqa: ANN401 (JSON)
+    """Return what a method is called now: what was `paper` is `paper-eq7`, as its fog is not rescaled."""
+    match settings:
+        case {"degradations": [*conditions]} if is_preset(name) and "eq7" not in name:
+            printed = any(isinstance(one, dict) and one.get("rescale") is False for one in conditions)
+            return with_printed_fog(name) if printed else name
+    return name
+
+
+def is_preset(name: str) -> bool:
+    """Tell whether a name begins with that of a preset, and names nothing that would have to be imported."""
+    return re.split("[+@]", name)[0] in RECIPES and ":" not in name
+
+
+def with_printed_fog(name: str) -> str:
+    """Return the name of the same method with fog as eq. (7) prints it."""
+    return "paper-eq7" if name == "paper" else f"{name}+eq7"
 
 
 _DEFAULTS: Any = describe(Vanilla(question=Question(text="any", options=("a", "b"), values=(1.0, 0.0))))

@@ -12,14 +12,19 @@ from typing import Any
 
 import numpy as np
 
+from qdebias import presets
 from qdebias.data import Dataset
 from qdebias.equations import FloatArray
-from qdebias.errors import StoreError
+from qdebias.errors import SettingError, StoreError
 from qdebias.output import write_file
 from qdebias.store.lines import checksum
+from qdebias.store.upgrade import is_preset, with_printed_fog
 from qdebias.tables.evidence import Evidence, NotRun, Scores
 
 FOLDER = "tables"
+FORMAT = 2
+"""Files without one are older: what they call `paper` is `paper-eq7` now."""
+
 _PLAIN = ("model", "dataset", "title", "summary", "root", "seed")
 
 
@@ -63,13 +68,14 @@ def load(path: Path) -> Evidence:
         values = json.loads(path.read_text(encoding="utf-8"))
         if values.pop("sum", None) != _sum(values):
             raise ValueError("it was changed since it was written")
+        named = _named_now if values.get("format", 1) < FORMAT else str
         return Evidence(
             **{name: values[name] for name in _PLAIN},
             names=tuple(values["names"]),
             contents={kind: tuple(column) for kind, column in values["contents"].items()},
             quality=np.array(values["quality"], dtype=np.float64),
             groups=None if values["groups"] is None else np.array(values["groups"], dtype=np.str_),
-            results={name: _result(result) for name, result in values["results"].items()},
+            results={named(name): _result(result) for name, result in values["results"].items()},
             notes=tuple(values["notes"]),
         )
     except OSError as error:
@@ -83,6 +89,18 @@ def load_all(run: Path) -> list[Evidence]:
     return [load(path) for path in sorted((run / FOLDER).glob("*.json"))]
 
 
+def _named_now(name: str) -> str:
+    """Return what a method of an older file is called now; its fog was not rescaled, but for that of `released`."""
+    printed = with_printed_fog(name)
+    if not is_preset(name) or name.startswith("released"):
+        return name
+    try:
+        presets.get(printed)
+    except SettingError:  # it has no fog
+        return name
+    return printed
+
+
 def _sum(values: Mapping[str, Any]) -> str:
     return checksum(json.dumps(values, sort_keys=True).encode())
 
@@ -92,14 +110,18 @@ def _same_images(first: Evidence, second: Evidence) -> bool:
 
 
 def _values(evidence: Evidence) -> dict[str, Any]:
-    return {name: getattr(evidence, name) for name in _PLAIN} | {
-        "notes": list(evidence.notes),
-        "names": list(evidence.names),
-        "contents": {kind: list(column) for kind, column in evidence.contents.items()},
-        "quality": evidence.quality.tolist(),
-        "groups": None if evidence.groups is None else evidence.groups.tolist(),
-        "results": {name: _result_values(result) for name, result in evidence.results.items()},
-    }
+    return (
+        {"format": FORMAT}
+        | {name: getattr(evidence, name) for name in _PLAIN}
+        | {
+            "notes": list(evidence.notes),
+            "names": list(evidence.names),
+            "contents": {kind: list(column) for kind, column in evidence.contents.items()},
+            "quality": evidence.quality.tolist(),
+            "groups": None if evidence.groups is None else evidence.groups.tolist(),
+            "results": {name: _result_values(result) for name, result in evidence.results.items()},
+        }
+    )
 
 
 def _result_values(result: Scores | NotRun) -> dict[str, Any]:
