@@ -67,6 +67,9 @@ class Stub:
         trims: Whether it cuts the space off the end of a begun answer.
         images_first: Whether its template moves the images to the front.
         gap: What its template writes before a reply.
+        opens: What its template writes where the model begins a reply, and nowhere else, as an empty thought.
+        loses: Whether its template cuts that out of a reply that begins with it.
+        head: Gives what its template writes before everything.
         unlikely: Words that are less likely than all others.
         twin: A word of which there are two tokens.
         delay: Gives the seconds that an answer takes.
@@ -92,6 +95,9 @@ class Stub:
     trims: bool = False
     images_first: bool = False
     gap: str = ""
+    opens: str = ""
+    loses: bool = False
+    head: Callable[[], str] = lambda: ""
     unlikely: tuple[str, ...] = ()
     twin: str = ""
     delay: Callable[[], float] = lambda: 0.0
@@ -120,7 +126,7 @@ class Stub:
 
     def render(self, body: Json) -> tuple[str, list[RgbImage]]:
         """Return the prompt, with a mark for each image, and the images."""
-        text, images = "", []
+        text, images = self.head(), []
         messages = list(body["messages"])
         if self.drops_prefix:
             messages = messages[:1]
@@ -128,10 +134,11 @@ class Stub:
             content, pictures = self.content(message["content"])
             images += pictures
             if message["role"] == "assistant":
+                content = content.removeprefix(self.opens) if self.loses else content
                 content = self.gap + (content.rstrip() if self.trims else content)
             text += f"<|{message['role']}|>{content}"
             text += "" if message["role"] == "assistant" and self.continues else "<|end|>"
-        return (text if text.endswith(content) and len(messages) > 1 else f"{text}<|assistant|>"), images
+        return (text if text.endswith(content) and len(messages) > 1 else f"{text}<|assistant|>{self.opens}"), images
 
     def content(self, content: str | list[Json]) -> tuple[str, list[RgbImage]]:
         if isinstance(content, str):

@@ -1,6 +1,7 @@
 """A backend on a server answers as one in this process does, whichever kind of server it is."""
 
 import asyncio
+import json
 import re
 import subprocess
 import sys
@@ -9,7 +10,9 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
+from datetime import UTC, datetime
 from itertools import chain
+from typing import Any
 
 import numpy as np
 import pytest
@@ -265,6 +268,68 @@ def test_trimmed_space_is_noticed(shape: Shape) -> None:
         load_openai(f"{url}#stub/model").option_logits([request])
     with serving(Stub(shape=shape, trims=True)) as url, pytest.raises(PromptError, match=r"answer prefix .*is '"):
         load_openai(f"{url}#stub/model").option_logits([request])
+
+
+THOUGHT = "<|channel>thought\n<channel|>"
+
+
+@pytest.mark.parametrize("shape", ["vllm", "llama.cpp"])
+def test_an_empty_thought_that_a_begun_answer_lacks_is_sent_with_it(shape: Shape) -> None:
+    stub = Stub(shape=shape, opens=THOUGHT)
+    with serving(stub) as url:
+        ((quality, same),) = load_openai(url).option_logits([pair(1, 2)])
+    start = f"<|user|><image><image>{{}}<|end|><|assistant|>{THOUGHT}"
+    for got, question in ((quality, QUALITY), (same, SAME)):
+        want = stub.distribution(start.format(question.text) + question.answer_prefix, pair(1, 2).images)
+        np.testing.assert_allclose(got, [want[option] for option in question.options])
+    with serving(replace(stub, loses=True)) as url, pytest.raises(PromptError, match="model begins its reply behind"):
+        load_openai(url).option_logits([pair(1, 2)])
+
+
+@pytest.mark.parametrize("shape", ["vllm", "llama.cpp"])
+def test_a_thought_that_stays_open_is_refused_where_there_is_no_prefix(shape: Shape) -> None:
+    with serving(Stub(shape=shape, opens="<think>\n")) as url:
+        backend = load_openai(url)
+        backend.option_logits([replace(pair(1, 2), questions=(QUALITY,))])
+        with pytest.raises(PromptError, match="opens a chain of thought"):
+            backend.option_logits([replace(pair(1, 2), questions=(SAME,))])
+
+
+@pytest.mark.parametrize("form", ["%Y-%m-%d", "%d %b %Y", "%B %d, %Y"])
+def test_a_prompt_with_todays_date_is_refused(form: str) -> None:
+    stub = Stub(head=lambda: f"It is {datetime.now(UTC).strftime(form)}.")
+    with (
+        serving(stub) as url,
+        pytest.raises(PromptError, match=r"writes today's date \(.*give the date in template_args"),
+    ):
+        load_openai(url).option_logits([pair(1, 2)])
+    with serving(Stub(head=lambda: "It is 2025-01-01.")) as url:
+        load_openai(url).option_logits([pair(1, 2)])
+
+
+@pytest.mark.parametrize(
+    ("shape", "given", "sent"),
+    [
+        ("vllm", None, {"enable_thinking": False, "thinking": False}),
+        (
+            "llama.cpp",
+            {"reasoning_effort": "low"},
+            {"enable_thinking": False, "thinking": False, "reasoning_effort": "low"},
+        ),
+        ("other", {"enable_thinking": False}, {"enable_thinking": False}),
+        ("other", None, None),
+    ],
+)
+def test_arguments_of_the_template_are_sent_and_part_of_the_identity(
+    shape: Shape, given: dict[str, Any] | None, sent: dict[str, Any] | None
+) -> None:
+    stub = Stub(shape=shape)
+    with serving(stub) as url:
+        backend = load_openai(f"{url}#stub/model", template_args=given)
+        backend.option_logits([pair(1, 2)])
+    shown = [body for path, body in stub.requests if "messages" in body]
+    assert all(body.get("chat_template_kwargs") == sent for body in shown)
+    assert backend.fingerprint.identity.get("template_args") == (json.dumps(sent, sort_keys=True) if sent else None)
 
 
 @pytest.mark.parametrize("shape", ["vllm", "llama.cpp"])

@@ -60,7 +60,9 @@ class Engine:
         use_tqdm: bool,
         add_generation_prompt: bool,
         continue_final_message: bool,
+        chat_template_kwargs: dict[str, Any],
     ) -> list[Any]:
+        assert chat_template_kwargs["enable_thinking"] is False
         assert not use_tqdm
         assert add_generation_prompt is not continue_final_message
         assert all((one[-1]["role"] == "assistant") is continue_final_message for one in messages)
@@ -167,4 +169,7 @@ def test_engine_is_made_for_scoring(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert made["enable_prefix_caching"] is True
     assert (made["logprobs_mode"], made["dtype"], made["max_model_len"]) == ("raw_logprobs", "bfloat16", 4096)
     assert backend.fingerprint.identity["model"] == tmp_path.name
+    assert backend.fingerprint.identity["template_args"] == '{"enable_thinking": false, "thinking": false}'
+    other = VllmBackend(engine=Engine(Stub(gap=" ")), sampling=Sampling, fingerprint=backend.fingerprint)
+    assert other.fingerprint.identity["template"] != backend.fingerprint.identity["template"]
     assert backend.fingerprint.environment == {"vllm": "0.30.0"}

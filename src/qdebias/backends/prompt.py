@@ -57,16 +57,22 @@ class Opening:
     lead: str
 
 
-def opening(form: Form, render: Render) -> Opening:
+def opening(form: Form, render: Render, *, trusted: bool = False) -> Opening:
     """Return where the reply to a question begins: where the model begins its own.
 
     Where the template opens a thought there, the answer prefix stands where the template writes a reply without one.
+
+    Args:
+        form: The question.
+        render: What the template makes of it.
+        trusted: Whether question and images are believed to stand where they should.
 
     Raises:
         PromptError: The question is not asked as it was meant, or a thought is opened and there is no answer prefix.
     """
     opened = render(form.images, "")
-    _check_order(form, opened, render(0, ""))
+    if not trusted:
+        _check_order(form, opened, render(0, ""))
     written, found, _ = render(form.images, _REPLY).rpartition(_REPLY)
     if not found:
         raise PromptError("the chat template leaves out what the assistant says; use another chat template")

@@ -3,21 +3,24 @@
 Written to the documented API of vLLM 0.30 to 0.33 and tested against a stand-in; not run on a GPU yet.
 """
 
+import hashlib
 import importlib
 import importlib.metadata
 import importlib.util
+import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 import numpy as np
 from PIL import Image
 
 from qdebias.backends.base import Fingerprint, OptionLogits
+from qdebias.backends.chat_template import PRESETS, Argument
 from qdebias.backends.folder import Checkpoint, locate
-from qdebias.backends.openai_http.answer import Wanted
 from qdebias.backends.openai_http.chat import Json, messages
-from qdebias.backends.openai_http.prompt import Form, examine
+from qdebias.backends.openai_http.prompt import Asked, examine
+from qdebias.backends.prompt import Form
 from qdebias.equations import FloatArray
 from qdebias.errors import BackendError, ImageError, MissingPackageError, SettingError
 from qdebias.image import RgbImage
@@ -35,6 +38,7 @@ class Engine(Protocol):
         use_tqdm: bool,
         add_generation_prompt: bool,
         continue_final_message: bool,
+        chat_template_kwargs: Json,
     ) -> Sequence[Any]:
         """Return one `vllm.RequestOutput` a conversation."""
         ...
@@ -61,6 +65,7 @@ def load_vllm(
     max_model_len: int | None = None,
     memory: float = 0.9,
     gpus: int = 1,
+    template_args: Mapping[str, Argument] | None = None,
 ) -> "VllmBackend":
     """Return a backend that runs a checkpoint with vLLM.
 
@@ -72,6 +77,7 @@ def load_vllm(
         max_model_len: How many tokens a prompt has at most; None is what the model was made for.
         memory: Share of the GPU's memory that is taken.
         gpus: How many GPUs share the model.
+        template_args: Arguments of the chat template, beside `PRESETS`.
 
     Raises:
         MissingPackageError: vLLM is not installed.
@@ -99,7 +105,13 @@ def load_vllm(
         generation_config="vllm",
         seed=0,
     )
-    return VllmBackend(engine=engine, sampling=vllm.SamplingParams, fingerprint=_fingerprint(checkpoint, dtype))
+    arguments = {**PRESETS, **(template_args or {})}
+    return VllmBackend(
+        engine=engine,
+        sampling=vllm.SamplingParams,
+        fingerprint=_fingerprint(checkpoint, dtype, arguments),
+        template_args=arguments,
+    )
 
 
 class VllmBackend:
@@ -108,15 +120,26 @@ class VllmBackend:
     Args:
         engine: The model.
         sampling: `vllm.SamplingParams`.
-        fingerprint: See `Fingerprint`.
+        fingerprint: See `Fingerprint`; the prompt of a fixed conversation is added to it.
+        template_args: Arguments of the chat template.
     """
 
-    def __init__(self, *, engine: Engine, sampling: MakeSampling, fingerprint: Fingerprint) -> None:
+    def __init__(
+        self,
+        *,
+        engine: Engine,
+        sampling: MakeSampling,
+        fingerprint: Fingerprint,
+        template_args: Mapping[str, Argument] = PRESETS,
+    ) -> None:
         self._engine = engine
         self._sampling = sampling
         self._tokenizer = _Tokenizer(engine.get_tokenizer())
-        self._fingerprint = fingerprint
-        self._wanted: dict[Form, tuple[int, ...]] = {}
+        self._arguments = dict(template_args)
+        self._asked: dict[Form, Asked] = {}
+        template = self._render(messages("A question?", [], "before", "An answer"), begun=True)
+        digest = hashlib.blake2b(template.encode(), digest_size=8).hexdigest()
+        self._fingerprint = replace(fingerprint, identity={**fingerprint.identity, "template": digest})
 
     @property
     def fingerprint(self) -> Fingerprint:
@@ -146,25 +169,30 @@ class VllmBackend:
     def _ask(self, asked: Sequence[tuple[Request, Question]], *, begun: bool) -> list[FloatArray]:
         if not asked:
             return []
-        tokens = [self._tokens(Form(question=one, placement=r.placement, images=len(r.images))) for r, one in asked]
+        forms = [Form(question=one, placement=r.placement, images=len(r.images)) for r, one in asked]
+        replies = [self._examined(form) for form in forms]
         conversations = [
-            messages(one.text, _parts(request.images), request.placement, one.answer_prefix) for request, one in asked
+            messages(one.text, _parts(request.images), request.placement, reply.reply)
+            for (request, one), reply in zip(asked, replies, strict=True)
         ]
+        tokens = [_known(reply) for reply in replies]
         outputs = self._chat(conversations, [self._params(ids) for ids in tokens], begun=begun)
         return [_logprobs(output, ids) for output, ids in zip(outputs, tokens, strict=True)]
 
-    def _tokens(self, form: Form) -> tuple[int, ...]:
-        """Return the (K,) ids of a question's options, after checking once how it is asked."""
-        if form not in self._wanted:
+    def _examined(self, form: Form) -> Asked:
+        """Return how a question is asked, after checking it once."""
+        if form not in self._asked:
 
             def render(images: int, prefix: str) -> str:
                 grey = _parts([np.full((64, 64, 3), 128, dtype=np.uint8)] * images)
-                asked = messages(form.question.text, grey, form.placement, prefix)
-                (output,) = self._chat([asked], [self._params((0,))], begun=bool(prefix))
-                return self._tokenizer.decode(output.prompt_token_ids)
+                return self._render(messages(form.question.text, grey, form.placement, prefix), begun=bool(prefix))
 
-            self._wanted[form] = _known(examine(form, render, self._tokenizer))
-        return self._wanted[form]
+            self._asked[form] = examine(form, render, self._tokenizer)
+        return self._asked[form]
+
+    def _render(self, asked: list[Json], *, begun: bool) -> str:
+        (output,) = self._chat([asked], [self._params((0,))], begun=begun)
+        return self._tokenizer.decode(output.prompt_token_ids)
 
     def _params(self, tokens: Sequence[int]) -> Any:  # noqa: ANN401  vllm.SamplingParams
         return self._sampling(max_tokens=1, temperature=0.0, logprob_token_ids=list(tokens))
@@ -172,7 +200,12 @@ class VllmBackend:
     def _chat(self, conversations: list[list[Json]], params: list[Any], *, begun: bool) -> Sequence[Any]:
         try:
             return self._engine.chat(
-                conversations, params, use_tqdm=False, add_generation_prompt=not begun, continue_final_message=begun
+                conversations,
+                params,
+                use_tqdm=False,
+                add_generation_prompt=not begun,
+                continue_final_message=begun,
+                chat_template_kwargs=self._arguments,
             )
         except ValueError as error:  # how vLLM refuses a prompt that is too long, or too many images
             line = " ".join(str(error).split())
@@ -196,10 +229,10 @@ def _parts(images: Sequence[RgbImage]) -> list[Json]:
     return [{"type": "image_pil", "image_pil": Image.fromarray(image)} for image in images]
 
 
-def _known(wanted: Wanted) -> tuple[int, ...]:
-    if wanted.tokens is None:
+def _known(asked: Asked) -> tuple[int, ...]:
+    if asked.wanted.tokens is None:
         raise BackendError("the model has no tokenizer; give vLLM a checkpoint with one")
-    return wanted.tokens
+    return asked.wanted.tokens
 
 
 def _logprobs(output: Any, tokens: Sequence[int]) -> FloatArray:  # noqa: ANN401  vllm.RequestOutput
@@ -213,7 +246,7 @@ def _logprobs(output: Any, tokens: Sequence[int]) -> FloatArray:  # noqa: ANN401
     return np.array([float(found[token].logprob) for token in tokens])
 
 
-def _fingerprint(checkpoint: Checkpoint, dtype: str) -> Fingerprint:
+def _fingerprint(checkpoint: Checkpoint, dtype: str, arguments: Mapping[str, Argument]) -> Fingerprint:
     return Fingerprint(
         identity={
             "backend": "vllm",
@@ -222,6 +255,7 @@ def _fingerprint(checkpoint: Checkpoint, dtype: str) -> Fingerprint:
             "configuration": checkpoint.configuration_digest(),
             "weights": checkpoint.weights_digest(),
             "dtype": dtype,
+            "template_args": json.dumps(arguments, sort_keys=True),
         },
         environment={"vllm": importlib.metadata.version("vllm")},
     )

@@ -1,7 +1,7 @@
 """A model behind an OpenAI-compatible server."""
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Literal, TypeAlias
@@ -9,6 +9,7 @@ from typing import Literal, TypeAlias
 import numpy as np
 
 from qdebias.backends.base import Fingerprint, OptionLogits
+from qdebias.backends.chat_template import Argument
 from qdebias.backends.openai_http.address import Address, parse_address
 from qdebias.backends.openai_http.answer import (
     MissingOptionError,
@@ -23,7 +24,8 @@ from qdebias.backends.openai_http.counting import Lead, check_unseen, find_lead
 from qdebias.backends.openai_http.failures import PassingError, RefusedError
 from qdebias.backends.openai_http.identify import Served, fingerprint, identify
 from qdebias.backends.openai_http.pictures import Pictures, png_url
-from qdebias.backends.openai_http.prompt import Form, examine, wanted
+from qdebias.backends.openai_http.prompt import Asked, examine, wanted
+from qdebias.backends.prompt import Form
 from qdebias.equations import FloatArray
 from qdebias.errors import BackendError, ImageError, SettingError
 from qdebias.prompts import Question, Request
@@ -42,6 +44,7 @@ def load_openai(
     patience: float = 300.0,
     top_logprobs: int | None = None,
     prompt: PromptForm = "checked",
+    template_args: Mapping[str, Argument] | None = None,
 ) -> "OpenAIBackend":
     """Return a backend for a model on a server, after making sure that both are there.
 
@@ -54,6 +57,7 @@ def load_openai(
         patience: Seconds for which a request is tried again while the server is away or busy.
         top_logprobs: How many of the most likely tokens are asked for; None fits the server.
         prompt: See `OpenAIBackend`.
+        template_args: Arguments of the chat template, for servers that take them (`chat_template_kwargs`).
 
     Raises:
         SettingError: The address or another setting is impossible.
@@ -66,7 +70,7 @@ def load_openai(
     place = parse_address(address)
     connection = Connection(place, key=_key(place), timeout=timeout, patience=patience, concurrency=concurrency)
     with connection.session(waiting=False) as session:
-        served = identify(session, top_logprobs)
+        served = identify(session, top_logprobs, template_args)
     return OpenAIBackend(connection=connection, served=served, top_logprobs=top_logprobs, prompt=prompt)
 
 
@@ -90,7 +94,7 @@ class OpenAIBackend:
         self._served = served
         self._top = served.server.traits.top if top_logprobs is None else top_logprobs
         self._prompt = prompt
-        self._wanted: dict[Form, Wanted] = {}
+        self._asked: dict[Form, Asked] = {}
         self._counted: Lead | None = None
 
     def __repr__(self) -> str:
@@ -135,16 +139,16 @@ class OpenAIBackend:
         for request in requests:
             for question in request.questions:
                 form = _form_of(request, question)
-                if form not in self._wanted:
-                    self._wanted[form] = self._examined(session, form)
+                if form not in self._asked:
+                    self._asked[form] = self._examined(session, form)
 
-    def _examined(self, session: Session, form: Form) -> Wanted:
+    def _examined(self, session: Session, form: Form) -> Asked:
         server, trusted = self._served.server, self._prompt == "trusted"
 
         def render(images: int, prefix: str) -> str:
             urls = [_GREY] * images
             fields = conversation(form.question.text, urls, placement=form.placement, prefix=prefix)
-            return server.render(session, fields) or ""
+            return server.render(session, {**fields, **self._served.arguments}) or ""
 
         def complete(fields: Json) -> Json:
             return session.post(*self._completion({"top_logprobs": 1, **fields}))
@@ -154,7 +158,7 @@ class OpenAIBackend:
         if not trusted:
             check_unseen(form, complete)
         lead = "" if form.question.answer_prefix else self._lead(form, complete)
-        return wanted(form.question, server.tokenizer(session), lead=lead)
+        return Asked(form.question.answer_prefix, wanted(form.question, server.tokenizer(session), lead=lead))
 
     def _lead(self, form: Form, complete: Callable[[Json], Json]) -> str:
         """Return the white space before a reply: by the count of tokens, else by what the model prefers to say."""
@@ -198,15 +202,15 @@ class OpenAIBackend:
     async def _answer(
         self, session: Session, urls: Sequence[str], *, request: Request, question: Question, patient: bool = True
     ) -> FloatArray:
-        options = self._wanted[_form_of(request, question)]
-        fields = conversation(question.text, urls, placement=request.placement, prefix=question.answer_prefix)
+        asked = self._asked[_form_of(request, question)]
+        fields = conversation(question.text, urls, placement=request.placement, prefix=asked.reply)
         traits = self._served.server.traits
         try:
-            return await self._read(session, fields, options, self._top, patient=patient)
+            return await self._read(session, fields, asked.wanted, self._top, patient=patient)
         except MissingOptionError:
             if traits.most <= self._top:
                 raise
-        return await self._read(session, fields, options, traits.most, patient=patient)
+        return await self._read(session, fields, asked.wanted, traits.most, patient=patient)
 
     async def _read(self, session: Session, fields: Json, options: Wanted, top: int, *, patient: bool) -> FloatArray:
         reading = {"top_logprobs": top, **self._served.server.reading(options.tokens)}
@@ -221,11 +225,11 @@ class OpenAIBackend:
 
     def _completion(self, fields: Json) -> tuple[str, Json]:
         """Return URL and body of a chat completion."""
-        body = {"model": self._served.asked, **self._served.sampling, **fields}
+        body = {"model": self._served.asked, **self._served.sampling, **self._served.arguments, **fields}
         return f"{self._connection.address.api}/chat/completions", body
 
     def _check_still_the_same(self, session: Session) -> None:
-        now = identify(session, self._top)
+        now = identify(session, self._top, self._served.given)
         if now.identity != self._served.identity:
             raise BackendError(
                 f"{self._connection.address.api} came back with another model: {dict(now.identity)} instead of "

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from qdebias.backends.openai_http.answer import prompt_tokens
 from qdebias.backends.openai_http.chat import Json, conversation
 from qdebias.backends.openai_http.failures import RefusedError
-from qdebias.backends.openai_http.prompt import OTHERWISE, Form
+from qdebias.backends.openai_http.prompt import OTHERWISE
+from qdebias.backends.prompt import Form
 from qdebias.errors import PromptError
 
 Completion = Callable[[Json], Json]

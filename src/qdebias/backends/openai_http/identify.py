@@ -2,12 +2,14 @@
 
 import hashlib
 import importlib.metadata
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import Any
 
 from qdebias.backends.base import Fingerprint
+from qdebias.backends.chat_template import PRESETS, Argument
 from qdebias.backends.openai_http.answer import candidates, reported_name
 from qdebias.backends.openai_http.chat import PLAIN_SAMPLING, Json, conversation
 from qdebias.backends.openai_http.connection import Session
@@ -32,6 +34,8 @@ class Served:
         environment: What is known of the server.
         shows_prompts: Whether it shows the prompts that it makes.
         sampling: Fields of a request that ask for one token as the model would sample it.
+        given: Arguments of the chat template that were asked for.
+        arguments: The field of a request that gives the chat template its arguments; empty: there is none.
     """
 
     asked: str
@@ -41,14 +45,19 @@ class Served:
     environment: Mapping[str, str]
     shows_prompts: bool
     sampling: Mapping[str, Any]
+    given: Mapping[str, Argument] | None
+    arguments: Mapping[str, Any]
 
 
-def identify(session: Session, top_logprobs: int | None = None) -> Served:
+def identify(
+    session: Session, top_logprobs: int | None = None, template_args: Mapping[str, Argument] | None = None
+) -> Served:
     """Find out which model the server serves, and that it tells log-probabilities.
 
     Args:
         session: The connection.
         top_logprobs: How many of the most likely tokens will be asked for; None fits the server.
+        template_args: Arguments of the chat template; a server that is known to take some gets `PRESETS` too.
 
     Raises:
         BackendError: It does not serve the model, or gives no log-probabilities.
@@ -57,10 +66,14 @@ def identify(session: Session, top_logprobs: int | None = None) -> Served:
     entry = _chosen(session)
     asked = str(entry["id"])
     server = recognise(entry, asked)
-    reply, sampling = _trial(session, server, asked, top_logprobs or server.traits.top)
+    chosen = {**(PRESETS if server.traits.arguments else {}), **(template_args or {})}
+    arguments = {"chat_template_kwargs": chosen} if chosen else {}
+    reply, sampling = _trial(session, server, asked, top_logprobs or server.traits.top, arguments)
     reported = reported_name(reply) or asked
     identity = {"backend": "openai", "model": _name(reported), **_weights(entry)}
-    template = server.render(session, conversation("A question?", prefix="An answer"))
+    if chosen:
+        identity["template_args"] = json.dumps(chosen, sort_keys=True)
+    template = server.render(session, {**conversation("A question?", prefix="An answer"), **arguments})
     if template is not None:
         identity["template"] = hashlib.blake2b(template.encode(), digest_size=8).hexdigest()
     environment = {
@@ -77,14 +90,17 @@ def identify(session: Session, top_logprobs: int | None = None) -> Served:
         environment=environment,
         shows_prompts=template is not None,
         sampling=sampling,
+        given=template_args,
+        arguments=arguments,
     )
 
 
-def _trial(session: Session, server: Server, model: str, top: int) -> tuple[Json, Json]:
+def _trial(session: Session, server: Server, model: str, top: int, arguments: Json) -> tuple[Json, Json]:
     """Ask something short, as options will be asked for; return the reply, and the fields that worked."""
     tokenizer = server.tokenizer(session)
     tokens = tokenizer.encode(" good")[:1] if tokenizer else None
-    fields = {"model": model, **conversation("Good or poor?"), "top_logprobs": top, **server.reading(tokens)}
+    asked = {"model": model, **conversation("Good or poor?"), **arguments}
+    fields = {**asked, "top_logprobs": top, **server.reading(tokens)}
     sampling = dict(PLAIN_SAMPLING)
     url = f"{session.address.api}/chat/completions"
     try:

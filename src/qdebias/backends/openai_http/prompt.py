@@ -1,16 +1,13 @@
-"""The proof that the model is asked what was asked for, where the prompt can be seen: what stands where in it."""
+"""The proof that the model is asked what was asked for, where a server or engine shows the prompts that it makes."""
 
-import unicodedata
-from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 
 from qdebias.backends.openai_http.answer import Wanted
+from qdebias.backends.prompt import Form, Render, normal, opening
 from qdebias.backends.tokens import Tokenizer, option_tokens
 from qdebias.errors import PromptError
-from qdebias.prompts import Placement, Question
-
-Render = Callable[[int, str], str]
-"""Gives the prompt that a question becomes, told how many images are shown and how the answer begins."""
+from qdebias.prompts import Question
 
 OTHERWISE = (
     "use a method whose questions have no answer prefix (released), or load the backend with prompt='no-prefix', "
@@ -19,42 +16,46 @@ OTHERWISE = (
 _TAIL = 48
 """How many letters of a prompt are enough for a token to see its neighbours."""
 
+_DATES = ("%Y-%m-%d", "%d %b %Y", "%d %B %Y", "%B %d, %Y", "%d/%m/%Y", "%m/%d/%Y")
+"""How published templates write the date."""
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Form:
-    """A question and the way in which it is asked.
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """How a question is sent, and how its answer is read.
 
     Attributes:
-        question: The question.
-        placement: Whether the images come before or after it.
-        images: How many there are.
+        reply: How the answer begins.
+        wanted: How the options are found in the answers.
     """
 
-    question: Question
-    placement: Placement
-    images: int
+    reply: str
+    wanted: Wanted
 
 
-def examine(form: Form, render: Render, tokenizer: Tokenizer | None, *, trusted: bool = False) -> Wanted:
-    """Check how a question is asked, and return how its options are found in the answers.
+def examine(form: Form, render: Render, tokenizer: Tokenizer | None, *, trusted: bool = False) -> Asked:
+    """Check how a question is asked, and return how it is sent and read.
 
     Args:
         form: The question.
-        render: Gives its prompt.
+        render: Gives its prompt, which goes on with a begun reply.
         tokenizer: The model's own, None where nobody lends it.
         trusted: Whether the prompt is believed to be right, unseen.
 
     Raises:
-        PromptError: Something else is asked.
+        PromptError: Something else is asked, or something else tomorrow.
         OptionError: An option is no single token of the model.
     """
-    prefix = form.question.answer_prefix
-    prompt = render(form.images, prefix)
-    if not trusted:
-        _check_end(prompt, prefix)
-        _check_order(form, prompt, render(0, prefix))
-    lead = "" if prefix else _lead(prompt, render(form.images, "X"))
-    return wanted(form.question, tokenizer, prefix or prompt[-_TAIL:], lead)
+    question, prefix = form.question, form.question.answer_prefix
+    if trusted and prefix:
+        return Asked(prefix, wanted(question, tokenizer, prefix))
+    if prefix:
+        _check_end(render(form.images, prefix), prefix)
+    begun = opening(form, render, trusted=trusted)
+    _check_date(begun.text)
+    if not prefix:
+        return Asked("", wanted(question, tokenizer, begun.text[-_TAIL:], begun.lead))
+    return Asked(_sent(form, render, begun.text + begun.lead), wanted(question, tokenizer, prefix))
 
 
 def wanted(question: Question, tokenizer: Tokenizer | None, context: str = "", lead: str = "") -> Wanted:
@@ -76,43 +77,38 @@ def wanted(question: Question, tokenizer: Tokenizer | None, context: str = "", l
 
 
 def _check_end(prompt: str, prefix: str) -> None:
-    if not _normal(prompt).endswith(_normal(prefix)):
+    if not normal(prompt).endswith(normal(prefix)):
         raise PromptError(
             f"the server ends the prompt in {prompt[-len(prefix) - 16 :]!r} instead of the answer prefix {prefix!r}: "
             f"it closes or trims the answer; {OTHERWISE}"
         )
 
 
-def _check_order(form: Form, prompt: str, bare: str) -> None:
-    """Compare the prompt with the one that has no images: what was added must stand on the right side."""
-    shown, question = _normal(prompt), _normal(form.question.text)
-    before, text, after = _normal(bare).partition(question)
-    if not text:
-        raise PromptError(f"the chat template changes the text of the question {question!r}; word it otherwise")
-    fits = shown.endswith(text + after) if form.placement == "before" else shown.startswith(before + text)
-    if not fits or shown == before + text + after:
-        raise PromptError(
-            f"the images do not stand {form.placement} the question {question!r} in the prompt: the chat template "
-            f"moves them, or leaves them out; use the other placement, or another chat template"
-        )
+def _check_date(prompt: str) -> None:
+    """Refuse a prompt that will be another tomorrow."""
+    days = (datetime.now(UTC) + timedelta(days=shift) for shift in (-1, 0, 1))
+    for date in (day.strftime(form) for day in days for form in _DATES):
+        if date in prompt:
+            raise PromptError(
+                f"the chat template writes today's date ({date}) into the prompt, so that a score would change from "
+                f"day to day; give the date in template_args where the template takes it, or serve the model with a "
+                f"chat template without it"
+            )
 
 
-def _lead(prompt: str, reply: str) -> str:
-    """Return the white space that the template writes between the prompt and the first word of a reply.
+def _sent(form: Form, render: Render, before: str) -> str:
+    """Return the reply that has to be sent for the answer prefix to stand behind `before`.
 
-    Args:
-        prompt: Up to the reply.
-        reply: The same, with a reply "X".
+    A begun reply may lack what stands before a reply of the model, such as an empty thought; then that is sent too.
     """
-    lead, begun, _ = reply[len(prompt) :].partition("X")
-    if not reply.startswith(prompt) or not begun or lead.strip():
-        raise PromptError(
-            f"the chat template does not start a reply where its prompt ends ({prompt[-30:]!r}): it opens a chain of "
-            f"thought, or something else first; give the question an answer_prefix"
-        )
-    return lead
-
-
-def _normal(text: str) -> str:
-    """Return the text in the normal form that many tokenizers bring it to."""
-    return unicodedata.normalize("NFC", text)
+    prefix = form.question.answer_prefix
+    stem = render(form.images, prefix)[: -len(prefix)].rstrip()
+    missing = before[len(stem) :].lstrip("\n") if before.startswith(stem) else ""
+    for reply in dict.fromkeys((prefix, missing + prefix)):
+        prompt = render(form.images, reply)
+        if normal(prompt).split() == normal(before + prefix).split():
+            return reply
+    raise PromptError(
+        f"the server goes on with the answer prefix behind {stem[-40:]!r}, while the model begins its reply behind "
+        f"{before[-40:]!r}; {OTHERWISE}"
+    )

@@ -20,12 +20,14 @@ class Traits:
         top: How many of the most likely tokens are asked for at first.
         most: How many can be asked for where an option is not among them.
         remedy: What helps where an option is missing nevertheless.
+        arguments: Whether it is known to hand `chat_template_kwargs` on to the chat template.
     """
 
     name: str
     top: int
     most: int
     remedy: str
+    arguments: bool = False
 
 
 class Server(Protocol):
@@ -92,6 +94,7 @@ class VllmServer:
         name="vLLM",
         top=20,
         most=0,
+        arguments=True,
         remedy="use a vLLM that knows logprob_token_ids (0.30 does), or start it with --max-logprobs 1000 and set "
         "top_logprobs=1000",
     )
@@ -188,8 +191,9 @@ def recognise(entry: Mapping[str, Any], model: str) -> Server:
         meta = entry.get("meta")
         size = meta.get("n_vocab") if isinstance(meta, Mapping) else 0
         remedy = "set top_logprobs to the size of the vocabulary"  # which takes 15 MB a reply, and 500 tokens 45 kB
-        return LlamaServer(Traits(name="llama.cpp", top=500, most=size if isinstance(size, int) else 0, remedy=remedy))
-    return OtherServer(replace(OtherServer().traits, name=str(owner or "unknown")))
+        most = size if isinstance(size, int) else 0
+        return LlamaServer(Traits(name="llama.cpp", top=500, most=most, remedy=remedy, arguments=True))
+    return OtherServer(replace(OtherServer().traits, name=str(owner or "unknown"), arguments=owner == "sglang"))
 
 
 def _if_working(tokenizer: RemoteTokenizer) -> RemoteTokenizer | None:
