@@ -4,16 +4,20 @@ import json
 import shutil
 from collections.abc import Callable
 from dataclasses import replace
+from datetime import datetime, tzinfo
 from pathlib import Path
 
 import numpy as np
 import pytest
 import transformers
+from PIL import Image
+from typer.testing import CliRunner
 
 from contract import QUALITY, SAME, pair, picture
 from qdebias.backends.base import Encoding
 from qdebias.backends.hf import HfBackend
 from qdebias.backends.hf_loading import load_hf
+from qdebias.cli.app import app
 from qdebias.errors import PromptError, SettingError
 from qdebias.prompts import Question, Request
 from tiny_families import FAMILIES, GEMMA, LLAVA, QWEN
@@ -224,3 +228,49 @@ def test_one_image_is_asked_about_alone() -> None:
 def test_templates_of_the_battery_are_the_kinds_they_claim_to_be() -> None:
     assert "trim" in GEMMA
     assert LLAVA.index("'image'") < LLAVA.index("'text'")
+
+
+DATED = "{{ 'Today is ' + strftime_now('%Y-%m-%d') + '. ' }}{% if louder is defined %}{{ louder }}{% endif %}" + QWEN
+
+
+class Day(datetime):
+    """A clock that stands."""
+
+    day_of_month = 1
+
+    @classmethod
+    def now(cls, tz: tzinfo | None = None) -> datetime:
+        return datetime(2026, 11, cls.day_of_month, tzinfo=tz)
+
+
+def run_answers(run: Path) -> list[str]:
+    """Every stored line, without the number of the session that wrote it."""
+    lines = (run / "answers.jsonl").read_text().splitlines()
+    return [line.partition(',"session"')[0] for line in lines]
+
+
+def test_a_run_that_goes_on_another_day_equals_one_of_a_single_day(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """To the byte, with a template that writes the date as that of Mistral-Small-3.1 does."""
+    folder = shutil.copytree(checkpoint("qwen2_vl"), tmp_path / "model")
+    (folder / "chat_template.jinja").write_text(DATED)
+    for number in (1, 2):
+        Image.fromarray(picture(number, 64, 80)).save(tmp_path / f"{number}.png")
+    monkeypatch.setattr("transformers.utils.chat_template_utils.datetime", Day)
+
+    def score(run: str, day: int, images: int, *more: str) -> str:
+        monkeypatch.setattr(Day, "day_of_month", day)
+        paths = [str(tmp_path / f"{number}.png") for number in range(1, images + 1)]
+        options = ["-m", f"hf:{folder}", "--run", str(tmp_path / run), "--batch", "1"]
+        result = CliRunner().invoke(app, ["score", *paths, *options, *more])
+        assert result.exit_code == 0, result.stderr
+        return result.stdout
+
+    score("two days", 1, 1)
+    assert score("two days", 2, 2) == score("one day", 1, 2)
+    one, two = (run_answers(tmp_path / run) for run in ("one day", "two days"))
+    assert one == two
+    louder = score("louder", 1, 2, "--template-arg", "louder=Be exact.")
+    assert louder != score("one day", 1, 2)
+    assert '{"louder": "Be exact."}' in json.loads((tmp_path / "louder" / "run.json").read_text())["identity"].values()

@@ -12,7 +12,7 @@ from PIL import Image
 from qdebias.backends import load
 from qdebias.backends.catalogue import KNOWN_MODELS
 from qdebias.backends.fake import FakeBackend
-from qdebias.backends.load import backend_names, load_backend
+from qdebias.backends.load import backend_names, load_backend, split_arguments, with_arguments
 from qdebias.errors import BackendError, MissingPackageError, SettingError
 from qdebias.image import RgbImage
 from tiny_models import checkpoint
@@ -35,6 +35,34 @@ def test_factory_is_called_with_what_was_chosen() -> None:
 def test_folder_loads(form: str) -> None:
     backend = load_backend(form.format(checkpoint("llava")), device="cpu", dtype="bfloat16")
     assert backend.fingerprint.identity["dtype"] == "bfloat16"
+
+
+@pytest.mark.parametrize(
+    ("pairs", "arguments"),
+    [
+        (["enable_thinking=true"], {"enable_thinking": True}),
+        (["effort=low", "steps=3", "share=0.5"], {"effort": "low", "steps": 3, "share": 0.5}),
+        (
+            ["date=1 Jan 2025, 12:00/a", "odd=a&b=c?d#e", "empty="],
+            {"date": "1 Jan 2025, 12:00/a", "odd": "a&b=c?d#e", "empty": ""},
+        ),
+    ],
+)
+@pytest.mark.parametrize("spec", ["hf:/a folder/x", "nano", "openai:http://localhost:8000/v1?a=b#name"])
+def test_arguments_of_the_template_stand_behind_the_name(spec: str, pairs: list[str], arguments: dict) -> None:
+    assert split_arguments(spec) == (spec, {})
+    assert split_arguments(with_arguments(spec, pairs)) == (spec, arguments)
+
+
+def test_arguments_that_are_none() -> None:
+    assert split_arguments("openai:http://localhost:8000/v1?a=b") == ("openai:http://localhost:8000/v1?a=b", {})
+    for pair in ("thinking", "=1", "a-b=1"):
+        with pytest.raises(SettingError, match="--template-arg is KEY=VALUE, such as enable_thinking=true, got"):
+            with_arguments("nano", [pair])
+    with pytest.raises(SettingError, match="reads no argument 'effort'"):
+        load_backend("nano?effort=low")
+    with pytest.raises(SettingError, match=r"backend 'fake': .*template_args"):
+        load_backend("fake?effort=low")
 
 
 def test_nano_is_called_nano() -> None:

@@ -2,16 +2,11 @@
 
 import re
 from collections.abc import Mapping
-from typing import TypeAlias
 
 from jinja2 import Environment, TemplateSyntaxError
 
+from qdebias.backends.prompt import PRESETS, Argument
 from qdebias.errors import BackendError, SettingError
-
-Argument: TypeAlias = str | bool | int | float
-
-PRESETS: Mapping[str, Argument] = {"enable_thinking": False, "thinking": False}
-"""Arguments of every template that reads them: no thought before the answer."""
 
 _CLOCK = {
     "%Y": "2025", "%y": "25", "%m": "01", "%d": "01", "%j": "001", "%B": "January", "%b": "Jan", "%A": "Wednesday",

@@ -8,11 +8,11 @@ from typing import Any
 from PIL import Image
 
 from qdebias.backends import hf_prefix, hf_prompt
-from qdebias.backends.chat_template import Argument, fixed
+from qdebias.backends.chat_template import fixed
 from qdebias.backends.folder import Checkpoint
 from qdebias.backends.hf_prompt import Prompt
 from qdebias.backends.hf_types import Config, Processor
-from qdebias.backends.prompt import Form
+from qdebias.backends.prompt import Argument, Form
 from qdebias.errors import BackendError, SettingError
 
 

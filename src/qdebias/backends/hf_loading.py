@@ -13,7 +13,6 @@ from transformers.models.auto.modeling_auto import MODEL_FOR_IMAGE_TEXT_TO_TEXT_
 
 from qdebias.backends import native
 from qdebias.backends.base import Fingerprint
-from qdebias.backends.chat_template import Argument
 from qdebias.backends.devices import check_room, device_of, dtype_of, environment_of
 from qdebias.backends.families import family_of
 from qdebias.backends.folder import Checkpoint, locate
@@ -22,6 +21,7 @@ from qdebias.backends.hf_forms import fix_template
 from qdebias.backends.hf_types import Config, Model, Processor
 from qdebias.backends.messages import first_line
 from qdebias.backends.processors import image_settings, limit_pixels, load_processor
+from qdebias.backends.prompt import Argument
 from qdebias.backends.quiet import quiet
 from qdebias.backends.sharing import sharing_named
 from qdebias.backends.sharing_memory import is_want_of_memory, memory_of

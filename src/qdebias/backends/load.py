@@ -3,15 +3,18 @@
 import importlib.metadata
 import importlib.util
 import inspect
-from collections.abc import Callable, Mapping
+import json
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeAlias, cast
+from urllib.parse import quote, unquote
 
 from qdebias.backends.base import Backend
 from qdebias.backends.catalogue import KNOWN_MODELS
 from qdebias.backends.fake import FakeBackend
 from qdebias.backends.folder import config_of
+from qdebias.backends.prompt import Argument
 from qdebias.errors import MissingPackageError, SettingError
 from qdebias.named import import_named, is_import
 
@@ -33,7 +36,8 @@ def load_backend(
 
     Args:
         spec: "nano" or another known model, "hf:<hub id or folder>", a folder, "openai:<url>#<model>",
-            "vllm:<hub id or folder>", "pyiqa:<metric>", "fake", or "package.module:factory".
+            "vllm:<hub id or folder>", "pyiqa:<metric>", "fake", or "package.module:factory". Arguments of the chat
+            template may stand behind it, see `with_arguments`.
         device: Where a model runs, such as "cpu" or "cuda"; None is the best there is.
         dtype: Its numeric type: "float32", "bfloat16" or "float16"; None fits the device.
         revision: Branch, tag or commit of a hub id.
@@ -44,9 +48,48 @@ def load_backend(
         BackendError: The model cannot be loaded.
         MissingPackageError: The backend needs a package that is not installed.
     """
-    make = _find(spec)
+    source, arguments = split_arguments(spec)
+    make = _find(source)
     chosen = {"device": device, "dtype": dtype, "revision": revision}
-    return _call(spec, make, {name: value for name, value in chosen.items() if value is not None} | options)
+    if arguments:
+        options["template_args"] = arguments | dict(options.get("template_args") or {})
+    return _call(source, make, {name: value for name, value in chosen.items() if value is not None} | options)
+
+
+def with_arguments(spec: str, pairs: Sequence[str]) -> str:
+    """Return the name of a backend with arguments of its chat template: "hf:<hub id>?enable_thinking=true".
+
+    Args:
+        spec: See `load_backend`.
+        pairs: KEY=VALUE each; true, false and numbers are values of these kinds, all else is text.
+
+    Raises:
+        SettingError: A pair is none.
+    """
+    for pair in pairs:
+        name, equals, value = pair.partition("=")
+        if not equals or not name.isidentifier():
+            raise SettingError(f"--template-arg is KEY=VALUE, such as enable_thinking=true, got {pair!r}")
+        spec += f"{'&' if split_arguments(spec)[1] else '?'}{name}={quote(value, safe=' /:,')}"
+    return spec
+
+
+def split_arguments(spec: str) -> tuple[str, dict[str, Argument]]:
+    """Return the name of a backend alone, and the arguments of the chat template that stand behind it."""
+    source, _, rest = spec.rpartition("?")
+    pairs = [pair.partition("=") for pair in rest.split("&")]
+    named = not source.startswith("openai:") or "#" in source  # else they are part of the address
+    if not source or not named or not all(name.isidentifier() and equals for name, equals, _ in pairs):
+        return spec, {}
+    return source, {name: _value(unquote(text)) for name, _, text in pairs}
+
+
+def _value(text: str) -> Argument:
+    try:
+        value = json.loads(text)
+    except ValueError:
+        return text
+    return value if isinstance(value, bool | int | float) else text
 
 
 def backend_names() -> tuple[str, ...]:

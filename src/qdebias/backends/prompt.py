@@ -7,7 +7,7 @@ with its images, the question alone, and the question with a reply.
 
 import re
 import unicodedata
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from itertools import takewhile
 from typing import TypeAlias
@@ -18,6 +18,11 @@ from qdebias.prompts import Placement, Question
 Render: TypeAlias = Callable[[int, str], str]
 """Gives the text of a question about so many images and of the reply so far; without one, of all that stands before
 the reply."""
+
+Argument: TypeAlias = str | bool | int | float
+
+PRESETS: Mapping[str, Argument] = {"enable_thinking": False, "thinking": False}
+"""Arguments of every template that reads them: no thought before the answer."""
 
 _REPLY = "Xyzzy"
 """A reply that stands nowhere else."""

@@ -16,11 +16,10 @@ import numpy as np
 from PIL import Image
 
 from qdebias.backends.base import Fingerprint, OptionLogits
-from qdebias.backends.chat_template import PRESETS, Argument
 from qdebias.backends.folder import Checkpoint, locate
 from qdebias.backends.openai_http.chat import Json, messages
 from qdebias.backends.openai_http.prompt import Asked, examine
-from qdebias.backends.prompt import Form
+from qdebias.backends.prompt import PRESETS, Argument, Form
 from qdebias.equations import FloatArray
 from qdebias.errors import BackendError, ImageError, MissingPackageError, SettingError
 from qdebias.image import RgbImage

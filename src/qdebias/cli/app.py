@@ -1,5 +1,6 @@
 """The application and its list of commands."""
 
+import inspect
 from collections.abc import Callable
 from functools import wraps
 from importlib import import_module
@@ -9,6 +10,7 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 
 import qdebias
+from qdebias.errors import SettingError
 
 GROUPS = {
     "Score": {
@@ -50,6 +52,16 @@ GROUPS = {
 """The help: each command with the module that holds the function of its name, and a line about it."""
 
 HELP = {"help_option_names": ["-h", "--help"]}
+
+
+TemplateArgs = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="KEY=VALUE",
+        help="An argument of the model's chat template, such as reasoning_effort=low. Default: enable_thinking=false "
+        "where the template has it. May be given several times.",
+    ),
+]
 
 
 class _PlainFlags:
@@ -107,17 +119,34 @@ class Commands(_PlainFlags, TyperGroup):
 
 
 def _checked(name: str, command: Callable[..., None]) -> Callable[..., None]:
-    """Return the command, which first checks that it does not write over what it reads."""
+    """Return the command, which first checks that it does not write over what it reads.
+
+    A command that loads models takes `--template-arg` too, whose values become part of the names of the models.
+    """
 
     @wraps(command)
-    def run(**options: object) -> None:
+    def run(*, template_arg: "list[str] | None" = None, **options: Any) -> None:  # noqa: ANN401
+        from qdebias.backends.load import with_arguments
         from qdebias.cli.console import user_errors
         from qdebias.cli.outputs import check_outputs
 
         with user_errors():
             check_outputs(options, name)
+            if template_arg:
+                named = options["model"]
+                if not named:
+                    raise SettingError("--template-arg is for a model; name it with --model")
+                full = [with_arguments(one, template_arg) for one in ([named] if isinstance(named, str) else named)]
+                options["model"] = full[0] if isinstance(named, str) else full
         command(**options)
 
+    signature = inspect.signature(command)
+    if "model" in signature.parameters and "dtype" in signature.parameters:
+        option = inspect.Parameter(
+            "template_arg", inspect.Parameter.KEYWORD_ONLY, default=None, annotation=TemplateArgs
+        )
+        run.__signature__ = signature.replace(parameters=[*signature.parameters.values(), option])  # type: ignore[attr-defined]
+        run.__annotations__ = {**command.__annotations__, "template_arg": TemplateArgs}
     return run
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from qdebias import presets
-from qdebias.backends.load import load_backend
+from qdebias.backends.load import load_backend, split_arguments
 from qdebias.engine import Scorer
 from qdebias.image import MAX_PIXELS
 from qdebias.method_file import SUFFIX
@@ -42,9 +42,12 @@ class Setting:
         """Return the same, with folders and files named so that they are found from every folder."""
         path, suffix, parts = self.method.rpartition(SUFFIX)
         method = f"{Path(path).absolute()}{suffix}{parts}" if suffix else self.method
-        kind, mark, rest = self.model.rpartition(":")
+        source, _ = split_arguments(self.model)
+        kind, mark, rest = source.rpartition(":")
         folder = Path(rest).expanduser()
-        model = f"{kind}{mark}{folder.absolute()}" if rest and folder.is_dir() else self.model
+        model = self.model
+        if rest and folder.is_dir():
+            model = f"{kind}{mark}{folder.absolute()}{self.model.removeprefix(source)}"
         return replace(self, method=method, model=model)
 
     def scorer(self) -> Scorer:

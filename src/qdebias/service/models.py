@@ -11,7 +11,7 @@ import numpy as np
 
 from qdebias import presets
 from qdebias.backends.base import Backend
-from qdebias.backends.load import load_backend
+from qdebias.backends.load import load_backend, split_arguments
 from qdebias.engine import Scorer
 from qdebias.errors import BackendError, MissingPackageError, SettingError
 from qdebias.image import MIN_SIDE, RgbImage
@@ -115,7 +115,7 @@ def _named(spec: str) -> tuple[str, str]:
     name, equals, rest = spec.partition("=")
     if equals and _SOUND_NAME.fullmatch(name):
         return name, rest
-    last = PurePath(spec.rpartition("#")[2]).name
+    last = PurePath(split_arguments(spec)[0].rpartition("#")[2]).name
     return last.rpartition(":")[2] or last, spec
 
 

@@ -9,7 +9,6 @@ from typing import Literal, TypeAlias
 import numpy as np
 
 from qdebias.backends.base import Fingerprint, OptionLogits
-from qdebias.backends.chat_template import Argument
 from qdebias.backends.openai_http.address import Address, parse_address
 from qdebias.backends.openai_http.answer import (
     MissingOptionError,
@@ -25,7 +24,7 @@ from qdebias.backends.openai_http.failures import PassingError, RefusedError
 from qdebias.backends.openai_http.identify import Served, fingerprint, identify
 from qdebias.backends.openai_http.pictures import Pictures, png_url
 from qdebias.backends.openai_http.prompt import Asked, examine, wanted
-from qdebias.backends.prompt import Form
+from qdebias.backends.prompt import Argument, Form
 from qdebias.equations import FloatArray
 from qdebias.errors import BackendError, ImageError, SettingError
 from qdebias.prompts import Question, Request

@@ -9,12 +9,12 @@ from pathlib import PurePosixPath
 from typing import Any
 
 from qdebias.backends.base import Fingerprint
-from qdebias.backends.chat_template import PRESETS, Argument
 from qdebias.backends.openai_http.answer import candidates, reported_name
 from qdebias.backends.openai_http.chat import PLAIN_SAMPLING, Json, conversation
 from qdebias.backends.openai_http.connection import Session
 from qdebias.backends.openai_http.failures import PassingError, RefusedError
 from qdebias.backends.openai_http.servers import Server, recognise
+from qdebias.backends.prompt import PRESETS, Argument
 from qdebias.errors import BackendError, SettingError
 
 _NO_ENTRY = (401, 403)
