@@ -8,24 +8,27 @@ import pytest
 import typer
 from PIL import Image
 
-from qdebias.cli.app import HOMES, Commands, app
+from qdebias.cli.app import app
 from test_cli import run
 
 SOURCE = Path(__file__).resolve().parent.parent / "src" / "qdebias"
 OPTION = re.compile(r"(?<![\w-])--[a-z][a-z0-9-]*[a-z0-9]")
 
 
+ALL = typer.main.get_command(app)
+
+
 def options(command: str) -> set[str]:
-    found = Commands(name="qdebias").get_command(None, command)
-    return {name for one in found.params for name in (*one.opts, *one.secondary_opts)} | {"--help"}
+    context = ALL.commands[command].make_context(command, [], resilient_parsing=True)  # type: ignore[attr-defined]
+    return {name for one in context.command.params for name in (*one.opts, *one.secondary_opts)} | {"--help"}
 
 
 def named(path: Path) -> set[str]:
     return set(OPTION.findall(path.read_text(encoding="utf-8")))
 
 
-OPTIONS = {command: options(command) for command in HOMES}
-OF_ALL = {name for one in typer.main.get_command(app).params for name in one.opts}
+OPTIONS = {command: options(command) for command in ALL.commands}  # type: ignore[attr-defined]
+OF_ALL = {name for one in ALL.params for name in one.opts}
 OF_OTHERS = {
     "backends/load.py": {"--upgrade"},  # pip
     "backends/openai_http/servers.py": {"--logprobs-mode", "--max-logprobs"},  # vLLM
