@@ -76,6 +76,30 @@ def test_two_labels_of_one_file_are_refused(second: str, photos: Path) -> None:
         load_dataset(photos / "l.csv")
 
 
+@pytest.mark.parametrize("second", ["A.png", "./a.png", "sub/../a.png", "link.png"])
+def test_two_equal_labels_of_one_file_are_one_and_noted(second: str, photos: Path) -> None:
+    (photos / "link.png").symlink_to(photos / "a.png")
+    (photos / "l.csv").write_text(f"image,mos\na.png,1\n{second},1.0\nb.png,2\n")
+    data = load_dataset(photos / "l.csv")
+    assert [(item.name, item.mos) for item in data.items] == [("a.png", 1), ("b.png", 2)]
+    assert data.notes == (f"a.png and {second} are one file with the same score; used once",)
+    assert data.full_count == 2
+
+
+def test_links_within_a_folder_are_scored_once(photos: Path, tmp_path: Path) -> None:
+    outside = save(tmp_path / "elsewhere" / "e.png")
+    for link, target in (
+        *(("0.png", photos / "a.png"), ("sub/9.png", photos / "a.png"), ("e1.png", outside), ("e2.png", outside)),
+        *(("gone.png", tmp_path / "gone.png"), ("hidden.png", photos / ".h.png"), ("loop", photos)),
+        ("data.png", photos / "data.bin"),
+    ):
+        (photos / link).symlink_to(target)
+    for copy in (".h.png", "data.bin"):
+        (photos / copy).write_bytes((photos / "b.png").read_bytes())
+    want = ["a.png", "b.png", "data.png", "e1.png", "gone.png", "hidden.png", "sub/c.png"]
+    assert names("photos") == [f"photos/{name}" for name in want]
+
+
 @pytest.mark.parametrize(("listed", "there"), [("NFC", "NFD"), ("NFD", "NFC")])
 def test_accents_may_be_composed_or_apart(listed: Any, there: Any, photos: Path) -> None:
     for word in ("café", "niño"):

@@ -1,7 +1,6 @@
 """`load_dataset`: the one way from a name and a folder to images with human scores."""
 
 import hashlib
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from os import PathLike
@@ -11,7 +10,7 @@ from qdebias.data.catalogue import entry as entry_of
 from qdebias.data.dataset import Dataset, Direction, Item
 from qdebias.data.labels import LabelledImages, read_labels
 from qdebias.data.readers import read_records
-from qdebias.data.resolve import Tree, find_images, open_tree
+from qdebias.data.resolve import Tree, find_images, on_disk, open_tree
 from qdebias.data.rows import merge, recognise, to_items
 from qdebias.data.table import SPLITS, Entry
 from qdebias.errors import SettingError
@@ -119,12 +118,13 @@ def _assemble(entry: Entry, tree: Tree, read: LabelledImages, subset: str | None
     if missing and (part != SAMPLE or not found):
         remedy = "" if part == SAMPLE else f", or ask for subset {SAMPLE!r} to use what is there"
         raise SettingError(_missing_images(entry, tree, missing, len(chosen), folders) + remedy)
-    if images:
-        _refuse_shared_files(tree.root, [item for item in chosen if item.name in found], found, read.files[0])
+    present = [item for item in chosen if item.name in found]
+    kept, notes = _each_file_once(tree.root, present, found, read.files[0]) if images else (present, ())
+    full -= len(present) - len(kept)
     return Dataset(
         name=entry.name,
         root=tree.root,
-        items=tuple(replace(item, path=found[item.name]) for item in chosen if item.name in found),
+        items=tuple(replace(item, path=found[item.name]) for item in kept),
         direction=read.labels.direction or entry.direction,
         range=read.scale,
         subset=part,
@@ -134,25 +134,32 @@ def _assemble(entry: Entry, tree: Tree, read: LabelledImages, subset: str | None
         label_digest=_digest(read.files),
         label_variant=_variant(entry, read),
         image_folders=folders,
-        notes=entry.notes + read.notes,
+        notes=(*entry.notes, *read.notes, *notes),
     )
 
 
-def _refuse_shared_files(root: Path, items: Sequence[Item], found: Mapping[str, str], labels: Path) -> None:
-    """Refuse labels of which several stand for one file, by case, by a link or by another way to it.
+def _each_file_once(
+    root: Path, items: Sequence[Item], found: Mapping[str, str], labels: Path
+) -> tuple[list[Item], list[str]]:
+    """Return the items with each file once, and notes on those that were one: by case, a link or another way.
 
     Raises:
-        SettingError: Some do; the message names both.
+        SettingError: Several with different scores stand for one file; the message names both.
     """
     seen: dict[str, Item] = {}
+    notes, true_path = [], on_disk()
     for item in items:
-        file = os.path.realpath(root / found[item.name])
+        file = true_path(str(root / found[item.name]))
         other = seen.setdefault(file, item)
-        if other is not item:
+        if other is item:
+            continue
+        if other.mos != item.mos:
             raise SettingError(
                 f"{labels}: {other.name!r} and {item.name!r}, with the scores {other.mos:g} and {item.mos:g}, are both "
                 f"the file {file}; correct the names, or leave one of the rows"
             )
+        notes.append(f"{other.name} and {item.name} are one file with the same score; used once")
+    return list(seen.values()), notes
 
 
 def _part(items: Sequence[Item], subset: str | None) -> str | None:

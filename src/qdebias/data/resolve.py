@@ -1,9 +1,12 @@
 """Finding files below a root, however they were unpacked: in other case, with accents apart, a folder too deep."""
 
+import os
 import unicodedata
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
+from functools import lru_cache
+from itertools import chain
 from pathlib import Path
 
 from qdebias.errors import SettingError
@@ -33,12 +36,15 @@ class Tree:
     """
 
     root: Path
-    _listed: dict[str, dict[str, str]] = field(default_factory=dict, compare=False, repr=False)
+    _listed: dict[str, dict[str, list[str]]] = field(default_factory=dict, compare=False, repr=False)
 
     def find(self, path: str) -> str | None:
         """Return the true spelling of a path relative to the root, or None; an exact match goes before others.
 
         An absolute path of a file that is there stands for itself.
+
+        Raises:
+            SettingError: Several differ from it by case or accents alone.
         """
         if Path(path).is_absolute() and Path(path).exists():
             return str(Path(path))
@@ -46,10 +52,15 @@ class Tree:
         for part in path.replace("\\", "/").split("/"):
             if part in ("", "."):
                 continue
-            names = self._names(found)
-            true = ".." if part == ".." else names.get(part) or names.get(_folded(part))
-            if true is None:
+            alike = [part] if part == ".." else self._names(found).get(_folded(part), [])
+            if not alike:
                 return None
+            if part not in alike and len(alike) > 1:
+                raise SettingError(
+                    f"{self.root / found}: {part!r} may be {' or '.join(map(repr, alike))}, which differ by case or "
+                    f"accents alone; write the name as it is on disk"
+                )
+            true = part if part in alike else alike[0]
             found = f"{found}/{true}" if found else true
         return found
 
@@ -59,7 +70,7 @@ class Tree:
         found = self.find(folder)
         if found is None:
             return []
-        names = sorted({name for name in self._names(found).values() if fnmatchcase(name.casefold(), last.casefold())})
+        names = sorted(name for name in self._all(found) if fnmatchcase(name.casefold(), last.casefold()))
         return [path for name in names if (self.root / (path := f"{found}/{name}" if found else name)).is_file()]
 
     def wrappers(self, tops: Sequence[str]) -> list[str]:
@@ -72,26 +83,46 @@ class Tree:
 
     def top_level(self, most: int = 12) -> str:
         """Say what the root holds, for an error message."""
-        names = sorted(set(self._names("").values()))
+        names = sorted(self._all(""))
         more = f" and {len(names) - most} more" if len(names) > most else ""
         return ", ".join(names[:most]) + more if names else "nothing"
 
-    def _names(self, folder: str) -> dict[str, str]:
-        """Return the entries of a folder by their own and by their folded names; own names go first."""
+    def _all(self, folder: str) -> Iterator[str]:
+        return chain.from_iterable(self._names(folder).values())
+
+    def _names(self, folder: str) -> dict[str, list[str]]:
+        """Return the entries of a folder, sorted, by their folded names."""
         if folder not in self._listed:
             place = self.root / folder
             try:
                 own = sorted(child.name for child in place.iterdir()) if place.is_dir() else []
             except OSError as error:
                 raise SettingError(f"{place}: cannot be listed ({error.strerror})") from error
-            folded = {_folded(name): name for name in reversed(own)}
-            self._listed[folder] = folded | {name: name for name in own}
+            folded = self._listed[folder] = {}
+            for name in own:
+                folded.setdefault(_folded(name), []).append(name)
         return self._listed[folder]
 
 
 def _folded(name: str) -> str:
     """Return a name without regard to case, and composed: a file unpacked on a Mac has its accents apart."""
     return unicodedata.normalize("NFC", name).casefold()
+
+
+def on_disk() -> Callable[[str], str]:
+    """Return a function from the path of a file to the one path that it has by whatever links and dots it is named.
+
+    The function remembers some folders, so that it asks the system once a file; take a new one for each pass.
+    """
+    real_folder = lru_cache(maxsize=1024)(os.path.realpath)
+
+    def true_path(path: str) -> str:
+        if os.path.islink(path):  # noqa: PTH114 (names are text here, which is faster)
+            return os.path.realpath(path)
+        folder, base = os.path.split(path)
+        return os.path.normcase(os.path.join(real_folder(folder or "."), base))  # noqa: PTH118
+
+    return true_path
 
 
 def open_tree(root: Path, what: str) -> Tree:

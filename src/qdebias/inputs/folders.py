@@ -1,9 +1,10 @@
 """Images in folders and behind patterns, here and behind addresses, found one folder at a time."""
 
 import glob
+import hashlib
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -13,7 +14,7 @@ from qdebias.errors import SettingError
 from qdebias.inputs.addresses import explained, open_filesystem, unsigned
 from qdebias.inputs.items import LeftOut
 from qdebias.inputs.pieces import Nothing
-from qdebias.inputs.presence import is_folder
+from qdebias.inputs.presence import is_folder, is_there
 
 SUFFIXES = frozenset(
     (
@@ -77,10 +78,13 @@ def _walk(folder: str) -> Iterator[str | Nothing | LeftOut]:
 
     Paths are text here: `Path` takes longer than all the rest for a hundred thousand files.
     """
-    waiting: list[tuple[str, bool]] = [(folder, True)]
+    waiting: list[tuple[str, bool, bool]] = [(folder, True, False)]
+    is_known = _known_targets(folder)
     while waiting:
-        path, inside = waiting.pop()
+        path, inside, link = waiting.pop()
         if not inside:
+            if link and is_known(path):
+                continue
             if os.path.splitext(path)[1].lower() in SUFFIXES:  # noqa: PTH122
                 yield path
             elif has_no_suffix(path):
@@ -88,12 +92,30 @@ def _walk(folder: str) -> Iterator[str | Nothing | LeftOut]:
             continue
         try:
             with os.scandir(path) as entries:
-                found = sorted(((entry.name, _leads_on(entry)) for entry in entries), reverse=True)
+                found = [(entry.name, _leads_on(entry), entry.is_symlink()) for entry in entries]
         except OSError as error:
             yield Nothing(path, f"{path}: {error.strerror}")
             continue
         start = "" if path == "." else os.path.join(path, "")  # noqa: PTH118
-        waiting += [(start + name, more) for name, more in found if not name.startswith(".")]
+        found.sort(reverse=True)
+        waiting += [(start + name, more, link) for name, more, link in found if not name.startswith(".")]
+
+
+def _known_targets(folder: str) -> Callable[[str], bool]:
+    """Return whether what a link leads to is an image that the search of a folder finds itself, or found by another."""
+    root, seen = os.path.join(os.path.realpath(folder), ""), set[bytes]()  # noqa: PTH118
+
+    def is_known(link: str) -> bool:
+        if not is_there(link):
+            return False
+        target = os.path.realpath(link)
+        if target.startswith(root) and f"{os.sep}." not in target[len(root) - 1 :]:
+            return looks_like_image(target) or (has_no_suffix(target) and _is_image(target))
+        count = len(seen)
+        seen.add(hashlib.blake2b(os.fsencode(target), digest_size=16).digest())
+        return len(seen) == count
+
+    return is_known
 
 
 def _is_image(path: str) -> bool:

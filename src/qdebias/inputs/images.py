@@ -7,10 +7,10 @@ import re
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from functools import lru_cache
 from itertools import groupby, islice
 from pathlib import Path
 
+from qdebias.data.resolve import on_disk
 from qdebias.errors import SettingError
 from qdebias.inputs import shards
 from qdebias.inputs.addresses import is_address, path_of
@@ -196,15 +196,10 @@ def _unique(pieces: Iterator[Piece]) -> Iterator[Piece]:
     Each name is remembered by a hash, which takes about 100 bytes.
     """
     seen: set[bytes] = set()
-    real_folder = lru_cache(maxsize=1024)(os.path.realpath)
+    true_path = on_disk()
 
     def key(name: str) -> str:
-        if is_address(name) or not is_there(name):
-            return name
-        if os.path.islink(name):  # noqa: PTH114 (names here are text)
-            return os.path.realpath(name)
-        folder, _, base = name.rpartition("/")
-        return os.path.normcase(f"{real_folder(folder or ('/' if name.startswith('/') else '.'))}/{base}")
+        return name if is_address(name) or not is_there(name) else true_path(name)
 
     for piece in pieces:
         names = piece.names if isinstance(piece, Named) else (piece.label,)
