@@ -88,6 +88,13 @@ STANDARD7 = Question(
 )
 """The reply ends in a bracket: behind it a digit is one token of its own in vocabularies that split digits off."""
 
+
+def _q_align(noun: str) -> Question:
+    """Return the question of Q-Align's scorer; DeQA-Score asks the same about quality."""
+    question = _good_or_poor(f"How would you rate the {noun} of this image?")
+    return LEVELS5[0](replace(question, answer_prefix=f"The {noun} of the image is"))
+
+
 PAPER = QDebias(quality=CONDITIONAL, same=SAME_OBJECT)
 UNASKED = replace(PAPER, same=None)
 """Without the same-object question, for weights that do not come from the model."""
@@ -193,6 +200,15 @@ _RECIPES = (
         summary="the 100 likeliest words, each by how its meaning leans to good or bad; after SeP-IQA, with other pole "
         "words (its source's readout loses to plain good and poor on 10 of 23 pairs of model and dataset)",
         source=sources.SEP_IQA,
+    ),
+    *(
+        Recipe(
+            name=name,
+            method=Vanilla(question=_q_align(noun), placement="after"),
+            summary=f"five levels of {noun}, in the prompt of Q-Align's scorer; for models of its line",
+            source=sources.Q_ALIGN,
+        )
+        for name, noun in (("q-align", "quality"), ("q-align-aesthetics", "aesthetics"))
     ),
     Recipe(
         name="sep-levels5",

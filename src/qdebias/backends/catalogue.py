@@ -43,6 +43,7 @@ _TERMS = "its terms are to be accepted on the hub"
 _TONGYI = "Tongyi Qianwen"
 _CROPPED = "shorter side to 336, then the square in the middle: the ends of other images are not seen"
 _QWEN_LIMITS = "aspect kept, {} pixels; see min_pixels and max_pixels"
+_LEVELS = "trained to say one of five levels: use --method q-align"
 _TILES = "tiles of {} pixels and the whole"
 
 KNOWN_MODELS = (
@@ -112,6 +113,24 @@ KNOWN_MODELS = (
         form="native: ChatML",
         pixels="squeezed to 448 x 448",
         note="native",
+    ),
+    *(
+        KnownModel(
+            name=name,
+            hub_id=hub_id,
+            licence=licence,
+            pairs=pairs,
+            gibibytes=15.3,
+            form="native: USER: question, line break, image, line break, ASSISTANT:",
+            pixels="padded to a square, then 448 x 448",
+            note=note,
+        )
+        for name, hub_id, licence, pairs, note in (
+            ("one-align", "q-future/one-align", "MIT", False, f"{_LEVELS}, of images, aesthetics and videos; native"),
+            ("deqa-score", "zhiyuanyou/DeQA-Score-Mix3", "MIT", False, f"{_LEVELS}; native"),
+            ("q-instruct", "teowu/mplug_owl2_7b_448_qinstruct_preview_v0.1", "Apache-2.0", None, "native"),
+            ("co-instruct", "q-future/co-instruct", "not verified", True, "takes form='named'; native"),
+        )
     ),
     KnownModel(
         name="bakllava",

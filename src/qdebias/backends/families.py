@@ -94,6 +94,7 @@ FAMILIES: Mapping[str, Family] = {
     "llava_onevision": replace(_PLAIN, companion=True),
     "mistral3": _PLAIN,
     "mllama": Family(axis=1, encode=_crossed, insert=_as_cross_states),
+    "mplug_owl2": _PLAIN,
     "paligemma": replace(_PLAIN, prefix=False),
     "qdebias_nano": _PLAIN,
     "qwen": _PLAIN,

@@ -59,7 +59,7 @@ def load_hf(
         min_pixels: See `limit_pixels`.
         max_pixels: See `limit_pixels`.
         allow_surplus: Accept weights that the model has no place for.
-        form: How questions are written for the first Qwen-VL, "base" or "chat"; None is what the checkpoint says.
+        form: How questions are written for the first Qwen-VL or mPLUG-Owl2, see `FORMS` of their processors.
         template_args: Arguments of the chat template, see `qdebias.backends.chat_template.fixed`.
         sharing: "all", "images" (each encoded once, but every question run alone) or "off". The logits are the same.
         tokens_at_once: How many tokens may be in one forward pass of several questions; None fits the device.

@@ -6,10 +6,16 @@ A further one is a file that models, a file that processes, and a line here and 
 from transformers import AutoConfig, AutoModelForImageTextToText, AutoProcessor
 
 import qdebias.backends.nano
+from qdebias.backends.mplug_owl2.configuration import MplugOwl2Config
+from qdebias.backends.mplug_owl2.modeling import MplugOwl2ForConditionalGeneration
+from qdebias.backends.mplug_owl2.processing import MplugOwl2Processor
 from qdebias.backends.qwen_vl.modeling import QwenVLConfig, QwenVLForConditionalGeneration
 from qdebias.backends.qwen_vl.processing import QwenVLProcessor
 
-_NATIVE = ((QwenVLConfig, QwenVLForConditionalGeneration, QwenVLProcessor),)
+_NATIVE = (
+    (MplugOwl2Config, MplugOwl2ForConditionalGeneration, MplugOwl2Processor),
+    (QwenVLConfig, QwenVLForConditionalGeneration, QwenVLProcessor),
+)
 
 
 def register() -> None:

@@ -122,7 +122,7 @@ class _PreparedOnce:
 
     def __call__(self, images: Any, **options: Any) -> BatchFeature:  # noqa: ANN401
         """Return what the real one would make of all images together."""
-        shown = _flat(images)
+        shown = flat(images)
         several = self._family.companion and len(shown) > 1
         parts = [self._part(image, options, several=several) for image in shown]
         return BatchFeature({name: joined([part[name] for part in parts], self._family.axis) for name in parts[0]})
@@ -159,5 +159,6 @@ def _shapes(part: Mapping[str, Any]) -> tuple[object, ...]:
     return tuple((name, value.shape) for name, value in part.items() if isinstance(value, torch.Tensor))
 
 
-def _flat(images: Any) -> list[Image.Image]:  # noqa: ANN401
-    return [images] if isinstance(images, Image.Image) else [one for part in images for one in _flat(part)]
+def flat(images: Any) -> list[Image.Image]:  # noqa: ANN401
+    """Return the images of nested lists, in order."""
+    return [images] if isinstance(images, Image.Image) else [one for part in images for one in flat(part)]

@@ -8,11 +8,12 @@ from typing import Any, Self, TypeAlias, cast
 import torch
 from torch import nn
 from torch.nn import functional as F  # noqa: N812  torch's own abbreviation
-from transformers import PreTrainedConfig, PreTrainedModel
-from transformers.modeling_outputs import BaseModelOutputWithPooling, CausalLMOutputWithPast
+from transformers import PreTrainedConfig
+from transformers.modeling_outputs import BaseModelOutputWithPooling
 from transformers.models.qwen2.modeling_qwen2 import Qwen2RMSNorm
 
 from qdebias.backends.config_entries import check_entries
+from qdebias.backends.native_model import NativeModel, put_images
 
 SLOTS = 256
 """Tokens of an image; their number is not in the config."""
@@ -295,24 +296,19 @@ class Transformer(nn.Module):
     ) -> torch.Tensor:
         """Return (R, L, hidden) under the last norm."""
         hidden = self.wte(input_ids)
-        slots = input_ids == self.config.image_token_id
-        if int(slots.sum()) != (0 if images is None else SLOTS * len(images.flatten(0, -3))):
-            raise ValueError(f"the prompts have {int(slots.sum())} slots for images of {SLOTS} tokens each")
-        if images is not None:
-            hidden[slots] = images.flatten(0, -2).to(hidden.device, hidden.dtype)
+        put_images(hidden, input_ids == self.config.image_token_id, images)
         rotation, scale = _rotation(position_ids, self.config), _query_scale(position_ids[0], self.config)
         for layer in self.h:
             hidden = layer(hidden, rotation, scale, mask)
         return cast(torch.Tensor, self.ln_f(hidden))
 
 
-class QwenVLForConditionalGeneration(PreTrainedModel):
+class QwenVLForConditionalGeneration(NativeModel):
     """Qwen-VL."""
 
     config: QwenVLConfig
     config_class = QwenVLConfig
     base_model_prefix = "transformer"
-    _supports_sdpa = True
     _no_split_modules = ["VisionEncoder", "Layer"]  # noqa: RUF012  transformers reads a list
 
     def __init__(self, config: QwenVLConfig) -> None:
@@ -328,41 +324,6 @@ class QwenVLForConditionalGeneration(PreTrainedModel):
     def get_decoder(self) -> nn.Module:
         """Return the layers of the language model, without the vision encoder."""
         return self.transformer.h
-
-    def forward(
-        self,
-        input_ids: torch.Tensor,
-        attention_mask: torch.Tensor | None = None,
-        position_ids: torch.Tensor | None = None,
-        pixel_values: torch.Tensor | None = None,
-        mm_encoder_outputs: Mapping[str, Any] | None = None,
-        logits_to_keep: int | torch.Tensor = 0,
-        **_: object,
-    ) -> CausalLMOutputWithPast:
-        """Run R rows of L tokens.
-
-        Args:
-            input_ids: (R, L), 256 <imgpad> for each image.
-            attention_mask: (R, 1, L, L), added to the scores of attention; or (R, L) of ones.
-            position_ids: See `Transformer.get_rope_index`; None counts them.
-            pixel_values: (images, 3, side, side).
-            mm_encoder_outputs: Under "image", what encoded images; instead of `pixel_values`.
-            logits_to_keep: So many last positions, or these; 0 is all.
-
-        Raises:
-            ValueError: Rows are padded, which is not implemented: rows of one length are run together.
-        """
-        mask = attention_mask if attention_mask is not None and attention_mask.dim() == 4 else None
-        if mask is None and attention_mask is not None and not attention_mask.all():
-            raise ValueError("padded rows are not supported; run rows of one length together")
-        images = None if mm_encoder_outputs is None else mm_encoder_outputs["image"].pooler_output
-        if pixel_values is not None:
-            images = self.transformer.get_image_features(pixel_values).pooler_output
-        if position_ids is None:
-            (position_ids,) = self.transformer.get_rope_index(input_ids)
-        hidden = self.transformer(input_ids, position_ids, mask, images)
-        kept = slice(-logits_to_keep, None) if isinstance(logits_to_keep, int) else logits_to_keep
-        return CausalLMOutputWithPast(logits=self.lm_head(hidden[:, kept]))
 
 
 def _rotation(position_ids: torch.Tensor, config: QwenVLConfig) -> Rotation:

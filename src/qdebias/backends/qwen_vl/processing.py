@@ -19,11 +19,13 @@ from typing import Any, Self
 import numpy as np
 import tiktoken
 from PIL import Image
-from transformers import BatchFeature, ProcessorMixin
+from transformers import BatchFeature
 from transformers.image_processing_utils import BaseImageProcessor
 
 from qdebias.backends.folder import Checkpoint
+from qdebias.backends.native_processor import NativeProcessor
 from qdebias.backends.qwen_vl.modeling import SLOTS, QwenVLConfig
+from qdebias.backends.sharing_images import flat
 from qdebias.errors import BackendError, SettingError
 
 FILE = "qwen.tiktoken"
@@ -184,21 +186,11 @@ class QwenVLImageProcessor(BaseImageProcessor):
         scaled = (squeezed.astype(np.float32) / np.float32(255) - mean) / deviation
         return BatchFeature({"pixel_values": scaled.transpose(0, 3, 1, 2)}, tensor_type=return_tensors)
 
-    def fetch_images(self, image_url_or_urls: Any) -> Any:  # noqa: ANN401
-        """Return images as they are: they are not addresses."""
-        return image_url_or_urls
 
-
-class QwenVLProcessor(ProcessorMixin):
+class QwenVLProcessor(NativeProcessor):
     """Vocabulary, images and prompts of a checkpoint."""
 
     image_token = PLACEHOLDER
-
-    def __init__(
-        self, image_processor: QwenVLImageProcessor, tokenizer: QwenTokenizer, chat_template: str | None = None
-    ) -> None:
-        super().__init__(image_processor, tokenizer, chat_template=chat_template)
-        self.identity: dict[str, str] = {"backend": "qwen-vl", "vocabulary": tokenizer.digest()}
 
     @classmethod
     def from_folder(cls, checkpoint: Checkpoint, config: QwenVLConfig, *, form: str | None = None) -> Self:
@@ -221,35 +213,14 @@ class QwenVLProcessor(ProcessorMixin):
                 f"{config.vocab_size} and {config.image_token_id}; download the files of one version"
             )
         processor = cls(QwenVLImageProcessor((config.visual or {})["image_size"]), tokenizer, FORMS[form])
-        processor.identity["form"] = form
+        processor.identity = {"backend": "qwen-vl", "vocabulary": tokenizer.digest(), "form": form}
         return processor
 
-    def check_argument_for_proper_class(self, argument_name: str, argument: object) -> type:  # noqa: ARG002
-        """Accept a tokenizer that is not one of transformers' own."""
-        return type(argument)
-
-    def __call__(
-        self,
-        images: Any = None,  # noqa: ANN401
-        text: Sequence[str] = (),
-        *,
-        return_tensors: str | None = None,
-        **_: object,
-    ) -> BatchFeature:
-        """Return `input_ids` and `attention_mask` (1, L) of one text, and `pixel_values` of its images.
-
-        The reply is encoded on its own: nothing in front of it merges with it.
-        """
-        filled = text[0].replace(PLACEHOLDER, IMAGE + SLOT * SLOTS + IMAGE_END)
+    def ids_of(self, text: str) -> list[int]:
+        """Return the ids of a prompt; the reply is encoded on its own: nothing in front of it merges with it."""
+        filled = text.replace(PLACEHOLDER, IMAGE + SLOT * SLOTS + IMAGE_END)
         question, opening, reply = filled.rpartition(_REPLY)
-        ids = [token for part in (question + opening, reply) for token in self.tokenizer.encode(part)]
-        data: dict[str, Any] = {"input_ids": [ids], "attention_mask": [[1] * len(ids)]}
-        return BatchFeature(data | (dict(self.image_processor(images)) if images else {}), tensor_type=return_tensors)
-
-
-def flat(images: Any) -> list[Image.Image]:  # noqa: ANN401
-    """Return the images of nested lists, in order."""
-    return [images] if isinstance(images, Image.Image) else [one for part in images for one in flat(part)]
+        return [token for part in (question + opening, reply) for token in self.tokenizer.encode(part)]
 
 
 def _form(name: str | None, checkpoint: Checkpoint) -> str:

@@ -1,0 +1,73 @@
+"""What the models whose architecture is ours have in common: their forward pass, as transformers' own are called."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from transformers import PreTrainedModel
+from transformers.modeling_outputs import CausalLMOutputWithPast
+
+
+class NativeModel(PreTrainedModel):
+    """A model of which a subclass makes the parts.
+
+    Its base model encodes images (`get_image_features`), may count positions (`get_rope_index`), and maps ids, position
+    ids, mask and image features to (R, L, hidden) under the last norm; `lm_head` maps that to logits.
+    """
+
+    _supports_sdpa = True
+
+    def forward(
+        self,
+        input_ids: torch.Tensor,
+        attention_mask: torch.Tensor | None = None,
+        position_ids: torch.Tensor | None = None,
+        pixel_values: torch.Tensor | None = None,
+        mm_encoder_outputs: Mapping[str, Any] | None = None,
+        logits_to_keep: int | torch.Tensor = 0,
+        **_: object,
+    ) -> CausalLMOutputWithPast:
+        """Run R rows of L tokens.
+
+        Args:
+            input_ids: (R, L), with the model's image token for each token of an image.
+            attention_mask: (R, 1, L, L), added to the scores of attention; or (R, L) of ones.
+            position_ids: (..., R, L); None counts them.
+            pixel_values: (images, 3, side, side).
+            mm_encoder_outputs: Under "image", what encoded images; instead of `pixel_values`.
+            logits_to_keep: So many last positions, or these; 0 is all.
+
+        Raises:
+            ValueError: Rows are padded, which is not implemented: rows of one length are run together.
+        """
+        mask = attention_mask if attention_mask is not None and attention_mask.dim() == 4 else None
+        if mask is None and attention_mask is not None and not attention_mask.all():
+            raise ValueError("padded rows are not supported; run rows of one length together")
+        images = None if mm_encoder_outputs is None else mm_encoder_outputs["image"].pooler_output
+        if pixel_values is not None:
+            images = self.base_model.get_image_features(pixel_values).pooler_output
+        if position_ids is None and hasattr(self.base_model, "get_rope_index"):
+            (position_ids,) = self.base_model.get_rope_index(input_ids)
+        elif position_ids is None:
+            position_ids = torch.arange(input_ids.shape[1], device=input_ids.device).expand_as(input_ids)
+        hidden = self.base_model(input_ids, position_ids, mask, images)
+        kept = slice(-logits_to_keep, None) if isinstance(logits_to_keep, int) else logits_to_keep
+        return CausalLMOutputWithPast(logits=self.lm_head(hidden[:, kept]))
+
+
+def put_images(hidden: torch.Tensor, slots: torch.Tensor, images: torch.Tensor | None) -> None:
+    """Put image features into the slots of embedded prompts, in order.
+
+    Args:
+        hidden: (R, L, channels), changed in place.
+        slots: (R, L), which tokens are to be an image's.
+        images: (images, T, channels); None is none.
+
+    Raises:
+        ValueError: There are more or fewer slots than tokens of images.
+    """
+    wanted, given = int(slots.sum()), 0 if images is None else images[..., 0].numel()
+    if wanted != given:
+        raise ValueError(f"the prompts have {wanted} slots for images of {given} tokens together")
+    if images is not None:
+        hidden[slots] = images.flatten(0, -2).to(hidden.device, hidden.dtype)
