@@ -1,6 +1,6 @@
 """Methods are put together by naming their parts."""
 
-from dataclasses import fields
+from dataclasses import fields, replace
 
 import numpy as np
 import pytest
@@ -73,6 +73,18 @@ def test_a_readout_changes_the_words_and_nothing_else() -> None:
     assert levels.quality.options == (" excellent", " good", " fair", " poor", " bad")
     assert levels.quality.values == (1, 0.75, 0.5, 0.25, 0)
     assert {one.name for one in fields(QDebias) if getattr(levels, one.name) != getattr(paper, one.name)} == {"quality"}
+
+
+def test_prefixed_begins_the_answers_that_have_no_beginning_and_no_others() -> None:
+    paper, released = method("paper"), method("released+prefixed")
+    same = paper.same and replace(paper.same, answer_prefix="The answer is", options=(" yes", " no"))
+    assert method("paper+prefixed") == replace(paper, same=same)
+    assert presets.get("paper+prefixed").name == "paper+prefixed"
+    assert [question.options for question in released.questions] == [(" good", " poor"), (" yes", " no")]
+    assert {question.answer_prefix for question in released.questions} == {"The answer is"}
+    assert presets.get("average+prefixed") == presets.get("average")
+    with pytest.raises(SettingError, match="every question of this method has an answer prefix already"):
+        method("vanilla+prefixed")
 
 
 def test_words_are_written_as_the_question_writes_its_own() -> None:

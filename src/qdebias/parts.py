@@ -133,6 +133,24 @@ def _choose_by_content(method: QDebias) -> QDebias:
     return replace(method, suits=suits)
 
 
+def _prefixed(question: Question) -> Question:
+    """Begin the answer of a question that has no answer prefix: " Yes" or "Yes" becomes " yes" after it."""
+    if question.answer_prefix:
+        return question
+    options = tuple(f" {option.strip().lower()}" for option in question.options)
+    return replace(question, answer_prefix="The answer is", options=options)
+
+
+def _begin_answers(method: QDebias) -> QDebias:
+    """Begin every answer, for models that would think before their first word."""
+    first, *others = map(_prefixed, method.qualities)
+    same = method.same and _prefixed(method.same)
+    changed = replace(method, quality=first, ensemble=tuple(others), same=same)
+    if changed == method:
+        raise SettingError("every question of this method has an answer prefix already")
+    return changed
+
+
 def _subtract(make: Callable[[], RgbImage], method: QDebias) -> QDebias:
     """Subtract what is answered about an image without content."""
     return replace(method, prior=ContentFree(make=make))
@@ -267,6 +285,12 @@ PARTS: Mapping[str, Part] = {
         summary="minus the logits about an image of noise in the place of the query",
         source=CALIBRATION,
     ),
+    "prefixed": Part(
+        kind="prefix",
+        change=_begin_answers,
+        summary="questions without an answer prefix get “The answer is” and options in small letters",
+        source=OURS,
+    ),
     "eq7": Part(
         kind="fog",
         change=_print_fog,
@@ -332,6 +356,7 @@ KINDS = (
     "fog",
     "choice",
     "readout",
+    "prefix",
     "weights",
     "mean",
     "prior",

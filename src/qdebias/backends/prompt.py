@@ -95,7 +95,8 @@ def opening(form: Form, render: Render, *, trusted: bool = False) -> Opening:
     if not form.question.answer_prefix:
         raise PromptError(
             f"the chat template does not start a reply where its prompt ends ({opened[-30:]!r}): it opens a chain of "
-            f"thought, or something else first; give the question an answer_prefix"
+            f"thought, or something else first; switch thoughts off (template_args), or add the part +prefixed to the "
+            f"method, or give the question an answer_prefix of your own"
         )
     return Opening(written, "")
 
