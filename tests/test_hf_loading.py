@@ -5,6 +5,8 @@ import logging
 import os
 import shutil
 import socket
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -303,7 +305,7 @@ def test_local_folder_is_loaded_without_a_word_or_a_connection(
     [
         ({"device": "gpu"}, "device 'gpu' is unknown; use"),
         ({"device": "cuda:99"}, r"torch sees \d+ CUDA devices"),
-        ({"dtype": "int8"}, "dtype 'int8' is unknown; use one of float32, bfloat16, float16"),
+        ({"dtype": "int8"}, "dtype 'int8' is unknown; use one of auto, float32, bfloat16, float16"),
         ({"max_pixels": 50_000}, "known to the Qwen-VL family, not to CLIPImageProcessorPil"),
     ],
 )
@@ -317,10 +319,28 @@ def test_pixel_limits_that_exclude_each_other() -> None:
         load_hf(checkpoint("qwen2_vl"), device="cpu", min_pixels=5000, max_pixels=4000)
 
 
-def test_default_type_on_a_cpu_is_exact() -> None:
+def test_default_type_of_a_checkpoint_in_float32_is_exact(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("qdebias.backends.devices.has_bfloat16_units", lambda: True)
     backend = load_hf(checkpoint("llava"), device="cpu")
     assert backend.fingerprint.identity["dtype"] == "float32"
     assert np.isfinite(backend.last_logits([pair(1, 2)])[0][0]).all()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere pages of a mapped file stay in memory")
+def test_weights_do_not_lie_in_memory_twice(folder: Path) -> None:
+    """But for the one that is being copied: here two make up nearly all, so the peak is 1.5 times the weights."""
+    model = transformers.AutoModelForImageTextToText.from_pretrained(folder)
+    model.resize_token_embeddings(1_600_000, mean_resizing=False)
+    model.save_pretrained(folder)
+    code = (
+        "import sys; from qdebias.backends.hf_loading import load_hf; from qdebias.processes import peak_memory; "
+        "load_hf(sys.argv[1]); before = peak_memory(); model = load_hf(sys.argv[2])._model; "
+        "print(sum(weight.nbytes for weight in model.parameters()), peak_memory() - before)"
+    )
+    command = [sys.executable, "-c", code, str(checkpoint("llava")), str(folder)]
+    held, peak = map(int, subprocess.run(command, capture_output=True, check=True, text=True).stdout.split())
+    assert held > 390e6
+    assert peak <= 1.7 * held
 
 
 @pytest.mark.parametrize("error", [MemoryError(), RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate")])

@@ -139,7 +139,7 @@ def write_json(path: Path, content: object) -> None:
 
 
 def load(folder: Path, **options: Any) -> HfBackend:
-    return load_hf(folder, device="cpu", **options)
+    return load_hf(folder, device="cpu", **{"dtype": "float32", **options})
 
 
 def published_shapes() -> dict[str, tuple[int, ...]]:
@@ -323,8 +323,12 @@ def test_too_little_memory_is_told_before_the_weights_are_read(monkeypatch: pyte
     refused(checkpoint(), r"the weights take 0.0 GiB on cpu, which has 0.0 GiB left")
 
 
-def test_every_tensor_is_read_in_the_type_that_is_asked_for() -> None:
-    for dtype, want in ((None, torch.float32), ("bfloat16", torch.bfloat16)):
+@pytest.mark.parametrize("units", [True, False])
+def test_every_tensor_is_read_in_the_type_that_is_asked_for(units: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By itself in the published bfloat16 where the CPU has units for it."""
+    monkeypatch.setattr(devices, "has_bfloat16_units", lambda: units)
+    fitting = torch.bfloat16 if units else torch.float32
+    for dtype, want in ((None, fitting), ("auto", fitting), ("float32", torch.float32), ("bfloat16", torch.bfloat16)):
         backend = load(checkpoint(), dtype=dtype)
         assert {parameter.dtype for parameter in backend._model.parameters()} == {want}
         assert not any(parameter.is_meta for parameter in backend._model.parameters())

@@ -1,5 +1,6 @@
 """Processes on every operating system: their memory, their limits, and where their modules come from."""
 
+import ctypes
 import os
 import sys
 from collections.abc import Mapping
@@ -18,6 +19,8 @@ def _unix(name: str) -> Any:  # noqa: ANN401  a module, None on Windows
 
 resource = _unix("resource")
 _STATM = Path("/proc/self/statm")
+_MADV_PAGEOUT = 21
+"""Linux's number; Python's `mmap` does not name it."""
 
 
 def module_command(module: str, *arguments: str) -> list[str]:
@@ -48,6 +51,19 @@ def resident_memory() -> int:
 def address_space() -> int:
     """Return the size of this process's address space in bytes; a guess where the system does not say."""
     return int(_STATM.read_text().split()[0]) * PAGESIZE if _STATM.is_file() else 1 << 30
+
+
+def page_out(address: int, size: int) -> None:
+    """Take the full pages of a piece of memory out of it where the system can (Linux); a later read brings them back.
+
+    Args:
+        address: Where the piece begins.
+        size: Its bytes.
+    """
+    advise = getattr(ctypes.CDLL(None), "madvise", None) if sys.platform == "linux" else None
+    first, end = -(-address // PAGESIZE) * PAGESIZE, (address + size) // PAGESIZE * PAGESIZE
+    if advise is not None and end > first:
+        advise(ctypes.c_void_p(first), ctypes.c_size_t(end - first), _MADV_PAGEOUT)
 
 
 def limit_process(limits: Mapping[str, int]) -> None:

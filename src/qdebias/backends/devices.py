@@ -33,20 +33,38 @@ def device_of(name: str | None) -> torch.device:
     return device
 
 
-def dtype_of(name: str | None, device: torch.device) -> torch.dtype:
-    """Return the numeric type of that name; None fits the device.
+def dtype_of(name: str | None, device: torch.device, published: torch.dtype | None = None) -> torch.dtype:
+    """Return the numeric type of that name.
+
+    Args:
+        name: "float32", "bfloat16" or "float16". None and "auto" fit the machine: on a GPU the type in which the
+            weights are published, bfloat16 becoming float16 where the GPU lacks it; on a CPU bfloat16 where they are
+            published in it and the CPU has units for it, else float32.
+        device: Where the model runs.
+        published: The type in which its weights are published; None where that is not known.
 
     Raises:
         SettingError: There is none of that name.
     """
-    if name is None:
-        if device.type == "cpu":
-            return torch.float32
-        supported = device.type != "cuda" or torch.cuda.is_bf16_supported(including_emulation=False)
-        return torch.bfloat16 if supported else torch.float16
-    if name not in DTYPES:
-        raise SettingError(f"dtype {name!r} is unknown; use one of {', '.join(DTYPES)}")
-    return DTYPES[name]
+    if name not in (None, "auto"):
+        if name not in DTYPES:
+            raise SettingError(f"dtype {name!r} is unknown; use one of auto, {', '.join(DTYPES)}")
+        return DTYPES[name]
+    if device.type == "cpu":
+        return torch.bfloat16 if published == torch.bfloat16 and has_bfloat16_units() else torch.float32
+    if published in (torch.float32, torch.float16):
+        return published
+    supported = device.type != "cuda" or torch.cuda.is_bf16_supported(including_emulation=False)
+    return torch.bfloat16 if supported else torch.float16
+
+
+def has_bfloat16_units() -> bool:
+    """Return whether this CPU multiplies bfloat16 matrices in hardware (AMX or AVX-512 BF16).
+
+    Without such units bfloat16 is several times slower than float32.
+    """
+    probes = (getattr(torch.cpu, name, None) for name in ("_is_amx_tile_supported", "_is_avx512_bf16_supported"))
+    return any(probe is not None and probe() for probe in probes)
 
 
 def environment_of(device: torch.device) -> dict[str, str]:

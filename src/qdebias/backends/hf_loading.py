@@ -27,6 +27,7 @@ from qdebias.backends.sharing import sharing_named
 from qdebias.backends.sharing_memory import is_want_of_memory, memory_of
 from qdebias.backends.weight_files import WeightFiles, more_than_weights, weight_files
 from qdebias.errors import BackendError
+from qdebias.processes import page_out
 
 
 def load_hf(
@@ -71,11 +72,11 @@ def load_hf(
         MissingPackageError: The family needs another package.
     """
     target = device_of(device)
-    kind = dtype_of(dtype, target)
     share = sharing_named(sharing, target, tokens_at_once, images_at_once)
     checkpoint = locate(source, revision)
     with quiet():
         config = _config(checkpoint)
+        kind = dtype_of(dtype, target, config.dtype or config.get_text_config().dtype)
         files = weight_files(checkpoint.folder)
         processor = load_processor(checkpoint, config, form=form)
         template = fix_template(checkpoint, config, processor, template_args)
@@ -178,10 +179,14 @@ def _from_files(
 
 
 def _in_memory(model: Model) -> Model:
-    """Copy weights out of mapped files: whoever overwrites such a file would change scores, or end the process."""
+    """Copy weights out of mapped files: whoever overwrites such a file would change scores, or end the process.
+
+    Each mapped weight leaves memory when it is copied, so that they never lie there twice.
+    """
     for weight in (*model.parameters(), *model.buffers()):
         if weight.device.type == "cpu":
-            weight.data = weight.data.clone()
+            mapped, weight.data = weight.data, weight.data.clone()
+            page_out(mapped.data_ptr(), mapped.nbytes)
     return model
 
 

@@ -21,7 +21,7 @@ from qdebias.named import import_named, is_import
 Maker: TypeAlias = Callable[..., Backend]
 """Makes a backend; its arguments are the options that it takes."""
 
-OLDEST_TRANSFORMERS = (5, 18)
+OLDEST_TRANSFORMERS = (5, 20)
 
 
 def load_backend(
@@ -39,7 +39,7 @@ def load_backend(
             "vllm:<hub id or folder>", "pyiqa:<metric>", "fake", or "package.module:factory". Arguments of the chat
             template may stand behind it, see `with_arguments`.
         device: Where a model runs, such as "cpu" or "cuda"; None is the best there is.
-        dtype: Its numeric type: "float32", "bfloat16" or "float16"; None fits the device.
+        dtype: Its numeric type: "float32", "bfloat16" or "float16"; None or "auto" fits the machine.
         revision: Branch, tag or commit of a hub id.
         options: What else this backend takes: `max_pixels`, `sharing`...
 

@@ -67,7 +67,8 @@ Device = Annotated[
 Dtype = Annotated[
     str | None,
     typer.Option(
-        help="Numeric type of the weights: float32, bfloat16, float16. Default: float32 on a CPU, else bfloat16."
+        help="Numeric type of the weights: float32, bfloat16, float16, or auto. Default: auto, on a GPU the "
+        "checkpoint's own; on a CPU with units for it bfloat16 if that is the checkpoint's own, else float32."
     ),
 ]
 RunFolder = Annotated[

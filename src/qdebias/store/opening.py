@@ -58,8 +58,10 @@ def _manifest_for(folder: Path, fingerprint: Fingerprint, model: str) -> Manifes
         write_manifest(folder, manifest)
     differences = identity_difference(manifest.identity, fingerprint.identity)
     if differences:
+        kind = manifest.identity.get("dtype")
+        flag = f" (--dtype {kind})" if kind != fingerprint.identity.get("dtype") else ""
         raise StoreError(
             f"{folder} holds the answers of another model, and answers are never mixed; {'; '.join(differences)}. "
-            f"Load the same model, or choose another folder"
+            f"Load the same model{flag}, or choose another folder"
         )
     return manifest
