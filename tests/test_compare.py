@@ -2,6 +2,11 @@
 
 import csv
 import json
+import os
+import signal
+import subprocess
+import sys
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +20,7 @@ from paired import gains
 from qdebias.backends.base import Backend, Fingerprint, OptionLogits
 from qdebias.backends.fake import FakeBackend
 from qdebias.cli.app import app
+from qdebias.cli.compare import run_folders
 from qdebias.compare import Comparison, compare_asked, compare_stored
 from qdebias.data import Dataset, load_dataset
 from qdebias.engine import Scorer
@@ -29,10 +35,38 @@ NEW = {"vanilla": 1, "average": 4, "paper": 4, "t1": 4, "t2": 4, "t3": 4, "winne
 """How many questions an image each of them asks that none before it does."""
 
 
+DIMMER = "test_compare:dimmer"
+LOG = "QDEBIAS_TEST_ASKED"
+"""Variable with the file in which `first` and `second` leave a word for each question."""
+
+
 def brightness(request: Request, question: Question) -> list[float]:
     """Answer by the brightness of the query image, with an error that the question decides."""
     level = float(request.images[-1].mean())
     return [level / 40 + 0.3 * np.sin(level * len(question.text)), 1.5]
+
+
+class Named(FakeBackend):
+    """A fake of its own name, which writes down what it is asked."""
+
+    def option_logits(self, requests: Sequence[Request]) -> OptionLogits:
+        if LOG in os.environ:
+            time.sleep(0.005)
+            with Path(os.environ[LOG]).open("a") as file:
+                file.write(f"{self.name}\n" * sum(len(request.questions) for request in requests))
+        return super().option_logits(requests)
+
+
+def first_model() -> Named:
+    return Named(name="first", answer=brightness)
+
+
+def second_model() -> Named:
+    return Named(name="second", answer=brightness)
+
+
+def dimmer() -> Named:
+    return Named(name="dimmer", answer=brightness)
 
 
 @pytest.fixture(scope="module")
@@ -211,6 +245,7 @@ def test_the_command_prints_a_table_and_one_object_of_json(dataset: Dataset, tmp
     text = call(*asked, "--resamples", 50)
     rows = [[cell.strip() for cell in line.split("|")] for line in text.splitlines() if line.startswith("|")]
     assert rows[0][1:9] == ["Method", "SRCC", "PLCC", "ΔSRCC", "ΔPLCC", "Images", "Forwards an image", "Asked now"]
+    assert rows[0][9] == "Images/s"
     assert [row[1] for row in rows[2:]] == ["vanilla", "average", "paper"]
     assert [row[8] for row in rows[2:]] == ["20", "80", "80"]
     found = json.loads(call(*asked, "--json", "--out", tmp_path / "table.csv", "--resamples", 50))
@@ -224,6 +259,103 @@ def test_the_command_prints_a_table_and_one_object_of_json(dataset: Dataset, tmp
     stored = json.loads(call("compare", folder, "--mos", labels, "--json", "--resamples", 50))
     want = {method["method"]: method["srcc"] for method in found["methods"]}
     assert {method["method"]: method["srcc"] for method in stored["methods"]} == want
+
+
+def test_the_rate_is_of_all_questions_of_a_method(dataset: Dataset, tmp_path: Path) -> None:
+    """Each question takes 10 ms here, whoever it is asked for."""
+
+    class Slow(FakeBackend):
+        def option_logits(self, requests: Sequence[Request]) -> OptionLogits:
+            time.sleep(0.01 * sum(len(request.questions) for request in requests))
+            return super().option_logits(requests)
+
+    found = compared(dataset, tmp_path / "run", Slow(answer=brightness), ("paper", "average", "vanilla"))
+    rates = {one.name: one.spent.rate for one in found.methods}
+    assert rates["paper"] == pytest.approx(100 / 8, rel=0.2)
+    assert rates["average"] == pytest.approx(100 / 4, rel=0.2), "although paper had asked all of it"
+    assert rates["vanilla"] == pytest.approx(100, rel=0.2)
+    again = compared(dataset, tmp_path / "run", Slow(answer=brightness), ("paper", "vanilla"))
+    assert [one.spent.rate for one in again.methods] == [None, None]
+
+
+def test_models_stand_beside_each_other_in_run_folders_of_their_own(dataset: Dataset, tmp_path: Path) -> None:
+    labels, runs = dataset.label_files[0], tmp_path / "runs"
+    asked = ("compare", labels, "--model", "fake=vanilla,average", "--model", DIMMER, "-k", "paper", "--run", runs)
+    found = json.loads(call(*asked, "--json", "--resamples", 50))
+    names = ["vanilla (fake)", "average (fake)", f"paper ({DIMMER})"]
+    assert [row["method"] for row in found["methods"]] == names
+    assert (found["against"], found["model"], found["asked"]) == (names[0], f"fake, {DIMMER}", COUNT * (1 + 4 + 8))
+    assert [row["asked"] for row in found["methods"]] == [COUNT, 4 * COUNT, 8 * COUNT]
+    assert all(row["images_per_second"] > 0 for row in found["methods"])
+    assert sorted(folder.name.split("-")[0] for folder in runs.iterdir()) == ["fake", "test_compare"]
+    again = json.loads(call(*asked, "--json", "--resamples", 50))
+    assert again["asked"] == 0
+    own = json.loads(call("compare", labels, "--model", "fake", "-k", "vanilla,average", "--json", "--resamples", 50))
+    for row, alone in zip(again["methods"][:2], own["methods"], strict=True):
+        assert (row["srcc"], row["srcc_interval"]) == (alone["srcc"], alone["srcc_interval"])
+    difference = again["methods"][2]
+    assert difference["srcc_difference"] == pytest.approx(difference["srcc"] - again["methods"][0]["srcc"])
+    table = call(*asked, "--against", f"paper ({DIMMER})", "--resamples", 50)
+    assert f"| paper ({DIMMER}) " in table
+    assert f"minus paper ({DIMMER}) on the same images" in table
+
+
+def test_a_comparison_of_models_that_was_killed_goes_on(dataset: Dataset, tmp_path: Path) -> None:
+    """The first model is done, the second is killed at work; asked again, all of both is asked once."""
+    labels, runs, log = dataset.label_files[0], tmp_path / "runs", tmp_path / "asked"
+    asked = [
+        "compare",
+        labels,
+        "--model",
+        "test_compare:first_model",
+        "--model",
+        "test_compare:second_model",
+        "-k",
+        "vanilla,paper",
+    ]
+    command = [*map(str, asked), "--run", str(runs), "--batch", "1", "--resamples", "20", "--json"]
+    environment = {**os.environ, LOG: str(log), "PYTHONPATH": str(Path(__file__).parent)}
+    program = [sys.executable, "-c", "from qdebias.cli import main; main()", *command]
+    process = subprocess.Popen(program, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    deadline = time.monotonic() + 120
+    while time.monotonic() < deadline and (log.read_text() if log.exists() else "").count("second") < 30:
+        assert process.poll() is None
+        time.sleep(0.02)
+    process.kill()
+    assert process.wait() == -signal.SIGKILL
+    before = log.read_text().split()
+    assert (before.count("first"), 30 <= before.count("second") < 9 * COUNT) == (9 * COUNT, True)
+    done = subprocess.run(program, env=environment, capture_output=True, text=True, check=True)
+    found = json.loads(done.stdout)
+    after = log.read_text().split()
+    assert after.count("first") == 9 * COUNT, "nothing of the finished model is asked again"
+    assert 9 * COUNT <= after.count("second") <= 9 * COUNT + 9, "no more than the image under way is asked again"
+    assert found["asked"] == len(after) - len(before)
+    assert {row["count"] for row in found["methods"]} == {COUNT}
+    whole = json.loads(call(*command[:-5], "--json", "--resamples", 20))
+    for row, alone in zip(found["methods"], whole["methods"], strict=True):
+        assert row["srcc"] == alone["srcc"]
+
+
+def test_a_folder_of_one_model_is_not_filled_with_others(dataset: Dataset, tmp_path: Path) -> None:
+    labels = dataset.label_files[0]
+    call("compare", labels, "--model", "fake", "--run", tmp_path / "run", "--resamples", 0)
+    text = call("compare", labels, "--model", "fake", "--model", DIMMER, "--run", tmp_path / "run", code=2)
+    assert "is the run of one model; name another folder" in text
+    text = call("compare", labels, "--model", "fake=paper", "--model", "fake=vanilla", code=2)
+    assert "--model fake is named twice" in text
+
+
+def test_names_of_models_become_names_of_folders() -> None:
+    names = ["nano", "hf:a/b", "hf:a-b", "openai:http://h:1/v1#m", "hf:/" + "x" * 300]
+    folders = run_folders(Path("runs"), names)
+    assert len({str(folder).casefold() for folder in folders.values()}) == len(names)
+    assert folders["nano"] == Path("runs/nano")
+    for folder in folders.values():
+        assert folder is not None
+        assert folder.parent == Path("runs")
+        assert len(folder.name) < 100
+    assert run_folders(Path("runs"), ["hf:a/b"]) == {"hf:a/b": Path("runs")}
 
 
 def test_nothing_is_asked_for_a_comparison_that_cannot_be(dataset: Dataset, tmp_path: Path) -> None:

@@ -1,7 +1,9 @@
 """`qdebias compare`: methods beside each other on the same images."""
 
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+import hashlib
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Annotated
 
@@ -9,12 +11,12 @@ import typer
 
 from qdebias import presets
 from qdebias.cli.asking import open_asker
-from qdebias.cli.console import Batch, Device, Dtype, Megapixels, Model, RunFolder, Seed, progress, user_errors
+from qdebias.cli.console import Batch, Device, Dtype, Megapixels, RunFolder, Seed, progress, user_errors
 from qdebias.cli.dataset_options import LabelColumn, Labels, Limit, Resamples, Root, Subset
 from qdebias.cli.outputs import refuse_inputs
 from qdebias.cli.runs import say_unfinished
 from qdebias.cli.tables import Form, Out, form_of, tell_failures, write_tables
-from qdebias.compare import BEST, compare_asked, compare_stored, in_asking_order
+from qdebias.compare import BEST, compare_models, compare_stored, in_asking_order
 from qdebias.data import load_dataset
 from qdebias.errors import SettingError
 from qdebias.tables import Asker
@@ -38,10 +40,23 @@ Methods = Annotated[
         help=f"With commas between, or repeated; see `qdebias methods`. Default: {','.join(DEFAULT)}.",
     ),
 ]
+Models = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--model",
+        "-m",
+        help="Which model answers; repeated: each, with a run folder of its own in --run. Methods behind a = are for "
+        "this model alone: hf:FOLDER=qrealign. Default: nano.",
+    ),
+]
 Mos = Annotated[
     str | None,
     typer.Option(help="The human scores: a dataset by name (with --root), or a label file. Nothing is asked."),
 ]
+Against = Annotated[
+    str | None, typer.Option(help=f"Differences are to this method, or to the `{BEST}`. Default: the first.")
+]
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 Lower = Annotated[
     list[str] | None, typer.Option(help="A file of scores, by its name without suffix, where lower is better.")
 ]
@@ -52,17 +67,15 @@ def compare(
     methods: Methods = None,
     root: Root = None,
     run: RunFolder = None,
-    model: Model = "nano",
+    model: Models = None,
     mos: Mos = None,
-    against: Annotated[
-        str | None, typer.Option(help=f"Differences are to this method, or to the `{BEST}`. Default: the first.")
-    ] = None,
+    against: Against = None,
     lower_is_better: Lower = None,
     subset: Subset = None,
     limit: Limit = None,
     labels: Labels = None,
     column: LabelColumn = None,
-    json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+    json: Json = False,
     form: Form = None,
     out: Out = None,
     resamples: Resamples = 1000,
@@ -72,20 +85,20 @@ def compare(
     dtype: Dtype = None,
     max_megapixels: Megapixels = 50.0,
 ) -> None:
-    """Compare methods on the same images: SRCC and PLCC, and the difference of each to one of them.
+    """Compare methods or models on the same images: SRCC and PLCC, and the difference of each to one of them.
 
-    Intervals of differences are paired: they tell chance from more even where those of the methods overlap. With
-    `--run` a method asks only what none asked before.
+    Intervals of differences are paired. With `--run` a method asks only what none asked before.
 
     - `qdebias compare koniq10k --root data/koniq10k --run runs/koniq --methods paper,vanilla,average,winner`
+    - `qdebias compare labels.csv --model mplug-owl3=paper --model hf:FOLDER=sep-levels5 --run runs/mine`
     - `qdebias compare runs/koniq --mos koniq10k --root data/koniq10k` compares what a run holds, without a model
     - `qdebias compare mine.csv theirs.csv --mos labels.csv` compares files of scores, whoever made them
     """
-    with user_errors(), ExitStack() as stack:
+    with user_errors():
         chosen, named = form_of(form, out), _names(methods or [])
         if mos is None and len(sources) > 1:
             raise SettingError("a model is asked about one dataset; to compare files or run folders, give --mos")
-        paths = [Path(source) for source in sources] if mos is not None else []
+        paths = list(map(Path, sources)) if mos is not None else []
         files = bool(paths) and not any(path.is_dir() for path in paths)
         data = load_dataset(mos or sources[0], root=root, subset=subset, labels=labels, column=column, images=not files)
         refuse_inputs(data, out=out)
@@ -96,11 +109,14 @@ def compare(
                 paths, data, named, seed=seed, limit=limit, against=against, lower=lower, resamples=resamples
             )
         else:
-            named = named or list(DEFAULT)
-            asker = stack.enter_context(open_asker(model, run, seed, batch, max_megapixels, device, dtype))
-            asker = stack.enter_context(_shown(asker, in_asking_order(named), min(len(data), limit or len(data))))
-            name = asker.backend.fingerprint.identity.get("model", model)
-            found = compare_asked(data, named, asker, model=name, limit=limit, against=against, resamples=resamples)
+            asked_of, images = _models(model or ["nano"], named or DEFAULT), min(len(data), limit or len(data))
+            folders = run_folders(run, asked_of)
+
+            def opened(model: str) -> AbstractContextManager[Asker]:
+                asker = open_asker(model, folders[model], seed, batch, max_megapixels, device, dtype)
+                return _shown(asker, in_asking_order(asked_of[model]), images)
+
+            found = compare_models(data, asked_of, opened, limit=limit, against=against, resamples=resamples)
         if json:
             typer.echo(found.json())
         if out is not None or not json:
@@ -109,10 +125,41 @@ def compare(
 
 
 @contextmanager
-def _shown(asker: Asker, order: Sequence[str], images: int) -> Iterator[Asker]:
+def _shown(opening: AbstractContextManager[Asker], order: Sequence[str], images: int) -> Iterator[Asker]:
     """Show how far the asking is."""
-    with progress(total=images * len(order)) as show:
+    with opening as asker, progress(total=images * len(order)) as show:
         yield asker.telling(lambda name, done: show(done + images * order.index(name)))
+
+
+def _models(given: Sequence[str], methods: Sequence[str]) -> dict[str, list[str]]:
+    """Return the methods by the name of the model: those behind its "=", or else those that are named for all."""
+    found: dict[str, list[str]] = {}
+    for text in given:
+        model, mark, own = text.rpartition("=")
+        named = _names([own]) if mark else []
+        chosen = (model, named) if named and all(map(_is_method, named)) else (text, list(methods))
+        if chosen[0] in found:
+            raise SettingError(f"--model {chosen[0]} is named twice; name all of its methods behind one =")
+        found[chosen[0]] = chosen[1]
+    return found
+
+
+def run_folders(run: Path | None, models: Iterable[str]) -> dict[str, Path | None]:
+    """Return the run folder of each model: the folder itself for one, a folder in it for each of several."""
+    names = list(models)
+    if run is None or len(names) == 1:
+        return dict.fromkeys(names, run)
+    if (run / "run.json").is_file():
+        raise SettingError(
+            f"--run {run} is the run of one model; name another folder, in which each model gets its own"
+        )
+    return {name: run / _as_folder(name) for name in names}
+
+
+def _as_folder(model: str) -> str:
+    """Return a model's name as that of a folder; where it had to be changed, with a hash, so that none is another's."""
+    plain = re.sub(r"[^A-Za-z0-9._-]+", "-", model).strip("-.")[-80:]
+    return plain if plain == model else f"{plain}-{hashlib.blake2b(model.encode(), digest_size=4).hexdigest()}"
 
 
 def _names(given: Sequence[str]) -> list[str]:

@@ -1,19 +1,20 @@
 """From a dataset and a model, or from run folders and files of scores, to a comparison."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from pathlib import Path
 
 from qdebias import presets
 from qdebias.compare.given import read_given
-from qdebias.compare.spent import spent_on
+from qdebias.compare.spent import Spent, spent_on
 from qdebias.compare.table import Comparison, check, compare
 from qdebias.cost import Cost, cost_of
 from qdebias.data import Dataset
 from qdebias.errors import SettingError
 from qdebias.store import Snapshot, open_snapshot
 from qdebias.stored import recipe_of
-from qdebias.tables import Agreements, Asker, NotRun, Scores, recall
+from qdebias.tables import Agreements, Asker, Evidence, NotRun, Scores, recall
 from qdebias.tables.evidence import evidence_of, first
 
 
@@ -44,12 +45,69 @@ def compare_asked(
         BackendError: The model cannot answer.
     """
     check(methods, against)
-    asked: set[str] = set()
+    evidence, spent, asked = _ask(dataset, methods, asker, model=model, limit=limit)
+    agreements = Agreements(evidence, resamples=resamples)
+    return compare(agreements, methods, against=against, spent=spent, asked=asked)
+
+
+def compare_models(
+    dataset: Dataset,
+    chosen: Mapping[str, Sequence[str]],
+    open_asker: Callable[[str], AbstractContextManager[Asker]],
+    *,
+    limit: int | None = None,
+    against: str | None = None,
+    resamples: int = 1000,
+) -> Comparison:
+    """Compare models on a dataset, each under its methods; one model is loaded at a time.
+
+    With one model this is `compare_asked`.
+
+    Args:
+        dataset: From `qdebias.load_dataset`.
+        chosen: Names of methods by the name of the model, in the order in which they are to be listed. A row is called
+            "METHOD (MODEL)".
+        open_asker: Loads a model and opens the run folder of its own.
+        limit: As for `compare_asked`.
+        against: Name of a row; as for `compare`.
+        resamples: As for `compare_asked`.
+
+    Raises:
+        SettingError: As for `compare_asked`.
+        StoreError: As for `compare_asked`.
+        BackendError: As for `compare_asked`.
+    """
+    if len(chosen) == 1:
+        ((model, methods),) = chosen.items()
+        check(methods, against)
+        with open_asker(model) as asker:
+            name = asker.backend.fingerprint.identity.get("model", model)
+            return compare_asked(dataset, methods, asker, model=name, limit=limit, against=against, resamples=resamples)
+    rows = [f"{method} ({model})" for model, methods in chosen.items() for method in methods]
+    check(rows, against)
+    results: dict[str, Scores | NotRun] = {}
+    spent: dict[str, Spent] = {}
+    asked, seed = 0, 0
+    for model, methods in chosen.items():
+        with open_asker(model) as asker:
+            one, spent_here, asked_here = _ask(dataset, methods, asker, model=model, limit=limit)
+            seed = asker.seed
+        results |= {f"{method} ({model})": one.results[method] for method in methods}
+        spent |= {f"{method} ({model})": spent_here[method] for method in methods}
+        asked += asked_here
+    evidence = evidence_of(dataset, results, model=", ".join(chosen), seed=seed, limit=limit)
+    return compare(Agreements(evidence, resamples=resamples), rows, against=against, spent=spent, asked=asked)
+
+
+def _ask(
+    dataset: Dataset, methods: Sequence[str], asker: Asker, *, model: str, limit: int | None
+) -> tuple[Evidence, dict[str, Spent], int]:
+    """Return what one model says, what was spent on each method, and how many questions were asked."""
+    asked: dict[str, float] = {}
     asker = replace(asker, asked=asked)
     evidence = asker.gather(dataset, in_asking_order(methods), model=model, limit=limit)
     spent = spent_on(asker.run, methods, first(dataset, limit).paths, asked, seed=asker.seed)
-    agreements = Agreements(evidence, resamples=resamples)
-    return compare(agreements, methods, against=against, spent=spent, asked=len(asked))
+    return evidence, spent, len(asked)
 
 
 def in_asking_order(methods: Sequence[str]) -> list[str]:

@@ -54,13 +54,16 @@ class Comparison:
         """Return the comparison as a table."""
         heads = ["Method", "SRCC", "PLCC", "ΔSRCC", "ΔPLCC", "Images"]
         if self.asked is not None:
-            heads += ["Forwards an image", "Asked now"]
+            heads += ["Forwards an image", "Asked now", "Images/s"]
         notes = [
             f"ΔSRCC and ΔPLCC: minus {self.against} on the same images, with paired 95 % bootstrap intervals.",
             self.evidence.summary,
         ]
         if self.asked is not None:
-            notes.append(f"{self.asked:,} questions were asked now; the others were stored, or are shared.")
+            notes.append(
+                f"{self.asked:,} questions were asked now; the others were stored, or are shared. Images/s: while the "
+                f"model answered, of the images about which all of a method's questions were asked now."
+            )
         return Table(
             title=f"{self.evidence.title}, {self.evidence.model}",
             columns=tuple(Column(name=head) for head in heads),
@@ -92,6 +95,7 @@ class Comparison:
         if self.asked is not None:
             numbers = (one.spent.forwards, one.spent.asked)
             cells += [Cell(content=None if number is None else str(number)) for number in numbers]
+            cells.append(Cell(content=None if one.spent.rate is None else f"{one.spent.rate:.3g}"))
         return tuple(cells)
 
 
@@ -162,4 +166,4 @@ def _values(one: Compared) -> dict[str, Any]:
             )
     values["count"] = one.agreement.count if isinstance(one.agreement, Agreement) else 0
     values["reason"] = one.agreement.reason if isinstance(one.agreement, NotRun) else None
-    return values | {"forwards": one.spent.forwards, "asked": one.spent.asked}
+    return values | {"forwards": one.spent.forwards, "asked": one.spent.asked, "images_per_second": one.spent.rate}

@@ -42,7 +42,8 @@ class Asker:
         pool: Images for conditions of other content; None: those of the dataset itself.
         pool_name: What the pool is called in the notes.
         progress: Is told how far it is.
-        asked: Where the key of every question that the model is asked is noted; None: nowhere.
+        asked: Where the key of every question that the model is asked is noted, with the seconds that it took; None:
+            nowhere.
     """
 
     run: Run
@@ -53,7 +54,7 @@ class Asker:
     pool: Pool | None = None
     pool_name: str = ""
     progress: Progress | None = None
-    asked: set[str] | None = None
+    asked: dict[str, float] | None = None
 
     def gather(self, dataset: Dataset, recipes: Sequence[str], *, model: str, limit: int | None = None) -> Evidence:
         """Return what the model says about a dataset under each method.
