@@ -83,7 +83,7 @@ def opening(form: Form, render: Render, *, trusted: bool = False) -> Opening:
         raise PromptError("the chat template leaves out what the assistant says; use another chat template")
     if written.split() == opened.split():
         return Opening(opened, "" if opened[-1:].isspace() else written[len(written.rstrip()) :])
-    common = "".join(one for one, other in takewhile(lambda two: two[0] == two[1], zip(opened, written, strict=False)))
+    common = _common(opened, written)
     rest = written[len(common) :]
     if not rest.strip() and _CLOSED.search(opened):
         return Opening(opened, "")
@@ -102,17 +102,28 @@ def opening(form: Form, render: Render, *, trusted: bool = False) -> Opening:
 
 
 def _check_order(form: Form, prompt: str, bare: str) -> None:
-    """Compare the prompt with the one that has no images: what was added must stand on the right side."""
+    """Compare the prompt with the one that has no images: what was added must stand on the right side.
+
+    Before a question that is followed by its images something may be missing, but nothing added: Llama 3.2 Vision has a
+    system message only where there are no images.
+    """
     shown, question = normal(prompt), normal(form.question.text)
     before, text, after = normal(bare).partition(question)
     if not text:
         raise PromptError(f"the chat template changes the text of the question {question!r}; word it otherwise")
-    fits = shown.endswith(text + after) if form.placement == "before" else shown.startswith(before + text)
+    head = shown.partition(text)[0]
+    less = before.endswith(head[len(_common(before, head)) :])
+    fits = shown.endswith(text + after) if form.placement == "before" else less
     if not fits or shown == before + text + after:
         raise PromptError(
             f"the images do not stand {form.placement} the question {question!r} in the prompt: the chat template "
             f"moves them, or leaves them out; use the other placement, or another chat template"
         )
+
+
+def _common(one: str, other: str) -> str:
+    """Return what two texts begin with."""
+    return "".join(letter for letter, _ in takewhile(lambda two: two[0] == two[1], zip(one, other, strict=False)))
 
 
 def normal(text: str) -> str:

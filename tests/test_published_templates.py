@@ -1,0 +1,92 @@
+"""Prompts under the published templates, character by character."""
+
+from collections.abc import Iterator
+from copy import copy
+from typing import Any
+
+import numpy as np
+import pytest
+
+from published_templates import PUBLISHED, Published
+from qdebias import presets
+from qdebias.backends.chat_template import fixed
+from qdebias.backends.hf_prompt import render
+from qdebias.backends.prompt import Form
+from qdebias.errors import PromptError
+from qdebias.method import Context
+from tiny_models import load
+
+METHODS = ("paper", "paper+prefixed", "vanilla", "released", "paper+levels5", "qbench")
+
+
+@pytest.fixture(scope="module")
+def processor() -> Any:
+    """A tokenizer with <s> and </s>."""
+    return load("bakllava")._processor
+
+
+def with_template(processor: Any, published: Published, **arguments: str | bool) -> Any:
+    changed = copy(processor)
+    changed.chat_template, _ = fixed(published.template, arguments)
+    changed.image_token = published.token
+    return changed
+
+
+def asked(name: str) -> Iterator[Form]:
+    """Every question of a method and the way in which it is asked."""
+    plan = presets.get(name).method.plan(np.zeros((64, 64, 3), np.uint8), Context())
+    for request in plan.requests:
+        for question in request.questions:
+            yield Form(question=question, placement=request.placement, images=len(request.images))
+
+
+def expected(published: Published, form: Form) -> str:
+    images = "".join(published.image for _ in range(form.images))
+    prefix = form.question.answer_prefix
+    gap = "\n" if published.start.endswith("<|im_start|>user ") or published.image.startswith("\n") else ""
+    shown = images + gap + form.question.text
+    return published.start + shown + published.end + (published.lead + prefix if prefix else "")
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_prompt_is_what_the_makers_wrote(name: str, method: str, processor: Any) -> None:
+    published = PUBLISHED[name]
+    for form in set(asked(method)):
+        got = render(with_template(processor, published), form)
+        assert got.text == expected(published, form)
+        assert got.lead == ("" if form.question.answer_prefix else published.lead)
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_images_behind_the_question_are_kept_there_or_refused(name: str, processor: Any) -> None:
+    published = PUBLISHED[name]
+    form = next(asked("paper-literal"))
+    assert form.placement == "after"
+    if published.first:
+        with pytest.raises(PromptError, match="the images do not stand after the question"):
+            render(with_template(processor, published), form)
+    else:
+        text = render(with_template(processor, published), form).text
+        assert text.index(form.question.text) < text.index(published.token)
+
+
+@pytest.mark.parametrize("name", ["qwen3.6", "qwen3.8", "minicpm-v-4.6"])
+def test_where_thinking_is_wanted_a_first_word_cannot_be_read(name: str, processor: Any) -> None:
+    changed = with_template(processor, PUBLISHED[name], enable_thinking=True)
+    quality, same = list(asked("paper"))[:2]
+    with pytest.raises(PromptError, match="opens a chain of thought"):
+        render(changed, same)
+    behind = "<|im_start|>assistant\n<think>\n\n</think>\n\n" + quality.question.answer_prefix
+    assert render(changed, quality).text.endswith(behind)
+
+
+def test_images_are_numbered_on_request(processor: Any) -> None:
+    form = next(asked("paper"))
+    text = render(with_template(processor, PUBLISHED["qwen2-vl-2b"], add_vision_id=True), form).text
+    image = "<|vision_start|><|image_pad|><|vision_end|>"
+    assert f"Picture 1: {image}Picture 2: {image}{form.question.text}" in text
+
+
+def test_every_template_says_what_it_does() -> None:
+    assert all(published.does for published in PUBLISHED.values())
