@@ -20,8 +20,9 @@ from qdebias.backends.base import Backend, Fingerprint, OptionLogits
 from qdebias.downsize import IDENTITY, downsized
 from qdebias.errors import BackendError, ImageError, SettingError
 from qdebias.image import MAX_PIXELS, MIN_SIDE, EncodedImage, ImageSource, RgbImage, digest, load_image
-from qdebias.method import Context, Method, Plan, Pool, Score
+from qdebias.method import Context, Method, Plan, Pool, QDebias, Score
 from qdebias.pixel_budget import PixelBudget
+from qdebias.prompts import Request
 
 Result = TypeVar("Result")
 
@@ -140,6 +141,27 @@ class Scorer:
     def explain(self, image: ImageSource) -> Explanation:
         """Return the score of one image with its conditional images and questions; raises as `score` does."""
         return self._ask([self._plan(load_image(image, max_pixels=self.max_pixels), "image")])[0]
+
+    def score_frames(self, frames: Sequence[ImageSource]) -> Score:
+        """Return one score of several images that are shown together in one prompt: frames of a video, in order.
+
+        Args:
+            frames: One or more; see the method `qrealign-video`.
+
+        Raises:
+            SettingError: The method asks about anything but the images themselves.
+            ImageError: One of them cannot be read, or together they are too many for the model.
+            BackendError: The model cannot answer.
+        """
+        method = self.method
+        if not isinstance(method, QDebias) or method.degradations or method.prior is not None:
+            raise SettingError("frames are asked about by methods without conditions, such as qrealign-video")
+        images = [load_image(frame, max_pixels=self.max_pixels) for frame in frames]
+        if self.max_side is not None:
+            images = [downsized(image, self.max_side, name="a frame") for image in images]
+        request = Request(images=tuple(images), questions=method.questions, placement=method.placement)
+        _refuse_after_fork()
+        return method.combine(Plan(requests=(request,)), _finite(self.backend.option_logits([request])))
 
     def score_many(
         self, images: Iterable[ImageSource], *, on_error: Literal["raise", "return"] = "raise"

@@ -52,6 +52,7 @@ from qdebias.sources import (
     PAPER,
     Q_ALIGN,
     Q_BOOST,
+    Q_REALIGN,
     SELF_CONSISTENCY,
     SEP_IQA,
     VCD,
@@ -141,13 +142,17 @@ def _prefixed(question: Question) -> Question:
     return replace(question, answer_prefix="The answer is", options=options)
 
 
-def _begin_answers(method: QDebias) -> QDebias:
-    """Begin every answer, for models that would think before their first word."""
-    first, *others = map(_prefixed, method.qualities)
-    same = method.same and _prefixed(method.same)
-    changed = replace(method, quality=first, ensemble=tuple(others), same=same)
+def _behind(start: str, question: Question) -> Question:
+    """Put something before the answer prefix, if there is one."""
+    return replace(question, answer_prefix=question.answer_prefix and start + question.answer_prefix)
+
+
+def _begin_answers(begun: Callable[[Question], Question], refusal: str, method: QDebias) -> QDebias:
+    """Begin the answers to every question in another way."""
+    first, *others = map(begun, method.qualities)
+    changed = replace(method, quality=first, ensemble=tuple(others), same=method.same and begun(method.same))
     if changed == method:
-        raise SettingError("every question of this method has an answer prefix already")
+        raise SettingError(refusal)
     return changed
 
 
@@ -247,6 +252,8 @@ def _weights(weigh: Any, summary: str, source: str) -> Part:  # noqa: ANN401 (se
     return Part(kind="weights", change=partial(_weigh_by, weigh), summary=summary, source=source)
 
 
+_NO_PREFIX = "the questions of this method have no answer prefix"
+
 PARTS: Mapping[str, Part] = {
     "goodpoor": _readout(GOOD_POOR, "good or poor", f"{PAPER}, eq. (1) and (8)"),
     "levels5": _readout(LEVELS5, "the mean of excellent, good, fair, poor, bad as 1, .75, .5, .25, 0", Q_ALIGN),
@@ -287,9 +294,22 @@ PARTS: Mapping[str, Part] = {
     ),
     "prefixed": Part(
         kind="prefix",
-        change=_begin_answers,
+        change=partial(_begin_answers, _prefixed, "every question of this method has an answer prefix already"),
         summary="questions without an answer prefix get “The answer is” and options in small letters",
         source=OURS,
+    ),
+    "spaced": Part(
+        kind="spacing",
+        change=partial(_begin_answers, partial(_behind, " "), _NO_PREFIX),
+        summary="a space before the answer prefix",
+        source=f"the toolkit of {Q_REALIGN}",
+    ),
+    "open-thought": Part(
+        kind="thought",
+        change=partial(_begin_answers, partial(_behind, "<think>\n"), _NO_PREFIX),
+        summary="the answer prefix stands in the thought that the chat template opens (enable_thinking=true), where "
+        "the model was not trained to answer",
+        source=f"the README of {Q_REALIGN}, and pyiqa, on a template that opens a thought by itself",
     ),
     "eq7": Part(
         kind="fog",
@@ -357,6 +377,8 @@ KINDS = (
     "choice",
     "readout",
     "prefix",
+    "spacing",
+    "thought",
     "weights",
     "mean",
     "prior",

@@ -34,6 +34,13 @@ def _good_or_poor(text: str) -> Question:
     return Question(text=text, answer_prefix=PREFIX, options=(" good", " poor"), values=(1.0, 0.0))
 
 
+def _level_of(text: str, noun: str) -> Question:
+    """Return a question that is answered by one of five levels which it does not name."""
+    words = LEVELS5[0]
+    options = tuple(f" {word}" for word in words.words)
+    return Question(text=text, answer_prefix=f"The {noun} is", options=options, values=words.values)
+
+
 VANILLA = _good_or_poor("Rate the quality of the image. Good or poor?")
 QBENCH = _good_or_poor("Rate the quality of the image.")
 
@@ -74,7 +81,7 @@ SEP_IQA = replace(
 )
 """The question of SeP-IQA's script, which continues "The quality of the image is very"; the pole words are ours."""
 
-SEP_LEVELS5 = replace(LEVELS5[0](VANILLA), text=SEP_IQA.text, answer_prefix=SEP_IQA.answer_prefix)
+SEP_LEVELS5 = replace(_level_of(SEP_IQA.text, "quality"), answer_prefix=SEP_IQA.answer_prefix)
 
 STANDARD7 = Question(
     text="Rate the quality of the image by this standard. "
@@ -90,10 +97,14 @@ STANDARD7 = Question(
 
 
 def _q_align(noun: str) -> Question:
-    """Return the question of Q-Align's scorer; DeQA-Score asks the same about quality."""
-    question = _good_or_poor(f"How would you rate the {noun} of this image?")
-    return LEVELS5[0](replace(question, answer_prefix=f"The {noun} of the image is"))
+    """Return the question of Q-Align's scorer; DeQA-Score and the README of Q-ReAlign ask the same about quality."""
+    return _level_of(f"How would you rate the {noun} of this image?", f"{noun} of the image")
 
+
+QREALIGN = _level_of("Can you rate the quality of this picture?", "quality of the image")
+QREALIGN_AESTHETICS = _level_of("How is the aesthetics of this image?", "aesthetics of the image")
+QREALIGN_AESTHETICS_PYIQA = replace(QREALIGN_AESTHETICS, text="Can you rate the aesthetics of this picture?")
+QREALIGN_VIDEO = _level_of("Can you rate the quality of this video?", "quality of the video")
 
 PAPER = QDebias(quality=CONDITIONAL, same=SAME_OBJECT)
 UNASKED = replace(PAPER, same=None)
@@ -221,6 +232,38 @@ _RECIPES = (
         method=Vanilla(question=STANDARD7),
         summary="the mean digit by a written standard of 1 to 7: one forward",
         source=sources.DOG_IQA,
+    ),
+    Recipe(
+        name="qrealign",
+        method=Vanilla(question=QREALIGN),
+        summary="the trained scorer Q-ReAlign, by the first question of its toolkit, which pyiqa asks too; thought off "
+        "and no space before the stem, as it was trained",
+        source=sources.Q_REALIGN,
+    ),
+    Recipe(
+        name="qrealign-readme",
+        method=Vanilla(question=_q_align("quality")),
+        summary="Q-ReAlign by the question of its README, the fifth of those it was trained on",
+        source=sources.Q_REALIGN,
+    ),
+    Recipe(
+        name="qrealign-aesthetics",
+        method=Vanilla(question=QREALIGN_AESTHETICS),
+        summary="Q-ReAlign on aesthetics, by the question of its toolkit",
+        source=sources.Q_REALIGN,
+    ),
+    Recipe(
+        name="qrealign-aesthetics-pyiqa",
+        method=Vanilla(question=QREALIGN_AESTHETICS_PYIQA),
+        summary="Q-ReAlign on aesthetics, by the question of pyiqa, which the toolkit does not ask",
+        source=sources.Q_REALIGN,
+    ),
+    Recipe(
+        name="qrealign-video",
+        method=Vanilla(question=QREALIGN_VIDEO),
+        summary="Q-ReAlign on the frames of a video in one prompt, for `Scorer.score_frames`; one image is a video of "
+        "one frame",
+        source=sources.Q_REALIGN,
     ),
     Recipe(
         name="contrast",

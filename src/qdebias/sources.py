@@ -3,6 +3,7 @@
 PAPER = "Q-Debias (Pan et al., arXiv 2411.12791)"
 Q_BENCH = "Q-Bench (Wu et al., arXiv 2309.14181)"
 Q_ALIGN = "Q-Align (Wu et al., arXiv 2312.17090)"
+Q_REALIGN = "Q-ReAlign (github.com/Q-Future/Q-ReAlign)"
 Q_BOOST = "idea of Q-Boost (Zhang et al., arXiv 2312.15300); words and values are this project's"
 DEQA = "advice in zhiyuanyou/DeQA-Score#24; the set is this project's"
 SEP_IQA = "SeP-IQA (github.com/weolix/SeP-IQA); pole words, mean and sigmoid are this project's"

@@ -197,6 +197,23 @@ KNOWN_MODELS = (
         form=_CHATML,
         pixels=_QWEN_LIMITS.format("65,536 to 16,777,216"),
     ),
+    *(
+        KnownModel(
+            name=f"qrealign-{name}",
+            hub_id=f"q-future/Q-ReAlign-{hub_name}",
+            licence=licence,
+            pairs=None,
+            gibibytes=gibibytes,
+            form=f"{_CHATML}, thought off",
+            pixels="aspect kept; its preprocessor file was not seen",
+            note="Qwen3.5-VL, trained to say one of five levels: use --method qrealign; not run with its weights",
+        )
+        for name, hub_name, licence, gibibytes in (
+            ("mini", "Mini-0.8B", "not verified", 1.5),
+            ("lite", "Lite-4B", "Apache-2.0", 7.5),
+            ("pro", "Pro-9B", "not verified", 16.8),
+        )
+    ),
     KnownModel(
         name="internvl3-8b",
         hub_id="OpenGVLab/InternVL3-8B-hf",

@@ -30,6 +30,9 @@ _REPLY = "Xyzzy"
 _CLOSED = re.compile(r"(?:</[^<>]+>|\[/[^\[\]]+\]|<[^<>|]+\|>|<\|(?:/|END_)[^<>|]+\|>|◁/[^◁▷]+▷)\s*\Z")
 """The mark at the end of a thought, as published templates write it."""
 
+_INSIDE = re.compile(r"(<[^<>/|]+>\s*)[^<]*\Z")
+"""An answer prefix that stands in a thought, and the mark that opens it."""
+
 _LISTED = re.compile(r"""\[?\{["']type["']""")
 """The beginning of a list of parts that was printed as text."""
 
@@ -65,7 +68,8 @@ class Opening:
 def opening(form: Form, render: Render, *, trusted: bool = False) -> Opening:
     """Return where the reply to a question begins: where the model begins its own.
 
-    Where the template opens a thought there, the answer prefix stands where the template writes a reply without one.
+    Where the template opens a thought there, the answer prefix stands where the template writes a reply without one;
+    one that begins with the mark of a thought and does not close it stands in the thought.
 
     Args:
         form: The question.
@@ -78,6 +82,14 @@ def opening(form: Form, render: Render, *, trusted: bool = False) -> Opening:
     opened = render(form.images, "")
     if not trusted:
         _check_order(form, opened, render(0, ""))
+    inside = _INSIDE.match(form.question.answer_prefix)
+    if inside is not None:
+        if not opened.endswith(inside[1]):
+            raise PromptError(
+                f"the answer of this method stands in a thought, and the chat template opens none behind "
+                f"{opened[-30:]!r}; switch thoughts on (template_args), or leave the part open-thought out"
+            )
+        return Opening(opened.removesuffix(inside[1]), "")
     written, found, _ = render(form.images, _REPLY).rpartition(_REPLY)
     if not found:
         raise PromptError("the chat template leaves out what the assistant says; use another chat template")

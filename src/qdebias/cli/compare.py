@@ -46,7 +46,7 @@ Models = Annotated[
         "--model",
         "-m",
         help="Which model answers; repeated: each, with a run folder of its own in --run. Methods behind a = are for "
-        "this model alone: hf:FOLDER=qrealign. Default: nano.",
+        "this model alone: qrealign-mini=qrealign. Default: nano.",
     ),
 ]
 Mos = Annotated[

@@ -1,0 +1,105 @@
+"""Q-ReAlign's scoring flows on a tiny random model of its family equal the official code's."""
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from qdebias import presets
+from qdebias.backends.base import Backend
+from qdebias.backends.hf import HfBackend
+from qdebias.backends.hf_loading import load_hf
+from qdebias.engine import Scorer
+from qdebias.errors import PromptError, SettingError
+from qdebias.image import load_image
+from qdebias.method import QDebias
+from qdebias.prompts import Request
+from reference_data import skip_absent
+
+METHODS = {
+    "readme_thought_open": "qrealign-readme+open-thought",
+    "readme_thought_off": "qrealign-readme",
+    "readme_closed_by_default": "qrealign-readme",
+    "pyiqa_quality_thought_open": "qrealign+open-thought",
+    "pyiqa_quality_closed_by_default": "qrealign",
+    "pyiqa_aesthetic_closed_by_default": "qrealign-aesthetics-pyiqa",
+    "toolkit_iqa": "qrealign+spaced",
+    "toolkit_iaa": "qrealign-aesthetics+spaced",
+    "toolkit_vqa": "qrealign-video+spaced",
+}
+
+
+@pytest.fixture(scope="module")
+def golden(shared: Path) -> Path:
+    folder = shared / "goldens" / "qrealign"
+    return folder if folder.is_dir() else skip_absent(f"no goldens at {folder}")
+
+
+@pytest.fixture(scope="module")
+def backends(golden: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[tuple[str, bool], Backend]:
+    """The model by its chat template, and whether that may open a thought."""
+    found: dict[tuple[str, bool], Backend] = {}
+    for template in ("chat_template.jinja", "closed_by_default.jinja"):
+        folder = tmp_path_factory.mktemp("model") / template.partition(".")[0]
+        shutil.copytree(golden, folder, ignore=shutil.ignore_patterns("images", "goldens.npz"))
+        folder.chmod(0o755)
+        for file in folder.iterdir():
+            file.chmod(0o644)
+        shutil.copyfile(golden / template, folder / "chat_template.jinja")
+        found[template, False] = load_hf(str(folder), device="cpu", dtype="float32")
+        if template == "chat_template.jinja":
+            options = {"enable_thinking": True}
+            found[template, True] = load_hf(str(folder), device="cpu", dtype="float32", template_args=options)
+    return found
+
+
+def cases(golden: Path, flow: str) -> list[dict[str, Any]]:
+    found = json.loads((golden / "cases.json").read_text(encoding="utf-8"))["cases"]
+    return [case for case in found if case["flow"] == flow]
+
+
+@pytest.mark.parametrize("flow", METHODS)
+def test_every_case_of_a_flow(flow: str, golden: Path, backends: dict[tuple[str, bool], Backend]) -> None:
+    name, arrays = METHODS[flow], np.load(golden / "goldens.npz")
+    method = presets.get(name).method
+    assert isinstance(method, QDebias)
+    found = cases(golden, flow)
+    assert found
+    for case in found:
+        backend = backends[case["template"] or "chat_template.jinja", "open-thought" in name]
+        assert isinstance(backend, HfBackend)
+        assert (method.quality.text, method.quality.answer_prefix.strip().removeprefix("<think>\n")) == (
+            case["prompt"], case["stem"],
+        )  # fmt: skip
+        paths = [golden / "images" / image for image in case["images"]]
+        request = Request(images=tuple(map(load_image, paths)), questions=method.questions)
+        assert backend.encode([request])[0][0].ids.tolist() == case["input_ids"]
+        np.testing.assert_allclose(backend.last_logits([request])[0][0], arrays[f"logits__{case['name']}"], atol=1e-4)
+        scorer = Scorer(backend=backend, method=name)
+        score = scorer.score(paths[0]) if len(paths) == 1 else scorer.score_frames(paths)
+        assert score.value == pytest.approx(case["score"], abs=1e-5)
+        np.testing.assert_allclose(list(score.probabilities.values()), case["level_probabilities"], atol=1e-5)
+        assert list(score.probabilities) == ["excellent", "good", "fair", "poor", "bad"]
+
+
+def test_an_open_thought_needs_a_template_that_opens_one(
+    golden: Path, backends: dict[tuple[str, bool], Backend]
+) -> None:
+    scorer = Scorer(backend=backends["chat_template.jinja", False], method="qrealign+open-thought")
+    with pytest.raises(PromptError, match="the chat template opens none behind"):
+        scorer.score(golden / "images" / "down.png")
+
+
+def test_frames_are_no_conditions(golden: Path, backends: dict[tuple[str, bool], Backend]) -> None:
+    scorer = Scorer(backend=backends["chat_template.jinja", False], method="paper")
+    with pytest.raises(SettingError, match="methods without conditions, such as qrealign-video"):
+        scorer.score_frames([golden / "images" / "down.png"])
+
+
+@pytest.mark.parametrize("part", ["spaced", "open-thought"])
+def test_what_stands_before_an_answer_prefix_needs_one(part: str) -> None:
+    with pytest.raises(SettingError, match="have no answer prefix"):
+        presets.get(f"released+{part}")
