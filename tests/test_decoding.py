@@ -119,6 +119,30 @@ def test_fewer_bits_in_16_that_would_look_black_are_refused(
                 load_image(tmp_path / f"a.{suffix}")
 
 
+def with_chunk(png: bytes, kind: bytes, data: bytes) -> bytes:
+    """Return a PNG with a chunk more behind its header."""
+    body = kind + data
+    return png[:33] + len(data).to_bytes(4, "big") + body + zlib.crc32(body).to_bytes(4, "big") + png[33:]
+
+
+def test_a_dark_picture_is_scored_where_its_file_says_that_it_has_16_bits(grey: np.ndarray, tmp_path: Path) -> None:
+    samples = (grey.astype(np.uint32) * 8000 // 255).astype(np.uint16)
+    tags = [(281, "H", 1, 65535, True)]
+    tifffile.imwrite(tmp_path / "a.tif", samples, photometric="minisblack", metadata=None, extratags=tags)
+    assert same(load_image(tmp_path / "a.tif"), (samples >> 8).astype(np.uint8))
+    out = io.BytesIO()
+    Image.fromarray(samples).save(out, "PNG")
+    assert same(load_image(with_chunk(out.getvalue(), b"sBIT", b"\x10")), (samples >> 8).astype(np.uint8))
+    for data in (out.getvalue(), with_chunk(out.getvalue(), b"sBIT", b"\x0c")):
+        with pytest.raises(ImageError, match="if it is meant to be dark, save it with 8 bits per channel"):
+            load_image(data)
+    dark = (samples // 16).astype(">u2")  # up to 500 of 4095, which the file states
+    pgm = b"P5\n%d %d\n4095\n" % grey.shape[::-1] + dark.tobytes()
+    assert same(load_image(pgm), ((dark.astype(np.uint32) * 65535 + 2047) // 4095 >> 8).astype(np.uint8))
+    with pytest.raises(ImageError, match="looks almost black"):
+        load_image(Image.fromarray(samples))
+
+
 def test_a_largest_value_that_only_describes_the_picture_changes_nothing(grey: np.ndarray, tmp_path: Path) -> None:
     samples = scaled(grey, 16) // 2
     tags = [(281, "H", 1, int(samples.max()), True)]

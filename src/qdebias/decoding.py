@@ -154,10 +154,13 @@ def decode(picture: Image.Image, name: str) -> npt.NDArray[np.uint8]:
     fault = _unshown(picture, raw)
     if fault:
         raise ImageError(f"{name}: {fault}; save it as PNG or TIFF with 8 bits per channel, as it should be seen")
+    may_be_dark = not _has_16_bits(picture, raw) or _states_range(picture)
     _refuse_damaged_jpeg(picture, name)
     _decode_whole(picture, name)
     turn = _TURNS.get(_orientation(picture) or 1)  # after the pixels: in a PNG it may stand behind them
     upright = _to_rgb(picture, raw, name)
+    if not may_be_dark:
+        _refuse_dark(picture, name)
     return np.asarray(upright if turn is None else upright.transpose(turn))
 
 
@@ -269,7 +272,7 @@ def _decode_whole(picture: Image.Image, name: str) -> None:
 def _to_rgb(picture: Image.Image, raw: str, name: str) -> Image.Image:
     key = picture.info.get("transparency")
     if picture.mode.startswith("I;16") or (picture.mode == "I" and picture.format == "PPM"):
-        return _upper_bits(picture, name)
+        return _upper_bits(picture)
     if picture.mode in _ALPHA_MODES or (picture.mode == "P" and key is not None):
         layer = (picture.convert("LA") if picture.mode == "La" else picture).convert("RGBA")
         if layer.getchannel("A").getextrema()[1] == 0:
@@ -281,18 +284,14 @@ def _to_rgb(picture: Image.Image, raw: str, name: str) -> Image.Image:
             shown = _key_to_white(shown, np.asarray(picture), key, bits=_DEPTHS.get(raw, 8))
     else:
         raise ImageError(f"{name}: pixel type {picture.mode} is not supported; save it with 8 or 16 bits per channel")
-    if ";16" in raw and picture.mode != "CMYK":
-        _refuse_dark(int(np.asarray(picture.convert("RGB")).max()) * 256, name)
     return shown
 
 
-def _upper_bits(picture: Image.Image, name: str) -> Image.Image:
+def _upper_bits(picture: Image.Image) -> Image.Image:
     """Return 16-bit (of some TIFFs 12-bit) greys as RGB."""
     grey = np.asarray(picture)
     tags = getattr(picture, "tag_v2", {})
     bits = 12 if tags.get(258) == (12,) else 16
-    if bits == 16:
-        _refuse_dark(int(grey.max()), name)
     upper = (grey >> (bits - 8)).astype(np.uint8)
     shown = Image.fromarray(~upper if tags.get(262) == 0 else upper).convert("RGB")
     key = picture.info.get("transparency")
@@ -308,9 +307,41 @@ def _key_to_white(shown: Image.Image, samples: npt.NDArray[Any], key: Any, *, bi
     return Image.fromarray(pixels)
 
 
-def _refuse_dark(largest: int, name: str) -> None:
-    if largest < 2**14:
+def _has_16_bits(picture: Image.Image, raw: str) -> bool:
+    """Whether a picture has samples of 16 bits as they were stored; Pillow scales those of a PGM of fewer bits."""
+    return (";16" in raw or picture.mode.startswith("I;16")) and getattr(picture, "tag_v2", {}).get(258) != (12,)
+
+
+def _states_range(picture: Image.Image) -> bool:
+    """Whether a file of 16 bits says that its values fill them, so that low ones mean a dark picture."""
+    if isinstance(picture, TiffImagePlugin.TiffImageFile):
+        return 281 in picture.tag_v2 or 341 in picture.tag_v2  # a low one was refused before
+    return picture.format == "PNG" and isinstance(picture, ImageFile) and _significant_bits(picture) == 16
+
+
+def _significant_bits(picture: ImageFile) -> int | None:
+    """Return the least number of the chunk sBIT of a PNG, which Pillow passes over; None where there is none."""
+    file, found = picture.fp, None
+    if file is None:
+        return None
+    place = file.tell()
+    file.seek(8)
+    while len(header := file.read(8)) == 8:
+        length, kind = struct.unpack(">I4s", header)
+        if kind == b"sBIT":
+            found = min(file.read(min(length, 4)), default=None)
+        if kind in (b"sBIT", b"IDAT"):
+            break
+        file.seek(length + 4, 1)
+    file.seek(place)
+    return found
+
+
+def _refuse_dark(picture: Image.Image, name: str) -> None:
+    deep = picture.mode.startswith("I")
+    largest = int(np.asarray(picture if deep else picture.convert("RGB")).max()) * (1 if deep else 256)
+    if largest < 2**14 and picture.mode != "CMYK":
         raise ImageError(
-            f"{name}: has 16 bits, of which none above {largest} is used, and looks almost black; it may be of 10 to "
-            f"14 bits: multiply its values, and save it as it should be seen"
+            f"{name}: has 16 bits, of which none above {largest} is used, and looks almost black; if it is of 10 to "
+            f"14 bits, multiply its values; if it is meant to be dark, save it with 8 bits per channel"
         )
