@@ -141,3 +141,12 @@ def test_map_over_a_dataset(images: tuple[RgbImage, ...], paths: list[str]) -> N
     named = datasets.Dataset.from_dict({"file": paths}).map(AddScores(column="file", **FAKE), batched=True)
     assert named["score"][1] is None
     assert "letter.png" in named["error"][1]
+
+
+def test_map_goes_on_after_bytes_that_are_no_image(images: tuple[RgbImage, ...], paths: list[str]) -> None:
+    cells = [{"bytes": Path(paths[0]).read_bytes(), "path": None}, {"bytes": b"Dear reader,", "path": None}, None]
+    features = datasets.Features({"image": datasets.Image()})
+    scored = datasets.Dataset.from_dict({"image": cells}, features=features).map(AddScores(**FAKE), batched=True)
+    assert scored["score"][:] == [*expected(images[0]), None, None]
+    assert scored["error"][0] is None
+    assert ["image" in error for error in scored["error"][1:]] == [True, True]

@@ -7,8 +7,10 @@ import sys
 import tarfile
 import unicodedata
 import zipfile
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from multiprocessing import get_context
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
 import numpy as np
@@ -124,6 +126,7 @@ def test_cells_of_any_length_are_read(photos: Path) -> None:
         ("image;mos\na.png;1\n", r"separated by ';', and a .csv by commas; save it with commas"),
         ("image\tmos\na.png\t1\n", r"separated by '\\t', and a .csv by commas; save it with commas, or name it .tsv"),
         ("image,mos\n", "no rows"),
+        ("", "is empty; its first line names the columns"),
     ],
 )
 def test_what_is_wrong_with_a_table_is_told(text: str, message: str, photos: Path) -> None:
@@ -243,6 +246,63 @@ def test_a_damaged_member_of_a_zip_fails_alone(photos: Path) -> None:
     assert not isinstance(second, Failure)
 
 
+def test_a_table_of_tabs_names_images(photos: Path) -> None:
+    (photos / "t.tsv").write_text("image\tmos\na.png\t1\nb.png\t2\n")
+    assert names("photos/t.tsv") == ["photos/a.png", "photos/b.png"]
+    assert [item.mos for item in load_dataset(photos / "t.tsv").items] == [1, 2]
+
+
+def test_labels_may_be_a_parquet_file_that_holds_the_pictures_too(photos: Path) -> None:
+    cells = [{"bytes": b"a picture", "path": None}] * 2
+    table = pa.table({"image": cells, "file_name": ["a.png", "b.png"], "mos": [1.5, 2]})
+    pq.write_table(table, photos / "l.parquet")
+    assert [(item.name, item.mos) for item in load_dataset(photos / "l.parquet").items] == [
+        ("a.png", 1.5),
+        ("b.png", 2.0),
+    ]
+
+
+@pytest.mark.parametrize("header", ["image,mos,mos", "image,MOS,mos", "image,mos,image"])
+def test_labels_with_two_columns_of_one_name_are_refused(header: str, photos: Path) -> None:
+    (photos / "l.csv").write_text(f"{header}\na.png,1,5\nb.png,2,4\n")
+    with pytest.raises(SettingError, match="leave one of them"):
+        load_dataset(photos / "l.csv")
+
+
+class Refusing(BaseHTTPRequestHandler):
+    """Answers 403, as stores do where a signature has expired."""
+
+    def do_GET(self) -> None:
+        self.send_error(403 if "expired" in self.path else 404)
+
+    do_HEAD = do_GET  # noqa: N815 (the name that http.server wants)
+
+    def log_message(self, *_: object) -> None: ...
+
+
+def test_a_refusal_is_told_apart_from_nothing() -> None:
+    with HTTPServer(("127.0.0.1", 0), Refusing) as server:
+        Thread(target=server.serve_forever, daemon=True).start()
+        address = f"http://127.0.0.1:{server.server_port}"
+        for name in ("expired.tar?sig=private", "expired.parquet", "expired.csv?sig=private", "expired.png"):
+            told = run("score", f"{address}/{name}", "--model", "fake").stderr
+            assert "403" in told, told
+            assert "private" not in told
+        assert "there is nothing behind" in run("score", f"{address}/gone.tar?sig=private", "--model", "fake").stderr
+        server.shutdown()
+
+
+def test_addresses_may_stand_in_a_list(photos: Path) -> None:
+    import fsspec
+
+    fsspec.filesystem("memory").pipe_file("/listed/a.png", (photos / "a.png").read_bytes())
+    images = [str(photos / "a.png"), "memory://listed/a.png", "memory://gone.png"]
+    first, second, third = qdebias.score(images, model="fake", on_error="return")
+    assert first.value == second.value  # type: ignore[union-attr]
+    assert isinstance(third, Failure)
+    assert "memory://gone.png: there is nothing behind this address" in third.error
+
+
 def test_the_words_of_a_failure_hold_no_signature() -> None:
     with (
         pytest.raises(SettingError, match=r"403, url='https://host/a\?id=1'") as told,
@@ -268,9 +328,15 @@ def test_settings_of_the_user_are_kept_beside_ours(monkeypatch: pytest.MonkeyPat
     from fsspec.config import conf
 
     monkeypatch.setitem(conf, "http", {"client_kwargs": {"trust_env": True}, "block_size": 7})
-    files, _ = open_filesystem("http://host/x.png")
-    assert files.client_kwargs["trust_env"] is True
-    assert "timeout" in files.client_kwargs
+    monkeypatch.setitem(conf, "s3", {"config_kwargs": {"s3": {"addressing_style": "path"}}})
+    for address in ("http://host/x.png", "https://host/x.png"):
+        files, _ = open_filesystem(address)
+        assert files.client_kwargs["trust_env"] is True
+        assert "timeout" in files.client_kwargs
+    for address in ("s3://bucket/x.png", "s3a://bucket/x.png"):
+        files, _ = open_filesystem(address)
+        assert files.config_kwargs["s3"] == {"addressing_style": "path"}
+        assert files.config_kwargs["connect_timeout"] == 10
 
 
 def score_in_child(path: Path, queue: Any) -> None:
@@ -291,11 +357,13 @@ def test_a_process_forked_after_scoring_is_told_so_in_one_line(photos: Path) -> 
         "import qdebias; from test_names_and_rows import score_in_child\n"
         "path, context = Path(sys.argv[2]), get_context('fork'); queue = context.Queue()\n"
         "if sys.argv[3] == 'after': qdebias.score(path, model='fake')\n"
+        "if sys.argv[3] == 'loaded': qdebias.load_backend('nano')\n"
         "child = context.Process(target=score_in_child, args=(path, queue)); child.start()\n"
         "print(queue.get(timeout=60)); child.join(60)\n"
     )
     assert get_context("fork") is not None
-    for when, words in (("before", "scored"), ("after", "images were scored in this process before it was forked")):
+    refused = "a model was loaded or images were scored in this process before it was forked"
+    for when, words in (("before", "scored"), ("after", refused), ("loaded", refused)):
         command = [sys.executable, "-c", code, os.path.dirname(__file__), str(photos / "a.png"), when]  # noqa: PTH120
         assert words in subprocess.run(command, capture_output=True, text=True, check=True, timeout=120).stdout
 

@@ -13,7 +13,7 @@ from PIL import Image
 
 from qdebias.cli.outputs import check_outputs
 from qdebias.curation import COPY, MOVE, Way, place
-from qdebias.errors import SettingError
+from qdebias.errors import SettingError, StoreError
 from qdebias.output import beside, replacing, write_file
 from qdebias.records import Record, open_writer
 from qdebias.store.lock import locked
@@ -331,3 +331,22 @@ def test_the_note_of_a_lock_holds_no_signature(tmp_path: Path, monkeypatch: pyte
         note = (tmp_path / "lock.holder").read_text()
     assert "qdebias score https://host/a.png b.png" in note
     assert not any(secret in note for secret in ("me:word", "Signature", "abc"))
+
+
+def test_no_lock_is_opened_or_written_through_a_link(tmp_path: Path) -> None:
+    save(tmp_path / "a.png")
+    victim = tmp_path / "victim.txt"
+    victim.write_text("somebody's")
+    (tmp_path / "lock.holder").symlink_to(victim)
+    with locked(tmp_path):
+        assert "pid" in (tmp_path / "lock.holder").read_text()
+        assert not (tmp_path / "lock.holder").is_symlink()
+    (tmp_path / "lock").unlink()
+    (tmp_path / "lock").symlink_to(victim)
+    with pytest.raises(StoreError, match="cannot be locked"), locked(tmp_path):
+        pass
+    (tmp_path / ".out.csv.lock").symlink_to(victim)
+    done = run("score", tmp_path / "a.png", "--model", "fake", "--out", tmp_path / "out.csv")
+    assert (done.returncode, "Traceback" in done.stderr) == (2, False)
+    assert ".out.csv.lock: is a link, so no lock of ours; remove it" in done.stderr
+    assert victim.read_text() == "somebody's"

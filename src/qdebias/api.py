@@ -11,7 +11,8 @@ from qdebias.backends.base import Backend
 from qdebias.backends.load import load_backend
 from qdebias.engine import Failure, Scorer
 from qdebias.image import EncodedImage, ImageSource
-from qdebias.inputs import open_images
+from qdebias.inputs import RemoteImage, open_images
+from qdebias.inputs.addresses import is_address
 from qdebias.inputs.images import names_one
 from qdebias.method import Method, Score
 
@@ -49,7 +50,7 @@ def score(
     """Return the quality of each image.
 
     Args:
-        images: Paths, uint8 arrays (H, W, 3) or Pillow images; a single one is taken as a list of one. A single text
+        images: Paths, addresses, uint8 arrays (H, W, 3) or Pillow images; one is taken as a list of one. A single text
             may also be a folder, a pattern, a list, a table, a shard or an address, as on the command line.
         model: What `qdebias.load_backend` takes ("nano" is embedded in the package and needs no download), or a
             backend that is already loaded.
@@ -72,6 +73,6 @@ def score(
     elif images is None or isinstance(images, Image.Image | np.ndarray | EncodedImage | bytes | Mapping):
         sources = [images]
     else:
-        sources = images
+        sources = (RemoteImage(one) if isinstance(one, str) and is_address(one) else one for one in images)
     backend = load_backend(model) if isinstance(model, str) else model
     return list(Scorer(backend=backend, method=method, seed=seed).score_many(sources, on_error=on_error))

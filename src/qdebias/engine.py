@@ -3,7 +3,6 @@
 The engine knows no model and no prompt. Neither the batch size nor the order of the images changes a score.
 """
 
-import os
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -22,6 +21,7 @@ from qdebias.errors import BackendError, ImageError, SettingError
 from qdebias.image import MAX_PIXELS, MIN_SIDE, EncodedImage, ImageSource, RgbImage, digest, load_image
 from qdebias.method import Context, Method, Plan, Pool, QDebias, Score
 from qdebias.pixel_budget import PixelBudget
+from qdebias.processes import refuse_after_fork
 from qdebias.prompts import Request
 
 Result = TypeVar("Result")
@@ -245,7 +245,7 @@ class Scorer:
 
     def _prepare_or_fail(self, source: ImageSource, number: int, budget: PixelBudget) -> _Prepared | Failure:
         name = _name_of(source) or f"image {number}"
-        _refuse_after_fork()
+        refuse_after_fork()
         image = _or_failure(name, lambda: load_image(source, max_pixels=self.max_pixels))
         if isinstance(image, Failure):
             budget.acquire(number, 0)
@@ -274,7 +274,7 @@ class Scorer:
             return [result for item in batch for result in self._ask_each_if_needed([item])]
 
     def _ask(self, batch: Sequence[_Prepared]) -> list[Explanation]:
-        _refuse_after_fork()
+        refuse_after_fork()
         requests = [request for item in batch for request in item.plan.requests]
         answers = iter(_finite(self.backend.option_logits(requests)) if requests else [])
         return [
@@ -295,23 +295,6 @@ def _or_failure(name: str, step: Callable[[], Result]) -> Result | Failure:
         return Failure(name=name, error=str(error))
     except MemoryError:
         return Failure(name=name, error=f"{name}: takes more memory than there is; see --max-side and max_side")
-
-
-def _refuse_after_fork() -> None:
-    """Refuse to work in a copy of a process in which images were scored.
-
-    The threads of numeric libraries are not copied, and the first that waits for one hangs, or ends the process.
-    """
-    global _scored_in
-    if _scored_in not in (None, os.getpid()):
-        raise BackendError(
-            "images were scored in this process before it was forked, and numeric libraries hang in such a copy; "
-            'score in the children alone, or start them with multiprocessing.set_start_method("spawn")'
-        )
-    _scored_in = os.getpid()
-
-
-_scored_in: int | None = None
 
 
 def _pixels(item: _Prepared | Failure) -> int:

@@ -88,7 +88,12 @@ def locked_output(path: Path) -> Iterator[None]:
 
     path = path.resolve()
     lock = path.with_name(f".{path.name[:100]}.lock")
-    handle = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o666)
+    try:
+        handle = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o666)
+    except OSError as error:
+        if error.errno == errno.ELOOP:
+            raise SettingError(f"{lock}: is a link, so no lock of ours; remove it") from error
+        raise
     try:
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -9,6 +9,8 @@ from mmap import PAGESIZE
 from pathlib import Path
 from typing import Any
 
+from qdebias.errors import BackendError
+
 
 def _unix(name: str) -> Any:  # noqa: ANN401  a module, None on Windows
     try:
@@ -79,3 +81,24 @@ def limit_process(limits: Mapping[str, int]) -> None:
             hard = resource.getrlimit(kind)[1]
             wanted = limit if hard == resource.RLIM_INFINITY else min(limit, hard)
             resource.setrlimit(kind, (wanted, wanted))
+
+
+def refuse_after_fork() -> None:
+    """Refuse to work in a copy of a process in which a model was loaded or images were scored; call it before either.
+
+    The threads of numeric libraries are not copied, and the first that waits for one hangs, or ends the process.
+
+    Raises:
+        BackendError: This process is such a copy.
+    """
+    global _worked_in
+    if _worked_in not in (None, os.getpid()):
+        raise BackendError(
+            "a model was loaded or images were scored in this process before it was forked, and numeric libraries hang "
+            "in such a copy; load and score in the children alone, or start them with "
+            'multiprocessing.set_start_method("spawn")'
+        )
+    _worked_in = os.getpid()
+
+
+_worked_in: int | None = None

@@ -40,7 +40,7 @@ def read_scores(path: Path) -> list[GivenScore]:
     Raises:
         SettingError: It cannot be read, a column is missing, a score is no number, or an image is listed twice.
     """
-    rows = _read_parquet(path) if path.suffix.lower() == ".parquet" else read_records(path)
+    rows = read_records(path)
     if not rows:
         raise SettingError(f"{path}: lists no images")
     columns = {str(column).strip().casefold(): str(column) for row in rows for column in row}
@@ -86,15 +86,3 @@ def _refuse_repeated(scores: Iterable[GivenScore], path: Path) -> None:
         if one.path in seen:
             raise SettingError(f"{path}: lists {one.path!r} more than once; leave one of the rows")
         seen.add(one.path)
-
-
-def _read_parquet(path: Path) -> list[dict[str, object]]:
-    import pyarrow.parquet as pq
-
-    try:
-        found = pq.ParquetFile(path).read()
-        if len(set(found.column_names)) < len(found.column_names):
-            raise SettingError(f"{path}: has two columns of one name among {found.column_names}; leave one of them")
-        return list(found.to_pylist())
-    except (OSError, ValueError) as error:  # ValueError: also a name that is no UTF-8
-        raise SettingError(f"{path}: is not a readable Parquet file ({error})") from error

@@ -17,6 +17,7 @@ from qdebias.backends.folder import config_of
 from qdebias.backends.prompt import Argument
 from qdebias.errors import MissingPackageError, SettingError
 from qdebias.named import import_named, is_import
+from qdebias.processes import refuse_after_fork
 
 Maker: TypeAlias = Callable[..., Backend]
 """Makes a backend; its arguments are the options that it takes."""
@@ -50,6 +51,8 @@ def load_backend(
     """
     source, arguments = split_arguments(spec)
     make = _find(source)
+    if source != "fake":  # which has no threads
+        refuse_after_fork()
     chosen = {"device": device, "dtype": dtype, "revision": revision}
     if arguments:
         options["template_args"] = arguments | dict(options.get("template_args") or {})

@@ -13,6 +13,7 @@ from qdebias.cli.console import one_line, say
 from qdebias.distributed import Progress, Setting, Workers, score_on_ray
 from qdebias.errors import SettingError
 from qdebias.inputs import Images
+from qdebias.inputs.addresses import unsigned
 from qdebias.inputs.pieces import SIZE
 
 _PANEL = "On a cluster"
@@ -85,7 +86,7 @@ def score_on_cluster(
         done = score_on_ray(images, out=out, setting=setting, workers=workers, chunk=chunk, on_progress=_Teller())
     before = f", {done.skipped:,} of {done.chunks:,} chunks were done before" if done.skipped else ""
     died = f", {done.deaths} workers died" if done.deaths else ""
-    say(f"{_images(done)}{before}{died}, written to {out.rstrip('/')}/scores")
+    say(f"{_images(done)}{before}{died}, written to {unsigned(out).rstrip('/')}/scores")
     return done.failed
 
 

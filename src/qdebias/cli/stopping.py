@@ -47,7 +47,9 @@ def kept_in(folder: Path | str | None) -> Iterator[None]:
         yield
     except Stopped:
         if folder is not None:
-            _say(f"{folder} keeps what was done, and the same command goes on from there")
+            from qdebias.inputs.addresses import unsigned
+
+            _say(f"{unsigned(str(folder))} keeps what was done, and the same command goes on from there")
         raise
 
 

@@ -18,7 +18,7 @@ from qdebias.errors import SettingError
 SAMPLE = "sample"
 """The subset that takes whatever rows and images are there."""
 
-_SUFFIXES = (".csv", ".tsv", ".json", ".jsonl", ".xlsx", ".gz")
+_SUFFIXES = (".csv", ".tsv", ".json", ".jsonl", ".xlsx", ".parquet", ".gz")
 _SHOWN = 3
 
 
@@ -39,7 +39,7 @@ def load_dataset(
 
     Args:
         name: One of `CATALOGUE`, such as "koniq10k"; or the path of a label file with columns img_path and gt_score
-            (also: mos, split, subset, scene, reference, group), as .csv, .tsv, .json, .jsonl or .xlsx.
+            (also: mos, split, subset, scene, reference, group), as .csv, .tsv, .json, .jsonl, .xlsx or .parquet.
         root: The folder of the dataset, in one of the layouts in which it is found; for a label file the folder that
             img_path is relative to, by default the file's own.
         subset: None for everything; a split or subset by its name, such as "test" or "ss01"; or "sample" for whatever

@@ -33,7 +33,7 @@ def read_records(path: Path) -> list[Mapping[str, object]]:
     """Return the rows of a label file with column names, by its suffix.
 
     Args:
-        path: .csv, .tsv, .json, .jsonl or .xlsx; the text formats also with .gz behind.
+        path: .csv, .tsv, .json, .jsonl, .xlsx or .parquet; the text formats also with .gz behind.
 
     Raises:
         SettingError: Another suffix, or the file cannot be read as what its suffix says.
@@ -47,7 +47,11 @@ def read_records(path: Path) -> list[Mapping[str, object]]:
         return read_json(path)
     if suffix == ".xlsx":
         return Workbook()(path)
-    raise SettingError(f"{path}: labels are read from .csv, .tsv, .json, .jsonl and .xlsx, not from {suffix!r}")
+    if suffix == ".parquet":
+        return _read_parquet(path)
+    raise SettingError(
+        f"{path}: labels are read from .csv, .tsv, .json, .jsonl, .xlsx and .parquet, not from {suffix!r}"
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,6 +73,7 @@ class Delimited:
         columns = self.columns or (tuple(cell.strip() for cell in rows.pop(0)) if rows else ())
         if self.columns is None:
             check_header(columns, str(path))
+            refuse_repeated_columns(columns, str(path))
         return [_named(columns, row) for row in rows]
 
     def _split(self, text: str, path: Path) -> list[list[str]]:
@@ -140,17 +145,47 @@ def csv_rows(lines: Iterable[str], name: str, *, delimiter: str = ",") -> Iterat
 
 
 def check_header(columns: Sequence[str], name: str) -> None:
-    """Refuse a header that is one column because another separator is used.
+    """Refuse a file without a header, and a header that is one column because another separator is used.
 
     Raises:
-        SettingError: It is.
+        SettingError: It is such.
     """
+    if not columns:
+        raise SettingError(f"{name}: is empty; its first line names the columns")
     other = next((mark for mark in (";", "\t", "|") if len(columns) == 1 and mark in columns[0]), None)
     if other is not None:
         raise SettingError(
             f"{name}: its columns are separated by {other!r}, and a .csv by commas; save it with commas"
             + (", or name it .tsv" if other == "\t" else "")
         )
+
+
+def refuse_repeated_columns(columns: Sequence[str], name: str) -> None:
+    """Refuse a header of which two columns have one name, as nobody knows which is meant.
+
+    Raises:
+        SettingError: Two do.
+    """
+    repeated = [column for column in dict.fromkeys(columns) if column and columns.count(column) > 1]
+    if repeated:
+        raise SettingError(f"{name}: has {columns.count(repeated[0])} columns named {repeated[0]!r}; leave one of them")
+
+
+def _read_parquet(path: Path) -> list[Mapping[str, object]]:
+    """Return the rows of a Parquet file, without the columns that hold images."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        file = pq.ParquetFile(path)
+        refuse_repeated_columns(file.schema_arrow.names, str(path))
+        kinds = (pa.types.is_nested, pa.types.is_binary, pa.types.is_large_binary, pa.types.is_binary_view)
+        plain = [field.name for field in file.schema_arrow if not any(kind(field.type) for kind in kinds)]
+        return list(file.read(columns=plain).to_pylist())
+    except (OSError, ValueError) as error:  # ValueError: also a name that is no UTF-8
+        if isinstance(error, SettingError):
+            raise
+        raise SettingError(f"{path}: is not a readable Parquet file ({error})") from error
 
 
 def read_json(path: Path) -> list[Mapping[str, object]]:

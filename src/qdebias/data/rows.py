@@ -72,7 +72,8 @@ def recognise(records: Sequence[Record], path: Path, column: str | None = None) 
     Raises:
         SettingError: It has no column of names or none of scores.
     """
-    columns = {str(column).strip().casefold(): str(column) for column in (records[0] if records else {})}
+    given = [str(column) for column in (records[0] if records else {})]
+    columns = {column.strip().casefold(): column for column in given}
     name = next((columns[one] for one in NAME_COLUMNS if one in columns), None)
     if column is not None and column.strip().casefold() not in columns:
         raise SettingError(
@@ -92,6 +93,10 @@ def recognise(records: Sequence[Record], path: Path, column: str | None = None) 
             f"{path}: needs a column of image names ({', '.join(NAME_COLUMNS)}) and one of scores "
             f"({', '.join(SCORE_COLUMNS)}); found {list(columns) or 'no rows below its header'}"
         )
+    for chosen in (name, score):
+        alike = [column for column in given if column.strip().casefold() == chosen.strip().casefold()]
+        if len(alike) > 1:
+            raise SettingError(f"{path}: has columns {' and '.join(map(repr, alike))}; leave one of them")
     return Labels(
         variant=f"columns {name} and {score}",
         files=(LabelFile(path=path.name),),

@@ -11,7 +11,7 @@ from pathlib import Path, PurePosixPath
 from typing import Protocol
 
 from qdebias.errors import StoreError
-from qdebias.inputs.addresses import failures, is_address, open_filesystem
+from qdebias.inputs.addresses import failures, is_address, open_filesystem, unsigned, words_of
 from qdebias.output import write_file
 from qdebias.store.lock import locked
 
@@ -63,6 +63,9 @@ class LocalFolder:
 
     path: Path
 
+    def __str__(self) -> str:
+        return str(self.path)
+
     def names(self, under: str) -> set[str]:
         """Return the names of its files; those that are being written are hidden and left out."""
         try:
@@ -108,6 +111,9 @@ class RemoteFolder:
 
     address: str
 
+    def __str__(self) -> str:
+        return unsigned(self.address)
+
     def names(self, under: str) -> set[str]:
         """Return the names of its objects."""
         files, path = open_filesystem(f"{self.address}/{under}")
@@ -151,8 +157,7 @@ def _told(name: str, *, done: str = "written") -> Iterator[None]:
     try:
         yield
     except failures() as error:
-        words = getattr(error, "strerror", None) or " ".join(str(error).split()) or type(error).__name__
         raise StoreError(
-            f"{name}: cannot be {done} ({words}); every chunk that was written is kept, and the same command goes on "
-            f"from there once the cause is mended"
+            f"{unsigned(name)}: cannot be {done} ({words_of(error)}); every chunk that was written is kept, and the "
+            f"same command goes on from there once the cause is mended"
         ) from error

@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from http.client import responses
 from typing import IO, Any
 from urllib.parse import urlsplit, urlunsplit
 
@@ -103,11 +104,13 @@ def open_filesystem(address: str) -> tuple[Any, str]:
         SettingError: There is none.
     """
     try:
-        from fsspec.config import conf
+        from fsspec import get_filesystem_class
+        from fsspec.config import apply_config
         from fsspec.core import url_to_fs
 
         scheme = address.partition("://")[0]
-        files, path = url_to_fs(address, use_listings_cache=False, **_merged(_options(scheme), conf.get(scheme, {})))
+        users = apply_config(get_filesystem_class(scheme), {})  # FSSPEC_HTTP is meant for https:// too
+        files, path = url_to_fs(address, use_listings_cache=False, **_merged(_options(scheme), users))
     except ImportError as error:
         raise MissingPackageError(f'{unsigned(address)}: {error}; pip install "qdebias[cloud]"') from error
     except ValueError as error:
@@ -124,15 +127,28 @@ def explained(address: str) -> Iterator[None]:
     try:
         yield
     except FileNotFoundError as error:
-        raise SettingError(f"{unsigned(address)}: there is nothing behind this address") from error
+        status = getattr(error.__cause__ or error.__context__, "status", 404)  # fsspec says so of every refusal
+        words = "there is nothing behind this address" if status in (404, 410) else _refusal(status)
+        raise SettingError(f"{unsigned(address)}: {words}") from error
     except TimeoutError as error:
         raise SettingError(f"{unsigned(address)}: did not arrive within {SECONDS:.0f} s") from error
     except QdebiasError:
         raise
     except failures() as error:
-        words = " ".join(str(error).split()) or type(error).__name__
-        words = re.sub(r"[a-z0-9]+://[^\s'\"]+", lambda found: unsigned(found[0]), words)
-        raise SettingError(f"{unsigned(address)}: cannot be read ({words})") from error
+        raise SettingError(f"{unsigned(address)}: cannot be read ({words_of(error)})") from error
+
+
+def words_of(error: Exception) -> str:
+    """Return what an error says in one line, addresses in it without signatures."""
+    words = getattr(error, "strerror", None) or " ".join(str(error).split()) or type(error).__name__
+    return re.sub(r"[a-z0-9]+://[^\s'\"]+", lambda found: unsigned(found[0]), words)
+
+
+def _refusal(status: int) -> str:
+    """Return what an answer of HTTP means, in words."""
+    phrase = responses.get(status, "")
+    expired = "; a signed address may have expired, or credentials are missing" if status in (401, 403) else ""
+    return f"cannot be read (the server answers {status} {phrase}{expired})"
 
 
 def _options(scheme: str) -> Mapping[str, Any]:

@@ -11,9 +11,9 @@ from typing import Any
 
 from qdebias.decoding import begins_image
 from qdebias.errors import SettingError
-from qdebias.inputs.addresses import explained, open_filesystem, unsigned
+from qdebias.inputs.addresses import explained, open_filesystem
 from qdebias.inputs.items import LeftOut
-from qdebias.inputs.pieces import Nothing
+from qdebias.inputs.pieces import Nothing, nothing
 from qdebias.inputs.presence import is_folder, is_there
 
 SUFFIXES = frozenset(
@@ -68,7 +68,7 @@ def _or_nothing(folder: str, found: Iterator[str | Nothing | LeftOut]) -> Iterat
         empty = False
         yield one
     if empty:
-        yield Nothing(folder, f"{folder}: no image in this folder")
+        yield nothing(folder, "no image in this folder")
     if left.count:
         yield left
 
@@ -94,7 +94,7 @@ def _walk(folder: str) -> Iterator[str | Nothing | LeftOut]:
             with os.scandir(path) as entries:
                 found = [(entry.name, _leads_on(entry), entry.is_symlink()) for entry in entries]
         except OSError as error:
-            yield Nothing(path, f"{path}: {error.strerror}")
+            yield nothing(path, str(error.strerror))
             continue
         start = "" if path == "." else os.path.join(path, "")  # noqa: PTH118
         found.sort(reverse=True)
@@ -136,7 +136,7 @@ def pattern_names(pattern: str) -> Iterator[str | Nothing]:
     """Yield what a pattern matches, sorted; folders are left out."""
     matches = sorted(set(_matching(Path(pattern).parts)))
     if not matches:
-        yield Nothing(pattern, f"{pattern}: no file matches this pattern")
+        yield nothing(pattern, "no file matches this pattern")
     yield from (str(match) for match in matches if not is_folder(match))
 
 
@@ -169,9 +169,9 @@ def remote_folder_names(address: str) -> Iterator[str | Nothing | LeftOut]:
     try:
         with explained(address):
             files, path = open_filesystem(address)
-            yield from _or_nothing(unsigned(address), _walk_remote(files, path.rstrip("/")))
+            yield from _or_nothing(address, _walk_remote(files, path.rstrip("/")))
     except SettingError as error:
-        yield Nothing(address, str(error))
+        yield nothing(address, str(error))
 
 
 def _walk_remote(files: Any, folder: str) -> Iterator[str | LeftOut]:  # noqa: ANN401 (fsspec has no types)
@@ -194,10 +194,10 @@ def remote_pattern_names(address: str) -> Iterator[str | Nothing]:
             files, path = open_filesystem(address)
             matches = sorted(files.glob(path))
     except SettingError as error:
-        yield Nothing(address, str(error))
+        yield nothing(address, str(error))
         return
     if not matches:
-        yield Nothing(address, f"{unsigned(address)}: nothing matches this pattern")
+        yield nothing(address, "nothing matches this pattern")
     yield from (str(files.unstrip_protocol(match)) for match in matches)
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from qdebias.data.resolve import on_disk
 from qdebias.errors import SettingError
 from qdebias.inputs import shards
-from qdebias.inputs.addresses import is_address, path_of
+from qdebias.inputs.addresses import is_address, path_of, unsigned
 from qdebias.inputs.containers import true_name
 from qdebias.inputs.datasets_folder import dataset_pieces, is_dataset
 from qdebias.inputs.folders import (
@@ -29,7 +29,7 @@ from qdebias.inputs.presence import is_folder, is_there
 from qdebias.inputs.shards import Shard
 from qdebias.inputs.tables import list_pieces, table_pieces
 
-_TABLES = (".parquet", ".csv")
+_TABLES = (".parquet", ".csv", ".tsv")
 _LIST = ".txt"
 
 _RANGE = re.compile(r"\{(\d{1,18})\.\.(\d{1,18})\}")
@@ -90,8 +90,8 @@ def open_images(arguments: Sequence[str], *, column: str | None = None) -> Image
     """Return the images that are meant by what was typed.
 
     That is any mixture of files, folders (searched recursively, without hidden files), patterns such as "*.jpg", lists
-    (.txt), tables (.parquet, .csv), tar shards, data sets on disk, and addresses of all of these. A named file that
-    does not exist stays among the images, so that it fails with a row of its own like any other bad image.
+    (.txt), tables (.parquet, .csv, .tsv), tar shards, data sets on disk, and addresses of all of these. A named file
+    that does not exist stays among the images, so that it fails with a row of its own like any other bad image.
 
     Raises:
         SettingError: Nothing at all was found.
@@ -127,9 +127,9 @@ def _numbered(argument: str) -> Iterator[str]:
         return
     first, last = map(int, found.groups())
     if last < first:
-        raise SettingError(f"{argument}: the range goes down; write the smaller number first")
+        raise SettingError(f"{unsigned(argument)}: the range goes down; write the smaller number first")
     if last - first >= _MOST_NUMBERS:
-        raise SettingError(f"{argument}: {last - first + 1:,} numbers; a range has at most {_MOST_NUMBERS:,}")
+        raise SettingError(f"{unsigned(argument)}: {last - first + 1:,} numbers; a range has at most {_MOST_NUMBERS:,}")
     for number in range(first, last + 1):
         yield from _numbered(f"{argument[: found.start()]}{number:0{len(found[1])}d}{argument[found.end() :]}")
 

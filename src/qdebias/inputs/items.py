@@ -77,6 +77,12 @@ class Unreadable:
         raise ImageError(self.error)
 
 
+def unreadable(name: str, why: str) -> Unreadable:
+    """Return a failure under the name without a signature, of which the reason does not begin with the name."""
+    shown = unsigned(name)
+    return Unreadable(shown, f"{shown}: {why.removeprefix(f'{shown}: ')}")
+
+
 @dataclass(frozen=True, slots=True)
 class LeftOut:
     """Files or members without a suffix whose bytes are no image: told at the end, and no images of the run.

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Protocol, TypeVar
 
 from qdebias.inputs.addresses import is_address
-from qdebias.inputs.items import Image, LeftOut, RemoteImage, Unreadable
+from qdebias.inputs.items import Image, LeftOut, RemoteImage, Unreadable, unreadable
 
 Other = TypeVar("Other", bound="Nothing | LeftOut")
 
@@ -99,6 +99,12 @@ class Nothing:
     def __iter__(self) -> Iterator[Image]:
         """Yield the failure."""
         yield Unreadable(self.name, self.error)
+
+
+def nothing(name: str, why: str) -> Nothing:
+    """Return what holds no image under its name without a signature; see `unreadable`."""
+    found = unreadable(name, why)
+    return Nothing(found.name, found.error)
 
 
 def absolute_name(name: str) -> str:

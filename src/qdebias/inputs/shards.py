@@ -13,7 +13,7 @@ from qdebias.errors import SettingError
 from qdebias.inputs.addresses import MAX_BYTES, path_of
 from qdebias.inputs.containers import open_container
 from qdebias.inputs.folders import has_no_suffix, looks_like_image
-from qdebias.inputs.items import Image, LeftOut, Member, Unreadable, member_name
+from qdebias.inputs.items import Image, LeftOut, Member, member_name, unreadable
 from qdebias.inputs.pieces import absolute_name
 
 SUFFIXES = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz", ".tar.zst", ".zip")
@@ -86,12 +86,12 @@ class Shard:
                     else:
                         yield image
         except _DAMAGED as error:
-            words = str(error) if isinstance(error, SettingError) else f"{self.container}: is damaged ({error})"
+            words = str(error) if isinstance(error, SettingError) else f"is damaged ({error})"
             after = f"; {len(seen)} images before that were read" if seen else ""
-            yield Unreadable(self.container, words + after)
+            yield unreadable(self.container, words + after)
             return
         if not seen:
-            yield Unreadable(self.container, f"{self.container}: no image in this shard")
+            yield unreadable(self.container, "no image in this shard")
         if left.count:
             yield left
 
@@ -115,22 +115,20 @@ class Shard:
         name = member_name(self.container, key)
         if key in seen:
             number = f"{name}#{offset}"
-            return Unreadable(number, f"{number}: another member of this name came before; names are to be unique")
+            return unreadable(number, "another member of this name came before; names are to be unique")
         seen.add(key)
         if size > MAX_BYTES:
-            return Unreadable(name, f"{name}: more than {MAX_BYTES / 1e6:.0f} MB, the most that is read for one image")
+            return unreadable(name, f"more than {MAX_BYTES / 1e6:.0f} MB, the most that is read for one image")
         if isinstance(member, zipfile.ZipInfo) and member.compress_type in (zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA):
-            return Unreadable(
-                name, f"{name}: is packed by bzip2 or LZMA; pack images into a zip as they are, or deflated"
-            )
+            return unreadable(name, "is packed by bzip2 or LZMA; pack images into a zip as they are, or deflated")
         if isinstance(member, tarfile.TarInfo) and not member.isfile():
             what = f"a link to {member.linkname}" if member.islnk() or member.issym() else "no file"
-            return Unreadable(name, f"{name}: is {what}, and a shard is read from front to end; store the image itself")
+            return unreadable(name, f"is {what}, and a shard is read from front to end; store the image itself")
         try:
             with closing(extract(member)) as data:
                 return Member(self.container, key, data.read(MAX_BYTES + 1)[:MAX_BYTES])
         except (RuntimeError, zipfile.BadZipFile, zlib.error) as error:  # RuntimeError: a password, unknown compression
-            return Unreadable(name, f"{name}: cannot be unpacked ({error})")
+            return unreadable(name, f"cannot be unpacked ({error})")
 
 
 def _may_be_image(name: str) -> bool:

@@ -1,4 +1,4 @@
-"""Tables with a column of paths, of addresses, or of the images themselves: Parquet and CSV, and lists of names."""
+"""Tables (Parquet, CSV, TSV) with a column of paths, of addresses, or of the images themselves; lists of names."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -7,10 +7,10 @@ from typing import Any
 
 from qdebias.data.readers import check_header, csv_rows
 from qdebias.errors import SettingError
-from qdebias.inputs.addresses import MAX_BYTES
+from qdebias.inputs.addresses import MAX_BYTES, path_of, unsigned
 from qdebias.inputs.containers import beside, open_container
-from qdebias.inputs.items import Image, Member, Unreadable, member_name
-from qdebias.inputs.pieces import Named, Nothing, Piece, absolute_name, named
+from qdebias.inputs.items import Image, Member, member_name, unreadable
+from qdebias.inputs.pieces import Named, Nothing, Piece, absolute_name, named, nothing
 
 COLUMNS = ("image", "path", "url", "file_name")
 """The first of these that a table has is taken where no column is named."""
@@ -61,21 +61,20 @@ class Rows:
                     yield image_of_cell(self.container, str(self.start + done), batch.column(0)[0].as_py())
                     done += 1
         except (ValueError, OSError) as error:  # SettingError among them
-            words = str(error).removeprefix(f"{self.container}: ")
+            words = str(error).removeprefix(f"{unsigned(self.container)}: ")
             for row in range(self.start + done, self.start + self.count):
-                name = member_name(self.container, str(row))
-                yield Unreadable(name, f"{name}: {words}")
+                yield unreadable(member_name(self.container, str(row)), words)
 
 
 def table_pieces(name: str, column: str | None) -> Iterator[Piece]:
-    """Yield the images of a Parquet or CSV file."""
+    """Yield the images of a Parquet, CSV or TSV file."""
     try:
-        if name.lower().endswith(".csv"):
+        if path_of(name).lower().endswith((".csv", ".tsv")):
             yield from named(_csv_names(name, column))
         else:
             yield from _parquet_pieces(name, column)
     except SettingError as error:
-        yield Nothing(name, str(error))
+        yield nothing(name, str(error))
 
 
 def list_pieces(name: str) -> Iterator[Piece]:
@@ -83,7 +82,7 @@ def list_pieces(name: str) -> Iterator[Piece]:
     try:
         yield from _or_nothing(name, named(_lines(name)))
     except SettingError as error:
-        yield Nothing(name, str(error))
+        yield nothing(name, str(error))
 
 
 def parquet(name: str, stream: Any, *, column: str | None = None) -> Any:  # noqa: ANN401 (pyarrow has no types)
@@ -97,7 +96,7 @@ def parquet(name: str, stream: Any, *, column: str | None = None) -> Any:  # noq
     try:
         return pq.ParquetFile(stream, buffer_size=1 << 20, read_dictionary=[column] if column else None)
     except ValueError as error:  # also where a column's name is no UTF-8
-        raise SettingError(f"{name}: is no Parquet file, or damaged ({error})") from error
+        raise SettingError(f"{unsigned(name)}: is no Parquet file, or damaged ({error})") from error
 
 
 def _check_growth(group: Any, column: str) -> None:  # noqa: ANN401
@@ -125,9 +124,9 @@ def image_of_cell(container: str, key: str, cell: Any) -> Image:  # noqa: ANN401
     if isinstance(value, str) and value:
         return next(iter(Named((beside(container, value),))))
     if not isinstance(value, bytes) or not value:
-        return Unreadable(name, f"{name}: holds no image")
+        return unreadable(name, "holds no image")
     if len(value) > MAX_BYTES:
-        return Unreadable(name, f"{name}: more than {MAX_BYTES / 1e6:.0f} MB, the most that is read for one image")
+        return unreadable(name, f"more than {MAX_BYTES / 1e6:.0f} MB, the most that is read for one image")
     return Member(container, key, value)
 
 
@@ -139,10 +138,12 @@ def chosen_column(name: str, present: list[str], column: str | None) -> str:
     """
     found = [one for one in ((column,) if column else COLUMNS) if one in present]
     if found and present.count(found[0]) > 1:
-        raise SettingError(f"{name}: has {present.count(found[0])} columns named {found[0]!r}; leave one of them")
+        raise SettingError(
+            f"{unsigned(name)}: has {present.count(found[0])} columns named {found[0]!r}; leave one of them"
+        )
     if not found:
         wanted = repr(column) if column else f"named {', '.join(COLUMNS)}"
-        raise SettingError(f"{name}: no column {wanted}; choose one of {', '.join(present)} with --column")
+        raise SettingError(f"{unsigned(name)}: no column {wanted}; choose one of {', '.join(present)} with --column")
     return found[0]
 
 
@@ -153,22 +154,23 @@ def _lines(name: str) -> Iterator[str]:
 
 def _csv_names(name: str, column: str | None) -> Iterator[str | Nothing]:
     with open_container(name) as stream, _text(stream) as text:
-        rows = (row for row in csv_rows(text, name) if row)
+        tabs = path_of(name).lower().endswith(".tsv")
+        rows = (row for row in csv_rows(text, unsigned(name), delimiter="\t" if tabs else ",") if row)
         names = next(rows, [])
-        check_header(names, name)
+        check_header(names, unsigned(name))
         place, empty = names.index(chosen_column(name, names, column)), True
         for number, row in enumerate(rows):
             empty = False
             yield _name_or_nothing(name, number, row[place] if place < len(row) else None)
     if empty:
-        yield Nothing(name, f"{name}: has column names and no rows")
+        yield nothing(name, "has column names and no rows")
 
 
 def _name_or_nothing(container: str, number: int, value: str | None) -> str | Nothing:
     place = member_name(container, str(number))
     if value and len(value) > _LONGEST_NAME:
-        return Nothing(place, f"{place}: {len(value):,} characters, too long for a path or address")
-    return beside(container, value) if value else Nothing(place, f"{place}: names no image")
+        return nothing(place, f"{len(value):,} characters, too long for a path or address")
+    return beside(container, value) if value else nothing(place, "names no image")
 
 
 def _parquet_pieces(name: str, column: str | None) -> Iterator[Piece]:
@@ -180,13 +182,13 @@ def _parquet_pieces(name: str, column: str | None) -> Iterator[Piece]:
         kind = file.schema_arrow.field(file.schema_arrow.names.index(chosen)).type
         kind = kind.value_type if kinds.is_dictionary(kind) else kind
         if file.metadata.num_rows == 0:
-            yield Nothing(name, f"{name}: has column names and no rows")
+            yield nothing(name, "has column names and no rows")
         if kinds.is_string(kind) or kinds.is_large_string(kind) or kinds.is_string_view(kind):
             yield from named(_cell_names(name, parquet(name, stream, column=chosen), chosen))
             return
         binary = (kinds.is_binary, kinds.is_large_binary, kinds.is_binary_view, kinds.is_fixed_size_binary)
         if not (kinds.is_struct(kind) or any(one(kind) for one in binary)):
-            raise SettingError(f"{name}: column {chosen!r} holds {kind}, neither images nor names of images")
+            raise SettingError(f"{unsigned(name)}: column {chosen!r} holds {kind}, neither images nor names of images")
         start = 0
         for group in range(file.num_row_groups):
             count = file.metadata.row_group(group).num_rows
@@ -208,7 +210,9 @@ def _cells(name: str, file: Any, column: str) -> Iterator[Any]:  # noqa: ANN401
                 yield cell.as_py()
                 number += 1
     except (ValueError, OSError) as error:
-        raise SettingError(f"{name}: cannot be read beyond row {number}; it may be damaged ({error})") from error
+        raise SettingError(
+            f"{unsigned(name)}: cannot be read beyond row {number}; it may be damaged ({error})"
+        ) from error
 
 
 def _or_nothing(name: str, pieces: Iterator[Piece]) -> Iterator[Piece]:
@@ -217,7 +221,7 @@ def _or_nothing(name: str, pieces: Iterator[Piece]) -> Iterator[Piece]:
         empty = False
         yield piece
     if empty:
-        yield Nothing(name, f"{name}: names no image")
+        yield nothing(name, "names no image")
 
 
 def _text(stream: Any) -> TextIOWrapper:  # noqa: ANN401

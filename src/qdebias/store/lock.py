@@ -13,6 +13,7 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from qdebias.errors import StoreError
+from qdebias.output import beside
 
 _PATIENCE = 0.3
 """Seconds for which a writer waits: `is_locked` holds the lock for a moment when it looks."""
@@ -80,7 +81,10 @@ def _sign(folder: Path) -> None:
         "command": shlex.join([Path(sys.argv[0] or "python").name, *map(_without_secrets, sys.argv[1:])]),
     }
     try:
-        _note(folder).write_text(json.dumps(note), encoding="utf-8")
+        with beside(_note(folder)) as (file, partial):  # not through a link that somebody may have put there
+            file.write(json.dumps(note).encode())
+            file.close()
+            partial.replace(_note(folder))
     except OSError as error:
         raise StoreError(f"{folder}: cannot be written ({error.strerror or error})") from error
 
