@@ -261,7 +261,7 @@ def test_own_labels_may_be_absolute_paths_or_windows_ones(photos: Path) -> None:
     ("content", "message"),
     [
         ("file,stars\na.jpg,1\n", r"needs a column of image names .* and one of scores .*found \['file', 'stars'\]"),
-        ("", "found no rows"),
+        ("", "is empty; its first line names the columns"),
         ("img_path,gt_score\n", "found no rows"),
         ("img_path,gt_score\na.b.jpg,1\na.b.jpg,2\n", "2 times, with the scores"),
     ],

@@ -63,10 +63,10 @@ def test_csv_cells_may_hold_commas_quotes_and_lines(tmp_path: Path) -> None:
     assert read_records(path) == [{"name": "a (1).jpg", "prompt": 'one, "two"\nthree', "mos": "2.5"}]
 
 
-def test_of_two_columns_with_one_name_the_first_is_meant(tmp_path: Path) -> None:
+def test_of_two_columns_with_one_name_the_first_keeps_it(tmp_path: Path) -> None:
     path = tmp_path / "x.csv"
     path.write_text("name,Brightness,Brightness\na,1,2\n")
-    assert read_records(path) == [{"name": "a", "Brightness": "1"}]
+    assert read_records(path) == [{"name": "a", "Brightness": "1", "Brightness (2)": "2"}]
 
 
 def test_columns_without_a_header(tmp_path: Path) -> None:

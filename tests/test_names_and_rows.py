@@ -28,6 +28,7 @@ from qdebias.errors import BackendError, SettingError
 from qdebias.inputs import LeftOut, open_images
 from qdebias.inputs.addresses import explained, open_filesystem, unsigned
 from qdebias.integrations.frames import with_scores
+from qdebias.scores import read_scores
 from test_cli import run
 
 
@@ -267,6 +268,14 @@ def test_labels_with_two_columns_of_one_name_are_refused(header: str, photos: Pa
     (photos / "l.csv").write_text(f"{header}\na.png,1,5\nb.png,2,4\n")
     with pytest.raises(SettingError, match="leave one of them"):
         load_dataset(photos / "l.csv")
+    columns = header.split(",")
+    pq.write_table(pa.table([["a.png", "b.png"], [1, 2], [5, 4]], names=columns), photos / "l.parquet")
+    with pytest.raises(SettingError, match="leave one of them"):
+        load_dataset(photos / "l.parquet")
+    if columns[1] == columns[2]:
+        for name in ("l.csv", "l.parquet"):
+            with pytest.raises(SettingError, match="two columns named 'mos'; leave one of them"):
+                read_scores(photos / name)
 
 
 class Refusing(BaseHTTPRequestHandler):

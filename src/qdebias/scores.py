@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from qdebias.data.readers import read_records
+from qdebias.data.readers import read_records, second
 from qdebias.data.table import NAME_COLUMNS
 from qdebias.errors import SettingError
 from qdebias.records import Row
@@ -46,6 +46,8 @@ def read_scores(path: Path) -> list[GivenScore]:
     columns = {str(column).strip().casefold(): str(column) for row in rows for column in row}
     name = _column(columns, ("path", *NAME_COLUMNS), path, "images")
     score = _column(columns, SCORE_COLUMNS, path, "scores")
+    if twice := [one for one in (name, score) if second(one.casefold()) in columns]:
+        raise SettingError(f"{path}: has two columns named {twice[0]!r}; leave one of them")
     error = columns.get("error", "")
     found = [_given(row, name, score, error, f"{path}, row {number}") for number, row in enumerate(rows, start=1)]
     _refuse_repeated(found, path)

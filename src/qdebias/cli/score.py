@@ -74,7 +74,7 @@ def score(
         list[str],
         typer.Argument(
             help="Image files, folders (searched recursively), patterns in quotes, lists (.txt), tables (.parquet, "
-            ".csv), tar shards, data sets on disk, and addresses of these: s3://, gs://, hf://, https://."
+            ".csv, .tsv), tar shards, data sets on disk, and addresses of these: s3://, gs://, hf://, https://."
         ),
     ],
     model: Model = "nano",

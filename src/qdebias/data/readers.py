@@ -73,7 +73,6 @@ class Delimited:
         columns = self.columns or (tuple(cell.strip() for cell in rows.pop(0)) if rows else ())
         if self.columns is None:
             check_header(columns, str(path))
-            refuse_repeated_columns(columns, str(path))
         return [_named(columns, row) for row in rows]
 
     def _split(self, text: str, path: Path) -> list[list[str]]:
@@ -160,17 +159,6 @@ def check_header(columns: Sequence[str], name: str) -> None:
         )
 
 
-def refuse_repeated_columns(columns: Sequence[str], name: str) -> None:
-    """Refuse a header of which two columns have one name, as nobody knows which is meant.
-
-    Raises:
-        SettingError: Two do.
-    """
-    repeated = [column for column in dict.fromkeys(columns) if column and columns.count(column) > 1]
-    if repeated:
-        raise SettingError(f"{name}: has {columns.count(repeated[0])} columns named {repeated[0]!r}; leave one of them")
-
-
 def _read_parquet(path: Path) -> list[Mapping[str, object]]:
     """Return the rows of a Parquet file, without the columns that hold images."""
     import pyarrow as pa
@@ -178,13 +166,12 @@ def _read_parquet(path: Path) -> list[Mapping[str, object]]:
 
     try:
         file = pq.ParquetFile(path)
-        refuse_repeated_columns(file.schema_arrow.names, str(path))
         kinds = (pa.types.is_nested, pa.types.is_binary, pa.types.is_large_binary, pa.types.is_binary_view)
         plain = [field.name for field in file.schema_arrow if not any(kind(field.type) for kind in kinds)]
-        return list(file.read(columns=plain).to_pylist())
+        found = file.read(columns=list(dict.fromkeys(plain)))
+        rows = zip(*(column.to_pylist() for column in found.columns), strict=True)
+        return [_named(tuple(found.column_names), row) for row in rows]
     except (OSError, ValueError) as error:  # ValueError: also a name that is no UTF-8
-        if isinstance(error, SettingError):
-            raise
         raise SettingError(f"{path}: is not a readable Parquet file ({error})") from error
 
 
@@ -248,10 +235,16 @@ def _rows_of(value: dict[str, object], path: Path) -> list[Mapping[str, object]]
 
 
 def _named(columns: tuple[str, ...], row: "list[str] | tuple[object, ...]") -> Mapping[str, object]:
+    """Return a row by its columns; the second of one name, for whoever has to know of it, as `second` calls it."""
     named: dict[str, object] = {}
     for column, cell in zip(columns, row, strict=False):
-        named.setdefault(column, cell)
+        named.setdefault(second(column) if column and column in named else column, cell)
     return named
+
+
+def second(column: str) -> str:
+    """Return what the second column of one name is called."""
+    return f"{column} (2)"
 
 
 def _skip_blank(text: str, position: int) -> int:

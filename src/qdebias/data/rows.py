@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from qdebias.data.dataset import Item
+from qdebias.data.readers import second
 from qdebias.data.table import NAME_COLUMNS, SCORE_COLUMNS, SPLITS, Annex, Entry, LabelFile, Labels, Range, Record
 from qdebias.errors import SettingError
 
@@ -94,7 +95,8 @@ def recognise(records: Sequence[Record], path: Path, column: str | None = None) 
             f"({', '.join(SCORE_COLUMNS)}); found {list(columns) or 'no rows below its header'}"
         )
     for chosen in (name, score):
-        alike = [column for column in given if column.strip().casefold() == chosen.strip().casefold()]
+        same = {chosen.strip().casefold(), second(chosen.strip().casefold())}
+        alike = [column for column in given if column.strip().casefold() in same]
         if len(alike) > 1:
             raise SettingError(f"{path}: has columns {' and '.join(map(repr, alike))}; leave one of them")
     return Labels(

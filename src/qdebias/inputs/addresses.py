@@ -140,7 +140,8 @@ def explained(address: str) -> Iterator[None]:
 
 def words_of(error: Exception) -> str:
     """Return what an error says in one line, addresses in it without signatures."""
-    words = getattr(error, "strerror", None) or " ".join(str(error).split()) or type(error).__name__
+    own = getattr(error, "strerror", None) if type(error).__module__ == "builtins" else None  # of the system
+    words = own or " ".join(str(error).split()) or type(error).__name__
     return re.sub(r"[a-z0-9]+://[^\s'\"]+", lambda found: unsigned(found[0]), words)
 
 
