@@ -272,10 +272,12 @@ def test_labels_with_two_columns_of_one_name_are_refused(header: str, photos: Pa
     pq.write_table(pa.table([["a.png", "b.png"], [1, 2], [5, 4]], names=columns), photos / "l.parquet")
     with pytest.raises(SettingError, match="leave one of them"):
         load_dataset(photos / "l.parquet")
-    if columns[1] == columns[2]:
-        for name in ("l.csv", "l.parquet"):
-            with pytest.raises(SettingError, match="two columns named 'mos'; leave one of them"):
-                read_scores(photos / name)
+    scores = pa.table([["a.png"], [0.5], [0.6]], names=["path", "score", "score"])
+    pq.write_table(scores, photos / "s.parquet")
+    (photos / "s.csv").write_text("path,score,score\na.png,0.5,0.6\n")
+    for name in ("s.csv", "s.parquet"):
+        with pytest.raises(SettingError, match="two columns named 'score'; leave one of them"):
+            read_scores(photos / name)
 
 
 class Refusing(BaseHTTPRequestHandler):
