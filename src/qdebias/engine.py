@@ -160,7 +160,7 @@ class Scorer:
         if self.max_side is not None:
             images = [downsized(image, self.max_side, name="a frame") for image in images]
         request = Request(images=tuple(images), questions=method.questions, placement=method.placement)
-        _refuse_after_fork()
+        refuse_after_fork()
         return method.combine(Plan(requests=(request,)), _finite(self.backend.option_logits([request])))
 
     def score_many(
