@@ -93,6 +93,23 @@ def test_options_that_begin_alike_are_named(tokenizer: Plain) -> None:
         read(tokenizer, "<s>", ask(PREFIX, " excellently", " excellentish"))
 
 
+class Spacing:
+    """Reads its one token with a space behind any other, as vocabularies of Mistral's SentencePiece may."""
+
+    def encode(self, text: str) -> list[int]:
+        return [7] if text.strip("\n") == "Yes" else [1, 7]
+
+    def decode(self, ids: Sequence[int]) -> str:
+        return "".join("[/INST]" if token == 1 else " Yes" for token in ids)
+
+
+def test_a_word_that_reads_otherwise_behind_the_prompt_says_how() -> None:
+    with pytest.raises(OptionError, match=r"'Yes' is no token behind '\[/INST\]': token 7, .* reads ' Yes' there"):
+        option_tokens(Spacing(), [1], ask("", "Yes", "No"))
+    with pytest.raises(OptionError, match="option ' No' after"):
+        option_tokens(Spacing(), [1], ask("", " Yes", " No"))
+
+
 class TestQwen2:
     """The real vocabulary, with the ids that the published code reads."""
 

@@ -270,7 +270,7 @@ KNOWN_MODELS = (
         gibibytes=19.8,
         form="chat template of Llama 3",
         pixels="aspect kept, up to 4 tiles of 560 x 560",
-        note=_TERMS,
+        note=f"hardly knows which of two images is the first: `vanilla`, not `paper` or `rank`; {_TERMS}",
     ),
     KnownModel(
         name="mistral-small-3.1-24b",

@@ -26,7 +26,7 @@ class HfBackend:
     Args:
         model: A transformers model with an image-text-to-text head, on its device, in evaluation mode.
         processor: Its processor, with a chat template.
-        fingerprint: See `Fingerprint`.
+        fingerprint: What made the answers of this backend.
         sharing: What questions share; None runs each alone. Never changes a logit beyond rounding.
     """
 
@@ -35,7 +35,7 @@ class HfBackend:
     ) -> None:
         self._model = model
         self._processor = processor
-        self._fingerprint = fingerprint
+        self.fingerprint = fingerprint
         self._preparer = preparer = Preparer(model, processor)
         self._answer = SharedRuns(model, processor, preparer, sharing) if sharing else _PlainRuns(model, preparer)
 
@@ -44,11 +44,6 @@ class HfBackend:
             return option_tokens(preparer.tokenizer, tail, question, lead)
 
         self._option_tokens = tokens
-
-    @property
-    def fingerprint(self) -> Fingerprint:
-        """What made the answers of this backend."""
-        return self._fingerprint
 
     def option_logits(self, requests: Sequence[Request]) -> OptionLogits:
         """Return the logits of every option, see `Backend.option_logits`.

@@ -19,6 +19,7 @@ from qdebias.backends.folder import Checkpoint, locate
 from qdebias.backends.hf import HfBackend
 from qdebias.backends.hf_forms import fix_template
 from qdebias.backends.hf_types import Config, Model, Processor
+from qdebias.backends.image_order import remember_order
 from qdebias.backends.messages import first_line
 from qdebias.backends.processors import image_settings, limit_pixels, load_processor
 from qdebias.backends.prompt import Argument
@@ -72,7 +73,7 @@ def load_hf(
         MissingPackageError: The family needs another package.
     """
     target = device_of(device)
-    share = sharing_named(sharing, target, tokens_at_once, images_at_once)
+    shared = sharing_named(sharing, target, tokens_at_once, images_at_once)
     checkpoint = locate(source, revision)
     with quiet():
         config = _config(checkpoint)
@@ -84,12 +85,12 @@ def load_hf(
         model = _model(checkpoint, config, kind, target, files=files, allow_surplus=allow_surplus)
     identity = {"model": name or checkpoint.name, "dtype": str(kind).removeprefix("torch.")}
     identity |= _identity(checkpoint, processor) | template
-    return HfBackend(
-        model=model.eval(),
-        processor=processor,
-        fingerprint=Fingerprint(identity=identity, environment=environment_of(target)),
-        sharing=share(family_of(model)),
+    fingerprint = Fingerprint(identity=identity, environment=environment_of(target))
+    backend = HfBackend(
+        model=model.eval(), processor=processor, fingerprint=fingerprint, sharing=shared(family_of(model))
     )
+    remember_order(model, backend)
+    return backend
 
 
 def _identity(checkpoint: Checkpoint, processor: Processor) -> dict[str, str]:

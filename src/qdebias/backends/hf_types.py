@@ -18,4 +18,4 @@ ProcessorClass: TypeAlias = Any
 """A subclass of `ProcessorMixin`."""
 
 Part: TypeAlias = Any
-"""A part of a processor: a tokenizer, an image processor, or None in the place of one that is not needed."""
+"""A part of a processor: a tokenizer, an image processor, or what stands in the place of one that is not needed."""

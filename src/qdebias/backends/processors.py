@@ -128,7 +128,7 @@ def _image_only(kind: ProcessorClass) -> ProcessorClass:
     """Return a subclass that loads its image processor with Pillow and no video processor at all.
 
     A subclass because transformers checks and stores every part by its place among the arguments: the video part
-    keeps its place, and is None.
+    keeps its place, and is a `_NoVideo`.
     """
 
     class ImageOnly(kind):
@@ -137,12 +137,23 @@ def _image_only(kind: ProcessorClass) -> ProcessorClass:
             return [_part(name, folder) for name in cls.get_attributes()]
 
         def check_argument_for_proper_class(self, argument_name: str, argument: Part) -> type | None:
-            if argument is None and "video" in argument_name:
+            if isinstance(argument, _NoVideo):
                 return None
             return cast(type, super().check_argument_for_proper_class(argument_name, argument))
 
     ImageOnly.__name__ = kind.__name__
     return ImageOnly
+
+
+class _NoVideo(dict[str, object]):
+    """Stands where a processor has the part that only video needs, with the attributes that some read from it.
+
+    It is false, and writes itself as empty JSON.
+    """
+
+    model_input_names = ()
+    slice_mode = False
+    downsample_mode = ""
 
 
 def _part(name: str, folder: Path) -> Part:
@@ -154,7 +165,7 @@ def _part(name: str, folder: Path) -> Part:
         "feature_extractor": AutoFeatureExtractor,
     }
     if "video" in name:
-        return None
+        return _NoVideo()
     if name not in loaders:
         raise ValueError(f"its processor has a part {name!r} that is neither for text nor for images")
     backend = {"backend": "pil"} if name == "image_processor" else {}

@@ -55,7 +55,7 @@ def _one_token(tokenizer: Tokenizer, tail: list[int], text: str, word: str, ques
     for token in _candidates(tokenizer, text, word):
         if tokenizer.decode([*tail, token]) == text + word:
             return token
-    raise OptionError(_refusal(tokenizer, word, question))
+    raise OptionError(_refusal(tokenizer, tail, word, question))
 
 
 def _candidates(tokenizer: Tokenizer, text: str, word: str) -> Iterator[int]:
@@ -66,8 +66,15 @@ def _candidates(tokenizer: Tokenizer, text: str, word: str) -> Iterator[int]:
             yield ids[-1]
 
 
-def _refusal(tokenizer: Tokenizer, word: str, question: Question) -> str:
+def _refusal(tokenizer: Tokenizer, tail: list[int], word: str, question: Question) -> str:
     ids = tokenizer.encode(word)
+    if len(ids) == 1:
+        before = tokenizer.decode(tail)
+        read = tokenizer.decode([*tail, *ids])[len(before) :]
+        return (
+            f"option {word!r} is no token behind {before[-16:]!r}: token {ids[0]}, which it is alone, reads {read!r} "
+            f"there; write the option so, or choose another word"
+        )
     others = [other for other in question.options if other.strip() != word.strip()]
     twins = [other for other in others if tokenizer.encode(other)[:1] == ids[:1]]
     shared = f" ({twins[0]!r} begins with the same token)" if twins else ""
