@@ -89,9 +89,9 @@ def test_the_lower_end_of_the_interval_can_be_asked_for(folder: Path) -> None:  
 @pytest.mark.parametrize(
     ("settings", "arguments", "message"),
     [
-        ({}, ("--by", "mos_high"), "--by is score, or with --calibration mos or mos_low"),
-        ({}, ("--by", "score"), "--by is score, or with --calibration mos or mos_low"),
-        ({"increasing": False}, ("--by", "mos"), "lower is better on its scale"),
+        ({}, ("--by", "mos_high"), "--by is score, or with --calibration or a fit mos or mos_low"),
+        ({}, ("--by", "score"), "--by is score, or with --calibration or a fit mos or mos_low"),
+        ({"increasing": False}, ("--by", "mos"), "lower is better on the scale of"),
         ({"folds": 0}, ("--by", "mos_low"), "holds no interval"),
     ],
 )

@@ -12,13 +12,13 @@ SOURCE = Path(__file__).resolve().parent.parent / "src" / "qdebias"
 LAYERS = (
     ("errors",),
     ("decoding",),
-    ("image", "correlation", "equations", "named", "processes", "pixel_budget", "output"),
+    ("image", "correlation", "equations", "named", "processes", "pixel_budget", "output", "mos", "ridge"),
     ("prompts", "degrade", "data", "pool", "rivals", "downsize"),
     ("content", "readouts", "sources"),
     ("plan", "method", "backends"),
     ("parts", "recipe", "described"),
     ("expression", "method_file"),
-    ("presets", "store", "cost"),
+    ("fitted", "presets", "store", "cost"),
     ("engine",),
     (
         "inputs",
@@ -34,6 +34,7 @@ LAYERS = (
         "bias",
         "calibration",
         "calibrate",
+        "fitting",
         "benchmark",
     ),
     ("distributed", "service", "report", "integrations"),

@@ -36,7 +36,7 @@ OF_OTHERS = {
     "rivals/tensors.py": {"--index-url"},  # pip
 }
 OF_IMAGES = ("score", "check", "explain", "degrade", "rank", "filter", "retry", "serve")
-OF_DATASETS = ("evaluate", "compare", "reproduce", "bias", "calibrate")
+OF_DATASETS = ("evaluate", "compare", "reproduce", "bias", "calibrate", "fit")
 
 
 @pytest.mark.parametrize(

@@ -187,6 +187,17 @@ def test_any_name_can_stand_in_a_figure(figure: Figure, tmp_path: Path) -> None:
 
 
 def test_every_option_that_a_message_names_exists() -> None:
-    for command in ("score", "check", "filter", "explain", "degrade", "rank", "evaluate", "compare", "calibrate"):
+    for command in (
+        "score",
+        "check",
+        "filter",
+        "explain",
+        "degrade",
+        "rank",
+        "evaluate",
+        "compare",
+        "calibrate",
+        "fit",
+    ):
         assert "--column" in run(command, "--help").stdout, command
     assert qdebias.__version__

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from qdebias.data import Dataset, load_dataset
     from qdebias.engine import Failure, Scorer
     from qdebias.evaluation import Report, evaluate
+    from qdebias.fitting import fit
     from qdebias.image import load_image
     from qdebias.method import Method, Plan, QDebias, Score, Vanilla
     from qdebias.prompts import Question, Request
@@ -50,6 +51,7 @@ _HOME = {
     "Vanilla": "qdebias.method",
     "correlate": "qdebias.correlation",
     "evaluate": "qdebias.evaluation",
+    "fit": "qdebias.fitting",
     "load_backend": "qdebias.backends.load",
     "load_dataset": "qdebias.data",
     "load_image": "qdebias.image",
@@ -81,6 +83,7 @@ __all__ = [
     "degrade",
     "errors",
     "evaluate",
+    "fit",
     "load_backend",
     "load_dataset",
     "load_image",

@@ -14,17 +14,17 @@ regression); "logistic" is the 4-parameter curve that IQA papers fit, which need
 """
 
 import math
-from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
 import numpy.typing as npt
 
-from qdebias.calibration import KINDS, Calibration, CrossValidated, Interval, Kind, Origin
+from qdebias.calibration import KINDS, Calibration, CrossValidated, Kind, Origin
 from qdebias.correlation import fit_logistic
 from qdebias.correlation.measures import checked, is_constant
 from qdebias.equations import FloatArray
 from qdebias.errors import SettingError
+from qdebias.mos import check_level, conformal_interval
 
 LEAST = 10
 """Fewest labelled images that a map is fitted on."""
@@ -76,7 +76,7 @@ def calibrate(
             f"{'are lower human scores better?' if increasing else 'are higher human scores better?'}"
         )
     if folds:
-        _check_level(level, len(x))
+        check_level(level, len(x))
     made = _fit(x, y, kind, increasing, origin)
     if not folds:
         return made
@@ -85,33 +85,7 @@ def calibrate(
     for part in parts:
         rest = np.setdiff1d(np.arange(len(x)), part)
         mapped[part] = _fit(x[rest], y[rest], kind, increasing, origin)(x[part])
-    return replace(made, error=_error(mapped, y, folds), interval=_interval(np.abs(mapped - y), parts, level))
-
-
-def _check_level(level: float, count: int) -> None:
-    if not 0 < level < 1:
-        raise SettingError(f"the level of the interval lies between 0 and 1, such as 0.9, got {level:g}")
-    if _place(level, count) > count:
-        least = math.ceil(level / (1 - level))
-        raise SettingError(
-            f"an interval of level {level:g} needs {least} labelled images or more, got {count}; choose a lower level"
-        )
-
-
-def _place(level: float, count: int) -> int:
-    """Return which of `count` errors, from the smallest on, bounds the next one with a probability of `level`."""
-    return math.ceil(round((count + 1) * level, 9))  # 10 * .9 is not above 9
-
-
-def _interval(error: FloatArray, parts: Sequence[npt.NDArray[np.intp]], level: float) -> Interval:
-    """Return the interval, from (N,) absolute errors and the folds."""
-    within = 0
-    for part in parts:
-        others = np.delete(error, part)
-        place = min(_place(level, len(others)), len(others))
-        within += int((error[part] <= np.sort(others)[place - 1]).sum())
-    half = float(np.sort(error)[_place(level, len(error)) - 1])
-    return Interval(level=level, half_width=half, coverage=within / len(error))
+    return replace(made, error=_error(mapped, y, folds), interval=conformal_interval(np.abs(mapped - y), parts, level))
 
 
 def _fit(x: FloatArray, y: FloatArray, kind: Kind, increasing: bool, origin: Origin) -> Calibration:

@@ -14,6 +14,7 @@ import numpy.typing as npt
 from qdebias.correlation import LogisticFit
 from qdebias.equations import FloatArray
 from qdebias.errors import SettingError
+from qdebias.mos import Interval, Mos
 from qdebias.output import write_file
 
 Kind: TypeAlias = Literal["isotonic", "logistic"]
@@ -61,36 +62,6 @@ class CrossValidated:
     srcc: float
     plcc: float
     constant_rmse: float
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Interval:
-    """A conformal interval around every mapped score: so much to either side, on the scale of the human scores.
-
-    Attributes:
-        level: Share of new images whose human score is to lie within, in (0, 1).
-        half_width: The ceil((n + 1) level)-th smallest of the n absolute errors of cross-validation.
-        coverage: Share of the sample that lies within, each fold by the half-width that the other folds give.
-    """
-
-    level: float
-    half_width: float
-    coverage: float
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Mos:
-    """What people are expected to say of an image, on the scale of their scores.
-
-    Attributes:
-        value: The human score that is expected.
-        low: Lower end of the interval; None where there is none.
-        high: Upper end.
-    """
-
-    value: float
-    low: float | None = None
-    high: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

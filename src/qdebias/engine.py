@@ -21,6 +21,7 @@ from qdebias.errors import BackendError, ImageError, SettingError
 from qdebias.image import MAX_PIXELS, MIN_SIDE, EncodedImage, ImageSource, RgbImage, digest, load_image
 from qdebias.method import Context, Method, Plan, Pool, QDebias, Score
 from qdebias.pixel_budget import PixelBudget
+from qdebias.plan import OfOneModel
 from qdebias.processes import refuse_after_fork
 from qdebias.prompts import Request
 
@@ -120,6 +121,8 @@ class Scorer:
         self.threads = threads
         self.max_pixels = max_pixels
         self.max_side = max_side
+        if isinstance(self.method, OfOneModel):
+            self.method.check(self.fingerprint.identity)
 
     @property
     def fingerprint(self) -> Fingerprint:

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol, TypeAlias
+from typing import Protocol, TypeAlias, runtime_checkable
 
 import numpy as np
 
@@ -115,4 +115,20 @@ class Method(Protocol):
 
     def combine(self, plan: Plan, answers: Answers) -> Score:
         """Turn the answers to the plan's requests into the score."""
+        ...
+
+
+@runtime_checkable
+class OfOneModel(Protocol):
+    """A method that one model alone can be asked with."""
+
+    def check(self, identity: Mapping[str, str]) -> None:
+        """Refuse another model.
+
+        Args:
+            identity: `Fingerprint.identity` of the model.
+
+        Raises:
+            SettingError: It is another one.
+        """
         ...

@@ -29,6 +29,9 @@ from qdebias.rivals.lpips import Lpips
 
 PREFIX = "The quality of the image is"
 
+FIT = ".fit"
+"""How the name of a file with a fit ends."""
+
 
 def _good_or_poor(text: str) -> Question:
     return Question(text=text, answer_prefix=PREFIX, options=(" good", " poor"), values=(1.0, 0.0))
@@ -289,12 +292,17 @@ def get(text: str) -> Recipe:
     Args:
         text: One of `RECIPES`; or an expression, such as "paper+levels5+logodds" or "paper@fog,package.module:rain",
             see `qdebias.expression`; or a file that describes a method, "mine.toml", see
-            `qdebias.method_file`, with or without parts behind it. In the place of a preset, "package.module:name" is
-            a method of one's own, or a class or function that makes one.
+            `qdebias.method_file`, with or without parts behind it; or a fit, "mine.fit", see `qdebias.fitted`. In the
+            place of a preset, "package.module:name" is a method of one's own, or a class or function that makes one.
 
     Raises:
         SettingError: There is no such method; the message lists what there is.
     """
+    if text.endswith(FIT):
+        from qdebias.fitted import load_fit
+
+        fit = load_fit(text)
+        return Recipe(name=text, method=fit, summary=f"fitted to {fit.labels.summary}", source=sources.OURS)
     path, suffix, parts = text.rpartition(SUFFIX)
     if not suffix or parts[:1] not in ("", "+"):
         return parse(text, RECIPES)

@@ -102,6 +102,14 @@ class TopQuestion(Question):
             raise SettingError(f"words point towards good (1) or bad (0), and there are both; got {self.values!r}")
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StateQuestion(Question):
+    """A question that is answered by the hidden state from which the model would choose the first word of its answer.
+
+    Only backends that fit `qdebias.backends.base.TellsStates` answer it; the options are not read.
+    """
+
+
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Request:
     """One sequence of images and all the questions that are asked about it, each on its own.

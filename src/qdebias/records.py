@@ -8,10 +8,10 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import IO, Any, TypeAlias, TypeVar, get_args, get_origin, get_type_hints
 
-from qdebias.calibration import Mos
 from qdebias.engine import Failure
 from qdebias.errors import SettingError
 from qdebias.method import Method, QDebias, Score
+from qdebias.mos import Mos
 from qdebias.output import locked_output, replacing
 
 SUFFIXES = (".csv", ".jsonl", ".parquet")

@@ -115,6 +115,16 @@ class OpenVocabulary(Protocol):
 
 
 @runtime_checkable
+class TellsStates(Protocol):
+    """The optional door of a backend whose `option_logits` answers a `StateQuestion`: with the (d,) hidden state."""
+
+    @property
+    def state_size(self) -> int:
+        """d, the same for every question about one image."""
+        ...
+
+
+@runtime_checkable
 class Cutting(Protocol):
     """The optional door of a backend that cuts large images into crops: mPLUG-Owl3."""
 

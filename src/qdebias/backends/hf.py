@@ -12,12 +12,20 @@ import numpy as np
 from qdebias.backends.base import Encoding, Fingerprint, OptionLogits, TopLogits
 from qdebias.backends.hf_forward import Forward
 from qdebias.backends.hf_prepare import Pick, Prepared, Preparer
+from qdebias.backends.hf_states import (
+    asks_states,
+    state_size,
+    states_shown,
+    with_image_features,
+    without_states,
+    word_count,
+)
 from qdebias.backends.hf_types import Model, Processor
 from qdebias.backends.sharing import SharedRuns, Sharing
 from qdebias.backends.tokens import option_tokens
 from qdebias.backends.top import embedded_rows, mean_vectors, top_of
 from qdebias.equations import FloatArray
-from qdebias.prompts import Question, Request
+from qdebias.prompts import Question, Request, StateQuestion
 
 
 class HfBackend:
@@ -54,7 +62,18 @@ class HfBackend:
             ImageError: The processor refuses an image, or the images are more tokens than the model can read.
             BackendError: The model answers with numbers that are none, or does not fit into memory.
         """
-        return self._answer(requests, self._options)
+        if not asks_states(requests):
+            return self._answer(requests, self._options)
+        if hasattr(self._model, "image_features"):
+            answers = self._answer(without_states(requests), self._options)
+            return with_image_features(self._model, self._processor, requests, answers)
+        with states_shown(self._model):
+            return self._answer(requests, self._options)
+
+    @property
+    def state_size(self) -> int:
+        """How many numbers answer a `StateQuestion`, see `TellsStates`."""
+        return state_size(self._model)
 
     def encode(self, requests: Sequence[Request]) -> list[list[Encoding]]:
         """Return what the model would be run on, for each question: ids and the processor's arrays."""
@@ -73,7 +92,9 @@ class HfBackend:
         """Return (n, d) input embeddings of words, see `OpenVocabulary`."""
         return mean_vectors(words, self._preparer.tokenizer.encode, embedded_rows(self._model.get_input_embeddings()))
 
-    def _options(self, prepared: Prepared, question: Question) -> list[int]:
+    def _options(self, prepared: Prepared, question: Question) -> list[int] | slice:
+        if isinstance(question, StateQuestion):
+            return slice(word_count(self._model), None)
         return list(self._option_tokens(prepared.tail, question, prepared.lead))
 
 

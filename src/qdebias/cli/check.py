@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from qdebias import presets
 from qdebias.backends.load import load_backend
 from qdebias.calibration import Calibration, load_calibration
 from qdebias.cli.console import (
@@ -29,12 +30,15 @@ from qdebias.cli.runs import named_results
 from qdebias.engine import Failure, Scorer
 from qdebias.errors import SettingError
 from qdebias.inputs import open_images
+from qdebias.mos import MosScale
 from qdebias.store import open_run
 
 BY = ("score", "mos", "mos_low")
 
 Least = Annotated[float, typer.Option("--min", help="What every image has to reach: a score in [0, 1], or see --by.")]
-By = Annotated[str, typer.Option(help="score, or with --calibration: mos, or mos_low, the lower end of its interval.")]
+By = Annotated[
+    str, typer.Option(help="score, or with --calibration or a fit: mos, or mos_low, the lower end of its interval.")
+]
 Scale = Annotated[Path | None, typer.Option(help="A file of `qdebias calibrate`, for --by mos and mos_low.")]
 
 
@@ -96,26 +100,36 @@ def check(
     raise typer.Exit(1 if below or (failed and not ignore_unreadable) else 0)
 
 
-def _scale(by: str, file: Path | None, least: float, *, model: str, method: str) -> Calibration | None:
+def _scale(by: str, file: Path | None, least: float, *, model: str, method: str) -> MosScale | None:
     """Return the MOS scale, None where the score itself is what counts."""
-    if by not in BY or (by == "score") != (file is None):
-        raise SettingError(
-            f"--by is score, or with --calibration mos or mos_low; got --by {by} and {file or 'no file'}"
-        )
-    if file is None:
+    fit = presets.get(method).method
+    if by == "score" and file is None:
         if not 0 <= least <= 1:
             raise SettingError(f"--min is a score in [0, 1], got {least:g}; see --by for a MOS scale")
         return None
-    scale = load_calibration(file)
-    scale.check_origin(model=model, method=method)
+    scale = fit if isinstance(fit, MosScale) and file is None else _calibration(file, model=model, method=method)
+    if scale is None or by not in BY[1:]:
+        raise SettingError(
+            f"--by is score, or with --calibration or a fit mos or mos_low; got --by {by} and {file or 'no file'}"
+        )
     if not scale.increasing:
-        raise SettingError(f"{file}: lower is better on its scale, and --min is the least that passes; use --by score")
+        raise SettingError(
+            f"lower is better on the scale of {file or method}, and --min is the least that passes; use --by score"
+        )
     if by == "mos_low" and scale.interval is None:
         raise SettingError(f"{file}: holds no interval; make it again with qdebias calibrate and 2 folds or more")
     return scale
 
 
-def _value(score: float, by: str, scale: Calibration | None) -> float:
+def _calibration(file: Path | None, *, model: str, method: str) -> Calibration | None:
+    if file is None:
+        return None
+    calibration = load_calibration(file)
+    calibration.check_origin(model=model, method=method)
+    return calibration
+
+
+def _value(score: float, by: str, scale: MosScale | None) -> float:
     if scale is None:
         return score
     mos = scale.mos(score)

@@ -95,7 +95,7 @@ def compare(
     - `qdebias compare mine.csv theirs.csv --mos labels.csv` compares files of scores, whoever made them
     """
     with user_errors():
-        chosen, named = form_of(form, out), _names(methods or [])
+        chosen, named = form_of(form, out), names_in(methods or [])
         if mos is None and len(sources) > 1:
             raise SettingError("a model is asked about one dataset; to compare files or run folders, give --mos")
         paths = list(map(Path, sources)) if mos is not None else []
@@ -136,7 +136,7 @@ def _models(given: Sequence[str], methods: Sequence[str]) -> dict[str, list[str]
     found: dict[str, list[str]] = {}
     for text in given:
         model, mark, own = text.rpartition("=")
-        named = _names([own]) if mark else []
+        named = names_in([own]) if mark else []
         chosen = (model, named) if named and all(map(_is_method, named)) else (text, list(methods))
         if chosen[0] in found:
             raise SettingError(f"--model {chosen[0]} is named twice; name all of its methods behind one =")
@@ -162,7 +162,7 @@ def _as_folder(model: str) -> str:
     return plain if plain == model else f"{plain}-{hashlib.blake2b(model.encode(), digest_size=4).hexdigest()}"
 
 
-def _names(given: Sequence[str]) -> list[str]:
+def names_in(given: Sequence[str]) -> list[str]:
     """Return the methods of options that may hold several with commas between; one may have commas of its own."""
     names: list[str] = []
     for text in given:

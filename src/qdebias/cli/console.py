@@ -59,6 +59,13 @@ Aspect = Annotated[
         "method.",
     ),
 ]
+FitFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--fit",
+        help="Score with a fit to labels of one's own, a file of `qdebias fit`: short for `--method FILE`.",
+    ),
+]
 Seed = Annotated[int, typer.Option(min=0, help="Seed of the random degradations; same seed, same scores.")]
 Batch = Annotated[int, typer.Option(min=1, help="How many images go to the model at a time.")]
 Device = Annotated[
@@ -111,12 +118,23 @@ def user_errors() -> Iterator[None]:
         raise typer.Exit(2) from error
 
 
-def method_named(method: str, aspect: str | None = None) -> str:
+def method_named(method: str, aspect: str | None = None, fit: Path | None = None) -> str:
     """Return the name of a method as it is always written, asked about an aspect where there is one.
 
+    Args:
+        method: The method.
+        aspect: The aspect.
+        fit: A fit, in the place of both.
+
     Raises:
-        SettingError: There is no such method or aspect.
+        SettingError: There is no such method or aspect, or no such fit.
     """
+    if fit is not None:
+        if aspect is not None or method != "paper":
+            raise SettingError("--fit is a method of its own; leave out --method and --aspect")
+        if fit.suffix != presets.FIT:
+            raise SettingError(f"--fit {fit} is not the name of a fit, which ends in {presets.FIT}")
+        return presets.get(str(fit)).name
     if aspect is None:
         return presets.get(method).name
     if aspect not in ASPECTS:

@@ -7,12 +7,14 @@ from typing import Annotated
 import typer
 from rich.table import Column, Table
 
+from qdebias import presets
 from qdebias.backends.load import load_backend
 from qdebias.cli.console import (
     Aspect,
     Batch,
     Device,
     Dtype,
+    FitFile,
     MaxSide,
     Megapixels,
     MethodName,
@@ -41,7 +43,7 @@ from qdebias.cli.outputs import refuse_inputs
 from qdebias.cli.shown import show
 from qdebias.cli.stopping import kept_in
 from qdebias.correlation import Correlation, Interval, MeanCorrelation
-from qdebias.data import load_dataset
+from qdebias.data import Dataset, load_dataset
 from qdebias.evaluation import EvaluatedImage, Report
 from qdebias.evaluation import evaluate as evaluate_dataset
 from qdebias.evaluation.report import MEASURES
@@ -59,6 +61,11 @@ _TITLES = {
 }
 
 
+Literally = Annotated[
+    bool, typer.Option("--literal", help="Compute exp / (exp + exp) as published scripts do, rounding included.")
+]
+
+
 def evaluate(
     dataset: DatasetName,
     root: Root = None,
@@ -66,6 +73,7 @@ def evaluate(
     model: Model = "nano",
     method: MethodName = "paper",
     aspect: Aspect = None,
+    fit: FitFile = None,
     subset: Subset = None,
     limit: Limit = None,
     labels: Labels = None,
@@ -75,9 +83,7 @@ def evaluate(
     out: Annotated[
         Path | None, typer.Option(help="Write a row per image, raw logits included, to this .csv, .jsonl or .parquet.")
     ] = None,
-    literal: Annotated[
-        bool, typer.Option("--literal", help="Compute exp / (exp + exp) as published scripts do, rounding included.")
-    ] = False,
+    literal: Literally = False,
     resamples: Resamples = 1000,
     batch: Batch = 8,
     seed: Seed = 0,
@@ -95,15 +101,16 @@ def evaluate(
     - `qdebias evaluate labels.csv --run runs/mine` takes a table of one's own
     """
     with user_errors(), kept_in(run):
-        way = direction_named(direction)
+        way, method = direction_named(direction), method_named(method, aspect, fit)
         data = load_dataset(dataset, root=root, subset=subset, labels=labels, direction=way, column=column)
         refuse_inputs(data, out=out)
+        _say_if_fitted_to(data, method)
         with progress(total=min(len(data), limit or len(data))) as show:
             report = evaluate_dataset(
                 data,
                 model=load_backend(model, device=device, dtype=dtype),
                 model_name=model,
-                method=method_named(method, aspect),
+                method=method,
                 run=run,
                 seed=seed,
                 limit=limit,
@@ -119,6 +126,16 @@ def evaluate(
         _write(report, out)
     _tell(report, json=json)
     raise typer.Exit(1 if report.failures else 0)
+
+
+def _say_if_fitted_to(data: Dataset, method: str) -> None:
+    """Say that a fit is evaluated on what it was made with."""
+    fit = presets.get(method).method
+    if getattr(getattr(fit, "labels", None), "digest", None) == data.label_digest:
+        say(
+            f"note: {method} was fitted to these very labels, so this is not how it agrees with others; qdebias fit "
+            f"printed that"
+        )
 
 
 def _keep(evidence: Evidence, run: Path | None, part: str) -> None:

@@ -20,7 +20,7 @@ _WORDS = ("what", "title", "form", "by", "kind", "subset", "against", "table", "
 """The options that name no file."""
 
 _ROWS = ("score", "evaluate", "rank", "export")
-_TEXTS = ("compare", "tables", "bias", "calibrate", "verify")
+_TEXTS = ("compare", "tables", "bias", "calibrate", "fit", "verify")
 
 _RUN_FILES = ("run.json", "answers.jsonl", "images.jsonl", "index.sqlite", "lock", "lock.holder")
 LISTS = ("kept", "rejected", "failed")

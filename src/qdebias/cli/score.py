@@ -11,13 +11,14 @@ from rich.table import Column, Table
 from rich.text import Text
 
 from qdebias import presets
-from qdebias.calibration import Calibration, load_calibration
+from qdebias.calibration import load_calibration
 from qdebias.cli.cluster import CHUNK, Actors, Chunk, Gpus, Ray, score_on_cluster
 from qdebias.cli.console import (
     Aspect,
     Batch,
     Device,
     Dtype,
+    FitFile,
     ImageColumn,
     MaxSide,
     Megapixels,
@@ -38,9 +39,17 @@ from qdebias.cli.stopping import kept_in
 from qdebias.distributed import Setting, Workers
 from qdebias.engine import Scorer
 from qdebias.inputs import Images, open_images
+from qdebias.mos import MosScale
 from qdebias.records import Columns, MosRecord, Record, columns_of, open_writer, record, with_mos, words_of
 from qdebias.store import Run, open_run
 
+Sources = Annotated[
+    list[str],
+    typer.Argument(
+        help="Image files, folders (searched recursively), patterns in quotes, lists (.txt), tables (.parquet, .csv, "
+        ".tsv), tar shards, data sets on disk, and addresses of these: s3://, gs://, hf://, https://."
+    ),
+]
 Out = Annotated[
     str | None,
     typer.Option(
@@ -70,13 +79,7 @@ _MOST_ROWS = 1000
 
 
 def score(
-    paths: Annotated[
-        list[str],
-        typer.Argument(
-            help="Image files, folders (searched recursively), patterns in quotes, lists (.txt), tables (.parquet, "
-            ".csv, .tsv), tar shards, data sets on disk, and addresses of these: s3://, gs://, hf://, https://."
-        ),
-    ],
+    paths: Sources,
     model: Model = "nano",
     method: MethodName = "paper",
     aspect: Aspect = None,
@@ -90,6 +93,7 @@ def score(
     max_side: MaxSide = None,
     run: RunFolder = None,
     calibration: CalibrationFile = None,
+    fit: FitFile = None,
     columns: ColumnNames = None,
     column: ImageColumn = None,
     ray: Ray = None,
@@ -104,12 +108,13 @@ def score(
     - `qdebias score folder --out scores.csv` also writes a file
     - `qdebias score folder --json > scores.jsonl` is for other programs
     - `qdebias score folder --method vanilla` asks the plain question that the paper compares with
+    - `qdebias score folder --fit mine.fit` scores as labels of one's own say, see `qdebias fit`
     - `qdebias score folder --run scores` can be stopped at any time, and goes on when it is given again
     - `qdebias score s3://bucket/photos/ --ray auto --out s3://bucket/scores` uses a cluster
     - `qdebias score list.txt images.parquet "shards/*.tar" s3://bucket/photos/` reads lists, tables, shards and clouds
     """
     with user_errors(), kept_in(run if ray is None else out):
-        images, method = open_images(paths, column=column), method_named(method, aspect)
+        images, method = open_images(paths, column=column), method_named(method, aspect, fit)
         refuse_inputs(images, out=Path(out) if out else None)
         pixels = round(max_megapixels * 1e6)
         setting = Setting(
@@ -144,7 +149,7 @@ def _score_here(
     """Score in this process and return how many images failed."""
     model, method, file = setting.model, setting.method, Path(out) if out else None
     with ExitStack() as stack:
-        scale = _load_calibration(calibration, model=model, method=method)
+        scale = _mos_scale(calibration, model=model, method=method)
         words = words_of(presets.get(method).method)
         kept = columns_of(MosRecord if scale else Record, words, columns)
         write = stack.enter_context(open_writer(file, kept)) if file else None
@@ -158,7 +163,7 @@ def _score_here(
 
 
 def _tell(
-    plain: Iterable[Record], scale: Calibration | None, write: Callable[[Record], None] | None, *, json: Columns | None
+    plain: Iterable[Record], scale: MosScale | None, write: Callable[[Record], None] | None, *, json: Columns | None
 ) -> tuple[int, int]:
     """Write and print the rows as they come, and return how many there were and how many failed."""
     count = failed = 0
@@ -182,9 +187,11 @@ def _rows(images: Images, scorer: Scorer, run: Run | None, *, model: str, method
         yield record(name, result, model=model, method=method, seed=scorer.context.seed)
 
 
-def _load_calibration(path: Path | None, *, model: str, method: str) -> Calibration | None:
+def _mos_scale(path: Path | None, *, model: str, method: str) -> MosScale | None:
+    """Return what tells human scores: the calibration of a file, or a method that is a fit; None where nothing does."""
+    fit = presets.get(method).method
     if path is None:
-        return None
+        return fit if isinstance(fit, MosScale) else None
     calibration = load_calibration(path)
     calibration.check_origin(model=model, method=method)
     return calibration

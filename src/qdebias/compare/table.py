@@ -71,9 +71,9 @@ class Comparison:
             notes=(*notes, *self.evidence.notes),
         )
 
-    def json(self) -> str:
-        """Return the comparison as one line of JSON, without paths and times; what is not defined is null."""
-        values = {
+    def values(self) -> dict[str, Any]:
+        """Return the comparison as plain values, without paths and times; what is not defined is None."""
+        return {
             "dataset": self.evidence.dataset,
             "summary": self.evidence.summary,
             "model": self.evidence.model,
@@ -82,7 +82,10 @@ class Comparison:
             "asked": self.asked,
             "methods": [_values(one) for one in self.methods],
         }
-        return json.dumps(values, ensure_ascii=False, allow_nan=False)
+
+    def json(self) -> str:
+        """Return `values` as one line of JSON."""
+        return json.dumps(self.values(), ensure_ascii=False, allow_nan=False)
 
     def _row(self, one: Compared) -> Row:
         cells = [

@@ -42,6 +42,7 @@ class Setting:
         """Return the same, with folders and files named so that they are found from every folder."""
         path, suffix, parts = self.method.rpartition(SUFFIX)
         method = f"{Path(path).absolute()}{suffix}{parts}" if suffix else self.method
+        method = str(Path(method).absolute()) if method.endswith(presets.FIT) else method
         source, _ = split_arguments(self.model)
         kind, mark, rest = source.rpartition(":")
         folder = Path(rest).expanduser()

@@ -75,7 +75,7 @@ def evaluate(
         "method": presets.get(method).name if isinstance(method, str) else _name(method),
     }
     part = replace(dataset, items=dataset.items[:limit])
-    with _open(run, scorer.fingerprint, spec, on_note) as folder:
+    with opened_run(run, scorer.fingerprint, spec, on_note) as folder:
         stored = StoredScorer(folder, scorer, name=names["method"], total=len(part))
         _ask(part, stored, on_progress)
         rows = _rows(part, stored, scorer.method, readout)
@@ -98,7 +98,7 @@ def _rows(dataset: Dataset, stored: StoredScorer, method: Method, readout: Reado
 
 
 @contextmanager
-def _open(
+def opened_run(
     run: "str | PathLike[str] | None", fingerprint: Fingerprint, model: str, on_note: Callable[[str], None]
 ) -> Iterator[Run]:
     """Open the run folder, or one that is gone afterwards, and tell what there is to tell about it."""

@@ -12,6 +12,8 @@ from pathlib import PurePath
 from types import FunctionType
 from typing import TypeAlias
 
+import numpy as np
+
 from qdebias.errors import SettingError
 
 Description: TypeAlias = "str | int | float | bool | list[Description] | dict[str, Description] | None"
@@ -31,6 +33,9 @@ def describe(value: object) -> Description:
         return [describe(item) for item in value]
     if isinstance(value, Mapping):
         return {str(key): describe(item) for key, item in value.items()}
+    if isinstance(value, np.ndarray):
+        content = f"{value.dtype} {value.shape} ".encode() + np.ascontiguousarray(value).tobytes()
+        return hashlib.blake2b(content, digest_size=8).hexdigest()
     if isinstance(value, FunctionType) and value.__closure__ is None and value.__name__ != "<lambda>":
         return _named(value)
     if is_dataclass(value) and not isinstance(value, type):

@@ -5,7 +5,7 @@ import json
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
 
-from qdebias.prompts import Placement, Question, TopQuestion
+from qdebias.prompts import Placement, Question, StateQuestion, TopQuestion
 
 
 def identity_digest(identity: Mapping[str, str]) -> str:
@@ -19,6 +19,8 @@ def question_id(placement: Placement, question: Question) -> str:
     asked = [placement, question.text, question.answer_prefix, *question.options]
     if isinstance(question, TopQuestion):
         asked += ["likeliest", str(question.top), *map(str, question.values)]
+    if isinstance(question, StateQuestion):
+        asked.append("state")
     return _digest(asked, 8)
 
 

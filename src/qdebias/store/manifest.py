@@ -118,10 +118,10 @@ def sync_folder(folder: Path) -> None:
         os.close(handle)
 
 
-def identity_difference(stored: Mapping[str, str], present: Mapping[str, str]) -> list[str]:
-    """Return one phrase for each field in which two fingerprints differ."""
+def identity_difference(stored: Mapping[str, str], present: Mapping[str, str], *, where: str = "the run") -> list[str]:
+    """Return one phrase for each field in which two fingerprints differ, the first of which is kept somewhere."""
     names = sorted(name for name in {*stored, *present} if stored.get(name) != present.get(name))
-    return [f"{name}: {stored.get(name, 'absent')} in the run, {present.get(name, 'absent')} now" for name in names]
+    return [f"{name}: {stored.get(name, 'absent')} in {where}, {present.get(name, 'absent')} now" for name in names]
 
 
 def _checksum(said: Mapping[str, Any]) -> str:

@@ -77,3 +77,19 @@ class NanoForConditionalGeneration(LlavaForConditionalGeneration):
 
     config: NanoConfig
     config_class = NanoConfig
+
+    @property
+    def image_features_size(self) -> int:
+        """Number of values of `image_features` for an image."""
+        vision = self.config.vision_config
+        return int(vision.statistics_size + vision.quality_tokens * vision.hidden_size)
+
+    def image_features(self, pixel_values: torch.Tensor) -> torch.Tensor:
+        """Return what the encoder knows of the quality of images: their statistics, then their quality tokens.
+
+        Args:
+            pixel_values: (images, views, 3, side, side) in [0, 1].
+        """
+        measured = statistics(pixel_values.float())
+        tokens = self.model.vision_tower.quality(measured)
+        return torch.cat([measured.to(tokens.dtype), tokens.flatten(1)], dim=1)

@@ -1,0 +1,116 @@
+"""Ridge regression for many more features than images, its strength chosen by cross-validation.
+
+One eigendecomposition of the smaller Gram matrix serves every strength, where a search with scikit-learn's `Ridge`,
+whose predictions are the same, solves the system anew for each.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from qdebias.equations import FloatArray
+
+STRENGTHS: FloatArray = np.logspace(-3, 4, 22)
+"""Penalties of the squared length of the weights that are tried, for features of unit length in each block."""
+
+CLIP = 4.0
+"""How many standard deviations a feature may lie from its mean; beyond, it counts as there."""
+
+Indices = npt.NDArray[np.intp]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Linear:
+    """A number that is linear in standardised features.
+
+    Attributes:
+        mean: (d,) means of the features.
+        scale: (d,) their standard deviations; a feature that never varies has the weight 0.
+        weight: (d,) weights.
+        offset: What is added.
+    """
+
+    mean: FloatArray
+    scale: FloatArray
+    weight: FloatArray
+    offset: float
+
+    def __call__(self, features: FloatArray) -> FloatArray:
+        """Return the number for features (..., d)."""
+        standard = np.clip((features - self.mean) / self.scale, -CLIP, CLIP)
+        return np.asarray(standard @ self.weight + self.offset, dtype=np.float64)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Ridge:
+    """How a `Linear` is learned.
+
+    Attributes:
+        blocks: How many features each block has; blocks are penalised so that each counts the same, however many
+            features it has.
+        folds: In how many parts the images are left out, one after the other, to choose the strength.
+        seed: Seed of the division into parts.
+    """
+
+    blocks: tuple[int, ...]
+    folds: int = 5
+    seed: int = 0
+
+    def learn(self, features: FloatArray, target: FloatArray, groups: npt.NDArray[np.str_]) -> Linear:
+        """Return what predicts a target best on images that were left out, by its mean square error.
+
+        Args:
+            features: (N, d).
+            target: (N,).
+            groups: (N,) images of one group are left out together.
+        """
+        error = np.zeros(len(STRENGTHS))
+        for kept, out in folds_of(groups, self.folds, self.seed):
+            paths = self._every_strength(features[kept], target[kept])
+            error += [float(np.sum((one(features[out]) - target[out]) ** 2)) for one in paths]
+        return self._every_strength(features, target)[int(error.argmin())]
+
+    def left_out(self, features: FloatArray, target: FloatArray, groups: npt.NDArray[np.str_]) -> FloatArray:
+        """Return (N,) predictions, each learned, strength included, without the image and its group."""
+        predicted = np.empty(len(target))
+        for kept, out in folds_of(groups, self.folds, self.seed):
+            predicted[out] = self.learn(features[kept], target[kept], groups[kept])(features[out])
+        return predicted
+
+    def _every_strength(self, features: FloatArray, target: FloatArray) -> list[Linear]:
+        mean, scale = features.mean(axis=0), features.std(axis=0)
+        varies = scale > 1e-9 * (1 + np.abs(mean))
+        scale = np.where(varies, scale, 1.0)
+        block = np.sqrt(np.repeat(self.blocks, self.blocks).astype(np.float64))
+        standard = np.clip((features - mean) / scale, -CLIP, CLIP) * varies / block
+        centre, level = standard.mean(axis=0), float(target.mean())
+        weights = _weights(standard - centre, target - level)
+        return [
+            Linear(mean=mean, scale=scale, weight=weight * varies / block, offset=level - float(centre @ weight))
+            for weight in weights
+        ]
+
+
+def folds_of(groups: npt.NDArray[np.str_], count: int, seed: int) -> Iterator[tuple[Indices, Indices]]:
+    """Yield which images are kept and which are left out, `count` times; images of one group stay together.
+
+    Args:
+        groups: (N,) group of each image.
+        count: How many folds; no more than there are groups.
+        seed: Seed of the division.
+    """
+    names, members = np.unique(groups, return_inverse=True)
+    for part in np.array_split(np.random.default_rng(seed).permutation(len(names)), count):
+        out = np.isin(members, part)
+        yield np.flatnonzero(~out), np.flatnonzero(out)
+
+
+def _weights(features: FloatArray, target: FloatArray) -> FloatArray:
+    """Return (strengths, d) weights for (N, d) features and an (N,) target, both of mean 0."""
+    few = len(features) <= features.shape[1]
+    values, vectors = np.linalg.eigh(features @ features.T if few else features.T @ features)
+    seen = vectors.T @ (target if few else features.T @ target)
+    solved = vectors @ (seen[:, None] / (np.maximum(values, 0)[:, None] + STRENGTHS))
+    return np.asarray((features.T @ solved if few else solved).T)
