@@ -8,6 +8,7 @@ import pytest
 
 from qdebias import presets
 from qdebias.data import CATALOGUE
+from qdebias.tables.after import AFTER
 from qdebias.tables.published import (
     FIRST,
     LATER,
@@ -120,3 +121,15 @@ def test_known_slips_are_noted() -> None:
 def test_every_name_is_known() -> None:
     assert set(TITLES) <= set(CATALOGUE)
     assert {row.recipe for row in ALL} - {""} <= set(presets.RECIPES)
+
+
+def test_what_came_after_the_paper_is_trained_and_sourced() -> None:
+    assert {row.name.split()[0].rstrip(",") for row in AFTER} == {
+        "Q-Align", "DeQA-Score", "Q-Insight", "VisualQuality-R1", "Q-ReAlign",
+    }  # fmt: skip
+    for row in AFTER:
+        assert row.source
+        assert row.training
+        assert not row.recipe or row.recipe in presets.RECIPES
+        assert set(row.values) <= set(CATALOGUE)
+        assert all(0.6 < number < 1 for one in row.values.values() for number in (one.srcc, one.plcc))

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 
+from qdebias.tables.after import AFTER, AFTER_NOTE
 from qdebias.tables.agreement import Agreements, agreement_cells
 from qdebias.tables.published import (
     LATER,
@@ -95,15 +96,19 @@ def _table1(measured: Sequence[Agreements]) -> Table:
     columns = [Column(name="Method"), Column(name="Numbers from"), Column(name="Trained on")]
     columns += [Column(name=name, group=_title(measured, dataset)) for dataset in datasets for name in ("SRCC", "PLCC")]
     published = [row for row in (*RIVALS, *TABLE1_OURS) if any(dataset in row.values for dataset in datasets)]
-    lines: list[Row] = []
-    for row in published:
-        cells = [Cell(content=text) for text in (row.name, SOURCE[row.version], row.training or "nothing")]
-        lines.append((*cells, *(cell for dataset in datasets for cell in _printed(row.values.get(dataset)))))
+    lines = [_table1_published(row, SOURCE[row.version], datasets) for row in published]
     for model in dict.fromkeys(one.evidence.model for one in measured):
         of_model = {one.evidence.dataset: one for one in measured if one.evidence.model == model}
         lines += _table1_measured(model, of_model, datasets)
-    notes = remarks(measured, published)
+    after = [row for row in AFTER if any(dataset in row.values for dataset in datasets)]
+    lines += [_table1_published(row, f"after the paper: {row.source}", datasets) for row in after]
+    notes = (*remarks(measured, published), *([AFTER_NOTE] if after else []))
     return Table(title="Table 1: comparison of methods", columns=tuple(columns), rows=tuple(lines), notes=notes)
+
+
+def _table1_published(row: PublishedRow, source: str, datasets: Sequence[str]) -> Row:
+    cells = [Cell(content=text) for text in (row.name, source, row.training or "nothing")]
+    return (*cells, *(cell for dataset in datasets for cell in _printed(row.values.get(dataset))))
 
 
 def _table1_measured(model: str, measured: Mapping[str, Agreements], datasets: Sequence[str]) -> list[Row]:
