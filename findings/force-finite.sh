@@ -2,10 +2,10 @@
 # One expects: scikit-learn's r_regression, whose force_finite (on unless switched off) promises 0 where the
 # correlation with a constant would not be finite, gives 0 for a constant feature.
 #
-# What happens: for a constant whose mean is rounded, such as 0.1, five times, it gives -inf; for seven times
-# 0.1 some other number; for 0.5 it gives 0. The squares of the constant less the square of its mean leave a
-# rounding error that is not 0, so the promise is looked for in the wrong place. A selection of the best
-# features by it then sorts by rounding errors.
+# What happens: for 0.5 it does. For a constant whose mean is rounded, such as 0.1, it gives inf, -inf or a number near
+# 1e-9, depending on how often it is repeated: the squares less the square of the mean leave a rounding error in the
+# place of 0, so that nothing has to be made finite, or what has to be is not found. A selection of the best features by
+# it then sorts by rounding errors.
 set -euo pipefail
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT

@@ -1,5 +1,6 @@
 """Scores in the forms that other libraries expect are the scores of qdebias."""
 
+import io
 import pickle
 from copy import deepcopy
 from pathlib import Path
@@ -150,3 +151,13 @@ def test_map_goes_on_after_bytes_that_are_no_image(images: tuple[RgbImage, ...],
     assert scored["score"][:] == [*expected(images[0]), None, None]
     assert scored["error"][0] is None
     assert ["image" in error for error in scored["error"][1:]] == [True, True]
+
+
+def test_map_leaves_the_stored_bytes_of_images_alone(images: tuple[RgbImage, ...]) -> None:
+    file = io.BytesIO()
+    Image.fromarray(images[0]).save(file, "JPEG", quality=95)
+    features = datasets.Features({"image": datasets.Image()})
+    held = datasets.Dataset.from_dict({"image": [{"bytes": file.getvalue(), "path": None}]}, features=features)
+    scored = held.map(AddScores(**FAKE), batched=True)
+    assert scored["score"][:] == expected(np.asarray(Image.open(file)))
+    assert scored.cast_column("image", datasets.Image(decode=False))[0]["image"]["bytes"] == file.getvalue()

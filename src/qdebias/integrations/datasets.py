@@ -36,7 +36,8 @@ class AddScores:
 
     def __call__(self, batch: Mapping[str, Any]) -> dict[str, Any]:
         """Return the two columns of a batch."""
-        table = getattr(batch, "pa_table", None)  # encoded: what `datasets` cannot decode would end the map
+        # Encoded: what `datasets` cannot decode would end the map, and what it decodes `map` would compress anew.
+        table = getattr(batch, "pa_table", None)
         images = batch[self.column] if table is None else table.column(self.column).to_pylist()
         return asdict(score_columns(images, model=_loaded(self.model), method=self.method, seed=self.seed))
 
