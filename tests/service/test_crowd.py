@@ -2,6 +2,7 @@
 
 import asyncio
 import socket
+import sys
 import threading
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -12,6 +13,7 @@ import pytest
 
 from qdebias.backends.fake import FakeBackend
 from qdebias.engine import Scorer
+from qdebias.service.health import health_server
 from qdebias.service.settings import Settings
 from serving import PATIENCE, Gated, Running, code, encoded, noise, running, send, wait_until
 
@@ -215,3 +217,44 @@ def test_requests_are_refused_until_the_model_is_there() -> None:
         assert post(here, 1).status_code == 200
     server.should_exit = True
     thread.join()
+
+
+def test_it_is_not_ready_while_no_decoder_can_work() -> None:
+    with running() as here, here.client() as client:
+        sound = [(process, process._command) for process in here.service.decoders._all]
+        for process, _ in sound:
+            process._command = [sys.executable, "-c", "raise SystemExit(1)"]
+            process.kill()
+        wait_until(lambda: client.get("/readyz").status_code == 503)
+        assert client.get("/readyz").json() == {"status": "no_decoder"}
+        assert client.get("/healthz").status_code == 200
+        for process, command in sound:
+            process._command = command
+        wait_until(lambda: client.get("/readyz").json() == {"status": "ok"})
+        assert post(here, 1).status_code == 200
+
+
+def test_health_has_a_port_of_its_own_that_waits_for_no_work(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("qdebias.service.service.STUCK_SECONDS", 1.0)
+    with (
+        running() as here,
+        health_server(here.service, "127.0.0.1", 0) as listening,
+        httpx2.Client(base_url=f"http://127.0.0.1:{listening.getsockname()[1]}", trust_env=False) as health,
+    ):
+        for path, status, body in (
+            ("/healthz", 200, {"status": "ok"}),
+            ("/readyz", 200, {"status": "ok"}),
+            ("/v1/models", 404, {"status": None}),
+        ):
+            answer = health.get(path)
+            assert (answer.status_code, answer.json()) == (status, body)
+        frozen = threading.Event()
+        loop = here.service.batcher._task.get_loop()  # type: ignore[union-attr]
+        loop.call_soon_threadsafe(frozen.wait)
+        try:
+            assert health.get("/healthz").json() == {"status": "ok"}
+            wait_until(lambda: health.get("/healthz").json() == {"status": "stuck"})
+            assert health.get("/healthz").status_code == 503
+        finally:
+            frozen.set()
+        wait_until(lambda: health.get("/healthz").status_code == 200)

@@ -29,6 +29,10 @@ Models = Annotated[
 ]
 Host = Annotated[str, typer.Option(help="Address to listen on.")]
 Port = Annotated[int, typer.Option(min=0, max=65535, help="Port to listen on; 0 takes a free one.")]
+HealthPort = Annotated[
+    int | None,
+    typer.Option(min=1, max=65535, help="Also answer /healthz and /readyz here, from a thread that never waits."),
+]
 KeysFile = Annotated[
     Path | None, typer.Option(help="File with one API key a line. Without it: QDEBIAS_SERVE_KEYS of the environment.")
 ]
@@ -56,6 +60,7 @@ def serve(
     method: MethodName = "paper",
     host: Host = "127.0.0.1",
     port: Port = 8765,
+    health_port: HealthPort = None,
     keys_file: KeysFile = None,
     open_to_all: OpenToAll = False,
     allow_urls: AllowUrls = False,
@@ -92,8 +97,8 @@ def serve(
             pixels=round(max_megapixels * 1e6), decoders=decoders, urls=allow_urls,
         )  # fmt: skip
         listening = Listening(
-            host=host, port=port, keys=load_keys(keys_file), open_to_all=open_to_all, names=name or (),
-            certificate=certificate, private_key=private_key, proxies=proxy or (),
+            host=host, port=port, health_port=health_port, keys=load_keys(keys_file), open_to_all=open_to_all,
+            names=name or (), certificate=certificate, private_key=private_key, proxies=proxy or (),
         )  # fmt: skip
         _run(named(model or ["nano"]), settings, listening, device=device, dtype=dtype)
 

@@ -1,8 +1,17 @@
 """Whether the server lives, takes requests, and what it has counted."""
 
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from socket import socket
+
+import uvicorn
 from fastapi import APIRouter, Response
 from prometheus_client import CONTENT_TYPE_LATEST
+from starlette.responses import JSONResponse
+from starlette.types import ASGIApp, Receive, Scope, Send
 
+from qdebias.service.connection import connection_class
 from qdebias.service.openapi import failures
 from qdebias.service.refusal import Reason
 from qdebias.service.schema import Health
@@ -40,3 +49,47 @@ def health_routes(service: Service) -> APIRouter:
         return Response(service.metrics.text(), headers={"content-type": CONTENT_TYPE_LATEST})
 
     return router
+
+
+def health_app(service: Service) -> ASGIApp:
+    """Return an application of /healthz and /readyz alone, which asks nothing of the service's event loop."""
+
+    async def answer(scope: Scope, receive: Receive, send: Send) -> None:
+        statuses = {"/healthz": "stuck" if service.stuck else "ok", "/readyz": service.status}
+        status = statuses.get(scope["path"])
+        await JSONResponse({"status": status}, 404 if status is None else 200 if status == "ok" else 503)(
+            scope, receive, send
+        )
+
+    return answer
+
+
+@contextmanager
+def health_server(service: Service, host: str, port: int) -> Iterator[socket]:
+    """Answer /healthz and /readyz on a port of their own, in a thread of their own, as long as the context lasts.
+
+    Yields:
+        The socket that listens.
+
+    Raises:
+        SystemExit: The port is taken; its context is the OSError.
+    """
+    config = uvicorn.Config(
+        health_app(service),
+        http=connection_class(service.settings.deadline),
+        host=host,
+        port=port,
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        lifespan="off",
+        ws="none",
+    )
+    server, listening = uvicorn.Server(config), config.bind_socket()
+    thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]}, name="qdebias-health", daemon=True)
+    thread.start()
+    try:
+        yield listening
+    finally:
+        server.should_exit = True
+        thread.join(timeout=5)

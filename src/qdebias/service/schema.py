@@ -175,4 +175,4 @@ class Models(BaseModel):
 class Health(BaseModel):
     """Whether the server lives, or takes requests."""
 
-    status: Literal["ok", "loading", "no_decoder", "stopping"]
+    status: Literal["ok", "loading", "no_decoder", "stopping", "stuck"]

@@ -5,6 +5,7 @@ import os
 import ssl
 import threading
 from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
@@ -14,6 +15,7 @@ import uvicorn
 from qdebias.errors import SettingError
 from qdebias.service.app import create_app
 from qdebias.service.connection import connection_class
+from qdebias.service.health import health_server
 from qdebias.service.keys import Keys
 from qdebias.service.service import Service
 
@@ -30,6 +32,7 @@ class Listening:
     Attributes:
         host: Address of the interface.
         port: TCP port; 0 takes a free one.
+        health_port: Another one, on which a thread of its own answers /healthz and /readyz in plain HTTP; None: none.
         keys: Who may ask.
         open_to_all: Whether other machines may ask without a key.
         names: Host names by which the server may be addressed; without any: only as this machine where no keys are
@@ -41,6 +44,7 @@ class Listening:
 
     host: str = "127.0.0.1"
     port: int = 8765
+    health_port: int | None = None
     keys: Keys = NO_KEYS
     open_to_all: bool = False
     names: Sequence[str] = ()
@@ -122,11 +126,16 @@ def run(service: Service, listening: Listening) -> None:
         QdebiasError: The models cannot be loaded, or the port is taken.
     """
     try:
-        make_server(service, listening).run()
+        with ExitStack() as stack:
+            if listening.health_port is not None:
+                stack.enter_context(health_server(service, listening.host, listening.health_port))
+            make_server(service, listening).run()
     except SystemExit as end:  # with which Uvicorn answers an OSError of its socket
         if not isinstance(end.__context__, OSError):
             raise
-        raise SettingError(f"{end.__context__.strerror}; end what listens there, or choose another --port") from end
+        raise SettingError(
+            f"{end.__context__.strerror}; end what listens there, or choose another --health-port or --port"
+        ) from end
     if service.failure is not None:
         raise service.failure
 

@@ -1,6 +1,7 @@
 """The way of an image through the service: a place in the queue, its bytes, its pixels, the model."""
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from typing import Any, Literal, TypeVar
@@ -26,6 +27,12 @@ from qdebias.service.settings import Settings
 Answer = TypeVar("Answer")
 Load = Callable[[], Mapping[str, Backend]]
 """Loads the models, by the names under which they are served."""
+
+BEAT_SECONDS = 0.5
+"""How often the event loop says that it works."""
+
+STUCK_SECONDS = 30.0
+"""After so long without a word of it the process is given up by /healthz of `--health-port`."""
 
 USUAL_SECONDS = 0.5
 """Guess of the seconds an image takes, before one was scored."""
@@ -53,6 +60,7 @@ class Service:
         self.served: Served | None = None
         self.stopping = False
         self.failure: Exception | None = None
+        self.beat = time.monotonic()
         self._load = load
         self._loading: asyncio.Task[None] | None = None
         self._fetcher = (fetcher or Fetcher(most=settings.image_bytes)) if settings.urls else None
@@ -72,11 +80,13 @@ class Service:
         self.decoders.start()
         self.aside.pool.start()
         self._loading = asyncio.get_running_loop().create_task(self._become_ready(on_failure))
+        beating = asyncio.get_running_loop().create_task(self._keep_beating())
         try:
             yield
         finally:
-            self._loading.cancel()
-            await asyncio.gather(self._loading, return_exceptions=True)
+            for task in (self._loading, beating):
+                task.cancel()
+            await asyncio.gather(self._loading, beating, return_exceptions=True)
             await self.batcher.stop()
             await self.decoders.stop()
             await self.aside.pool.stop()
@@ -91,6 +101,16 @@ class Service:
         except Exception as error:  # noqa: BLE001 (kept, and raised by whoever runs the service)
             self.failure = error
             on_failure()
+
+    async def _keep_beating(self) -> None:
+        while True:
+            self.beat = time.monotonic()
+            await asyncio.sleep(BEAT_SECONDS)
+
+    @property
+    def stuck(self) -> bool:
+        """Whether the event loop has done nothing for long; asked from another thread."""
+        return time.monotonic() - self.beat > STUCK_SECONDS
 
     async def loaded(self) -> None:
         """Wait, while the service is running, until the models are loaded.
