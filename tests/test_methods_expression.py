@@ -111,8 +111,11 @@ def test_parts_go_together() -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("papr+levels5", "no method 'papr'; choose one of paper, "),
-        ("paper+levels6", r"no part 'levels6'. There are: .*readout: goodpoor, levels5.*temperature: tNUMBER"),
+        ("papr+levels5", r"no method 'papr' \(did you mean paper\?\); choose one of paper, "),
+        (
+            "paper+levels6",
+            r"no part 'levels6' \(did you mean levels5\?\). There are: .*readout: goodpoor.*temperature: tNUMBER",
+        ),
         ("paper+", "no part ''"),
         ("paper+average+winner", "'average' and 'winner' both decide the weights; keep one"),
         ("paper+t1+t2", "'t1' and 't2' both decide the temperature"),

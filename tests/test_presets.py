@@ -108,5 +108,8 @@ def test_each_condition_has_a_method_of_its_own(name: str) -> None:
 
 
 def test_an_unknown_name_lists_the_known_ones() -> None:
-    with pytest.raises(SettingError, match="no method 'papr'; choose one of paper, paper-eq7, paper-literal, released"):
+    with pytest.raises(
+        SettingError,
+        match=r"no method 'papr' \(did you mean paper\?\); choose one of paper, paper-eq7, paper-literal, released",
+    ):
         presets.get("papr")

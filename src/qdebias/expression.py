@@ -24,7 +24,7 @@ from qdebias.degrade import DEGRADATIONS, degradation_named, name_of
 from qdebias.equations import equal_weight, mean_probability
 from qdebias.errors import SettingError
 from qdebias.method import Method, QDebias
-from qdebias.named import import_named, is_import
+from qdebias.named import import_named, is_import, nearest
 from qdebias.parts import CONDITIONS, KINDS, MANY, NEEDS_SAME, NUMBERED, PARTS, Part
 from qdebias.recipe import Recipe
 
@@ -99,8 +99,9 @@ def add_parts(
 def _imported(name: str, presets: Mapping[str, Recipe]) -> Recipe:
     if not is_import(name):
         raise SettingError(
-            f"there is no method {name!r}; choose one of {', '.join(presets)}, or name your own as "
-            f"package.module:name; add parts with '+' if you like, such as paper+levels5, see `qdebias methods`"
+            f"there is no method {name!r}{nearest(name, presets)}; choose one of {', '.join(presets)}, or name "
+            f"your own as package.module:name; add parts with '+' if you like, such as paper+levels5, see "
+            f"`qdebias methods`"
         )
     found = import_named(name, what="method")
     method = _made(found, name) if isinstance(found, type | FunctionType) else found
@@ -176,7 +177,9 @@ def _chosen(text: str, words: Iterable[str]) -> dict[str, Part]:
     for word in words:
         found = part_named(word)
         if found is None:
-            raise SettingError(f"method {text!r}: there is no part {word!r}. There are: {known_parts()}")
+            raise SettingError(
+                f"method {text!r}: there is no part {word!r}{nearest(word, PARTS)}. There are: {known_parts()}"
+            )
         name, part = found
         rival = next((known for known, other in chosen.items() if other.kind == part.kind and known != name), None)
         if rival is not None and part.kind not in MANY:

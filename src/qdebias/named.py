@@ -1,6 +1,8 @@
 """What is not of this package, by its name: "package.module:name" on the command line or in a run folder."""
 
 import importlib
+from collections.abc import Iterable
+from difflib import get_close_matches
 
 from qdebias.errors import SettingError
 
@@ -9,6 +11,12 @@ def is_import(name: str) -> bool:
     """Return whether a name has the form "package.module:name"."""
     module, colon, rest = name.partition(":")
     return bool(colon) and rest.isidentifier() and all(part.isidentifier() for part in module.split("."))
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """Return " (did you mean ...?)" for a message, with the known name that a mistyped one resembles; else nothing."""
+    found = get_close_matches(name.lower(), known, n=1)
+    return f" (did you mean {found[0]}?)" if found else ""
 
 
 def import_named(name: str, *, what: str) -> object:

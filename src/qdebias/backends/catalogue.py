@@ -7,6 +7,7 @@ Memory is the number of parameters in bfloat16, from the published files. What c
 from dataclasses import dataclass
 
 from qdebias.errors import SettingError
+from qdebias.named import nearest
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -294,4 +295,5 @@ def known_model(name: str) -> KnownModel:
     for model in KNOWN_MODELS:
         if model.name == name:
             return model
-    raise SettingError(f"no model {name!r} is known; there are: {', '.join(model.name for model in KNOWN_MODELS)}")
+    known = [model.name for model in KNOWN_MODELS]
+    raise SettingError(f"no model {name!r} is known{nearest(name, known)}; there are: {', '.join(known)}")

@@ -4,6 +4,7 @@ import importlib.metadata
 import importlib.util
 import inspect
 import json
+import re
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -16,13 +17,16 @@ from qdebias.backends.fake import FakeBackend
 from qdebias.backends.folder import config_of
 from qdebias.backends.prompt import Argument
 from qdebias.errors import MissingPackageError, SettingError
-from qdebias.named import import_named, is_import
+from qdebias.named import import_named, is_import, nearest
 from qdebias.processes import refuse_after_fork
 
 Maker: TypeAlias = Callable[..., Backend]
 """Makes a backend; its arguments are the options that it takes."""
 
 OLDEST_TRANSFORMERS = (5, 20)
+
+_HUB_ID = re.compile(r"\w[\w.-]*/\w[\w.-]*")
+"""As copied from a page of the hub: "Qwen/Qwen2-VL-2B-Instruct"."""
 
 
 def load_backend(
@@ -97,7 +101,13 @@ def _value(text: str) -> Argument:
 
 def backend_names() -> tuple[str, ...]:
     """Return every form that `load_backend` takes, for messages and help."""
-    forms = ("hf:<hub id or folder>", "openai:<url>#<model>", "vllm:<hub id or folder>", "pyiqa:<metric>", "<folder>")
+    forms = (
+        "<hub id or folder>",
+        "hf:<hub id or folder>",
+        "openai:<url>#<model>",
+        "vllm:<hub id or folder>",
+        "pyiqa:<metric>",
+    )
     return (*_NAMED, *_hub_ids(), *forms, "<package.module>:<factory>")
 
 
@@ -113,7 +123,10 @@ def _find(spec: str) -> Maker:
         return _checkpoint(spec)
     if is_import(spec):
         return _factory(spec)
-    raise SettingError(f"no backend {spec!r}; there are: {', '.join(backend_names())}")
+    if _HUB_ID.fullmatch(spec):
+        return _checkpoint(spec)
+    near = nearest(spec, (*_NAMED, *_hub_ids()))
+    raise SettingError(f"no backend {spec!r}{near}; there are: {', '.join(backend_names())}")
 
 
 def _checkpoint(source: str) -> Maker:

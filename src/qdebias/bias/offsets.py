@@ -130,7 +130,8 @@ def contents_of(evidence: Evidence, kind: str | None = None) -> tuple[str, tuple
     if chosen not in evidence.contents:
         known = ", ".join(evidence.contents) or "none"
         raise SettingError(
-            f"the labels of {evidence.title} tell no contents apart{f' by {kind}' if kind else ''}; known: {known}"
+            f"the labels of {evidence.title} tell no contents apart{f' by {kind}' if kind else ''}; "
+            f"known (--by): {known}"
         )
     return chosen, evidence.contents[chosen]
 

@@ -2,9 +2,9 @@
 
 import inspect
 from collections.abc import Callable
-from functools import wraps
+from functools import partial, wraps
 from importlib import import_module
-from typing import Annotated, Any
+from typing import Annotated, Any, NamedTuple
 
 import typer
 from typer.core import TyperCommand, TyperGroup
@@ -52,6 +52,14 @@ GROUPS = {
 }
 """The help: each command with the module that holds the function of its name, and a line about it."""
 
+COMPLETED = {
+    "methods": ("qdebias.presets", "RECIPES"),
+    "models": ("qdebias.backends.catalogue", "KNOWN_MODELS"),
+    "datasets": ("qdebias.data", "CATALOGUE"),
+    "aspects": ("qdebias.parts", "ASPECTS"),
+}
+"""Options and arguments of these names, and `NAME` of the command of that name: where their known values are."""
+
 HELP = {"help_option_names": ["-h", "--help"]}
 
 
@@ -65,8 +73,16 @@ TemplateArgs = Annotated[
 ]
 
 
-class _PlainFlags:
-    """Help that says no type of an option that takes no value."""
+class Completion(NamedTuple):
+    """What a shell is told that a word may become."""
+
+    value: str
+    type: str = "plain"
+    help: str | None = None
+
+
+class _Params:
+    """Parameters whose values are completed, and help that says no type of an option that takes no value."""
 
     def get_params(self, ctx: Any) -> list[Any]:  # noqa: ANN401  (typer's own kind of context)
         """Return the parameters."""
@@ -74,10 +90,22 @@ class _PlainFlags:
         for param in params:
             if getattr(param, "is_flag", False):
                 param.metavar = ""
+            what = ctx.info_name if param.name == "name" else param.name.removesuffix("s") + "s"
+            if what in COMPLETED:
+                param.shell_complete = partial(_complete, what)
         return params
 
 
-class Command(_PlainFlags, TyperCommand):
+def _complete(what: str, _: Any, incomplete: str) -> list[Completion]:  # noqa: ANN401
+    """Return what a value that was begun may become; behind a plus the parts of a method."""
+    module, names = COMPLETED[what]
+    head, plus, word = incomplete.rpartition("+")
+    known = import_module("qdebias.parts").PARTS if plus else getattr(import_module(module), names)
+    found = [getattr(one, "name", one) for one in known]
+    return [Completion(f"{head}{plus}{name}") for name in found if name.startswith(word)]
+
+
+class Command(_Params, TyperCommand):
     """One command."""
 
 
@@ -103,7 +131,7 @@ class Listed(TyperCommand):
         return typer.main.get_command(alone).make_context(info_name, args, parent, **extra)
 
 
-class Commands(_PlainFlags, TyperGroup):
+class Commands(_Params, TyperGroup):
     """All commands, and `help COMMAND` in the place of `COMMAND --help`."""
 
     def __init__(self, **attributes: Any) -> None:  # noqa: ANN401

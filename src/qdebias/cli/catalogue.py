@@ -26,11 +26,11 @@ def models(
         if name is not None:
             _print_model(known_model(name))
             return
-    titles = ("where it comes from", "pairs", "GiB", "licence")
-    table = Table(Column("model", no_wrap=True), *(Column(title, overflow="fold") for title in titles))
+    titles = ("GiB", "pairs", "licence", "where it comes from")
+    table = Table(Column("model", no_wrap=True), *titles)
     for model in KNOWN_MODELS:
         pairs = "baseline" if model.baseline else PAIRS[model.pairs]
-        table.add_row(model.name, model.hub_id or "in the package", pairs, f"{model.gibibytes:g}", model.licence)
+        table.add_row(model.name, f"{model.gibibytes:g}", pairs, model.licence, model.hub_id or "in the package")
     show(table)
     typer.echo(
         "Pairs: trained on several images in a prompt; a baseline is a measure of pixels to compare models with, by "

@@ -23,6 +23,7 @@ from qdebias.cli.console import (
     Seed,
     method_named,
     one_line,
+    put,
     say,
     user_errors,
 )
@@ -93,7 +94,7 @@ def check(
                 say(f"failed: {one_line(result.error)}", style="red")
             elif (value := _value(result.value, by, scale)) < least:
                 below += 1
-                typer.echo(f"{value:.4f}\t{one_line(name)}")
+                put(f"{value:.4f}\t{one_line(name)}")
         say(f"{count} images, {below} below {least:g}, {failed} failed")
         if ignore_unreadable and failed == count:
             raise SettingError("no image could be scored, so nothing was checked")

@@ -22,6 +22,7 @@ from rich.text import Text
 from qdebias import presets
 from qdebias.errors import QdebiasError, SettingError
 from qdebias.image import MIN_SIDE
+from qdebias.named import nearest
 from qdebias.parts import ASPECTS
 
 Item = TypeVar("Item")
@@ -138,13 +139,23 @@ def method_named(method: str, aspect: str | None = None, fit: Path | None = None
     if aspect is None:
         return presets.get(method).name
     if aspect not in ASPECTS:
-        raise SettingError(f"there is no aspect {aspect!r}; choose one of {', '.join(ASPECTS)}")
+        raise SettingError(
+            f"there is no aspect {aspect!r}{nearest(aspect, ASPECTS)}; choose one of {', '.join(ASPECTS)}"
+        )
     return presets.get(f"{method}+{aspect}").name
 
 
 def say(message: str, *, style: str = "") -> None:
     """Print words about the results, on stderr; square brackets in file names stay what they are."""
     words.print(Text(message, style=style))
+
+
+def put(line: str) -> None:
+    """Print a result while others are still being made: on a terminal above the progress bar."""
+    if results.is_terminal and words.is_terminal:
+        words.print(Text(line))
+    else:
+        typer.echo(line)
 
 
 def one_line(message: str) -> str:

@@ -1,5 +1,6 @@
 """`qdebias filter`: which images are good enough, and putting them elsewhere."""
 
+import math
 import os
 from collections.abc import Sequence
 from contextlib import ExitStack
@@ -39,6 +40,7 @@ from qdebias.method import Score
 from qdebias.records import open_writer
 from qdebias.scores import GivenScore, read_scores
 from qdebias.store import open_run, open_snapshot
+from qdebias.store.manifest import NAME as RUN
 from qdebias.stored import recorded
 
 
@@ -88,7 +90,7 @@ def filter(  # noqa: A001  (the name of the command)
     """
     with user_errors(), ExitStack() as stack:
         limit = None if top is None else Top.parse(top)
-        choose([], minimum=least, top=limit)  # a missing limit is told before anything is scored
+        _check_bounds(paths or [], scores, least, limit)
         way = _way(copy_to, move_to, link_to)
         if paths and scores:
             raise SettingError("images are scored, or scores are read from a file; leave out the paths or --scores")
@@ -108,8 +110,20 @@ def filter(  # noqa: A001  (the name of the command)
         _put(found, judged.roots, out, way, json=json)
     for one in found.failed:
         say(f"failed: {one_line(one.error or '')}", style="red")
+    if not found.kept and found.rejected:
+        say(f"none reaches the bound; the best score is {found.rejected[0].score:.4g}")
     say(f"{len(found.kept)} images kept, {len(found.rejected)} rejected, {len(found.failed)} failed")
     raise typer.Exit(1 if found.failed else 0)
+
+
+def _check_bounds(paths: Sequence[str], scores: Path | None, least: float | None, top: Top | None) -> None:
+    """Say before anything is scored which images cannot be chosen."""
+    choose([], minimum=least, top=top)
+    for path in paths:
+        if (Path(path) / RUN).is_file():
+            raise SettingError(f"{path} is a run folder; choose among its images with --run {path} and no paths")
+    if least is not None and not (0 <= least <= 1 if scores is None else math.isfinite(least)):
+        raise SettingError(f"--min is a score in [0, 1], got {least:g}; a file of --scores may have another scale")
 
 
 def _way(copy_to: Path | None, move_to: Path | None, link_to: Path | None) -> tuple[Path, Way] | None:

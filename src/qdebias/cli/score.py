@@ -28,6 +28,7 @@ from qdebias.cli.console import (
     Seed,
     method_named,
     one_line,
+    put,
     results,
     say,
     user_errors,
@@ -36,6 +37,7 @@ from qdebias.cli.outputs import refuse_inputs
 from qdebias.cli.runs import named_results
 from qdebias.cli.shown import show
 from qdebias.cli.stopping import kept_in
+from qdebias.cli.summary import MOST, Summary
 from qdebias.distributed import Setting, Workers
 from qdebias.engine import Scorer
 from qdebias.inputs import Images, open_images
@@ -74,9 +76,6 @@ ColumnNames = Annotated[
     ),
 ]
 
-_MOST_ROWS = 1000
-"""Longest table that is printed."""
-
 
 def score(
     paths: Sources,
@@ -85,6 +84,7 @@ def score(
     aspect: Aspect = None,
     out: Out = None,
     json: Json = False,
+    every: Annotated[bool, typer.Option("--all", help="Print a row for each image, however many there are.")] = False,
     batch: Batch = 8,
     seed: Seed = 0,
     device: Device = None,
@@ -128,7 +128,9 @@ def score(
             max_side=max_side,
         )
         if ray is None:
-            failed = _score_here(images, setting, out=out, json=json, run=run, calibration=calibration, columns=columns)
+            failed = _score_here(
+                images, setting, out=out, json=json, every=every, run=run, calibration=calibration, columns=columns
+            )
         else:
             workers = Workers(address=ray, count=actors, gpus=gpus)
             refused = {"--json": json, "--run": run, "--calibration": calibration, "--columns": columns}
@@ -142,6 +144,7 @@ def _score_here(
     *,
     out: str | None,
     json: bool,
+    every: bool,
     run: Path | None,
     calibration: Path | None,
     columns: str | None,
@@ -157,27 +160,37 @@ def _score_here(
         stored = stack.enter_context(open_run(run, scorer.fingerprint, model=model)) if run else None
         start = time.monotonic()
         rows = _rows(images, scorer, stored, model=model, method=method)
-        count, failed = _tell(rows, scale, write, json=kept if json else None)
+        count, failed = _tell(rows, scale, write, json=kept if json else None, every=every)
         _summarise(count, failed, time.monotonic() - start, file)
     return failed
 
 
 def _tell(
-    plain: Iterable[Record], scale: MosScale | None, write: Callable[[Record], None] | None, *, json: Columns | None
+    plain: Iterable[Record],
+    scale: MosScale | None,
+    write: Callable[[Record], None] | None,
+    *,
+    json: Columns | None,
+    every: bool,
 ) -> tuple[int, int]:
     """Write and print the rows as they come, and return how many there were and how many failed."""
     count = failed = 0
     shown: list[Record] = []
+    summary = Summary()
     for one in plain:
         count += 1
         row = one if scale is None else with_mos(one, None if one.score is None else scale.mos(one.score))
         if write:
             write(row)
-        _print_row(row, shown, json=json)
+        summary.add(row)
+        _print_row(row, shown, json=json, most=None if every else MOST)
         if row.error is not None:
             failed += 1
             say(f"failed: {one_line(row.error)}", style="red")
-    _print_table(shown, count)
+    if shown and count > len(shown):
+        summary.show()
+    else:
+        _print_table(shown)
     return count, failed
 
 
@@ -197,13 +210,13 @@ def _mos_scale(path: Path | None, *, model: str, method: str) -> MosScale | None
     return calibration
 
 
-def _print_row(row: Record, rows: list[Record], *, json: Columns | None) -> None:
+def _print_row(row: Record, rows: list[Record], *, json: Columns | None, most: int | None) -> None:
     """Print a row, or keep it for the table where that is printed in the end."""
     if json is not None:
-        typer.echo(row.json(json))
+        put(row.json(json))
     elif not results.is_terminal:
         typer.echo(_line(row))
-    elif len(rows) < _MOST_ROWS:
+    elif most is None or len(rows) < most:
         rows.append(row)
 
 
@@ -213,7 +226,7 @@ def _line(row: Record) -> str:
     return "\t".join([score, *_spread(row), *_mapped(row), one_line(row.path)])
 
 
-def _print_table(rows: Sequence[Record], count: int) -> None:
+def _print_table(rows: Sequence[Record]) -> None:
     """Print a table, as far as it makes sense on a terminal."""
     if not rows:
         return
@@ -227,8 +240,6 @@ def _print_table(rows: Sequence[Record], count: int) -> None:
             bar = Text("█" * round(20 * row.score), style="blue")
             table.add_row(Text(one_line(row.path)), f"{row.score:.4f}", *_spread(row), *_mapped(row), bar)
     show(table)
-    if count > len(rows) == _MOST_ROWS:
-        say(f"the table shows the first {len(rows):,} rows; --out or --json has all of them")
 
 
 def _spread(row: Record) -> list[str]:

@@ -1,5 +1,6 @@
 """Tables on stdout: with borders on a terminal, as plain columns in a pipe or a file."""
 
+from collections.abc import Iterator
 from io import StringIO
 from typing import TYPE_CHECKING
 
@@ -9,7 +10,7 @@ from rich.console import Console
 from rich.measure import Measurement
 from rich.text import Text
 
-from qdebias.cli.console import results
+from qdebias.cli.console import results, say
 
 if TYPE_CHECKING:
     from qdebias.tables import Cell, Table
@@ -19,9 +20,16 @@ _WIDE = 10_000
 
 
 def show(table: rich.table.Table) -> None:
-    """Print a table; in a pipe or a file without borders, and no line is broken to fit anything."""
+    """Print a table; in a pipe or a file without borders, and no line is broken to fit anything.
+
+    On a terminal that is too narrow for its words the last columns are left out, and said to be.
+    """
     if results.is_terminal:
+        left_out = [str(table.columns.pop().header) for _ in _too_wide(table)]
+        table.columns[0].overflow = "fold"
         results.print(table)
+        if any(left_out):
+            say(f"this terminal is too narrow for: {', '.join(filter(None, reversed(left_out)))}")
         return
     table.box, table.pad_edge, table.padding = None, False, (0, 2, 0, 0)
     page = StringIO()
@@ -30,12 +38,22 @@ def show(table: rich.table.Table) -> None:
         typer.echo(line.rstrip())
 
 
+def _too_wide(table: rich.table.Table) -> Iterator[None]:
+    """Yield as long as the words of a table are wider than the terminal, down to two columns."""
+    while len(table.columns) > 2 and _least_width(table) > results.width:
+        yield
+
+
+def _least_width(table: rich.table.Table) -> int:
+    return Measurement.get(results, results.options.update(max_width=_WIDE), table).minimum
+
+
 def show_measured(table: "Table") -> None:
     """Print a table on a terminal, with intervals below their numbers; as Markdown where that would be too wide."""
     from qdebias.tables import render
 
     drawn = _drawn(table)
-    if Measurement.get(results, results.options.update(max_width=_WIDE), drawn).minimum > results.width:
+    if _least_width(drawn) > results.width:
         typer.echo(render(table, "markdown"), nl=False)
         return
     results.print(drawn)

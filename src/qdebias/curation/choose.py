@@ -34,7 +34,7 @@ class Top:
         except (ValueError, ZeroDivisionError):
             top = cls(count=0)
         if not (top.count or 0) >= 1 and not 0 < (top.share or 0) <= 1:
-            raise SettingError(f"top is a number of images such as 25, or a share such as 10%, got {text!r}")
+            raise SettingError(f"top (--top) is a number of images such as 25, or a share such as 10%, got {text!r}")
         return top
 
     def of(self, images: int) -> int:
@@ -73,7 +73,10 @@ def choose(images: Sequence[GivenScore], *, minimum: float | None = None, top: T
         SettingError: Neither limit is given.
     """
     if minimum is None and top is None:
-        raise SettingError("say which images are kept: from which score upwards, or how many of the best")
+        raise SettingError(
+            "say which images are kept: from which score upwards (minimum, --min), or how many of the "
+            "best (top, --top), such as 25 or 10%"
+        )
     scored = sorted((one for one in images if one.score is not None), key=lambda one: (-(one.score or 0), one.path))
     places = len(scored) if top is None else top.of(len(scored))
     least = -math.inf if minimum is None else minimum

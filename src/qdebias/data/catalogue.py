@@ -11,6 +11,7 @@ from qdebias.data.matlab import Grid, LiveMatrix, read_csiq_workbook, read_livec
 from qdebias.data.readers import Delimited, read_records
 from qdebias.data.table import Annex, Entry, LabelFile, Labels, Reader, Variant
 from qdebias.errors import SettingError
+from qdebias.named import nearest
 
 Table: TypeAlias = dict[str, Any]
 
@@ -92,7 +93,7 @@ def entry(name: str) -> Entry:
     found = CATALOGUE.get(name.lower().replace("-", "").replace("_", ""))
     if found is None:
         raise SettingError(
-            f"no dataset is called {name!r}; known are {', '.join(CATALOGUE)}, or give a label file "
-            f"(.csv, .json, ... with columns img_path and gt_score)"
+            f"no dataset is called {name!r}{nearest(name, CATALOGUE)}; known are {', '.join(CATALOGUE)}, "
+            f"or give a label file (.csv, .json, ... with columns img_path and gt_score)"
         )
     return found

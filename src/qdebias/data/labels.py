@@ -61,7 +61,7 @@ def read_labels(entry: Entry, tree: Tree, given: Path | None) -> LabelledImages:
     looked_for = ", ".join(file.path for labels in entry.labels for file in labels.files)
     raise SettingError(
         f"{where.root}: no labels of {entry.title} found; looked for {looked_for}; the folder holds "
-        f"{where.top_level()}; get the dataset from {entry.source}, or name a label file with labels"
+        f"{where.top_level()}; get the dataset from {entry.source}, or name a label file with labels (--labels)"
     )
 
 

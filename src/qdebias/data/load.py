@@ -57,11 +57,13 @@ def load_dataset(
         return _load_file(Path(name), root, subset, labels, direction, column=column, images=images)
     entry = entry_of(str(name))
     if direction is not None:
-        raise SettingError(f"direction is known for {entry.name} ({entry.direction} is better); leave it out")
+        raise SettingError(
+            f"direction is known for {entry.name} ({entry.direction} is better); leave it (--direction) out"
+        )
     if column is not None:
-        raise SettingError(f"the columns of {entry.name} are known; leave column out")
+        raise SettingError(f"the columns of {entry.name} are known; leave column (--column) out")
     if root is None:
-        raise SettingError(f"{entry.name} needs root, the folder that holds it; get it from {entry.source}")
+        raise SettingError(f"{entry.name} needs root (--root), the folder that holds it; get it from {entry.source}")
     tree = open_tree(Path(root), entry.title)
     read = read_labels(entry, tree, None if labels is None else Path(labels))
     return _assemble(entry, tree, read, subset, images=images)
@@ -78,13 +80,15 @@ def _load_file(
     images: bool,
 ) -> Dataset:
     if labels is not None:
-        raise SettingError(f"{path} is a label file itself; leave labels out")
+        raise SettingError(f"{path} is a label file itself; leave labels (--labels) out")
     if not path.is_file():
         raise SettingError(f"{path}: no such label file")
     records = read_records(path)
     form = recognise(records, path, column)
     if form.score.casefold() == "dmos" and direction is None:
-        raise SettingError(f"{path}: for a column {form.score}, direction must say whether higher or lower is better")
+        raise SettingError(
+            f"{path}: for a column {form.score}, direction (--direction) must say whether higher or lower is better"
+        )
     entry = Entry(
         name=(path.with_suffix("") if path.suffix.lower() == ".gz" else path).stem,
         title=path.name,
@@ -116,7 +120,7 @@ def _assemble(entry: Entry, tree: Tree, read: LabelledImages, subset: str | None
     )
     missing = [item.name for item in chosen if item.name not in found]
     if missing and (part != SAMPLE or not found):
-        remedy = "" if part == SAMPLE else f", or ask for subset {SAMPLE!r} to use what is there"
+        remedy = "" if part == SAMPLE else f", or ask for subset {SAMPLE!r} (--subset {SAMPLE}) to use what is there"
         raise SettingError(_missing_images(entry, tree, missing, len(chosen), folders) + remedy)
     present = [item for item in chosen if item.name in found]
     kept, notes = _each_file_once(tree.root, present, found, read.files[0]) if images else (present, ())
@@ -177,7 +181,7 @@ def _choose(entry: Entry, read: LabelledImages, part: str | None, full: int) -> 
             files = _listed([str(file) for file in read.files])
             raise SettingError(
                 f"{files}: {len(read.items):,} images, but {entry.title} has {full:,}; complete it from "
-                f"{entry.source}, or ask for a part: {_parts(entry, read.items)}"
+                f"{entry.source}, or ask for a part (--subset): {_parts(entry, read.items)}"
             )
         return list(read.items)
     if part == SAMPLE:
@@ -201,7 +205,8 @@ def _missing_images(entry: Entry, tree: Tree, missing: Sequence[str], asked: int
     where = f"the others are in {', '.join(folder or '.' for folder in folders)}" if folders else f"looked in {looked}"
     return (
         f"{tree.root}: {len(missing):,} of {asked:,} images of {entry.title} are missing: {_listed(missing)}; {where}; "
-        f"the folder holds {tree.top_level()}; name the folder that holds them as root, or get them from {entry.source}"
+        f"the folder holds {tree.top_level()}; name the folder that holds them as root (--root), "
+        f"or get them from {entry.source}"
     )
 
 

@@ -17,7 +17,7 @@ from qdebias.degrade.saturate import Saturate
 from qdebias.degrade.spatter import Spatter
 from qdebias.degrade.zoom_blur import ZoomBlur
 from qdebias.errors import SettingError
-from qdebias.named import import_named, is_import
+from qdebias.named import import_named, is_import, nearest
 
 DEGRADATIONS: Mapping[str, Degradation] = {
     "zoom-blur": ZoomBlur(),
@@ -51,8 +51,9 @@ def degradation_named(name: str) -> Degradation:
         return imagenet_c(severe[1].replace("-", "_"), int(severe[2]))
     if not is_import(name):
         raise SettingError(
-            f"there is no degradation {name!r}; choose from {', '.join(DEGRADATIONS)}, with a digit from 1 to 5 behind "
-            f"it for a severity of ImageNet-C, or name your own as package.module:name"
+            f"there is no degradation {name!r}{nearest(name, DEGRADATIONS)}; choose from "
+            f"{', '.join(DEGRADATIONS)}, with a digit from 1 to 5 behind it for a severity of ImageNet-C, "
+            f"or name your own as package.module:name"
         )
     found = import_named(name, what="degradation")
     if isinstance(found, type) or not callable(found):
