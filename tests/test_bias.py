@@ -108,7 +108,7 @@ def test_without_resamples_there_are_no_intervals() -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"contents": {}}, "tell no contents apart; known: none"),
+        ({"contents": {}}, r"tell no contents apart; known \(--by\): none"),
         ({"contents": {"scene": ("night",) * 50}}, "all images with scores are of one scene"),
         ({"results": {}}, "needs scores under the method vanilla: not asked"),
         ({"results": {"vanilla": NotRun(reason="no weights")}}, "method vanilla: no weights"),
@@ -125,7 +125,7 @@ def test_contents_can_be_chosen() -> None:
     both = replace(evidence, contents={"scene": evidence.contents["scene"], "subset": subsets})
     assert contents_of(both)[0] == "scene"
     assert contents_of(both, "subset") == ("subset", subsets)
-    with pytest.raises(SettingError, match="by group; known: scene, subset"):
+    with pytest.raises(SettingError, match=r"by group; known \(--by\): scene, subset"):
         contents_of(both, "group")
 
 

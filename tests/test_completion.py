@@ -30,6 +30,31 @@ def test_options_of_a_command_are_completed() -> None:
     assert completed("qdebias filter --m") == {"--max-megapixels", "--method", "--min", "--model", "--move-to"}
 
 
+@pytest.mark.parametrize(
+    ("line", "found"),
+    [
+        ("qdebias score --method onl", {"only-fog", "only-saturate", "only-spatter", "only-zoom-blur"}),
+        ("qdebias score --method paper+lev", {"paper+levels5"}),
+        ("qdebias compare --methods qb", {"qbench", "qbench-t100"}),
+        ("qdebias check --model nan", {"nano"}),
+        ("qdebias models sharp", {"sharpness"}),
+        ("qdebias evaluate koni", {"koniq10k"}),
+        ("qdebias bias --dataset koni", {"koniq10k"}),
+        ("qdebias score --aspect co", {"colour", "contrast"}),
+        ("qdebias help ev", {"evaluate"}),
+    ],
+)
+def test_names_are_completed(line: str, found: set[str]) -> None:
+    assert completed(line) == found
+
+
+def test_help_of_a_command_and_of_a_word_that_is_none() -> None:
+    runner = CliRunner()
+    assert runner.invoke(app, ["help", "check"]).stdout == runner.invoke(app, ["check", "--help"]).stdout
+    assert "bool" not in runner.invoke(app, ["help", "score"]).stdout
+    assert "Did you mean 'score'" in runner.invoke(app, ["scroe"]).output
+
+
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish", "pwsh"])
 def test_every_shell_has_a_script(shell: str) -> None:
     got = CliRunner().invoke(app, prog_name="qdebias", env={"_QDEBIAS_COMPLETE": f"source_{shell}"})

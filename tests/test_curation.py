@@ -73,7 +73,7 @@ def test_a_share_is_exact() -> None:
 
 @pytest.mark.parametrize("text", ["0", "-3", "2.5", "0%", "101%", "-5%", "%", "many", "", "nan%", "1/0%"])
 def test_a_top_that_means_nothing_is_refused(text: str) -> None:
-    with pytest.raises(SettingError, match="top is a number of images such as 25, or a share such as 10%"):
+    with pytest.raises(SettingError, match=r"top \(--top\) is a number of images such as 25, or a share such as 10%"):
         Top.parse(text)
 
 
@@ -279,9 +279,12 @@ def test_what_rank_or_others_wrote_is_read(tmp_path: Path) -> None:
 def test_mistakes_are_told_in_one_line(photos: Path, tmp_path: Path) -> None:
     scores = tmp_path / "scores.csv"
     scores.write_text("path,score\na.png,1")
+    call("score", photos, "--run", tmp_path / "run", "--model", "fake", "--method", "vanilla", code=1)
     for arguments, why in (
         ((photos,), "say which images are kept"),
-        ((photos, "--top", "few"), "top is a number of images"),
+        ((photos, "--min", 3), "--min is a score in [0, 1], got 3"),
+        ((photos, "--top", "few"), "top (--top) is a number of images"),
+        ((tmp_path / "run", "--min", 0.5), "is a run folder; choose among its images with --run"),
         (("--min", 0.5), "name images, or a file with --scores"),
         ((photos, "--min", 0.5, "--scores", scores), "leave out the paths or --scores"),
         ((photos, "--min", 0, "--copy-to", "x", "--move-to", "y"), "choose one of"),

@@ -230,7 +230,7 @@ def test_a_label_file_and_its_images_may_lie_apart(photos: Path, tmp_path_factor
 def test_own_labels_may_point_down(photos: Path) -> None:
     path = photos / "labels.csv"
     path.write_text("img_path,dmos\na.b.jpg,3\nd.jpg,1\nsub dir/c.png,2\n")
-    with pytest.raises(SettingError, match="direction must say"):
+    with pytest.raises(SettingError, match="must say whether higher"):
         load_dataset(path)
     dataset = load_dataset(path, direction="lower")
     np.testing.assert_array_equal(dataset.quality, [-3, -1, -2])
@@ -278,7 +278,7 @@ def test_own_labels_that_are_not_there(tmp_path: Path) -> None:
         load_dataset(tmp_path / "none.csv")
     with pytest.raises(SettingError, match="direction is known"):
         load_dataset("livec", root=tmp_path, direction="lower")
-    with pytest.raises(SettingError, match="leave labels out"):
+    with pytest.raises(SettingError, match=r"leave labels \(--labels\) out"):
         load_dataset(tmp_path / "none.csv", labels=tmp_path / "other.csv")
 
 

@@ -173,3 +173,17 @@ def test_broken_torchvision_is_refused_in_one_line(model: str, tmp_path: Path, p
     assert done.stderr.count("\n") == 1
     assert "torchvision is installed but broken (operator torchvision::nms does not exist)" in done.stderr
     assert "`pip uninstall torchvision`" in done.stderr
+
+
+@pytest.mark.parametrize(("name", "near"), [("nanoo", "nano"), ("Qwen2-VL-2b", "qwen2-vl-2b"), ("zzz", None)])
+def test_a_mistyped_name_is_put_right(name: str, near: str | None) -> None:
+    with pytest.raises(SettingError) as caught:
+        load_backend(name)
+    assert (f"(did you mean {near}?)" in str(caught.value)) == (near is not None)
+
+
+def test_a_hub_id_needs_no_prefix(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+    monkeypatch.setattr("qdebias.backends.load._checkpoint", lambda source: asked.append(source) or FakeBackend)
+    load_backend("Qwen/Qwen2-VL-2B-Instruct")
+    assert asked == ["Qwen/Qwen2-VL-2B-Instruct"]

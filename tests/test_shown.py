@@ -4,12 +4,16 @@ import re
 from io import StringIO
 
 import pytest
+import rich.table
 from rich.console import Console
 
 from qdebias.backends.catalogue import KNOWN_MODELS
+from qdebias.cli import score as score_module
 from qdebias.cli import shown, tables
-from qdebias.cli.shown import show_measured
+from qdebias.cli.shown import show, show_measured
+from qdebias.cli.summary import ENDS, MOST, Summary
 from qdebias.cli.tables import form_of, write_tables
+from qdebias.records import Record
 from qdebias.tables import Cell, Column, Number, Table, render
 from test_cli import run
 
@@ -81,3 +85,46 @@ def test_a_form_that_is_named_counts_on_a_terminal_too(terminal: StringIO, capsy
     write_tables([TABLE], form_of("csv", None), None)
     assert capsys.readouterr().out == render(TABLE, "csv")
     assert terminal.getvalue() == ""
+
+
+@pytest.mark.parametrize("terminal", [40], indirect=True)
+def test_no_word_is_broken_where_a_column_can_be_left_out(
+    terminal: StringIO, capsys: pytest.CaptureFixture[str]
+) -> None:
+    table = rich.table.Table("name", "count", "address")
+    table.add_row("mountain", "12", "https://example.org/a/long/address/of/a/page")
+    show(table)
+    lines = terminal.getvalue().splitlines()
+    assert max(map(len, lines)) <= 40
+    assert "mountain │ 12" in lines[3]
+    assert capsys.readouterr().err == "this terminal is too narrow for: address\n"
+
+
+def row(number: int, score: float | None) -> Record:
+    return Record(path=f"{number}.png", score=score, error=None, model="fake", method="vanilla", seed=0)
+
+
+@pytest.mark.parametrize("terminal", [80], indirect=True)
+@pytest.mark.parametrize(("count", "every"), [(MOST, False), (MOST + 1, False), (MOST + 1, True)])
+def test_many_images_end_in_a_summary(
+    terminal: StringIO, monkeypatch: pytest.MonkeyPatch, count: int, every: bool
+) -> None:
+    monkeypatch.setattr(score_module, "results", shown.results)
+    rows = [row(number, number / count) for number in range(count)]
+    score_module._tell(rows, None, None, json=None, every=every)
+    names = {number for number in range(count) if re.search(rf" {number}\.png ", terminal.getvalue())}
+    ends = {*range(ENDS), *range(count - ENDS, count)}
+    assert names == ({*range(count)} if every or count == MOST else ends)
+
+
+@pytest.mark.parametrize("terminal", [80], indirect=True)
+def test_a_summary_counts_tenths_and_passes_over_failures(
+    terminal: StringIO, capsys: pytest.CaptureFixture[str]
+) -> None:
+    summary = Summary()
+    for number, score in enumerate((0.0, 0.09, 0.1, 1.0, None)):
+        summary.add(row(number, score))
+    assert summary.counts == [2, 1, 0, 0, 0, 0, 0, 0, 0, 1]
+    summary.show()
+    assert re.search(r"0\.9 to 1\.0 +│ +1 │ █+ ", terminal.getvalue())
+    assert "qdebias explain 0.png" in capsys.readouterr().err
