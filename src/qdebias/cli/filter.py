@@ -108,12 +108,17 @@ def filter(  # noqa: A001  (the name of the command)
             judged = _given(_stored(scores, run, method, seed))
         found = choose(judged.scores, minimum=least, top=limit)
         _put(found, judged.roots, out, way, json=json)
+    _tell(found)
+    raise typer.Exit(1 if found.failed else 0)
+
+
+def _tell(found: Choice) -> None:
+    """Say what failed, and how many images were kept."""
     for one in found.failed:
         say(f"failed: {one_line(one.error or '')}", style="red")
     if not found.kept and found.rejected:
         say(f"none reaches the bound; the best score is {found.rejected[0].score:.4g}")
     say(f"{len(found.kept)} images kept, {len(found.rejected)} rejected, {len(found.failed)} failed")
-    raise typer.Exit(1 if found.failed else 0)
 
 
 def _check_bounds(paths: Sequence[str], scores: Path | None, least: float | None, top: Top | None) -> None:
