@@ -37,6 +37,11 @@ from qdebias.ranking import rank as rank_images
 from qdebias.records import open_writer
 from qdebias.store import open_run
 
+Anchors = Annotated[
+    Path | None,
+    typer.Option(help="A folder of 2 to 50 images that never change: each image is compared with these and no others."),
+]
+
 
 def rank(
     paths: Paths,
@@ -54,6 +59,7 @@ def rank(
     dtype: Dtype = None,
     max_megapixels: Megapixels = 50.0,
     column: ImageColumn = None,
+    anchors: Anchors = None,
 ) -> None:
     """Rank images by asking which of two is better, in both orders: strengths of the Bradley-Terry model.
 
@@ -61,6 +67,7 @@ def rank(
 
     - `qdebias rank photos` prints rank, strength, its standard error and path
     - `qdebias rank a.jpg b.jpg` says which of two is better
+    - `qdebias rank photos --anchors scale/` compares with these only: strengths of different runs are on one scale
     - `qdebias rank photos --opponents 16 --by sharpness --run runs/photos --out ranking.csv`
     """
     with user_errors(), ExitStack() as stack:
@@ -82,6 +89,7 @@ def rank(
                 seed=seed,
                 batch=batch,
                 max_pixels=round(max_megapixels * 1e6),
+                anchors=_anchors(anchors),
                 on_progress=show,
             )
         rows = [*found.rows, *(Ranked(path=failure.name, error=failure.error) for failure in inputs.failures)]
@@ -99,6 +107,15 @@ def _shown() -> Iterator[Callable[[int, int], None]]:
     with Progress(*columns, console=words, transient=True, disable=not words.is_terminal) as bar:
         task = bar.add_task("comparing", total=None)
         yield lambda done, total: bar.update(task, completed=done, total=total)
+
+
+def _anchors(folder: Path | None) -> list[Path]:
+    if folder is None:
+        return []
+    found = find_inputs([str(folder)])
+    for failure in found.failures:
+        raise SettingError(f"--anchors {folder}: {failure.error}")
+    return list(found.paths)
 
 
 def _question(by: str) -> Question:

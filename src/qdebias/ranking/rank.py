@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import combinations
 from pathlib import Path
 from typing import TypeAlias
 
@@ -9,9 +10,12 @@ import numpy as np
 import numpy.typing as npt
 
 from qdebias.backends.base import Backend
+from qdebias.equations import FloatArray
 from qdebias.errors import SettingError
 from qdebias.image import MAX_PIXELS
 from qdebias.prompts import Question
+from qdebias.ranking.anchors import LEAST, strengths_against
+from qdebias.ranking.anchors import MOST as MOST_ANCHORS
 from qdebias.ranking.asking import Pair, PairAsker, Seen, look_at
 from qdebias.ranking.pairs import rings
 from qdebias.ranking.questions import QUESTIONS
@@ -53,6 +57,7 @@ def rank(
     seed: int = 0,
     batch: int = 4,
     max_pixels: int = MAX_PIXELS,
+    anchors: Sequence[Path] = (),
     on_progress: Callable[[int, int], None] | None = None,
 ) -> Ranking:
     """Rank images by asking which of two is better.
@@ -70,6 +75,8 @@ def rank(
         seed: Which pairs are compared, see `rings`.
         batch: How many pairs are handed to the model at a time.
         max_pixels: Larger images are refused.
+        anchors: Image files, always the same, that each image is compared with in the place of the others, see
+            `qdebias.ranking.anchors`; opponents and seed have no say then. None: images are compared with each other.
         on_progress: Is told how many pairs are done, and of how many.
 
     Raises:
@@ -84,14 +91,71 @@ def rank(
         )
     seen = list(look_at(list(dict.fromkeys(paths)), max_pixels=max_pixels))
     images = list({one.digest: one for one in reversed(seen) if one.digest}.values())[::-1]
-    check_count(len(images))
-    pairs = [(images[a], images[b]) for a, b in rings([one.digest for one in images], opponents=opponents, seed=seed)]
+    fixed = _anchors(anchors, max_pixels) if anchors else []
+    pairs = _against(images, fixed) if fixed else _rings(images, opponents, seed)
     asker = PairAsker(run, backend, question, batch=batch, max_pixels=max_pixels)
     for done in asker.ask(pairs):
         if on_progress is not None:
             on_progress(done, len(pairs))
     answered = {pair: margins for pair in pairs if (margins := asker.margins(pair)) is not None}
+    if fixed:
+        return _anchored(seen, images, fixed, answered, asker.errors)
     return _ranking(seen, images, answered, asker.errors)
+
+
+def _rings(images: Sequence[Seen], opponents: int, seed: int) -> list[Pair]:
+    check_count(len(images))
+    return [(images[a], images[b]) for a, b in rings([one.digest for one in images], opponents=opponents, seed=seed)]
+
+
+def _against(images: Sequence[Seen], anchors: Sequence[Seen]) -> list[Pair]:
+    """Return all pairs of anchors, and each image with every anchor that is not the image itself."""
+    beside = ((one, mark) for one in images for mark in anchors if one.digest != mark.digest)
+    return [*combinations(anchors, 2), *beside]
+
+
+def _anchors(paths: Sequence[Path], max_pixels: int) -> list[Seen]:
+    """Return the anchors, or raise: without one of them the scale is another."""
+    seen = list(look_at(list(dict.fromkeys(paths)), max_pixels=max_pixels))
+    for one in seen:
+        if one.error:
+            raise SettingError(f"an anchor cannot be read, and without it the scale is another: {one.error}")
+    found = list({one.digest: one for one in seen}.values())
+    if not LEAST <= len(found) <= MOST_ANCHORS:
+        raise SettingError(f"a scale needs {LEAST} to {MOST_ANCHORS} different anchors, got {len(found)}")
+    return found
+
+
+def _anchored(
+    seen: Sequence[Seen],
+    images: Sequence[Seen],
+    anchors: Sequence[Seen],
+    answered: Mapping[Pair, tuple[float, float]],
+    errors: Mapping[Pair, str],
+) -> Ranking:
+    lost = next((pair for pair in combinations(anchors, 2) if pair not in answered), None)
+    if lost is not None:
+        raise SettingError(f"the model cannot compare two anchors, so there is no scale: {errors[lost]}")
+    scale = _ranking(anchors, anchors, {pair: answered[pair] for pair in combinations(anchors, 2)}, {})
+    strength = {row.path: row.strength for row in scale.rows}
+    values = np.array([strength[str(mark.path)] for mark in anchors], dtype=np.float64)
+    log_odds = np.full((len(images), len(anchors)), np.nan)
+    for row, one in enumerate(images):
+        for column, mark in enumerate(anchors):
+            if (one, mark) in answered:
+                log_odds[row, column] = np.mean(answered[one, mark])
+    made = _rows(strengths_against(values, log_odds), np.isfinite(log_odds).sum(axis=1))
+    rows = {one.digest: row for one, row in zip(images, made, strict=True) if row.opponents}
+    return _found([_row(one, rows.get(one.digest), errors) for one in seen], np.array(list(answered.values())))
+
+
+def _found(rows: Sequence[Ranked], margins: FloatArray) -> Ranking:
+    return Ranking(
+        rows=_in_order(rows),
+        pairs=len(margins),
+        first=float((margins[:, 0] - margins[:, 1]).mean() / 2),
+        swayed=float(np.mean(margins[:, 0] * margins[:, 1] < 0)),
+    )
 
 
 def _ranking(
@@ -111,12 +175,7 @@ def _ranking(
     found = bradley_terry(len(members), np.searchsorted(members, ends[inside]), margins[inside].mean(axis=1))
     opponents = np.bincount(ends[inside].ravel(), minlength=len(images))[members]
     rows = dict(zip((images[place].digest for place in members), _rows(found, opponents), strict=True))
-    return Ranking(
-        rows=_in_order([_row(one, rows.get(one.digest), errors) for one in seen]),
-        pairs=len(ends),
-        first=float((margins[:, 0] - margins[:, 1]).mean() / 2),
-        swayed=float(np.mean(margins[:, 0] * margins[:, 1] < 0)),
-    )
+    return _found([_row(one, rows.get(one.digest), errors) for one in seen], margins)
 
 
 def _rows(found: Strengths, opponents: Places) -> list[Ranked]:

@@ -53,8 +53,8 @@ def bradley_terry(count: int, pairs: npt.NDArray[np.intp], log_odds: FloatArray)
     check_count(count)
     bounded = np.clip(log_odds, -SUREST, SUREST)
     wins = np.zeros((count, count))
-    np.add.at(wins, (pairs[:, 0], pairs[:, 1]), _sigmoid(bounded))
-    np.add.at(wins, (pairs[:, 1], pairs[:, 0]), _sigmoid(-bounded))
+    np.add.at(wins, (pairs[:, 0], pairs[:, 1]), sigmoid(bounded))
+    np.add.at(wins, (pairs[:, 1], pairs[:, 0]), sigmoid(-bounded))
     try:
         value = np.asarray(choix.ilsr_pairwise_dense(wins, max_iter=_STEPS), dtype=np.float64)
     except (RuntimeError, ValueError, np.linalg.LinAlgError) as error:
@@ -80,8 +80,8 @@ def _errors(value: FloatArray, pairs: npt.NDArray[np.intp], log_odds: FloatArray
     if freedom < 1:
         return np.full(count, np.nan)
     expected = value[pairs[:, 0]] - value[pairs[:, 1]]
-    spread = _sigmoid(expected) * _sigmoid(-expected)
-    dispersion = np.sum((_sigmoid(log_odds) - _sigmoid(expected)) ** 2 / spread) / freedom
+    spread = sigmoid(expected) * sigmoid(-expected)
+    dispersion = np.sum((sigmoid(log_odds) - sigmoid(expected)) ** 2 / spread) / freedom
     information = np.full((count, count), 1 / count)  # the mean, which the comparisons leave open
     for rows, columns, sign in ((0, 0, 1), (1, 1, 1), (0, 1, -1), (1, 0, -1)):
         np.add.at(information, (pairs[:, rows], pairs[:, columns]), sign * spread)
@@ -89,5 +89,6 @@ def _errors(value: FloatArray, pairs: npt.NDArray[np.intp], log_odds: FloatArray
     return np.asarray(np.sqrt(dispersion * variance.clip(0)), dtype=np.float64)
 
 
-def _sigmoid(log_odds: FloatArray) -> FloatArray:
+def sigmoid(log_odds: FloatArray) -> FloatArray:
+    """Return the probabilities with these log-odds."""
     return np.asarray(np.exp(-np.logaddexp(0.0, -log_odds)), dtype=np.float64)

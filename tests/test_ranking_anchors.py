@@ -1,0 +1,130 @@
+"""A scale of fixed images: by hand, across runs, and from the command line."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from scipy.optimize import minimize_scalar
+from scipy.special import expit
+
+from qdebias.backends.fake import FakeBackend
+from qdebias.errors import SettingError
+from qdebias.image import digest, load_image
+from qdebias.ranking import Ranking, rank
+from qdebias.ranking.anchors import against
+from qdebias.store import open_run
+from test_cli import run as command
+from test_ranking import asked_of, brighter
+
+
+def test_the_strength_is_the_most_likely_one() -> None:
+    anchors, log_odds = np.array([-2.0, 0.3, 1.7]), np.array([2.5, 0.4, -0.1])
+    wins = expit(log_odds)
+
+    def loss(strength: float) -> float:
+        p = expit(strength - anchors)
+        return float(-(wins * np.log(p) + (1 - wins) * np.log(1 - p)).sum())
+
+    value, error = against(anchors, log_odds)
+    assert value == pytest.approx(minimize_scalar(loss, bounds=(-10, 10), options={"xatol": 1e-10}).x, abs=1e-5)
+    p = expit(value - anchors)
+    dispersion = ((wins - p) ** 2 / (p * (1 - p))).sum() / 2
+    assert error == pytest.approx(np.sqrt(dispersion / (p * (1 - p)).sum()))
+
+
+@pytest.mark.parametrize("sure", [500.0, -500.0])
+def test_answers_without_any_doubt_stay_finite(sure: float) -> None:
+    value, _ = against(np.array([-1.0, 1.0]), np.array([sure, sure]))
+    assert 15 < np.sign(sure) * value < 25
+
+
+def test_one_anchor_has_no_error() -> None:
+    value, error = against(np.array([0.5]), np.array([1.2]))
+    assert value == pytest.approx(1.7)
+    assert np.isnan(error)
+
+
+def write(folder: Path, levels: dict[str, int]) -> Path:
+    noise = np.random.default_rng(4)
+    folder.mkdir()
+    for name, level in levels.items():
+        picture = noise.integers(0, 40, (36, 40, 3)) + level
+        Image.fromarray(picture.astype(np.uint8)).save(folder / f"{name}.png")
+    return folder
+
+
+@pytest.fixture
+def scale(tmp_path: Path) -> Path:
+    return write(tmp_path / "scale", {"low": 20, "middle": 90, "high": 160})
+
+
+def ranked(photos: Path, scale: Path, folder: Path, backend: FakeBackend) -> Ranking:
+    with open_run(folder, backend.fingerprint, model="fake") as run:
+        return rank(sorted(photos.iterdir()), backend=backend, run=run, anchors=sorted(scale.iterdir()))
+
+
+def strengths(found: Ranking) -> dict[str, float | None]:
+    return {Path(row.path).stem: row.strength for row in found.rows}
+
+
+def test_strengths_of_two_runs_are_on_one_scale(scale: Path, tmp_path: Path) -> None:
+    one = ranked(write(tmp_path / "a", {"x": 50, "y": 130}), scale, tmp_path / "first", FakeBackend(answer=brighter))
+    photos = write(tmp_path / "b", {"x": 50, "z": 200, "w": 5, "v": 70})
+    other = ranked(photos, scale, tmp_path / "second", FakeBackend(answer=brighter))
+    assert strengths(one)["x"] == pytest.approx(strengths(other)["x"], abs=1e-9)
+    marks = [load_image(path).mean() / 20 for path in sorted(scale.iterdir())]
+    for path in photos.iterdir():
+        want = load_image(path).mean() / 20 - np.mean(marks)
+        assert strengths(other)[path.stem] == pytest.approx(want, abs=1e-6)
+    assert [Path(row.path).stem for row in other.rows] == ["z", "v", "x", "w"]
+    assert one.first == pytest.approx(1.5)
+
+
+def test_an_image_is_asked_beside_each_anchor_in_both_orders(scale: Path, tmp_path: Path) -> None:
+    photos, backend = write(tmp_path / "a", {"x": 50, "y": 130}), FakeBackend(answer=brighter)
+    found = ranked(photos, scale, tmp_path / "run", backend)
+    assert asked_of(backend) == 2 * (3 + 2 * 3)
+    assert [row.opponents for row in found.rows] == [3, 3]
+    (photos / "z.png").write_bytes((write(tmp_path / "c", {"z": 70}) / "z.png").read_bytes())
+    again = ranked(photos, scale, tmp_path / "run", backend)
+    assert asked_of(backend) == 2 * (3 + 3 * 3)
+    assert {name: strengths(again)[name] for name in ("x", "y")} == strengths(found)
+
+
+def test_an_anchor_among_the_images_is_not_compared_with_itself(scale: Path, tmp_path: Path) -> None:
+    found = ranked(scale, scale, tmp_path / "run", FakeBackend(answer=brighter))
+    assert [(Path(row.path).stem, row.opponents) for row in found.rows] == [("high", 2), ("middle", 2), ("low", 2)]
+
+
+def test_an_image_that_fails_is_a_row_and_an_anchor_that_fails_is_an_error(scale: Path, tmp_path: Path) -> None:
+    photos = write(tmp_path / "a", {"x": 50, "y": 130})
+    refused = digest(load_image(photos / "x.png"))
+    found = ranked(photos, scale, tmp_path / "run", FakeBackend(answer=brighter, failing=(refused,)))
+    assert (found.rows[0].rank, found.rows[1].rank) == (1, None)
+    assert "told to fail" in (found.rows[1].error or "")
+    refused = digest(load_image(scale / "low.png"))
+    with pytest.raises(SettingError, match="cannot compare two anchors, so there is no scale"):
+        ranked(photos, scale, tmp_path / "other", FakeBackend(answer=brighter, failing=(refused,)))
+    (scale / "letter.png").write_text("Dear reader,")
+    with pytest.raises(SettingError, match=r"an anchor cannot be read.*letter\.png"):
+        ranked(photos, scale, tmp_path / "run", FakeBackend(answer=brighter))
+
+
+def test_one_anchor_is_no_scale(tmp_path: Path) -> None:
+    photos = write(tmp_path / "a", {"x": 50})
+    with pytest.raises(SettingError, match="needs 2 to 50 different anchors, got 1"):
+        ranked(photos, write(tmp_path / "one", {"low": 20}), tmp_path / "run", FakeBackend(answer=brighter))
+
+
+def test_the_command(scale: Path, tmp_path: Path) -> None:
+    photos = write(tmp_path / "a", {"x": 50, "y": 130})
+    asked = ("rank", photos, "--anchors", scale, "--model", "fake", "--json")
+    both = {Path(row["path"]).stem: row for row in map(json.loads, command(*asked).stdout.splitlines())}
+    alone = json.loads(command("rank", photos / "x.png", *asked[2:]).stdout)
+    assert alone["strength"] == pytest.approx(both["x"]["strength"])
+    assert (alone["rank"], alone["opponents"]) == (1, 3)
+    got = command(*asked[:2], "--anchors", photos / "x.png", "--model", "fake")
+    assert got.returncode == 2
+    assert "2 to 50 different anchors, got 1" in got.stderr
