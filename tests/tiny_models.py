@@ -20,6 +20,7 @@ import tokenizers as tk
 import torch
 import transformers as tf
 
+from further_families import FURTHER
 from qdebias.backends.hf import HfBackend
 from qdebias.backends.hf_loading import load_hf
 from qdebias.backends.quiet import quiet
@@ -39,7 +40,7 @@ def checkpoint(name: str, *, hub: bool = False) -> Path:
 def load(name: str, *, hub: bool = False, **options: Any) -> HfBackend:
     """Load a tiny checkpoint on the CPU."""
     folder = checkpoint(name, hub=hub)
-    with torchvision_module() if FAMILIES[name].torchvision else nullcontext():
+    with torchvision_module() if (FAMILIES | FURTHER)[name].torchvision else nullcontext():
         return load_hf(folder, device="cpu", **options)
 
 
@@ -64,7 +65,7 @@ def torchvision_module() -> Iterator[None]:
 
 def build(name: str, folder: Path, *, hub: bool = False) -> Path:
     """Write a checkpoint of a family and return its folder."""
-    family = FAMILIES[name]
+    family = (FAMILIES | FURTHER)[name]
     folder.mkdir(parents=True, exist_ok=True)
     ids = _save_tokenizer(family, folder)
     with quiet(), torch.random.fork_rng(devices=[]):

@@ -51,6 +51,11 @@ def _pooled(model: Model, part: Part) -> Features:
     return {"pooled": output.pooler_output} | {f"layer {number}": layer for number, layer in enumerate(layers)}
 
 
+def _pooled_in_a_row(model: Model, part: Part) -> Features:
+    """Encode images whose patches stand one behind the other along the last axis."""
+    return _pooled(model, {**part, "pixel_values": torch.cat(part["pixel_values"].split(1), dim=-1)})
+
+
 def tokens_of(features: Features) -> int:
     """Return how many tokens the pooled features of an image take, whichever way a model nests them."""
     return sum(int(part[..., 0].numel()) for part in features["pooled"])
@@ -84,25 +89,34 @@ _PLAIN = Family(encode=_pooled, insert=_as_encoder_output)
 _NESTED = replace(_PLAIN, axis=1)
 
 FAMILIES: Mapping[str, Family] = {
+    "aya_vision": _PLAIN,
     "deepseek_vl": _PLAIN,
     "gemma3": _PLAIN,
+    "gemma4": replace(_PLAIN, prefix=False),
+    "glm46v": _PLAIN,
     "glm4v": _PLAIN,
     "idefics3": _NESTED,
     "internvl": _PLAIN,
+    "lfm3_vl": replace(_PLAIN, prefix=False),
     "llava": _PLAIN,
     "llava_next": _PLAIN,
     "llava_onevision": replace(_PLAIN, companion=True),
+    "minicpmv4_6": replace(_PLAIN, prefix=False, encode=_pooled_in_a_row),
     "mistral3": _PLAIN,
     "mllama": Family(axis=1, encode=_crossed, insert=_as_cross_states),
     "mplug_owl2": _PLAIN,
+    "paddleocr_vl": _PLAIN,
     "paligemma": replace(_PLAIN, prefix=False),
     "qdebias_nano": _PLAIN,
     "qwen": _PLAIN,
     "qwen2_5_vl": _PLAIN,
     "qwen2_vl": _PLAIN,
     "qwen3_5": replace(_PLAIN, prefix=False),
+    "qwen3_5_moe": replace(_PLAIN, prefix=False),
     "qwen3_vl": _PLAIN,
+    "qwen3_vl_moe": _PLAIN,
     "smolvlm": _NESTED,
+    "vipllava": _PLAIN,
 }
 """By the `model_type` of config.json."""
 

@@ -1,0 +1,353 @@
+"""Tiny checkpoints of families that people use beyond those of `tiny_families`, for one battery of their own."""
+
+from typing import Any
+
+import transformers as tf
+
+from published_templates import PUBLISHED
+from tiny_families import (
+    _CLIP,
+    _IDEFICS_SPECIAL,
+    _LLAVA_PROCESSOR,
+    _QWEN_IMAGES,
+    _QWEN_SPECIAL,
+    MROPE,
+    SIZE,
+    TEXT,
+    VISION,
+    WIDTH,
+    Family,
+    _qwen3_5,
+    _qwen3_vl,
+    _qwen_ids,
+    _qwen_text,
+)
+
+EXPERTS = {"num_experts": 2, "num_experts_per_tok": 1, "moe_intermediate_size": 16}
+SIGLIP = {**VISION, "model_type": "siglip_vision_model", "vision_use_head": False}
+GLM_SPECIAL = (
+    *("[gMASK]", "<sop>", "<|user|>", "<|assistant|>", "<|image|>", "<|video|>"),
+    *("<|begin_of_image|>", "<|end_of_image|>", "<|begin_of_video|>", "<|end_of_video|>"),
+)
+
+
+def _glm46v(ids: dict[str, int]) -> Any:
+    vision = {"depth": 2, "hidden_size": WIDTH, "intermediate_size": 64, "num_heads": 2, "out_hidden_size": WIDTH}
+    rope = {"rope_type": "default", "mrope_section": [2, 3, 3], "rope_theta": 10000.0, "partial_rotary_factor": 1.0}
+    text = {name: value for name, value in TEXT.items() if name != "head_dim"}
+    return tf.Glm46VConfig(
+        vision_config={**vision, "model_type": "glm4v_vision", "image_size": 56, "patch_size": 14},
+        text_config={**text, "model_type": "glm4v_text", "vocab_size": ids["vocabulary"], "rope_parameters": rope},
+        image_token_id=ids["<|image|>"],
+        video_token_id=ids["<|video|>"],
+        image_start_token_id=ids["<|begin_of_image|>"],
+        image_end_token_id=ids["<|end_of_image|>"],
+        video_start_token_id=ids["<|begin_of_video|>"],
+        video_end_token_id=ids["<|end_of_video|>"],
+    )
+
+
+def _vipllava(ids: dict[str, int]) -> Any:
+    return tf.VipLlavaConfig(
+        vision_config=tf.CLIPVisionConfig(**VISION, projection_dim=WIDTH),
+        text_config=tf.LlamaConfig(**TEXT, vocab_size=ids["vocabulary"]),
+        image_token_index=ids["<image>"],
+        vision_feature_layers=[-1, 1],
+    )
+
+
+def _qwen3_vl_moe(ids: dict[str, int]) -> Any:
+    dense = _qwen3_vl(ids)
+    text = {**_qwen_text(ids), **EXPERTS, "rope_parameters": {**MROPE, "mrope_interleaved": True}}
+    vision = {name: value for name, value in dense.vision_config.to_dict().items() if name != "model_type"}
+    return tf.Qwen3VLMoeConfig(vision_config=vision, text_config=text, **_qwen_ids(ids))
+
+
+def _qwen3_5_moe(ids: dict[str, int]) -> Any:
+    dense = _qwen3_5(ids)
+    text = {name: value for name, value in dense.text_config.to_dict().items() if name != "model_type"}
+    vision = {name: value for name, value in dense.vision_config.to_dict().items() if name != "model_type"}
+    more = {**EXPERTS, "shared_expert_intermediate_size": 16}
+    return tf.Qwen3_5MoeConfig(vision_config=vision, text_config={**text, **more}, **_qwen_ids(ids))
+
+
+def _idefics2(ids: dict[str, int]) -> Any:
+    return tf.Idefics2Config(
+        vision_config=dict(VISION),
+        perceiver_config={
+            "hidden_size": WIDTH,
+            "resampler_n_latents": 4,
+            "resampler_depth": 1,
+            "resampler_n_heads": 2,
+            "resampler_head_dim": 16,
+            "num_key_value_heads": 1,
+        },
+        text_config={**TEXT, "model_type": "mistral", "vocab_size": ids["vocabulary"], "pad_token_id": 0},
+        image_token_id=ids["<image>"],
+    )
+
+
+GEMMA4_NAMED = {
+    "image_token": "<|image|>",
+    "boi_token": "<|image>",
+    "eoi_token": "<image|>",
+    "audio_token": "<|audio|>",
+    "boa_token": "<|audio>",
+    "eoa_token": "<audio|>",
+}
+
+
+def _gemma4(ids: dict[str, int]) -> Any:
+    text = {**TEXT, "vocab_size": ids["vocabulary"] + 2, "sliding_window": 24, "hidden_size_per_layer_input": 8}
+    return tf.Gemma4Config(
+        vision_config={
+            "hidden_size": WIDTH,
+            "intermediate_size": 64,
+            "num_hidden_layers": 2,
+            "num_attention_heads": 2,
+            "num_key_value_heads": 2,
+            "head_dim": 16,
+            "patch_size": 4,
+            "pooling_kernel_size": 2,
+            "position_embedding_size": 128,
+        },
+        text_config={
+            **text,
+            "layer_types": ["sliding_attention", "full_attention"],
+            "global_head_dim": 16,
+            "use_bidirectional_attention": "vision",
+            "vocab_size_per_layer_input": ids["vocabulary"] + 2,
+        },
+        audio_config=None,
+        boi_token_id=ids["<|image>"],
+        eoi_token_id=ids["<image|>"],
+        image_token_id=ids["<|image|>"],
+        video_token_id=ids["<|video|>"],
+    )
+
+
+def _lfm3_vl(ids: dict[str, int]) -> Any:
+    return tf.Lfm3VlConfig(
+        vision_config={
+            "hidden_size": WIDTH,
+            "intermediate_size": 64,
+            "num_hidden_layers": 2,
+            "num_attention_heads": 2,
+            "num_key_value_heads": 1,
+            "patch_size": 14,
+            "layer_types": ["conv", "full_attention"],
+        },
+        text_config={
+            **TEXT,
+            "model_type": "lfm3",
+            "pad_token_id": 0,
+            "vocab_size": ids["vocabulary"],
+            "layer_types": ["conv", "full_attention"],
+        },
+        projector_hidden_size=WIDTH,
+        **_qwen_ids(ids),
+    )
+
+
+def _paddleocr_vl(ids: dict[str, int]) -> Any:
+    return tf.PaddleOCRVLConfig(
+        vision_config={**VISION, "model_type": "paddleocr_vl_vision", "image_size": 56},
+        text_config={
+            **TEXT,
+            "model_type": "paddleocr_vl_text",
+            "vocab_size": ids["vocabulary"],
+            "rope_parameters": MROPE,
+        },
+        image_token_id=ids["<|IMAGE_PLACEHOLDER|>"],
+        video_token_id=ids["<|video_pad|>"],
+        vision_start_token_id=ids["<|IMAGE_START|>"],
+        vision_end_token_id=ids["<|IMAGE_END|>"],
+    )
+
+
+OVIS_SPECIAL = ("<|im_start|>", "<|im_end|>", "<image>", "<IMG_ATOM>")
+OVIS_MARKS = ("<IMG_START>", "<IMG_GRID>", "<IMG_COL>", "<IMG_ROW>", "<IMG_END>")
+
+
+def _ovis2(ids: dict[str, int]) -> Any:
+    return tf.Ovis2Config(
+        vision_config={**VISION, "vocab_size": 32, "hidden_stride": 1},
+        text_config={**TEXT, "model_type": "qwen2", "vocab_size": ids["vocabulary"]},
+        image_token_id=ids["<IMG_ATOM>"],
+        visual_indicator_token_ids=[ids[token] for token in OVIS_MARKS],
+        vocab_size=ids["vocabulary"],
+        hidden_size=WIDTH,
+    )
+
+
+AYA_TILES = tuple(f"TILE_{number}" for number in range(1, 5))
+AYA_SPECIAL = (
+    *("<|START_OF_TURN_TOKEN|>", "<|END_OF_TURN_TOKEN|>", "<|USER_TOKEN|>", "<|CHATBOT_TOKEN|>"),
+    *("<image>", "<|START_OF_IMG|>", "<|END_OF_IMG|>", "<|IMG_PATCH|>", "<|IMG_LINE_BREAK|>", "TILE_GLOBAL"),
+    *AYA_TILES,
+)
+
+
+def _aya_vision(ids: dict[str, int]) -> Any:
+    return tf.AyaVisionConfig(
+        vision_config=SIGLIP,
+        text_config={
+            **{name: value for name, value in TEXT.items() if name != "head_dim"},
+            "model_type": "cohere2",
+            "vocab_size": ids["vocabulary"],
+            "sliding_window": 24,
+            "layer_types": ["sliding_attention", "full_attention"],
+        },
+        image_token_index=ids["<|IMG_PATCH|>"],
+        downsample_factor=2,
+    )
+
+
+MINICPM_NAMED = {
+    "image_token": "<|image_pad|>",
+    "video_token": "<|video_pad|>",
+    "image_start_token": "<image>",
+    "image_end_token": "</image>",
+    "slice_start_token": "<slice>",
+    "slice_end_token": "</slice>",
+    "image_id_start_token": "<image_id>",
+    "image_id_end_token": "</image_id>",
+}
+
+
+def _minicpmv4_6(ids: dict[str, int]) -> Any:
+    return tf.MiniCPMV4_6Config(
+        vision_config={**VISION, "image_size": 56, "patch_size": 14},
+        text_config={**_qwen3_5(ids | {"<|vision_start|>": 0, "<|vision_end|>": 0}).text_config.to_dict()},
+        insert_layer_id=0,
+        image_size=56,
+        image_token_id=ids["<|image_pad|>"],
+        video_token_id=ids["<|video_pad|>"],
+    )
+
+
+FURTHER = {
+    "glm46v": Family(
+        config=_glm46v,
+        processor={"processor_class": "Glm46VProcessor"},
+        images={
+            "image_processor_type": "Glm46VImageProcessor",
+            "size": {"shortest_edge": 28 * 28 * 8, "longest_edge": 28 * 28 * 24},
+            "patch_size": 14,
+        },
+        special=GLM_SPECIAL,
+        template=PUBLISHED["glm-4.6v"].template,
+    ),
+    "vipllava": Family(
+        config=_vipllava,
+        processor=_LLAVA_PROCESSOR,
+        images=_CLIP,
+        special=("<image>",),
+        template=PUBLISHED["llava-1.5-7b"].template,
+        metaspace=True,
+        after=False,
+    ),
+    "qwen3_vl_moe": Family(
+        config=_qwen3_vl_moe,
+        processor={"processor_class": "Qwen3VLProcessor"},
+        images=_QWEN_IMAGES,
+        special=_QWEN_SPECIAL,
+        template=PUBLISHED["qwen3-vl-8b"].template,
+    ),
+    "qwen3_5_moe": Family(
+        config=_qwen3_5_moe,
+        processor={"processor_class": "Qwen3VLProcessor"},
+        images=_QWEN_IMAGES,
+        special=_QWEN_SPECIAL,
+        template=PUBLISHED["qwen3.6"].template,
+    ),
+    "idefics2": Family(
+        config=_idefics2,
+        processor={"processor_class": "Idefics2Processor", "image_seq_len": 4},
+        images={
+            "image_processor_type": "Idefics2ImageProcessor",
+            "size": {"longest_edge": 28, "shortest_edge": 14},
+            "do_image_splitting": False,
+        },
+        special=_IDEFICS_SPECIAL,
+        template=PUBLISHED["idefics3-8b"].template,
+        metaspace=True,
+    ),
+    "gemma4": Family(
+        config=_gemma4,
+        processor={
+            "processor_class": "Gemma4Processor",
+            "feature_extractor": {"feature_extractor_type": "Gemma4AudioFeatureExtractor"},
+        },
+        images={
+            "image_processor_type": "Gemma4ImageProcessor",
+            "patch_size": 4,
+            "pooling_kernel_size": 2,
+            "max_soft_tokens": 70,
+        },
+        special=("<|turn>", "<turn|>", "<|channel>", "<channel|>", "<|video|>", *GEMMA4_NAMED.values()),
+        named=GEMMA4_NAMED,
+        template=PUBLISHED["gemma-4-31b"].template,
+        metaspace=True,
+        leading=False,
+    ),
+    "lfm3_vl": Family(
+        config=_lfm3_vl,
+        processor={"processor_class": "Lfm3VlProcessor"},
+        images={"image_processor_type": "Qwen2VLImageProcessor", **_QWEN_IMAGES},
+        special=_QWEN_SPECIAL,
+        template=PUBLISHED["qwen3-vl-8b"].template,
+    ),
+    "paddleocr_vl": Family(
+        config=_paddleocr_vl,
+        processor={"processor_class": "PaddleOCRVLProcessor"},
+        images={
+            "image_processor_type": "PaddleOCRVLImageProcessor",
+            "size": {"shortest_edge": 28 * 28 * 8, "longest_edge": 28 * 28 * 24},
+            "patch_size": 14,
+        },
+        special=(
+            *("<|begin_of_sentence|>", "<|IMAGE_PLACEHOLDER|>", "<|IMAGE_START|>", "<|IMAGE_END|>", "<|video_pad|>"),
+        ),
+        named={"image_token": "<|IMAGE_PLACEHOLDER|>"},
+        template=PUBLISHED["paddleocr-vl"].template,
+        after=False,
+    ),
+    "ovis2": Family(
+        config=_ovis2,
+        processor={"processor_class": "Ovis2Processor", "image_seq_length": 4},
+        images={
+            "image_processor_type": "Ovis2ImageProcessor",
+            "size": SIZE,
+            "max_patches": 2,
+            "crop_to_patches": True,
+        },
+        special=(*OVIS_SPECIAL, *OVIS_MARKS),
+        template=PUBLISHED["internvl3-8b"].template.replace("<IMG_CONTEXT>", "<image>"),
+    ),
+    "aya_vision": Family(
+        config=_aya_vision,
+        processor={"processor_class": "AyaVisionProcessor", "img_size": 28, "patch_size": 14, "downsample_factor": 2},
+        images={
+            "image_processor_type": "GotOcr2ImageProcessor",
+            "size": SIZE,
+            "crop_to_patches": True,
+            "max_patches": 4,
+        },
+        special=AYA_SPECIAL,
+        template=PUBLISHED["internvl3-8b"].template.replace("<IMG_CONTEXT>\\n", "<image>"),
+    ),
+    "minicpmv4_6": Family(
+        config=_minicpmv4_6,
+        processor={"processor_class": "MiniCPMV4_6Processor"},
+        images={
+            "image_processor_type": "MiniCPMV4_6ImageProcessor",
+            "scale_resolution": 56,
+            "max_slice_nums": 2,
+            "patch_size": 14,
+        },
+        special=("<|im_start|>", "<|im_end|>", *MINICPM_NAMED.values()),
+        named=MINICPM_NAMED,
+        template=PUBLISHED["minicpm-v-4.6"].template,
+    ),
+}

@@ -1,0 +1,145 @@
+"""Families under the templates of their makers: our answers are those of transformers alone, shared or not.
+
+The reference builds its own text, from what `published_templates` writes down by hand, and runs the model on what the
+processor makes of it.
+"""
+
+from collections.abc import Iterator
+from copy import copy
+from dataclasses import replace
+from functools import cache
+from itertools import chain
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from contract import QUALITY, SAME, pair, picture
+from further_families import FURTHER
+from published_templates import PUBLISHED
+from qdebias import presets
+from qdebias.backends.chat_template import fixed
+from qdebias.backends.families import family_of
+from qdebias.backends.hf import HfBackend
+from qdebias.backends.prompt import Form
+from qdebias.backends.sharing import Sharing
+from qdebias.method import Context
+from qdebias.prompts import Request
+from test_published_templates import expected
+from tiny_families import FAMILIES
+from tiny_models import load
+
+pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation doesn't:DeprecationWarning")  # transformers'
+
+ROUNDING = 1e-5
+MODEL_OF = {
+    "llava": "llava-1.5-7b",
+    "bakllava": "bakllava",
+    "llava_onevision": "llava-onevision-7b",
+    "qwen2_vl": "qwen2-vl-2b",
+    "qwen2_5_vl": "qwen2.5-vl-7b",
+    "qwen3_vl": "qwen3-vl-8b",
+    "qwen3_5": "qwen3.6",
+    "internvl": "internvl3-8b",
+    "smolvlm": "smolvlm-256m",
+    "idefics3": "idefics3-8b",
+    "gemma3": "gemma-3-4b",
+    "mllama": "llama-3.2-11b-vision",
+    "mistral3": "mistral-small-3.1-24b",
+    "glm4v": "glm-4.1v-9b",
+    "glm46v": "glm-4.6v",
+    "gemma4": "gemma-4-31b",
+    "vipllava": "llava-1.5-7b",
+    "qwen3_vl_moe": "qwen3-vl-8b",
+    "qwen3_5_moe": "qwen3.6",
+    "idefics2": "idefics3-8b",
+    "paddleocr_vl": "paddleocr-vl",
+    "minicpmv4_6": "minicpm-v-4.6",
+}
+"""Tiny families, and the model whose template they are asked with here."""
+
+
+@cache
+def plain(name: str) -> HfBackend:
+    return load(name, sharing="off")
+
+
+def backend_of(name: str, *, template: str | None = None, **options: Any) -> HfBackend:
+    """A backend on the tiny model of a family that shares what the family allows, with a template of its own."""
+    alone = plain(name)
+    processor = copy(alone._processor)
+    if template is not None:
+        processor.chat_template, _ = fixed(template)
+    family = family_of(alone._model)
+    shared = Sharing(family=family, **({"tokens": 4096, "images": 1} | options)) if family else None
+    return HfBackend(model=alone._model, processor=processor, fingerprint=alone.fingerprint, sharing=shared)
+
+
+def requests_of(method: str) -> Iterator[Request]:
+    yield from presets.get(method).method.plan(picture(3, 64, 80), Context()).requests
+
+
+def reference(name: str, request: Request) -> list[np.ndarray]:
+    """The logits behind each question of a request, by transformers alone."""
+    model, processor = plain(name)._model, plain(name)._processor
+    found = []
+    for question in request.questions:
+        form = Form(question=question, placement="before", images=len(request.images))
+        text = expected(PUBLISHED[MODEL_OF[name]], form)
+        start = processor.tokenizer.bos_token
+        inputs = processor(
+            images=[[Image.fromarray(image) for image in request.images]],
+            text=[text],
+            add_special_tokens=not (start is not None and text.startswith(start)),
+            return_tensors="pt",
+        )
+        with torch.inference_mode():
+            found.append(model(**inputs).logits[0, -1].double().numpy())
+    return found
+
+
+@pytest.mark.parametrize("method", ["paper", "vanilla"])
+@pytest.mark.parametrize("name", MODEL_OF)
+def test_answers_are_those_of_transformers_alone_under_the_published_template(name: str, method: str) -> None:
+    requests = list(requests_of(method))
+    template = PUBLISHED[MODEL_OF[name]].template
+    got = backend_of(name, template=template).last_logits(requests)
+    for ours, request in zip(got, requests, strict=True):
+        for one, other in zip(ours, reference(name, request), strict=True):
+            np.testing.assert_allclose(one, other, rtol=0, atol=ROUNDING * max(1.0, np.abs(other).max()))
+
+
+@pytest.mark.parametrize("name", FURTHER)
+def test_sharing_changes_no_logit(name: str) -> None:
+    placements = ("before", "after") if FURTHER[name].after else ("before",)
+    single = Request(images=(picture(7, 100, 41),), questions=(QUALITY, SAME))
+    for placement in placements:
+        requests = [pair(1, 2, placement), pair(3, 2, placement), replace(single, placement=placement)]  # type: ignore[arg-type]
+        want = plain(name).last_logits(requests)
+        for options in ({}, {"tokens": 1}, {"images": 8}):
+            got = backend_of(name, **options).last_logits(requests)
+            for one, other in zip(chain(*got), chain(*want), strict=True):
+                np.testing.assert_allclose(one, other, rtol=0, atol=ROUNDING * max(1.0, np.abs(other).max()))
+
+
+def test_what_is_shared_is_what_the_documentation_says() -> None:
+    shared = {name: family_of(plain(name)._model) for name in FURTHER}
+    assert {name for name, family in shared.items() if family is None} == {"idefics2", "ovis2"}
+    whole = {name for name, family in shared.items() if family is not None and family.prefix}
+    assert whole == {"glm46v", "vipllava", "qwen3_vl_moe", "paddleocr_vl", "aya_vision"}
+
+
+def test_every_family_is_asked_with_a_published_template_where_one_is_known() -> None:
+    without = {
+        "deepseek_vl",
+        "llava_interleave",
+        "llava_next",
+        "paligemma",
+        "paligemma2",
+        "aya_vision",
+        "lfm3_vl",
+        "ovis2",
+    }
+    assert {*FAMILIES, *FURTHER} - set(MODEL_OF) == without
