@@ -76,7 +76,7 @@ def load_hf(
     shared = sharing_named(sharing, target, tokens_at_once, images_at_once)
     checkpoint = locate(source, revision)
     with quiet():
-        config = _config(checkpoint)
+        config = read_config(checkpoint)
         kind = dtype_of(dtype, target, config.dtype or config.get_text_config().dtype)
         files = weight_files(checkpoint.folder)
         processor = load_processor(checkpoint, config, form=form)
@@ -103,7 +103,8 @@ def _identity(checkpoint: Checkpoint, processor: Processor) -> dict[str, str]:
     }
 
 
-def _config(checkpoint: Checkpoint) -> Config:
+def read_config(checkpoint: Checkpoint) -> Config:
+    """Return the transformers configuration of a checkpoint, or say in one line why it cannot be run here."""
     content = checkpoint.read_json("config.json")
     kind = content.get("model_type")
     if not content:

@@ -1,5 +1,6 @@
 """`qdebias methods` and `qdebias models`: what there is to choose from."""
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -10,19 +11,33 @@ from qdebias.backends.catalogue import KNOWN_MODELS, KnownModel, known_model
 from qdebias.cli.console import user_errors
 from qdebias.cli.methods_page import counted, every_part, methods_page
 from qdebias.cli.shown import show
-from qdebias.cost import cost_of
+from qdebias.cost import cost_of, token_cost
 from qdebias.degrade import DEGRADATIONS
 from qdebias.described import described
+from qdebias.errors import SettingError
+from qdebias.image import load_image
 from qdebias.recipe import Recipe
 
 PAIRS = {True: "yes", False: "not trained on", None: "not said"}
+_TOKEN_COLUMNS = ("forwards", "images a prompt", "longest prompt", "tokens", "of images")
 
 
 def models(
     name: Annotated[str | None, typer.Argument(help="Print all that is known about this model.")] = None,
+    tokens: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="IMAGE",
+            help="Count the tokens that this image becomes for the model NAME or hf:<folder>, by its processor alone; "
+            "nothing is downloaded.",
+        ),
+    ] = None,
 ) -> None:
     """List the models that can be named with `--model`, or print one in full."""
     with user_errors():
+        if tokens is not None:
+            _print_tokens(name, tokens)
+            return
         if name is not None:
             _print_model(known_model(name))
             return
@@ -52,6 +67,22 @@ def _print_model(model: KnownModel) -> None:
     typer.echo(f"{model.name}: {model.note}" if model.note else model.name)
     for title, value in lines.items():
         typer.echo(f"  {title}: {value}")
+
+
+def _print_tokens(model: str | None, path: Path) -> None:
+    if model is None:
+        raise SettingError("--tokens needs a model: qdebias models NAME --tokens IMAGE, or hf:<folder> as NAME")
+    image = load_image(path)
+    table = Table("method", *(Column(title, justify="right") for title in _TOKEN_COLUMNS))
+    for name in ("vanilla", "paper"):
+        cost = token_cost(presets.get(name).method, model, image)
+        numbers = (cost.forwards, cost.images, cost.longest, cost.tokens, cost.of_images)
+        table.add_row(name, *(f"{number:,}" for number in numbers))
+    show(table)
+    typer.echo(
+        f"{path}: {image.shape[1]} x {image.shape[0]}. Tokens of all forwards of one image, each counted in full; what "
+        f"forwards have in common is computed once where the model can share it."
+    )
 
 
 def methods(
