@@ -10,9 +10,12 @@ import pyarrow.parquet as pq
 import pytest
 
 from qdebias import presets
+from qdebias.backends.fake import FakeBackend
+from qdebias.engine import Scorer
 from qdebias.equations import FloatArray
 from qdebias.image import RgbImage
 from qdebias.method import Context, Score
+from qdebias.report.figure import Row, explain
 from test_cli import folder, run  # noqa: F401  (fixtures)
 
 VALUES = (1, 0.75, 0.5, 0.25, 0)
@@ -126,3 +129,20 @@ def test_evaluated_rows_have_them_too(folder: Path) -> None:  # noqa: F811
     with (folder / "x.csv").open(newline="") as file:
         for row in csv.DictReader(file):
             assert float(row["p_good"]) == pytest.approx(float(row["score"]))
+
+
+@pytest.mark.parametrize(
+    ("method", "bars"), [("vanilla", 1), ("vanilla+levels5", 7), ("paper+levels5", 7), ("paper", 2)]
+)
+def test_more_than_two_options_are_drawn(method: str, bars: int, photo: RgbImage) -> None:
+    explanation = Scorer(backend=FakeBackend(), method=method).explain(photo)
+    plain = None if method == "vanilla" else 0.4
+    figure = explain([Row(name="a", explanation=explanation, vanilla=plain)], title="")
+    drawn = figure.axes[-1]
+    widths = [round(patch.get_width(), 9) for patch in drawn.patches]
+    assert len(widths) == bars
+    assert widths[-1] == round(explanation.score.value, 9)
+    names = [label.get_text() for label in drawn.get_yticklabels()]
+    if bars == 7:
+        assert names == ["bad", "poor", "fair", "good", "excellent", "vanilla", "score"]
+        assert widths[:5] == [round(share, 9) for share in reversed(explanation.score.probabilities.values())]

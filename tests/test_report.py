@@ -251,3 +251,20 @@ def test_several_evaluations_in_a_run_have_to_be_told_apart(scored: Path, labels
 def test_names_are_shortened_by_what_they_share() -> None:
     assert short_names(["/a/b/c.png", "/a/d/e.png"]) == ("b/c.png", "d/e.png")
     assert short_names(["/a/b/c.png"]) == ("c.png",)
+
+
+def test_five_levels_are_shown_with_their_probabilities(photos: Path, tmp_path: Path) -> None:
+    run("score", photos, "--model", "fake", "--run", tmp_path / "run", "--method", "sep-levels5")
+    got, page = report(tmp_path / "run", "--method", "sep-levels5")
+    assert got.returncode == 0
+    images = [photos / f"{number:02}.png" for number in range(COUNT - 1)]
+    want = max(qdebias.score(images, model="fake", method="sep-levels5"), key=lambda score: score.value)
+    for option, share in want.probabilities.items():
+        assert f"{option} {share:.3f}" in page.text
+    assert f"deviation{want.deviation:.3f}" in page.text
+    assert page.count("meter") % 5 == 0
+
+
+def test_two_options_are_no_distribution(scored: Path) -> None:
+    _, page = report(scored, "--method", "paper")
+    assert page.count("meter") == 0

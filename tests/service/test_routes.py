@@ -43,6 +43,12 @@ def test_a_score_is_that_of_the_library(client: httpx2.Client, method: str) -> N
         direct.same.tolist(),
         direct.weight.tolist(),
     )
+    assert (found["probabilities"], found["deviation"], found["log_odds"]) == (
+        direct.probabilities,
+        direct.deviation,
+        direct.log_odds,
+    )
+    assert found["beside"] == (method != "vanilla")
     assert found["conditions"] == (["zoom blur", "spatter", "saturate", "fog"] if method != "vanilla" else [])
 
 

@@ -44,7 +44,8 @@ def explain(
 ) -> None:
     """Draw how a score came about: the image, its degraded copies, P(good) and weight of each, the score.
 
-    One row an image. The score of the plain question (`vanilla`) stands beside it.
+    One row an image. The score of the plain question (`vanilla`) stands beside it, and the probability of each option
+    where there are more than two, as of five levels.
     """
     from qdebias.report.figure import Row, draw
 

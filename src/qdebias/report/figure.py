@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 
 from qdebias.engine import Explanation
 from qdebias.image import RgbImage
+from qdebias.method import Score
 from qdebias.report.picture import save
 from qdebias.report.words import words
 
@@ -66,7 +67,7 @@ def _draw_row(row: Row, cells: list[Axes]) -> None:
         same = f"   P(same) {score.same[index]:.2f}" if len(score.same) else ""
         caption = f"P(good) {score.good[index]:.3f}\nweight {score.weight[index]:.3f}{same}"
         _show(cell, condition.image, words(condition.kind), caption)
-    _draw_scale(scale, score.value, row.vanilla)
+    _draw_scale(scale, score, row.vanilla)
 
 
 def _show(cell: Axes, image: RgbImage, title: str, caption: str = "") -> None:
@@ -80,17 +81,20 @@ def _show(cell: Axes, image: RgbImage, title: str, caption: str = "") -> None:
     cell.set_xlabel(caption, fontsize=8)
 
 
-def _draw_scale(cell: Axes, value: float, vanilla: float | None) -> None:
-    """Draw the score, and the vanilla score beside it, as bars on the scale from 0 to 1."""
-    names, values, colours = ["score"], [value], ["#1f77b4"]
+def _draw_scale(cell: Axes, score: Score, vanilla: float | None) -> None:
+    """Draw the score, the vanilla score below it, and more than two options, as bars from 0 to 1."""
+    bars = [("score", score.value, "#1f77b4")]
     if vanilla is not None:
-        names, values, colours = ["vanilla", "score"], [vanilla, value], ["#b0b0b0", "#1f77b4"]
+        bars.append(("vanilla", vanilla, "#b0b0b0"))
+    options = score.probabilities if len(score.probabilities) > 2 else {}
+    bars += [(option, share, "#9ecae1") for option, share in options.items()]
+    names, values, colours = zip(*bars[::-1], strict=True)
     places = np.arange(len(names))
     cell.barh(places, values, color=colours, height=0.5)
     for place, number in zip(places, values, strict=True):
-        cell.text(0.02, place + 0.38, f"{number:.3f}", fontsize=8, va="center")
-    cell.set(xlim=(0, 1), ylim=(-0.6, 1.9), xticks=[0, 0.5, 1])
-    cell.set_yticks(places, names, fontsize=8)
+        cell.text(0.02, place + (0 if options else 0.38), f"{number:.3f}", fontsize=6 if options else 8, va="center")
+    cell.set(xlim=(0, 1), ylim=(-0.6, max(1.9, len(names) - 0.4)), xticks=[0, 0.5, 1])
+    cell.set_yticks(places, names, fontsize=6 if options else 8)
     cell.tick_params(labelsize=7)
     for side in ("top", "right"):
         cell.spines[side].set_visible(False)

@@ -16,6 +16,7 @@ def score_answer(found: Explanation, *, model: str, method: str, seed: int) -> S
         method=method,
         seed=seed,
         conditions=[words(condition.kind) for condition in found.plan.conditions],
+        beside=bool(found.plan.conditions) and all(len(request.images) > 1 for request in found.plan.requests),
         good=score.good.tolist(),
         same=score.same.tolist(),
         weight=score.weight.tolist(),

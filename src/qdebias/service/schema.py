@@ -73,7 +73,12 @@ class ScoreAnswer(BaseModel):
     method: str
     seed: int
     conditions: list[str] = Field(description="The degraded copies that the image was shown beside, in order.")
-    good: list[Probability] = Field(description="P(good) under each condition; one number without conditions.")
+    beside: bool = Field(
+        description="Whether each copy was shown beside the image; false without copies, and where each is alone."
+    )
+    good: list[Probability] = Field(
+        description="P(good) under each condition, or of each copy that was shown alone; one number without conditions."
+    )
     same: list[Probability] = Field(description="P(same object) of each condition; empty where it was not asked.")
     weight: list[Probability] = Field(description="Weight of each condition; they sum to 1.")
     probabilities: dict[str, Probability] = Field(

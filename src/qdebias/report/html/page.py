@@ -40,6 +40,8 @@ class Detail:
         place: Which of the images of the report.
         name: As it is printed.
         value: Its score.
+        options: Probability of each option where there are more than two; else empty.
+        deviation: Standard deviation of the options' values; None where there is none.
         before: Score of the plain question; None where it was not asked.
         human: What people said; None where that is not known.
         pictures: The image and its conditional images.
@@ -48,6 +50,8 @@ class Detail:
     place: int
     name: str
     value: float
+    options: Mapping[str, float]
+    deviation: float | None
     before: float | None
     human: float | None
     pictures: Pictures
@@ -139,6 +143,8 @@ def _detail(facts: Facts, snapshot: Snapshot, place: int, score: Score) -> Detai
         place=place,
         name=facts.names[place],
         value=score.value,
+        options=score.probabilities if len(score.probabilities) > 2 else {},
+        deviation=score.deviation,
         before=None if np.isnan(before) else before,
         human=None if facts.human is None else float(facts.human.quality[place]),
         pictures=pictures_of(path, known, score, method=facts.method, seed=facts.seed),

@@ -43,7 +43,11 @@ function show(panel, found) {
   const plain = found.conditions.length ? found.vanilla : null;
   keepDrawn(panel.querySelector("#scale"), (width) => scale(width, answer.score, plain, answer.method));
   panel.querySelector("#words").textContent = words(found);
-  const query = picture(found.picture, "The image", [meter("plain P(good)", found.vanilla)]);
+  const options = Object.entries(answer.probabilities);
+  const query = picture(found.picture, "The image", [
+    meter("plain P(good)", found.vanilla),
+    ...(options.length > 2 ? options.map(([option, share]) => meter(option, share)) : []),
+  ]);
   const copies = found.conditions.map((one) =>
     picture(one.picture, one.kind, [
       meter("P(good)", one.good),
@@ -62,14 +66,16 @@ const picture = (address, title, meters) =>
 function words({ answer, vanilla, conditions }) {
   const start = `Asked plainly, ${answer.model} calls this image good with a probability of ${digits(vanilla)}. `;
   if (!conditions.length) {
-    return `${answer.model} was asked one question about this image alone, by the method ${answer.method}, and calls it ` +
-      `good with a probability of ${digits(answer.score)}. Nothing guards this number against what the image shows; choose ` +
+    const said = Object.keys(answer.probabilities).length === 2 ? `calls it good with a probability of ${digits(answer.score)}`
+      : `what it answers amounts to ${digits(answer.score)}`;
+    return `${answer.model} was asked about this image alone, by the method ${answer.method}, and ${said}. Nothing guards this number against what the image shows; choose ` +
       "a method with degraded copies to see the difference.";
   }
   const goods = conditions.map((one) => one.good);
   const low = digits(Math.min(...goods)), high = digits(Math.max(...goods));
   const range = low === high ? `with ${low}` : `with ${low} to ${high}`;
-  const asked = `Then it saw the image beside ${count(conditions.length)}, and said good ${range}. `;
+  const asked = answer.beside ? `Then it saw the image beside ${count(conditions.length)}, and said good ${range}. `
+    : `Then it was asked about ${count(conditions.length)}, alone, and called them good ${range}, which is subtracted. `;
   const shift = answer.score - vanilla;
   const moved = Math.abs(shift) < 0.0005 ? "the same as" : `${digits(Math.abs(shift))} ${shift > 0 ? "above" : "below"}`;
   return start + asked + weighting(conditions) + `That makes ${digits(answer.score)}, ${moved} the plain answer.`;
