@@ -34,15 +34,16 @@ def against(anchors: FloatArray, log_odds: FloatArray) -> tuple[float, float]:
     Returns:
         The strength on the scale of the anchors, and its standard error; that is NaN with one anchor.
     """
-    wins = sigmoid(np.clip(log_odds, -SUREST, SUREST))
+    bounded = np.clip(log_odds, -SUREST, SUREST)
+    wins = sigmoid(bounded)
     ends = anchors.min() - SUREST - 1, anchors.max() + SUREST + 1
     value = float(brentq(lambda strength: float((wins - sigmoid(strength - anchors)).sum()), *ends, xtol=1e-12))
-    expected = sigmoid(value - anchors)
-    spread = expected * sigmoid(anchors - value)
     if len(anchors) < LEAST:
         return value, math.nan
-    dispersion = float(((wins - expected) ** 2 / spread).sum()) / (len(anchors) - 1)
-    return value, math.sqrt(dispersion / float(spread.sum()))
+    expected = np.clip(value - anchors, -SUREST, SUREST)
+    spread = sigmoid(expected) * sigmoid(-expected)
+    noise = float(((bounded - expected) ** 2).sum()) / (len(anchors) - 1)
+    return value, math.sqrt(noise * float((spread**2).sum())) / float(spread.sum())
 
 
 def strengths_against(anchors: FloatArray, log_odds: FloatArray) -> Strengths:

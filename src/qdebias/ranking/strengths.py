@@ -36,9 +36,9 @@ def bradley_terry(count: int, pairs: npt.NDArray[np.intp], log_odds: FloatArray)
 
     Where a model says that a is better than b with probability p, p of a win goes to a and 1 - p to b: what the model
     is unsure of moves the strengths less. The likelihood is that of the logistic model for fractions (Papke and
-    Wooldridge, 1996). Its standard errors are scaled by how far the answers are from what the strengths predict
-    (Pearson's statistic over its degrees of freedom), as the answers of a model are no draws of a coin: where all are
-    in accord, the errors are small however near the probabilities are to 1/2.
+    Wooldridge, 1996). The standard errors (the sandwich of White, 1982) take the log-odds to be off by errors of one
+    size, estimated from how far they are from what the strengths predict, as the answers of a model are no draws of a
+    coin: where all are in accord, the errors are small however near the probabilities are to 0, 1/2 or 1.
 
     Args:
         count: N, up to `MOST`.
@@ -79,14 +79,19 @@ def _errors(value: FloatArray, pairs: npt.NDArray[np.intp], log_odds: FloatArray
     count, freedom = len(value), len(pairs) - len(value) + 1
     if freedom < 1:
         return np.full(count, np.nan)
-    expected = value[pairs[:, 0]] - value[pairs[:, 1]]
+    expected = np.clip(value[pairs[:, 0]] - value[pairs[:, 1]], -SUREST, SUREST)
     spread = sigmoid(expected) * sigmoid(-expected)
-    dispersion = np.sum((sigmoid(log_odds) - sigmoid(expected)) ** 2 / spread) / freedom
-    information = np.full((count, count), 1 / count)  # the mean, which the comparisons leave open
+    inverse = np.linalg.inv(_laplacian(count, pairs, spread) + 1 / count)  # the mean, which the comparisons leave open
+    variance = np.diag(inverse @ _laplacian(count, pairs, spread**2) @ inverse).clip(0)
+    return np.asarray(np.sqrt(np.sum((log_odds - expected) ** 2) / freedom * variance), dtype=np.float64)
+
+
+def _laplacian(count: int, pairs: npt.NDArray[np.intp], weight: FloatArray) -> FloatArray:
+    """Return (N, N), the sum of weight x d d^T over the pairs, d being 1 at the first image and -1 at the second."""
+    total = np.zeros((count, count))
     for rows, columns, sign in ((0, 0, 1), (1, 1, 1), (0, 1, -1), (1, 0, -1)):
-        np.add.at(information, (pairs[:, rows], pairs[:, columns]), sign * spread)
-    variance = np.diag(np.linalg.inv(information)) - 1 / count
-    return np.asarray(np.sqrt(dispersion * variance.clip(0)), dtype=np.float64)
+        np.add.at(total, (pairs[:, rows], pairs[:, columns]), sign * weight)
+    return total
 
 
 def sigmoid(log_odds: FloatArray) -> FloatArray:
