@@ -14,7 +14,7 @@ from PIL import Image
 from typer.testing import CliRunner
 
 import qdebias
-from qdebias.backends.catalogue import KNOWN_MODELS
+from qdebias.backends.catalogue import KNOWN_MODELS, NANO_SRCC, caution
 from qdebias.backends.fake import FakeBackend
 from qdebias.cli.app import app
 from qdebias.cli.doctor import doctor
@@ -31,6 +31,9 @@ class Outcome:
     returncode: int
     stdout: str
     stderr: str
+
+
+CARD = Path(qdebias.__file__).parent / "backends" / "nano" / "checkpoint" / "README.md"
 
 
 def run(*arguments: object, cwd: Path | None = None) -> Outcome:
@@ -242,3 +245,13 @@ def test_datasets_are_listed_and_printed_in_full() -> None:
     assert "where to get it: https://" in one.stdout
     assert (unknown := run("datasets", "nonsense")).returncode == 2
     assert "no dataset is called 'nonsense'" in unknown.stderr
+
+
+def test_the_embedded_model_says_what_it_is(tmp_path: Path) -> None:
+    Image.fromarray(np.zeros((40, 40, 3), np.uint8)).save(tmp_path / "a.png")
+    said = run("score", tmp_path / "a.png", "--method", "vanilla").stderr.splitlines()
+    assert said[-1] == caution("nano")
+    assert "nano is for trying things out" in said[-1]
+    assert "trying" not in run("score", tmp_path / "a.png", "--method", "vanilla", "-q").stderr
+    assert "trying" not in run("score", tmp_path / "a.png", "--method", "vanilla", "--model", "fake").stderr
+    assert NANO_SRCC in CARD.read_text(encoding="utf-8"), "the card has another figure"

@@ -1,7 +1,7 @@
 """The application and its list of commands."""
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial, wraps
 from importlib import import_module
 from typing import Annotated, Any, NamedTuple
@@ -51,6 +51,11 @@ GROUPS = {
     },
 }
 """The help: each command with the module that holds the function of its name, and a line about it."""
+
+CAUTIOUS = ("score", "filter", "check", "evaluate", "rank")
+"""The commands that end in a word about the embedded model, where that was used."""
+
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing about the embedded model.")]
 
 COMPLETED = {
     "methods": ("qdebias.presets", "RECIPES"),
@@ -150,11 +155,12 @@ class Commands(_Params, TyperGroup):
 def _checked(name: str, command: Callable[..., None]) -> Callable[..., None]:
     """Return the command, which first checks that it does not write over what it reads.
 
-    A command that loads models takes `--template-arg` too, whose values become part of the names of the models.
+    A command that loads models takes `--template-arg` too, whose values become part of the names of the models; one of
+    `CAUTIOUS` ends in a word about the embedded model, but for `--quiet`.
     """
 
     @wraps(command)
-    def run(*, template_arg: "list[str] | None" = None, **options: Any) -> None:  # noqa: ANN401
+    def run(*, template_arg: "list[str] | None" = None, quiet: bool = True, **options: Any) -> None:  # noqa: ANN401
         from qdebias.backends.load import with_arguments
         from qdebias.cli.console import user_errors
         from qdebias.cli.outputs import check_outputs
@@ -167,16 +173,35 @@ def _checked(name: str, command: Callable[..., None]) -> Callable[..., None]:
                     raise SettingError("--template-arg is for a model; name it with --model")
                 full = [with_arguments(one, template_arg) for one in ([named] if isinstance(named, str) else named)]
                 options["model"] = full[0] if isinstance(named, str) else full
-        command(**options)
+        try:
+            command(**options)
+        except typer.Exit as end:
+            if end.exit_code < 2 and not quiet:
+                _warn_of(options)
+            raise
 
     signature = inspect.signature(command)
-    if "model" in signature.parameters and "dtype" in signature.parameters:
-        option = inspect.Parameter(
-            "template_arg", inspect.Parameter.KEYWORD_ONLY, default=None, annotation=TemplateArgs
-        )
-        run.__signature__ = signature.replace(parameters=[*signature.parameters.values(), option])  # type: ignore[attr-defined]
-        run.__annotations__ = {**command.__annotations__, "template_arg": TemplateArgs}
+    more: dict[str, tuple[Any, Any]] = (
+        {"template_arg": (TemplateArgs, None)} if {"model", "dtype"} <= {*signature.parameters} else {}
+    )
+    more |= {"quiet": (Quiet, False)} if name in CAUTIOUS else {}
+    added = [
+        inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=kind)
+        for name, (kind, default) in more.items()
+    ]
+    run.__signature__ = signature.replace(parameters=[*signature.parameters.values(), *added])  # type: ignore[attr-defined]
+    run.__annotations__ = {**command.__annotations__, **{one.name: one.annotation for one in added}}
     return run
+
+
+def _warn_of(options: Mapping[str, object]) -> None:
+    """Say what the model is that was used, where that is to be said of it."""
+    from qdebias.backends.catalogue import caution
+    from qdebias.cli.console import say
+
+    words = caution(str(options.get("model")))
+    if words and options.get("paths", True):  # without paths `filter` takes scores that are there
+        say(words, style="dim")
 
 
 app = typer.Typer(

@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 from fastapi import APIRouter, Depends, Query, Request, Response
 
 from qdebias import presets
+from qdebias.backends.catalogue import caution
 from qdebias.report.figure import Row
 from qdebias.service import asking
 from qdebias.service.agreement import agreement
@@ -129,7 +130,9 @@ def other_routes(service: Service) -> APIRouter:
         served = service.ready()
         return Models(
             models=[
-                ModelInfo(name=name, fingerprint=served.fingerprint(name), default=name == served.model)
+                ModelInfo(
+                    name=name, fingerprint=served.fingerprint(name), default=name == served.model, note=caution(name)
+                )
                 for name in served.scorers
             ]
         )

@@ -163,6 +163,7 @@ class ModelInfo(BaseModel):
     name: str
     fingerprint: str = Field(description="Changes with what decides its answers: weights, numeric type, template.")
     default: bool
+    note: str = Field(description="What to know before its scores are relied on; empty of most models.")
 
 
 class Methods(BaseModel):

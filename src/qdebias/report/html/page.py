@@ -11,6 +11,7 @@ from markupsafe import Markup
 
 import qdebias
 from qdebias import presets
+from qdebias.backends.catalogue import caution
 from qdebias.correlation import Correlation, Interval
 from qdebias.described import described
 from qdebias.equations import FloatArray
@@ -88,6 +89,7 @@ def write_page(facts: Facts, snapshot: Snapshot, out: Path, *, count: int = 6, t
         .get_template("report.html.j2")
         .render(
             facts=facts,
+            caution=caution(facts.manifest.model),
             title=title or f"Image quality: {facts.folder.name}",
             version=qdebias.__version__,
             charts=_charts(facts),

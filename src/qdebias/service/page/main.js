@@ -62,7 +62,11 @@ async function setUpChoices(changed) {
   model.replaceChildren(...found.models.map(option));
   method.replaceChildren(...found.methods.map(option));
   const summaries = new Map(found.methods.map(({ name, summary }) => [name, summary]));
-  const describe = () => (document.querySelector("#method-summary").textContent = summaries.get(method.value));
+  const notes = new Map(found.models.map(({ name, note }) => [name, note]));
+  const describe = () => {
+    document.querySelector("#method-summary").textContent = summaries.get(method.value);
+    document.querySelector("#model-note").textContent = notes.get(model.value);
+  };
   for (const chooser of [model, method]) {
     chooser.disabled = false;
     chooser.addEventListener("change", () => {
