@@ -5,8 +5,9 @@
 Starts `qdebias serve` on the loopback interface, lets each client post one of a few images as soon as its last answer
 is there (after a 429, as soon as Retry-After says), holds every accepted score beside the library's own, then lets
 clients leave in the midst of their requests, and looks whether all places are free again. Then come wrong bodies,
-clients that leave while 50-megapixel JPEGs are decoded (`--cancels`),
-and 30 neighbours that ask for correlations all the time.
+clients that leave while 50-megapixel JPEGs are decoded (`--cancels`), and 30 neighbours, a process of their own, that
+ask for correlations all the time. Throughout, a probe in the server notes how late its event loop is after 20 ms of
+sleep, and how much processor time the loop took in between: what one call holds it up by, however busy the machine is.
 """
 
 import argparse
@@ -17,6 +18,7 @@ import random
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from collections import Counter
 from collections.abc import Awaitable
@@ -33,6 +35,29 @@ from PIL import Image
 from qdebias.backends.load import load_backend
 from qdebias.engine import Scorer
 
+PROBED = """
+import asyncio, os, sys, time
+import uvicorn
+from qdebias.cli import main
+
+async def probe():
+    with open(os.environ["PROBE"], "w", buffering=1) as notes:
+        while True:
+            wall, work = time.monotonic(), time.thread_time()
+            await asyncio.sleep(0.02)
+            late, worked = time.monotonic() - wall - 0.02, time.thread_time() - work
+            if max(late, worked) > 0.005:
+                print(wall, late, worked, file=notes)
+
+startup = uvicorn.Server.startup
+
+async def probed(self, sockets=None):
+    await startup(self, sockets=sockets)
+    self.probe = asyncio.create_task(probe())
+
+uvicorn.Server.startup = probed
+main()
+"""
 SIDE = 64
 IMAGES = 16
 
@@ -156,36 +181,53 @@ async def cancels(url: str, count: int) -> None:
         await asyncio.gather(*(one(http) for _ in range(count)))
 
 
-async def neighbours(url: str, images: list[tuple[bytes, float]], seconds: float, greedy: int) -> Found:
-    """Let 8 clients ask for scores while others ask for correlations of 20,000 numbers."""
+def loop_words(notes: Path, start: float) -> str:
+    """Return what the probe in the server noted since a moment."""
+    lines = [tuple(map(float, line.split())) for line in notes.read_text().splitlines()]
+    late, worked = (max([0.0, *(line[place] for line in lines if line[0] >= start)]) * 1000 for place in (1, 2))
+    return f"event loop {late:.0f} ms late at most, {worked:.0f} ms of work within 20 ms at most"
+
+
+async def compare(url: str, greedy: int) -> None:
+    """Ask for correlations of 20,000 numbers until the process is told to end."""
     numbers = np.random.default_rng(0).random(20_000).tolist()
     body = json.dumps({"scores": numbers, "quality": numbers[::-1]}).encode()
 
-    async def compare() -> None:
+    async def one() -> None:
         async with httpx2.AsyncClient(base_url=url, timeout=120, trust_env=False) as http:
             while True:
                 await http.post("/v1/agreement", content=body, headers={"content-type": "application/json"})
 
-    tasks = [asyncio.create_task(compare()) for _ in range(greedy)]
-    found = await crowd(url, images, 8, seconds)
-    for task in tasks:
-        task.cancel()
-    await asyncio.gather(*tasks, return_exceptions=True)
-    return found
+    await asyncio.gather(*(one() for _ in range(greedy)))
 
 
-def storms(url: str, pid: int, images: list[tuple[bytes, float]], chosen: argparse.Namespace) -> None:
+def neighbours(url: str, images: list[tuple[bytes, float]], seconds: float, greedy: int) -> Found:
+    """Let 8 clients ask for scores while others ask for correlations: with low priority, as if on another machine."""
+    others = "import asyncio, sys, service_load as load; asyncio.run(load.compare(sys.argv[1], int(sys.argv[2])))"
+    command = ["nice", "-n", "19", sys.executable, "-c", others, url, str(greedy)]
+    process = subprocess.Popen(command, cwd=Path(__file__).parent, stderr=subprocess.DEVNULL) if greedy else None  # noqa: S603
+    try:
+        return asyncio.run(crowd(url, images, 8, seconds))
+    finally:
+        if process is not None:
+            process.terminate()
+            process.wait()
+
+
+def storms(url: str, pid: int, images: list[tuple[bytes, float]], notes: Path, chosen: argparse.Namespace) -> None:
     """Run what must cost others nothing, and print what it cost."""
     for name, storm in (
         ("wrong bodies", wrong_bodies),
         (f"{chosen.cancels} cancels", partial(cancels, count=chosen.cancels)),
     ):
+        start = time.monotonic()
         before, decoders, cpu = family(pid), len(children(pid)), processor_seconds(pid)
         longest = asyncio.run(watched(url, storm(url)))
         time.sleep(12)  # what was begun is finished
         after = family(pid)
         print(
-            f"{name}: /healthz {longest * 1000:.0f} ms at most, {processor_seconds(pid) - cpu:.1f} s of the server's "
+            f"{name}: {loop_words(notes, start)}, "
+            f"/healthz {longest * 1000:.0f} ms at most, {processor_seconds(pid) - cpu:.1f} s of the server's "
             f"processor time, processes {decoders} before, {len(children(pid))} after, "
             f"{places_taken(url):.0f} places taken, "
             f"memory {before / 2**20:.0f} to {after / 2**20:.0f} MiB, {after / before - 1:+.1%}"
@@ -193,9 +235,10 @@ def storms(url: str, pid: int, images: list[tuple[bytes, float]], chosen: argpar
         report(asyncio.run(crowd(url, images, 8, 3)), 3)
     p99 = []
     for greedy in (0, 30):
-        found = asyncio.run(neighbours(url, images, chosen.seconds / 2, greedy))
+        start = time.monotonic()
+        found = neighbours(url, images, chosen.seconds / 2, greedy)
         p99.append(float(np.percentile(found.seconds, 99)))
-        print(f"{greedy} greedy neighbours:")
+        print(f"{greedy} greedy neighbours: {loop_words(notes, start)}")
         report(found, chosen.seconds / 2)
     print(f"p99 beside 30 greedy neighbours: {p99[1] / p99[0] - 1:+.0%}")
 
@@ -231,6 +274,7 @@ def main() -> None:
     parser.add_argument("--model", default="fake")
     parser.add_argument("--batch", default="8")
     parser.add_argument("--cancels", type=int, default=1000)
+    parser.add_argument("--storms-only", action="store_true", help="Leave out the crowd of clients.")
     chosen = parser.parse_args()
     scorer = Scorer(backend=load_backend(chosen.model))
     images = []
@@ -242,13 +286,17 @@ def main() -> None:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    command = [sys.executable, "-c", "from qdebias.cli import main; main()", "serve", "--port", str(port)]
+    command = [sys.executable, "-c", PROBED, "serve", "--port", str(port)]
     command += ["--model", chosen.model, "--batch", chosen.batch]
-    server = subprocess.Popen(command, stderr=subprocess.DEVNULL)  # noqa: S603
+    notes = Path(tempfile.mkdtemp(prefix="service-load-")) / "probe.txt"
+    server = subprocess.Popen(command, stderr=subprocess.DEVNULL, env={**os.environ, "PROBE": str(notes)})  # noqa: S603
     url = f"http://127.0.0.1:{port}"
     try:
         wait_for(url, server)
         asyncio.run(crowd(url, images, chosen.clients, chosen.seconds / 4))  # caches fill, threads start
+        if chosen.storms_only:
+            storms(url, server.pid, images, notes, chosen)
+            return
         before, all_before = memory(server.pid), family(server.pid)
         found = asyncio.run(crowd(url, images, chosen.clients, chosen.seconds))
         after, all_after = memory(server.pid), family(server.pid)
@@ -261,7 +309,7 @@ def main() -> None:
             time.sleep(0.1)
         waited = time.monotonic() - start
         print(f"{chosen.clients} clients that left: {taken:.0f} places still taken after {waited:.1f} s")
-        storms(url, server.pid, images, chosen)
+        storms(url, server.pid, images, notes, chosen)
         print("load average:", os.getloadavg())
     finally:
         server.terminate()

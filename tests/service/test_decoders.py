@@ -7,9 +7,11 @@ import os
 import resource
 import signal
 import struct
+import sys
 import zlib
 from collections.abc import Awaitable, Callable
 from io import BytesIO
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -229,6 +231,27 @@ def test_a_process_that_cannot_start_is_tried_again(monkeypatch: pytest.MonkeyPa
         assert len(tried) == 3
 
     with_pool(use, decoders=1)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc, and glibc's memory is tuned")
+def test_the_memory_of_a_large_image_is_given_back() -> None:
+    def memory(process: Process) -> int:
+        assert process.process is not None
+        return int(Path(f"/proc/{process.process.pid}/statm").read_text().split()[1]) * resource.getpagesize()
+
+    async def story() -> None:
+        process = decoder(Settings())
+        await process.start()
+        try:
+            before = memory(process)
+            for kind in ("JPEG", "PNG", "JPEG"):
+                assert (await decode(process, encoded(np.zeros((4000, 3000, 3), np.uint8), kind))).nbytes == 36_000_000
+                await asyncio.sleep(0.1)
+            assert memory(process) - before < 8 << 20
+        finally:
+            process.stop()
+
+    asyncio.run(story())
 
 
 def test_clients_that_leave_at_any_moment_leave_no_answer_behind_and_lose_no_decoder() -> None:

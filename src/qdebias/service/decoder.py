@@ -123,6 +123,7 @@ def serve(source: BinaryIO, sink: BinaryIO, *, max_pixels: int, max_bytes: int) 
             sink.write(bytes([Verdict.PIXELS]) + SIZE.pack(*found.shape[:2]))
             sink.write(np.ascontiguousarray(found).data)
         sink.flush()
+        del found  # else its memory is kept until the next image comes
 
 
 def answer(data: bytes, *, encoded: bool, max_pixels: int, max_bytes: int) -> RgbImage | Verdict:

@@ -22,6 +22,9 @@ _REFUSALS = {
     Verdict.TOO_LARGE: (Reason.TOO_LARGE, ""),
 }
 
+_MEMORY = {"MALLOC_MMAP_THRESHOLD_": str(1 << 20)}
+"""Has glibc give the memory of an image back to the system as soon as it is done; by itself it learns to keep it."""
+
 
 def decoders(settings: Settings) -> Pool:
     """Return the processes that decode."""
@@ -31,7 +34,7 @@ def decoders(settings: Settings) -> Pool:
 def decoder(settings: Settings) -> Process:
     """Return a process that decodes."""
     limits = (settings.pixels, settings.image_bytes)
-    return Process("qdebias.service.decoder", *limits, seconds=settings.decode_seconds)
+    return Process("qdebias.service.decoder", *limits, seconds=settings.decode_seconds, environment=_MEMORY)
 
 
 async def decode(process: Process, data: bytes | bytearray | Raw) -> RgbImage:

@@ -1,5 +1,6 @@
 """The models that a server answers with, and the methods that each can be asked with."""
 
+import gc
 import json
 import re
 from collections.abc import Callable, Mapping, Sequence
@@ -103,10 +104,13 @@ def named(specs: Sequence[str]) -> dict[str, str]:
 
 
 def loader(specs: Mapping[str, str], *, device: str | None, dtype: str | None) -> Callable[[], dict[str, Backend]]:
-    """Return what loads the models of `named`; see `load_backend` for device and dtype."""
+    """Return what loads the models of `named` into a process of the service's own; see `load_backend`."""
 
     def load() -> dict[str, Backend]:
-        return {name: load_backend(spec, device=device, dtype=dtype) for name, spec in specs.items()}
+        models = {name: load_backend(spec, device=device, dtype=dtype) for name, spec in specs.items()}
+        gc.collect()
+        gc.freeze()  # else each full collection goes through all modules, and nothing else runs for a tenth of a second
+        return models
 
     return load
 
