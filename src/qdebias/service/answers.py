@@ -4,7 +4,7 @@ from qdebias.engine import Explanation
 from qdebias.report.words import words
 from qdebias.service.guard import problem
 from qdebias.service.refusal import Refusal
-from qdebias.service.schema import BatchAnswer, BatchResult, Problem, ScoreAnswer
+from qdebias.service.schema import BatchAnswer, BatchResult, Problem, RewardAnswer, RewardError, ScoreAnswer
 
 
 def score_answer(found: Explanation, *, model: str, method: str, seed: int) -> ScoreAnswer:
@@ -23,6 +23,19 @@ def score_answer(found: Explanation, *, model: str, method: str, seed: int) -> S
         probabilities=dict(score.probabilities),
         deviation=score.deviation,
         log_odds=score.log_odds,
+    )
+
+
+def reward_answer(found: list[ScoreAnswer | Refusal], *, model: str, method: str, fingerprint: str) -> RewardAnswer:
+    """Return the rewards of several images; one that has none has its error."""
+    return RewardAnswer(
+        rewards=[None if isinstance(one, Refusal) else one.score for one in found],
+        errors=[
+            RewardError(index=index, **problem(one)) for index, one in enumerate(found) if isinstance(one, Refusal)
+        ],
+        model=model,
+        method=method,
+        fingerprint=fingerprint,
     )
 
 

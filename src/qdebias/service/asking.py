@@ -5,10 +5,10 @@ from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
 from qdebias.report.figure import Row
-from qdebias.service.answers import score_answer
+from qdebias.service.answers import reward_answer, score_answer
 from qdebias.service.reading import Source
 from qdebias.service.refusal import Refusal
-from qdebias.service.schema import ScoreAnswer
+from qdebias.service.schema import RewardAnswer, ScoreAnswer
 from qdebias.service.service import Job
 
 Picture = TypeVar("Picture")
@@ -25,6 +25,12 @@ async def score(job: Job) -> ScoreAnswer:
 async def score_each(job: Job) -> list[ScoreAnswer | Refusal]:
     """Score each image; one that is refused does not keep the others from their scores."""
     return list(await asyncio.gather(*(_score_or_refuse(job, source) for source in job.sources)))
+
+
+async def reward(job: Job) -> RewardAnswer:
+    """Score each image, for a program that trains on the scores."""
+    found = await score_each(job)
+    return reward_answer(found, model=job.model, method=job.method, fingerprint=job.fingerprint)
 
 
 async def explain(job: Job, *, draw: Callable[[ScoreAnswer, Row], Awaitable[Picture]]) -> Picture:

@@ -6,7 +6,7 @@ Run as `python -m qdebias.service.decoder <most pixels> <most bytes>`; it reads 
 stdin ends:
 
     out, once:  READY
-    in:         1 byte kind, 8 bytes length, the image: a file's bytes, or a JSON string that holds them in base64
+    in:         1 byte `Kind`, 8 bytes length, the image: a file's bytes, or a JSON string that holds them in base64
     out:        1 byte verdict; if it is PIXELS: 4 bytes height, 4 bytes width, the RGB pixels
 
 Numbers are big-endian. What a decoder prints or raises goes nowhere.
@@ -19,7 +19,7 @@ import json
 import struct
 import sys
 import warnings
-from enum import IntEnum
+from enum import IntEnum, IntFlag
 from typing import BinaryIO
 
 import numpy as np
@@ -34,8 +34,8 @@ from qdebias.service import READY
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF")
 """Told by content. Formats beyond these have decoders that few people look at."""
 
-HEAD = struct.Struct(">?Q")
-"""Whether the image is a JSON string in base64, and its length."""
+HEAD = struct.Struct(">BQ")
+"""The kind of an image, and its length."""
 SIZE = struct.Struct(">II")
 
 BASE_BYTES = 256 << 20
@@ -43,6 +43,15 @@ BYTES_A_PIXEL = 32
 COPIES = 6
 """Memory of a decoder beyond what it has at its start: for its code, some copies of the largest image, and of its file
 in base64 and without."""
+
+
+class Kind(IntFlag):
+    """What is known of an image."""
+
+    BASE64 = 1
+    """It is a JSON string that holds the file in base64."""
+    LOSSLESS = 2
+    """It is to be refused if it was compressed with loss."""
 
 
 class Verdict(IntEnum):
@@ -57,9 +66,10 @@ class Verdict(IntEnum):
     DAMAGED = 6
     NOT_BASE64 = 7
     TOO_LARGE = 8
+    LOSSY = 9
 
 
-def decode(data: bytes, *, max_pixels: int) -> RgbImage | Verdict:
+def decode(data: bytes, *, max_pixels: int, lossless: bool = False) -> RgbImage | Verdict:
     """Return the pixels as `qdebias.load_image` gives them, or why there are none.
 
     Size and number of frames are checked before any pixel is decoded.
@@ -68,6 +78,8 @@ def decode(data: bytes, *, max_pixels: int) -> RgbImage | Verdict:
         picture = decoding.open_picture(io.BytesIO(data), "image", FORMATS)
     except Exception:  # noqa: BLE001 (a decoder that is fed by strangers may raise anything)
         return Verdict.NO_IMAGE
+    if lossless and _is_lossy(picture, data):
+        return Verdict.LOSSY
     try:
         return _pixels(picture, max_pixels)
     except DamagedImageError:
@@ -76,6 +88,16 @@ def decode(data: bytes, *, max_pixels: int) -> RgbImage | Verdict:
         return Verdict.PIXEL_TYPE
     except Exception:  # noqa: BLE001 (likewise; MemoryError is what the limit of memory raises)
         return Verdict.DAMAGED
+
+
+def _is_lossy(picture: Image.Image, data: bytes) -> bool:
+    """Return whether a file was compressed with loss: JPEG, also inside TIFF, or a WebP that is not VP8L."""
+    if picture.format != "WEBP":
+        return picture.format in ("JPEG", "MPO") or picture.info.get("compression") in ("jpeg", "tiff_jpeg", "webp")
+    place = 12
+    while (chunk := data[place : place + 4]) not in (b"VP8 ", b"VP8L", b""):
+        place += 8 + (int.from_bytes(data[place + 4 : place + 8], "little") + 1) // 2 * 2
+    return chunk != b"VP8L"
 
 
 def _pixels(picture: Image.Image, max_pixels: int) -> RgbImage | Verdict:
@@ -115,8 +137,8 @@ def confine(max_pixels: int, max_bytes: int) -> None:
 def serve(source: BinaryIO, sink: BinaryIO, *, max_pixels: int, max_bytes: int) -> None:
     """Answer one image after the other until `source` ends."""
     while len(head := source.read(HEAD.size)) == HEAD.size:
-        encoded, length = HEAD.unpack(head)
-        found = answer(source.read(length), encoded=encoded, max_pixels=max_pixels, max_bytes=max_bytes)
+        kind, length = HEAD.unpack(head)
+        found = answer(source.read(length), Kind(kind), max_pixels=max_pixels, max_bytes=max_bytes)
         if isinstance(found, Verdict):
             sink.write(bytes([found]))
         else:
@@ -126,14 +148,18 @@ def serve(source: BinaryIO, sink: BinaryIO, *, max_pixels: int, max_bytes: int) 
         del found  # else its memory is kept until the next image comes
 
 
-def answer(data: bytes, *, encoded: bool, max_pixels: int, max_bytes: int) -> RgbImage | Verdict:
-    """Return the pixels of an image, which may be encoded as `from_base64` describes, or why there are none."""
-    if encoded:
+def answer(data: bytes, kind: Kind, *, max_pixels: int, max_bytes: int) -> RgbImage | Verdict:
+    """Return the pixels of an image, or why there are none."""
+    if Kind.BASE64 in kind:
         try:
             data = from_base64(data)
         except (ValueError, binascii.Error):
             return Verdict.NOT_BASE64
-    return Verdict.TOO_LARGE if len(data) > max_bytes else decode(data, max_pixels=max_pixels)
+    return (
+        Verdict.TOO_LARGE
+        if len(data) > max_bytes
+        else decode(data, max_pixels=max_pixels, lossless=Kind.LOSSLESS in kind)
+    )
 
 
 def warm_up() -> None:

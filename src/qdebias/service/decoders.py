@@ -6,7 +6,7 @@ import numpy as np
 from msgspec import Raw
 
 from qdebias.image import RgbImage
-from qdebias.service.decoder import HEAD, SIZE, Verdict
+from qdebias.service.decoder import HEAD, SIZE, Kind, Verdict
 from qdebias.service.processes import EndedError, Pool, Process
 from qdebias.service.refusal import Reason, Refusal
 from qdebias.service.settings import Settings
@@ -20,6 +20,7 @@ _REFUSALS = {
     Verdict.DAMAGED: (Reason.DAMAGED, ""),
     Verdict.NOT_BASE64: (Reason.MALFORMED, "an image is not base64"),
     Verdict.TOO_LARGE: (Reason.TOO_LARGE, ""),
+    Verdict.LOSSY: (Reason.LOSSY, ""),
 }
 
 _MEMORY = {"MALLOC_MMAP_THRESHOLD_": str(1 << 20)}
@@ -37,8 +38,13 @@ def decoder(settings: Settings) -> Process:
     return Process("qdebias.service.decoder", *limits, seconds=settings.decode_seconds, environment=_MEMORY)
 
 
-async def decode(process: Process, data: bytes | bytearray | Raw) -> RgbImage:
+async def decode(process: Process, data: bytes | bytearray | memoryview | Raw, *, lossy: bool = True) -> RgbImage:
     """Return the pixels of a file, or of a JSON string that holds a file in base64.
+
+    Args:
+        process: What decodes.
+        data: The file.
+        lossy: Whether files may be compressed with loss.
 
     Raises:
         Refusal: It is no image that can be scored, or took too much time or memory.
@@ -46,7 +52,8 @@ async def decode(process: Process, data: bytes | bytearray | Raw) -> RgbImage:
 
     def exchange(source: IO[bytes], sink: IO[bytes]) -> RgbImage | Verdict:
         view = memoryview(data)
-        source.write(HEAD.pack(isinstance(data, Raw), len(view)))
+        kind = (Kind.BASE64 if isinstance(data, Raw) else Kind(0)) | (Kind(0) if lossy else Kind.LOSSLESS)
+        source.write(HEAD.pack(kind, len(view)))
         source.write(view)
         source.flush()
         verdict = Verdict(_read(sink, 1)[0])

@@ -20,6 +20,8 @@ from qdebias.method import Context, Method
 from qdebias.service.refusal import Reason, Refusal
 from qdebias.service.settings import Settings
 
+EMBEDDED = ("nano", "nano-biased")
+
 _SOUND_NAME = re.compile(r"[\w.-]+")
 
 
@@ -124,7 +126,12 @@ def _named(spec: str) -> tuple[str, str]:
 
 
 def _scorer(backend: Backend, method: str, settings: Settings) -> Scorer:
-    return Scorer(backend=backend, method=method, seed=settings.seed, batch=settings.batch, max_pixels=settings.pixels)
+    """Return a scorer; the embedded model, which gains nothing by larger batches, is shown one image at a time.
+
+    So its scores have the same bits whatever images are sent beside one.
+    """
+    batch = 1 if backend.fingerprint.identity.get("model") in EMBEDDED else settings.batch
+    return Scorer(backend=backend, method=method, seed=settings.seed, batch=batch, max_pixels=settings.pixels)
 
 
 def _scorers(backend: Backend, methods: Sequence[str], settings: Settings) -> dict[str, Scorer]:

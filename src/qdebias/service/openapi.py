@@ -7,7 +7,14 @@ from fastapi.openapi.utils import get_openapi
 from msgspec.json import schema_components
 
 from qdebias.service.refusal import Reason
-from qdebias.service.schema import AgreementRequest, BatchRequest, ErrorAnswer, ScoreRequest
+from qdebias.service.schema import (
+    AgreementRequest,
+    BatchRequest,
+    ErrorAnswer,
+    ImagesRequest,
+    RewardRequest,
+    ScoreRequest,
+)
 
 PIXELS = (
     "iVBORw0KGgoAAAANSUhEUgAAACAAAAAgBAMAAACBVGfHAAAAGFBMVEW81jY12HkcjKvOd0w8PVkgSoejHJY0GL8RSZt5AAAAdUlEQVR42pWRwQ2A"
@@ -46,7 +53,7 @@ def failures(*reasons: Reason) -> dict[int | str, dict[str, Any]]:
     return found
 
 
-def body_of(schema: type[ScoreRequest] | type[BatchRequest], field: str, *, most: int) -> dict[str, Any]:
+def body_of(schema: type[ImagesRequest], field: str, *, most: int) -> dict[str, Any]:
     """Return the description of a body that is a form or JSON.
 
     Args:
@@ -56,9 +63,10 @@ def body_of(schema: type[ScoreRequest] | type[BatchRequest], field: str, *, most
     """
     picture = {"type": "string", "format": "binary"}
     several = {"type": "array", "items": picture, "minItems": 1, "maxItems": most}
+    texts = {**_TEXTS, "lossy": {"type": "boolean"}} if schema is RewardRequest else _TEXTS
     form = {
         "type": "object",
-        "properties": {field: picture if most == 1 else several, **_TEXTS},
+        "properties": {field: picture if most == 1 else several, **texts},
         "required": [field],
         "additionalProperties": False,
     }
@@ -89,7 +97,7 @@ def describe(app: FastAPI, *, keys: bool) -> dict[str, Any]:
         keys: Whether it asks for a key.
     """
     found = get_openapi(title=app.title, version=app.version, description=app.description, routes=app.routes)
-    models = (ScoreRequest, BatchRequest, AgreementRequest)
+    models = (ScoreRequest, BatchRequest, RewardRequest, AgreementRequest)
     _, extra = schema_components(models, ref_template=_REF.format(model="{name}"))
     image = extra["ImageSource"]
     image["oneOf"] = [{"required": [name]} for name in image["properties"]]

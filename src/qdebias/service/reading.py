@@ -11,22 +11,32 @@ from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 import msgspec
+import numpy as np
 from msgspec import UNSET, Raw, Struct
 from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
 from starlette.requests import Request
 
+from qdebias.image import RgbImage
 from qdebias.service.limits import Holding
 from qdebias.service.refusal import Reason, Refusal, busy
-from qdebias.service.schema import BatchRequest, ImageSource, ScoreRequest
+from qdebias.service.schema import (
+    ImageSource,
+    ImagesRequest,
+    PackedRewardRequest,
+    RawPixels,
+    RewardRequest,
+    ScoreRequest,
+)
 
 Body = TypeVar("Body", bound=Struct)
-Source = bytearray | Raw | str | Refusal
-"""An image as a file's bytes, as a JSON string in base64, or as the URL where it is; or why it was refused already."""
+Source = bytearray | memoryview | Raw | str | RgbImage | Refusal
+"""An image: a file's bytes, a JSON string in base64, the URL where it is, or pixels; or why it was refused already."""
 
 MARKS_AN_IMAGE = 2100
 """Most commas and opening brackets of a JSON body, for each image: a URL may consist of them."""
 
+PACKED = "application/msgpack"
 TEXT_FIELDS = ("method", "model", "url")
 LONGEST_TEXT = 2048
 """Of a text in a form, in bytes."""
@@ -45,11 +55,13 @@ class Asked:
         images: Each image.
         method: Name of a method; None for the default.
         model: Name of a model; None for the default.
+        lossy: Whether files may be compressed with loss.
     """
 
     images: tuple[Source, ...]
     method: str | None
     model: str | None
+    lossy: bool = True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,14 +75,16 @@ class Form:
         body_bytes: Largest form.
         json_bytes: Largest JSON body.
         image_bytes: Largest encoded image.
+        texts: The other parts of a multipart body.
     """
 
     field: str
-    schema: type[ScoreRequest] | type[BatchRequest]
+    schema: type[ImagesRequest]
     most: int
     body_bytes: int
     json_bytes: int
     image_bytes: int
+    texts: tuple[str, ...] = TEXT_FIELDS
 
 
 async def read(request: Request, form: Form, memory: Holding) -> Asked:
@@ -84,15 +98,38 @@ async def read(request: Request, form: Form, memory: Holding) -> Asked:
     Raises:
         Refusal: The body is too large, or is not what is expected.
     """
-    kind = _kind(request)
+    kind = media_type(request)
     if kind == "multipart/form-data":
         return await _read_multipart(request, form, memory)
+    if kind == PACKED and form.schema is RewardRequest:
+        return await _read_packed(request, form, memory)
     body = await read_json(request, form.json_bytes, form.most * MARKS_AN_IMAGE, memory)
     found = parse(form.schema, body)
     sources = [found.image] if isinstance(found, ScoreRequest) else found.images
     if len(sources) > form.most:
         raise Refusal(Reason.TOO_MANY_IMAGES)
-    return Asked(images=tuple(map(_source, sources)), method=found.method, model=found.model)
+    lossy = not isinstance(found, RewardRequest) or found.lossy
+    return Asked(images=tuple(map(_source, sources)), method=found.method, model=found.model, lossy=lossy)
+
+
+async def _read_packed(request: Request, form: Form, memory: Holding) -> Asked:
+    body = bytearray()
+    async for piece in _pieces(request, form.body_bytes, memory):
+        body += piece
+    try:
+        found = msgspec.msgpack.decode(body, type=PackedRewardRequest)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise Refusal(Reason.MALFORMED) from error
+    if len(found.images) > form.most:
+        raise Refusal(Reason.TOO_MANY_IMAGES)
+    images = tuple(_array(one) if isinstance(one, RawPixels) else one for one in found.images)
+    return Asked(images=images, method=found.method, model=found.model, lossy=found.lossy)
+
+
+def _array(image: RawPixels) -> RgbImage:
+    if len(image.pixels) != image.height * image.width * 3:
+        raise Refusal(Reason.MALFORMED, "pixels are height x width x 3 bytes")
+    return np.frombuffer(image.pixels, dtype=np.uint8).reshape(image.height, image.width, 3)
 
 
 async def read_json(request: Request, most: int, marks: int, memory: Holding) -> bytes:
@@ -107,7 +144,7 @@ async def read_json(request: Request, most: int, marks: int, memory: Holding) ->
     Raises:
         Refusal: It is no JSON, or too large.
     """
-    if _kind(request) != "application/json":
+    if media_type(request) != "application/json":
         raise Refusal(Reason.CONTENT_TYPE)
     pieces = []
     async for piece in _pieces(request, most, memory):
@@ -136,7 +173,8 @@ def _source(image: ImageSource) -> Source:
     raise Refusal(Reason.MALFORMED, "an image is given by base64 or by url, as text")
 
 
-def _kind(request: Request) -> str:
+def media_type(request: Request) -> str:
+    """Return what the body of a request is said to be, in lower case and without parameters."""
     return request.headers.get("content-type", "").split(";")[0].strip().lower()
 
 
@@ -154,7 +192,12 @@ async def _read_multipart(request: Request, form: Form, memory: Holding) -> Aske
         raise Refusal(Reason.MALFORMED, "the last boundary is missing")
     if not reader.images:
         raise Refusal(Reason.MALFORMED, f"there is no part {form.field!r} with a file name, and no url")
-    return Asked(images=tuple(reader.images), method=reader.text("method"), model=reader.text("model"))
+    lossy = reader.text("lossy") or str(form.schema is not RewardRequest).lower()
+    if lossy not in ("true", "false"):
+        raise Refusal(Reason.MALFORMED, "lossy is true or false")
+    return Asked(
+        images=tuple(reader.images), method=reader.text("method"), model=reader.text("model"), lossy=lossy == "true"
+    )
 
 
 @dataclass(slots=True)
@@ -194,8 +237,8 @@ class _FormReader:
         options = parse_options_header(self._disposition)[1]
         self._name = options.get(b"name", b"").decode("latin-1")
         is_file = b"filename" in options
-        if self._name not in (TEXT_FIELDS, (self.form.field,))[is_file] or self._name in self.texts:
-            raise Refusal(Reason.MALFORMED, f"the parts are {self.form.field}, url, method and model")
+        if self._name not in (self.form.texts, (self.form.field,))[is_file] or self._name in self.texts:
+            raise Refusal(Reason.MALFORMED, f"the parts are {', '.join((self.form.field, *self.form.texts))}")
         if is_file or self._name == "url":
             if len(self.images) == self.form.most:
                 raise Refusal(Reason.TOO_MANY_IMAGES)
@@ -204,7 +247,7 @@ class _FormReader:
             self.texts[self._name] = self._part
 
     def part_data(self, data: bytes, start: int, end: int) -> None:
-        text = self._name in TEXT_FIELDS
+        text = self._name in self.form.texts
         if len(self._part) + end - start <= (LONGEST_TEXT if text else self.form.image_bytes):
             self._part += data[start:end]
         elif text:

@@ -27,8 +27,13 @@ class Reason(Enum):
     TOO_LARGE = (413, "the body is larger than this server takes")
     TOO_MANY_IMAGES = (413, "the request holds more images than this server takes at once")
     TOO_MANY_PIXELS = (413, "the image has more pixels than this server takes")
-    CONTENT_TYPE = (415, "send multipart/form-data or application/json")
+    CONTENT_TYPE = (415, "send multipart/form-data or application/json, or to /v1/reward application/msgpack")
     NO_IMAGE = (415, "this is not an image, or of none of the formats JPEG, PNG, WebP, BMP and TIFF")
+    LOSSY = (
+        415,
+        "the image was compressed with loss, which costs it quality that it had; send PNG, lossless WebP or pixels, or "
+        "set lossy to true",
+    )
     DAMAGED = (422, "the image is damaged or cut short")
     TOO_SMALL = (422, "the image is too small to be judged; 32 pixels a side is the least")
     SEVERAL_FRAMES = (422, "the image holds several frames; send the one to be scored")

@@ -1,9 +1,11 @@
 """The routes under /v1: what a request asks is read by `reading`, answered by `Service`."""
 
 import asyncio
+from dataclasses import replace
 from functools import partial
 from typing import Annotated, Literal
 
+import msgspec
 from fastapi import APIRouter, Depends, Query, Request, Response
 
 from qdebias import presets
@@ -14,7 +16,7 @@ from qdebias.service.agreement import agreement
 from qdebias.service.answers import batch_answer
 from qdebias.service.openapi import body_of, failures, json_body
 from qdebias.service.pictures import explanation_json, figure_png, reduced
-from qdebias.service.reading import Form
+from qdebias.service.reading import PACKED, TEXT_FIELDS, Form, media_type
 from qdebias.service.refusal import Reason, Refusal
 from qdebias.service.schema import (
     MOST_NUMBERS,
@@ -27,6 +29,8 @@ from qdebias.service.schema import (
     Methods,
     ModelInfo,
     Models,
+    RewardAnswer,
+    RewardRequest,
     ScoreAnswer,
     ScoreRequest,
 )
@@ -56,6 +60,7 @@ def image_routes(service: Service) -> APIRouter:
         json_bytes=limits.body_bytes,
         image_bytes=limits.image_bytes,
     )
+    rewards = replace(many, schema=RewardRequest, texts=(*TEXT_FIELDS, "lossy"))
     body = body_of(ScoreRequest, "image", most=1)
 
     @router.post("/score", responses=failures(), openapi_extra=body, summary="Score one image")
@@ -72,6 +77,23 @@ def image_routes(service: Service) -> APIRouter:
     async def batch(request: Request) -> BatchAnswer:
         """Return the quality of each image; one that cannot be scored has an error in its place."""
         return batch_answer(await service.answer(request, many, asking.score_each))
+
+    @router.post(
+        "/reward",
+        responses=failures(),
+        response_model=RewardAnswer,
+        openapi_extra=body_of(RewardRequest, "images", most=limits.images),
+        summary="Judge generated images for training",
+    )
+    async def reward(request: Request) -> Response:
+        """Return one number an image, in order; null for one that cannot be judged, whose error says why.
+
+        As msgpack (`PackedRewardRequest`) images may be pixels; the answer is msgpack then.
+        """
+        found = await service.answer(request, rewards, asking.reward)
+        if media_type(request) == PACKED:
+            return Response(msgspec.msgpack.encode(found.model_dump()), media_type=PACKED)
+        return Response(found.model_dump_json(), media_type="application/json")
 
     @router.post(
         "/explain",

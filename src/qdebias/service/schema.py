@@ -54,6 +54,35 @@ class BatchRequest(Struct, forbid_unknown_fields=True, frozen=True):
     model: ModelName = None
 
 
+class RewardRequest(Struct, forbid_unknown_fields=True, frozen=True):
+    """Generated images to be judged; those compressed with loss (JPEG) are refused unless `lossy` is true."""
+
+    images: Annotated[list[ImageSource], Meta(min_length=1)]
+    method: MethodName = None
+    model: ModelName = None
+    lossy: bool = False
+
+
+ImagesRequest = ScoreRequest | BatchRequest | RewardRequest
+
+
+class RawPixels(Struct, forbid_unknown_fields=True, frozen=True):
+    """An image as pixels: (height, width, 3) bytes of RGB, row by row."""
+
+    height: Annotated[int, Meta(ge=1, le=1 << 20)]
+    width: Annotated[int, Meta(ge=1, le=1 << 20)]
+    pixels: memoryview
+
+
+class PackedRewardRequest(Struct, forbid_unknown_fields=True, frozen=True):
+    """A RewardRequest as msgpack, whose images are files as they are, or pixels."""
+
+    images: Annotated[list[memoryview | RawPixels], Meta(min_length=1)]
+    method: MethodName = None
+    model: ModelName = None
+    lossy: bool = False
+
+
 MOST_NUMBERS = 20_000
 Numbers = Annotated[list[Annotated[float, Meta(ge=-1e6, le=1e6)]], Meta(min_length=3, max_length=MOST_NUMBERS)]
 
@@ -115,6 +144,22 @@ class BatchAnswer(BaseModel):
 
     results: list[BatchResult]
     failed: int
+
+
+class RewardError(Problem):
+    """Why one image of several has no reward."""
+
+    index: int = Field(description="Place in the request, from 0.")
+
+
+class RewardAnswer(BaseModel):
+    """One reward an image, in the order of the images."""
+
+    rewards: list[Probability | None] = Field(description="Quality in [0, 1]; null for an image that has an error.")
+    errors: list[RewardError]
+    model: str
+    method: str
+    fingerprint: str = Field(description="As of GET /v1/models: rewards under another one are not comparable.")
 
 
 class ConditionPicture(BaseModel):

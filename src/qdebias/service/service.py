@@ -6,12 +6,13 @@ from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mappin
 from contextlib import asynccontextmanager, contextmanager
 from typing import Any, Literal, TypeVar
 
+import numpy as np
 from msgspec import Raw
 from starlette.requests import ClientDisconnect, Request
 
 from qdebias.backends.base import Backend
 from qdebias.engine import Explanation, Scorer
-from qdebias.image import RgbImage
+from qdebias.image import MIN_SIDE, RgbImage
 from qdebias.service.aside import Aside
 from qdebias.service.batcher import Batcher
 from qdebias.service.decoders import decode, decoders
@@ -200,23 +201,35 @@ class Service:
         return result
 
     @asynccontextmanager
-    async def decoded(self, source: Source, memory: Holding) -> AsyncIterator[RgbImage]:
+    async def decoded(self, source: Source, memory: Holding, *, lossy: bool = True) -> AsyncIterator[RgbImage]:
         """Decode an image, and hold its pixels as long as the context lasts.
 
         Raises:
             Refusal: It cannot be fetched or decoded.
         """
-        data = await self._bytes(source, memory)
-        async with self.decoders.one() as decoder:
-            image = await decode(decoder, data)
-            count = image.shape[0] * image.shape[1]
-            await self.pixels.acquire(count)  # with the decoder in hand: no more images than there is room for
+        if isinstance(source, np.ndarray):
+            image = self._sound(source)
+            await self.pixels.acquire(image.size // 3)
+        else:
+            data = await self._bytes(source, memory)
+            async with self.decoders.one() as decoder:
+                image = await decode(decoder, data, lossy=lossy)
+                await self.pixels.acquire(image.size // 3)  # with the decoder in hand: no more images than fit
         try:
             yield image
         finally:
-            self.pixels.release(count)
+            self.pixels.release(image.size // 3)
 
-    async def _bytes(self, source: Source, memory: Holding) -> bytes | bytearray | Raw:
+    def _sound(self, pixels: RgbImage) -> RgbImage:
+        if min(pixels.shape[:2]) < MIN_SIDE:
+            raise Refusal(Reason.TOO_SMALL)
+        if pixels.size // 3 > self.settings.pixels:
+            raise Refusal(Reason.TOO_MANY_PIXELS)
+        return pixels
+
+    async def _bytes(
+        self, source: bytearray | memoryview | Raw | str | Refusal, memory: Holding
+    ) -> bytes | bytearray | memoryview | Raw:
         if isinstance(source, Refusal):
             raise source
         if not isinstance(source, str):
@@ -252,11 +265,17 @@ class Job:
 
     def __init__(self, service: Service, served: Served, asked: Asked, memory: Holding) -> None:
         self.sources = asked.images
+        self.lossy = asked.lossy
         self.model = asked.model or served.model
         self.method = asked.method or served.method
         self.seed = service.settings.seed
         self._service, self._served, self._memory = service, served, memory
         served.scorer(self.model, self.method)
+
+    @property
+    def fingerprint(self) -> str:
+        """See `Served.fingerprint`."""
+        return self._served.fingerprint(self.model)
 
     async def explain(self, image: RgbImage, method: str) -> Explanation:
         """Return the score of decoded pixels; see `Service.explain`."""
@@ -267,7 +286,7 @@ class Job:
         """Decode one of the sources and count what becomes of it; see `Service.decoded`."""
         images = self._service.metrics.images
         try:
-            async with self._service.decoded(source, self._memory) as image:
+            async with self._service.decoded(source, self._memory, lossy=self.lossy) as image:
                 yield image
         except Refusal as refusal:
             images.labels(refusal.reason.code).inc()
