@@ -10,7 +10,7 @@ import pytest
 SOURCE = Path(__file__).resolve().parent.parent / "src" / "qdebias"
 
 LAYERS = (
-    ("errors",),
+    ("errors", "client"),
     ("decoding",),
     ("image", "correlation", "equations", "named", "processes", "pixel_budget", "output", "mos", "ridge"),
     ("prompts", "degrade", "data", "pool", "rivals", "downsize"),

@@ -48,4 +48,4 @@ def test_every_operation_keeps_its_description(
 
         if mode is schemathesis.GenerationMode.POSITIVE or operation.method == "post":
             holds()
-    assert len(tried) == (9 if mode is schemathesis.GenerationMode.POSITIVE else 4)
+    assert len(tried) == (10 if mode is schemathesis.GenerationMode.POSITIVE else 5)

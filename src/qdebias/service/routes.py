@@ -60,7 +60,7 @@ def image_routes(service: Service) -> APIRouter:
         json_bytes=limits.body_bytes,
         image_bytes=limits.image_bytes,
     )
-    rewards = replace(many, schema=RewardRequest, texts=(*TEXT_FIELDS, "lossy"))
+    _add_reward(router, service, replace(many, schema=RewardRequest, texts=(*TEXT_FIELDS, "lossy")))
     body = body_of(ScoreRequest, "image", most=1)
 
     @router.post("/score", responses=failures(), openapi_extra=body, summary="Score one image")
@@ -77,23 +77,6 @@ def image_routes(service: Service) -> APIRouter:
     async def batch(request: Request) -> BatchAnswer:
         """Return the quality of each image; one that cannot be scored has an error in its place."""
         return batch_answer(await service.answer(request, many, asking.score_each))
-
-    @router.post(
-        "/reward",
-        responses=failures(),
-        response_model=RewardAnswer,
-        openapi_extra=body_of(RewardRequest, "images", most=limits.images),
-        summary="Judge generated images for training",
-    )
-    async def reward(request: Request) -> Response:
-        """Return one number an image, in order; null for one that cannot be judged, whose error says why.
-
-        As msgpack (`PackedRewardRequest`) images may be pixels; the answer is msgpack then.
-        """
-        found = await service.answer(request, rewards, asking.reward)
-        if media_type(request) == PACKED:
-            return Response(msgspec.msgpack.encode(found.model_dump()), media_type=PACKED)
-        return Response(found.model_dump_json(), media_type="application/json")
 
     @router.post(
         "/explain",
@@ -116,6 +99,25 @@ def image_routes(service: Service) -> APIRouter:
         return Response(data, media_type="application/json" if format == "json" else "image/png")
 
     return router
+
+
+def _add_reward(router: APIRouter, service: Service, form: Form) -> None:
+    @router.post(
+        "/reward",
+        responses=failures(),
+        response_model=RewardAnswer,
+        openapi_extra=body_of(RewardRequest, "images", most=form.most),
+        summary="Judge generated images for training",
+    )
+    async def reward(request: Request) -> Response:
+        """Return one number an image, in order; null for one that cannot be judged, whose error says why.
+
+        As msgpack (`PackedRewardRequest`) images may be pixels; the answer is msgpack then.
+        """
+        found = await service.answer(request, form, asking.reward)
+        if media_type(request) == PACKED:
+            return Response(msgspec.msgpack.encode(found.model_dump()), media_type=PACKED)
+        return Response(found.model_dump_json(), media_type="application/json")
 
 
 def refuse_unknown_query(request: Request) -> None:

@@ -1,0 +1,388 @@
+"""A client of `qdebias serve` that needs httpx2 alone: no torch, no numpy.
+
+    with Client("http://127.0.0.1:8765") as client:
+        print(client.score("photo.jpg").score)
+
+`AsyncClient` has the same methods as coroutines. This file is also the package `qdebias-client`.
+"""
+
+import random
+import struct
+import time
+import zlib
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, fields
+from itertools import islice
+from os import PathLike
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+
+if TYPE_CHECKING:
+    from concurrent.futures import Future
+
+    import httpx2
+
+Image: TypeAlias = Any
+"""A path, a file's bytes, a PIL image, or an (H, W, 3) array of bytes; the last two are sent as PNG, without loss."""
+
+RETRIED = frozenset({429, 502, 503, 504})
+
+
+class ServerError(Exception):
+    """The server refused or failed.
+
+    Args:
+        status: HTTP status; 0 where there was no answer.
+        code: The server's word for it, such as "too_small"; see docs/service.md.
+        message: In words.
+        request_id: As in the server's log.
+    """
+
+    def __init__(self, status: int, code: str, message: str, request_id: str = "") -> None:
+        super().__init__(f"{code}: {message}" + (f" (request {request_id})" if request_id else ""))
+        self.status, self.code, self.message, self.request_id = status, code, message, request_id
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Score:
+    """The answer about one image; fields as in /openapi.json.
+
+    Attributes:
+        score: Quality in [0, 1]; higher is better.
+        model: Name of the model.
+        method: Name of the method.
+        seed: Seed of the degradations.
+        conditions: The degraded copies, in order.
+        good: P(good) under each condition.
+        same: P(same object) of each condition.
+        weight: Weight of each condition.
+        probabilities: Probability of each option.
+        deviation: Standard deviation of the options' values.
+        log_odds: log(score / (1 - score)).
+    """
+
+    score: float
+    model: str
+    method: str
+    seed: int
+    conditions: list[str]
+    good: list[float]
+    same: list[float]
+    weight: list[float]
+    probabilities: dict[str, float] = field(default_factory=dict)
+    deviation: float | None = None
+    log_odds: float | None = None
+
+    def __float__(self) -> float:
+        """Return the score."""
+        return self.score
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rewards:
+    """The answer about images to be trained on.
+
+    Attributes:
+        rewards: One number in [0, 1] an image, in order; None for one that cannot be judged.
+        errors: Why, by the place of the image.
+        model: Name of the model.
+        method: Name of the method.
+        fingerprint: Changes with what decides the rewards.
+    """
+
+    rewards: list[float | None]
+    errors: dict[int, ServerError]
+    model: str
+    method: str
+    fingerprint: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """How a client asks.
+
+    Attributes:
+        key: Key of a server that wants one.
+        timeout: Seconds until an answer has to be there.
+        retries: How often a request is repeated that found no server, a full queue or a passing fault.
+        concurrency: How many requests `score_many` has under way.
+    """
+
+    key: str | None = None
+    timeout: float = 60.0
+    retries: int = 5
+    concurrency: int = 8
+
+    def connection(self, url: str) -> dict[str, Any]:
+        """Return the settings of an httpx2 client."""
+        headers = {"authorization": f"Bearer {self.key}"} if self.key else {}
+        return {"base_url": url, "timeout": self.timeout, "headers": headers}
+
+    def wait(self, attempt: int, answer: "httpx2.Response | None") -> float | None:
+        """Return how many seconds to wait before the next attempt; None where there is to be none."""
+        if attempt >= self.retries or (answer is not None and answer.status_code not in RETRIED):
+            return None
+        told = "" if answer is None else answer.headers.get("retry-after", "")
+        jitter = random.uniform(0.5, 1.5)  # noqa: S311  so that clients do not come again all at once
+        return min(float(told), 60.0) if told.isdecimal() else min(0.25 * 2.0**attempt, 10.0) * jitter
+
+
+class Client:
+    """Asks a server.
+
+    Args:
+        url: Its address, such as "http://127.0.0.1:8765".
+        settings: Fields of `Settings`: `key`, `timeout`, `retries`, `concurrency`.
+    """
+
+    def __init__(self, url: str, **settings: Any) -> None:  # noqa: ANN401  fields of Settings
+        import httpx2
+
+        self.settings = Settings(**settings)
+        self._http = httpx2.Client(**self.settings.connection(url))
+
+    def __enter__(self) -> "Client":
+        """Return the client."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Close its connections."""
+        self.close()
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._http.close()
+
+    def score(self, image: Image, *, method: str | None = None, model: str | None = None) -> Score:
+        """Return the score of one image.
+
+        Raises:
+            ServerError: There is none.
+            ValueError: The image is none of what `Image` says.
+        """
+        return _score(self._post("/v1/score", _form([image], "image", method=method, model=model)).json())
+
+    def score_many(
+        self, images: Iterable[Image], *, method: str | None = None, model: str | None = None
+    ) -> Iterator[Score | Exception]:
+        """Yield the score of each image in order, or the error of one that has none; images are drawn as needed."""
+
+        def one(image: Image) -> Score | Exception:
+            try:
+                return self.score(image, method=method, model=model)
+            except (ServerError, ValueError, OSError) as error:
+                return error
+
+        from concurrent.futures import ThreadPoolExecutor
+
+        rest = iter(images)
+        with ThreadPoolExecutor(self.settings.concurrency) as pool:
+            pending: list[Future[Score | Exception]] = []
+            try:
+                while True:
+                    wanted = 2 * self.settings.concurrency - len(pending)
+                    pending += [pool.submit(one, image) for image in islice(rest, wanted)]
+                    if not pending:
+                        return
+                    yield pending.pop(0).result()
+            finally:
+                pool.shutdown(cancel_futures=True)
+
+    def explain(
+        self,
+        image: Image,
+        *,
+        format: Literal["png", "json"] = "png",  # noqa: A002
+        method: str | None = None,
+        model: str | None = None,
+    ) -> bytes:
+        """Return how a score comes about, as a picture or as JSON.
+
+        Raises:
+            ServerError: There is no answer.
+        """
+        form = _form([image], "image", method=method, model=model)
+        return bytes(self._post(f"/v1/explain?format={format}", form).content)
+
+    def reward(
+        self, images: Sequence[Image], *, method: str | None = None, model: str | None = None, lossy: bool = False
+    ) -> Rewards:
+        """Return a number for each image, to train on; files compressed with loss are refused unless `lossy`.
+
+        Raises:
+            ServerError: There is no answer at all.
+        """
+        form = _form(images, "images", method=method, model=model, lossy="true" if lossy else None)
+        return _rewards(self._post("/v1/reward", form).json())
+
+    def _post(self, path: str, form: dict[str, Any]) -> "httpx2.Response":
+        import httpx2
+
+        attempt = 0
+        while True:
+            answer, failure = None, None
+            try:
+                answer = self._http.post(path, **form)
+            except httpx2.TransportError as error:
+                failure = error
+            if answer is not None and answer.is_success:
+                return answer
+            seconds = self.settings.wait(attempt, answer)
+            if seconds is None:
+                raise _error(answer, failure)
+            attempt += 1
+            time.sleep(seconds)
+
+
+class AsyncClient:
+    """Asks a server, as coroutines; see `Client`, whose arguments and methods it has."""
+
+    def __init__(self, url: str, **settings: Any) -> None:  # noqa: ANN401  fields of Settings
+        import httpx2
+
+        self.settings = Settings(**settings)
+        self._http = httpx2.AsyncClient(**self.settings.connection(url))
+
+    async def __aenter__(self) -> "AsyncClient":
+        """Return the client."""
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        """Close its connections."""
+        await self.close()
+
+    async def close(self) -> None:
+        """Close the connections."""
+        await self._http.aclose()
+
+    async def score(self, image: Image, *, method: str | None = None, model: str | None = None) -> Score:
+        """See `Client.score`."""
+        return _score((await self._post("/v1/score", _form([image], "image", method=method, model=model))).json())
+
+    async def score_many(
+        self, images: Iterable[Image], *, method: str | None = None, model: str | None = None
+    ) -> AsyncIterator[Score | Exception]:
+        """See `Client.score_many`."""
+
+        async def one(image: Image) -> Score | Exception:
+            try:
+                return await self.score(image, method=method, model=model)
+            except (ServerError, ValueError, OSError) as error:
+                return error
+
+        import asyncio
+
+        rest = iter(images)
+        pending: list[asyncio.Task[Score | Exception]] = []
+        try:
+            while True:
+                wanted = self.settings.concurrency - len(pending)
+                pending += [asyncio.ensure_future(one(image)) for image in islice(rest, wanted)]
+                if not pending:
+                    return
+                yield await pending.pop(0)
+        finally:
+            for task in pending:
+                task.cancel()
+
+    async def explain(
+        self,
+        image: Image,
+        *,
+        format: Literal["png", "json"] = "png",  # noqa: A002
+        method: str | None = None,
+        model: str | None = None,
+    ) -> bytes:
+        """See `Client.explain`."""
+        form = _form([image], "image", method=method, model=model)
+        return bytes((await self._post(f"/v1/explain?format={format}", form)).content)
+
+    async def reward(
+        self, images: Sequence[Image], *, method: str | None = None, model: str | None = None, lossy: bool = False
+    ) -> Rewards:
+        """See `Client.reward`."""
+        form = _form(images, "images", method=method, model=model, lossy="true" if lossy else None)
+        return _rewards((await self._post("/v1/reward", form)).json())
+
+    async def _post(self, path: str, form: dict[str, Any]) -> "httpx2.Response":
+        import asyncio
+
+        import httpx2
+
+        attempt = 0
+        while True:
+            answer, failure = None, None
+            try:
+                answer = await self._http.post(path, **form)
+            except httpx2.TransportError as error:
+                failure = error
+            if answer is not None and answer.is_success:
+                return answer
+            seconds = self.settings.wait(attempt, answer)
+            if seconds is None:
+                raise _error(answer, failure)
+            attempt += 1
+            await asyncio.sleep(seconds)
+
+
+def _form(images: Sequence[Image], name: str, **texts: str | None) -> dict[str, Any]:
+    files = [(name, ("image", _file(image))) for image in images]
+    return {"files": files, "data": {key: text for key, text in texts.items() if text is not None}}
+
+
+def _file(image: Image) -> bytes:
+    """Return an image as a file's bytes.
+
+    Raises:
+        ValueError: It is none.
+    """
+    if isinstance(image, bytes | bytearray | memoryview):
+        return bytes(image)
+    if isinstance(image, str | PathLike):
+        return Path(image).read_bytes()
+    if hasattr(image, "convert"):
+        image = image.convert("RGB")
+        return png(image.tobytes(), image.width, image.height)
+    shape = tuple(getattr(image, "shape", ()))
+    if len(shape) == 3 and shape[2] == 3 and str(getattr(image, "dtype", "")) == "uint8":
+        return png(image.tobytes(), shape[1], shape[0])
+    raise ValueError(
+        f"an image is a path, a file's bytes, a PIL image or an (H, W, 3) array of uint8, not {type(image).__name__}"
+    )
+
+
+def png(pixels: bytes, width: int, height: int) -> bytes:
+    """Return RGB pixels, row by row, as a PNG file."""
+    row = 3 * width
+    lines = b"".join(b"\0" + pixels[start : start + row] for start in range(0, height * row, row))
+    head = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
+    chunks = ((b"IHDR", head), (b"IDAT", zlib.compress(lines, 1)), (b"IEND", b""))
+    return b"\x89PNG\r\n\x1a\n" + b"".join(
+        struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data)) for kind, data in chunks
+    )
+
+
+def _score(answer: Mapping[str, Any]) -> Score:
+    """Return an answer without what a newer server adds."""
+    return Score(**{one.name: answer[one.name] for one in fields(Score) if one.name in answer})
+
+
+def _rewards(answer: Mapping[str, Any]) -> Rewards:
+    errors = {
+        one["index"]: ServerError(200, one["code"], one["message"], one["request_id"]) for one in answer["errors"]
+    }
+    return Rewards(
+        **{**{name: answer[name] for name in ("rewards", "model", "method", "fingerprint")}, "errors": errors}
+    )
+
+
+def _error(answer: "httpx2.Response | None", failure: Exception | None) -> ServerError:
+    if answer is None:
+        return ServerError(0, "no_answer", f"the server cannot be reached ({failure})")
+    try:
+        told = answer.json()["error"]
+        return ServerError(answer.status_code, told["code"], told["message"], told["request_id"])
+    except (ValueError, KeyError, TypeError):
+        return ServerError(
+            answer.status_code, "other", f"answered {answer.status_code} in a form that is not qdebias's"
+        )
