@@ -30,8 +30,8 @@ def test_the_strength_is_the_most_likely_one() -> None:
     value, error = against(anchors, log_odds)
     assert value == pytest.approx(minimize_scalar(loss, bounds=(-10, 10), options={"xatol": 1e-10}).x, abs=1e-5)
     p = expit(value - anchors)
-    dispersion = ((wins - p) ** 2 / (p * (1 - p))).sum() / 2
-    assert error == pytest.approx(np.sqrt(dispersion / (p * (1 - p)).sum()))
+    noise, spread = ((log_odds - (value - anchors)) ** 2).sum() / 2, p * (1 - p)
+    assert error == pytest.approx(np.sqrt(noise * (spread**2).sum()) / spread.sum())
 
 
 @pytest.mark.parametrize("sure", [500.0, -500.0])
