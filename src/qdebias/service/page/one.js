@@ -68,7 +68,7 @@ function words({ answer, vanilla, conditions }) {
   if (!conditions.length) {
     const said = Object.keys(answer.probabilities).length === 2 ? `calls it good with a probability of ${digits(answer.score)}`
       : `what it answers amounts to ${digits(answer.score)}`;
-    return `${answer.model} was asked about this image alone, by the method ${answer.method}, and ${said}. Nothing guards this number against what the image shows; choose ` +
+    return `${answer.model} was asked one question about this image alone, by the method ${answer.method}, and ${said}. Nothing guards this number against what the image shows; choose ` +
       "a method with degraded copies to see the difference.";
   }
   const goods = conditions.map((one) => one.good);
