@@ -236,7 +236,7 @@ FURTHER = {
             "patch_size": 14,
         },
         special=GLM_SPECIAL,
-        template=PUBLISHED["glm-4.6v"].template,
+        template=PUBLISHED["glm-4.6v-flash"].template,
     ),
     "vipllava": Family(
         config=_vipllava,

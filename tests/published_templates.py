@@ -279,7 +279,7 @@ PUBLISHED = {
         token="<|image|>",  # noqa: S106
         revision="3c1471e51dc811b589d4d12b1c1c7c1c941267c2",
     ),
-    "glm-4.6v": Published(
+    "glm-4.6v-flash": Published(
         does="writes every part on a line of its own; where enable_thinking is false, /nothink behind the question and "
         "an empty thought where a reply is generated, and before every reply",
         template="{{- '[gMASK]<sop>' }}"

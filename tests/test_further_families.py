@@ -49,7 +49,7 @@ MODEL_OF = {
     "mllama": "llama-3.2-11b-vision",
     "mistral3": "mistral-small-3.1-24b",
     "glm4v": "glm-4.1v-9b",
-    "glm46v": "glm-4.6v",
+    "glm46v": "glm-4.6v-flash",
     "gemma4": "gemma-4-31b",
     "vipllava": "llava-1.5-7b",
     "qwen3_vl_moe": "qwen3-vl-8b",

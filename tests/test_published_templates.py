@@ -9,7 +9,9 @@ import pytest
 
 from published_templates import PUBLISHED, Published
 from qdebias import presets
+from qdebias.backends.catalogue import KNOWN_MODELS
 from qdebias.backends.chat_template import fixed
+from qdebias.backends.checked import CHECKED, READ
 from qdebias.backends.hf_prompt import render
 from qdebias.backends.prompt import Form
 from qdebias.errors import PromptError
@@ -86,6 +88,12 @@ def test_images_are_numbered_on_request(processor: Any) -> None:
     text = render(with_template(processor, PUBLISHED["qwen2-vl-2b"], add_vision_id=True), form).text
     image = "<|vision_start|><|image_pad|><|vision_end|>"
     assert f"Picture 1: {image}Picture 2: {image}{form.question.text}" in text
+
+
+def test_the_catalogue_claims_no_template_that_was_not_read() -> None:
+    claimed = {name for name, said in CHECKED.items() if said.startswith((READ, "its prompts, read in"))}
+    assert claimed - {"qwen3-vl-30b"} == set(PUBLISHED) - {"pixtral-12b", "qwen3.6", "qwen3.8"}
+    assert {model.name for model in KNOWN_MODELS} >= set(CHECKED)
 
 
 def test_every_template_says_what_it_does() -> None:

@@ -20,7 +20,7 @@ class KnownModel:
         licence: Of the weights.
         pairs: Whether the model was trained on several images in one prompt; None: its page does not say. Those that
             were not accept two, but were never taught to compare them.
-        gibibytes: Memory of the weights in bfloat16.
+        gibibytes: Memory of the weights in bfloat16; None: not known.
         form: How a question is written for it.
         pixels: How an image is resized before the model sees it.
         note: What else matters, in one sentence.
@@ -32,7 +32,7 @@ class KnownModel:
     hub_id: str
     licence: str
     pairs: bool | None
-    gibibytes: float
+    gibibytes: float | None
     form: str
     pixels: str
     note: str = ""
@@ -50,6 +50,13 @@ _TONGYI = "Tongyi Qianwen"
 _CROPPED = "shorter side to 336, then the square in the middle: the ends of other images are not seen"
 _QWEN_LIMITS = "aspect kept, {} pixels; see min_pixels and max_pixels"
 _LEVELS = "trained to say one of five levels: use --method q-align"
+_OWN = "chat template of its own, which we have not seen"
+_GLM = "chat template: <|user|> ... <|assistant|>; the reply begins with a thought, see +prefixed"
+_PADDLE = "chat template: User: ... Assistant:, images always first"
+_PATCHES = "aspect kept, in patches"
+_SLICES = "tiles, by the aspect of the image, and the whole"
+_EXPERTS = "a mixture of experts"
+_UNKNOWN = "not verified"
 _TILES = "tiles of {} pixels and the whole"
 
 KNOWN_MODELS = (
@@ -256,7 +263,7 @@ KNOWN_MODELS = (
         licence="Gemma",
         pairs=True,
         gibibytes=8.0,
-        form="chat template: <start_of_turn>; trims the answer prefix",
+        form="chat template: <start_of_turn>",
         pixels="squeezed to 896 x 896",
         note=_TERMS,
     ),
@@ -289,6 +296,63 @@ KNOWN_MODELS = (
         form="chat template: [INST] ... [/INST]",
         pixels="aspect kept, longer side at most 1540",
         note="its processor needs torchvision",
+    ),
+    KnownModel(
+        name="glm-4.6v-flash",
+        hub_id="zai-org/GLM-4.6V-Flash",
+        licence="MIT",
+        pairs=None,
+        gibibytes=None,
+        form="chat template: <|user|> ... <|assistant|>, thought off",
+        pixels=_PATCHES,
+    ),
+    KnownModel(
+        name="gemma-4-31b",
+        hub_id="google/gemma-4-31B-it",
+        licence="Apache-2.0",
+        pairs=None,
+        gibibytes=57.2,
+        form="chat template: <|turn>, with an empty thought",
+        pixels="aspect kept, up to 280 tokens",
+    ),
+    KnownModel(
+        name="gemma-4-e4b",
+        hub_id="google/gemma-4-E4B-it",
+        licence="Apache-2.0",
+        pairs=None,
+        gibibytes=None,
+        form="chat template: <|turn>",
+        pixels="aspect kept, up to 280 tokens",
+    ),
+    *(
+        KnownModel(
+            name=name,
+            hub_id=hub_id,
+            licence=licence,
+            pairs=pairs,
+            gibibytes=gibibytes,
+            form=form,
+            pixels=pixels,
+            note=note,
+        )
+        for name, hub_id, licence, pairs, gibibytes, form, pixels, note in (
+            ("glm-4.1v-9b", "zai-org/GLM-4.1V-9B-Thinking", _UNKNOWN, None, None, _GLM, _PATCHES, "thinks first"),
+            ("qwen3-vl-30b", "Qwen/Qwen3-VL-30B-A3B-Instruct", _UNKNOWN, None, None, _CHATML, _PATCHES, _EXPERTS),
+            ("minicpm-v-4.6", "openbmb/MiniCPM-V-4.6", _UNKNOWN, True, 2.4, f"{_CHATML}, thought off", _SLICES, ""),
+            (
+                "paddleocr-vl",
+                "PaddlePaddle/PaddleOCR-VL",
+                "Apache-2.0",
+                None,
+                None,
+                _PADDLE,
+                _PATCHES,
+                "made for documents",
+            ),
+            ("aya-vision-8b", "CohereLabs/aya-vision-8b", _UNKNOWN, None, None, _OWN, _SLICES, _TERMS),
+            ("ovis2-2b", "thisisiron/Ovis2-2B-hf", _UNKNOWN, None, None, _OWN, _SLICES, ""),
+            ("lfm3-vl-2b", "LiquidAI/LFM3-VL-2B", _UNKNOWN, None, None, _OWN, _PATCHES, ""),
+        )
     ),
 )
 

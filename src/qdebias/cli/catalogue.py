@@ -8,6 +8,7 @@ from rich.table import Column, Table
 
 from qdebias import presets
 from qdebias.backends.catalogue import KNOWN_MODELS, KnownModel, known_model
+from qdebias.backends.checked import CHECKED
 from qdebias.cli.console import user_errors
 from qdebias.cli.methods_page import counted, every_part, methods_page
 from qdebias.cli.shown import show
@@ -45,7 +46,7 @@ def models(
     table = Table(Column("model", no_wrap=True), *titles)
     for model in KNOWN_MODELS:
         pairs = "baseline" if model.baseline else PAIRS[model.pairs]
-        table.add_row(model.name, f"{model.gibibytes:g}", pairs, model.licence, model.hub_id or "in the package")
+        table.add_row(model.name, _memory(model), pairs, model.licence, model.hub_id or "in the package")
     show(table)
     typer.echo(
         "Pairs: trained on several images in a prompt; a baseline is a measure of pixels to compare models with, by "
@@ -55,15 +56,21 @@ def models(
     )
 
 
+def _memory(model: KnownModel) -> str:
+    return "?" if model.gibibytes is None else f"{model.gibibytes:g}"
+
+
 def _print_model(model: KnownModel) -> None:
     lines = {
         "where it comes from": model.hub_id or "in the package",
         "licence of the weights": model.licence,
         "several images in a prompt": PAIRS[model.pairs],
-        "memory in bfloat16": f"{model.gibibytes:g} GiB",
+        "memory in bfloat16": f"{_memory(model)} GiB",
         "a question": model.form,
         "an image": model.pixels,
     }
+    if model.name in CHECKED:
+        lines["checked"] = CHECKED[model.name]
     typer.echo(f"{model.name}: {model.note}" if model.note else model.name)
     for title, value in lines.items():
         typer.echo(f"  {title}: {value}")
