@@ -28,6 +28,8 @@ def _describe_value(name: str, value: object) -> Iterator[str]:
         for item in value:
             if isinstance(item, Question):
                 yield from (f"  {line}" for line in _describe_value("question", item))
+            elif hasattr(item, "plan"):
+                yield from (f"  {line}" for line in _describe_value("method", item))
             else:
                 yield f"  {item}"
     elif hasattr(value, "plan"):

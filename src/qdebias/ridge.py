@@ -37,6 +37,10 @@ class Linear:
     weight: FloatArray
     offset: float
 
+    def __str__(self) -> str:
+        """Say how many features there are."""
+        return f"linear in {len(self.weight):,} standardised features"
+
     def __call__(self, features: FloatArray) -> FloatArray:
         """Return the number for features (..., d)."""
         standard = np.clip((features - self.mean) / self.scale, -CLIP, CLIP)

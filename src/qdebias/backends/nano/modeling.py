@@ -92,4 +92,4 @@ class NanoForConditionalGeneration(LlavaForConditionalGeneration):
         """
         measured = statistics(pixel_values.float())
         tokens = self.model.vision_tower.quality(measured)
-        return torch.cat([measured.to(tokens.dtype), tokens.flatten(1)], dim=1)
+        return torch.cat([measured, tokens.flatten(1).float()], dim=1)

@@ -1,0 +1,73 @@
+"""How well a fit to few labels agrees with the rest of a labelled set, over random choices of the few.
+
+    python benchmarks/fit.py biq2021 --root data/biq2021 --subset sample --run runs/nano
+
+Prints for 50, 100 and 200 labels the mean SRCC on all other images over 20 random choices, and the lowest, beside
+the zero-shot score and the baseline `sharpness` on the same images.
+"""
+
+import argparse
+from pathlib import Path
+
+import numpy as np
+from scipy.stats import spearmanr
+
+from qdebias import presets
+from qdebias.backends.base import TellsStates
+from qdebias.backends.baselines import BASELINES
+from qdebias.backends.load import load_backend
+from qdebias.data import load_dataset
+from qdebias.engine import Scorer
+from qdebias.fitted import features_of
+from qdebias.fitting import METHODS, ask
+from qdebias.ridge import Ridge
+from qdebias.store import StoredBackend, open_run
+
+
+def main() -> None:
+    """Ask for the features once, then fit each choice."""
+    chosen = _arguments()
+    data = load_dataset(chosen.dataset, root=chosen.root, subset=chosen.subset)
+    backend, names = load_backend(chosen.model), [presets.get(name).name for name in chosen.methods.split(",")]
+    features = features_of(names, state=isinstance(backend, TellsStates))
+    scorer = Scorer(backend=backend, method=features)
+    with open_run(chosen.run, scorer.fingerprint, model=chosen.model) as run:
+        scorer.backend = StoredBackend(backend, run)
+        sample = ask(data, scorer, features)
+    baseline = Scorer(backend=BASELINES["sharpness"], method="vanilla").score_many(sample.dataset.paths)
+    others = {
+        names[0]: np.array([score.log_odds for score in sample.zero_shot]),
+        "sharpness": np.array([score.log_odds for score in baseline]),
+    }
+    print(f"{data.summary}; {chosen.model}, {len(sample.quality):,} images, {sum(sample.blocks):,} features\n")
+    print("| labels | fit, mean | fit, lowest | " + " | ".join(f"{name}, mean" for name in others) + " |")
+    print("|---|---|---|" + "---|" * len(others))
+    ridge = Ridge(blocks=sample.blocks)
+    for count in map(int, chosen.labels.split(",")):
+        fitted, rest = [], {name: [] for name in others}
+        for seed in range(chosen.choices):
+            order = np.random.default_rng(seed).permutation(len(sample.quality))
+            few, out = order[:count], order[count:]
+            learned = ridge.learn(sample.features[few], sample.quality[few], sample.groups[few])
+            fitted.append(spearmanr(learned(sample.features[out]), sample.quality[out]).statistic)
+            for name, scores in others.items():
+                rest[name].append(spearmanr(scores[out], sample.quality[out]).statistic)
+        means = " | ".join(f"{np.mean(found):.3f}" for found in rest.values())
+        print(f"| {count} | {np.mean(fitted):.3f} | {min(fitted):.3f} | {means} |")
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("dataset")
+    parser.add_argument("--root", type=Path)
+    parser.add_argument("--subset")
+    parser.add_argument("--model", default="nano")
+    parser.add_argument("--methods", default=",".join(METHODS))
+    parser.add_argument("--run", type=Path, required=True)
+    parser.add_argument("--labels", default="50,100,200")
+    parser.add_argument("--choices", type=int, default=20)
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,43 @@
+"""The hidden state that an answer is read from, for every family."""
+
+import numpy as np
+import pytest
+import torch
+
+from contract import QUALITY, picture
+from qdebias.prompts import Request, StateQuestion
+from tiny_families import FAMILIES as TINY
+from tiny_models import load
+
+pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation doesn't:DeprecationWarning")  # transformers'
+
+STATE = StateQuestion(
+    text=QUALITY.text, answer_prefix=QUALITY.answer_prefix, options=QUALITY.options, values=QUALITY.values
+)
+ONE, OTHER = picture(7, 100, 41), picture(8, 60, 50)
+
+
+@pytest.mark.parametrize("name", sorted(TINY))
+def test_the_state_is_what_the_logits_are_read_from(name: str) -> None:
+    """Whatever else is asked at the same time, and whatever is shared; nothing is left behind in the model."""
+    shared, plain = load(name), load(name, sharing="off")
+    requests = [
+        Request(images=(ONE,), questions=(QUALITY, STATE)),
+        Request(images=(OTHER,), questions=(STATE,)),
+        Request(images=(ONE,), questions=(QUALITY,)),
+    ]
+    answers, alone = shared.option_logits(requests), plain.option_logits(requests)
+    logits = shared.last_logits([Request(images=(ONE,), questions=(QUALITY,))])[0][0]
+    head = shared._model.get_output_embeddings()
+    state = answers[0][1]
+    assert state.shape == answers[1][0].shape == (shared.state_size,)
+    assert len(logits) == head.out_features
+    for one, other in zip(answers, alone, strict=True):
+        for ours, theirs in zip(one, other, strict=True):
+            np.testing.assert_allclose(ours, theirs, atol=1e-4, rtol=1e-4)
+    np.testing.assert_allclose(answers[0][0], answers[2][0], atol=1e-4, rtol=1e-4)
+    assert np.abs(state - answers[1][0]).max() > 1e-3
+    if getattr(shared._model.config.get_text_config(), "final_logit_softcapping", None) is None:
+        with torch.inference_mode():
+            read = head(torch.tensor(state, dtype=torch.float32)).numpy()
+        np.testing.assert_allclose(read, logits, atol=1e-4, rtol=1e-4)
