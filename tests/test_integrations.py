@@ -21,8 +21,8 @@ from qdebias.image import RgbImage
 from qdebias.integrations.datasets import AddScores
 from qdebias.integrations.frames import with_scores
 from qdebias.integrations.metric import create_metric
-from qdebias.integrations.tensors import to_images
 from qdebias.integrations.torchmetrics import ImageQuality
+from qdebias.tensors import to_images
 
 FAKE: dict[str, Any] = {"model": "fake", "method": "vanilla"}
 

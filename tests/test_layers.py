@@ -12,7 +12,10 @@ SOURCE = Path(__file__).resolve().parent.parent / "src" / "qdebias"
 LAYERS = (
     ("errors", "client"),
     ("decoding",),
-    ("image", "correlation", "equations", "named", "processes", "pixel_budget", "output", "mos", "ridge"),
+    (
+        *("image", "tensors", "notebook", "correlation", "equations", "named"),
+        *("processes", "pixel_budget", "output", "mos", "ridge"),
+    ),
     ("prompts", "degrade", "data", "pool", "rivals", "downsize"),
     ("content", "readouts", "sources"),
     ("plan", "method", "backends"),

@@ -2,15 +2,14 @@
 
 from collections.abc import Iterable, Mapping
 from os import PathLike
-from typing import Literal, overload
+from typing import Literal, cast, overload
 
 import numpy as np
 from PIL import Image
 
 from qdebias.backends.base import Backend
-from qdebias.backends.load import load_backend
 from qdebias.engine import Failure, Scorer
-from qdebias.image import EncodedImage, ImageSource
+from qdebias.image import EncodedImage, ImageSource, is_tensor
 from qdebias.inputs import RemoteImage, open_images
 from qdebias.inputs.addresses import is_address
 from qdebias.inputs.images import names_one
@@ -50,8 +49,9 @@ def score(
     """Return the quality of each image.
 
     Args:
-        images: Paths, addresses, uint8 arrays (H, W, 3) or Pillow images; one is taken as a list of one. A single text
-            may also be a folder, a pattern, a list, a table, a shard or an address, as on the command line.
+        images: Paths, addresses, uint8 arrays (H, W, 3), torch tensors (3, H, W) or Pillow images; one is taken as a
+            list of one, and a batch (N, 3, H, W) or (N, H, W, 3) as a list of N. A single text may also be a folder, a
+            pattern, a list, a table, a shard or an address, as on the command line.
         model: What `qdebias.load_backend` takes ("nano" is embedded in the package and needs no download), or a
             backend that is already loaded.
         method: The name of a preset (`qdebias methods` lists them), an expression such as "paper+levels5+logodds", a
@@ -70,9 +70,18 @@ def score(
     sources: Iterable[ImageSource]
     if isinstance(images, str | PathLike):
         sources = [images] if names_one(str(images)) else open_images([str(images)])
-    elif images is None or isinstance(images, Image.Image | np.ndarray | EncodedImage | bytes | Mapping):
-        sources = [images]
+    elif not isinstance(images, Iterable) or _is_one(images):
+        sources = [cast(ImageSource, images)]
     else:
-        sources = (RemoteImage(one) if isinstance(one, str) and is_address(one) else one for one in images)
-    backend = load_backend(model) if isinstance(model, str) else model
-    return list(Scorer(backend=backend, method=method, seed=seed).score_many(sources, on_error=on_error))
+        several = cast(Iterable[ImageSource], images)
+        sources = (RemoteImage(one) if isinstance(one, str) and is_address(one) else one for one in several)
+    return list(Scorer(backend=model, method=method, seed=seed).score_many(sources, on_error=on_error))
+
+
+def _is_one(images: object) -> bool:
+    """Tell whether what can be iterated over is one image and not several."""
+    if is_tensor(images):
+        return getattr(images, "ndim", 0) == 3
+    if isinstance(images, np.ndarray):
+        return images.ndim != 4
+    return isinstance(images, Image.Image | EncodedImage | bytes | Mapping)

@@ -16,10 +16,12 @@ import numpy as np
 
 from qdebias import presets
 from qdebias.backends.base import Backend, Fingerprint, OptionLogits
+from qdebias.backends.load import load_backend
 from qdebias.downsize import IDENTITY, downsized
 from qdebias.errors import BackendError, ImageError, SettingError
 from qdebias.image import MAX_PIXELS, MIN_SIDE, EncodedImage, ImageSource, RgbImage, digest, load_image
 from qdebias.method import Context, Method, Plan, Pool, QDebias, Score
+from qdebias.notebook import strip
 from qdebias.pixel_budget import PixelBudget
 from qdebias.plan import OfOneModel
 from qdebias.processes import refuse_after_fork
@@ -63,6 +65,14 @@ class Explanation:
     plan: Plan
     score: Score
 
+    def __repr__(self) -> str:
+        return f"Explanation({self.score!r}, {self.plan!r})"
+
+    def _repr_html_(self) -> str:
+        copies = zip(self.plan.conditions, self.score.good.tolist(), strict=False)
+        shown = ((one.image, f"{one.kind}: good {good:.3f}") for one, good in copies)
+        return strip([(self.image, f"score {self.score.value:.4f}"), *shown])
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Prepared:
@@ -75,7 +85,7 @@ class Scorer:
     """Scores images with one backend and one method.
 
     Args:
-        backend: The model; see `qdebias.load_backend`.
+        backend: The model, or what `qdebias.load_backend` takes, such as "nano".
         method: The name of a preset, whose options the backend is given, or any object that fits `Method`.
         seed: Seed of the random degradations; the same image and seed give the same score.
         batch: How many images are handed to the backend at a time.
@@ -93,7 +103,7 @@ class Scorer:
     def __init__(
         self,
         *,
-        backend: Backend,
+        backend: str | Backend,
         method: str | Method = "paper",
         seed: int = 0,
         batch: int = 8,
@@ -111,6 +121,12 @@ class Scorer:
             raise SettingError(f"max_side must be {MIN_SIDE} or more, got {max_side}")
         if max_side is not None and pool is not None:
             raise SettingError("images of a pool are taken as they are; leave out max_side or the pool")
+        if isinstance(backend, str):
+            backend = load_backend(backend)
+        if not hasattr(backend, "option_logits"):
+            raise SettingError(f"{backend!r} is no model; give its name, such as 'nano', or what load_backend returns")
+        if not isinstance(method, str) and not hasattr(method, "plan"):
+            raise SettingError(f"{method!r} is no method; give its name, such as 'paper', or a method object")
         if isinstance(method, str):
             recipe = presets.get(method)
             self.backend, self.method = recipe.fit(backend), recipe.method

@@ -12,6 +12,7 @@
 import hashlib
 import os
 import stat
+import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from io import BytesIO
@@ -62,8 +63,9 @@ def load_image(source: ImageSource, *, max_pixels: int = MAX_PIXELS) -> RgbImage
     """Return the pixels of one image, upright.
 
     Args:
-        source: A path, an image that is already in memory (an array as described below, or a Pillow image), or what
-            has the bytes of a file; the bytes themselves; or a mapping with `bytes` or `path`.
+        source: A path, an image that is already in memory (an array as described below, a Pillow image, or a torch
+            tensor (3, H, W), see `qdebias.tensors`), or what has the bytes of a file; the bytes themselves; or a
+            mapping with `bytes` or `path`.
         max_pixels: Largest width x height that is decoded.
 
     Returns:
@@ -74,6 +76,10 @@ def load_image(source: ImageSource, *, max_pixels: int = MAX_PIXELS) -> RgbImage
     """
     if isinstance(source, Mapping):  # as `datasets` gives an image that it does not decode
         source = source.get("bytes") or source.get("path") or ""
+    if is_tensor(source):
+        from qdebias.tensors import to_images
+
+        source = next(iter(to_images(source)), None)
     if isinstance(source, np.ndarray):
         return _checked_array(source)
     if isinstance(source, Image.Image):
@@ -92,6 +98,12 @@ def load_image(source: ImageSource, *, max_pixels: int = MAX_PIXELS) -> RgbImage
         # Opened here: given a path, Pillow maps some formats into memory, where a file that shrinks kills the process.
         with Path(source).open("rb") as file, open_picture(file, str(source)) as picture:
             return _decode(picture, str(source), max_pixels)
+
+
+def is_tensor(value: object) -> bool:
+    """Tell whether a value is a tensor of torch, which is not loaded for it."""
+    torch = sys.modules.get("torch")
+    return torch is not None and isinstance(value, torch.Tensor)
 
 
 def digest(image: RgbImage) -> str:

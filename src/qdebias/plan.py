@@ -8,6 +8,7 @@ import numpy as np
 
 from qdebias.equations import FloatArray
 from qdebias.image import RgbImage, digest
+from qdebias.notebook import bar, table
 from qdebias.prompts import Request
 
 Answers: TypeAlias = Sequence[Sequence[FloatArray]]
@@ -70,6 +71,11 @@ class Plan:
     conditions: tuple[Condition, ...] = ()
     similarity: tuple[float, ...] = ()
 
+    def __repr__(self) -> str:
+        kinds = ", ".join(condition.kind for condition in self.conditions) or "no conditions"
+        questions = sum(len(request.questions) for request in self.requests)
+        return f"Plan({kinds}; {questions} questions in {len(self.requests)} requests)"
+
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Score:
@@ -104,6 +110,28 @@ class Score:
     def __post_init__(self) -> None:
         if self.log_odds is not None and abs(np.exp(-np.logaddexp(0.0, -self.log_odds)) - self.value) > 1e-9:
             object.__setattr__(self, "log_odds", None)
+
+    def __repr__(self) -> str:
+        good = " ".join(f"{p:.3f}" for p in self.good)
+        weight = " ".join(f"{w:.3f}" for w in self.weight)
+        return f"Score({self.value:.4f}, good=[{good}], weight=[{weight}])"
+
+    def __float__(self) -> float:
+        return self.value
+
+    def __format__(self, form: str) -> str:
+        return format(self.value, form) if form else repr(self)
+
+    def __lt__(self, other: "Score | float") -> bool:
+        return self.value < float(other)
+
+    def __gt__(self, other: "Score | float") -> bool:
+        return self.value > float(other)
+
+    def _repr_html_(self) -> str:
+        named = (("good", self.good), ("same object", self.same), ("weight", self.weight))
+        bars = (bar(f"{name} {place}", p) for name, column in named for place, p in enumerate(column.tolist(), start=1))
+        return table([bar("score", self.value), *bars])
 
 
 class Method(Protocol):

@@ -53,6 +53,10 @@ def load_dataset(
         SettingError: The name is unknown, or labels or images are missing, incomplete or not what they should be. The
             message says what is missing, what was found, and where to get the dataset.
     """
+    if not isinstance(name, str | PathLike):
+        raise SettingError(
+            f"{name!r} is no dataset; give its name, the path of a label file, or what load_dataset gave"
+        )
     if Path(name).suffix.lower() in _SUFFIXES:
         return _load_file(Path(name), root, subset, labels, direction, column=column, images=images)
     entry = entry_of(str(name))

@@ -93,6 +93,14 @@ class Report:
         """The images that have no score, and so no part in the correlation."""
         return tuple(row for row in self.rows if row.error is not None)
 
+    def __repr__(self) -> str:
+        found = self.correlation.srcc_interval
+        interval = f" [{found.low:.3f}, {found.high:.3f}]" if found else ""
+        return (
+            f"Report({self.dataset}, {self.model}, {self.method}: SRCC {self.srcc:.3f}{interval}, "
+            f"PLCC {self.plcc:.3f}, {self.count} images, {len(self.failures)} failed)"
+        )
+
     @property
     def srcc(self) -> float:
         """Spearman's rank correlation."""

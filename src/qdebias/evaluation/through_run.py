@@ -9,8 +9,7 @@ from tempfile import TemporaryDirectory
 
 from qdebias import presets
 from qdebias.backends.base import Backend, Fingerprint
-from qdebias.backends.load import load_backend
-from qdebias.data import Dataset
+from qdebias.data import Dataset, load_dataset
 from qdebias.engine import Scorer
 from qdebias.errors import SettingError
 from qdebias.evaluation.readout import Readout
@@ -23,7 +22,7 @@ from qdebias.stored import StoredScorer
 
 
 def evaluate(
-    dataset: Dataset,
+    dataset: "Dataset | str | PathLike[str]",
     *,
     model: str | Backend = "nano",
     model_name: str | None = None,
@@ -45,7 +44,7 @@ def evaluate(
     scored are rows with an error: they are left out of the correlation, and counted.
 
     Args:
-        dataset: From `qdebias.load_dataset`.
+        dataset: From `qdebias.load_dataset`, or the path of a label file.
         model: What `qdebias.load_backend` takes, or a backend that is already loaded.
         model_name: What `qdebias.load_backend` took, where `model` is loaded already: noted in the run folder.
         method: The name of a preset, or a method object.
@@ -65,21 +64,21 @@ def evaluate(
         StoreError: The run folder cannot be used.
         BackendError: The model cannot be loaded or cannot answer.
     """
+    data = dataset if isinstance(dataset, Dataset) else load_dataset(dataset)
     if limit is not None and limit < 1:
         raise SettingError(f"limit must be 1 or more, got {limit}")
-    backend = load_backend(model) if isinstance(model, str) else model
-    scorer = Scorer(backend=backend, method=method, seed=seed, batch=batch, max_pixels=max_pixels, max_side=max_side)
+    scorer = Scorer(backend=model, method=method, seed=seed, batch=batch, max_pixels=max_pixels, max_side=max_side)
     spec = model_name or _name(model)
     names = {
         "model": scorer.backend.fingerprint.identity.get("model", spec),
         "method": presets.get(method).name if isinstance(method, str) else _name(method),
     }
-    part = replace(dataset, items=dataset.items[:limit])
+    part = replace(data, items=data.items[:limit])
     with opened_run(run, scorer.fingerprint, spec, on_note) as folder:
         stored = StoredScorer(folder, scorer, name=names["method"], total=len(part))
         _ask(part, stored, on_progress)
         rows = _rows(part, stored, scorer.method, readout)
-    return make_report(dataset, rows, **names, seed=seed, limit=limit, readout=readout, resamples=resamples)
+    return make_report(data, rows, **names, seed=seed, limit=limit, readout=readout, resamples=resamples)
 
 
 def _name(thing: object) -> str:

@@ -17,7 +17,7 @@ from qdebias.backends.base import Backend
 from qdebias.backends.load import load_backend
 from qdebias.engine import Scorer
 from qdebias.image import ImageSource
-from qdebias.integrations.tensors import to_images
+from qdebias.tensors import to_images
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

@@ -15,7 +15,7 @@ from torchmetrics import Metric
 from qdebias.backends.base import Backend
 from qdebias.backends.load import load_backend
 from qdebias.engine import Scorer
-from qdebias.integrations.tensors import to_images
+from qdebias.tensors import to_images
 
 
 class ImageQuality(Metric):

@@ -1,0 +1,40 @@
+"""Pictures and bars in a notebook: HTML that needs nothing else, made of what is in memory."""
+
+from base64 import b64encode
+from collections.abc import Iterable
+from html import escape
+from io import BytesIO
+
+from PIL import Image
+
+from qdebias.image import RgbImage
+
+LONGEST = 200
+"""Pixels of the longer side of a picture, which is for looking at."""
+
+
+def bar(label: str, value: float) -> str:
+    """Return a row of a table: a label, a bar as long as a value in [0, 1], and the value."""
+    length = round(160 * value)
+    drawn = f'<div style="width:{length}px;height:0.8em;background:#4477aa"></div>'
+    return f"<tr><td>{escape(label)}</td><td>{drawn}</td><td>{value:.4f}</td></tr>"
+
+
+def table(rows: Iterable[str]) -> str:
+    """Return rows as a table."""
+    return f"<table>{''.join(rows)}</table>"
+
+
+def strip(pictures: Iterable[tuple[RgbImage, str]]) -> str:
+    """Return images beside each other, each with its caption below."""
+    cells = (
+        f'<td style="text-align:center">{_picture(image)}<br>{escape(caption)}</td>' for image, caption in pictures
+    )
+    return table([f"<tr>{''.join(cells)}</tr>"])
+
+
+def _picture(image: RgbImage) -> str:
+    shown, data = Image.fromarray(image), BytesIO()
+    shown.thumbnail((LONGEST, LONGEST))
+    shown.save(data, "PNG")
+    return f'<img src="data:image/png;base64,{b64encode(data.getvalue()).decode()}">'
