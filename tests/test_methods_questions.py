@@ -13,7 +13,7 @@ from PIL import Image
 import qdebias
 from qdebias import presets
 from qdebias.backends.fake import FakeBackend
-from qdebias.backends.mplug_owl3.vocabulary import read_vocabulary
+from qdebias.backends.mplug_owl3.processing import read_vocabulary
 from qdebias.backends.tokens import option_tokens
 from qdebias.content import ContentFree, blank, is_screen, noise
 from qdebias.degrade import GaussianNoise, Spatter

@@ -136,7 +136,7 @@ def entries(folder: Path) -> dict[str, Any]:
 
 @functools.cache
 def load_once(form: str = "score") -> HfBackend:
-    return load_hf(checkpoint(), device="cpu", form=form)
+    return load_hf(checkpoint(), device="cpu", dtype="float32", form=form)
 
 
 class TestContractOfScore(LocalContract):
@@ -160,7 +160,7 @@ class TestContractOfNamed(LocalContract):
 @pytest.mark.parametrize("form", FORMS)
 def test_sharing_changes_no_logit(form: str) -> None:
     requests = [pair(1, 2), pair(1, 3), pair(2, 1, "after"), Request(images=(picture(4, 30, 90),), questions=(ASKED,))]
-    want = load_hf(checkpoint(), device="cpu", form=form, sharing="off").last_logits(requests)
+    want = load_hf(checkpoint(), device="cpu", dtype="float32", form=form, sharing="off").last_logits(requests)
     for got, one in zip(load_once(form).last_logits(requests), want, strict=True):
         np.testing.assert_allclose(got, one, rtol=0, atol=1e-5)
 
@@ -196,7 +196,7 @@ def test_an_image_is_padded_unless_the_checkpoint_says_otherwise(tmp_path: Path)
     for aspect in ("pad", "resize", None):
         folder = copy(tmp_path / str(aspect))
         write(folder / "config.json", entries(folder) | {"image_aspect_ratio": aspect})
-        answers.append(np.ravel(load_hf(folder, device="cpu").option_logits([request])))
+        answers.append(np.ravel(load_hf(folder, device="cpu", dtype="float32").option_logits([request])))
     assert np.abs(np.diff(answers, axis=0)).max(axis=1).min() > 1e-3
     np.testing.assert_array_equal(answers[0], np.ravel(load_once().option_logits([request])))
 
@@ -218,7 +218,7 @@ def write(path: Path, content: dict[str, Any]) -> None:
 
 def refused(folder: Path, match: str) -> None:
     with pytest.raises(BackendError, match=match) as caught:
-        load_hf(folder, device="cpu")
+        load_hf(folder, device="cpu", dtype="float32")
     assert "\n" not in str(caught.value)
 
 
@@ -262,7 +262,7 @@ def test_weights_have_to_fit(tmp_path: Path) -> None:
     change(lambda weights: weights.update({"model.layers.0.self_attn.rotary_emb.inv_freq": torch.ones(8)}))
     request = pair(1, 2)
     np.testing.assert_array_equal(
-        load_hf(folder, device="cpu").option_logits([request]), load_once().option_logits([request])
+        load_hf(folder, device="cpu", dtype="float32").option_logits([request]), load_once().option_logits([request])
     )
     for missing in (name, table):
         change(lambda weights, missing=missing: weights.pop(missing))
@@ -291,4 +291,4 @@ def test_files_beside_the_weights_have_to_be_there(tmp_path: Path) -> None:
     (folder / "tokenizer.model").write_bytes(sentencepiece(["a", "b", "c"]))
     refused(folder, "tokenizer.model: does not begin with <unk>, <s> and </s>")
     with pytest.raises(SettingError, match="form 'chat' is unknown; use one of score, conversation, named"):
-        load_hf(checkpoint(), device="cpu", form="chat")
+        load_hf(checkpoint(), device="cpu", dtype="float32", form="chat")

@@ -44,7 +44,7 @@ def arrays(golden: Path) -> dict[str, torch.Tensor]:
 
 @pytest.fixture(scope="module")
 def backend(golden: Path) -> HfBackend:
-    return load_hf(golden, device="cpu")
+    return load_hf(golden, device="cpu", dtype="float32")
 
 
 def inputs_of(backend: HfBackend, golden: Path, case: dict[str, Any]) -> dict[str, torch.Tensor]:
@@ -175,7 +175,7 @@ def test_a_scored_clip_of_other_length_is_read_at_its_own_end(
 def test_methods_give_the_official_scores(
     golden: Path, cases: dict[str, Any], method: str, form: str | None, case: str
 ) -> None:
-    scorer = Scorer(backend=load_hf(golden, device="cpu", form=form), method=method)
+    scorer = Scorer(backend=load_hf(golden, device="cpu", dtype="float32", form=form), method=method)
     wanted = {name: one for name, one in cases["asked"].items() if name.startswith(f"{case}/")}
     assert wanted
     for name, want in wanted.items():
@@ -195,7 +195,7 @@ def test_other_published_prompts_are_reached_by_placement_and_form(golden: Path,
         ("score", Request(images=(odd,), questions=(question,)), "conv_aesthetics/odd.png"),
         ("named", Request(images=(odd, bad), questions=(pair,)), "pair/good_bad"),
     ):
-        [[encoding]] = load_hf(golden, device="cpu", form=form).encode([request])
+        [[encoding]] = load_hf(golden, device="cpu", dtype="float32", form=form).encode([request])
         shown = encoding.ids[encoding.ids != IMAGE_TOKEN].tolist()
         assert shown == [token for token in cases["asked"][name]["input_ids"] if token != IMAGE_TOKEN]
         assert len(encoding.ids) == cases["asked"][name]["merged_length"]

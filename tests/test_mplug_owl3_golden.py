@@ -7,19 +7,23 @@ from typing import Any
 
 import numpy as np
 import PIL
+import PIL.Image
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from qdebias.backends.mplug_owl3.backend import MplugOwl3Backend
-from qdebias.backends.mplug_owl3.conversation import Turn
+from plain_mplug_owl3 import trace
+from qdebias.backends.hf import CuttingBackend
+from qdebias.backends.hf_loading import load_hf
+from qdebias.backends.hf_prepare import places_of
 from qdebias.backends.mplug_owl3.cutting import CUT_MODES, GRIDS, choose_grid, cut_mode
-from qdebias.backends.mplug_owl3.load import load_mplug_owl3
-from qdebias.backends.mplug_owl3.plain import trace
-from qdebias.backends.mplug_owl3.processor import Processor, Prompt
+from qdebias.backends.mplug_owl3.processing import (
+    TEMPLATE,
+    MplugOwl3ImageProcessor,
+    MplugOwl3Processor,
+    read_vocabulary,
+)
 from qdebias.backends.mplug_owl3.release import RELEASES
-from qdebias.backends.mplug_owl3.rows import Row, batch_of, rows_of
-from qdebias.backends.mplug_owl3.vocabulary import read_vocabulary
 from qdebias.image import RgbImage, load_image
 from qdebias.prompts import Question, Request
 
@@ -42,6 +46,10 @@ def arrays(version: str) -> dict[str, torch.Tensor]:
 @cache
 def picture(name: str) -> RgbImage:
     return load_image(GOLDEN / "images" / name)
+
+
+def shown(name: str) -> PIL.Image.Image:
+    return PIL.Image.fromarray(picture(name))
 
 
 def cases(*, batches: bool = False) -> list[Any]:
@@ -71,112 +79,143 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 
 
 @pytest.fixture(scope="module")
-def backends(folders: dict[str, Path]) -> dict[str, MplugOwl3Backend]:
-    return {version: load_mplug_owl3(folder, device="cpu") for version, folder in folders.items()}
+def backends(folders: dict[str, Path]) -> dict[str, CuttingBackend]:
+    return {version: load(folder) for version, folder in folders.items()}
 
 
-def mode_of(case: dict[str, Any], backend: MplugOwl3Backend) -> str:
+def load(folder: Path, dtype: str = "float32") -> CuttingBackend:
+    backend = load_hf(folder, device="cpu", dtype=dtype)
+    assert isinstance(backend, CuttingBackend)
+    return backend
+
+
+def mode_of(case: dict[str, Any], release: str) -> str:
     if not case["cut_enable"]:
         return "off"
-    official = backend.processor.release.name == "240728" and case["processor"] == "official"
-    return "official-240728" if official else "fixed"
+    return "official-240728" if release == "240728" and case["processor"] == "official" else "fixed"
 
 
-def prompt_and_pixels(backend: MplugOwl3Backend, case: dict[str, Any]) -> tuple[Prompt, torch.Tensor]:
-    """Return the prompt of a case and all its crops, those without a marker included."""
-    processor = backend.with_cut(mode_of(case, backend)).processor
-    crops = [processor.crops(picture(name)) for name in case["images"]]
-    turns = [Turn(message["role"], message["content"]) for message in case["messages"]]
-    prompt = processor.prompt(turns, [crop.grid for crop in crops], case["force_prefix"] or "")
-    return prompt, torch.from_numpy(np.concatenate([crop.pixels for crop in crops]))
+def prompt_of(processor: MplugOwl3Processor, case: dict[str, Any]) -> str:
+    """Return the conversation of a case as text; of what the assistant says last only a forced prefix is left."""
+    turns, opened = case["messages"], case["messages"][-1]["role"] == "assistant"
+    text = processor.apply_chat_template(turns[:-1] if opened else turns, add_generation_prompt=opened)
+    return text + (case["force_prefix"] or "")
+
+
+def inputs_of(backend: CuttingBackend, case: dict[str, Any]) -> dict[str, Any]:
+    processor = backend.with_cut(mode_of(case, backend.model.config.release))._processor
+    pictures = [shown(name) for name in case["images"]]
+    made = processor(images=[pictures] if pictures else None, text=[prompt_of(processor, case)], return_tensors="pt")
+    return dict(made)
+
+
+def run(backend: CuttingBackend, inputs: dict[str, Any]) -> torch.Tensor:
+    """Return the (L, vocabulary) logits."""
+    with torch.inference_mode():
+        return torch.as_tensor(backend.model(**inputs).logits[0].float())
 
 
 @pytest.mark.parametrize(("version", "case"), cases())
-def test_prompt_is_the_official_one(backends: dict[str, MplugOwl3Backend], version: str, case: dict[str, Any]) -> None:
+def test_prompt_is_the_official_one(backends: dict[str, CuttingBackend], version: str, case: dict[str, Any]) -> None:
     backend = backends[version]
-    prompt, pixels = prompt_and_pixels(backend, case)
-    assert prompt.text == case["expanded_text"]
-    assert list(prompt.ids) == case["input_ids"]
-    assert [backend.processor.release.media_offset(prompt.starts, len(prompt.ids))] == case["media_offset"]
-    assert (len(pixels), len(prompt.starts)) == (case["n_pixel_tensors"], case["n_media_tokens"])
+    processor = backend.with_cut(mode_of(case, backend.model.config.release))._processor
+    crops = processor.image_processor([shown(name) for name in case["images"]], return_tensors="np")
+    assert processor.expanded(prompt_of(processor, case), crops["grids"].tolist()) == case["expanded_text"]
+    inputs = inputs_of(backend, case)
+    assert inputs["input_ids"].tolist() == [case["input_ids"]]
+    assert [inputs["media_offset"].tolist()] == case["media_offset"]
+    assert len(crops["pixel_values"]) == case["n_pixel_tensors"]
+    assert len(inputs["pixel_values"]) == int(places_of(inputs, None).sum()) == case["n_media_tokens"]
 
 
 @pytest.mark.parametrize(("version", "case"), cases())
 @torch.inference_mode()
 def test_last_logits_match_on_both_ways(
-    backends: dict[str, MplugOwl3Backend], version: str, case: dict[str, Any]
+    backends: dict[str, CuttingBackend], version: str, case: dict[str, Any]
 ) -> None:
     backend, want = backends[version], arrays(version)[f"last_logits/{case['name']}"]
-    prompt, pixels = prompt_and_pixels(backend, case)
-    traced = trace(backend.model, prompt, pixels)
+    inputs = inputs_of(backend, case)
+    starts = places_of(inputs, None).nonzero()[:, 0].tolist()
+    traced = trace(backend.model, case["input_ids"], starts, inputs["pixel_values"])
+    logits = run(backend, inputs)
     torch.testing.assert_close(traced.logits[-1], want, rtol=0, atol=1e-4)
-    torch.testing.assert_close(run(backend, [(prompt, pixels)])[0], want, rtol=0, atol=1e-4)
+    torch.testing.assert_close(logits[-1], want, rtol=0, atol=1e-4)
     if f"full_logits/{case['name']}" in arrays(version):
-        torch.testing.assert_close(traced.logits, arrays(version)[f"full_logits/{case['name']}"], rtol=0, atol=1e-4)
+        full = arrays(version)[f"full_logits/{case['name']}"]
+        torch.testing.assert_close(traced.logits, full, rtol=0, atol=1e-4)
+        torch.testing.assert_close(logits, full, rtol=0, atol=1e-4)
         states = torch.stack([state[-1] for state in traced.hidden])
         torch.testing.assert_close(states, arrays(version)[f"hidden_last_pos/{case['name']}"], rtol=0, atol=1e-4)
 
 
-def run(backend: MplugOwl3Backend, asked: list[tuple[Prompt, torch.Tensor]]) -> torch.Tensor:
-    """Return the last logits of several prompts, each in a row of its own, in one padded batch."""
-    rows, memory = [], []
-    for number, (prompt, pixels) in enumerate(asked):
-        rows.append(Row(prompts=(prompt,), crops=tuple((str(number), place) for place in range(len(prompt.starts)))))
-        memory.append(backend.model.remember(pixels[: len(prompt.starts)], 2) if prompt.starts else [])
-    batch = batch_of(rows, pad=backend.processor.vocabulary.pad, lag=backend.processor.release.lag)
-    return backend.model.last_logits(batch, memory)
-
-
 @pytest.mark.parametrize(("version", "case"), cases(batches=True))
 @torch.inference_mode()
-def test_batches_match_row_by_row(backends: dict[str, MplugOwl3Backend], version: str, case: dict[str, Any]) -> None:
+def test_batches_match_row_by_row(backends: dict[str, CuttingBackend], version: str, case: dict[str, Any]) -> None:
+    """The official batches are padded on the right; here rows are batched only where they are of one length."""
     backend = backends[version]
-    asked = [prompt_and_pixels(backend, by_name(version, name)) for name in case["members"]]
+    asked = [inputs_of(backend, by_name(version, name)) for name in case["members"]]
     if case["text_only"]:
-        ids = tuple(case["input_ids"][-1][: case["lengths"][-1]])
-        asked.append((Prompt(text="", ids=ids, starts=()), torch.empty(0)))
-    rows = rows_of_each(asked)
-    padded = batch_of(rows, pad=backend.processor.vocabulary.pad, lag=backend.processor.release.lag)
-    assert padded.ids.tolist() == case["input_ids"]
+        ids = torch.tensor([case["input_ids"][-1][: case["lengths"][-1]]])
+        asked.append({"input_ids": ids})
+    lengths = case["lengths"]
+    assert [one["input_ids"][0].tolist() for one in asked] == [
+        ids[:length] for ids, length in zip(case["input_ids"], lengths, strict=True)
+    ]
     want = arrays(version)[f"batch_last_logits/{case['name']}"]
-    torch.testing.assert_close(run(backend, asked), want, rtol=0, atol=1e-4)
+    for row, inputs in enumerate(asked):
+        torch.testing.assert_close(run(backend, inputs)[-1], want[row], rtol=0, atol=1e-4)
 
 
-def rows_of_each(asked: list[tuple[Prompt, torch.Tensor]]) -> list[Row]:
-    keys = [("any", place) for place in range(20)]
-    return [rows_of([prompt], keys)[0] for prompt, _ in asked]
+@pytest.mark.parametrize("version", ["240728", "241101"])
+@torch.inference_mode()
+def test_decoding_goes_on_as_officially(backends: dict[str, CuttingBackend], version: str) -> None:
+    (case,) = (case for case in golden(version)["cases"] if case.get("kind") == "decode")
+    inputs, count = inputs_of(backends[version], by_name(version, case["start"])), len(case["tokens"])
+    inputs["input_ids"] = torch.cat([inputs["input_ids"], torch.tensor([case["tokens"]])], dim=1)
+    inputs["attention_mask"] = torch.ones_like(inputs["input_ids"])
+    inputs["mm_token_type_ids"] = torch.nn.functional.pad(inputs["mm_token_type_ids"], (0, count))
+    want = arrays(version)["decode_logits"]
+    torch.testing.assert_close(run(backends[version], inputs)[-len(want) :], want, rtol=0, atol=1e-4)
 
 
 @pytest.mark.parametrize("version", ["240728", "241101"])
 @torch.inference_mode()
 def test_bfloat16_stays_near_the_official_bfloat16(folders: dict[str, Path], version: str) -> None:
-    backend = load_mplug_owl3(folders[version], device="cpu", dtype="bfloat16")
+    backend = load(folders[version], "bfloat16")
     wanted = {name: want for name, want in arrays(version).items() if name.startswith("bf16_last_logits/")}
     assert wanted
     for name, want in wanted.items():
-        asked = prompt_and_pixels(backend, by_name(version, name.split("/")[1]))
-        torch.testing.assert_close(run(backend, [asked])[0], want, rtol=0, atol=0.15)
+        inputs = inputs_of(backend, by_name(version, name.split("/")[1]))
+        torch.testing.assert_close(run(backend, inputs)[-1], want, rtol=0, atol=0.15)
 
 
 @pytest.mark.parametrize("version", ["240728", "241101"])
 @torch.inference_mode()
-def test_crops_and_features_match(backends: dict[str, MplugOwl3Backend], version: str) -> None:
-    backend = backends[version].with_cut("fixed")
+def test_crops_and_features_match(backends: dict[str, CuttingBackend], version: str) -> None:
+    model, cut, uncut = (backends[version].model, *(processor_of(backends[version], mode) for mode in ("fixed", "off")))
     same_pillow = PIL.__version__ == golden(version)["env"]["pillow"]
     for name, want in arrays(version).items():
         if not name.startswith("pixel_u8/"):
             continue
         image = name.split("/")[1]
-        crops = backend.processor.crops(picture(image))
+        crops = cut([shown(image)], return_tensors="pt")
         meta = golden(version)["image_meta"][f"{image}/cut"]
-        assert [list(crops.grid or ()), [1, 1]] == meta["cut_shape"]
-        pixels = torch.from_numpy(crops.pixels)
-        torch.testing.assert_close(pixels.int(), want.int(), rtol=0, atol=0 if same_pillow else 1)
-        uncut = torch.from_numpy(backends[version].processor.crops(picture(image)).pixels)
-        torch.testing.assert_close(uncut, pixels[-1:])
-        torch.testing.assert_close(backend.model.encode(want), arrays(version)[f"feat/{image}/cut"], rtol=0, atol=1e-4)
-    hidden = backend.model.vision_model(arrays(version)["pixel_u8/landscape.png/cut"][-1:])
+        assert [crops["grids"][0].tolist(), [1, 1]] == meta["cut_shape"]
+        scaled = (want.float() / 255 - 0.5) / 0.5
+        atol = 0 if same_pillow else 2.1 / 255
+        torch.testing.assert_close(crops["pixel_values"], scaled, rtol=0, atol=atol)
+        whole = uncut([shown(image)], return_tensors="pt")["pixel_values"]
+        torch.testing.assert_close(whole, crops["pixel_values"][-1:])
+        features = model.get_image_features(scaled).last_hidden_state
+        torch.testing.assert_close(features, arrays(version)[f"feat/{image}/cut"], rtol=0, atol=1e-4)
+    last = (arrays(version)["pixel_u8/landscape.png/cut"][-1:].float() / 255 - 0.5) / 0.5
+    hidden = model.image_tokens(last)
     torch.testing.assert_close(hidden, arrays(version)["vision_hidden_m2/landscape.png"], rtol=0, atol=1e-5)
+
+
+def processor_of(backend: CuttingBackend, cut: str) -> MplugOwl3ImageProcessor:
+    processor: MplugOwl3ImageProcessor = backend.with_cut(cut)._processor.image_processor
+    return processor
 
 
 @pytest.mark.parametrize("release", ["240728", "241101"])
@@ -206,7 +245,7 @@ def sha256(pixels: np.ndarray[Any, Any]) -> str:
     return hashlib.sha256(np.ascontiguousarray(pixels).tobytes()).hexdigest()
 
 
-def test_a_request_gives_the_ids_and_pixels_of_the_authors_script(backends: dict[str, MplugOwl3Backend]) -> None:
+def test_a_request_gives_the_ids_and_pixels_of_the_authors_script(backends: dict[str, CuttingBackend]) -> None:
     """The recipe without a prefix is what their script computed, as the stock processor drops the prefix they gave."""
     backend = backends["240728"].with_cut("official-240728")
     case = by_name("240728", "qdebias_quality_cut")
@@ -232,17 +271,18 @@ def test_ids_of_the_real_vocabulary(shared: Path) -> None:
     expected = json.loads((shared / "goldens" / "mplug_owl3" / "real_tokenizer_cases.json").read_text())
     assert len(vocabulary) == expected["len"]
     for text, ids in expected["strings"].items():
-        assert vocabulary.encode(text) == ids, text
-        assert vocabulary.decode(ids) == text
+        assert vocabulary.encode(text, add_special_tokens=False) == ids, text
+        assert vocabulary.decode(ids, skip_special_tokens=False, clean_up_tokenization_spaces=False) == text
     for case in expected["cases"]:
         release = RELEASES[case["version"]]
         cutting = "official-240728" if release.name == "240728" else "fixed"
         mode = cut_mode(cutting if case["cut_enable"] else "off", release)
-        processor = Processor(vocabulary=vocabulary, release=release, side=384, cut=mode)
-        turns = [Turn(message["role"], message["content"]) for message in case["messages"]]
-        grids = [choose_grid(*size, 384) if case["cut_enable"] else None for size in case["image_sizes"]]
-        prompt = processor.prompt(turns, grids)
-        assert list(prompt.ids) == case["input_ids"]
-        assert list(prompt.starts) == case["media_starts"]
+        processor = MplugOwl3Processor(MplugOwl3ImageProcessor(384, mode), vocabulary, TEMPLATE)
+        processor.release = release
+        pictures = [np.zeros((height, width, 3), dtype=np.uint8) for width, height in case["image_sizes"]]
+        text = prompt_of(processor, case | {"force_prefix": None})
+        made = processor(images=[[PIL.Image.fromarray(one) for one in pictures]] if pictures else None, text=[text])
+        assert made["input_ids"] == [case["input_ids"]]
+        assert np.flatnonzero(made["mm_token_type_ids"][0]).tolist() == case["media_starts"]
         if case["media_offset_last"] is not None:
-            assert release.media_offset(prompt.starts, len(prompt.ids))[-1] == case["media_offset_last"]
+            assert made["media_offset"][-1] == case["media_offset_last"]

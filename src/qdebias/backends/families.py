@@ -30,6 +30,7 @@ class Family:
     Attributes:
         axis: The axis along which the arrays of the image processor count images: 1 where prompts come first.
         companion: An image is prepared in another way where it is alone in its prompt.
+        tiles: Every tile of an image has its own place in the prompt; only those that have one are encoded.
         prefix: Questions about the same images can follow them in one sequence. Not where the images see the question
             (prefix language models), nor where a layer keeps a running state (linear attention).
         encode: From what the processor made of one or more equal images to their features.
@@ -38,6 +39,7 @@ class Family:
 
     axis: int = 0
     companion: bool = False
+    tiles: bool = False
     prefix: bool = True
     encode: Encode
     insert: Insert
@@ -105,6 +107,7 @@ FAMILIES: Mapping[str, Family] = {
     "mistral3": _PLAIN,
     "mllama": Family(axis=1, encode=_crossed, insert=_as_cross_states),
     "mplug_owl2": _PLAIN,
+    "mplugowl3": replace(_PLAIN, tiles=True),
     "paddleocr_vl": _PLAIN,
     "paligemma": replace(_PLAIN, prefix=False),
     "qdebias_nano": _PLAIN,

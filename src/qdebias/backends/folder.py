@@ -107,24 +107,6 @@ def locate(source: str | Path, revision: str | None = None) -> Checkpoint:
     return _fetch(str(source), revision)
 
 
-def config_of(source: str | Path) -> dict[str, Any]:
-    """Return config.json of a folder or hub id, from which a model is recognised.
-
-    Empty where there is none, or the hub cannot be asked: whatever then loads the checkpoint says what is wrong.
-    """
-    folder = Path(source).expanduser()
-    if folder.exists() or str(source).count("/") != 1:
-        return Checkpoint(folder=folder, name=folder.name).read_json("config.json")
-    from huggingface_hub import hf_hub_download
-    from huggingface_hub.errors import HfHubHTTPError
-
-    try:
-        path = Path(hf_hub_download(str(source), "config.json"))
-    except (HfHubHTTPError, OSError, ValueError):
-        return {}
-    return Checkpoint(folder=path.parent, name=str(source)).read_json(path.name)
-
-
 def _fetch(repository: str, revision: str | None) -> Checkpoint:
     from huggingface_hub.errors import GatedRepoError, HfHubHTTPError, RepositoryNotFoundError, RevisionNotFoundError
 

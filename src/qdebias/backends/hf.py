@@ -5,6 +5,7 @@ Families that `families.py` names share work, with the same logits: see `sharing
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import lru_cache
 
 import numpy as np
@@ -44,6 +45,7 @@ class HfBackend:
         self._model = model
         self._processor = processor
         self.fingerprint = fingerprint
+        self._sharing = sharing
         self._preparer = preparer = Preparer(model, processor)
         self._answer = SharedRuns(model, processor, preparer, sharing) if sharing else _PlainRuns(model, preparer)
 
@@ -52,6 +54,15 @@ class HfBackend:
             return option_tokens(preparer.tokenizer, tail, question, lead)
 
         self._option_tokens = tokens
+
+    @property
+    def model(self) -> Model:
+        """The transformers model."""
+        return self._model
+
+    def plain(self) -> "HfBackend":
+        """Return the same model, not loaded again, running every question alone: what sharing is checked against."""
+        return type(self)(model=self._model, processor=self._processor, fingerprint=self.fingerprint)
 
     def option_logits(self, requests: Sequence[Request]) -> OptionLogits:
         """Return the logits of every option, see `Backend.option_logits`.
@@ -84,9 +95,9 @@ class HfBackend:
         return self._answer(requests, lambda *_: slice(None))
 
     def top_logits(self, requests: Sequence[Request], k: int) -> list[list[TopLogits]]:
-        """Return the k tokens with the largest logits, see `OpenVocabulary`."""
-        decode = self._preparer.tokenizer.decode
-        return [[top_of(logits, k, decode) for logits in answer] for answer in self.last_logits(requests)]
+        """Return the k tokens with the largest logits, see `OpenVocabulary`; padding rows are none."""
+        decode, words = self._preparer.tokenizer.decode, getattr(self._processor, "words", None)
+        return [[top_of(logits[:words], k, decode) for logits in answer] for answer in self.last_logits(requests)]
 
     def word_vectors(self, words: Sequence[str | int]) -> FloatArray:
         """Return (n, d) input embeddings of words, see `OpenVocabulary`."""
@@ -96,6 +107,22 @@ class HfBackend:
         if isinstance(question, StateQuestion):
             return slice(word_count(self._model), None)
         return list(self._option_tokens(prepared.tail, question, prepared.lead))
+
+
+class CuttingBackend(HfBackend):
+    """A backend whose processor cuts images in a way that methods choose."""
+
+    def with_cut(self, cut: str) -> "CuttingBackend":
+        """Return the same model, not loaded again, with another cut mode in its identity.
+
+        Raises:
+            SettingError: There is no such mode, or it belongs to another release.
+        """
+        processor = self._processor.with_cut(cut)
+        fingerprint = replace(
+            self.fingerprint, identity={**self.fingerprint.identity, "cut": processor.identity["cut"]}
+        )
+        return CuttingBackend(model=self._model, processor=processor, fingerprint=fingerprint, sharing=self._sharing)
 
 
 class _PlainRuns:

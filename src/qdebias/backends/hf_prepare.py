@@ -59,7 +59,7 @@ class Preparer:
 
     Attributes:
         tokenizer: The model's own.
-        image_token: The id that holds the place of image features in the prompt.
+        image_token: The id that holds the place of image features in the prompt; None: see `places_of`.
     """
 
     def __init__(self, model: Model, processor: Processor) -> None:
@@ -103,7 +103,7 @@ class Preparer:
                 f"the model's processor refuses images of {_sizes(request)}: {first_line(error)}"
             ) from error
         ids = cast(list[int], inputs["input_ids"][0].tolist())
-        check_ids(self.tokenizer, ids, self.image_token, prompt, form)
+        check_ids(self.tokenizer, ids, places_of(inputs, self.image_token).nonzero()[:, 0].tolist(), prompt, form)
         if self._longest is not None and len(ids) > self._longest:
             raise ImageError(
                 f"images of {_sizes(request)} become a prompt of {len(ids)} tokens, but this model reads at most "
@@ -112,7 +112,21 @@ class Preparer:
         return Prepared(ids, inputs, prompt.lead)
 
 
-def _image_token(config: Config, processor: Processor) -> int:
+def places_of(inputs: Mapping[str, Any], image_token: int | None) -> torch.Tensor:
+    """Return where images stand in the (1, L) ids of a prompt, (L,): a token of theirs, or the beginning of a marker.
+
+    Args:
+        inputs: The model's arguments.
+        image_token: Stands for an image. None: images are marked in words, and `mm_token_type_ids` says where.
+    """
+    if image_token is None:
+        return cast(torch.Tensor, inputs["mm_token_type_ids"][0] == 1)
+    return cast(torch.Tensor, inputs["input_ids"][0] == image_token)
+
+
+def _image_token(config: Config, processor: Processor) -> int | None:
+    if getattr(processor, "marks_images", False):
+        return None
     for owner in (config, processor):
         for name in ("image_token_id", "image_token_index"):
             if isinstance(getattr(owner, name, None), int):

@@ -125,20 +125,19 @@ def _rendered(processor: Processor, form: Form, messages: list[dict[str, Any]]) 
     return str(prompt)
 
 
-def check_ids(tokenizer: Tokenizer, ids: Sequence[int], image_token: int, prompt: Prompt, form: Form) -> None:
+def check_ids(tokenizer: Tokenizer, ids: Sequence[int], places: Sequence[int], prompt: Prompt, form: Form) -> None:
     """Check in the ids that are about to be run that images, question and answer prefix stand where they should.
 
     Args:
         tokenizer: The model's own.
         ids: (L,) with the placeholders of the images expanded.
-        image_token: The placeholder's id.
+        places: Where images stand in them.
         prompt: What the ids were made from.
         form: Which question, and where its images belong.
 
     Raises:
         PromptError: They do not.
     """
-    places = [place for place, token in enumerate(ids) if token == image_token]
     if not places:
         raise PromptError("no image reaches the model: the prompt has no image placeholder; check the chat template")
     head, tail = (normal(tokenizer.decode(part)) for part in (ids[: places[0]], ids[places[-1] + 1 :]))

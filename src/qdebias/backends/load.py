@@ -14,7 +14,6 @@ from urllib.parse import quote, unquote
 from qdebias.backends.base import Backend
 from qdebias.backends.catalogue import KNOWN_MODELS
 from qdebias.backends.fake import FakeBackend
-from qdebias.backends.folder import config_of
 from qdebias.backends.prompt import Argument
 from qdebias.errors import MissingPackageError, SettingError
 from qdebias.named import import_named, is_import, nearest
@@ -129,18 +128,11 @@ def _find(spec: str) -> Maker:
     raise SettingError(f"no backend {spec!r}{near}; there are: {', '.join(backend_names())}")
 
 
-def _checkpoint(source: str) -> Maker:
-    """Return what loads a checkpoint: our own code for the two models that transformers cannot run."""
+def _checkpoint(source: str, release: str | None = None) -> Maker:
     _check_transformers()
-    config = config_of(source)
-    from qdebias.backends.mplug_owl3.config import is_mplug_owl3
-    from qdebias.backends.mplug_owl3.load import load_mplug_owl3
-
-    if is_mplug_owl3(config):
-        return partial(load_mplug_owl3, source)
     from qdebias.backends.hf_loading import load_hf
 
-    return partial(load_hf, source)
+    return partial(load_hf, source) if release is None else partial(load_hf, source, release=release)
 
 
 def require(*packages: str, extra: str) -> None:
@@ -170,13 +162,6 @@ def _nano() -> Maker:
     from qdebias.backends.hf_loading import load_hf
 
     return partial(load_hf, Path(__file__).parent / "nano" / "checkpoint", name="nano")
-
-
-def _mplug_owl3(release: str) -> Maker:
-    _check_transformers()
-    from qdebias.backends.mplug_owl3.load import load_mplug_owl3
-
-    return partial(load_mplug_owl3, release=release)
 
 
 def _openai(address: str) -> Maker:
@@ -235,8 +220,8 @@ def _hub_ids() -> dict[str, str]:
 _NAMED: Mapping[str, Callable[[], Maker]] = {
     "nano": _nano,
     "fake": _fake,
-    "mplug-owl3": partial(_mplug_owl3, "240728"),
-    "mplug-owl3-241101": partial(_mplug_owl3, "241101"),
+    "mplug-owl3": partial(_checkpoint, "mPLUG/mPLUG-Owl3-7B-240728", release="240728"),
+    "mplug-owl3-241101": partial(_checkpoint, "mPLUG/mPLUG-Owl3-7B-241101", release="241101"),
     "sharpness": partial(_baseline, "sharpness"),
     "bytes": partial(_baseline, "bytes"),
 }

@@ -9,11 +9,15 @@ import qdebias.backends.nano
 from qdebias.backends.mplug_owl2.configuration import MplugOwl2Config
 from qdebias.backends.mplug_owl2.modeling import MplugOwl2ForConditionalGeneration
 from qdebias.backends.mplug_owl2.processing import MplugOwl2Processor
+from qdebias.backends.mplug_owl3.configuration import MplugOwl3Config
+from qdebias.backends.mplug_owl3.modeling import MplugOwl3ForConditionalGeneration
+from qdebias.backends.mplug_owl3.processing import MplugOwl3Processor
 from qdebias.backends.qwen_vl.modeling import QwenVLConfig, QwenVLForConditionalGeneration
 from qdebias.backends.qwen_vl.processing import QwenVLProcessor
 
 _NATIVE = (
     (MplugOwl2Config, MplugOwl2ForConditionalGeneration, MplugOwl2Processor),
+    (MplugOwl3Config, MplugOwl3ForConditionalGeneration, MplugOwl3Processor),
     (QwenVLConfig, QwenVLForConditionalGeneration, QwenVLProcessor),
 )
 

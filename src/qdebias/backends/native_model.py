@@ -22,6 +22,7 @@ class NativeModel(PreTrainedModel):
         input_ids: torch.Tensor,
         attention_mask: torch.Tensor | None = None,
         position_ids: torch.Tensor | None = None,
+        mm_token_type_ids: torch.Tensor | None = None,
         pixel_values: torch.Tensor | None = None,
         mm_encoder_outputs: Mapping[str, Any] | None = None,
         logits_to_keep: int | torch.Tensor = 0,
@@ -33,6 +34,7 @@ class NativeModel(PreTrainedModel):
             input_ids: (R, L), with the model's image token for each token of an image.
             attention_mask: (R, 1, L, L), added to the scores of attention; or (R, L) of ones.
             position_ids: (..., R, L); None counts them.
+            mm_token_type_ids: (R, L), 1 where the place of an image begins that is written in words; None: nowhere.
             pixel_values: (images, 3, side, side).
             mm_encoder_outputs: Under "image", what encoded images; instead of `pixel_values`.
             logits_to_keep: So many last positions, or these; 0 is all.
@@ -50,9 +52,15 @@ class NativeModel(PreTrainedModel):
             (position_ids,) = self.base_model.get_rope_index(input_ids)
         elif position_ids is None:
             position_ids = torch.arange(input_ids.shape[1], device=input_ids.device).expand_as(input_ids)
-        hidden = self.base_model(input_ids, position_ids, mask, images)
+        places = {} if mm_token_type_ids is None else {"image_places": mm_token_type_ids == 1}
+        hidden = self.hidden_states(input_ids, position_ids, mask, images, **places)
         kept = slice(-logits_to_keep, None) if isinstance(logits_to_keep, int) else logits_to_keep
         return CausalLMOutputWithPast(logits=self.lm_head(hidden[:, kept]))
+
+    def hidden_states(self, *inputs: torch.Tensor | None, **places: torch.Tensor) -> torch.Tensor:
+        """Return (R, L, hidden) under the last norm."""
+        hidden: torch.Tensor = self.base_model(*inputs, **places)
+        return hidden
 
 
 def put_images(hidden: torch.Tensor, slots: torch.Tensor, images: torch.Tensor | None) -> None:

@@ -39,12 +39,12 @@ def prompt_lengths(model: str, requests: Sequence[Request]) -> list[list[PromptL
     """
     from qdebias.backends.hf_forms import fix_template
     from qdebias.backends.hf_loading import read_config
-    from qdebias.backends.hf_prepare import Preparer
-    from qdebias.backends.mplug_owl3.config import is_mplug_owl3
+    from qdebias.backends.hf_prepare import Preparer, places_of
+    from qdebias.backends.mplug_owl3.configuration import MplugOwl3Config
     from qdebias.backends.processors import load_processor
 
     checkpoint = _checkpoint(model)
-    if is_mplug_owl3(checkpoint.read_json("config.json")):
+    if checkpoint.read_json("config.json").get("model_type") == MplugOwl3Config.model_type:
         raise SettingError(f"{model}: mPLUG-Owl3 reads images beside its prompt, and not as tokens of it")
     with quiet():
         config = read_config(checkpoint)
@@ -53,7 +53,10 @@ def prompt_lengths(model: str, requests: Sequence[Request]) -> list[list[PromptL
         preparer = Preparer(SimpleNamespace(config=config), processor)
         prepared = [preparer.prepare(request) for request in requests]
     return [
-        [PromptLength(tokens=len(one.ids), of_images=one.ids.count(preparer.image_token)) for one in answered]
+        [
+            PromptLength(tokens=len(one.ids), of_images=int(places_of(one.inputs, preparer.image_token).sum()))
+            for one in answered
+        ]
         for answered in prepared
     ]
 

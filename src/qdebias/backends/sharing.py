@@ -13,7 +13,7 @@ import torch
 from qdebias.backends.base import OptionLogits
 from qdebias.backends.families import Family
 from qdebias.backends.hf_forward import Forward, Logits
-from qdebias.backends.hf_prepare import Pick, Preparer
+from qdebias.backends.hf_prepare import Pick, Preparer, places_of
 from qdebias.backends.hf_types import Model, Processor
 from qdebias.backends.sharing_images import SharedImages
 from qdebias.backends.sharing_memory import AtOnce, OutOfMemoryError
@@ -24,6 +24,9 @@ from qdebias.prompts import Request
 
 _log = logging.getLogger(__name__)
 
+TILE = 64
+"""As how many tokens a tile counts that stands beside the prompt: what is kept of it takes memory too."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sharing:
@@ -33,11 +36,13 @@ class Sharing:
         family: What the model allows.
         tokens: How many tokens may be in one forward pass of several rows.
         images: How many images of equal shape may be encoded together.
+        alone: Whether only questions of one request may be in a forward pass.
     """
 
     family: Family
     tokens: int
     images: int
+    alone: bool = False
 
 
 SHARED: Mapping[str, Callable[[Family], Family | None]] = {
@@ -48,7 +53,7 @@ SHARED: Mapping[str, Callable[[Family], Family | None]] = {
 
 
 def sharing_named(
-    name: str, device: torch.device, tokens: int | None = None, images: int | None = None
+    name: str, device: torch.device, tokens: int | None = None, images: int | None = None, *, alone: bool = False
 ) -> Callable[[Family | None], Sharing | None]:
     """Return what a model of a family shares.
 
@@ -57,6 +62,7 @@ def sharing_named(
         device: On a CPU, where more at once is no faster, little is run together.
         tokens: See `Sharing`; None fits the device.
         images: See `Sharing`; None fits the device.
+        alone: See `Sharing`.
 
     Raises:
         SettingError: A value is impossible.
@@ -70,7 +76,7 @@ def sharing_named(
 
     def share(family: Family | None) -> Sharing | None:
         allowed = SHARED[name](family) if family else None
-        return Sharing(family=allowed, tokens=tokens, images=images) if allowed else None
+        return Sharing(family=allowed, tokens=tokens, images=images, alone=alone) if allowed else None
 
     return share
 
@@ -92,8 +98,8 @@ class SharedRuns:
         self._family = sharing.family
         self._forward = Forward(model)
         self._pairs = TokenCost.of(model).pairs
-        self._joins = True
-        self._tokens = AtOnce(sharing.tokens, "tokens")
+        self._joins = not sharing.alone
+        self._tokens = AtOnce(1 if sharing.alone else sharing.tokens, "tokens")
         self._images = AtOnce(sharing.images, "images")
 
     def __call__(self, requests: Sequence[Request], pick: Pick) -> OptionLogits:
@@ -106,7 +112,8 @@ class SharedRuns:
             picks.append([pick(one, question) for one, question in zip(prepared, request.questions, strict=True)])
             inputs = [one.inputs for one in prepared]
             positions = self._positions if self._family.prefix else None
-            rows += rows_of(inputs, images.keys(request), self._preparer.image_token, positions)
+            count = int(places_of(inputs[0], self._preparer.image_token).sum())
+            rows += rows_of(inputs, images.keys(request, count), self._preparer.image_token, positions)
             images.encode(least=self._images.size)
         images.encode()
         answers = self._answers(rows, images)
@@ -142,7 +149,8 @@ class SharedRuns:
         found: dict[int, Logits] = {}
         for indices in alike.values():
             group = [rows[index] for index in indices]
-            answers = self._tokens.run(group, partial(self._batch, images), size_of_one=len(group[0].branches))
+            size = len(group[0].branches) + (TILE * len(group[0].images) if self._family.tiles else 0)
+            answers = self._tokens.run(group, partial(self._batch, images), size_of_one=size)
             found |= dict(zip(indices, answers, strict=True))
         return [found[index] for index in range(len(rows))]
 

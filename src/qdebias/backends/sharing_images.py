@@ -15,8 +15,8 @@ from qdebias.backends.sharing_memory import AtOnce, memory_of
 from qdebias.image import RgbImage, digest
 from qdebias.prompts import Request
 
-Key: TypeAlias = tuple[str, bool]
-"""Digest of an image, and whether it was prepared as one of several."""
+Key: TypeAlias = tuple[str, int]
+"""Digest of an image, and whether it was prepared as one of several (1, 0), or which of its tiles is meant."""
 
 _BLACK = Image.new("RGB", (32, 32))
 
@@ -58,10 +58,22 @@ class SharedImages:
             self._digests[id(image)] = image, digest(image)
         return self._digests[id(image)][1]
 
-    def keys(self, request: Request) -> tuple[Key, ...]:
-        """Return under which keys `insert` finds the images of a request."""
-        several = self._family.companion and len(request.images) > 1
-        return tuple((self._digest(image), several) for image in request.images)
+    def keys(self, request: Request, places: int) -> tuple[Key, ...]:
+        """Return under which keys `insert` finds the images of a request.
+
+        Args:
+            request: It was prepared.
+            places: How many places its prompts have for images; where tiles have their own, there may be fewer of them
+                than tiles, and the last tiles are not shown.
+        """
+        names = [self._digest(image) for image in request.images]
+        if not self._family.tiles:
+            several = int(self._family.companion and len(names) > 1)
+            return tuple((name, several) for name in names)
+        tiles = [(name, tile) for name in names for tile in range(self._once.tiles(name))][:places]
+        for key in set(tiles) - self._features.keys():
+            self._once.want(key, self._pictures[key[0]])
+        return tuple(tiles)
 
     def encode(self, *, least: int = 1) -> None:
         """Encode the images that were prepared since, unless they are fewer than `least`; then drop their pixels."""
@@ -90,6 +102,8 @@ class SharedImages:
     @property
     def sizes(self) -> dict[Key, int]:
         """How many tokens of a prompt each encoded image takes, where images are put in the place of tokens."""
+        if self._family.tiles:
+            return dict.fromkeys(self._features, 1)
         return {key: tokens_of(features) for key, features in self._features.items() if "pooled" in features}
 
     def insert(self, keys: Sequence[Key]) -> Mapping[str, Any]:
@@ -109,7 +123,9 @@ class _PreparedOnce:
     def __init__(self, real: Part, family: Family) -> None:
         self._real = real
         self._family = family
+        self._options: Mapping[str, Any] = {}
         self._parts: dict[Key, Mapping[str, Any]] = {}
+        self._dropped: set[str] = set()
         self.names: dict[int, str] = {}
         self.waiting: dict[Key, Mapping[str, Any]] = {}
 
@@ -122,22 +138,40 @@ class _PreparedOnce:
 
     def __call__(self, images: Any, **options: Any) -> BatchFeature:  # noqa: ANN401
         """Return what the real one would make of all images together."""
-        shown = flat(images)
+        shown, self._options = flat(images), options
         several = self._family.companion and len(shown) > 1
-        parts = [self._part(image, options, several=several) for image in shown]
+        parts = [self._part(image, several=several) for image in shown]
         return BatchFeature({name: joined([part[name] for part in parts], self._family.axis) for name in parts[0]})
 
-    def _part(self, image: Image.Image, options: Mapping[str, Any], *, several: bool) -> Mapping[str, Any]:
-        key = self.names[id(image)], several
+    def _part(self, image: Image.Image, *, several: bool) -> Mapping[str, Any]:
+        key = self.names[id(image)], int(several)
         if key not in self._parts:
-            made = self._real([[image, _BLACK] if several else [image]], **options)
-            self._parts[key] = self.waiting[key] = _first(_as_tensors(made)) if several else _as_tensors(made)
+            self._parts[key] = self._made(image, several=several)
+            if not self._family.tiles:
+                self.waiting[key] = self._parts[key]
         return self._parts[key]
+
+    def _made(self, image: Image.Image, *, several: bool) -> Mapping[str, Any]:
+        made = _as_tensors(self._real([[image, _BLACK] if several else [image]], **self._options))
+        return _first(made) if several else made
+
+    def tiles(self, name: str) -> int:
+        """Return how many tiles an image was cut into."""
+        return len(self._parts[name, 0]["pixel_values"])
+
+    def want(self, key: Key, picture: Image.Image) -> None:
+        """Let a tile wait to be encoded; the image is prepared anew where its pixels were dropped."""
+        name, tile = key
+        if name in self._dropped:
+            self._parts[name, 0] = self._made(picture, several=False)
+            self._dropped.remove(name)
+        self.waiting[key] = {"pixel_values": self._parts[name, 0]["pixel_values"][tile : tile + 1]}
 
     def forget_pixels(self) -> None:
         """Keep of the encoded images only the shapes, from which prompts are made."""
-        for key, part in self.waiting.items():
-            self._parts[key] = {name: _shape_only(value) for name, value in part.items()}
+        for key in {(name, 0 if self._family.tiles else several) for name, several in self.waiting}:
+            self._parts[key] = {name: _shape_only(value) for name, value in self._parts[key].items()}
+            self._dropped.add(key[0])
         self.waiting.clear()
 
 

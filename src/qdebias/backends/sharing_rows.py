@@ -13,6 +13,7 @@ from typing import Any, TypeAlias
 import torch
 
 from qdebias.backends.beginnings import common_beginning
+from qdebias.backends.hf_prepare import places_of
 from qdebias.backends.hf_types import Config
 from qdebias.backends.sharing_images import Key
 
@@ -53,18 +54,18 @@ class Row:
         """What rows of one batch have in common."""
         branches = tuple(self.branches.tolist())
         inputs = ((name, self.inputs[name].shape) for name in PER_TOKEN if name in self.inputs)
-        return branches, self.parents, self.reads, *inputs
+        return branches, self.parents, self.reads, len(self.images), *inputs
 
 
 def rows_of(
-    prompts: Sequence[Mapping[str, Any]], images: tuple[Key, ...], image_token: int, positions: Positions | None
+    prompts: Sequence[Mapping[str, Any]], images: tuple[Key, ...], image_token: int | None, positions: Positions | None
 ) -> list[Row]:
     """Return the prompts of one request in as few rows as possible, in order.
 
     Args:
         prompts: The inputs of each question.
         images: What all of them show.
-        image_token: Stands for an image in the prompt.
+        image_token: See `places_of`.
         positions: How positions are counted; None: no two prompts may share a row.
     """
     groups: list[list[Mapping[str, Any]]] = []
@@ -76,12 +77,12 @@ def rows_of(
     return [_row(group, images, positions) for group in groups]
 
 
-def _share(prompts: Sequence[Mapping[str, Any]], image_token: int, positions: Positions | None) -> bool:
+def _share(prompts: Sequence[Mapping[str, Any]], image_token: int | None, positions: Positions | None) -> bool:
     """Whether prompts have all their images in the beginning that they have in common."""
     if positions is None:
         return False
     common = _common(prompts, [positions(prompt) for prompt in prompts])
-    return not any((one["input_ids"][0, common:] == image_token).any() for one in prompts)
+    return not any(places_of(one, image_token)[common:].any() for one in prompts)
 
 
 def _common(prompts: Sequence[Mapping[str, Any]], counted: Sequence[torch.Tensor]) -> int:

@@ -12,6 +12,7 @@ from itertools import accumulate
 
 import torch
 
+from qdebias.backends.hf_prepare import places_of
 from qdebias.backends.hf_types import Model
 from qdebias.backends.sharing_images import Key
 from qdebias.backends.sharing_rows import PER_IMAGE, PER_TOKEN, Row
@@ -66,13 +67,13 @@ def alone(rows: Sequence[Row]) -> list[Tree]:
     return [Tree((place,), len(row.branches), len(row.images), len(row.branches)) for place, row in enumerate(rows)]
 
 
-def grow(rows: Sequence[Row], sizes: Mapping[Key, int], *, image_token: int, pairs: float) -> list[Tree]:
+def grow(rows: Sequence[Row], sizes: Mapping[Key, int], *, image_token: int | None, pairs: float) -> list[Tree]:
     """Return every row in one tree, alone or with others that begin with the same image.
 
     Args:
         rows: What is to be run.
         sizes: How many tokens of the prompt each image takes; an image that is not named keeps its row alone.
-        image_token: Stands for an image in the prompt.
+        image_token: See `places_of`.
         pairs: See `TokenCost.pairs`; infinite: join whatever can be joined.
     """
     names = {key: -1 - number for number, key in enumerate(sizes)}
@@ -105,10 +106,10 @@ class _Beginning:
     ends: tuple[int, ...]
 
 
-def _beginning(row: Row, sizes: Mapping[Key, int], names: Mapping[Key, int], image_token: int) -> _Beginning:
+def _beginning(row: Row, sizes: Mapping[Key, int], names: Mapping[Key, int], image_token: int | None) -> _Beginning:
     length = min(int((row.branches == 0).sum()), row.reads[0])
     ids = row.inputs["input_ids"][0, :length]
-    held = torch.where(ids == image_token)[0]
+    held = torch.where(places_of(row.inputs, image_token)[:length])[0]
     taken = [sizes.get(key, 0) for key in row.images]
     if row.positions is None or not all(taken) or sum(taken) != len(held):
         return _Beginning(torch.empty(0, 1), ())

@@ -8,7 +8,7 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from qdebias.backends.families import Family
-from qdebias.backends.hf_prepare import Preparer
+from qdebias.backends.hf_prepare import Preparer, places_of
 from qdebias.backends.hf_types import Model, Processor
 from qdebias.backends.sharing_images import SharedImages
 from qdebias.backends.sharing_memory import AtOnce
@@ -42,7 +42,9 @@ def floor(model: Model, processor: Processor, family: Family, requests: Sequence
     for request in requests:
         prepared = preparer.prepare(request, processor=images.processor, pictures=images.pictures(request))
         positions = _places if family.prefix else None
-        rows += rows_of([one.inputs for one in prepared], images.keys(request), preparer.image_token, positions)
+        inputs = [one.inputs for one in prepared]
+        keys = images.keys(request, int(places_of(inputs[0], preparer.image_token).sum()))
+        rows += rows_of(inputs, keys, preparer.image_token, positions)
     encoding = count(images.encode)
     trees = grow(rows, images.sizes, image_token=preparer.image_token, pairs=math.inf)
     return encoding + sum(_language(model, join(rows, tree)) for tree in trees)

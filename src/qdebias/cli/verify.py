@@ -16,23 +16,23 @@ from qdebias.inputs import find_inputs
 
 
 def verify(
-    model: Annotated[str, typer.Argument(help="A checkpoint of mPLUG-Owl3: its folder or hub id.")],
+    model: Annotated[str, typer.Argument(help="A checkpoint of mPLUG-Owl3 or mPLUG-Owl2: its folder or hub id.")],
     paths: Paths,
     out: Annotated[Path, typer.Option(help="The report to write, as JSON.")] = Path("verify.json"),
     device: Device = None,
     dtype: Dtype = None,
     revision: Annotated[str | None, typer.Option(help="Branch, tag or commit of a hub id.")] = None,
 ) -> None:
-    """Check published weights of mPLUG-Owl3 against our implementation, and write a small report to send us.
+    """Check published weights of mPLUG-Owl3 or mPLUG-Owl2 against our code, and write a small report to send us.
 
-    It says which release and gate the weights have, which keys are missing or surplus, how much memory they take, how
-    far the fast way is from the plain one, and what `vanilla`, `paper` and `released` score on the images.
+    It says which keys are missing or surplus (of mPLUG-Owl3 also release and gate), how much memory the weights take,
+    how far sharing moves a logit, and what methods such as `paper` or `q-align` score on the images.
     Exit code 1 where the weights are refused; the report says why.
     """
     with user_errors():
         require("torch", "transformers", extra="torch")
-        from qdebias.backends.mplug_owl3.verify import verify as verify_checkpoint
-        from qdebias.backends.mplug_owl3.verify import write_report
+        from qdebias.backends.verify import verify as verify_checkpoint
+        from qdebias.backends.verify import write_report
 
         inputs = find_inputs(paths)
         refuse_inputs(inputs.images, out=out)

@@ -31,8 +31,6 @@ _MORE = [
     "faults.matrix",
     "qdebias.backends.openai_http.backend",
     "qdebias.backends.hf_loading",
-    "qdebias.backends.mplug_owl3.load",
-    "qdebias.backends.qwen_vl.load",
     "qdebias.cli.serve",
     "qdebias.service.server",
     "numba",

@@ -138,7 +138,6 @@ class MplugOwl2ForConditionalGeneration(NativeModel):
     config_class = MplugOwl2Config
     base_model_prefix = "model"
     _no_split_modules = ["VisionLayer", "AbstractorLayer", "Layer"]  # noqa: RUF012  transformers reads a list
-    _keys_to_ignore_on_load_unexpected = [r"rotary_emb\.inv_freq$"]  # noqa: RUF012  stored by older code
 
     def __init__(self, config: MplugOwl2Config) -> None:
         super().__init__(config)

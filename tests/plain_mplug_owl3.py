@@ -1,20 +1,33 @@
-"""The plain way through the model, one prompt at a time: the reference that the fast way is tested against.
+"""The plain way through mPLUG-Owl3, one prompt at a time: the reference that its forward pass is tested against.
 
 Every image is encoded anew for every prompt, every position gets its logits, masks are written out from the official
 `media_offset`, and attention is a softmax between two products. Only the weights are shared with the fast way.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import cast
+from typing import Any, cast
 
 import torch
+from transformers.models.qwen2.modeling_qwen2 import Qwen2Attention
 
-from qdebias.backends.mplug_owl3.attention import GatedAttention, HyperAttention, TextAttention
-from qdebias.backends.mplug_owl3.language import DecoderLayer
-from qdebias.backends.mplug_owl3.model import Model
-from qdebias.backends.mplug_owl3.processor import Prompt
-from qdebias.backends.mplug_owl3.release import Release
-from qdebias.backends.mplug_owl3.rotary import rotate, rotation
+from qdebias.backends.mplug_owl3.modeling import GatedAttention, HyperAttention, MplugOwl3ForConditionalGeneration
+from qdebias.backends.mplug_owl3.release import RELEASES, Release
+
+
+def rotation(positions: torch.Tensor, head: int, theta: float) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return cosine and sine, float32 (..., head), of the angles of integer positions (...)."""
+    steps = torch.arange(0, head, 2, dtype=torch.float32)
+    angles = positions[..., None].float() * (1.0 / theta ** (steps / head))
+    angles = torch.cat([angles, angles], dim=-1)
+    return angles.cos(), angles.sin()
+
+
+def rotate(states: torch.Tensor, by: tuple[torch.Tensor, torch.Tensor]) -> torch.Tensor:
+    """Rotate (..., head): channel i together with channel i + head / 2."""
+    cosine, sine = by
+    first, second = states.chunk(2, dim=-1)
+    return states * cosine + torch.cat([-second, first], dim=-1) * sine
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -30,46 +43,53 @@ class Trace:
     hidden: tuple[torch.Tensor, ...]
 
 
-def trace(model: Model, prompt: Prompt, pixels: torch.Tensor) -> Trace:
+def trace(
+    model: MplugOwl3ForConditionalGeneration, ids: Sequence[int], starts: Sequence[int], pixels: torch.Tensor
+) -> Trace:
     """Run one prompt.
 
     Args:
         model: Filled with weights, on one device.
-        prompt: Its ids and where its markers stand.
-        pixels: (n, 3, side, side) uint8, the crops in the order of the markers; crops without a marker are not read,
-            as in the official decoder.
+        ids: The prompt.
+        starts: For each marker in order, the index in `ids` of its first token.
+        pixels: (n, 3, side, side), the tiles in the order of the markers; tiles without a marker are not read, as in
+            the official decoder.
     """
-    decoder = model.language_model.model
-    hidden = decoder.embed_tokens(torch.tensor(prompt.ids, device=decoder.embed_tokens.weight.device))
-    images = model.encode(pixels[: len(prompt.starts)]) if prompt.starts else hidden[None, :0]
+    decoder, config = model.language_model.model, model.config
+    hidden = decoder.embed_tokens(torch.tensor(ids))
+    images = hidden[None, :0]
+    if starts:
+        images = model.get_image_features(pixels[: len(starts)]).last_hidden_state
     states = [hidden]
-    for module in decoder.layers:
-        layer = cast(DecoderLayer, module)
-        reading = _Reading(layer.self_attn, decoder.theta, model.variant.release, prompt.starts)
+    for layer in decoder.layers:
+        theta = config.rope_parameters["rope_theta"]
+        reading = _Reading(layer.self_attn, config, theta, RELEASES[config.release], tuple(starts))
         read = reading.read(layer.input_layernorm(hidden), layer.input_layernorm(images))
         hidden = hidden + layer.self_attn.o_proj(read)
         hidden = hidden + layer.mlp(layer.post_attention_layernorm(hidden))
         states.append(hidden)
     states[-1] = decoder.norm(hidden)
-    return Trace(model.language_model.lm_head(states[-1]).float(), tuple(states))
+    return Trace(model.lm_head(states[-1]).float(), tuple(states))
 
 
 @dataclass(frozen=True, slots=True)
 class _Reading:
     """The attention of one layer in one prompt."""
 
-    attention: TextAttention
+    attention: Qwen2Attention
+    config: Any
     theta: float
     release: Release
     starts: tuple[int, ...]
 
     def read(self, hidden: torch.Tensor, images: torch.Tensor) -> torch.Tensor:
         """Return what the queries read, (L, channels), from `hidden` (L, channels) and `images` (n, T, channels)."""
-        attention, groups = self.attention, self.attention.heads // self.attention.kv_heads
+        attention, heads, kv_heads = self.attention, self.config.num_attention_heads, self.config.num_key_value_heads
+        groups = heads // kv_heads
         places = torch.arange(len(hidden), device=hidden.device)
-        queries = self._rotated(_heads(attention.q_proj(hidden), attention.heads), places)
-        keys = self._rotated(_heads(attention.k_proj(hidden), attention.kv_heads), places).repeat_interleave(groups, 0)
-        values = _heads(attention.v_proj(hidden), attention.kv_heads).repeat_interleave(groups, 0)
+        queries = self._rotated(_heads(attention.q_proj(hidden), heads), places)
+        keys = self._rotated(_heads(attention.k_proj(hidden), kv_heads), places).repeat_interleave(groups, 0)
+        values = _heads(attention.v_proj(hidden), kv_heads).repeat_interleave(groups, 0)
         causal = places[None] <= places[:, None]
         if not isinstance(attention, HyperAttention) or not self.starts:
             return _softmax(queries, keys, values, causal)
@@ -90,7 +110,7 @@ class _Reading:
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Return keys and values (heads, n * T, head) of images (n, T, channels) at positions (n,)."""
         flat = attention.v_kv_proj(images.flatten(0, 1)).view(images.shape[0] * images.shape[1], -1)
-        by_head = _heads(flat, attention.kv_heads)
+        by_head = _heads(flat, self.config.num_key_value_heads)
         keys, values = by_head.chunk(2, dim=-1)
         cosine, sine = rotation(positions.repeat_interleave(images.shape[1]), keys.shape[-1], self.theta)
         rotated = rotate(keys.float(), (cosine, sine)).to(values.dtype)

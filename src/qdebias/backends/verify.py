@@ -1,10 +1,11 @@
 """A report on a checkpoint that somebody has and we may not: what it holds, how it is understood, what it answers.
 
-It settles what could not be compared with published weights, the gate of 240728 above all: of a checkpoint that is
-refused, the report says everything that the next version needs to know. It holds no weights and no images.
+It settles what could not be compared with published weights, the gate of mPLUG-Owl3-240728 above all: of a checkpoint
+that is refused, the report says everything that the next version needs to know. It holds no weights and no images.
 """
 
 import json
+import re
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -12,15 +13,13 @@ from typing import Any, TypeAlias
 
 import numpy as np
 import torch
+import transformers
 
 from qdebias import __version__
 from qdebias.backends.base import Backend
 from qdebias.backends.folder import Checkpoint, locate
-from qdebias.backends.mplug_owl3.backend import MplugOwl3Backend
-from qdebias.backends.mplug_owl3.load import empty_model, load_mplug_owl3
-from qdebias.backends.mplug_owl3.plain import trace
-from qdebias.backends.mplug_owl3.variant import PROJECTOR
-from qdebias.backends.mplug_owl3.weights import compare_keys
+from qdebias.backends.hf import HfBackend
+from qdebias.backends.hf_loading import described, load_hf
 from qdebias.backends.weight_files import WeightFiles, weight_files
 from qdebias.errors import BackendError
 from qdebias.image import RgbImage
@@ -32,12 +31,19 @@ Score: TypeAlias = Callable[[Backend, str, RgbImage], Mapping[str, Any]]
 
 METHODS = ("vanilla", "paper", "released")
 
+METHODS_OF: Mapping[str, tuple[str, ...]] = {"mplug_owl2": ("q-align", "q-align-aesthetics", "vanilla", "paper")}
+"""For models that others than `METHODS` suit, by the `model_type` of config.json."""
+
+_TELLING = re.compile(r"language_model\..*\.self_attn\.(?![qkvo]_proj\.)|vision2text_model\.")
+"""Names of weights that differ between releases of mPLUG-Owl3."""
+
 _QUESTION = Question(
     text="Rate the quality of the image. Good or poor?",
     answer_prefix="The quality of the image is",
     options=(" good", " poor"),
     values=(1.0, 0.0),
 )
+_OTHER = Question(text="Do these two images describe the same object? Yes or no?", options=("Yes", "No"), values=(1, 0))
 
 
 def verify(
@@ -51,13 +57,11 @@ def verify(
 ) -> dict[str, Any]:
     """Load a checkpoint and return the report, which `json` can write.
 
-    `released` is run with the cut mode "official", as the paper's script ran; the other methods are run uncut.
-
     Args:
         source: A checkpoint folder or hub id.
         images: Photographs by name.
         score: Scores one of them; the caller's, as no model knows a method.
-        device: See `load_mplug_owl3`, as the rest.
+        device: See `load_hf`, as the rest.
         dtype: The same.
         revision: The same.
 
@@ -71,15 +75,16 @@ def verify(
     report |= {"config": checkpoint.read_json("config.json"), "weights": _weights(files), "refused": None}
     start = time.monotonic()
     try:
-        report["keys"] = _keys(checkpoint, files)
-        backend = load_mplug_owl3(checkpoint.folder, device=device, dtype=dtype)
+        report["keys"] = _keys(checkpoint)
+        backend = load_hf(checkpoint.folder, device=device, dtype=dtype)
     except BackendError as error:
         return report | {"refused": str(error)}
     report |= {"identity": dict(backend.fingerprint.identity), "environment": dict(backend.fingerprint.environment)}
     report |= {"seconds_to_load": round(time.monotonic() - start, 1), "memory": _memory(backend)}
     if images:
         report["largest_difference_to_the_plain_way"] = _difference(backend, next(iter(images.values())))
-    return report | {"scores": {method: _scores(backend, method, images, score) for method in METHODS}}
+    methods = METHODS_OF.get(report["config"].get("model_type"), METHODS)
+    return report | {"scores": {method: _scores(backend, method, images, score) for method in methods}}
 
 
 def write_report(report: Mapping[str, Any], path: Path) -> None:
@@ -89,17 +94,13 @@ def write_report(report: Mapping[str, Any], path: Path) -> None:
 
 def _weights(files: WeightFiles) -> dict[str, Any]:
     """Describe the weights: all that was not certain by name, shape and range, of the rest the number."""
-    telling = {name: list(shape) for name, shape in files.shapes.items() if _is_telling(name)}
+    model = re.compile(r"(language_model|vision_model|model|lm_head|transformer)\.")
+    telling = {
+        name: list(shape) for name, shape in files.shapes.items() if _TELLING.match(name) or not model.match(name)
+    }
     gates = frozenset(name for name in telling if ".self_attn.gate" in name)
     ranges = {name: _range(tensor) for name, tensor in files.tensors(gates)}
     return {"count": len(files.shapes), "telling": telling, "gates": ranges}
-
-
-def _is_telling(name: str) -> bool:
-    """Tell whether a name differs between the releases, or is none of the usual ones."""
-    usual = (".q_proj.", ".k_proj.", ".v_proj.", ".o_proj.", ".out_proj.")
-    attention = name.startswith("language_model.") and ".self_attn." in name and not any(part in name for part in usual)
-    return attention or name.startswith(PROJECTOR) or not name.startswith(("language_model.", "vision_model."))
 
 
 def _range(tensor: torch.Tensor) -> dict[str, Any]:
@@ -108,22 +109,34 @@ def _range(tensor: torch.Tensor) -> dict[str, Any]:
     return {"dtype": str(tensor.dtype).removeprefix("torch."), "min": low, "mean": mean, "max": high}
 
 
-def _keys(checkpoint: Checkpoint, files: WeightFiles) -> dict[str, Any]:
-    model = empty_model(checkpoint, files)
-    compared = compare_keys(files.shapes, model)
-    return {
-        "release": model.variant.release.name,
-        "gate": model.variant.gate.value,
-        "hyper_layers_from_0": list(model.variant.hyper),
-        "missing": list(compared.missing),
-        "absent_but_never_used": list(compared.absent_unused),
-        "surplus": list(compared.surplus),
-        "never_used": list(compared.ignored),
-        "wrong_shape": [[name, list(there), list(here)] for name, there, here in compared.wrong],
+def _keys(checkpoint: Checkpoint) -> dict[str, Any]:
+    """Compare names and shapes with those of a model that is not filled."""
+    config, files = described(checkpoint)
+    shapes = files.shapes
+    with torch.device("meta"):
+        model: Any = transformers.AutoModelForImageTextToText.from_config(config)
+    wanted = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
+    unused = re.compile("|".join(model._keys_to_ignore_on_load_missing) or "$^")
+    harmless = re.compile(r"rotary_emb\.inv_freq$|position_ids$")
+    absent, extra = wanted.keys() - shapes.keys(), shapes.keys() - wanted.keys()
+    said = {name: getattr(config, name) for name in ("release", "gate") if hasattr(config, name)}
+    return said | {
+        "hyper_layers_from_0": getattr(config, "hyper", None),
+        "missing": sorted(name for name in absent if not unused.search(name)),
+        "absent_but_never_used": sorted(name for name in absent if unused.search(name)),
+        "surplus": sorted(name for name in extra if not harmless.search(name)),
+        "never_used": sorted(
+            name for name in shapes if unused.search(name) or (name in extra and harmless.search(name))
+        ),
+        "wrong_shape": [
+            [name, list(shapes[name]), list(wanted[name])]
+            for name in sorted(wanted.keys() & shapes.keys())
+            if shapes[name] != wanted[name]
+        ],
     }
 
 
-def _memory(backend: MplugOwl3Backend) -> dict[str, int]:
+def _memory(backend: HfBackend) -> dict[str, int]:
     """Return bytes: of the weights, and the most that the process and the CUDA device had, where that can be told."""
     parameters = backend.model.parameters()
     found = {"weights": sum(parameter.numel() * parameter.element_size() for parameter in parameters)}
@@ -136,21 +149,15 @@ def _memory(backend: MplugOwl3Backend) -> dict[str, int]:
     return found
 
 
-def _difference(backend: MplugOwl3Backend, image: RgbImage) -> float:
-    """Return how far the fast and the plain way differ in the logits of the vanilla question."""
-    [[fast]] = backend.last_logits([Request(images=(image,), questions=(_QUESTION,))])
-    crops = backend.processor.crops(image)
-    prompt = backend.processor.question_prompt(_QUESTION, [crops.grid], "before")
-    with torch.inference_mode():
-        plain = trace(backend.model, prompt, torch.from_numpy(crops.pixels)).logits[-1].double().cpu().numpy()
-    return float(np.abs(fast - plain).max())
+def _difference(backend: HfBackend, image: RgbImage) -> float:
+    """Return how far the fast and the plain way differ in the logits of two questions about a pair of images."""
+    request = Request(images=(image, image[::-1]), questions=(_QUESTION, _OTHER))
+    fast, plain = (one.last_logits([request])[0] for one in (backend, backend.plain()))
+    return float(np.abs(np.subtract(fast, plain)).max())
 
 
-def _scores(
-    backend: MplugOwl3Backend, method: str, images: Mapping[str, RgbImage], score: Score
-) -> dict[str, dict[str, Any]]:
+def _scores(backend: HfBackend, method: str, images: Mapping[str, RgbImage], score: Score) -> dict[str, dict[str, Any]]:
     """Score every image; what a checkpoint cannot answer is an entry, not an end."""
-    backend = backend.with_cut("official" if method == "released" else "off")
     found: dict[str, dict[str, Any]] = {}
     for name, image in images.items():
         start = time.monotonic()

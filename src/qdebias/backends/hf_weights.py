@@ -1,0 +1,217 @@
+"""Filling a model of transformers with the weights of a checkpoint: where they lie, in which form, and all of them."""
+
+import importlib.util
+import pickle
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import transformers
+from safetensors import SafetensorError
+
+from qdebias.backends.devices import check_room, device_of
+from qdebias.backends.folder import Checkpoint
+from qdebias.backends.hf_types import Config, Model
+from qdebias.backends.messages import first_line
+from qdebias.backends.sharing_memory import is_want_of_memory, memory_of
+from qdebias.backends.weight_files import WeightFiles, more_than_weights
+from qdebias.errors import BackendError, MissingPackageError, SettingError
+from qdebias.processes import page_out
+
+BITS = {"8bit": 8, "4bit": 4}
+"""What a weight takes in LLM.int8 and in NF4, scales aside."""
+
+PRECISE = (
+    r"(.*\.)?(lm_head|v_kv_proj|self_attn\.gate_proj|vision2text_model|multi_modal_projector|connector"
+    r"|vision_model|vision_tower|visual|visual_abstractor)"
+)
+"""What is not quantized: what sees, what turns images into keys and values, and the output layer."""
+
+REMEDIES = "quantize '8bit' or '4bit', a device_map over several devices, "
+"""What takes less memory, or spreads it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Storage:
+    """Where and how weights lie.
+
+    Attributes:
+        device: Where inputs go.
+        device_map: As transformers takes it; None: all weights go to `device`.
+        quantize: One of `BITS`; None: they keep their type.
+    """
+
+    device: torch.device
+    device_map: str | dict[str, str] | None
+    quantize: str | None
+
+    @property
+    def alone(self) -> bool:
+        """Whether requests have to be run one at a time, so that none changes another's logits.
+
+        LLM.int8 treats a channel as an outlier when any token of the batch is one there.
+        """
+        return self.quantize == "8bit"
+
+    @property
+    def identity(self) -> dict[str, str]:
+        """What of it decides the logits."""
+        return {"quantize": self.quantize} if self.quantize else {}
+
+    def arguments(self, dtype: torch.dtype) -> dict[str, Any]:
+        """Return it as arguments of `from_pretrained`."""
+        if self.quantize is None:
+            return {} if self.device_map is None else {"device_map": self.device_map}
+        bits: dict[str, Any] = {"load_in_8bit": True}
+        if self.quantize == "4bit":
+            bits = {"load_in_4bit": True, "bnb_4bit_quant_type": "nf4", "bnb_4bit_compute_dtype": dtype}
+        config = transformers.BitsAndBytesConfig(llm_int8_skip_modules=[PRECISE], **bits)
+        return {"quantization_config": config, "device_map": self.device_map or {"": str(self.device)}}
+
+
+def storage_of(device: str | None, device_map: str | Mapping[str, str] | None, quantize: str | None) -> Storage:
+    """Return where and how weights are to lie.
+
+    Args:
+        device: One device for all; None is the best there is.
+        device_map: "balanced" spreads the layers over all CUDA devices; a mapping gives the device for each beginning
+            of a module's name. Both exclude `device`, and need the package accelerate.
+        quantize: "8bit" or "4bit": the linear layers of the language model in bitsandbytes' LLM.int8 or NF4.
+
+    Raises:
+        SettingError: A device is unknown or absent, both arguments are given, or there is no such form.
+        MissingPackageError: Another package is needed.
+    """
+    if device is not None and device_map is not None:
+        raise SettingError(f"give device {device!r} or device_map {device_map!r}, not both")
+    if isinstance(device_map, str) and device_map != "balanced":
+        raise SettingError(
+            f"device_map is 'balanced' or a mapping from names of modules to devices, got {device_map!r}"
+        )
+    if device_map == "balanced" and not torch.cuda.is_available():
+        raise SettingError("device_map 'balanced' needs CUDA devices; torch sees none here: use device 'cpu'")
+    if quantize not in (None, *BITS):
+        raise SettingError(f"quantize {quantize!r} is unknown; use one of {', '.join(BITS)}, or leave it out")
+    needed = ["accelerate"] * (device_map is not None or quantize is not None) + ["bitsandbytes"] * (
+        quantize is not None
+    )
+    for package in needed:
+        if importlib.util.find_spec(package) is None:
+            raise MissingPackageError(f'{package} not installed: pip install "qdebias[quantize]"')
+    if isinstance(device_map, Mapping):
+        devices = {name: str(device_of(where)) for name, where in device_map.items()}
+        first = device_of(next(iter(devices.values()), None))
+        return Storage(device=first, device_map=devices, quantize=quantize)
+    return Storage(device=device_of(device), device_map=device_map, quantize=quantize)
+
+
+def load_weights(
+    checkpoint: Checkpoint,
+    config: Config,
+    files: WeightFiles,
+    storage: Storage,
+    *,
+    dtype: torch.dtype,
+    allow_surplus: bool,
+) -> Model:
+    """Return a model filled with the weights of a checkpoint.
+
+    Raises:
+        BackendError: They do not fill it, are damaged, or do not fit into memory.
+    """
+    size = BITS[storage.quantize] / 8 if storage.quantize else dtype.itemsize
+    if storage.device_map is None:
+        check_room({storage.device: int(files.numbers * size)}, REMEDIES)
+    with memory_of(storage.device):
+        stored = storage.arguments(dtype)
+        model, report = _from_files(checkpoint, config, dtype, stored, pickled=files.pickled)
+        _check_complete(checkpoint, report, allow_surplus=allow_surplus)
+        _check_numbers(checkpoint, model, files)
+        if isinstance(storage.device_map, dict):
+            _check_covered(model, storage.device_map)
+        return _in_memory(model if stored else model.to(storage.device)).eval()
+
+
+def _from_files(
+    checkpoint: Checkpoint, config: Config, dtype: torch.dtype, stored: Mapping[str, Any], *, pickled: bool
+) -> tuple[Model, Mapping[str, Any]]:
+    """Return the model, its weights mapped into memory, and what transformers says of them."""
+    try:
+        loaded: Any = transformers.AutoModelForImageTextToText.from_pretrained(
+            checkpoint.folder,
+            config=config,
+            dtype=dtype,
+            local_files_only=True,
+            trust_remote_code=False,
+            use_safetensors=not pickled,
+            weights_only=True,
+            ignore_mismatched_sizes=True,  # reported, and then refused
+            output_loading_info=True,
+            **stored,
+        )
+    except SafetensorError as error:
+        raise BackendError(
+            f"{checkpoint.folder}: a weight file is damaged, cut short, or only a Git LFS pointer ({error}); "
+            f"obtain it again"
+        ) from error
+    except pickle.UnpicklingError as error:
+        raise more_than_weights(checkpoint.folder) from error
+    except (OSError, ValueError, RuntimeError, KeyError, TypeError, AttributeError) as error:
+        if is_want_of_memory(error):
+            raise
+        raise BackendError(f"{checkpoint.folder}: the model cannot be loaded: {first_line(error)}") from error
+    model, report = loaded
+    return model, report
+
+
+def _in_memory(model: Model) -> Model:
+    """Copy weights out of mapped files: whoever overwrites such a file would change scores, or end the process.
+
+    Each mapped weight leaves memory when it is copied, so that they never lie there twice.
+    """
+    for weight in (*model.parameters(), *model.buffers()):
+        if weight.device.type == "cpu" and weight.is_floating_point():  # quantized ones are made anew
+            mapped, weight.data = weight.data, weight.data.clone()
+            page_out(mapped.data_ptr(), mapped.nbytes)
+    return model
+
+
+def _check_numbers(checkpoint: Checkpoint, model: Model, files: WeightFiles) -> None:
+    """Refuse integers in the place of weights, which transformers would cast, unless config.json says what they are."""
+    integers = files.integers & {name for name, _ in model.named_parameters()}
+    if integers and getattr(model.config, "quantization_config", None) is None:
+        raise BackendError(
+            f"{checkpoint.folder}: the weight {min(integers)!r} holds integers, and config.json does not say how it is "
+            f"quantized; use a checkpoint that is not quantized"
+        )
+
+
+def _check_covered(model: Model, device_map: Mapping[str, str]) -> None:
+    """Refuse a mapping that leaves out a weight: transformers would put it anywhere."""
+    for name, _ in model.named_parameters():
+        if not any(name == part or not part or name.startswith(f"{part}.") for part in device_map):
+            raise SettingError(f"device_map says nothing about {name}; add an entry '' for all that is not named")
+
+
+def _check_complete(checkpoint: Checkpoint, report: Mapping[str, Any], *, allow_surplus: bool) -> None:
+    """Refuse weights that do not fill the model: transformers would fill the gaps with random numbers."""
+    missing, wrong = sorted(report["missing_keys"]), sorted(report["mismatched_keys"])
+    surplus = [] if allow_surplus else sorted(report["unexpected_keys"])
+    if wrong:
+        name, there, here = wrong[0]
+        raise BackendError(
+            f"{checkpoint.folder}: the weight {name!r} has shape {tuple(there)}, but {tuple(here)} by config.json "
+            f"({len(wrong)} such tensors): download weights and config.json of one version"
+        )
+    if missing:
+        raise BackendError(
+            f"{checkpoint.folder}: the weights lack {len(missing)} tensors of the model, such as {missing[0]!r}; "
+            f"weights and config.json are of different models or the download is incomplete: obtain both again"
+        )
+    if surplus:
+        raise BackendError(
+            f"{checkpoint.folder}: the weights hold {len(surplus)} tensors that the model has no place for, such as "
+            f"{surplus[0]!r}; obtain weights and config.json of one version, or pass allow_surplus=True if these are "
+            f"known to be unused"
+        )

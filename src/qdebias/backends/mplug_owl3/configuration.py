@@ -1,0 +1,141 @@
+"""The `config.json` of mPLUG-Owl3, and what only its weights say: release, gate, and which layers read images."""
+
+import re
+from collections.abc import Iterable, Mapping
+from types import MappingProxyType
+from typing import Any, Self, cast
+
+from transformers import Qwen2Config, SiglipVisionConfig
+
+from qdebias.backends.config_entries import check_entries
+from qdebias.backends.mplug_owl3.release import RELEASE_240728, RELEASE_241101, RELEASES, Release
+from qdebias.errors import BackendError
+
+_REQUIRED = (
+    *("hidden_size", "intermediate_size", "max_position_embeddings", "num_attention_heads", "num_hidden_layers"),
+    *("num_key_value_heads", "rms_norm_eps", "rope_theta", "vocab_size"),
+)
+_SUPPORTED: Mapping[str, Any] = MappingProxyType(
+    {
+        "hidden_act": "silu",
+        "quantization_config": None,
+        "rope_scaling": None,
+        "tie_word_embeddings": False,
+        "use_sliding_window": False,
+    }
+)
+"""Entries that no published 7B checkpoint has otherwise; anything else would silently be another model."""
+
+_VISION: Mapping[str, Any] = MappingProxyType(
+    {"hidden_act": "gelu_pytorch_tanh", "num_channels": 3, "vision_use_head": True}
+)
+
+PROJECTOR = "vision2text_model."
+_HYPER = re.compile(r"language_model\.model\.layers\.(\d+)\.self_attn\.v_kv_proj\.weight")
+_GATE = re.compile(r"language_model\.model\.layers\.(\d+)\.self_attn\.(gate.*)")
+
+GATES: Mapping[frozenset[str], str] = MappingProxyType(
+    {
+        frozenset(): "none",
+        frozenset(("gate",)): "static",
+        frozenset(("gate_proj.0.weight", "gate_proj.0.bias")): "head",
+        frozenset(("gate_proj.weight", "gate_proj.bias")): "head-linear",
+    }
+)
+"""From the names of a gate's weights below `self_attn` to how a hyper layer mixes text and images."""
+
+
+class MplugOwl3Config(Qwen2Config):
+    """Entries of `config.json`, and what `fit` adds.
+
+    Attributes:
+        hyper_layers: The layers that read images, counted **from 1**. None: the file does not say, the weights do.
+            (The official class has another default, which no checkpoint has.)
+        vision_config: SigLIP, as in the file, which lists only what differs from transformers' defaults.
+        hyper: The same layers, counted from 0.
+        gate: One of `GATES`.
+        release: Name of the release.
+    """
+
+    model_type = "mplugowl3"
+
+    hyper_layers: list[int] | None = None
+    vision_config: dict[str, Any] | None = None
+    hyper: list[int] | None = None
+    gate: str = ""
+    release: str = ""
+
+    @classmethod
+    def from_dict(cls, config_dict: dict[str, Any], **options: Any) -> Self:  # noqa: ANN401
+        """Return the config of a `config.json`.
+
+        Raises:
+            ValueError: An entry is missing, or has a value that is not implemented.
+        """
+        check_entries(config_dict, required=_REQUIRED, supported=_SUPPORTED)
+        check_entries(config_dict.get("vision_config") or {}, supported=_VISION, where="vision_config: ")
+        hidden, heads = config_dict["hidden_size"], config_dict["num_attention_heads"]
+        if hidden % heads or hidden // heads % 2 or heads % config_dict["num_key_value_heads"]:
+            raise ValueError(
+                f"{hidden} channels do not divide into {heads} heads over {config_dict['num_key_value_heads']}"
+            )
+        return cast(Self, super().from_dict(config_dict, **options))
+
+    @property
+    def vision(self) -> SiglipVisionConfig:
+        """The vision encoder; the official model stops before its last layer."""
+        return SiglipVisionConfig(**(self.vision_config or {}))
+
+    @property
+    def lag(self) -> int:
+        """See `Release.lag`."""
+        return RELEASES[self.release].lag
+
+    def fit(self, shapes: Mapping[str, tuple[int, ...]]) -> None:
+        """Set what the names of the weights say.
+
+        Raises:
+            BackendError: The gate, the projector or the hyper layers are none that are known, or contradict the file;
+                the message names the weights.
+        """
+        self.hyper = sorted(int(match[1]) for match in map(_HYPER.fullmatch, shapes) if match)
+        named = None if self.hyper_layers is None else sorted(layer - 1 for layer in self.hyper_layers)
+        if not self.hyper:
+            raise BackendError("the checkpoint has no weight self_attn.v_kv_proj: it is no mPLUG-Owl3")
+        if named not in (None, self.hyper):
+            raise BackendError(
+                f"config.json names the hyper layers {named} (from 0), but the weights v_kv_proj lie in {self.hyper}"
+            )
+        self.gate = _gate(shapes, self.hyper)
+        self.release = _release(shapes, self.gate).name
+
+
+def _release(shapes: Iterable[str], gate: str) -> Release:
+    projector = {name.removeprefix(PROJECTOR) for name in shapes if name.startswith(PROJECTOR)}
+    if gate != "none" and projector == {"weight", "bias"}:
+        return RELEASE_240728
+    if gate == "none" and projector == {"0.weight", "0.bias", "2.weight", "2.bias"}:
+        return RELEASE_241101
+    raise BackendError(
+        f"the checkpoint has the gate {gate!r} and below {PROJECTOR} the weights {sorted(projector)}; known are a gate "
+        f"with one linear layer (240728) and no gate with two (241101)"
+    )
+
+
+def _gate(shapes: Iterable[str], hyper: list[int]) -> str:
+    names: dict[int, set[str]] = {layer: set() for layer in hyper}
+    for name in shapes:
+        match = _GATE.fullmatch(name)
+        if match and int(match[1]) not in names:
+            raise BackendError(f"weight {name}: a gate in a layer that reads no images")
+        if match:
+            names[int(match[1])].add(match[2])
+    kinds = {frozenset(found) for found in names.values()}
+    known = GATES.get(next(iter(kinds))) if len(kinds) == 1 else None
+    if known is None:
+        listed = {layer: sorted(found) for layer, found in names.items()}
+        raise BackendError(
+            f"the gate of this checkpoint is unknown: below self_attn of the hyper layers lie {listed}; known are "
+            f"nothing, 'gate', and 'gate_proj' or 'gate_proj.0' with weight and bias, the same in all"
+        )
+    return known

@@ -1,0 +1,294 @@
+"""mPLUG-Owl3: SigLIP, a projector, and Qwen2, of which some layers read images (hyper attention).
+
+The queries of a hyper layer are those of the text; keys and values of an image come from one linear map of the image
+tokens under the layer's own RMS norm, and its keys are rotated by the position of its marker. The mixed result goes
+through the ordinary output projection. What an image gives depends on nothing but the image, so that prompts share it.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from types import MappingProxyType
+from typing import Any, cast
+
+import torch
+from torch import nn
+from torch.nn import functional as F  # noqa: N812  torch's own abbreviation
+from transformers import Qwen2ForCausalLM, SiglipVisionModel
+from transformers.modeling_outputs import BaseModelOutputWithPooling
+from transformers.models.qwen2.modeling_qwen2 import Qwen2Attention, apply_rotary_pos_emb, rotate_half
+
+from qdebias.backends.mplug_owl3.configuration import MplugOwl3Config
+from qdebias.backends.mplug_owl3.release import RELEASE_240728, RELEASES
+from qdebias.backends.native_model import NativeModel
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class ImageContext:
+    """What hyper layers read, for R rows of L tokens with C tiles of T tokens each.
+
+    Attributes:
+        keys_values: (R, C, hyper layers, T, kv heads, 2, head), the keys not yet rotated.
+        rotation: Cosine and sine of the keys: (R, C, 1, 1, head) float32.
+        visible: (R, 1, L, C * T): which tokens of tiles a text token sees. A token that sees no tile is told to see
+            all, as a softmax over nothing is undefined; what it reads is not used.
+        seeing: (R, L, 1): whether a text token sees any tile.
+        text: (R or 1, 1, L, L): which text tokens a text token sees.
+    """
+
+    keys_values: torch.Tensor
+    rotation: tuple[torch.Tensor, torch.Tensor]
+    visible: torch.Tensor
+    seeing: torch.Tensor
+    text: torch.Tensor
+
+    def to(self, device: torch.device, **_: object) -> "ImageContext":
+        """Return the same on another device; keys and values move when they are read."""
+        cosine, sine = (part.to(device) for part in self.rotation)
+        masks = {name: getattr(self, name).to(device) for name in ("visible", "seeing", "text")}
+        return replace(self, rotation=(cosine, sine), **masks)
+
+    def read(self, index: int) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return keys and values (R, kv heads, C * T, head) of one hyper layer.
+
+        Keys are rotated in float32 and then rounded; those of the text rotate in the model's type.
+        """
+        keys, values = self.keys_values[:, :, index].to(self.visible.device).unbind(dim=-2)
+        (cosine, sine), exact = self.rotation, keys.float()
+        keys = (exact * cosine + rotate_half(exact) * sine).to(values.dtype)
+        first, second = (states.permute(0, 3, 1, 2, 4).flatten(2, 3) for states in (keys, values))
+        return first, second
+
+
+class HyperAttention(Qwen2Attention):
+    """Attention that reads images too; `image_keys_values` is what they are read from.
+
+    Args:
+        config: The model's.
+        layer: Index of the layer.
+        index: Which of the hyper layers it is.
+    """
+
+    def __init__(self, config: MplugOwl3Config, layer: int, index: int) -> None:
+        super().__init__(config, layer)
+        self.index = index
+        self.v_kv_proj = nn.Linear(config.hidden_size, 2 * config.num_key_value_heads * self.head_dim)
+
+    def image_keys_values(self, normed: torch.Tensor) -> torch.Tensor:
+        """Map image tokens under the layer's norm to keys and values: (n, T, kv heads, 2, head).
+
+        Keys and values lie interleaved head by head in the official map, not as two halves.
+        """
+        return self.v_kv_proj(normed).unflatten(-1, (-1, 2, self.head_dim))  # type: ignore[no-any-return]
+
+    def forward(
+        self,
+        hidden_states: torch.Tensor,
+        position_embeddings: tuple[torch.Tensor, torch.Tensor],
+        attention_mask: torch.Tensor | None,
+        image_context: ImageContext | None = None,
+        **options: Any,  # noqa: ANN401
+    ) -> tuple[torch.Tensor, torch.Tensor | None]:
+        """Map (R, L, hidden) to the same shape, as the attention of Qwen2 does."""
+        if image_context is None:
+            return cast(
+                tuple[torch.Tensor, torch.Tensor | None],
+                super().forward(hidden_states, position_embeddings, attention_mask, **options),
+            )
+        projected = (project(hidden_states) for project in (self.q_proj, self.k_proj, self.v_proj))
+        queries, keys, values = (part.unflatten(-1, (-1, self.head_dim)).transpose(1, 2) for part in projected)
+        queries, keys = apply_rotary_pos_emb(queries, keys, *position_embeddings)
+        return self.o_proj(self.mix(queries, keys, values, image_context)), None
+
+    def mix(
+        self, queries: torch.Tensor, keys: torch.Tensor, values: torch.Tensor, context: ImageContext
+    ) -> torch.Tensor:
+        """Return what the queries (R, heads, L, head) read, heads concatenated: (R, L, heads * head).
+
+        Args:
+            queries: Of the text.
+            keys: Of the text, (R, kv heads, L, head).
+            values: Like `keys`.
+            context: Of the images.
+        """
+        raise NotImplementedError
+
+
+class FusedAttention(HyperAttention):
+    """One softmax over image and text tokens together: 241101."""
+
+    def mix(
+        self, queries: torch.Tensor, keys: torch.Tensor, values: torch.Tensor, context: ImageContext
+    ) -> torch.Tensor:
+        """See `HyperAttention.mix`."""
+        image_keys, image_values = context.read(self.index)
+        seen = context.visible & context.seeing[:, None]
+        mask = torch.cat([seen, context.text.expand(len(seen), -1, -1, -1)], dim=-1)
+        return _attend(queries, torch.cat([image_keys, keys], 2), torch.cat([image_values, values], 2), mask)
+
+
+class GatedAttention(HyperAttention):
+    """Two softmaxes, over the text and over the images, mixed by a gate: 240728.
+
+    From the first token that sees an image on, the result is text * (1 - gate) + image * gate; tokens before it keep
+    what they read from the text, without any gate.
+    """
+
+    def gate_values(self, text: torch.Tensor) -> torch.Tensor:
+        """Return the gate in [0, 1] for what was read from the text (..., heads * head), to be broadcast over it."""
+        raise NotImplementedError
+
+    def mix(
+        self, queries: torch.Tensor, keys: torch.Tensor, values: torch.Tensor, context: ImageContext
+    ) -> torch.Tensor:
+        """See `HyperAttention.mix`."""
+        text = _attend(queries, keys, values, context.text)
+        image = _attend(queries, *context.read(self.index), context.visible)
+        gate = self.gate_values(text)
+        return torch.where(context.seeing, text * (1 - gate) + image * gate, text)
+
+
+class StaticGateAttention(GatedAttention):
+    """A fixed gate for each channel; the code of the 1B and 2B siblings of 240728."""
+
+    def __init__(self, config: MplugOwl3Config, layer: int, index: int) -> None:
+        super().__init__(config, layer, index)
+        self.gate = nn.Parameter(torch.zeros(config.hidden_size))
+
+    def gate_values(self, text: torch.Tensor) -> torch.Tensor:  # noqa: ARG002
+        """Return the gate in [0, 1]: (heads * head,)."""
+        return torch.sigmoid(self.gate)
+
+
+class HeadLinearGateAttention(GatedAttention):
+    """A gate computed from what each head read from the text. A reconstruction from derivatives of 240728."""
+
+    def __init__(self, config: MplugOwl3Config, layer: int, index: int) -> None:
+        super().__init__(config, layer, index)
+        self.gate_proj: nn.Module = nn.Linear(self.head_dim, self.head_dim)
+
+    def gate_values(self, text: torch.Tensor) -> torch.Tensor:
+        """Return the gate in [0, 1], of the shape of `text`."""
+        return torch.sigmoid(self.gate_proj(text.unflatten(-1, (-1, self.head_dim)))).flatten(-2)
+
+
+class HeadGateAttention(HeadLinearGateAttention):
+    """The same under other names of the weights."""
+
+    def __init__(self, config: MplugOwl3Config, layer: int, index: int) -> None:
+        super().__init__(config, layer, index)
+        self.gate_proj = nn.Sequential(self.gate_proj)
+
+
+ATTENTION: Mapping[str, type[HyperAttention]] = MappingProxyType(
+    {
+        "none": FusedAttention,
+        "static": StaticGateAttention,
+        "head": HeadGateAttention,
+        "head-linear": HeadLinearGateAttention,
+    }
+)
+"""By the gate of the config."""
+
+
+class MplugOwl3ForConditionalGeneration(NativeModel):
+    """mPLUG-Owl3; the names of its weights are the official ones."""
+
+    config: MplugOwl3Config
+    config_class = MplugOwl3Config
+    base_model_prefix = ""
+    _no_split_modules = ["SiglipEncoderLayer", "Qwen2DecoderLayer"]  # noqa: RUF012  transformers reads a list
+
+    def __init__(self, config: MplugOwl3Config) -> None:
+        super().__init__(config)
+        vision, hidden = config.vision, config.hidden_size
+        last = vision.num_hidden_layers - 1
+        self._keys_to_ignore_on_load_missing = [rf"^vision_model\.(head|post_layernorm|encoder\.layers\.{last})\."]
+        self.vision_model = SiglipVisionModel(vision)
+        self.vision2text_model: nn.Module = nn.Linear(vision.hidden_size, hidden)
+        if RELEASES[config.release] is not RELEASE_240728:
+            self.vision2text_model = nn.Sequential(self.vision2text_model, nn.GELU(), nn.Linear(hidden, hidden))
+        self.language_model = Qwen2ForCausalLM(config)
+        for index, layer in enumerate(config.hyper or ()):
+            self.language_model.model.layers[layer].self_attn = ATTENTION[config.gate](config, layer, index)
+        self.post_init()
+
+    @property
+    def lm_head(self) -> nn.Module:
+        """From the last hidden state to logits."""
+        return cast(nn.Module, self.language_model.lm_head)
+
+    def get_input_embeddings(self) -> nn.Module:
+        """Return the embedding of words."""
+        return cast(nn.Module, self.language_model.model.embed_tokens)
+
+    def get_decoder(self) -> nn.Module:
+        """Return the layers of the language model, without the vision encoder."""
+        return cast(nn.Module, self.language_model.model.layers)
+
+    def image_tokens(self, pixel_values: torch.Tensor) -> torch.Tensor:
+        """Map tiles (n, 3, side, side) to what the vision encoder sees in them before its last layer, (n, T, width)."""
+        embeddings = self.vision_model.embeddings
+        patches = embeddings.patch_embedding(pixel_values.to(self.dtype)).flatten(2).transpose(1, 2)
+        hidden = patches + embeddings.position_embedding.weight
+        for layer in self.vision_model.encoder.layers[:-1]:
+            hidden = layer(hidden, None)
+        return cast(torch.Tensor, hidden)
+
+    def get_image_features(self, pixel_values: torch.Tensor) -> BaseModelOutputWithPooling:
+        """Encode tiles (n, 3, side, side).
+
+        Returns:
+            `last_hidden_state` (n, T, hidden), the tokens of the decoder, and `pooler_output` (n, hyper layers, T,
+            kv heads, 2, head), their keys and values.
+        """
+        tokens = self.vision2text_model(self.image_tokens(pixel_values))
+        layers = (self.language_model.model.layers[layer] for layer in self.config.hyper or ())
+        found = [layer.self_attn.image_keys_values(layer.input_layernorm(tokens)) for layer in layers]
+        return BaseModelOutputWithPooling(last_hidden_state=tokens, pooler_output=torch.stack(found, dim=1))
+
+    def hidden_states(self, *inputs: torch.Tensor | None, **places: torch.Tensor) -> torch.Tensor:
+        """Return (R, L, hidden) under the last norm; every row begins as many tiles in `image_places`."""
+        ids, positions, mask, images = inputs
+        context = None
+        if images is not None and positions is not None:
+            context = self._context(positions, mask, images, places["image_places"])
+        made = self.language_model.model(
+            input_ids=ids, attention_mask=mask, position_ids=positions, use_cache=False, image_context=context
+        )
+        return cast(torch.Tensor, made.last_hidden_state)
+
+    def _context(
+        self, positions: torch.Tensor, mask: torch.Tensor | None, images: torch.Tensor, places: torch.Tensor
+    ) -> ImageContext:
+        """Return what hyper layers read; a token that sees the beginning of a tile's marker sees the tile."""
+        rows, length = positions.shape
+        starts = places.nonzero()[:, 1].view(rows, -1)
+        triangle = torch.ones(1, 1, length, length, dtype=torch.bool, device=positions.device).tril()
+        text = triangle if mask is None else mask == 0
+        visible = text[:, 0].expand(rows, -1, -1).gather(2, starts[:, None].expand(-1, length, -1))
+        if self.config.lag:  # the beginning itself does not see it yet
+            visible = visible & (torch.arange(length, device=positions.device)[:, None] != starts[:, None])
+        seeing = visible.any(dim=2, keepdim=True)
+        exact = torch.empty((), device=positions.device)  # float32, whatever the model's type
+        rotation = self.language_model.model.rotary_emb(exact, positions.gather(1, starts) + self.config.lag)
+        cosine, sine = (part[:, :, None, None] for part in rotation)
+        return ImageContext(
+            keys_values=images.unflatten(0, (rows, -1)),
+            rotation=(cosine, sine),
+            visible=(visible | ~seeing).repeat_interleave(images.shape[2], dim=2)[:, None],
+            seeing=seeing,
+            text=text,
+        )
+
+
+def _attend(queries: torch.Tensor, keys: torch.Tensor, values: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+    """Return softmax(queries keys^T / sqrt(head)) values, heads concatenated: (R, L, heads * head).
+
+    Args:
+        queries: (R, heads, L, head).
+        keys: (R, kv heads, S, head); consecutive query heads share one.
+        values: Like `keys`.
+        mask: (R or 1, 1, L, S), True where a query sees a key.
+    """
+    read = F.scaled_dot_product_attention(queries, keys, values, attn_mask=mask, enable_gqa=True)
+    return read.transpose(1, 2).flatten(2)
