@@ -20,7 +20,7 @@ from paired import gains
 from qdebias.backends.base import Backend, Fingerprint, OptionLogits
 from qdebias.backends.fake import FakeBackend
 from qdebias.cli.app import app
-from qdebias.cli.compare import run_folders
+from qdebias.cli.compare import models_of, run_folders
 from qdebias.compare import Comparison, compare_asked, compare_stored
 from qdebias.data import Dataset, load_dataset
 from qdebias.engine import Scorer
@@ -344,6 +344,22 @@ def test_a_folder_of_one_model_is_not_filled_with_others(dataset: Dataset, tmp_p
     assert "is the run of one model; name another folder" in text
     text = call("compare", labels, "--model", "fake=paper", "--model", "fake=vanilla", code=2)
     assert "--model fake is named twice" in text
+
+
+@pytest.mark.parametrize(
+    ("text", "model", "methods"),
+    [
+        ("nano", "nano", ["paper"]),
+        ("nano=paper@fog,spatter+levels5", "nano", ["paper@fog,spatter+levels5"]),
+        ("nano=vanilla+levels5", "nano", ["vanilla+levels5"]),
+        ("hf:x?enable_thinking=true", "hf:x?enable_thinking=true", ["paper"]),
+        ("hf:x?enable_thinking=true=qrealign", "hf:x?enable_thinking=true", ["qrealign"]),
+        ("hf:x=qrealign?enable_thinking=true", "hf:x?enable_thinking=true", ["qrealign"]),
+        ("openai:http://host/v1?key=1#m", "openai:http://host/v1?key=1#m", ["paper"]),
+    ],
+)
+def test_methods_stand_behind_the_name_of_a_model(text: str, model: str, methods: list[str]) -> None:
+    assert models_of([text], ["paper"]) == {model: methods}
 
 
 def test_names_of_models_become_names_of_folders() -> None:

@@ -17,7 +17,6 @@ from qdebias.errors import PromptError, SettingError
 from qdebias.image import load_image
 from qdebias.method import QDebias
 from qdebias.prompts import Request
-from reference_data import skip_absent
 
 METHODS = {
     "readme_thought_open": "qrealign-readme+open-thought",
@@ -33,9 +32,8 @@ METHODS = {
 
 
 @pytest.fixture(scope="module")
-def golden(shared: Path) -> Path:
-    folder = shared / "goldens" / "qrealign"
-    return folder if folder.is_dir() else skip_absent(f"no goldens at {folder}")
+def golden() -> Path:
+    return Path(__file__).resolve().parent / "golden" / "qrealign"
 
 
 @pytest.fixture(scope="module")
@@ -44,10 +42,7 @@ def backends(golden: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[tup
     found: dict[tuple[str, bool], Backend] = {}
     for template in ("chat_template.jinja", "closed_by_default.jinja"):
         folder = tmp_path_factory.mktemp("model") / template.partition(".")[0]
-        shutil.copytree(golden, folder, ignore=shutil.ignore_patterns("images", "goldens.npz"))
-        folder.chmod(0o755)
-        for file in folder.iterdir():
-            file.chmod(0o644)
+        shutil.copytree(golden, folder, ignore=shutil.ignore_patterns("images", "goldens.npz", "README.md"))
         shutil.copyfile(golden / template, folder / "chat_template.jinja")
         found[template, False] = load_hf(str(folder), device="cpu", dtype="float32")
         if template == "chat_template.jinja":

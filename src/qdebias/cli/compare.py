@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 
 from qdebias import presets
+from qdebias.backends.load import split_arguments
 from qdebias.cli.asking import open_asker
 from qdebias.cli.console import Batch, Device, Dtype, Megapixels, RunFolder, Seed, progress, user_errors
 from qdebias.cli.dataset_options import LabelColumn, Labels, Limit, Resamples, Root, Subset
@@ -109,7 +110,7 @@ def compare(
                 paths, data, named, seed=seed, limit=limit, against=against, lower=lower, resamples=resamples
             )
         else:
-            asked_of, images = _models(model or ["nano"], named or DEFAULT), min(len(data), limit or len(data))
+            asked_of, images = models_of(model or ["nano"], named or DEFAULT), min(len(data), limit or len(data))
             folders = run_folders(run, asked_of)
 
             def opened(model: str) -> AbstractContextManager[Asker]:
@@ -131,17 +132,26 @@ def _shown(opening: AbstractContextManager[Asker], order: Sequence[str], images:
         yield asker.telling(lambda name, done: show(done + images * order.index(name)))
 
 
-def _models(given: Sequence[str], methods: Sequence[str]) -> dict[str, list[str]]:
+def models_of(given: Sequence[str], methods: Sequence[str]) -> dict[str, list[str]]:
     """Return the methods by the name of the model: those behind its "=", or else those that are named for all."""
     found: dict[str, list[str]] = {}
     for text in given:
-        model, mark, own = text.rpartition("=")
-        named = names_in([own]) if mark else []
-        chosen = (model, named) if named and all(map(_is_method, named)) else (text, list(methods))
-        if chosen[0] in found:
-            raise SettingError(f"--model {chosen[0]} is named twice; name all of its methods behind one =")
-        found[chosen[0]] = chosen[1]
+        model, own = _with_methods(text)
+        if model in found:
+            raise SettingError(f"--model {model} is named twice; name all of its methods behind one =")
+        found[model] = own or list(methods)
     return found
+
+
+def _with_methods(text: str) -> tuple[str, list[str]]:
+    """Return a model and the methods behind its "=", before or behind the arguments of its chat template; or none."""
+    bare, _ = split_arguments(text)
+    for name, arguments in ((bare, text[len(bare) :]), (text, "")):
+        model, mark, own = name.rpartition("=")
+        methods = names_in([own]) if mark else []
+        if methods and all(map(_is_method, methods)):
+            return model + arguments, methods
+    return text, []
 
 
 def run_folders(run: Path | None, models: Iterable[str]) -> dict[str, Path | None]:
