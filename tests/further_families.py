@@ -226,7 +226,135 @@ def _minicpmv4_6(ids: dict[str, int]) -> Any:
     )
 
 
+def _video_llama_3(ids: dict[str, int]) -> Any:
+    return tf.VideoLlama3Config(
+        vision_config={**{name: value for name, value in VISION.items() if name != "image_size"}, "patch_size": 14},
+        text_config={**TEXT, "model_type": "qwen2", "vocab_size": ids["vocabulary"]},
+        image_token_id=ids["<|image_pad|>"],
+        video_token_id=ids["<|video_pad|>"],
+    )
+
+
+def _exaone4_5(ids: dict[str, int]) -> Any:
+    vision = {"depth": 2, "hidden_size": WIDTH, "intermediate_size": 64, "num_heads": 2, "out_hidden_size": WIDTH}
+    return tf.Exaone4_5_Config(
+        vision_config={**vision, "num_key_value_heads": 1, "window_size": 56, "fullatt_block_indexes": [1]},
+        text_config={
+            **TEXT,
+            "model_type": "exaone4",
+            "vocab_size": ids["vocabulary"],
+            "sliding_window": 24,
+            "layer_types": ["sliding_attention", "full_attention"],
+        },
+        image_token_id=ids["<|image_pad|>"],
+        video_token_id=ids["<|video_pad|>"],
+    )
+
+
+def _llava_next_video(ids: dict[str, int]) -> Any:
+    return tf.LlavaNextVideoConfig(
+        vision_config=tf.CLIPVisionConfig(**VISION, projection_dim=WIDTH),
+        text_config=tf.LlamaConfig(**TEXT, vocab_size=ids["vocabulary"]),
+        image_token_index=ids["<image>"],
+        video_token_index=ids["<video>"],
+        image_grid_pinpoints=[[28, 56], [56, 28], [56, 56]],
+    )
+
+
+def _janus(ids: dict[str, int]) -> Any:
+    vision = {**VISION, "projection_dim": WIDTH, "num_image_tokens": 4, "mlp_ratio": 2.0, "depth": 1}
+    return tf.JanusConfig(
+        vision_config={name: value for name, value in vision.items() if name != "intermediate_size"},
+        vq_config={
+            "embed_dim": 8,
+            "num_embeddings": 16,
+            "latent_channels": 32,
+            "base_channels": 32,
+            "num_res_blocks": 1,
+            "channel_multiplier": [1, 1],
+            "projection_dim": WIDTH,
+            "image_token_embed_dim": WIDTH,
+        },
+        text_config={**TEXT, "model_type": "llama", "vocab_size": ids["vocabulary"]},
+        image_token_id=ids["<image_placeholder>"],
+    )
+
+
+def _hunyuan_vl(ids: dict[str, int]) -> Any:
+    vision = {name: value for name, value in VISION.items() if name not in ("image_size", "patch_size")}
+    return tf.HunYuanVLConfig(
+        vision_config={**vision, "patch_size": 14, "out_hidden_size": WIDTH, "text_hidden_size": WIDTH},
+        text_config={
+            **TEXT,
+            "model_type": "hunyuan_vl_text",
+            "vocab_size": ids["vocabulary"],
+            "rope_parameters": {"rope_type": "default", "rope_theta": 10000.0, "mrope_section": [2, 2, 2, 2]},
+        },
+        image_token_id=ids["<img_pad>"],
+        im_start_id=ids["<img_start>"],
+        im_end_id=ids["<img_end>"],
+        im_newline_id=ids["<img_newline>"],
+    )
+
+
+HUNYUAN_NAMED = {"image_token": "<img_pad>", "image_start_token": "<img_start>", "image_end_token": "<img_end>"}
+JANUS_NAMED = {"image_token": "<image_placeholder>", "boi_token": "<begin_of_image>", "eoi_token": "<end_of_image>"}
+CHATML = PUBLISHED["internvl3-8b"].template
+
 FURTHER = {
+    "video_llama_3": Family(
+        config=_video_llama_3,
+        processor={"processor_class": "VideoLlama3Processor"},
+        images={
+            "image_processor_type": "VideoLlama3ImageProcessor",
+            "size": {"shortest_edge": 28 * 28 * 2, "longest_edge": 28 * 28 * 12},
+            "patch_size": 14,
+            "merge_size": 1,
+        },
+        special=("<|im_start|>", "<|im_end|>", "<|image_pad|>", "<|video_pad|>"),
+        template=CHATML.replace("<IMG_CONTEXT>\\n", "<|image_pad|>"),
+    ),
+    "exaone4_5": Family(
+        config=_exaone4_5,
+        processor={"processor_class": "Exaone4_5_Processor"},
+        images=_QWEN_IMAGES,
+        special=_QWEN_SPECIAL,
+        template=PUBLISHED["qwen3-vl-8b"].template,
+    ),
+    "llava_next_video": Family(
+        config=_llava_next_video,
+        processor={**_LLAVA_PROCESSOR, "processor_class": "LlavaNextVideoProcessor"},
+        images={
+            "image_processor_type": "LlavaNextImageProcessor",
+            "size": {"shortest_edge": 28},
+            "crop_size": SIZE,
+            "image_grid_pinpoints": [[28, 56], [56, 28], [56, 56]],
+        },
+        special=("<image>", "<video>"),
+        template=PUBLISHED["llava-1.5-7b"].template,
+        metaspace=True,
+        after=False,
+    ),
+    "janus": Family(
+        config=_janus,
+        processor={"processor_class": "JanusProcessor", "num_image_tokens": 4},
+        images={"image_processor_type": "JanusImageProcessor", "size": SIZE},
+        special=("<|im_start|>", "<|im_end|>", *JANUS_NAMED.values()),
+        named=JANUS_NAMED,
+        template=CHATML.replace("<IMG_CONTEXT>", "<image_placeholder>"),
+    ),
+    "hunyuan_vl": Family(
+        config=_hunyuan_vl,
+        processor={"processor_class": "HunYuanVLProcessor"},
+        images={
+            "image_processor_type": "HunYuanVLImageProcessor",
+            "size": {"shortest_edge": 28 * 28 * 8, "longest_edge": 28 * 28 * 24},
+            "patch_size": 14,
+        },
+        special=("<|im_start|>", "<|im_end|>", "<img_newline>", *HUNYUAN_NAMED.values()),
+        named=HUNYUAN_NAMED,
+        template=CHATML.replace("<IMG_CONTEXT>\\n", "<img_start><img_pad><img_end>"),
+    ),
     "glm46v": Family(
         config=_glm46v,
         processor={"processor_class": "Glm46VProcessor"},

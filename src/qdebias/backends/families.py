@@ -93,15 +93,18 @@ _NESTED = replace(_PLAIN, axis=1)
 FAMILIES: Mapping[str, Family] = {
     "aya_vision": _PLAIN,
     "deepseek_vl": _PLAIN,
+    "exaone4_5": _PLAIN,
     "gemma3": _PLAIN,
     "gemma4": replace(_PLAIN, prefix=False),
     "glm46v": _PLAIN,
     "glm4v": _PLAIN,
     "idefics3": _NESTED,
     "internvl": _PLAIN,
+    "janus": _PLAIN,
     "lfm3_vl": replace(_PLAIN, prefix=False),
     "llava": _PLAIN,
     "llava_next": _PLAIN,
+    "llava_next_video": _PLAIN,
     "llava_onevision": replace(_PLAIN, companion=True),
     "minicpmv4_6": replace(_PLAIN, prefix=False, encode=_pooled_in_a_row),
     "mistral3": _PLAIN,
@@ -119,6 +122,7 @@ FAMILIES: Mapping[str, Family] = {
     "qwen3_vl": _PLAIN,
     "qwen3_vl_moe": _PLAIN,
     "smolvlm": _NESTED,
+    "video_llama_3": _PLAIN,
     "vipllava": _PLAIN,
 }
 """By the `model_type` of config.json."""
