@@ -26,6 +26,7 @@ demo: setup ## Score the example photographs and draw how the scores came about
 	@mkdir -p demo
 	$(BIN)/qdebias score examples/photos --out demo/scores.csv
 	$(BIN)/qdebias explain examples/photos --out demo/report.png
+	$(BIN)/qdebias explain $(addprefix examples/photos/,mountain.jpg stream-blurred.jpg meadow-compressed.jpg) --out docs/demo.jpg
 
 test: setup ## Run all tests
 	$(BIN)/python -m pytest -n $(JOBS)

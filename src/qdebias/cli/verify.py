@@ -23,11 +23,12 @@ def verify(
     dtype: Dtype = None,
     revision: Annotated[str | None, typer.Option(help="Branch, tag or commit of a hub id.")] = None,
 ) -> None:
-    """Check published weights of mPLUG-Owl3 or mPLUG-Owl2 against our code, and write a small report to send us.
+    """Check published weights of mPLUG-Owl3 or mPLUG-Owl2 against our code, and write a small report.
 
     It says which keys are missing or surplus (of mPLUG-Owl3 also release and gate), how much memory the weights take,
     how far sharing moves a logit, and what methods such as `paper` or `q-align` score on the images.
-    Exit code 1 where the weights are refused; the report says why.
+    Exit code 1 where the weights are refused; the report says why. Keep it beside the scores;
+    where the project is hosted, an issue is the place for it.
     """
     with user_errors():
         require("torch", "transformers", extra="torch")
