@@ -11,7 +11,7 @@ from prometheus_client import CONTENT_TYPE_LATEST
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from qdebias.service.connection import connection_class
+from qdebias.service.connection import server_config
 from qdebias.service.openapi import failures
 from qdebias.service.refusal import Reason
 from qdebias.service.schema import Health
@@ -74,17 +74,8 @@ def health_server(service: Service, host: str, port: int) -> Iterator[socket]:
     Raises:
         SystemExit: The port is taken; its context is the OSError.
     """
-    config = uvicorn.Config(
-        health_app(service),
-        http=connection_class(service.settings.deadline),
-        host=host,
-        port=port,
-        log_config=None,
-        access_log=False,
-        server_header=False,
-        lifespan="off",
-        ws="none",
-    )
+    deadline = service.settings.deadline
+    config = server_config(health_app(service), deadline=deadline, host=host, port=port, lifespan="off")
     server, listening = uvicorn.Server(config), config.bind_socket()
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]}, name="qdebias-health", daemon=True)
     thread.start()

@@ -14,7 +14,7 @@ import uvicorn
 
 from qdebias.errors import SettingError
 from qdebias.service.app import create_app
-from qdebias.service.connection import connection_class
+from qdebias.service.connection import server_config
 from qdebias.service.health import health_server
 from qdebias.service.keys import Keys
 from qdebias.service.service import Service
@@ -99,16 +99,12 @@ def make_server(service: Service, listening: Listening) -> Server:
         server.should_exit = True
 
     app = create_app(service, keys=listening.keys, hosts=listening.allowed_names, on_failure=give_up)
-    config = uvicorn.Config(
+    config = server_config(
         app,
-        http=connection_class(service.settings.deadline),
+        deadline=service.settings.deadline,
         host=listening.host,
         port=listening.port,
-        log_config=None,
-        access_log=False,
-        server_header=False,
         lifespan="on",
-        ws="none",
         timeout_graceful_shutdown=max(1, round(service.settings.drain)),
         proxy_headers=bool(listening.proxies),
         forwarded_allow_ips=list(listening.proxies),
