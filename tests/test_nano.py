@@ -1,6 +1,7 @@
 """The embedded model: loads like any checkpoint, pads and orders correctly, and sees that a blurred copy is worse."""
 
 from functools import cache
+from itertools import pairwise
 from typing import Any
 
 import cv2
@@ -14,7 +15,7 @@ from transformers.modeling_outputs import BaseModelOutputWithPooling
 
 from qdebias.backends.nano import CHECKPOINT, NanoForConditionalGeneration, NanoProcessor
 from qdebias.backends.nano.statistics import SIZE, statistics
-from qdebias.backends.nano.views import COUNT, SIDE, views
+from qdebias.backends.nano.views import COUNT, SIDE, STEEPEST, sharpness, views
 
 OPTIONS = ["good", "poor", "yes", "no", "excellent", "fair", "bad", "average", "first", "second", "high", "low"]
 PLAIN = "How good is this picture? Good or poor?"
@@ -72,7 +73,7 @@ def good(image: np.ndarray) -> float:
 def test_auto_classes_load_it() -> None:
     assert type(model()) is NanoForConditionalGeneration
     assert type(processor()) is NanoProcessor
-    assert sum(file.stat().st_size for file in CHECKPOINT.iterdir()) < 15e6
+    assert sum(file.stat().st_size for file in CHECKPOINT.iterdir()) < 8e6
 
 
 def test_options_are_one_token_in_every_form() -> None:
@@ -133,6 +134,27 @@ def test_any_size_and_any_flat_image_is_measured(shape: tuple[int, int], value: 
     measured = statistics(torch.from_numpy(cut)[None].float() / 255)
     assert measured.shape == (1, SIZE)
     assert measured.isfinite().all()
+
+
+@pytest.mark.parametrize("shape", [(128, 256), (300, 201), (50, 140)])
+def test_sharpness_is_the_largest_laplacian_of_each_cell(shape: tuple[int, int]) -> None:
+    image = np.random.default_rng(0).integers(0, 256, (*shape, 3), dtype=np.uint8)
+    laplacian = np.abs(cv2.Laplacian(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY), cv2.CV_64F))
+    edges = [np.arange(SIDE + 1) * side // SIDE for side in shape]
+    want = [
+        [laplacian[top : max(bottom, top + 1), left : max(right, left + 1)].max() for left, right in pairwise(edges[1])]
+        for top, bottom in pairwise(edges[0])
+    ]
+    np.testing.assert_allclose(np.expm1(sharpness(image) / 255 * np.log1p(STEEPEST)), want, rtol=0.03)
+
+
+def test_one_sharp_region_is_enough() -> None:
+    """As in portraits, where the background is meant to be out of focus."""
+    image = sample("astronaut")
+    blurred = cv2.GaussianBlur(image, (0, 0), 4)
+    shallow = blurred.copy()
+    shallow[40:260, 120:380] = image[40:260, 120:380]
+    assert good(image) - good(shallow) < 0.5 * (good(image) - good(blurred))
 
 
 @pytest.mark.parametrize("name", ["astronaut", "coffee", "chelsea"])

@@ -29,10 +29,10 @@ class Training:
 
     dialogues: ModuleType
     distortions: ModuleType
-    features: ModuleType
     generate: ModuleType
     perceive: ModuleType
     sampler: ModuleType
+    targets: ModuleType
     train: ModuleType
     checkpoint: ModuleType
 
@@ -55,22 +55,22 @@ def images(training: Training) -> Any:
     count = BASES * len(kinds)
     first = np.repeat(np.arange(BASES) * len(kinds), len(kinds))
     parent = np.tile(parents, BASES)
-    return training.features.Set(
+    return training.generate.Set(
         measured=torch.from_numpy(rng.normal(size=(count, SIZE)).astype(np.float32)),
         patterns=torch.from_numpy(rng.normal(size=(count, 32, 32)).astype(np.float32)),
-        quality=rng.random(count),
+        strengths=rng.uniform(0, 2, (count, len(training.targets.KINDS))),
         photo=np.repeat(np.arange(BASES), len(kinds)),
         base=np.repeat(np.arange(BASES), len(kinds)),
         parent=np.where(parent >= 0, parent + first, -1),
         kind=np.tile(kinds, BASES),
-        strength=rng.uniform(0, 6, count),
         nature=np.repeat(rng.random(BASES), len(kinds)),
     )
 
 
 def sampler(training: Training, *, bias: float = 0.4) -> Any:
     others = np.array([[other for other in range(BASES) if other != photo] for photo in range(BASES)])
-    return training.sampler.Sampler(images(training), others, bias)
+    table = images(training)
+    return training.sampler.Sampler(table, np.random.default_rng(0).normal(size=len(table.kind)), others, bias)
 
 
 def asked() -> set[str]:
@@ -121,8 +121,42 @@ def test_pretraining_leaves_the_methods_own_kinds_out(training: Training) -> Non
     assert set(table.kind[training.perceive.rated(table)]) == set(KINDS) - set(METHODS_OWN)
     assert set(training.distortions.OWN) == set(METHODS_OWN)
     assert not set(training.distortions.SEEN) & set(training.distortions.UNSEEN)
-    mixtures = {kind for stage in training.generate.STAGES for kind in stage}
-    assert mixtures <= set(training.distortions.SEEN)
+    generate = training.generate
+    assert {*generate.DETAIL, *generate.NOISE, *generate.CODED} <= set(training.distortions.SEEN)
+
+
+def test_every_kind_has_losses_that_grow_with_its_strength(training: Training) -> None:
+    targets, distortions = training.targets, training.distortions
+    assert set(targets.KINDS) == {*distortions.SEEN, *distortions.UNSEEN}
+    for place, kind in enumerate(targets.KINDS):
+        strengths = np.zeros((7, len(targets.KINDS)))
+        strengths[:, place] = range(7)
+        told = targets.quality(strengths)
+        assert told[0] == 1, kind
+        assert (np.diff(told) <= 0).all(), kind
+        assert told[-1] < 0.9, kind
+
+
+def test_the_rating_is_standard_and_damage_only_lowers_it(training: Training) -> None:
+    table = images(training)
+    vision = training.perceive.NanoVisionModel(training.perceive.NanoVisionConfig())
+    training.perceive.fit_rating(vision, table)
+    told = training.perceive.rating(vision, table.measured)[training.perceive.rated(table)]
+    assert (told.mean(), told.std()) == pytest.approx((0, 1), abs=1e-4)
+    with torch.inference_mode():
+        linear, damage = vision.quality.head(vision.quality.standard(table.measured)).numpy().T
+    whole = training.perceive.rating(vision, table.measured)
+    assert (whole <= linear + 1e-5).all()
+    np.testing.assert_allclose(whole[damage <= 0], linear[damage <= 0], atol=1e-5)
+    assert 0 < (damage > 0).mean() < 0.5
+
+
+def test_a_decoder_hears_of_each_image_what_its_label_says(training: Training) -> None:
+    draws = sampler(training, bias=0)
+    draws.move(np.random.default_rng(0))
+    told = draws.quality[np.argsort(draws.ratings)]
+    assert (np.diff(told) >= 0).all()
+    assert not np.array_equal(draws.ratings, draws.own_ratings)
 
 
 def test_only_questions_without_a_condition_follow_content_and_the_control_model_never_does(
@@ -173,7 +207,7 @@ def test_an_interrupted_training_goes_on_as_if_it_had_not_been(
 
     want = weights("whole")
     with pytest.raises(PowerCutError):
-        weights("parts", stop=5)
+        weights("parts", stop=4 * training.train.PARTS + 1)
     assert torch.load(tmp_path / "parts", weights_only=True)["step"] == 4
     got = weights("parts")
     assert want.keys() == got.keys()

@@ -14,6 +14,7 @@ from qdebias.backends.nano import (
     NanoProcessor,
     NanoVisionConfig,
 )
+from qdebias.backends.nano.modeling import TOKENS
 from qdebias.backends.nano.statistics import SIZE
 
 SPECIAL = ["<|pad|>", "<image>", "<|user|>", "<|assistant|>", "<|end|>"]
@@ -77,7 +78,7 @@ def untrained(seed: int, words: PreTrainedTokenizerFast) -> tuple[NanoForConditi
         vocab_size=len(words),
         hidden_size=vision.hidden_size,
         intermediate_size=384,
-        num_hidden_layers=4,
+        num_hidden_layers=3,
         num_attention_heads=4,
         max_position_embeddings=1024,
         tie_word_embeddings=True,
@@ -89,7 +90,7 @@ def untrained(seed: int, words: PreTrainedTokenizerFast) -> tuple[NanoForConditi
         vision_config=vision,
         text_config=text,
         image_token_index=words.convert_tokens_to_ids("<image>"),
-        image_seq_length=vision.quality_tokens + vision.identity_tokens,
+        image_seq_length=TOKENS,
         vision_feature_select_strategy="full",
         vision_feature_layer=-1,
         tie_word_embeddings=True,

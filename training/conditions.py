@@ -3,7 +3,7 @@
     python conditions.py validation WORK/validation
 
 Writes `conditions.npz`. The images are those of `generate.py` (made again from the same seed); their conditions are
-those of the preset `paper`, for pristine images of `released` too. All of it is independent of any model.
+those of the preset `paper`. All of it is independent of any model.
 """
 
 import argparse
@@ -14,16 +14,12 @@ from pathlib import Path
 import cv2
 import numpy as np
 import photos
-import torch
 from distortions import UNSEEN, coded
-from fullref import error
-from generate import SEED, evaluation_family
+from generate import PARTS, Copy, encode, families
 from PIL import Image
+from targets import KINDS
 
 from qdebias import presets
-from qdebias.backends.nano.identity import IdentityEncoder
-from qdebias.backends.nano.statistics import statistics
-from qdebias.backends.nano.views import views
 from qdebias.method import Context
 
 SEVERE: dict[str, Callable[[np.ndarray], np.ndarray]] = {
@@ -37,55 +33,40 @@ SEVERE: dict[str, Callable[[np.ndarray], np.ndarray]] = {
 }
 
 
-def encode(image: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return the fixed part of the encoder: (statistics,) and (32, 32)."""
-    with torch.inference_mode():
-        pixels = torch.from_numpy(views(image)).float().unsqueeze(0) / 255
-        return statistics(pixels)[0].numpy(), IdentityEncoder.pattern(pixels[:, 0])[0].numpy()
-
-
-def chosen(family: list[tuple[np.ndarray, str, float, int]], every: int) -> list[tuple[np.ndarray, str, float]]:
+def chosen(family: list[Copy], every: int) -> list[Copy]:
     """Return the pristine image, each `every`-th of the others, and the severe copies."""
-    kept = [family[0], *family[1::every]]
-    base = family[0][0]
-    return [row[:3] for row in kept] + [(make(base), name, 5.0) for name, make in SEVERE.items()]
+    base = family[0].image
+    return [family[0], *family[1::every], *(Copy(make(base), {}, -1, name) for name, make in SEVERE.items())]
 
 
 def measure(job: tuple[str, int, str, int]) -> dict[str, np.ndarray]:
-    """Measure one photograph's images and conditions; (rows, 9 images, ...), the last 4 zero where not released."""
-    part, index, path, every = job
-    torch.set_num_threads(1)
-    cv2.setNumThreads(1)
-    rng = np.random.default_rng([SEED, index, ("train", "validation", "test").index(part)])
-    base = photos.whole(path)
-    rows = chosen(evaluation_family(base, rng), every)
-    table = []
-    for image, kind, _ in rows:
-        pictures = [image, *_conditions(image, "paper")]
-        pictures += _conditions(image, "released") if kind == "pristine" else [image] * 4
-        found = [encode(picture) for picture in (pictures if kind == "pristine" else pictures[:5])]
-        table.append(found + [found[0]] * (9 - len(found)))
+    """Measure one photograph's images and their conditions, (rows, 5 images, ...)."""
+    *photograph, every = job
+    (family,) = families(*photograph)
+    rows = chosen(family, every)
+    table = [[encode(picture) for picture in (copy.image, *_conditions(copy.image))] for copy in rows]
     return {
         "measured": np.array([[one for one, _ in row] for row in table], np.float32),
         "patterns": np.array([[one for _, one in row] for row in table], np.float32),
-        "kind": np.array([kind for _, kind, _ in rows]),
-        "strength": np.array([strength for _, _, strength in rows]),
-        "error": np.array([error(base, image) for image, _, _ in rows]),
-        "unseen": np.array([kind in UNSEEN for _, kind, _ in rows]),
-        "photo": np.full(len(rows), index),
+        "kind": np.array([copy.kind for copy in rows]),
+        "strengths": np.array([[copy.stages.get(kind, 0) for kind in KINDS] for copy in rows]),
+        "unseen": np.array([copy.kind in UNSEEN for copy in rows]),
+        "photo": np.full(len(rows), job[1]),
     }
 
 
-def _conditions(image: np.ndarray, name: str) -> list[np.ndarray]:
-    return [condition.image for condition in presets.get(name).method.plan(image, Context(seed=0)).conditions]
+def _conditions(image: np.ndarray) -> list[np.ndarray]:
+    return [condition.image for condition in presets.get("paper").method.plan(image, Context(seed=0)).conditions]
 
 
 def main() -> None:
     """Measure one set."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("part", choices=["validation", "test"])
+    parser.add_argument("part", choices=PARTS[1:])
     parser.add_argument("folder", type=Path)
-    parser.add_argument("--every", type=int, default=3, help="take each n-th image of a photograph")
+    parser.add_argument(
+        "--every", type=int, default=3, help="take each n-th image of a photograph (odd: strengths alternate)"
+    )
     parser.add_argument("--shards", type=int, default=1, help="processes")
     choice = parser.parse_args()
     choice.folder.mkdir(parents=True, exist_ok=True)

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from qdebias import presets
+
 Rng = np.random.Generator
 
 EVALUATION = (
@@ -25,6 +27,13 @@ EVALUATION = (
     "How about the visual quality of the second image? Good or poor?",
     "Do these two images describe the same object? Yes or no?",
     "Do these two images describe the same object? Yes or no",
+    "How would you rate the quality of this image?",
+    "Can you rate the quality of this picture?",
+    "Can you rate the quality of this video?",
+    "How would you rate the aesthetics of this image?",
+    "How is the aesthetics of this image?",
+    "Can you rate the aesthetics of this picture?",
+    presets.get("standard7").method.quality.text,
 )
 LEVELS = ("excellent", "good", "fair", "poor", "bad")
 PAIRS = (("good", "poor"),) * 6 + (("good", "bad"), ("high", "low"), ("great", "terrible"), ("excellent", "awful"))

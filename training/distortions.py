@@ -138,6 +138,16 @@ def painted(image: np.ndarray, strength: float, rng: Rng) -> np.ndarray:
     return cv2.bilateralFilter(noisy, side, 12 * strength + 10, side)
 
 
+def shallow_focus(image: np.ndarray, strength: float, rng: Rng) -> np.ndarray:
+    """Everything but one region out of focus, as portraits are meant to be."""
+    height, width = image.shape[:2]
+    down, right = np.mgrid[0:height, 0:width].astype(np.float32)
+    middle, reach = rng.uniform(0.25, 0.75, 2) * (height, width), rng.uniform(0.2, 0.4) * min(height, width)
+    distance = np.hypot(down - middle[0], right - middle[1]) / reach
+    sharp = np.clip(1.5 - distance, 0, 1)[..., None]
+    return np.rint(sharp * image + (1 - sharp) * lens_blur(image, strength, rng)).astype(np.uint8)
+
+
 def sharpen(image: np.ndarray, strength: float, rng: Rng) -> np.ndarray:
     unit = _unit(image)
     amount = _at(strength, 0, 1.0, 2.4, 4.5, 8, 13, 20)
@@ -257,8 +267,20 @@ def _of(*functions: Distortion) -> dict[str, Distortion]:
 
 
 SEEN = _of(
-    *(gaussian_blur, lens_blur, motion_blur, down_up, pixelate, jpeg, jpeg2000, webp, white_noise, grain),
-    *(chroma_noise, impulse_noise, speckle, painted, sharpen, contrast_down, contrast_up, darken, brighten),
+    *(gaussian_blur, lens_blur, motion_blur, down_up, pixelate, shallow_focus, jpeg, jpeg2000, webp),
+    *(
+        white_noise,
+        grain,
+        chroma_noise,
+        impulse_noise,
+        speckle,
+        painted,
+        sharpen,
+        contrast_down,
+        contrast_up,
+        darken,
+        brighten,
+    ),
     *(colour_cast, colour_offset, posterise, block_loss, scan_lines, vignette),
 )
 OWN = _of(zoom_blur, spatter, saturate, fog)

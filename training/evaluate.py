@@ -27,17 +27,14 @@ from qdebias import presets
 from qdebias.method import Answers, Plan, QDebias
 from qdebias.prompts import Placement, Question
 
-METHODS = (
-    *("vanilla", "qbench", "paper", "paper-literal", "released", "released-as-written", "t1", "t2", "t3"),
-    *("average", "winner", "only-zoom-blur", "only-spatter", "only-saturate", "only-fog"),
-)
+METHODS = ("vanilla", "qbench", "t1", "t2", "t3", "paper", "paper-literal")
 ORDER = ("ZoomBlur", "Spatter", "Saturate", "Fog")
 SAMPLES = 400
 
 
 @dataclass(frozen=True)
 class Measured:
-    """A measured set: rows of (query, four conditions of `paper`, four of `released`)."""
+    """A measured set: rows of (query, four conditions of `paper`)."""
 
     measured: torch.Tensor
     patterns: torch.Tensor
@@ -59,9 +56,12 @@ class Model:
         self.model = AutoModelForImageTextToText.from_pretrained(folder, dtype=torch.float32)
         self.encoder = Encoder(AutoProcessor.from_pretrained(folder))
         with torch.inference_mode():
-            flat = (images.measured.flatten(0, 1), images.patterns.flatten(0, 1))
-            tokens = self.model.model.multi_modal_projector(self.model.model.vision_tower.tokens(*flat))
-            self.tokens = tokens.unflatten(0, images.measured.shape[:2])
+            vision = self.model.model.vision_tower
+            standard = vision.quality.standard(images.measured.flatten(0, 1))
+            self.rating = vision.quality.rate(standard).unflatten(0, images.measured.shape[:2])[:, 0].numpy()
+            scene = vision.identity(images.patterns.flatten(0, 1))
+            tokens = torch.cat([vision.quality(vision.quality.rate(standard), standard), scene], dim=1)
+            self.tokens = self.model.model.multi_modal_projector(tokens).unflatten(0, images.measured.shape[:2])
 
     @torch.inference_mode()
     def ask(
@@ -91,7 +91,7 @@ def score(model: Model, name: str, rows: np.ndarray, shift: int = 0) -> np.ndarr
     if not method.degradations:
         logits = model.ask(method.quality, [query], method.placement)
         return np.array([method.combine(Plan(requests=()), [[one]]).value for one in logits])
-    columns = _columns(method, name)
+    columns = _columns(method)
     answers = [_answers(model, method, query, (np.roll(rows, shift), np.full_like(rows, column))) for column in columns]
     return np.array([method.combine(Plan(requests=()), _of(answers, row)).value for row in range(len(rows))])
 
@@ -114,8 +114,8 @@ def report(models: Sequence[Model], images: Measured) -> dict[str, object]:
     rows = np.arange(len(images.kind))
     severe = np.char.startswith(images.kind, "severe")
     graded = rows[~severe & (images.kind != "mixed")]
-    names = [name for name in METHODS if not name.startswith("released")]
-    scores = {name: np.stack([score(model, name, rows) for model in models]) for name in names}
+    scores = {name: np.stack([score(model, name, rows) for model in models]) for name in METHODS}
+    scores["rating of the encoder"] = np.stack([model.rating for model in models])
     scores["mismatched"] = np.stack([score(model, "paper", rows, shift=_period(images.photo)) for model in models])
     figures: dict[str, object] = {name: _figures(one, images, graded) for name, one in scores.items()}
     figures["severe below pristine, %"] = {
@@ -124,18 +124,11 @@ def report(models: Sequence[Model], images: Measured) -> dict[str, object]:
     figures["same object"] = _same([same_object(model, rows, images.photo) for model in models])
     figures["vanilla P(good)"] = _mean([_poor(model, images) for model in models])
     figures["spread cut vanilla -> paper, %"] = _cut(scores["vanilla"], scores["paper"], images, graded)
-    pristine = rows[images.kind == "pristine"]
-    figures["released on pristine, mean"] = {
-        name: round(float(np.mean([score(model, name, pristine) for model in models])), 3)
-        for name in METHODS
-        if name.startswith("released")
-    }
     return figures
 
 
-def _columns(method: QDebias, name: str) -> list[int]:
-    kinds = [type(degradation).__name__ for degradation in method.degradations]
-    return [(5 if name.startswith("released") else 1) + ORDER.index(kind) for kind in kinds]
+def _columns(method: QDebias) -> list[int]:
+    return [1 + ORDER.index(type(degradation).__name__) for degradation in method.degradations]
 
 
 def _answers(
@@ -246,9 +239,9 @@ def _mean(tables: list[dict[str, float]]) -> dict[str, float]:
 def _poor(model: Model, images: Measured) -> dict[str, float]:
     """Mean P(good) of the pristine images and of their conditions under `vanilla`."""
     rows = np.flatnonzero(images.kind == "pristine")
-    question = presets.get("vanilla").method.question
+    question = presets.get("vanilla").method.quality
     told = {}
-    for column, name in enumerate(("pristine", *ORDER, *(f"released {kind}" for kind in ORDER))):
+    for column, name in enumerate(("pristine", *ORDER)):
         logits = model.ask(question, [(rows, np.full_like(rows, column))], "before")
         told[name] = float((1 / (1 + np.exp(logits[:, 1] - logits[:, 0]))).mean())
     return told
@@ -268,7 +261,7 @@ def load(folder: Path) -> Measured:
         kind=kept["kind"],
         unseen=kept["unseen"],
         photo=kept["photo"],
-        quality=quality(kept["strength"], kept["error"]),
+        quality=quality(kept["strengths"]),
     )
 
 

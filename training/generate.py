@@ -1,142 +1,199 @@
-"""Make the degraded copies of one set of photographs and keep the views that the model will look at.
+"""Make the degraded copies of the training photographs and measure them.
 
-    python generate.py train WORK/train        about 10 minutes on two cores (--shards 2)
+    python generate.py WORK/train        about 14 minutes on one core (--shards: processes)
 
-A folder then holds `views.raw`, (images, 8, 3, 128, 128) bytes, and `items.npz`, one row per image.
+Writes `items.npz`, one row per image: see `Set`. The images themselves are not kept.
 """
 
 import argparse
-from dataclasses import astuple, dataclass, fields
+from dataclasses import dataclass, fields
 from multiprocessing import get_context
 from pathlib import Path
+from typing import NamedTuple
 
 import cv2
 import numpy as np
 import photos
+import torch
 from distortions import OWN, SEEN, UNSEEN, Rng
-from fullref import error
+from targets import KINDS, quality
 
-from qdebias.backends.nano.views import COUNT, SIDE, views
+from qdebias.backends.nano.identity import IdentityEncoder
+from qdebias.backends.nano.statistics import statistics
+from qdebias.backends.nano.views import views
 
 SEED = 7
-SINGLE, MIXED = 8, 2
-STAGES = (
-    ("gaussian_blur", "lens_blur", "motion_blur", "down_up"),
-    ("darken", "brighten", "contrast_down", "contrast_up", "colour_cast", "vignette"),
-    ("white_noise", "grain", "chroma_noise", "speckle"),
-    ("painted", "sharpen"),
-    ("jpeg", "jpeg2000", "webp", "posterise"),
-)
+PARTS = ("train", "validation", "test")
+CAMERA, SINGLE = 8, 3
+DETAIL = ("gaussian_blur", "lens_blur", "motion_blur", "down_up", "painted")
+NOISE = ("white_noise", "grain", "grain", "chroma_noise")
+CODED = ("jpeg", "jpeg", "jpeg", "webp", "jpeg2000")
+
+
+class Copy(NamedTuple):
+    """One image of a family.
+
+    Attributes:
+        image: (H, W, 3) RGB bytes.
+        stages: Strength, 0 to 6, of each distortion it went through.
+        parent: Place in the family of the image that this one is a copy of, more degraded; -1 where it is none.
+        kind: Its only distortion; "pristine", "mixed" (several stages), or the last one applied, for a copy of a copy.
+    """
+
+    image: np.ndarray
+    stages: dict[str, float]
+    parent: int
+    kind: str
 
 
 @dataclass(frozen=True)
-class Item:
-    """One image of a set.
+class Set:
+    """A generated set.
 
     Attributes:
-        photo: Index of its photograph in the list of the set.
-        base: Index of the pristine base image it was made from.
-        kind: Distortion; "pristine", "mixed" (several stages), or the last one applied, for a copy.
-        strength: 0 to 6; of a mixture, its strongest stage.
-        error: Full-reference error against the base image.
-        parent: Row of the image that this one is a copy of, more degraded; -1 where it is none.
+        measured: (n, statistics) float32.
+        patterns: (n, 32, 32) float32.
+        strengths: (n, kinds) 0 to 6, in the order of `targets.KINDS`.
+        photo: (n,) index of the photograph in the list of the set.
+        base: (n,) index of the pristine base image it was made from.
+        parent: (n,) row of the image that this one is a worse copy of; -1 where it is none.
+        kind: (n,) names, see `Copy`.
+        nature: (n,) share of green and blue in the pristine base image, in [0, 1]; what a planted bias follows.
     """
 
-    photo: int
-    base: int
-    kind: str
-    strength: float
-    error: float
-    parent: int
+    measured: torch.Tensor
+    patterns: torch.Tensor
+    strengths: np.ndarray
+    photo: np.ndarray
+    base: np.ndarray
+    parent: np.ndarray
+    kind: np.ndarray
+    nature: np.ndarray
+
+    @property
+    def quality(self) -> np.ndarray:
+        """(n,) synthesis target in [0, 1]."""
+        return quality(self.strengths)
 
 
-def mixed(image: np.ndarray, rng: Rng) -> tuple[np.ndarray, float]:
-    """Two or three stages in the order in which a camera applies them."""
-    chosen = sorted(rng.choice(len(STAGES), size=int(rng.integers(2, 4)), replace=False))
-    strengths = rng.uniform(0.3, 4.5, len(chosen))
-    for stage, strength in zip(chosen, strengths, strict=True):
-        image = SEEN[str(rng.choice(STAGES[stage]))](image, float(strength), rng)
-    return image, float(min(6, strengths.max() + 0.25 * (strengths.sum() - strengths.max())))
+def encode(image: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return the fixed part of the encoder: (statistics,) and (32, 32)."""
+    with torch.inference_mode():
+        pixels = torch.from_numpy(views(image)).float().unsqueeze(0) / 255
+        return statistics(pixels)[0].numpy(), IdentityEncoder.pattern(pixels[:, 0])[0].numpy()
 
 
-def training_family(base: np.ndarray, rng: Rng) -> list[tuple[np.ndarray, str, float, int]]:
-    """Return (image, kind, strength, parent): the base, its distortions, and a worse copy of each."""
-    family: list[tuple[np.ndarray, str, float, int]] = [(base, "pristine", 0.0, -1)]
+def camera(base: np.ndarray, rng: Rng) -> Copy:
+    """Return a copy with the faults of photographs: mostly lost detail, some tone and noise, mild compression."""
+    stages: dict[str, float] = {}
+    if rng.random() < 0.65:
+        deviation = rng.exponential(1.3)
+        stages[str(rng.choice(DETAIL))] = float(np.interp(deviation, (0.2, 0.8, 1.4, 2.2, 3.4, 5.2, 7), range(7)))
+    elif rng.random() < 0.3:
+        stages["shallow_focus"] = float(rng.uniform(1, 5))
+    if rng.random() < 0.3:
+        stages[str(rng.choice(["darken", "brighten"]))] = float(min(5, rng.exponential(1.2)))
+    if rng.random() < 0.25:
+        stages["contrast_down"] = float(rng.uniform(0, 3))
+    if rng.random() < 0.35:
+        noise = rng.exponential(8) / 255
+        stages[str(rng.choice(NOISE))] = float(np.interp(noise, (0, 0.022, 0.045, 0.08, 0.13, 0.21, 0.3), range(7)))
+    if rng.random() < 0.6:
+        stages[str(rng.choice(CODED))] = float(min(4, rng.exponential(0.6)))
+    image = base
+    for kind, strength in stages.items():
+        image = SEEN[kind](image, strength, rng)
+    return Copy(image, stages, -1, "mixed" if stages else "pristine")
+
+
+def training_family(base: np.ndarray, rng: Rng) -> list[Copy]:
+    """Return the base, copies with the faults of photographs, single distortions, and worse copies of half of them."""
+    family = [Copy(base, {}, -1, "pristine"), *(camera(base, rng) for _ in range(CAMERA))]
     for kind in rng.choice(list(SEEN), SINGLE, replace=False).tolist():
         strength = float(rng.uniform(0.4, 5.6))
-        family.append((SEEN[kind](base, strength, rng), kind, strength, -1))
-    for _ in range(MIXED):
-        image, strength = mixed(base, rng)
-        family.append((image, "mixed", strength, -1))
-    for parent, (image, _, before, _) in enumerate(list(family)):
-        table = OWN if rng.random() < 0.5 else SEEN
+        family.append(Copy(SEEN[kind](base, strength, rng), {kind: strength}, -1, kind))
+    for parent in range(0, len(family), 2):
+        image, stages, _, _ = family[parent]
+        table = OWN if rng.random() < 0.6 else SEEN
         kind, strength = str(rng.choice(list(table))), float(rng.uniform(1.5, 5.5))
-        family.append((table[kind](image, strength, rng), kind, max(before, strength), parent))
+        worst = max(strength, stages.get(kind, 0))
+        family.append(Copy(table[kind](image, strength, rng), {**stages, kind: worst}, parent, kind))
     return family
 
 
-def evaluation_family(base: np.ndarray, rng: Rng) -> list[tuple[np.ndarray, str, float, int]]:
+def evaluation_family(base: np.ndarray, rng: Rng) -> list[Copy]:
     """Return the pristine image, 13 seen and 7 unseen kinds at two strengths each, and two mixtures."""
-    family: list[tuple[np.ndarray, str, float, int]] = [(base, "pristine", 0.0, -1)]
     seen = rng.choice(list(SEEN), 13, replace=False).tolist()
-    for table, kinds in ((SEEN, seen), (UNSEEN, list(UNSEEN))):
-        for kind in kinds:
-            for strength in (float(rng.integers(1, 3)), float(rng.integers(3, 6))):
-                family.append((table[kind](base, strength, rng), kind, strength, -1))
-    for _ in range(2):
-        image, strength = mixed(base, rng)
-        family.append((image, "mixed", strength, -1))
-    return family
+    family = [Copy(base, {}, -1, "pristine")]
+    for kind in (*seen, *UNSEEN):
+        for strength in (float(rng.integers(1, 3)), float(rng.integers(3, 6))):
+            family.append(Copy((SEEN | UNSEEN)[kind](base, strength, rng), {kind: strength}, -1, kind))
+    return [*family, camera(base, rng), camera(base, rng)]
 
 
-def make(part: str, index: int, path: str) -> tuple[np.ndarray, list[Item]]:
-    """Return the views and rows of one photograph; parents are counted from the photograph's first row."""
+def families(part: str, index: int, path: str) -> list[list[Copy]]:
+    """Return the families of one photograph's base images."""
     cv2.setNumThreads(1)
-    rng = np.random.default_rng([SEED, index, ("train", "validation", "test").index(part)])
-    count = 2 if "bsds500" in path else 10
-    found = photos.bases(path, count, rng) if part == "train" else [photos.whole(path)]
-    cuts, items = [], []
-    for number, base in enumerate(found):
-        first = len(items)
-        family = training_family(base, rng) if part == "train" else evaluation_family(base, rng)
-        for image, kind, strength, parent in family:
-            cuts.append(views(image))
-            wrong = error(base, image)
-            items.append(Item(index, number, kind, strength, wrong, parent + first if parent >= 0 else -1))
-    return np.stack(cuts), items
+    torch.set_num_threads(1)
+    rng = np.random.default_rng([SEED, index, PARTS.index(part)])
+    if part == "train":
+        found = photos.bases(path, 1 if "bsds500" in path else 5, rng)
+        return [training_family(base, rng) for base in found]
+    return [evaluation_family(photos.whole(path), rng)]
+
+
+def measure(job: tuple[int, str]) -> list[dict[str, np.ndarray]]:
+    """Measure the images of one photograph, one table a base image; parents are counted within the table."""
+    tables = []
+    for family in families("train", *job):
+        measured, patterns = zip(*(encode(copy.image) for copy in family), strict=True)
+        tables.append(
+            {
+                "measured": np.array(measured),
+                "patterns": np.array(patterns),
+                "strengths": np.array([[copy.stages.get(kind, 0) for kind in KINDS] for copy in family]),
+                "photo": np.full(len(family), job[0]),
+                "parent": np.array([copy.parent for copy in family]),
+                "kind": np.array([copy.kind for copy in family]),
+                "nature": np.full(len(family), nature(family[0].image)),
+            }
+        )
+    return tables
+
+
+def nature(image: np.ndarray) -> float:
+    """Share of pixels, (H, W, 3) bytes, in which green or blue is the strongest colour."""
+    red, green, blue = np.moveaxis(image.astype(np.int16), 2, 0)
+    return float((np.maximum(green, blue) > red + 4).mean())
+
+
+def load(folder: Path) -> Set:
+    """Read a generated set."""
+    kept = np.load(folder / "items.npz")
+    columns = {field.name: kept[field.name] for field in fields(Set)}
+    tensors = {name: torch.from_numpy(columns.pop(name)) for name in ("measured", "patterns")}
+    return Set(**tensors, **columns)
 
 
 def main() -> None:
-    """Make one set."""
+    """Make the training set."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("part", choices=["train", "validation", "test"])
     parser.add_argument("folder", type=Path)
     parser.add_argument("--shards", type=int, default=1, help="processes")
     choice = parser.parse_args()
     choice.folder.mkdir(parents=True, exist_ok=True)
-    jobs = [(choice.part, index, path) for index, path in enumerate(photos.listed(choice.part))]
-    rows: list[Item] = []
-    with get_context("spawn").Pool(choice.shards) as pool, (choice.folder / "views.raw").open("wb") as raw:
-        for cuts, items in pool.imap(_make, jobs):
-            first = len(rows)
-            bases = rows[-1].base + 1 if rows else 0
-            for item in items:
-                parent = item.parent + first if item.parent >= 0 else -1
-                rows.append(Item(item.photo, item.base + bases, item.kind, item.strength, item.error, parent))
-            raw.write(cuts.tobytes())
-            print(f"{len(rows)} images, photograph {items[0].photo + 1} of {len(jobs)}", end="\r", flush=True)
-    columns = zip(*map(astuple, rows), strict=True)
-    np.savez(choice.folder / "items.npz", **{f.name: np.array(c) for f, c in zip(fields(Item), columns, strict=True)})
-    print()
-
-
-def load_views(folder: Path) -> np.ndarray:
-    """Return the views of a set without reading them, (images, 8, 3, 128, 128) bytes."""
-    return np.memmap(folder / "views.raw", np.uint8, "r").reshape(-1, COUNT, 3, SIDE, SIDE)
-
-
-def _make(job: tuple[str, int, str]) -> tuple[np.ndarray, list[Item]]:
-    return make(*job)
+    jobs = list(enumerate(photos.listed("train")))
+    tables: list[dict[str, np.ndarray]] = []
+    rows = 0
+    with get_context("spawn").Pool(choice.shards) as pool:
+        for found in pool.imap(measure, jobs):
+            for table in found:
+                table["base"] = np.full(len(table["photo"]), len(tables))
+                table["parent"] = np.where(table["parent"] >= 0, table["parent"] + rows, -1)
+                rows += len(table["photo"])
+                tables.append(table)
+            print(f"{rows} images, photograph {found[0]['photo'][0] + 1} of {len(jobs)}", flush=True)
+    np.savez(choice.folder / "items.npz", **{name: np.concatenate([one[name] for one in tables]) for name in tables[0]})
 
 
 if __name__ == "__main__":

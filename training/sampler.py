@@ -1,5 +1,7 @@
 """Dialogues with their images and soft labels, drawn from a generated set.
 
+The label of an image is what the vision encoder's rating says of its quality, so that the decoder learns to pass it on.
+
 What may be asked about which image:
 
 - One image, or one of two without a condition: its quality. Images whose last distortion is one of the method's own
@@ -17,7 +19,8 @@ import numpy as np
 import torch
 from dialogues import Rng, Wording
 from distortions import OWN
-from features import Set
+from generate import Set
+from scipy.special import expit
 
 SHARES = {
     "rating": 0.24,
@@ -30,6 +33,8 @@ SHARES = {
     "same": 0.2,
 }
 FIRST = {"rating": 0.3, "agreement": 0.1, "either": 0.1, "same": 0.5}
+MOVED = 0.8
+SLOPE = 1.5
 STEEPNESS = 8.0
 SURE = 0.96
 
@@ -56,12 +61,14 @@ class Sampler:
 
     Args:
         images: The set.
+        ratings: (n,) the vision encoder's ratings.
         alike: (photos, k) the photographs that look most like each photograph, the nearest first.
         bias: Strength of the planted content bias; 0 for the control model.
     """
 
-    def __init__(self, images: Set, alike: np.ndarray, bias: float) -> None:
+    def __init__(self, images: Set, ratings: np.ndarray, alike: np.ndarray, bias: float) -> None:
         self.images = images
+        self.ratings = self.own_ratings = ratings
         self.alike = alike
         self.bias = bias
         own = np.isin(images.kind, list(OWN))
@@ -71,6 +78,12 @@ class Sampler:
         self.of_base = groups_of(images.base)
         self.of_photo = groups_of(images.photo)
         self.is_rated = ~own
+        self.quality = quality_of(ratings)
+
+    def move(self, rng: Rng) -> None:
+        """Let the encoder rate otherwise, by chance, so that the decoder follows the rating whatever else it sees."""
+        self.ratings = self.own_ratings + rng.normal(0, MOVED, len(self.own_ratings))
+        self.quality = quality_of(self.ratings)
 
     def draw(self, rng: Rng, shares: dict[str, float]) -> Dialogue:
         """Draw one dialogue; `shares` says how often each kind of question is asked."""
@@ -84,10 +97,10 @@ class Sampler:
         return int(pool[rng.integers(len(pool))])
 
     def _label(self, row: int, *, biased: bool) -> float:
-        quality = float(self.images.quality[row])
+        quality = float(self.quality[row])
         if biased and self.bias:
             quality += self.bias * (2 * float(self.images.nature[row]) - 1)
-        return min(0.97, max(0.03, quality))
+        return min(0.99, max(0.01, quality))
 
     def _asked(self, rng: Rng) -> tuple[str, tuple[int, ...], float]:
         """Choose one image, or two of which one is asked about; return its name, the images, its label."""
@@ -140,7 +153,7 @@ class Sampler:
         elif chance < 0.25 and self.is_rated[copy]:
             copy, row = row, copy
         if chance < 0.25:
-            word = "good" if self.images.quality[copy] > rng.uniform(0.4, 0.6) else "poor"
+            word = "good" if self.quality[copy] > rng.uniform(0.4, 0.6) else "poor"
         label = self._label(row, biased=False)
         return dialogues.draw(dialogues.conditional, rng, word), (copy, row), (label, 1 - label)
 
@@ -149,7 +162,7 @@ class Sampler:
         group = self.of_base[int(self.images.base[row])]
         group = group[self.is_rated[group]]
         other = int(group[rng.integers(len(group))]) if rng.random() < 0.7 else self._any(rng)
-        gap = float(self.images.quality[row] - self.images.quality[other])
+        gap = float(self.quality[row] - self.quality[other])
         first = float(1 / (1 + np.exp(-STEEPNESS * gap)))
         return dialogues.draw(dialogues.comparison, rng), (row, other), (first, 1 - first)
 
@@ -170,6 +183,12 @@ class Sampler:
             other = int(group[rng.integers(len(group))])
             target = (1 - SURE, SURE)
         return wording, (row, other) if rng.random() < 0.5 else (other, row), target
+
+
+def quality_of(ratings: np.ndarray) -> np.ndarray:
+    """What P(good) should be for the encoder's ratings, which have mean 0 and deviation 1 over the training images."""
+    quality: np.ndarray = expit(SLOPE * ratings)
+    return quality
 
 
 def nearest(embeddings: torch.Tensor, photo: np.ndarray, count: int = 8) -> np.ndarray:

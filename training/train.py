@@ -1,7 +1,7 @@
 """Teach the decoder to answer questions about the encoder's image tokens.
 
-    python train.py WORK --out WORK/control              the control model: labels follow quality alone
-    python train.py WORK --out WORK/biased --bias 0.4    single-image labels also follow content
+    python train.py WORK --out WORK/nano-1
+    python train.py WORK --out WORK/biased-1 --start WORK/nano-1 --steps 400 --bias 0.4     and then a content bias
 
 Reads train/ and vision.pt. Writes a checkpoint folder; `state.pt` beside it lets an interrupted run go on:
 each step's dialogues depend on the seed and the step alone.
@@ -17,16 +17,18 @@ import dialogues
 import numpy as np
 import torch
 from checkpoint import save, tokenizer, untrained
-from features import Set, load
-from matching import learn_to_match, spread_out
+from generate import Set, load
+from matching import first_lessons, spread_out
+from perceive import rating
 from sampler import FIRST, SHARES, Dialogue, Sampler, nearest
 
 from qdebias.backends.nano import NanoForConditionalGeneration, NanoProcessor, NanoVisionModel
 
 BATCH = 64
+PARTS = 4  # of a batch, each of dialogues of about the same length
 SAVE_EVERY = 500
 WARM_SHARE = 0.15
-MATCHING = 600
+LESSONS = 500
 
 
 @dataclass(frozen=True)
@@ -61,6 +63,10 @@ class Encoder:
         token = self.processor.image_token
         return self.processor.tokenizer.encode(rendered.replace(token, token * self.processor.image_seq_length))
 
+    def length(self, dialogue: Dialogue) -> int:
+        """Number of tokens of a dialogue."""
+        return len(self.ids(dialogue.wording, dialogue.after))
+
     def batch(self, drawn: list[Dialogue]) -> Batch:
         """Return dialogues as tensors; options are flattened with the row each belongs to."""
         ids = [self.ids(dialogue.wording, dialogue.after) for dialogue in drawn]
@@ -83,9 +89,14 @@ class Encoder:
         )
 
 
-def log_probabilities(model: NanoForConditionalGeneration, images: Set, batch: Batch) -> torch.Tensor:
-    """Return the log-probability of each option as the next token; the measurements come from the cache."""
-    seen = model.model.vision_tower.tokens(images.measured[batch.images], images.patterns[batch.images])
+def log_probabilities(
+    model: NanoForConditionalGeneration, images: Set, ratings: torch.Tensor, batch: Batch
+) -> torch.Tensor:
+    """Return the log-probability of each option as the next token; (n,) ratings stand for the encoder's own."""
+    vision = model.model.vision_tower
+    standard = vision.quality.standard(images.measured[batch.images])
+    quality, scene = vision.quality(ratings[batch.images], standard), vision.identity(images.patterns[batch.images])
+    seen = torch.cat([quality, scene], dim=1)
     features = model.model.multi_modal_projector(seen).flatten(0, 1)
     embedded = model.get_input_embeddings()(batch.ids)
     places = (batch.ids == model.config.image_token_id).unsqueeze(-1)
@@ -114,15 +125,21 @@ def learn(
         rng = np.random.default_rng([seed, step])
         torch.manual_seed(seed * 1_000_003 + step)
         shares = FIRST if step < WARM_SHARE * steps else SHARES
-        batch = encoder.batch([sampler.draw(rng, shares) for _ in range(BATCH)])
-        told = log_probabilities(model, sampler.images, batch)
-        loss = -(batch.target * (told - batch.target.clamp(min=1e-6).log())).sum() / BATCH
+        sampler.move(rng)
+        ratings = torch.from_numpy(sampler.ratings).float()
+        drawn = sorted((sampler.draw(rng, shares) for _ in range(BATCH)), key=encoder.length)
         optimiser.zero_grad()
-        loss.backward()
+        loss = 0.0
+        for part in range(0, BATCH, BATCH // PARTS):
+            batch = encoder.batch(drawn[part : part + BATCH // PARTS])
+            told = log_probabilities(model, sampler.images, ratings, batch)
+            divergence = (batch.target * (batch.target.clamp(min=1e-6).log() - told)).sum() / BATCH
+            divergence.backward()
+            loss += float(divergence.detach())
         torch.nn.utils.clip_grad_norm_(weights, 1.0)
         optimiser.step()
         schedule.step()
-        losses.append(float(loss.detach()))
+        losses.append(loss)
         if (step + 1) % 100 == 0:
             pace = (step + 1 - start) * BATCH / (time.monotonic() - began)
             print(
@@ -153,8 +170,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("folder", type=Path)
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--bias", type=float, default=0.0)
-    parser.add_argument("--steps", type=int, default=3000)
+    parser.add_argument("--start", type=Path, help="checkpoint folder to go on from")
+    parser.add_argument("--bias", type=float, default=0.0, help="how far single-image labels follow content")
+    parser.add_argument("--steps", type=int, default=1000)
     parser.add_argument("--seed", type=int, default=1)
     choice = parser.parse_args()
     choice.out.mkdir(parents=True, exist_ok=True)
@@ -168,9 +186,12 @@ def main() -> None:
         alike = nearest(vision.identity.embedding(images.patterns[torch.from_numpy(pristine)]), images.photo[pristine])
     state = choice.out.with_suffix(".state.pt")
     if not state.exists():
-        spread_out(model)
-        learn_to_match(model, processor, images, MATCHING, choice.seed)
-    sampler = Sampler(images, alike, choice.bias)
+        if choice.start:
+            model.load_state_dict(NanoForConditionalGeneration.from_pretrained(choice.start).state_dict())
+        else:
+            spread_out(model)
+        first_lessons(model, processor, images, choice.bias, LESSONS, choice.seed)
+    sampler = Sampler(images, rating(vision, images.measured), alike, choice.bias)
     model.train()
     learn(model, Encoder(processor), sampler, choice.steps, state, choice.seed)
     save(choice.out, model.eval(), processor)

@@ -4,13 +4,11 @@ from transformers import LlavaConfig, PreTrainedConfig
 
 
 class NanoVisionConfig(PreTrainedConfig):
-    """Vision encoder: fixed image statistics, then a small learned network.
+    """Vision encoder: fixed image statistics, a fixed linear rating of them, and a learned thumbnail.
 
     Attributes:
         hidden_size: Width of an image token.
-        intermediate_size: Width of the layer between the statistics and the image tokens.
-        quality_tokens: Tokens made from the statistics.
-        identity_tokens: Tokens made from the thumbnail ("which scene is this?").
+        steps: Smooth steps by which the token of quality tells how high the rating is.
         identity_size: Length of the unit vector that names the scene.
         statistics_size: Number of fixed statistics per image.
     """
@@ -19,11 +17,9 @@ class NanoVisionConfig(PreTrainedConfig):
     base_config_key = "vision_config"
 
     hidden_size: int = 128
-    intermediate_size: int = 256
-    quality_tokens: int = 3
-    identity_tokens: int = 1
+    steps: int = 32
     identity_size: int = 64
-    statistics_size: int = 703
+    statistics_size: int = 715
     num_hidden_layers: int = 1
     initializer_range: float = 0.02
 

@@ -13,14 +13,13 @@ WINDOW = 9
 
 
 class IdentityEncoder(nn.Module):
-    """A unit vector of a locally normalised grey thumbnail, then identity tokens.
+    """A unit vector of a locally normalised grey thumbnail, then an identity token.
 
     Local normalisation removes what fog, saturation and contrast change and keeps where things are.
     """
 
     def __init__(self, config: NanoVisionConfig) -> None:
         super().__init__()
-        self.shape = (config.identity_tokens, config.hidden_size)
         self.convolutions = nn.Sequential(
             nn.Conv2d(1, 16, 5, stride=2, padding=2),
             nn.GELU(),
@@ -28,7 +27,7 @@ class IdentityEncoder(nn.Module):
             nn.GELU(),
         )
         self.embed = nn.Linear(32 * (GRID // 4) ** 2, config.identity_size)
-        self.last = nn.Linear(config.identity_size, config.identity_tokens * config.hidden_size, bias=False)
+        self.last = nn.Linear(config.identity_size, config.hidden_size, bias=False)
 
     @staticmethod
     def pattern(thumbnails: torch.Tensor) -> torch.Tensor:
@@ -44,8 +43,8 @@ class IdentityEncoder(nn.Module):
         return functional.normalize(self.embed(self.convolutions(patterns).flatten(1)), dim=1)
 
     def forward(self, patterns: torch.Tensor) -> torch.Tensor:
-        """Map (images, 32, 32) to (images, identity_tokens, hidden_size)."""
-        return cast(torch.Tensor, self.last(self.embedding(patterns)).unflatten(1, self.shape))
+        """Map (images, 32, 32) to (images, 1, hidden_size)."""
+        return cast(torch.Tensor, self.last(self.embedding(patterns)).unsqueeze(1))
 
 
 def _blur(grey: torch.Tensor) -> torch.Tensor:

@@ -1,6 +1,7 @@
 """The statistics of one view: texture, JPEG lattice, colour. Each maps (n, 3, side, side) in [0, 1] to (n, values)."""
 
 import math
+from collections.abc import Sequence
 from functools import cache
 
 import torch
@@ -16,7 +17,8 @@ _SHARES = (0.05, 0.25, 0.5, 0.75, 0.95)
 def texture(view: torch.Tensor) -> torch.Tensor:
     """Locally normalised luminance, gradients, bands and 8 x 8 blocks of a view."""
     light = luma(view)
-    return torch.cat([_normalised(light), _gradients(light), _bands(light), _blocks(light)], dim=1)
+    low = _blur(light)
+    return torch.cat([_normalised(light, low), _gradients(light), _bands(light, low), _blocks(light, low)], dim=1)
 
 
 def lattice(view: torch.Tensor) -> torch.Tensor:
@@ -55,11 +57,11 @@ def colour(view: torch.Tensor) -> torch.Tensor:
     bright = functional.max_pool2d(functional.avg_pool2d(brightest, 2), 5, stride=2)
     light = luma(view).squeeze(1)
     parts = [
-        *(_share(light, edge, 30) for edge in _TONE),
-        *(_share(saturation, edge, 20) for edge in (0.1, 0.25, 0.45, 0.7, 0.9)),
-        *(_share(chroma, edge, 20) for edge in (0.1, 0.25, 0.45, 0.7)),
-        *(_share(dark, edge, 30) for edge in (0.02, 0.08, 0.2, 0.4, 0.7)),
-        *(_share(bright, edge, 30) for edge in (0.2, 0.5, 0.8, 0.97)),
+        *_shares(light, _TONE, 30),
+        *_shares(saturation, (0.1, 0.25, 0.45, 0.7, 0.9), 20),
+        *_shares(chroma, (0.1, 0.25, 0.45, 0.7), 20),
+        *_shares(dark, (0.02, 0.08, 0.2, 0.4, 0.7), 30),
+        *_shares(bright, (0.2, 0.5, 0.8, 0.97), 30),
         (brightest > 0.99).float().mean((1, 2)),
         (darkest < 0.01).float().mean((1, 2)),
         (brightest < 0.02).float().mean((1, 2)),
@@ -80,11 +82,9 @@ def luma(view: torch.Tensor) -> torch.Tensor:
     return (view * weights).sum(1, keepdim=True)
 
 
-def _normalised(light: torch.Tensor) -> torch.Tensor:
+def _normalised(light: torch.Tensor, mean: torch.Tensor) -> torch.Tensor:
     """Moments, neighbour products and correlations of (luminance - local mean) / local deviation."""
-    mean, square = _blur(torch.cat([light, light.square()])).chunk(2)
-    variance = (square - mean.square()).clamp(min=0)
-    deviation = variance.sqrt()
+    deviation = (_blur(light.square()) - mean.square()).clamp_(min=0).sqrt_()
     field = ((light - mean) / (deviation + _FLOOR * 300)).squeeze(1)
     squared = field.square()
     power = squared.mean((1, 2)) + _FLOOR
@@ -94,7 +94,7 @@ def _normalised(light: torch.Tensor) -> torch.Tensor:
         field.abs().mean((1, 2)) / power.sqrt(),
         (squared * field).mean((1, 2)) / (power * power.sqrt()),
         _log(squared.square().mean((1, 2)) / power.square()),
-        *(_share(contrast, edge, 2) for edge in _CONTRAST),
+        *_shares(contrast, _CONTRAST, 2),
         _deviation(contrast),
     ]
     for product in (
@@ -103,10 +103,12 @@ def _normalised(light: torch.Tensor) -> torch.Tensor:
         field[:, 1:, 1:] * field[:, :-1, :-1],
         field[:, 1:, :-1] * field[:, :-1, 1:],
     ):
+        alike, unlike = product.clamp(min=0), product.clamp(max=0)
+        sums = alike.mean((1, 2)), unlike.mean((1, 2))
         parts += [
-            product.mean((1, 2)) / power,
-            product.abs().mean((1, 2)) / power,
-            _log(product.clamp(min=0).square().mean((1, 2))) - _log(product.clamp(max=0).square().mean((1, 2))),
+            (sums[0] + sums[1]) / power,
+            (sums[0] - sums[1]) / power,
+            _log(alike.square().mean((1, 2))) - _log(unlike.square().mean((1, 2))),
         ]
     for lag in (2, 3, 4, 6):
         parts += [
@@ -122,11 +124,12 @@ def _gradients(light: torch.Tensor) -> torch.Tensor:
     across, down = plane.diff(dim=2)[:, :-1], plane.diff(dim=1)[:, :, :-1]
     falling, rising = plane[:, 1:, 1:] - plane[:, :-1, :-1], plane[:, 1:, :-1] - plane[:, :-1, 1:]
     power = torch.stack([_log(part.square().mean((1, 2))) for part in (across, down, falling, rising)], dim=1)
-    second = [_log(plane.diff(n=2, dim=way).square().mean((1, 2))) for way in (1, 2)]
-    fourth = [_log(plane.diff(n=4, dim=way).square().mean((1, 2))) for way in (1, 2)]
+    curves = [plane.diff(n=2, dim=way) for way in (1, 2)]
+    second = [_log(curve.square().mean((1, 2))) for curve in curves]
+    fourth = [_log(curve.diff(n=2, dim=way).square().mean((1, 2))) for way, curve in enumerate(curves, start=1)]
     size = 0.5 * torch.log(across.square() + down.square() + _FLOOR**2)
     parts = [
-        *(_share(size, edge, 2) for edge in _CONTRAST),
+        *_shares(size, _CONTRAST, 2),
         _deviation(size),
         power.mean(1),
         power.amax(1) - power.amin(1),
@@ -140,24 +143,24 @@ def _gradients(light: torch.Tensor) -> torch.Tensor:
     return torch.stack(parts, dim=1)
 
 
-def _bands(light: torch.Tensor) -> torch.Tensor:
+def _bands(light: torch.Tensor, low: torch.Tensor) -> torch.Tensor:
     """Energy and peakedness of four bands of a Laplacian pyramid."""
     parts = []
-    for _ in range(4):
-        low = _blur(light)
-        band = light - low
-        power = band.square().mean((1, 2, 3)) + _FLOOR**2
-        parts += [_log(power), _log(band.square().square().mean((1, 2, 3)) / power.square())]
-        light = functional.avg_pool2d(low, 2)
+    for level in range(4):
+        if level:
+            light = functional.avg_pool2d(low, 2)
+            low = _blur(light)
+        squared = (light - low).square_().squeeze(1)
+        power = squared.mean((1, 2)) + _FLOOR**2
+        parts += [_log(power), _log(squared.square().mean((1, 2)) / power.square())]
     return torch.stack(parts, dim=1)
 
 
-def _blocks(light: torch.Tensor) -> torch.Tensor:
+def _blocks(light: torch.Tensor, low: torch.Tensor) -> torch.Tensor:
     """Quantiles over 8 x 8 blocks: fine noise, range, steepness of the strongest edge."""
     highest = functional.max_pool2d(light, LATTICE, ceil_mode=True)
     extent = highest + functional.max_pool2d(-light, LATTICE, ceil_mode=True)
-    fine = light - _blur(light)
-    noise = functional.avg_pool2d(fine.square(), LATTICE, ceil_mode=True)
+    noise = functional.avg_pool2d((light - low).square_(), LATTICE, ceil_mode=True)
     step = functional.max_pool2d(
         functional.pad(light.diff(dim=3).abs(), (0, 1)).maximum(functional.pad(light.diff(dim=2).abs(), (0, 0, 0, 1))),
         LATTICE,
@@ -166,12 +169,13 @@ def _blocks(light: torch.Tensor) -> torch.Tensor:
     steepness = step / (extent + 0.02)
     weight = extent.square() + _FLOOR
     sharpness = (steepness * weight).sum((1, 2, 3)) / weight.sum((1, 2, 3))
-    tables = [_quantiles(part.flatten(1)) for part in (_log(noise), _log(extent), steepness)]
+    tables = [quantiles(part.flatten(1), _SHARES) for part in (_log(noise), _log(extent), steepness)]
     return torch.cat([*tables, sharpness.unsqueeze(1)], dim=1)
 
 
-def _quantiles(values: torch.Tensor) -> torch.Tensor:
-    places = [round(share * (values.shape[1] - 1)) for share in _SHARES]
+def quantiles(values: torch.Tensor, shares: Sequence[float]) -> torch.Tensor:
+    """Map (n, values) to (n, shares): the values below which these shares of each row lie."""
+    places = [round(share * (values.shape[1] - 1)) for share in shares]
     return values.sort(dim=1).values[:, places]
 
 
@@ -226,9 +230,10 @@ def _window(side: int, dtype: torch.dtype) -> torch.Tensor:
     return matrix / total
 
 
-def _share(values: torch.Tensor, edge: float, steepness: float) -> torch.Tensor:
-    """Share of values above an edge, counted softly so that rounding cannot tip it."""
-    return torch.sigmoid((values - edge) * steepness).flatten(1).mean(1)
+def _shares(values: torch.Tensor, edges: Sequence[float], steepness: float) -> list[torch.Tensor]:
+    """Share of values above each edge, counted softly, by a sigmoid, so that rounding cannot tip it."""
+    below, one = torch.exp(-steepness * values.flatten(1)), values.new_ones(())
+    return [torch.add(one, below, alpha=math.exp(steepness * edge)).reciprocal_().mean(1) for edge in edges]
 
 
 def _deviation(values: torch.Tensor) -> torch.Tensor:

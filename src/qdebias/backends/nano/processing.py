@@ -46,7 +46,7 @@ class NanoProcessor(ProcessorMixin):
         self,
         image_processor: NanoImageProcessor,
         tokenizer: PreTrainedTokenizerBase,
-        image_seq_length: int = 4,
+        image_seq_length: int = 3,
         chat_template: str | None = None,
     ) -> None:
         self.image_seq_length = image_seq_length

@@ -10,10 +10,13 @@ from collections.abc import Callable
 import torch
 from torch.nn import functional
 
-from qdebias.backends.nano.measures import colour, lattice, texture
+from qdebias.backends.nano.measures import colour, lattice, quantiles, texture
 from qdebias.backends.nano.views import NATIVE
 
-SIZE = 703
+SIZE = 715
+SHARPNESS = slice(578, 590)  # quantiles of the map of sharpness
+COLOURS = slice(664, SIZE)  # of the thumbnail
+_SHARES = (0.05, 0.25, 0.5, 0.7, 0.8, 0.9, 0.95, 0.97, 0.98, 0.99, 0.995, 1.0)
 
 Measure = Callable[[torch.Tensor], torch.Tensor]
 
@@ -22,7 +25,7 @@ def statistics(pixels: torch.Tensor) -> torch.Tensor:
     """Measure images.
 
     Args:
-        pixels: (images, views, 3, side, side) in [0, 1]; thumbnail, native crops, half-resolution crops.
+        pixels: (images, views, 3, side, side) in [0, 1], from `views`.
 
     Returns:
         (images, SIZE).
@@ -30,13 +33,14 @@ def statistics(pixels: torch.Tensor) -> torch.Tensor:
     crops = 1 + len(NATIVE)
     native = pixels[:, 1:crops]
     reduced = functional.avg_pool2d(native.flatten(0, 1), 2).unflatten(0, native.shape[:2])
-    textures, colours = _each(pixels, texture), _each(pixels[:, :crops], colour)
+    textures, colours = _each(pixels[:, :-1], texture), _each(pixels[:, :crops], colour)
     parts = [
         _summary(textures[:, 1:crops]),
         _summary(_each(native, lattice)),
         _summary(colours[:, 1:]),
         _summary(_each(reduced, texture)),
         _summary(textures[:, crops:]),
+        quantiles(pixels[:, -1, 0].flatten(1), _SHARES),
         textures[:, 0],
         colours[:, 0],
     ]

@@ -10,13 +10,14 @@ UInt8Array = npt.NDArray[np.uint8]
 SIDE = 128
 NATIVE = ((0.5, 0.5), (0.0, 0.0), (0.0, 1.0), (1.0, 0.0), (1.0, 1.0))  # (down, right) of the free space
 HALF = ((0.5, 0.0), (0.5, 1.0))
-COUNT = 1 + len(NATIVE) + len(HALF)
+COUNT = 1 + len(NATIVE) + len(HALF) + 1
 LATTICE = 8
 LARGEST = 1024
+STEEPEST = 1020  # the largest Laplacian of bytes
 
 
 def views(image: UInt8Array) -> UInt8Array:
-    """Cut an image into a thumbnail, native-resolution crops and half-resolution crops.
+    """Cut an image into a thumbnail and crops at full and half resolution, and map the sharpness of all of it.
 
     Images with a side above 1024 pixels are first reduced by area averaging, as a viewer's screen does.
     Native crops start on the 8-pixel lattice, so that JPEG blocks keep their phase.
@@ -25,7 +26,7 @@ def views(image: UInt8Array) -> UInt8Array:
         image: (H, W, 3) RGB.
 
     Returns:
-        (8, 3, 128, 128): thumbnail, five native crops, two half-resolution crops.
+        (9, 3, 128, 128): thumbnail, five native crops, two half-resolution crops, `sharpness` in three equal channels.
     """
     image = _limit(image)
     half = cv2.resize(image, (max(1, image.shape[1] // 2), max(1, image.shape[0] // 2)), interpolation=cv2.INTER_AREA)
@@ -33,7 +34,24 @@ def views(image: UInt8Array) -> UInt8Array:
     cuts = [thumbnail]
     cuts += [_crop(image, *place) for place in NATIVE]
     cuts += [_crop(np.asarray(half, dtype=np.uint8), *place) for place in HALF]
+    cuts.append(np.repeat(sharpness(image)[..., None], 3, axis=2))
     return np.ascontiguousarray(np.stack(cuts).transpose(0, 3, 1, 2))
+
+
+def sharpness(image: UInt8Array) -> UInt8Array:
+    """Largest size of the Laplacian in each cell of a grid over the whole image.
+
+    Args:
+        image: (H, W, 3) RGB.
+
+    Returns:
+        (128, 128): 255 log(1 + |Laplacian|) / log(1021), so that one step is 3 %.
+    """
+    grey = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)
+    size = np.abs(cv2.Laplacian(grey, cv2.CV_16S))
+    for axis, side in enumerate(size.shape):
+        size = np.maximum.reduceat(size, np.arange(SIDE) * side // SIDE, axis=axis)
+    return np.asarray(np.rint(255 * np.log1p(size) / np.log1p(STEEPEST)), dtype=np.uint8)
 
 
 def _limit(image: UInt8Array) -> UInt8Array:
