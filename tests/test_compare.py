@@ -224,7 +224,7 @@ def test_files_of_scores_and_runs_stand_beside_each_other(
         ("path,score\n1.png,good", "is no number"),
         ("path,score\n1.png,1\n1.png,2", "lists '1.png' more than once"),
         ("path,score\n1.png,1\nsome/1.png,2", "are the same image"),
-        ("", "lists no images"),
+        ("", "is empty; its first line names the columns"),
     ],
 )
 def test_files_that_cannot_be_compared(text: str, message: str, dataset: Dataset, tmp_path: Path) -> None:
