@@ -295,6 +295,17 @@ def test_a_thought_that_stays_open_is_refused_where_there_is_no_prefix(shape: Sh
             backend.option_logits([replace(pair(1, 2), questions=(SAME,))])
 
 
+def test_a_thought_shows_in_the_count_of_tokens_where_prompts_are_not_shown() -> None:
+    request = replace(pair(1, 2), questions=(SAME,))
+    with serving(Stub(shape="other", opens="<think>\n")) as url:
+        with pytest.raises(PromptError, match=r"has 2 tokens more .* opens a chain of thought"):
+            load_openai(f"{url}#stub/model").option_logits([request])
+        load_openai(f"{url}#stub/model", prompt="trusted").option_logits([request])
+    for manner in ({"gap": " "}, {"continues": False}, {"refuses_fields": True}):
+        with serving(Stub(shape="other", **manner)) as url:  # type: ignore[arg-type]
+            load_openai(f"{url}#stub/model").option_logits([request])
+
+
 @pytest.mark.parametrize("form", ["%Y-%m-%d", "%d %b %Y", "%B %d, %Y"])
 def test_a_prompt_with_todays_date_is_refused(form: str) -> None:
     stub = Stub(head=lambda: f"It is {datetime.now(UTC).strftime(form)}.")

@@ -30,6 +30,8 @@ def check_unseen(form: Form, complete: Completion) -> None:
         )
     if form.question.answer_prefix:
         _check_continued(form.question.text, form.question.answer_prefix, complete)
+    else:
+        _check_thought(form.question.text, complete)
 
 
 def _check_continued(text: str, prefix: str, complete: Completion) -> None:
@@ -49,6 +51,22 @@ def _check_continued(text: str, prefix: str, complete: Completion) -> None:
         raise PromptError(
             f"this server does not go on with the answer prefix {prefix!r}: it makes {added} tokens of it, and {again} "
             f"more when it is there twice; {OTHERWISE}"
+        )
+
+
+def _check_thought(text: str, complete: Completion) -> None:
+    """Refuse a prompt that holds more where the model begins its reply than where a reply was begun: a thought.
+
+    A single token may be a space that the first word merges with. A server that does not go on with a begun answer, or
+    does not count, tells nothing.
+    """
+    none, once, twice = (_tokens(complete, conversation(text, prefix=begun)) for begun in ("", "Yes", "Yes Yes"))
+    again = twice - once
+    if min(none, once, again) > 0 and once - none <= again - 2:
+        raise PromptError(
+            f"the prompt has {none + again - once} tokens more where the model begins its reply than where it is begun "
+            f"for it: the chat template opens a chain of thought, or something else first; switch thoughts off "
+            f"(template_args, such as enable_thinking=false), or load the backend with prompt='trusted'"
         )
 
 
