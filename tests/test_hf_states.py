@@ -1,13 +1,21 @@
 """The hidden state that an answer is read from, for every family."""
 
+from functools import partial
+
 import numpy as np
 import pytest
 import torch
 
 from contract import QUALITY, picture
+from qdebias.backends.hf import HfBackend
+from qdebias.backends.hf_loading import load_hf
+from qdebias.backends.mplug_owl3.configuration import GATES
 from qdebias.prompts import Request, StateQuestion
+from test_mplug_owl2_backend import checkpoint as mplug_owl2
+from test_qwen_vl_checkpoint import checkpoint as qwen_vl
 from tiny_families import FAMILIES as TINY
 from tiny_models import load
+from tiny_mplug_owl3 import checkpoint as mplug_owl3
 
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation doesn't:DeprecationWarning")  # transformers'
 
@@ -17,10 +25,24 @@ STATE = StateQuestion(
 ONE, OTHER = picture(7, 100, 41), picture(8, 60, 50)
 
 
-@pytest.mark.parametrize("name", sorted(TINY))
+NATIVE = {f"mplug_owl3 {gate}": partial(mplug_owl3, gate) for gate in GATES.values()} | {
+    "qwen_vl": partial(qwen_vl, "chat"),
+    "mplug_owl2": mplug_owl2,
+}
+
+
+def loaded(name: str, sharing: str) -> HfBackend:
+    return (
+        load_hf(NATIVE[name](), device="cpu", dtype="float32", sharing=sharing)
+        if name in NATIVE
+        else load(name, sharing=sharing)
+    )
+
+
+@pytest.mark.parametrize("name", [*sorted(TINY), *NATIVE])
 def test_the_state_is_what_the_logits_are_read_from(name: str) -> None:
     """Whatever else is asked at the same time, and whatever is shared; nothing is left behind in the model."""
-    shared, plain = load(name), load(name, sharing="off")
+    shared, plain = loaded(name, "all"), loaded(name, "off")
     requests = [
         Request(images=(ONE,), questions=(QUALITY, STATE)),
         Request(images=(OTHER,), questions=(STATE,)),
