@@ -23,8 +23,9 @@ from PIL import Image
 import qdebias
 from qdebias.backends.fake import FakeBackend
 from qdebias.data import load_dataset
+from qdebias.distributed.folder import open_folder
 from qdebias.engine import Failure, Scorer
-from qdebias.errors import BackendError, SettingError
+from qdebias.errors import BackendError, SettingError, StoreError
 from qdebias.inputs import LeftOut, open_images
 from qdebias.inputs.addresses import explained, open_filesystem, unsigned
 from qdebias.integrations.frames import with_scores
@@ -427,3 +428,12 @@ def test_a_folder_behind_an_address_is_searched_alike() -> None:
     images = open_images(["memory://no-suffix/"])
     assert [image.name for image in images] == ["memory:///no-suffix/0001", "memory:///no-suffix/a.png"]  # type: ignore[union-attr]
     assert "1 file (memory:///no-suffix/NOTES)" in str(images.left_out[0])
+
+
+def test_a_folder_of_results_behind_an_address_is_called_without_its_signature(tmp_path: Path) -> None:
+    assert str(open_folder(str(tmp_path))) == str(tmp_path)
+    folder = open_folder("http://127.0.0.1:9/scores?sig=private")
+    assert str(folder) == "http://127.0.0.1:9/scores"
+    with pytest.raises(StoreError, match=r"http://127\.0\.0\.1:9/scores.*cannot be read") as told:
+        folder.read("manifest.json")
+    assert "private" not in str(told.value)

@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 
 from qdebias.cli.console import one_line, say
+from qdebias.cli.runs import say_left_out
 from qdebias.distributed import Progress, Setting, Workers, score_on_ray
 from qdebias.errors import SettingError
 from qdebias.inputs import Images
@@ -84,6 +85,7 @@ def score_on_cluster(
         raise SettingError("--ray needs --out FOLDER: a folder that all machines see, or s3://bucket/folder")
     with Path(os.devnull).open("w") as nowhere, redirect_stdout(nowhere):  # Ray's own words about each death
         done = score_on_ray(images, out=out, setting=setting, workers=workers, chunk=chunk, on_progress=_Teller())
+    say_left_out(images)
     before = f", {done.skipped:,} of {done.chunks:,} chunks were done before" if done.skipped else ""
     died = f", {done.deaths} workers died" if done.deaths else ""
     say(f"{_images(done)}{before}{died}, written to {unsigned(out).rstrip('/')}/scores")
