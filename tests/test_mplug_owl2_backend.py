@@ -26,6 +26,7 @@ from qdebias.backends.hf_loading import load_hf
 from qdebias.backends.mplug_owl2.configuration import MplugOwl2Config
 from qdebias.backends.mplug_owl2.modeling import MplugOwl2ForConditionalGeneration, MplugOwl2Model
 from qdebias.backends.mplug_owl2.processing import FORMS
+from qdebias.backends.verify import verify
 from qdebias.cli.app import app
 from qdebias.engine import Scorer
 from qdebias.errors import BackendError, PromptError, SettingError
@@ -199,6 +200,19 @@ def test_an_image_is_padded_unless_the_checkpoint_says_otherwise(tmp_path: Path)
         answers.append(np.ravel(load_hf(folder, device="cpu", dtype="float32").option_logits([request])))
     assert np.abs(np.diff(answers, axis=0)).max(axis=1).min() > 1e-3
     np.testing.assert_array_equal(answers[0], np.ravel(load_once().option_logits([request])))
+
+
+def test_a_checkpoint_is_verified(photo: RgbImage) -> None:
+    def score(backend: Backend, method: str, image: RgbImage) -> dict[str, Any]:
+        return {"value": Scorer(backend=backend, method=method).score(image).value}
+
+    report = verify(checkpoint(), {"photo": photo}, score, device="cpu", dtype="float32")
+    assert report["refused"] is None
+    assert report["keys"]["missing"] == report["keys"]["surplus"] == report["keys"]["wrong_shape"] == []
+    assert report["largest_difference_to_the_plain_way"] < 1e-4
+    values = {method: scores["photo"]["value"] for method, scores in report["scores"].items()}
+    assert set(values) == {"q-align", "q-align-aesthetics", "vanilla", "paper"}
+    assert len(set(values.values())) == 4
 
 
 def test_more_images_than_have_names_are_refused() -> None:
