@@ -12,11 +12,13 @@ from qdebias import presets
 from qdebias.backends.base import Backend
 from qdebias.backends.hf import HfBackend
 from qdebias.backends.hf_loading import load_hf
+from qdebias.cli.frames import chosen
 from qdebias.engine import Scorer
 from qdebias.errors import PromptError, SettingError
 from qdebias.image import load_image
 from qdebias.method import QDebias
 from qdebias.prompts import Request
+from test_cli import run
 
 METHODS = {
     "readme_thought_open": "qrealign-readme+open-thought",
@@ -98,3 +100,36 @@ def test_frames_are_no_conditions(golden: Path, backends: dict[tuple[str, bool],
 def test_what_stands_before_an_answer_prefix_needs_one(part: str) -> None:
     with pytest.raises(SettingError, match="have no answer prefix"):
         presets.get(f"released+{part}")
+
+
+def test_a_folder_of_frames_is_one_row(golden: Path, tmp_path: Path) -> None:
+    (case,) = cases(golden, "toolkit_vqa")
+    for number, image in enumerate(case["images"]):
+        (tmp_path / "clip").mkdir(exist_ok=True)
+        shutil.copyfile(golden / "images" / image, tmp_path / "clip" / f"{number}.png")
+    (tmp_path / "bad").mkdir()
+    (tmp_path / "bad" / "0.png").write_text("nothing")
+    out = tmp_path / "scores.csv"
+    asked = ("--model", f"hf:{golden}", "--method", "qrealign-video+spaced", "--dtype", "float32", "--device", "cpu")
+    got = run("frames", tmp_path / "clip", tmp_path / "bad", *asked, "--json", "--out", out)
+    assert got.returncode == 1
+    scored, failed = map(json.loads, got.stdout.splitlines())
+    assert scored["score"] == pytest.approx(case["score"], abs=1e-5)
+    assert scored["path"] == str(tmp_path / "clip")
+    assert scored["p_good"] == pytest.approx(case["level_probabilities"][1], abs=1e-5)
+    assert "is not an image" in failed["error"]
+    assert len(out.read_text().splitlines()) == 3
+    assert run("frames", tmp_path / "clip", *asked, "--count", 1).stdout != got.stdout
+
+
+def test_frames_are_taken_at_equal_distances() -> None:
+    paths = [Path(str(number)) for number in range(25)]
+    assert [int(path.name) for path in chosen(paths, 5)] == [0, 6, 12, 18, 24]
+    assert chosen(paths[:3], 8) == paths[:3]
+    assert chosen(paths, 1) == paths[:1]
+
+
+def test_frames_need_a_method_without_conditions(golden: Path) -> None:
+    got = run("frames", golden / "images", "--model", "fake", "--method", "paper")
+    assert got.returncode == 2
+    assert "methods without conditions" in got.stderr

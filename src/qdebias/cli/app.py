@@ -19,6 +19,7 @@ GROUPS = {
         "check": ("check", "Fail where an image is worse than a limit, for CI and hooks."),
         "filter": ("filter", "Keep the better images: print, copy or move them."),
         "rank": ("rank", "Rank images by asking which of two is better."),
+        "frames": ("frames", "Score videos by their frames, several in one prompt."),
         "degrade": ("degrade", "Write the degraded copies that the model is shown."),
     },
     "Evaluate": {

@@ -19,7 +19,7 @@ OUTPUTS = ("out", "plot")
 _WORDS = ("what", "title", "form", "by", "kind", "subset", "against", "table", "aspect")
 """The options that name no file."""
 
-_ROWS = ("score", "evaluate", "rank", "export")
+_ROWS = ("score", "frames", "evaluate", "rank", "export")
 _TEXTS = ("compare", "tables", "bias", "calibrate", "fit", "verify")
 
 _RUN_FILES = ("run.json", "answers.jsonl", "images.jsonl", "index.sqlite", "lock", "lock.holder")

@@ -9,7 +9,6 @@ model of the answers is that of `bradley_terry`.
 import math
 
 import numpy as np
-from scipy.optimize import brentq
 
 from qdebias.equations import FloatArray
 from qdebias.ranking.strengths import SUREST, Strengths, sigmoid
@@ -34,6 +33,8 @@ def against(anchors: FloatArray, log_odds: FloatArray) -> tuple[float, float]:
     Returns:
         The strength on the scale of the anchors, and its standard error; that is NaN with one anchor.
     """
+    from scipy.optimize import brentq
+
     bounded = np.clip(log_odds, -SUREST, SUREST)
     wins = sigmoid(bounded)
     ends = anchors.min() - SUREST - 1, anchors.max() + SUREST + 1
