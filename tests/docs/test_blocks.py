@@ -1,6 +1,7 @@
 """Every block of code in the documentation runs, or says why it cannot and is at least well formed."""
 
 import ast
+import json
 import re
 import subprocess
 import tomllib
@@ -57,6 +58,7 @@ RUNNERS: Mapping[str, Callable[[str, dict[str, object]], object]] = {
     "bash": run_shell,
     "python": run_python,
     "sql": lambda text, _: duckdb.sql(text).fetchall(),
+    "json": lambda text, _: json.loads(text),
     "toml": lambda text, _: tomllib.loads(text),
     "yaml": lambda text, _: yaml.safe_load(text),
 }
