@@ -51,6 +51,8 @@ mutation: setup ## Change the arithmetic in hundreds of ways, and list the chang
 
 test-servers: setup ## Build llama.cpp's server and score through it; some 20 minutes and 77 MB the first time
 	JOBS=$(JOBS) $(BIN)/python tests/servers/llama.py build/servers
+	$(BIN)/python -m venv build/servers/mlx
+	build/servers/mlx/bin/python -m pip install --quiet mlx-vlm==0.7.10 "mlx[cpu]==0.32.4"
 	QDEBIAS_SERVERS=build/servers $(BIN)/python -m pytest tests/servers -s
 
 release-check: ## Build wheel and sdist, and try them in fresh environments; licences and bill of materials
