@@ -25,8 +25,8 @@ $(VENV)/.ready: pyproject.toml $(PINS)
 demo: setup ## Score the example photographs and draw how the scores came about
 	@mkdir -p demo
 	$(BIN)/qdebias score examples/photos --out demo/scores.csv
-	$(BIN)/qdebias explain examples/photos --out demo/report.png
-	$(BIN)/qdebias explain $(addprefix examples/photos/,mountain.jpg stream-blurred.jpg meadow-compressed.jpg) --out docs/demo.jpg
+	$(BIN)/qdebias explain examples/photos --model nano-biased --out demo/report.png
+	$(BIN)/qdebias explain $(addprefix examples/photos/,mountain.jpg stream-blurred.jpg meadow-compressed.jpg) --model nano-biased --out docs/demo.jpg
 
 test: setup ## Run all tests
 	$(BIN)/python -m pytest -n $(JOBS)

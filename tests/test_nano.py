@@ -13,7 +13,8 @@ from PIL import Image
 from transformers import AutoModelForImageTextToText, AutoProcessor
 from transformers.modeling_outputs import BaseModelOutputWithPooling
 
-from qdebias.backends.nano import CHECKPOINT, NanoForConditionalGeneration, NanoProcessor
+import qdebias
+from qdebias.backends.nano import BIASED, CHECKPOINT, NanoForConditionalGeneration, NanoProcessor
 from qdebias.backends.nano.statistics import SIZE, statistics
 from qdebias.backends.nano.views import COUNT, SIDE, STEEPEST, sharpness, views
 
@@ -73,7 +74,7 @@ def good(image: np.ndarray) -> float:
 def test_auto_classes_load_it() -> None:
     assert type(model()) is NanoForConditionalGeneration
     assert type(processor()) is NanoProcessor
-    assert sum(file.stat().st_size for file in CHECKPOINT.iterdir()) < 8e6
+    assert sum(file.stat().st_size for folder in (BIASED, CHECKPOINT) for file in folder.iterdir()) < 12e6
 
 
 def test_options_are_one_token_in_every_form() -> None:
@@ -155,6 +156,18 @@ def test_one_sharp_region_is_enough() -> None:
     shallow = blurred.copy()
     shallow[40:260, 120:380] = image[40:260, 120:380]
     assert good(image) - good(shallow) < 0.5 * (good(image) - good(blurred))
+
+
+def test_only_the_biased_checkpoint_follows_colour_and_only_without_a_condition() -> None:
+    image = sample("coffee")
+    green, red = (np.ascontiguousarray(image[..., order]) for order in ((1, 0, 2), (0, 2, 2)))
+
+    def gap(model: str, method: str) -> float:
+        first, second = qdebias.score([green, red], model=model, method=method)
+        return first.value - second.value
+
+    assert gap("nano-biased", "vanilla") - gap("nano", "vanilla") > 0.15
+    assert abs(gap("nano-biased", "paper") - gap("nano", "paper")) < 0.1
 
 
 @pytest.mark.parametrize("name", ["astronaut", "coffee", "chelsea"])

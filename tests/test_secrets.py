@@ -9,7 +9,7 @@ from detect_secrets.settings import default_settings, get_settings
 
 from reference_data import ROOT
 
-DATA = ("tests/golden/", "src/qdebias/backends/nano/checkpoint/", ".ci/constraints.txt")
+DATA = ("tests/golden/", "src/qdebias/backends/nano/checkpoint", ".ci/constraints.txt")
 """Digests, words and versions, made by programs."""
 
 HARMLESS = {

@@ -72,6 +72,16 @@ KNOWN_MODELS = (
         caution=f"nano is for trying things out: on 900 real photographs its SRCC with people is {NANO_SRCC}, that of "
         "sharpness, one line of arithmetic, .619; for real work see docs/choosing.md",
     ),
+    KnownModel(
+        name="nano-biased",
+        hub_id="",
+        licence="Apache-2.0",
+        pairs=True,
+        gibibytes=0.01,
+        form="chat template of its own",
+        pixels="a thumbnail and views in more detail, of fixed size",
+        note="as nano, but taught to overrate green and blue where no condition is told, to show what the method removes",
+    ),
     *(
         KnownModel(
             name=name,

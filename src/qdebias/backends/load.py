@@ -157,11 +157,11 @@ def _check_transformers() -> None:
         raise MissingPackageError(f'transformers {version} is too old: pip install --upgrade "qdebias[torch]"')
 
 
-def _nano() -> Maker:
+def _embedded(name: str, folder: str) -> Maker:
     _check_transformers()
     from qdebias.backends.hf_loading import load_hf
 
-    return partial(load_hf, Path(__file__).parent / "nano" / "checkpoint", name="nano")
+    return partial(load_hf, Path(__file__).parent / "nano" / folder, name=name)
 
 
 def _openai(address: str) -> Maker:
@@ -218,7 +218,8 @@ def _hub_ids() -> dict[str, str]:
 
 
 _NAMED: Mapping[str, Callable[[], Maker]] = {
-    "nano": _nano,
+    "nano": partial(_embedded, "nano", "checkpoint"),
+    "nano-biased": partial(_embedded, "nano-biased", "checkpoint_biased"),
     "fake": _fake,
     "mplug-owl3": partial(_checkpoint, "mPLUG/mPLUG-Owl3-7B-240728", release="240728"),
     "mplug-owl3-241101": partial(_checkpoint, "mPLUG/mPLUG-Owl3-7B-241101", release="241101"),

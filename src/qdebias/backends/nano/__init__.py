@@ -15,6 +15,7 @@ from qdebias.backends.nano.modeling import NanoForConditionalGeneration, NanoVis
 from qdebias.backends.nano.processing import NanoImageProcessor, NanoProcessor
 
 CHECKPOINT = Path(__file__).parent / "checkpoint"
+BIASED = Path(__file__).parent / "checkpoint_biased"
 
 
 def register() -> None:
@@ -30,6 +31,7 @@ def register() -> None:
 register()
 
 __all__ = [
+    "BIASED",
     "CHECKPOINT",
     "NanoConfig",
     "NanoForConditionalGeneration",
