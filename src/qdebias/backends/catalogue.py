@@ -40,7 +40,7 @@ class KnownModel:
     baseline: bool = False
 
 
-NANO_SRCC = ".335"
+NANO_SRCC = ".622"
 """Of `nano` with `paper`, as its card has it; every note about it says this figure."""
 
 _CHATML = "chat template: ChatML, <|im_start|>user ... <|im_start|>assistant"
