@@ -72,7 +72,8 @@ def test_nano_is_called_nano() -> None:
 @pytest.mark.parametrize("name", ["nanoo", "", "hf", "hf:", "nano:x", "fake:x", ":", "no such folder/x"])
 def test_unknown_name_lists_what_there_is(name: str) -> None:
     with pytest.raises(
-        SettingError, match=r"there are: nano, nano-biased, fake, mplug-owl3, .*bakllava, .*hf:<hub id or folder>|cannot be imported"
+        SettingError,
+        match=r"there are: nano, nano-biased, fake, mplug-owl3, .*bakllava, .*hf:<hub id or folder>|cannot be imported",
     ):
         load_backend(name)
 
