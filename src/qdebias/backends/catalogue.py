@@ -80,7 +80,7 @@ KNOWN_MODELS = (
         gibibytes=0.01,
         form="chat template of its own",
         pixels="a thumbnail and views in more detail, of fixed size",
-        note="as nano, but taught to overrate green and blue where no condition is told, to show what the method removes",
+        note="as nano, but taught to overrate green and blue, to show what the method removes",
     ),
     *(
         KnownModel(
