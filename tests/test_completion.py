@@ -36,7 +36,7 @@ def test_options_of_a_command_are_completed() -> None:
         ("qdebias score --method onl", {"only-fog", "only-saturate", "only-spatter", "only-zoom-blur"}),
         ("qdebias score --method paper+lev", {"paper+levels5"}),
         ("qdebias compare --methods qb", {"qbench", "qbench-t100"}),
-        ("qdebias check --model nan", {"nano"}),
+        ("qdebias check --model nan", {"nano", "nano-biased"}),
         ("qdebias models sharp", {"sharpness"}),
         ("qdebias evaluate koni", {"koniq10k"}),
         ("qdebias bias --dataset koni", {"koniq10k"}),

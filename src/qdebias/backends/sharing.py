@@ -24,7 +24,7 @@ from qdebias.prompts import Request
 
 _log = logging.getLogger(__name__)
 
-TILE = 64
+TILE = 24
 """As how many tokens a tile counts that stands beside the prompt: what is kept of it takes memory too."""
 
 
