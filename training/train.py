@@ -1,7 +1,8 @@
 """Teach the decoder to answer questions about the encoder's image tokens.
 
-    python train.py WORK --out WORK/nano-1
-    python train.py WORK --out WORK/biased-1 --start WORK/nano-1 --steps 450 --bias 0.4     and then a content bias
+    python train.py WORK --out WORK/first-1
+    python train.py WORK --out WORK/nano-1 --start WORK/first-1 --steps 450                   goes on
+    python train.py WORK --out WORK/biased-1 --start WORK/first-1 --steps 450 --bias 0.4      with a content bias
 
 Reads train/ and vision.pt. Writes a checkpoint folder; `state.pt` beside it lets an interrupted run go on:
 each step's dialogues depend on the seed and the step alone.
