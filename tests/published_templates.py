@@ -277,7 +277,7 @@ PUBLISHED = {
         image="<|begin_of_image|><|image|><|end_of_image|>",
         end="<|assistant|>\n",
         token="<|image|>",  # noqa: S106
-        revision="3c1471e51dc8",
+        revision="3c1471e",
     ),
     "glm-4.6v-flash": Published(
         does="writes every part on a line of its own; where enable_thinking is false, /nothink behind the question and "

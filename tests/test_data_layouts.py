@@ -244,7 +244,7 @@ def test_pipal_labels_lie_in_one_file_per_reference(tmp_path: Path) -> None:
     assert len(dataset.image_folders) == 4
     assert len(dataset.label_files) == 3
     with pytest.raises(
-        SettingError, match=r"348 images, but PIPAL has 24,200.*ask for a part: .*train \(348 of 23,200"
+        SettingError, match=r"348 images, but PIPAL has 24,200.*ask for a part \(--subset\): .*train \(348 of 23,200"
     ):
         load_dataset("pipal", root=tmp_path)
 

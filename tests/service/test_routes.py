@@ -247,7 +247,7 @@ def test_the_description_has_examples_that_work(client: httpx2.Client) -> None:
                 tried += 1
                 answer = client.request(method, path, json=content["application/json"]["example"])
                 assert answer.status_code == 200, (path, answer.text)
-    assert tried == 4
+    assert tried == 5
     assert "security" not in described
     assert "/opt" not in json.dumps(described)
 
@@ -263,7 +263,7 @@ def test_the_page_about_the_api_has_every_address_and_examples_that_work(
     monkeypatch.chdir(tmp_path)
     (tmp_path / "photo.jpg").write_bytes(encoded(noise(1), "JPEG"))
     examples = re.findall(r"<pre><code>(.*?)</code></pre>", answer.text, re.DOTALL)
-    assert len(examples) == 8
+    assert len(examples) == 10
     for example in map(html.unescape, examples):
         if example.startswith("curl"):
             words = shlex.split(example)
