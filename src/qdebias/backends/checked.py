@@ -16,12 +16,13 @@ _NOT = "not its weights or its tokenizer"
 _COMMON = f"{READ}; {_ALONE}; {_NOT}"
 _THINKING = f"{READ}; {_CLOSED}; {_ALONE}; {_NOT}"
 _VOCABULARY = f"{READ}; {_TOKENS}; {_ALONE}; not its weights"
+_PARTLY = f"{READ} (of this one in parts only); {_ALONE}; {_NOT}"
 _ARITHMETIC = f"{_ALONE}; not its chat template, weights or tokenizer"
 
 CHECKED: Mapping[str, str] = {
-    "bakllava": _COMMON,
+    "bakllava": _PARTLY,
     "llava-1.5-7b": _COMMON,
-    "llava-onevision-7b": _COMMON,
+    "llava-onevision-7b": _PARTLY,
     "llava-interleave-7b": _ARITHMETIC,
     "qwen2-vl-2b": _VOCABULARY,
     "qwen2.5-vl-7b": _VOCABULARY,
