@@ -1,12 +1,13 @@
 """What the processors of the models whose architecture is ours have in common."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import Any
 
 from transformers import BatchFeature, ProcessorMixin
 
 
-class NativeProcessor(ProcessorMixin):
+class NativeProcessor(ProcessorMixin, ABC):
     """A processor whose tokenizer is none of transformers' own; a subclass says how a prompt becomes ids.
 
     Attributes:
@@ -21,9 +22,9 @@ class NativeProcessor(ProcessorMixin):
         """Accept a tokenizer that is not one of transformers' own."""
         return type(argument)
 
+    @abstractmethod
     def ids_of(self, text: str) -> list[int]:
         """Return the ids of a prompt, with the model's image token for each token of an image."""
-        raise NotImplementedError
 
     def __call__(
         self,

@@ -5,6 +5,7 @@ tokens under the layer's own RMS norm, and its keys are rotated by the position 
 through the ordinary output projection. What an image gives depends on nothing but the image, so that prompts share it.
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from types import MappingProxyType
@@ -59,7 +60,7 @@ class ImageContext:
         return first, second
 
 
-class HyperAttention(Qwen2Attention):
+class HyperAttention(Qwen2Attention, ABC):
     """Attention that reads images too; `image_keys_values` is what they are read from.
 
     Args:
@@ -99,6 +100,7 @@ class HyperAttention(Qwen2Attention):
         queries, keys = apply_rotary_pos_emb(queries, keys, *position_embeddings)
         return self.o_proj(self.mix(queries, keys, values, image_context)), None
 
+    @abstractmethod
     def mix(
         self, queries: torch.Tensor, keys: torch.Tensor, values: torch.Tensor, context: ImageContext
     ) -> torch.Tensor:
@@ -110,7 +112,6 @@ class HyperAttention(Qwen2Attention):
             values: Like `keys`.
             context: Of the images.
         """
-        raise NotImplementedError
 
 
 class FusedAttention(HyperAttention):
@@ -133,9 +134,9 @@ class GatedAttention(HyperAttention):
     what they read from the text, without any gate.
     """
 
+    @abstractmethod
     def gate_values(self, text: torch.Tensor) -> torch.Tensor:
         """Return the gate in [0, 1] for what was read from the text (..., heads * head), to be broadcast over it."""
-        raise NotImplementedError
 
     def mix(
         self, queries: torch.Tensor, keys: torch.Tensor, values: torch.Tensor, context: ImageContext
