@@ -17,12 +17,13 @@ from qdebias import presets
 from qdebias.backends.base import TellsStates
 from qdebias.backends.baselines import BASELINES
 from qdebias.backends.load import load_backend
-from qdebias.data import load_dataset
-from qdebias.engine import Scorer
-from qdebias.fitted import features_of
-from qdebias.fitting import METHODS, ask
-from qdebias.ridge import Ridge
-from qdebias.store import StoredBackend, open_run
+from qdebias.evaluation.fitting import METHODS, ask
+from qdebias.inputs.datasets import load_dataset
+from qdebias.methods.fitted import features_of
+from qdebias.metrics.ridge import Ridge
+from qdebias.runs.backend import StoredBackend
+from qdebias.runs.opening import open_run
+from qdebias.runs.scorer import Scorer
 
 
 def main() -> None:

@@ -21,9 +21,9 @@ import torch
 
 from qdebias import presets
 from qdebias.backends.hf_loading import load_hf
-from qdebias.benchmark.products import count
+from qdebias.cli.benchmark.products import count
 from qdebias.image import load_image
-from qdebias.method import Context
+from qdebias.methods.method import Context
 
 TESTS = Path(__file__).parent.parent / "tests"
 sys.path.insert(0, str(TESTS))

@@ -46,7 +46,7 @@ def score_with_kills(photos: Path, out: Path) -> None:
     import ray
     from ray.cluster_utils import Cluster
 
-    from qdebias.distributed import Progress, Setting, Workers, score_on_ray
+    from qdebias.integrations.ray import Progress, Setting, Workers, score_on_ray
 
     node = {"num_cpus": 1, "object_store_memory": 80 << 20, "include_dashboard": False}
     cluster = Cluster(initialize_head=True, head_node_args=node)
@@ -80,7 +80,7 @@ def score_with_kills(photos: Path, out: Path) -> None:
 
 def local_logits(paths: list[Path]) -> dict[str, list[float]]:
     """Return the logits of each image from this process."""
-    from qdebias.engine import Scorer
+    from qdebias.runs.scorer import Scorer
 
     scorer = Scorer(backend=slow_fake(), method="vanilla", batch=1)  # type: ignore[arg-type]
     results = scorer.score_many(paths)

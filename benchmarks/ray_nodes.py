@@ -19,7 +19,7 @@ from pathlib import Path
 from ray_kill import HERE, make_images
 
 from qdebias.backends.fake import FakeBackend
-from qdebias.distributed import Progress, Setting, Workers, score_on_ray
+from qdebias.integrations.ray import Progress, Setting, Workers, score_on_ray
 
 SECONDS = "RAY_NODES_SECONDS"
 CLUSTERS = ((1, 1.0), (2, 1.0), (3, 1.0), (3, 0.5))

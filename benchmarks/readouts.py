@@ -15,10 +15,10 @@ from pathlib import Path
 
 import numpy as np
 
-from qdebias.correlation.intervals import Resampling, Statistic, pearson, resample, spearman
-from qdebias.data import CATALOGUE, Outputs, read_outputs
 from qdebias.equations import FloatArray, softmax
-from qdebias.tables import Cell, Column, Number, Table, render
+from qdebias.evaluation.tables import Cell, Column, Number, Table, render
+from qdebias.inputs.datasets import CATALOGUE, Outputs, read_outputs
+from qdebias.metrics.intervals import Resampling, Statistic, pearson, resample, spearman
 
 DATASETS = {
     "spaq": "SPAQ",

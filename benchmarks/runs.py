@@ -24,10 +24,11 @@ from PIL import Image
 
 from qdebias.backends.base import Backend
 from qdebias.backends.load import load_backend
-from qdebias.engine import Scorer
 from qdebias.inputs import open_images
-from qdebias.store import Run, open_run
-from qdebias.stored import StoredScorer
+from qdebias.runs.opening import open_run
+from qdebias.runs.run import Run
+from qdebias.runs.scorer import Scorer
+from qdebias.runs.stored_scorer import StoredScorer
 
 BLOCK = 1000
 

@@ -34,7 +34,7 @@ import numpy as np
 from PIL import Image
 
 from qdebias.backends.load import load_backend
-from qdebias.engine import Scorer
+from qdebias.runs.scorer import Scorer
 
 PROBED = """
 import asyncio, os, sys, time

@@ -19,8 +19,8 @@ from PIL import Image
 from qdebias import presets
 from qdebias.backends.load import load_backend
 from qdebias.image import load_image
-from qdebias.method import Context
-from qdebias.records import AnsweredRecord, answered_record, open_writer
+from qdebias.methods.method import Context
+from qdebias.runs.records import AnsweredRecord, answered_record, open_writer
 
 ROWS = 500
 

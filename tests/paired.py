@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy import stats
 
-from qdebias.correlation.intervals import Resampling
+from qdebias.metrics.intervals import Resampling
 
 Gain = tuple[float, float, float]
 """The difference, and the ends of its 95 % percentile bootstrap interval."""

@@ -10,13 +10,13 @@ from PIL import Image
 from qdebias import presets
 from qdebias.backends.fake import FakeBackend
 from qdebias.degrade import Fog, Saturate
-from qdebias.engine import Scorer
 from qdebias.equations import similarity_weight
 from qdebias.errors import SettingError
 from qdebias.image import RgbImage, digest, load_image
-from qdebias.method import Context
-from qdebias.pool import ImagePool
-from qdebias.presets import PAPER, UNASKED
+from qdebias.image.pool import ImagePool
+from qdebias.methods.method import Context
+from qdebias.methods.presets import PAPER, UNASKED
+from qdebias.runs.scorer import Scorer
 
 
 def mean_distance(first: RgbImage, second: RgbImage) -> float:

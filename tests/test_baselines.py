@@ -8,10 +8,10 @@ import pytest
 
 import qdebias
 from qdebias.backends.baselines import BASELINES, Baseline, above
-from qdebias.engine import Scorer
 from qdebias.errors import BackendError
 from qdebias.image import RgbImage
 from qdebias.prompts import Question, Request
+from qdebias.runs.scorer import Scorer
 
 
 @pytest.mark.parametrize("name", BASELINES)

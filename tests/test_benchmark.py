@@ -13,12 +13,12 @@ import torch
 import transformers
 from typer.testing import CliRunner
 
-from qdebias.benchmark import files, sharing
-from qdebias.benchmark.machine import Utilisation
-from qdebias.benchmark.products import count
-from qdebias.benchmark.scale import measure_scale
-from qdebias.benchmark.shapes import SHAPES, build
 from qdebias.cli.app import app
+from qdebias.cli.benchmark import files, sharing
+from qdebias.cli.benchmark.machine import Utilisation
+from qdebias.cli.benchmark.products import count
+from qdebias.cli.benchmark.scale import measure_scale
+from qdebias.cli.benchmark.shapes import SHAPES, build
 from qdebias.errors import SettingError
 
 CPU = torch.device("cpu")

@@ -10,7 +10,8 @@ from scipy.stats import rankdata
 from sklearn.isotonic import IsotonicRegression
 
 from qdebias.backends.fake import FakeBackend
-from qdebias.bias import (
+from qdebias.errors import SettingError
+from qdebias.evaluation.bias import (
     Bias,
     Exposure,
     bias_table,
@@ -21,16 +22,16 @@ from qdebias.bias import (
     measure_bias,
     rank,
 )
-from qdebias.engine import Failure, Scorer
-from qdebias.errors import SettingError
+from qdebias.evaluation.tables import Evidence, NotRun, Scores
+from qdebias.evaluation.tables.render import render
 from qdebias.image import RgbImage, digest
-from qdebias.method import Context
-from qdebias.presets import PAPER, VANILLA
+from qdebias.methods.method import Context
+from qdebias.methods.plan import Failure
+from qdebias.methods.presets import PAPER, VANILLA
 from qdebias.prompts import Question, Request
 from qdebias.report.grid import choose_examples, draw_grid
 from qdebias.report.strip import draw_strip
-from qdebias.tables import Evidence, NotRun, Scores
-from qdebias.tables.render import render
+from qdebias.runs.scorer import Scorer
 
 SCENES = ("night", "plant", "still life")
 PLANTED = {"night": 0.3, "plant": 0.0, "still life": -0.3}

@@ -18,10 +18,10 @@ from qdebias.backends.catalogue import KNOWN_MODELS, NANO_SRCC, caution
 from qdebias.backends.fake import FakeBackend
 from qdebias.cli.app import app
 from qdebias.cli.doctor import doctor
-from qdebias.data.catalogue import CATALOGUE
 from qdebias.image import RgbImage, load_image
-from qdebias.method import Context
-from qdebias.presets import PAPER
+from qdebias.inputs.datasets.catalogue import CATALOGUE
+from qdebias.methods.method import Context
+from qdebias.methods.presets import PAPER
 
 EXAMPLES = Path(__file__).resolve().parent.parent / "examples" / "photos"
 

@@ -21,13 +21,13 @@ from qdebias.backends.base import Backend, Fingerprint, OptionLogits
 from qdebias.backends.fake import FakeBackend
 from qdebias.cli.app import app
 from qdebias.cli.compare import models_of, run_folders
-from qdebias.compare import Comparison, compare_asked, compare_stored
-from qdebias.data import Dataset, load_dataset
-from qdebias.engine import Scorer
 from qdebias.errors import SettingError
+from qdebias.evaluation.compare import Comparison, compare_asked, compare_stored
+from qdebias.evaluation.tables import Agreement, Asker, NotRun
+from qdebias.inputs.datasets import Dataset, load_dataset
 from qdebias.prompts import Question, Request
-from qdebias.store import open_run
-from qdebias.tables import Agreement, Asker, NotRun
+from qdebias.runs.opening import open_run
+from qdebias.runs.scorer import Scorer
 
 COUNT = 20
 METHODS = ("vanilla", "average", "paper", "t1", "t2", "t3", "winner", "only-fog", "qbench-t100")

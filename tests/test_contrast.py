@@ -9,13 +9,15 @@ from PIL import Image
 
 from qdebias import presets
 from qdebias.backends.fake import FakeBackend
-from qdebias.engine import Scorer
 from qdebias.equations import FloatArray
 from qdebias.errors import SettingError
 from qdebias.image import RgbImage
-from qdebias.method import Context, QDebias, Score
-from qdebias.store import open_run, open_snapshot
-from qdebias.stored import StoredScorer, recorded
+from qdebias.methods.method import Context, QDebias, Score
+from qdebias.runs.opening import open_run
+from qdebias.runs.recorded import recorded
+from qdebias.runs.scorer import Scorer
+from qdebias.runs.snapshot import open_snapshot
+from qdebias.runs.stored_scorer import StoredScorer
 
 ANSWERS = [[np.array(row)] for row in ([2.0, -1.0], [1.0, 0.0], [0.5, 1.0], [-1.0, 1.0], [0.0, 0.0])]
 """Logits of good and poor: d is 3 of the image, and 1, -0.5, -2 and 0 of its copies."""

@@ -5,8 +5,10 @@ import pytest
 from scipy import stats
 from scipy.optimize import curve_fit
 
-from qdebias.correlation import correlate, fit_logistic, literal_probability
 from qdebias.errors import SettingError
+from qdebias.metrics.logistic import fit_logistic
+from qdebias.metrics.measures import correlate
+from qdebias.metrics.readout import literal_probability
 
 
 def scores(count: int, seed: int = 0, *, step: float = 0.0) -> tuple[np.ndarray, np.ndarray]:

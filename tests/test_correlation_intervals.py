@@ -4,9 +4,10 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from qdebias.correlation import Columns, correlate, correlate_within
-from qdebias.correlation.intervals import Resampling, kendall, pearson, resample, root_mean_square, spearman
 from qdebias.errors import SettingError
+from qdebias.metrics.intervals import Resampling, kendall, pearson, resample, root_mean_square, spearman
+from qdebias.metrics.measures import correlate
+from qdebias.metrics.within import Columns, correlate_within
 
 
 def tied_scores(count: int = 80, seed: int = 3) -> tuple[np.ndarray, np.ndarray]:
@@ -63,7 +64,7 @@ def test_the_same_seed_gives_the_same_interval_and_another_seed_another() -> Non
 def test_the_block_size_changes_no_result(monkeypatch: pytest.MonkeyPatch) -> None:
     x, y = tied_scores()
     whole = correlate(x, y, resamples=200)
-    monkeypatch.setattr("qdebias.correlation.intervals._CELLS", 80 * 7)
+    monkeypatch.setattr("qdebias.metrics.intervals._CELLS", 80 * 7)
     assert correlate(x, y, resamples=200).krcc_interval == whole.krcc_interval
     assert correlate(x, y, resamples=200).srcc_interval == whole.srcc_interval
 

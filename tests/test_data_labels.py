@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from qdebias.data import CATALOGUE, Dataset, load_dataset
+from qdebias.inputs.datasets import CATALOGUE, Dataset, load_dataset
 from reference_data import skip_absent
 
 Names = Callable[[Path], list[str]]

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from scipy.io import savemat
 
-from qdebias.data import Dataset, load_dataset
 from qdebias.errors import SettingError
+from qdebias.inputs.datasets import Dataset, load_dataset
 
 
 def fill(root: Path, *names: str) -> None:

@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 
 import qdebias
-from qdebias.data import CATALOGUE, load_dataset
 from qdebias.errors import SettingError
+from qdebias.inputs.datasets import CATALOGUE, load_dataset
 
 PACKAGE = Path(qdebias.__file__).parent
 NAMES = ("ss01 (1).jpg", "ss01 (2).jpg", "ss02 (1).jpg", "ss03 (7).jpg")
@@ -300,13 +300,13 @@ def test_a_dataset_is_one_file(tmp_path: Path) -> None:
     shutil.copytree(PACKAGE, package, ignore=shutil.ignore_patterns("__pycache__", "checkpoint*"))
     page = (PACKAGE.parents[1] / "CONTRIBUTING.md").read_text(encoding="utf-8")
     (block,) = re.findall(r"```toml\n(.*?)```", page, re.DOTALL)
-    (package / "data" / "datasets" / "myphotos.toml").write_text(block.replace("count = 300", "count = 2"))
+    (package / "inputs" / "datasets" / "known" / "myphotos.toml").write_text(block.replace("count = 300", "count = 2"))
     (photos / "images").mkdir(parents=True)
     for name in ("door_1.png", "door_2.png"):
         (photos / "images" / name).touch()
     (photos / "mos.csv").write_text("image,MOS\ndoor_1.png,20\ndoor_2.png,70.5\n")
     code = (
-        "import sys; from qdebias.data import load_dataset; found = load_dataset('MyPhotos', root=sys.argv[1]); "
+        "import sys, qdebias; found = qdebias.load_dataset('MyPhotos', root=sys.argv[1]); "
         "print(found.mos.tolist(), [item.reference for item in found.items], found.range, found.groups is not None)"
     )
     environment = os.environ | {"PYTHONPATH": str(package.parent)}
@@ -318,7 +318,7 @@ def test_a_dataset_is_one_file(tmp_path: Path) -> None:
 
 def test_importing_loads_no_reader_of_matlab_or_excel() -> None:
     code = (
-        "import sys, qdebias.data; "
+        "import sys, qdebias.inputs.datasets; "
         "print([name for name in ('scipy', 'openpyxl', 'pyarrow', 'torch', 'PIL') if name in sys.modules])"
     )
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -5,8 +5,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from qdebias.data import read_outputs
 from qdebias.errors import SettingError
+from qdebias.inputs.datasets import read_outputs
 
 ROWS = (
     '{"img_path": "a.jpg", "gt_score": "2.82 ", "logit_good": 14.5, "logit_poor": 12.25}',

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from scipy.io import savemat
 
-from qdebias.data.matlab import Grid, load_variable
-from qdebias.data.readers import Delimited, Workbook, read_records
 from qdebias.errors import MissingPackageError, SettingError
+from qdebias.inputs.datasets.matlab import Grid, load_variable
+from qdebias.inputs.datasets.readers import Delimited, Workbook, read_records
 
 WANT = [{"img_path": "a.jpg", "gt_score": 1.5}, {"img_path": "b.jpg", "gt_score": 2}]
 

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from qdebias.data.resolve import Tree, find_images, find_labels, open_tree
 from qdebias.errors import SettingError
+from qdebias.inputs.datasets.resolve import Tree, find_images, find_labels, open_tree
 
 
 @pytest.fixture

@@ -6,8 +6,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from qdebias.data import load_dataset
 from qdebias.image import load_image
+from qdebias.inputs.datasets import load_dataset
 from reference_data import skip_absent
 
 # dataset, member, its name in the dataset, its place, the label file and the label file's place

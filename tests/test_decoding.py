@@ -14,9 +14,9 @@ import pytest
 import tifffile
 from PIL import Image, ImageOps
 
-from qdebias.decoding import FORMATS, open_picture
 from qdebias.errors import DamagedImageError, ImageError
 from qdebias.image import RgbImage, load_image
+from qdebias.image.decoding import FORMATS, open_picture
 from qdebias.inputs.folders import looks_like_image
 
 SIDE = 64
@@ -339,7 +339,7 @@ def test_formats_that_need_a_package_name_it(start: bytes, words: str, monkeypat
     def absent(name: str) -> None:
         raise ImportError(name)
 
-    monkeypatch.setattr("qdebias.decoding.import_module", absent)
+    monkeypatch.setattr("qdebias.image.decoding.import_module", absent)
     with pytest.raises(ImageError, match=words):
         open_picture(io.BytesIO(start + bytes(200)), "a", FORMATS)
 

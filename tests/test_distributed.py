@@ -21,19 +21,19 @@ from ray.cluster_utils import Cluster
 
 import deadly_backends
 from qdebias.backends.load import load_backend
-from qdebias.distributed import Progress, Setting, Workers, reach, score_on_ray
-from qdebias.distributed.folder import open_folder
-from qdebias.distributed.manifest import Manifest, score_file, write_manifest
-from qdebias.distributed.plan import Plan, freeze
-from qdebias.distributed.worker import Tally, Worker
-from qdebias.engine import Scorer
 from qdebias.errors import SettingError, StoreError
 from qdebias.inputs import open_images
 from qdebias.inputs.datasets_folder import DatasetRows
 from qdebias.inputs.pieces import Named, Nothing
 from qdebias.inputs.shards import Shard
 from qdebias.inputs.tables import Rows
-from qdebias.store.lock import locked
+from qdebias.integrations.ray import Progress, Setting, Workers, reach, score_on_ray
+from qdebias.integrations.ray.folder import open_folder
+from qdebias.integrations.ray.manifest import Manifest, score_file, write_manifest
+from qdebias.integrations.ray.plan import Plan, freeze
+from qdebias.integrations.ray.worker import Tally, Worker
+from qdebias.runs.lock import locked
+from qdebias.runs.scorer import Scorer
 from test_cli import run
 
 ROOT = Path(__file__).resolve().parent.parent

@@ -11,11 +11,11 @@ import pytest
 
 from qdebias import presets
 from qdebias.backends.fake import FakeBackend
-from qdebias.engine import Scorer
 from qdebias.equations import FloatArray
 from qdebias.image import RgbImage
-from qdebias.method import Context, Score
+from qdebias.methods.method import Context, Score
 from qdebias.report.figure import Row, explain
+from qdebias.runs.scorer import Scorer
 from test_cli import folder, run  # noqa: F401  (fixtures)
 
 VALUES = (1, 0.75, 0.5, 0.25, 0)

@@ -12,14 +12,14 @@ from typer.testing import CliRunner, Result
 from qdebias.backends.fake import FakeBackend
 from qdebias.cli.app import app
 from qdebias.degrade import Fog, noise_rng
-from qdebias.downsize import downsized
-from qdebias.engine import Scorer
 from qdebias.errors import ImageError, SettingError
 from qdebias.image import RgbImage, digest
-from qdebias.pool import ImagePool
-from qdebias.presets import PAPER
-from qdebias.store import open_run
-from qdebias.stored import StoredScorer
+from qdebias.image.downsize import downsized
+from qdebias.image.pool import ImagePool
+from qdebias.methods.presets import PAPER
+from qdebias.runs.opening import open_run
+from qdebias.runs.scorer import Scorer
+from qdebias.runs.stored_scorer import StoredScorer
 
 
 @pytest.fixture

@@ -11,15 +11,17 @@ import pytest
 from PIL import Image
 
 import qdebias
-from qdebias import engine, presets
+from qdebias import presets
 from qdebias.backends.base import Fingerprint, OptionLogits
 from qdebias.backends.fake import FakeBackend
-from qdebias.engine import Failure, Scorer
 from qdebias.errors import BackendError, ImageError, SettingError
 from qdebias.image import RgbImage, digest
-from qdebias.method import Answers, Context, Plan, Score, Vanilla
-from qdebias.presets import VANILLA
+from qdebias.methods.method import Answers, Context, Plan, Score, Vanilla
+from qdebias.methods.plan import Failure
+from qdebias.methods.presets import VANILLA
 from qdebias.prompts import Request
+from qdebias.runs import scorer as engine
+from qdebias.runs.scorer import Scorer
 
 
 @pytest.fixture

@@ -20,11 +20,11 @@ from typer.testing import CliRunner, Result
 from qdebias.backends.base import OptionLogits
 from qdebias.backends.fake import FakeBackend
 from qdebias.cli.app import app
-from qdebias.data import Dataset, load_dataset
-from qdebias.engine import Scorer
 from qdebias.errors import BackendError, SettingError
 from qdebias.evaluation import Report, evaluate, make_report
+from qdebias.inputs.datasets import Dataset, load_dataset
 from qdebias.prompts import Question, Request
+from qdebias.runs.scorer import Scorer
 
 servers = multiprocessing.get_context("forkserver")
 servers.set_forkserver_preload(["qdebias.evaluation", "pytest", "PIL.Image", "typer", "scipy.stats"])

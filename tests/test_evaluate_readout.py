@@ -10,11 +10,11 @@ from hypothesis import strategies as some
 from scipy import stats
 
 from qdebias import presets
-from qdebias.correlation import literal_probability
 from qdebias.equations import FloatArray, expected
 from qdebias.errors import SettingError
 from qdebias.evaluation.readout import read
-from qdebias.method import Plan, QDebias, Score, Vanilla
+from qdebias.methods.method import Plan, QDebias, Score, Vanilla
+from qdebias.metrics.readout import literal_probability
 from qdebias.prompts import Question
 
 LEVELS = Question(

@@ -10,11 +10,11 @@ import pytest
 from PIL import Image
 
 import qdebias
-from qdebias.correlation.within import Columns, correlate_within
 from qdebias.equations import FloatArray
 from qdebias.errors import SettingError
+from qdebias.evaluation.ranking.strengths import bradley_terry
 from qdebias.image import load_image
-from qdebias.ranking.strengths import bradley_terry
+from qdebias.metrics.within import Columns, correlate_within
 from test_inputs_containers import png, score_of, scores, write_shard
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (4, 8, 3), np.uint8).repeat(8, axis=0).repeat(8, axis=1)

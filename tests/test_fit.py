@@ -16,13 +16,13 @@ from qdebias import presets
 from qdebias.backends.base import Fingerprint, OptionLogits
 from qdebias.backends.fake import FakeBackend, digest_logits
 from qdebias.cli import app
-from qdebias.data import Dataset
-from qdebias.engine import Scorer
 from qdebias.errors import SettingError
-from qdebias.fitted import load_fit
-from qdebias.fitting import Fit, fit
+from qdebias.evaluation.fitting import Fit, fit
 from qdebias.image import RgbImage
+from qdebias.inputs.datasets import Dataset
+from qdebias.methods.fitted import load_fit
 from qdebias.prompts import Question, Request, StateQuestion
+from qdebias.runs.scorer import Scorer
 
 COUNT = 60
 

@@ -25,7 +25,7 @@ from qdebias.backends.families import family_of
 from qdebias.backends.hf import HfBackend
 from qdebias.backends.prompt import Form
 from qdebias.backends.sharing import Sharing
-from qdebias.method import Context
+from qdebias.methods.method import Context
 from qdebias.prompts import Request
 from test_published_templates import expected
 from tiny_families import FAMILIES

@@ -18,11 +18,11 @@ from PIL import Image
 import qdebias
 from qdebias.errors import ImageError, SettingError
 from qdebias.image import RgbImage
+from qdebias.image.tensors import to_images
 from qdebias.integrations.datasets import AddScores
 from qdebias.integrations.frames import with_scores
 from qdebias.integrations.metric import create_metric
 from qdebias.integrations.torchmetrics import ImageQuality
-from qdebias.tensors import to_images
 
 FAKE: dict[str, Any] = {"model": "fake", "method": "vanilla"}
 

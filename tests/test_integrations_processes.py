@@ -5,8 +5,8 @@ from pathlib import Path
 import torch
 
 import qdebias
+from qdebias.image.tensors import to_images
 from qdebias.integrations.torchmetrics import ImageQuality
-from qdebias.tensors import to_images
 
 
 def score_in_process(rank: int, rendezvous: str, batch: torch.Tensor, out: str) -> None:

@@ -10,41 +10,27 @@ import pytest
 SOURCE = Path(__file__).resolve().parent.parent / "src" / "qdebias"
 
 LAYERS = (
-    ("errors", "client"),
-    ("decoding",),
-    (
-        *("image", "tensors", "notebook", "correlation", "equations", "named"),
-        *("processes", "pixel_budget", "output", "mos", "ridge"),
-    ),
-    ("prompts", "degrade", "data", "pool", "rivals", "downsize"),
-    ("content", "readouts", "sources"),
-    ("plan", "method", "backends"),
-    ("parts", "recipe", "described"),
-    ("expression", "method_file"),
-    ("fitted", "presets", "store", "cost"),
-    ("engine",),
-    (
-        "inputs",
-        "records",
-        "scores",
-        "api",
-        "stored",
-        "evaluation",
-        "tables",
-        "compare",
-        "curation",
-        "ranking",
-        "bias",
-        "calibration",
-        "calibrate",
-        "fitting",
-        "benchmark",
-    ),
-    ("distributed", "service", "report", "integrations"),
-    ("cli",),
-    ("__main__",),
+    "errors",
+    "client",
+    "equations",
+    "system",
+    "image",
+    "prompts",
+    "degrade",
+    "metrics",
+    "backends",
+    "methods",
+    "inputs",
+    "runs",
+    "evaluation",
+    "curation",
+    "report",
+    "integrations",
+    "service",
+    "cli",
+    "__main__",
 )
-RANK = {name: rank for rank, layer in enumerate(LAYERS) for name in layer}
+RANK = {name: rank for rank, name in enumerate(LAYERS)}
 INDEPENDENT = {"backends": {"method"}, "method": {"backends"}}
 
 MODULES = sorted(path for path in SOURCE.rglob("*.py") if path != SOURCE / "__init__.py")

@@ -10,8 +10,8 @@ from qdebias.degrade import Fog, Rng, Saturate, Spatter, ZoomBlur
 from qdebias.equations import FloatArray, equal_weight
 from qdebias.errors import SettingError
 from qdebias.image import RgbImage
-from qdebias.method import Context, QDebias, Vanilla
-from qdebias.presets import CONDITIONAL, PAPER, SAME_OBJECT, VANILLA
+from qdebias.methods.method import Context, QDebias, Vanilla
+from qdebias.methods.presets import CONDITIONAL, PAPER, SAME_OBJECT, VANILLA
 
 CONTEXT = Context(seed=3)
 

@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 
 from qdebias import presets
-from qdebias.cost import Cost, cost_of
 from qdebias.equations import Evidence, FloatArray, mean_log_odds, semantic_weight
 from qdebias.errors import SettingError
-from qdebias.expression import SPELLED
-from qdebias.method import QDebias
-from qdebias.parts import CONDITIONS, KINDS, NUMBERED, PARTS
+from qdebias.methods.cost import Cost, cost_of
+from qdebias.methods.expression import SPELLED
+from qdebias.methods.method import QDebias
+from qdebias.methods.parts import CONDITIONS, KINDS, NUMBERED, PARTS
 
 
 def method(text: str) -> QDebias:
@@ -160,7 +160,7 @@ def test_a_method_of_ones_own_takes_parts_as_far_as_it_is_known() -> None:
     with pytest.raises(SettingError, match="'test_methods_expression:OTHER' cannot be changed by parts"):
         presets.get("test_methods_expression:OTHER+levels5")
     assert method("test_methods_expression:OWN+levels5").weigh is halves
-    assert presets.get("qdebias.presets:PAPER+levels5").method == presets.get("paper+levels5").method
+    assert presets.get("qdebias.methods.presets:PAPER+levels5").method == presets.get("paper+levels5").method
 
 
 def test_every_part_has_a_kind_a_summary_and_a_source() -> None:

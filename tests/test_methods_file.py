@@ -6,7 +6,7 @@ import pytest
 
 from qdebias import presets
 from qdebias.errors import SettingError
-from qdebias.method import QDebias
+from qdebias.methods.method import QDebias
 from qdebias.prompts import Question
 
 QUESTION = """

@@ -6,7 +6,7 @@ import pytest
 
 from qdebias import presets
 from qdebias.cli.methods_page import every_part, methods_page
-from qdebias.parts import PARTS
+from qdebias.methods.parts import PARTS
 from test_cli import run
 
 DOCS = Path(__file__).resolve().parent.parent / "docs" / "methods.md"

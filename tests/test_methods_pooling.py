@@ -10,8 +10,8 @@ from scipy.stats import entropy
 from qdebias import presets
 from qdebias.equations import FloatArray
 from qdebias.image import RgbImage
-from qdebias.method import Context, Score
-from qdebias.readouts import LEVELS5
+from qdebias.methods.method import Context, Score
+from qdebias.methods.readouts import LEVELS5
 
 GOOD = np.array([[1.0, -0.5], [0.2, 0.9], [3.0, -2.0], [-1.0, 1.5]])
 """Logits of good and poor under four conditions."""

@@ -15,15 +15,15 @@ from qdebias import presets
 from qdebias.backends.fake import FakeBackend
 from qdebias.backends.mplug_owl3.processing import read_vocabulary
 from qdebias.backends.tokens import option_tokens
-from qdebias.content import ContentFree, blank, is_screen, noise
 from qdebias.degrade import GaussianNoise, Spatter
 from qdebias.errors import OptionError, SettingError
 from qdebias.image import RgbImage, digest
-from qdebias.method import Context, QDebias
-from qdebias.parts import ASPECTS
+from qdebias.methods.content import ContentFree, blank, is_screen, noise
+from qdebias.methods.describe import describe
+from qdebias.methods.method import Context, QDebias
+from qdebias.methods.parts import ASPECTS
+from qdebias.methods.readouts import ENSEMBLE, GOOD_POOR, LEVELS5, NEUTRAL, WORDS, Words
 from qdebias.prompts import Question
-from qdebias.readouts import ENSEMBLE, GOOD_POOR, LEVELS5, NEUTRAL, WORDS, Words
-from qdebias.store.describe import describe
 from test_cli import run
 
 
@@ -166,7 +166,7 @@ def test_images_without_content_are_always_the_same() -> None:
         free = ContentFree(make=make)
         assert free.digest == digest(make())
         assert free.image is ContentFree(make=make).image
-        assert describe(free) == {"is": "qdebias.content.ContentFree", "make": describe(make)}
+        assert describe(free) == {"is": "qdebias.methods.content.ContentFree", "make": describe(make)}
 
 
 def screen(shade: int = 255) -> RgbImage:

@@ -13,7 +13,7 @@ from qdebias import presets
 from qdebias.backends.fake import FakeBackend
 from qdebias.degrade import Fog, Rng, Saturate, Spatter, ZoomBlur, draws_noise
 from qdebias.image import RgbImage
-from qdebias.method import Context, QDebias
+from qdebias.methods.method import Context, QDebias
 from test_cli import run
 
 

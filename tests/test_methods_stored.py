@@ -8,10 +8,13 @@ from PIL import Image
 
 from qdebias import presets
 from qdebias.backends.fake import FakeBackend
-from qdebias.engine import Failure, Scorer
-from qdebias.method import Score
-from qdebias.store import open_run, open_snapshot
-from qdebias.stored import StoredScorer, recorded
+from qdebias.methods.method import Score
+from qdebias.methods.plan import Failure
+from qdebias.runs.opening import open_run
+from qdebias.runs.recorded import recorded
+from qdebias.runs.scorer import Scorer
+from qdebias.runs.snapshot import open_snapshot
+from qdebias.runs.stored_scorer import StoredScorer
 
 METHODS = (
     "paper+logodds",

@@ -28,10 +28,10 @@ from qdebias.backends.mplug_owl2.modeling import MplugOwl2ForConditionalGenerati
 from qdebias.backends.mplug_owl2.processing import FORMS
 from qdebias.backends.verify import verify
 from qdebias.cli.app import app
-from qdebias.engine import Scorer
 from qdebias.errors import BackendError, PromptError, SettingError
 from qdebias.image import RgbImage
 from qdebias.prompts import Request
+from qdebias.runs.scorer import Scorer
 
 VISION: dict[str, Any] = {
     "hidden_size": 32,

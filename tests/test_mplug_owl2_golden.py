@@ -19,9 +19,9 @@ from qdebias.backends.mplug_owl2.configuration import IMAGE_TOKEN, MplugOwl2Conf
 from qdebias.backends.mplug_owl2.modeling import MplugOwl2ForConditionalGeneration
 from qdebias.backends.mplug_owl2.processing import MplugOwl2ImageProcessor
 from qdebias.backends.mplug_owl2.vocabulary import MARKER, read_vocabulary
-from qdebias.engine import Scorer
 from qdebias.image import load_image
 from qdebias.prompts import Question, Request
+from qdebias.runs.scorer import Scorer
 
 ATOL = 1e-4
 

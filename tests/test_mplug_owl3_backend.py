@@ -21,10 +21,10 @@ from qdebias.backends.hf_prepare import places_of
 from qdebias.backends.mplug_owl3.configuration import GATES
 from qdebias.backends.mplug_owl3.modeling import MplugOwl3ForConditionalGeneration
 from qdebias.backends.sharing_rows import batch_of, rows_of
-from qdebias.engine import Scorer
 from qdebias.errors import BackendError, ImageError, OptionError, SettingError
 from qdebias.image import RgbImage
 from qdebias.prompts import Placement, Request
+from qdebias.runs.scorer import Scorer
 from tiny_mplug_owl3 import checkpoint
 
 KINDS = list(GATES.values())

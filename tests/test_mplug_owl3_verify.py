@@ -16,9 +16,9 @@ from qdebias.backends.fake import FakeBackend
 from qdebias.backends.load import load_backend
 from qdebias.backends.verify import METHODS, verify, write_report
 from qdebias.cli.app import app
-from qdebias.engine import Scorer
 from qdebias.errors import BackendError, OptionError
 from qdebias.image import RgbImage
+from qdebias.runs.scorer import Scorer
 from tiny_mplug_owl3 import checkpoint
 
 

@@ -22,14 +22,15 @@ from PIL import Image
 
 import qdebias
 from qdebias.backends.fake import FakeBackend
-from qdebias.data import load_dataset
-from qdebias.distributed.folder import open_folder
-from qdebias.engine import Failure, Scorer
 from qdebias.errors import BackendError, SettingError, StoreError
 from qdebias.inputs import LeftOut, open_images
 from qdebias.inputs.addresses import explained, open_filesystem, unsigned
+from qdebias.inputs.datasets import load_dataset
 from qdebias.integrations.frames import with_scores
-from qdebias.scores import read_scores
+from qdebias.integrations.ray.folder import open_folder
+from qdebias.methods.plan import Failure
+from qdebias.runs.scorer import Scorer
+from qdebias.runs.scores import read_scores
 from test_cli import run
 
 

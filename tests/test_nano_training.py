@@ -15,7 +15,7 @@ import torch
 
 from qdebias import presets
 from qdebias.backends.nano.statistics import SIZE
-from qdebias.method import QDebias
+from qdebias.methods.method import QDebias
 
 TRAINING = Path(__file__).resolve().parent.parent / "training"
 METHODS_OWN = ("zoom_blur", "spatter", "saturate", "fog")

@@ -21,9 +21,9 @@ from contract import QUALITY, SAME, BackendContract, assert_same, pair, picture
 from qdebias.backends.base import Backend
 from qdebias.backends.openai_http.backend import OpenAIBackend, load_openai
 from qdebias.backends.openai_http.pictures import Pictures, png_url
-from qdebias.engine import Scorer
 from qdebias.errors import OptionError, PromptError, SettingError
 from qdebias.prompts import Placement, Request
+from qdebias.runs.scorer import Scorer
 from stub_server import Shape, Stub, decode, serving
 
 SHAPES: tuple[Shape, ...] = ("vllm", "llama.cpp", "other")

@@ -19,9 +19,11 @@ from contract import QUALITY, assert_same, pair, picture
 from qdebias.backends.openai_http import connection
 from qdebias.backends.openai_http.backend import load_openai
 from qdebias.backends.openai_http.failures import PassingError, refusal, server_words
-from qdebias.engine import Failure, Scorer
 from qdebias.errors import BackendError, ImageError, QdebiasError, SettingError
-from qdebias.store import StoredBackend, open_run
+from qdebias.methods.plan import Failure
+from qdebias.runs.backend import StoredBackend
+from qdebias.runs.opening import open_run
+from qdebias.runs.scorer import Scorer
 from stub_server import Fault, Stub, serving
 
 KEY = "sk-very-secret-0123456789"

@@ -15,8 +15,9 @@ from qdebias.backends.openai_http import connection
 from qdebias.backends.openai_http.answer import candidates
 from qdebias.backends.openai_http.backend import load_openai
 from qdebias.backends.openai_http.failures import refusal, server_words
-from qdebias.engine import Failure, Scorer
 from qdebias.errors import BackendError, ImageError, QdebiasError, SettingError
+from qdebias.methods.plan import Failure
+from qdebias.runs.scorer import Scorer
 from stub_server import Fault, Stub, serving
 
 ASKED = [replace(pair(1, 2), questions=(SAME,))]

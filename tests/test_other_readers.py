@@ -8,11 +8,11 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from qdebias.distributed.folder import open_folder
-from qdebias.distributed.plan import freeze
-from qdebias.distributed.setting import Setting
-from qdebias.distributed.worker import Worker
 from qdebias.inputs import open_images
+from qdebias.integrations.ray.folder import open_folder
+from qdebias.integrations.ray.plan import freeze
+from qdebias.integrations.ray.setting import Setting
+from qdebias.integrations.ray.worker import Worker
 from test_cli import rows, run
 
 

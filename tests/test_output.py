@@ -14,9 +14,9 @@ from PIL import Image
 from qdebias.cli.outputs import check_outputs
 from qdebias.curation import COPY, MOVE, Way, place
 from qdebias.errors import SettingError, StoreError
-from qdebias.output import beside, replacing, write_file
-from qdebias.records import Record, open_writer
-from qdebias.store.lock import locked
+from qdebias.runs.lock import locked
+from qdebias.runs.records import Record, open_writer
+from qdebias.system.output import beside, replacing, write_file
 from test_cli import run
 
 OLD = "path,score\nold.png,0.5\n"

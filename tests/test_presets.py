@@ -8,7 +8,7 @@ from qdebias import presets
 from qdebias.degrade import Fog, ZoomBlur
 from qdebias.equations import equal_weight, winner_weight
 from qdebias.errors import SettingError
-from qdebias.method import QDebias
+from qdebias.methods.method import QDebias
 
 
 def qdebias(name: str) -> QDebias:

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from qdebias import processes
-from qdebias.data.matlab import load_variable
 from qdebias.errors import SettingError
+from qdebias.inputs.datasets.matlab import load_variable
+from qdebias.system import processes
 
 TESTS = Path(__file__).parent
 DECODE = """
@@ -22,7 +22,7 @@ if __name__ == "__main__":
 """
 ON_RAY = """
 import sys, ray
-from qdebias.distributed.cluster import connected
+from qdebias.integrations.ray.cluster import connected
 with connected(None):
     print(sys.argv[1] in ray.get(ray.remote(lambda: sys.path).remote()))
 """
@@ -35,10 +35,10 @@ class Absent:
 sys.meta_path.insert(0, Absent())
 for name in [name for name in sys.modules if name in ("resource", "fcntl")]:
     del sys.modules[name]
-import qdebias.benchmark.scale, qdebias.benchmark.files, qdebias.cli.bench, qdebias.cli.serve
-import qdebias.service.app, qdebias.service.decoder, qdebias.store
+import qdebias.cli.benchmark.scale, qdebias.cli.benchmark.files, qdebias.cli.bench, qdebias.cli.serve
+import qdebias.service.app, qdebias.service.decoder, qdebias.runs
 qdebias.service.decoder.confine(10_000, 0)
-print(qdebias.processes.peak_memory())
+print(qdebias.system.processes.peak_memory())
 """
 
 

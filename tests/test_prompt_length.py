@@ -12,8 +12,8 @@ from contract import pair
 from qdebias import presets
 from qdebias.backends.prompt_length import prompt_lengths
 from qdebias.cli.app import app
-from qdebias.cost import token_cost
 from qdebias.errors import SettingError
+from qdebias.methods.cost import token_cost
 from tiny_models import checkpoint, load
 
 

@@ -15,7 +15,7 @@ from qdebias.backends.checked import CHECKED, READ
 from qdebias.backends.hf_prompt import render
 from qdebias.backends.prompt import Form
 from qdebias.errors import PromptError
-from qdebias.method import Context
+from qdebias.methods.method import Context
 from tiny_models import load
 
 METHODS = ("paper", "paper+prefixed", "vanilla", "released", "paper+levels5", "qbench")

@@ -13,11 +13,11 @@ from qdebias.backends.base import Backend
 from qdebias.backends.hf import HfBackend
 from qdebias.backends.hf_loading import load_hf
 from qdebias.cli.frames import chosen
-from qdebias.engine import Scorer
 from qdebias.errors import PromptError, SettingError
 from qdebias.image import load_image
-from qdebias.method import QDebias
+from qdebias.methods.method import QDebias
 from qdebias.prompts import Request
+from qdebias.runs.scorer import Scorer
 from test_cli import run
 
 METHODS = {

@@ -11,10 +11,10 @@ from contract import QUALITY, SAME, LocalContract, pair, picture
 from qdebias.backends.base import Backend, Inspectable
 from qdebias.backends.hf import HfBackend
 from qdebias.backends.qwen_vl.modeling import QwenVLForConditionalGeneration, Transformer
-from qdebias.engine import Scorer
 from qdebias.errors import BackendError, ImageError
 from qdebias.image import RgbImage
 from qdebias.prompts import Request
+from qdebias.runs.scorer import Scorer
 from test_qwen_vl_checkpoint import checkpoint, load
 
 

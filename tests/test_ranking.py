@@ -20,11 +20,11 @@ from qdebias.backends.base import OptionLogits
 from qdebias.backends.fake import FakeBackend
 from qdebias.cli.app import app
 from qdebias.errors import BackendError, SettingError
+from qdebias.evaluation.ranking import QUESTIONS, Ranking, bradley_terry, rank, rings
 from qdebias.image import digest, load_image
 from qdebias.prompts import Question, Request
-from qdebias.ranking import QUESTIONS, Ranking, bradley_terry, rank, rings
-from qdebias.scores import read_scores
-from qdebias.store import open_run
+from qdebias.runs.opening import open_run
+from qdebias.runs.scores import read_scores
 
 COUNT = 12
 EXAMPLES = Path(__file__).resolve().parent.parent / "examples" / "photos"

@@ -11,10 +11,10 @@ from scipy.special import expit
 
 from qdebias.backends.fake import FakeBackend
 from qdebias.errors import SettingError
+from qdebias.evaluation.ranking import Ranking, rank
+from qdebias.evaluation.ranking.anchors import against
 from qdebias.image import digest, load_image
-from qdebias.ranking import Ranking, rank
-from qdebias.ranking.anchors import against
-from qdebias.store import open_run
+from qdebias.runs.opening import open_run
 from test_cli import run as command
 from test_ranking import asked_of, brighter
 

@@ -11,8 +11,8 @@ import pytest
 from scipy.special import expit
 
 from qdebias.equations import expected
+from qdebias.evaluation.tables import Table, render
 from qdebias.prompts import Question
-from qdebias.tables import Table, render
 from reference_data import ROOT, skip_absent
 
 

@@ -8,10 +8,11 @@ import pyarrow.parquet as pq
 import pytest
 
 from qdebias.backends.fake import FakeBackend
-from qdebias.engine import Failure, Scorer
 from qdebias.errors import SettingError
 from qdebias.image import RgbImage
-from qdebias.records import Record, columns_of, open_writer, record
+from qdebias.methods.plan import Failure
+from qdebias.runs.records import Record, columns_of, open_writer, record
+from qdebias.runs.scorer import Scorer
 from reference_data import skip_absent
 
 COLUMNS = columns_of(Record, ("good", "poor"))

@@ -11,14 +11,14 @@ from PIL import Image
 
 import qdebias
 from qdebias.backends.fake import FakeBackend
-from qdebias.compare import compare_stored
-from qdebias.correlation.measures import is_constant
-from qdebias.data import load_dataset
-from qdebias.engine import Scorer
 from qdebias.errors import SettingError
+from qdebias.evaluation.compare import compare_stored
+from qdebias.inputs.datasets import load_dataset
+from qdebias.metrics.measures import is_constant
 from qdebias.report.picture import save
-from qdebias.store import open_run
-from qdebias.stored import StoredScorer
+from qdebias.runs.opening import open_run
+from qdebias.runs.scorer import Scorer
+from qdebias.runs.stored_scorer import StoredScorer
 from test_cli import Outcome, run
 
 
@@ -75,7 +75,7 @@ def test_tables_have_every_method_that_the_run_holds(photos: Path) -> None:
         held = json.loads(path.read_text())
         assert set(held["results"]) == {"paper", "average"}
     assert run("score", "photos", "--model", "fake", "--run", "run", "--method", "winner").returncode == 0
-    from qdebias.tables.reproduce import saved
+    from qdebias.evaluation.tables.reproduce import saved
 
     (evidence,) = saved([Path("run")])
     assert set(evidence.results) == {"paper", "average", "winner"}

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from sklearn.linear_model import Ridge as TheirRidge
 
-from qdebias.ridge import STRENGTHS, Ridge, folds_of
+from qdebias.metrics.ridge import STRENGTHS, Ridge, folds_of
 
 
 def sample(images: int, features: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

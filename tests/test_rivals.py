@@ -12,12 +12,14 @@ import torch
 
 from qdebias.backends.fake import FakeBackend
 from qdebias.backends.load import load_backend
-from qdebias.engine import Failure, Scorer
 from qdebias.errors import ImageError, MissingPackageError, SettingError
 from qdebias.image import RgbImage
-from qdebias.method import Score
-from qdebias.rivals import KNOWN_RIVALS, Lpips, load_rival
-from qdebias.rivals import lpips as lpips_module
+from qdebias.methods.method import Score
+from qdebias.methods.plan import Failure
+from qdebias.metrics import lpips as lpips_module
+from qdebias.metrics.lpips import Lpips
+from qdebias.metrics.pyiqa import KNOWN_RIVALS, load_rival
+from qdebias.runs.scorer import Scorer
 
 
 @pytest.fixture(autouse=True)

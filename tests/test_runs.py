@@ -16,10 +16,11 @@ import qdebias
 from qdebias.backends.fake import FakeBackend
 from qdebias.cli.app import app
 from qdebias.cli.console import Pace
-from qdebias.engine import Scorer
-from qdebias.store import open_run, open_snapshot
-from qdebias.store.status import run_status
-from qdebias.stored import StoredScorer
+from qdebias.runs.opening import open_run
+from qdebias.runs.scorer import Scorer
+from qdebias.runs.snapshot import open_snapshot
+from qdebias.runs.status import run_status
+from qdebias.runs.stored_scorer import StoredScorer
 from reference_data import skip_absent
 
 
@@ -226,7 +227,7 @@ def test_mistakes_are_one_line_and_exit_code_2(
 def test_a_method_of_ones_own_is_retried_in_python_only(photos: Path, tmp_path: Path) -> None:
     backend = FakeBackend()
     (photos / "0.png").write_text("Dear reader,")
-    method = qdebias.Vanilla(question=qdebias.presets.VANILLA, temperature=2.0)
+    method = qdebias.Vanilla(question=qdebias.methods.presets.VANILLA, temperature=2.0)
     with open_run(tmp_path / "run", backend.fingerprint, model="fake") as folder:
         list(StoredScorer(folder, Scorer(backend=backend, method=method), name="mine").ask(sorted(photos.iterdir())))
     got = run("retry", tmp_path / "run")

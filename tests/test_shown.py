@@ -13,8 +13,8 @@ from qdebias.cli import shown, tables
 from qdebias.cli.shown import show, show_measured
 from qdebias.cli.summary import ENDS, MOST, Summary
 from qdebias.cli.tables import form_of, write_tables
-from qdebias.records import Record
-from qdebias.tables import Cell, Column, Number, Table, render
+from qdebias.evaluation.tables import Cell, Column, Number, Table, render
+from qdebias.runs.records import Record
 from test_cli import run
 
 BORDERS = re.compile("[\u2500-\u257f]")

@@ -10,19 +10,23 @@ import numpy as np
 import pytest
 from PIL import Image
 
-import qdebias.engine
+import qdebias.runs.scorer
 from qdebias import presets
 from qdebias.backends.base import Fingerprint
 from qdebias.backends.fake import FakeBackend
-from qdebias.engine import Failure, Scorer
 from qdebias.equations import similarity_weight
 from qdebias.errors import BackendError, SettingError, StoreError
 from qdebias.image import RgbImage, digest
-from qdebias.method import Context, Score
-from qdebias.pool import ImagePool
+from qdebias.image.pool import ImagePool
+from qdebias.methods.method import Context, Score
+from qdebias.methods.plan import Failure
 from qdebias.prompts import Question, Request
-from qdebias.store import Run, StoredBackend, open_run, open_snapshot
-from qdebias.stored import StoredScorer
+from qdebias.runs.backend import StoredBackend
+from qdebias.runs.opening import open_run
+from qdebias.runs.run import Run
+from qdebias.runs.scorer import Scorer
+from qdebias.runs.snapshot import open_snapshot
+from qdebias.runs.stored_scorer import StoredScorer
 
 
 @pytest.fixture
@@ -71,8 +75,8 @@ def test_what_is_done_is_neither_asked_nor_decoded_again(
 ) -> None:
     fill(tmp_path / "run", FakeBackend(), paths[:4])
     read: list[object] = []
-    load = qdebias.engine.load_image
-    monkeypatch.setattr(qdebias.engine, "load_image", lambda path, **more: read.append(path) or load(path, **more))
+    load = qdebias.runs.scorer.load_image
+    monkeypatch.setattr(qdebias.runs.scorer, "load_image", lambda path, **more: read.append(path) or load(path, **more))
     backend = FakeBackend()
     assert fill(tmp_path / "run", backend, paths) == plain(paths)
     assert set(read) == {*paths[4:], *paths}  # the second part by `plain`
@@ -201,7 +205,7 @@ def test_what_is_measured_on_pixels_is_stored_with_the_answers(
     backend = FakeBackend()
     assert scores(backend) == expected
     assert asked(backend) == 0
-    monkeypatch.setattr(qdebias.engine, "load_image", None)
+    monkeypatch.setattr(qdebias.runs.scorer, "load_image", None)
     assert scores(backend) == expected
 
 
@@ -224,7 +228,7 @@ def test_conditions_of_other_content_are_asked_for_each_pool(
     fill(tmp_path / "run", FakeBackend(), paths)
     assert [scores(FakeBackend(), pool) for pool in pools] == expected
     backend = FakeBackend()
-    monkeypatch.setattr(qdebias.engine, "load_image", None)
+    monkeypatch.setattr(qdebias.runs.scorer, "load_image", None)
     assert [scores(backend, pool) for pool in pools] == expected
     assert asked(backend) == 0
 

@@ -22,15 +22,17 @@ from PIL import Image
 from mounting import grow, read_only, small_disk
 from qdebias.backends.fake import FakeBackend
 from qdebias.degrade import Rng
-from qdebias.engine import Scorer
 from qdebias.errors import StoreError
 from qdebias.image import RgbImage
-from qdebias.method import QDebias, Score
-from qdebias.presets import CONDITIONAL, SAME_OBJECT
-from qdebias.store import lines, open_run, open_snapshot
-from qdebias.store import run as run_module
-from qdebias.store.index_file import INDEX
-from qdebias.stored import StoredScorer
+from qdebias.methods.method import QDebias, Score
+from qdebias.methods.presets import CONDITIONAL, SAME_OBJECT
+from qdebias.runs import lines
+from qdebias.runs import run as run_module
+from qdebias.runs.index_file import INDEX
+from qdebias.runs.opening import open_run
+from qdebias.runs.scorer import Scorer
+from qdebias.runs.snapshot import open_snapshot
+from qdebias.runs.stored_scorer import StoredScorer
 
 
 def mirrored(image: RgbImage, _: Rng) -> RgbImage:
@@ -56,7 +58,7 @@ QUESTIONS = 8
 """Two about each of four conditional images."""
 
 servers = multiprocessing.get_context("forkserver")
-servers.set_forkserver_preload(["qdebias.stored", "pytest", "PIL.Image"])
+servers.set_forkserver_preload(["qdebias.runs", "pytest", "PIL.Image"])
 
 
 def make_photos(folder: Path, count: int) -> list[Path]:

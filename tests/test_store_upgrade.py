@@ -8,10 +8,9 @@ import pytest
 
 from qdebias import presets
 from qdebias.errors import SettingError
-from qdebias.store import open_snapshot
-from qdebias.store.upgrade import renamed, with_printed_fog
-from qdebias.stored import recorded
-from qdebias.stored.recorded import known_method
+from qdebias.runs.recorded import known_method, recorded
+from qdebias.runs.snapshot import open_snapshot
+from qdebias.runs.upgrade import renamed, with_printed_fog
 
 GOLDEN = Path(__file__).parent / "golden" / "runs"
 WITHOUT_FOG = ("qbench-t100", "vanilla", "vanilla+ensemble")

@@ -12,17 +12,8 @@ from PIL import Image
 
 from paired import gains
 from qdebias.backends.fake import FakeBackend
-from qdebias.correlation import correlate
-from qdebias.data import Dataset, load_dataset
-from qdebias.engine import Scorer
 from qdebias.errors import SettingError, StoreError
-from qdebias.image import load_image
-from qdebias.presets import RECIPES
-from qdebias.prompts import Question, Request
-from qdebias.rivals import lpips as lpips_module
-from qdebias.store import open_run, open_snapshot
-from qdebias.store.lines import checksum
-from qdebias.tables import (
+from qdebias.evaluation.tables import (
     TABLES,
     Agreement,
     Agreements,
@@ -38,8 +29,18 @@ from qdebias.tables import (
     recall,
     render,
 )
-from qdebias.tables.after import AFTER
-from qdebias.tables.saved import load, load_all, save
+from qdebias.evaluation.tables.after import AFTER
+from qdebias.evaluation.tables.saved import load, load_all, save
+from qdebias.image import load_image
+from qdebias.inputs.datasets import Dataset, load_dataset
+from qdebias.methods.presets import RECIPES
+from qdebias.metrics import lpips as lpips_module
+from qdebias.metrics.measures import correlate
+from qdebias.prompts import Question, Request
+from qdebias.runs.lines import checksum
+from qdebias.runs.opening import open_run
+from qdebias.runs.scorer import Scorer
+from qdebias.runs.snapshot import open_snapshot
 
 COUNT = 12
 EVERYTHING = tuple(dict.fromkeys(name for table in TABLES for name in needed(table, "mine")))

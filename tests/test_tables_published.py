@@ -7,9 +7,8 @@ from pathlib import Path
 import pytest
 
 from qdebias import presets
-from qdebias.data import CATALOGUE
-from qdebias.tables.after import AFTER
-from qdebias.tables.published import (
+from qdebias.evaluation.tables.after import AFTER
+from qdebias.evaluation.tables.published import (
     FIRST,
     LATER,
     QBENCH,
@@ -24,6 +23,7 @@ from qdebias.tables.published import (
     Printed,
     PublishedRow,
 )
+from qdebias.inputs.datasets import CATALOGUE
 
 ALL = (*RIVALS, *TABLE1_OURS, *TABLE3, *TABLE4, *TABLE5)
 

@@ -7,8 +7,8 @@ from io import StringIO
 import pytest
 
 from qdebias.errors import SettingError
-from qdebias.tables.render import FORMS, render
-from qdebias.tables.table import Cell, Column, Number, Table
+from qdebias.evaluation.tables.render import FORMS, render
+from qdebias.evaluation.tables.table import Cell, Column, Number, Table
 
 TABLE = Table(
     title="A & B",

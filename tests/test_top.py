@@ -15,15 +15,15 @@ from qdebias.backends.base import Fingerprint, OptionLogits
 from qdebias.backends.fake import FakeBackend
 from qdebias.backends.hf import HfBackend
 from qdebias.backends.top import TopReader, mean_vectors, top_of
-from qdebias.engine import Scorer
 from qdebias.errors import BackendError, SettingError
 from qdebias.image import RgbImage
-from qdebias.method import Context, QDebias
+from qdebias.methods.keys import question_id
+from qdebias.methods.method import Context, QDebias
+from qdebias.methods.readouts import Likeliest
 from qdebias.prompts import Request, TopQuestion
-from qdebias.readouts import Likeliest
-from qdebias.store import open_run
-from qdebias.store.keys import question_id
-from qdebias.stored import StoredScorer
+from qdebias.runs.opening import open_run
+from qdebias.runs.scorer import Scorer
+from qdebias.runs.stored_scorer import StoredScorer
 
 
 def question(text: str) -> TopQuestion:

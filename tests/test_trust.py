@@ -24,14 +24,14 @@ ONLY_WITH = {"torch.load": ("weights_only", True)}
 ONLY_AS = {"trust_remote_code": False, "allow_pickle": False, "shell": False}
 """Arguments that may have no other value, whatever is called."""
 
-IMPORTS_WHAT_IT_IS_TOLD = "src/qdebias/named.py"
+IMPORTS_WHAT_IT_IS_TOLD = "src/qdebias/system/named.py"
 """Where "package.module:name" becomes an object."""
 
 LOOKS_UP = {
     "src/qdebias/__init__.py",
     "src/qdebias/cli/app.py",
-    "src/qdebias/decoding.py",
-    "src/qdebias/processes.py",
+    "src/qdebias/image/decoding.py",
+    "src/qdebias/system/processes.py",
 }
 """Import by a literal table or a constant: parts of this package, plugins of Pillow, modules that Windows lacks."""
 

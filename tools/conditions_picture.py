@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 
 from qdebias import load_image, presets
 from qdebias.image import RgbImage
-from qdebias.method import Context
+from qdebias.methods.method import Context
 
 ROOT = Path(__file__).resolve().parent.parent
 PHOTO = ROOT / "examples" / "photos" / "fig.jpg"

@@ -20,7 +20,7 @@ from PIL import Image
 from targets import KINDS
 
 from qdebias import presets
-from qdebias.method import Context
+from qdebias.methods.method import Context
 
 SEVERE: dict[str, Callable[[np.ndarray], np.ndarray]] = {
     "severe-blur": lambda image: cv2.GaussianBlur(image, (0, 0), 5),

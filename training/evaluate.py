@@ -24,7 +24,7 @@ from transformers import AutoModelForImageTextToText, AutoProcessor
 
 import qdebias.backends.nano as nano
 from qdebias import presets
-from qdebias.method import Answers, Plan, QDebias
+from qdebias.methods.method import Answers, Plan, QDebias
 from qdebias.prompts import Placement, Question
 
 METHODS = ("vanilla", "qbench", "t1", "t2", "t3", "paper", "paper-literal")

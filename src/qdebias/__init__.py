@@ -12,53 +12,57 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from qdebias import degrade, errors, presets
-    from qdebias.api import score
+    from qdebias import degrade, errors
     from qdebias.backends.base import Backend, Fingerprint
     from qdebias.backends.fake import FakeBackend
     from qdebias.backends.load import load_backend
-    from qdebias.correlation import Correlation, correlate
-    from qdebias.data import Dataset, load_dataset
-    from qdebias.engine import Failure, Scorer
     from qdebias.evaluation import Report, evaluate
-    from qdebias.fitting import fit
+    from qdebias.evaluation.fitting import fit
     from qdebias.image import load_image
-    from qdebias.method import Method, Plan, QDebias, Score, Vanilla
+    from qdebias.inputs.datasets import Dataset, load_dataset
+    from qdebias.methods import presets
+    from qdebias.methods.method import Method, Plan, QDebias, Score, Vanilla
+    from qdebias.methods.plan import Failure
+    from qdebias.metrics.measures import Correlation, correlate
     from qdebias.prompts import Question, Request
-    from qdebias.store import Run, StoredBackend, open_run
-    from qdebias.stored import StoredScorer
+    from qdebias.runs.api import score
+    from qdebias.runs.backend import StoredBackend
+    from qdebias.runs.opening import open_run
+    from qdebias.runs.run import Run
+    from qdebias.runs.scorer import Scorer
+    from qdebias.runs.stored_scorer import StoredScorer
 
 __version__ = "0.1.0"
 
 _HOME = {
     "Backend": "qdebias.backends.base",
-    "Correlation": "qdebias.correlation",
-    "Dataset": "qdebias.data",
+    "Correlation": "qdebias.metrics.measures",
+    "Dataset": "qdebias.inputs.datasets",
     "FakeBackend": "qdebias.backends.fake",
-    "Failure": "qdebias.engine",
+    "Failure": "qdebias.methods.plan",
     "Fingerprint": "qdebias.backends.base",
-    "Method": "qdebias.method",
-    "Plan": "qdebias.method",
-    "QDebias": "qdebias.method",
+    "Method": "qdebias.methods.method",
+    "Plan": "qdebias.methods.method",
+    "QDebias": "qdebias.methods.method",
     "Question": "qdebias.prompts",
     "Report": "qdebias.evaluation",
     "Request": "qdebias.prompts",
-    "Run": "qdebias.store",
-    "Score": "qdebias.method",
-    "Scorer": "qdebias.engine",
-    "StoredBackend": "qdebias.store",
-    "StoredScorer": "qdebias.stored",
-    "Vanilla": "qdebias.method",
-    "correlate": "qdebias.correlation",
+    "Run": "qdebias.runs.run",
+    "Score": "qdebias.methods.method",
+    "Scorer": "qdebias.runs.scorer",
+    "StoredBackend": "qdebias.runs.backend",
+    "StoredScorer": "qdebias.runs.stored_scorer",
+    "Vanilla": "qdebias.methods.method",
+    "correlate": "qdebias.metrics.measures",
     "evaluate": "qdebias.evaluation",
-    "fit": "qdebias.fitting",
+    "fit": "qdebias.evaluation.fitting",
     "load_backend": "qdebias.backends.load",
-    "load_dataset": "qdebias.data",
+    "load_dataset": "qdebias.inputs.datasets",
     "load_image": "qdebias.image",
-    "open_run": "qdebias.store",
-    "score": "qdebias.api",
+    "open_run": "qdebias.runs.opening",
+    "score": "qdebias.runs.api",
 }
-_MODULES = ("degrade", "errors", "presets")
+_MODULES = {"degrade": "qdebias.degrade", "errors": "qdebias.errors", "presets": "qdebias.methods.presets"}
 
 __all__ = [
     "Backend",
@@ -95,7 +99,7 @@ __all__ = [
 
 def __getattr__(name: str) -> object:
     if name in _MODULES:
-        return import_module(f"qdebias.{name}")
+        return import_module(_MODULES[name])
     if name in _HOME:
         return getattr(import_module(_HOME[name]), name)
     raise AttributeError(f"module 'qdebias' has no attribute {name!r}")

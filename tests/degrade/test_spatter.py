@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from qdebias.benchmark import reference
+from qdebias.cli.benchmark import reference
 from qdebias.degrade import Mud, Spatter, Water
 from qdebias.errors import SettingError
 

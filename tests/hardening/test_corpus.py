@@ -20,10 +20,11 @@ from corpus import Built, all_cases, build
 from corpus.names import NAMES, absent_paths
 from corpus.pictures import encoded
 from qdebias.backends.fake import FakeBackend
-from qdebias.engine import Failure, Scorer
 from qdebias.errors import ImageError
 from qdebias.image import load_image
 from qdebias.inputs.presence import is_there
+from qdebias.methods.plan import Failure
+from qdebias.runs.scorer import Scorer
 
 LONGEST = 5.0
 """Seconds after which a file counts as one that hangs."""

@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mutation import examples, mutated
-from qdebias.data import load_dataset
 from qdebias.errors import SettingError
+from qdebias.inputs.datasets import load_dataset
 
 CELLS = st.sampled_from(
     [

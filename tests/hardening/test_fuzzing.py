@@ -23,19 +23,20 @@ from corpus.pictures import encoded
 from mutation import always, examples, mutated
 from qdebias import presets
 from qdebias.backends.fake import FakeBackend
-from qdebias.calibration import load_calibration
-from qdebias.data.matlab import load_variable
-from qdebias.data.readers import read_records
-from qdebias.engine import Scorer
 from qdebias.errors import ImageError, QdebiasError, StoreError
-from qdebias.expression import known_parts
 from qdebias.image import load_image
 from qdebias.inputs import open_images
-from qdebias.method import Score, Vanilla
-from qdebias.scores import read_scores
-from qdebias.store import open_run, open_snapshot
-from qdebias.store.status import run_status
-from qdebias.stored import StoredScorer
+from qdebias.inputs.datasets.matlab import load_variable
+from qdebias.inputs.datasets.readers import read_records
+from qdebias.methods.expression import known_parts
+from qdebias.methods.method import Score, Vanilla
+from qdebias.metrics.calibration import load_calibration
+from qdebias.runs.opening import open_run
+from qdebias.runs.scorer import Scorer
+from qdebias.runs.scores import read_scores
+from qdebias.runs.snapshot import open_snapshot
+from qdebias.runs.status import run_status
+from qdebias.runs.stored_scorer import StoredScorer
 
 KEPT = Path(__file__).with_name("kept")
 """Files that once ended in a traceback."""

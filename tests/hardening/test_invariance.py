@@ -13,11 +13,11 @@ from PIL import Image
 
 from mutation import examples
 from qdebias.backends.fake import FakeBackend
-from qdebias.engine import Scorer
 from qdebias.image import RgbImage
-from qdebias.method import Score
-from qdebias.store import open_run
-from qdebias.stored import StoredScorer
+from qdebias.methods.method import Score
+from qdebias.runs.opening import open_run
+from qdebias.runs.scorer import Scorer
+from qdebias.runs.stored_scorer import StoredScorer
 
 METHODS = ("vanilla", "paper", "query-first", "paper@fog,jpeg+median", "paper+seeds2")
 COUNT = 6

@@ -15,11 +15,12 @@ from mutation import examples
 from qdebias import presets
 from qdebias.backends.base import OptionLogits
 from qdebias.backends.fake import FakeBackend
-from qdebias.engine import Scorer
 from qdebias.errors import BackendError, SettingError
-from qdebias.method import Answers, Context, Method, Plan, Score
+from qdebias.methods.method import Answers, Context, Method, Plan, Score
 from qdebias.prompts import Question, Request
-from qdebias.store import StoredBackend, open_run
+from qdebias.runs.backend import StoredBackend
+from qdebias.runs.opening import open_run
+from qdebias.runs.scorer import Scorer
 
 METHODS = (
     *(

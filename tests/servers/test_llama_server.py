@@ -19,11 +19,11 @@ from contract import QUALITY
 from qdebias.backends.base import Backend
 from qdebias.backends.load import load_backend
 from qdebias.backends.openai_http.backend import load_openai
-from qdebias.engine import Scorer
 from qdebias.errors import BackendError, ImageError, OptionError
 from qdebias.image import RgbImage, load_image
-from qdebias.method import Score
+from qdebias.methods.method import Score
 from qdebias.prompts import Request
+from qdebias.runs.scorer import Scorer
 
 BUILT = os.environ.get("QDEBIAS_SERVERS", "")
 if not BUILT:

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from qdebias.backends.fake import FakeBackend
-from qdebias.engine import Scorer
+from qdebias.runs.scorer import Scorer
 from qdebias.service.decoders import decode, decoder
 from qdebias.service.refusal import Reason, Refusal
 from qdebias.service.settings import Settings

@@ -5,10 +5,11 @@ import numpy as np
 import pytest
 
 from qdebias.backends.fake import FakeBackend, digest_logits
-from qdebias.engine import Explanation, Failure, Scorer
 from qdebias.errors import BackendError
 from qdebias.image import digest
+from qdebias.methods.plan import Failure
 from qdebias.prompts import Request
+from qdebias.runs.scorer import Explanation, Scorer
 from qdebias.service.batcher import Batcher, Result
 from serving import Gated, noise
 

@@ -15,7 +15,7 @@ from PIL import Image
 
 from qdebias.backends.fake import FakeBackend
 from qdebias.client import AsyncClient, Client, Score, ServerError, png
-from qdebias.engine import Scorer
+from qdebias.runs.scorer import Scorer
 from qdebias.service.settings import Settings
 from serving import Running, encoded, noise, running
 

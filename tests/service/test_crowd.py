@@ -12,7 +12,7 @@ import httpx2
 import pytest
 
 from qdebias.backends.fake import FakeBackend
-from qdebias.engine import Scorer
+from qdebias.runs.scorer import Scorer
 from qdebias.service.health import health_server
 from qdebias.service.settings import Settings
 from serving import PATIENCE, Gated, Running, code, encoded, noise, running, send, wait_until

@@ -310,5 +310,5 @@ def test_whatever_a_decoder_raises_is_damage(monkeypatch: pytest.MonkeyPatch) ->
         def raising(*_: object, error: BaseException | type[BaseException] = error, **__: object) -> None:
             raise error
 
-        monkeypatch.setattr("qdebias.decoding.decode", raising)
+        monkeypatch.setattr("qdebias.image.decoding.decode", raising)
         assert decode_here(encoded(noise(1)), max_pixels=PIXELS) is Verdict.DAMAGED

@@ -14,9 +14,9 @@ from PIL import Image
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 from qdebias.backends.fake import FakeBackend
-from qdebias.correlation import correlate
-from qdebias.engine import Scorer
 from qdebias.image import load_image
+from qdebias.metrics.measures import correlate
+from qdebias.runs.scorer import Scorer
 from serving import PATIENCE, Running, encoded, noise
 from test_cli import run
 

@@ -13,8 +13,8 @@ import ray
 from ray import serve
 
 from qdebias.backends.fake import FakeBackend
-from qdebias.engine import Scorer
 from qdebias.errors import SettingError
+from qdebias.runs.scorer import Scorer
 from qdebias.service.replicas import Options, app
 from serving import PATIENCE, code, encoded, noise, send, wait_until
 

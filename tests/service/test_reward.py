@@ -13,8 +13,8 @@ from PIL import Image
 
 from qdebias.backends.fake import FakeBackend
 from qdebias.backends.load import load_backend
-from qdebias.engine import Scorer
 from qdebias.image import RgbImage
+from qdebias.runs.scorer import Scorer
 from qdebias.service.settings import Settings
 from serving import Gated, code, encoded, noise, running, wait_until
 

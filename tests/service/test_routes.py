@@ -18,9 +18,9 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from qdebias import presets
 from qdebias.backends.fake import FakeBackend
-from qdebias.correlation import correlate
-from qdebias.engine import Scorer
 from qdebias.image import digest
+from qdebias.metrics.measures import correlate
+from qdebias.runs.scorer import Scorer
 from qdebias.service.settings import Settings
 from serving import Running, code, encoded, noise, running
 

@@ -8,7 +8,7 @@ import pytest
 
 from qdebias.backends.base import Backend
 from qdebias.backends.load import load_backend
-from qdebias.engine import Scorer
+from qdebias.runs.scorer import Scorer
 from qdebias.service.settings import Settings
 from serving import Running, encoded, noise, running
 

@@ -17,7 +17,7 @@ from typer.testing import CliRunner
 
 from qdebias.backends.fake import FakeBackend
 from qdebias.cli.app import app
-from qdebias.engine import Scorer
+from qdebias.runs.scorer import Scorer
 from serving import PATIENCE, code, encoded, noise, wait_until
 
 BACKEND = """

@@ -15,7 +15,7 @@ import pytest
 import trustme
 
 from qdebias.backends.fake import FakeBackend
-from qdebias.engine import Scorer
+from qdebias.runs.scorer import Scorer
 from qdebias.service.settings import Settings
 from reference_data import skip_absent
 from serving import PATIENCE, Gated, Running, code, encoded, noise, running, wait_until

@@ -6,8 +6,8 @@ import numpy as np
 
 from qdebias import Plan, QDebias, Score
 from qdebias.image import RgbImage
-from qdebias.method import Answers, Context
-from qdebias.presets import UNASKED
+from qdebias.methods.method import Answers, Context
+from qdebias.methods.presets import UNASKED
 
 
 @dataclass(frozen=True, kw_only=True)

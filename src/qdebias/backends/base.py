@@ -131,3 +131,9 @@ class Cutting(Protocol):
     def with_cut(self, cut: str) -> Backend:
         """Return the same model, not loaded again, with another cut mode in its identity."""
         ...
+
+
+def identity_difference(stored: Mapping[str, str], present: Mapping[str, str], *, where: str = "the run") -> list[str]:
+    """Return one phrase for each field in which two fingerprints differ, the first of which is kept somewhere."""
+    names = sorted(name for name in {*stored, *present} if stored.get(name) != present.get(name))
+    return [f"{name}: {stored.get(name, 'absent')} in {where}, {present.get(name, 'absent')} now" for name in names]

@@ -14,8 +14,8 @@ from PIL import Image
 from qdebias.backends.base import Fingerprint, OptionLogits
 from qdebias.errors import BackendError
 from qdebias.image import RgbImage
+from qdebias.metrics.pyiqa import load_rival
 from qdebias.prompts import Request
-from qdebias.rivals import load_rival
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -7,7 +7,7 @@ Memory is the number of parameters in bfloat16, from the published files. What c
 from dataclasses import dataclass
 
 from qdebias.errors import SettingError
-from qdebias.named import nearest
+from qdebias.system.named import nearest
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from qdebias.output import write_file
+from qdebias.system.output import write_file
 
 SMALL = 64 << 20
 """Bytes below which reading a file again is quicker than to think about it."""

@@ -17,7 +17,7 @@ from qdebias.backends.messages import first_line
 from qdebias.backends.sharing_memory import is_want_of_memory, memory_of
 from qdebias.backends.weight_files import WeightFiles, more_than_weights
 from qdebias.errors import BackendError, MissingPackageError, SettingError
-from qdebias.processes import page_out
+from qdebias.system.processes import page_out
 
 BITS = {"8bit": 8, "4bit": 4}
 """What a weight takes in LLM.int8 and in NF4, scales aside."""

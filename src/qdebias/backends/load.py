@@ -16,8 +16,8 @@ from qdebias.backends.catalogue import KNOWN_MODELS
 from qdebias.backends.fake import FakeBackend
 from qdebias.backends.prompt import Argument
 from qdebias.errors import MissingPackageError, SettingError
-from qdebias.named import import_named, is_import, nearest
-from qdebias.processes import refuse_after_fork
+from qdebias.system.named import import_named, is_import, nearest
+from qdebias.system.processes import refuse_after_fork
 
 Maker: TypeAlias = Callable[..., Backend]
 """Makes a backend; its arguments are the options that it takes."""

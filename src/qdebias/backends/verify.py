@@ -23,8 +23,8 @@ from qdebias.backends.hf_loading import described, load_hf
 from qdebias.backends.weight_files import WeightFiles, weight_files
 from qdebias.errors import BackendError
 from qdebias.image import RgbImage
-from qdebias.output import write_file
 from qdebias.prompts import Question, Request
+from qdebias.system.output import write_file
 
 Score: TypeAlias = Callable[[Backend, str, RgbImage], Mapping[str, Any]]
 """Scores one image by the method of that name; what it returns goes into the report as it is."""

@@ -59,10 +59,10 @@ CAUTIOUS = ("score", "filter", "check", "evaluate", "rank")
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing about the embedded model.")]
 
 COMPLETED = {
-    "methods": ("qdebias.presets", "RECIPES"),
+    "methods": ("qdebias.methods.presets", "RECIPES"),
     "models": ("qdebias.backends.catalogue", "KNOWN_MODELS"),
-    "datasets": ("qdebias.data", "CATALOGUE"),
-    "aspects": ("qdebias.parts", "ASPECTS"),
+    "datasets": ("qdebias.inputs.datasets", "CATALOGUE"),
+    "aspects": ("qdebias.methods.parts", "ASPECTS"),
 }
 """Options and arguments of these names, and `NAME` of the command of that name: where their known values are."""
 
@@ -106,7 +106,7 @@ def _complete(what: str, _: Any, incomplete: str) -> list[Completion]:  # noqa: 
     """Return what a value that was begun may become; behind a plus the parts of a method."""
     module, names = COMPLETED[what]
     head, plus, word = incomplete.rpartition("+")
-    known = import_module("qdebias.parts").PARTS if plus else getattr(import_module(module), names)
+    known = import_module("qdebias.methods.parts").PARTS if plus else getattr(import_module(module), names)
     found = [getattr(one, "name", one) for one in known]
     return [Completion(f"{head}{plus}{name}") for name in found if name.startswith(word)]
 

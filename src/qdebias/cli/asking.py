@@ -7,8 +7,8 @@ from tempfile import TemporaryDirectory
 
 from qdebias.backends.load import load_backend
 from qdebias.cli.runs import say_notes
-from qdebias.store import open_run
-from qdebias.tables import Asker
+from qdebias.evaluation.tables import Asker
+from qdebias.runs.opening import open_run
 
 
 @contextmanager

@@ -16,7 +16,7 @@ from qdebias.cli.shown import show
 from qdebias.errors import MissingPackageError, SettingError
 
 if TYPE_CHECKING:
-    from qdebias.benchmark.sharing import Report
+    from qdebias.cli.benchmark.sharing import Report
 
 
 class What(StrEnum):
@@ -76,7 +76,7 @@ def bench(
             return
         report = _sharing(shape, images or 1, _size(size or "512x384"), repeat, divide, threads, device, dtype)
         if plot:
-            from qdebias.benchmark.plot import draw
+            from qdebias.cli.benchmark.plot import draw
             from qdebias.report.picture import save
 
             save(draw(report), plot)
@@ -100,7 +100,7 @@ def _sharing(
         import torch
 
         from qdebias.backends.devices import device_of, dtype_of
-        from qdebias.benchmark.sharing import measure
+        from qdebias.cli.benchmark.sharing import measure
     except ModuleNotFoundError as error:
         raise MissingPackageError(f'{error.name} not installed: pip install "qdebias[torch]"') from error
     if threads is not None:
@@ -154,7 +154,7 @@ def _print(report: "Report") -> None:
 
 
 def _scale(*, json: bool) -> None:
-    from qdebias.benchmark.scale import measure_scale
+    from qdebias.cli.benchmark.scale import measure_scale
 
     for line in measure_scale():
         if json:
@@ -167,7 +167,7 @@ def _scale(*, json: bool) -> None:
 
 
 def _files(model: str | None, images: int, device: str | None, dtype: str | None, *, json: bool) -> None:
-    from qdebias.benchmark.files import measure_files
+    from qdebias.cli.benchmark.files import measure_files
 
     backend = load_backend(model, device=device, dtype=dtype) if model else None
     for line in measure_files(backend, model or "none", images=images):
@@ -184,7 +184,7 @@ def _files(model: str | None, images: int, device: str | None, dtype: str | None
 
 def _degrade(sizes: Sequence[tuple[int, int]], repeat: int, *, json: bool) -> None:
     try:
-        from qdebias.benchmark.degradations import measure_degradations
+        from qdebias.cli.benchmark.degradations import measure_degradations
     except ModuleNotFoundError as error:
         raise MissingPackageError(f'{error.name} not installed: pip install "qdebias[bench]"') from error
     for width, height in sizes:

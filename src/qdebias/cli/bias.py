@@ -8,7 +8,6 @@ from typing import Annotated
 
 import typer
 
-from qdebias.bias import Exposure, bias_table, exposure_by_content, exposure_table, measure_bias
 from qdebias.cli.asking import open_asker
 from qdebias.cli.console import (
     Batch,
@@ -27,15 +26,17 @@ from qdebias.cli.console import (
 from qdebias.cli.dataset_options import Labels, Limit, Resamples, Root, Subset
 from qdebias.cli.outputs import refuse_inputs
 from qdebias.cli.tables import Form, Out, form_of, write_tables
-from qdebias.data import Dataset, load_dataset
-from qdebias.engine import Failure, Scorer
 from qdebias.errors import SettingError
+from qdebias.evaluation.bias import Exposure, bias_table, exposure_by_content, exposure_table, measure_bias
+from qdebias.evaluation.tables import Asker, Table
+from qdebias.evaluation.tables.evidence import first
+from qdebias.evaluation.tables.reproduce import BIAS, recipes_of, reproduce, saved
 from qdebias.inputs import Inputs, find_inputs
-from qdebias.method import Score
-from qdebias.store import StoredBackend
-from qdebias.tables import Asker, Table
-from qdebias.tables.evidence import first
-from qdebias.tables.reproduce import BIAS, recipes_of, reproduce, saved
+from qdebias.inputs.datasets import Dataset, load_dataset
+from qdebias.methods.method import Score
+from qdebias.methods.plan import Failure
+from qdebias.runs.backend import StoredBackend
+from qdebias.runs.scorer import Scorer
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

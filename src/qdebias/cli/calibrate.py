@@ -6,8 +6,6 @@ from typing import Annotated
 import typer
 
 from qdebias.backends.load import load_backend
-from qdebias.calibrate import calibrate as fit
-from qdebias.calibration import KINDS, Calibration, Origin, save_calibration
 from qdebias.cli.console import (
     Batch,
     Device,
@@ -35,9 +33,11 @@ from qdebias.cli.dataset_options import (
     direction_named,
 )
 from qdebias.cli.outputs import refuse_inputs
-from qdebias.data import load_dataset
 from qdebias.errors import SettingError
 from qdebias.evaluation import Report, evaluate
+from qdebias.inputs.datasets import load_dataset
+from qdebias.metrics.calibrate import calibrate as fit
+from qdebias.metrics.calibration import KINDS, Calibration, Origin, save_calibration
 
 Level = Annotated[float, typer.Option(min=0, max=1, help="Share of new images whose MOS is to lie in the interval.")]
 

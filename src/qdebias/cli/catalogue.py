@@ -6,18 +6,18 @@ from typing import Annotated
 import typer
 from rich.table import Column, Table
 
-from qdebias import presets
 from qdebias.backends.catalogue import KNOWN_MODELS, KnownModel, known_model
 from qdebias.backends.checked import CHECKED
 from qdebias.cli.console import user_errors
 from qdebias.cli.methods_page import counted, every_part, methods_page
 from qdebias.cli.shown import show
-from qdebias.cost import cost_of, token_cost
 from qdebias.degrade import DEGRADATIONS
-from qdebias.described import described
 from qdebias.errors import SettingError
 from qdebias.image import load_image
-from qdebias.recipe import Recipe
+from qdebias.methods import presets
+from qdebias.methods.cost import cost_of, token_cost
+from qdebias.methods.described import described
+from qdebias.methods.recipe import Recipe
 
 PAIRS = {True: "yes", False: "not trained on", None: "not said"}
 _TOKEN_COLUMNS = ("forwards", "images a prompt", "longest prompt", "tokens", "of images")

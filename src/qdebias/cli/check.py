@@ -6,9 +6,7 @@ from typing import Annotated
 
 import typer
 
-from qdebias import presets
 from qdebias.backends.load import load_backend
-from qdebias.calibration import Calibration, load_calibration
 from qdebias.cli.console import (
     Batch,
     Device,
@@ -28,11 +26,14 @@ from qdebias.cli.console import (
     user_errors,
 )
 from qdebias.cli.runs import named_results
-from qdebias.engine import Failure, Scorer
 from qdebias.errors import SettingError
 from qdebias.inputs import open_images
-from qdebias.mos import MosScale
-from qdebias.store import open_run
+from qdebias.methods import presets
+from qdebias.methods.plan import Failure
+from qdebias.metrics.calibration import Calibration, load_calibration
+from qdebias.metrics.mos import MosScale
+from qdebias.runs.opening import open_run
+from qdebias.runs.scorer import Scorer
 
 BY = ("score", "mos", "mos_low")
 

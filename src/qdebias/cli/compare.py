@@ -9,7 +9,6 @@ from typing import Annotated
 
 import typer
 
-from qdebias import presets
 from qdebias.backends.load import split_arguments
 from qdebias.cli.asking import open_asker
 from qdebias.cli.console import Batch, Device, Dtype, Megapixels, RunFolder, Seed, progress, user_errors
@@ -17,10 +16,11 @@ from qdebias.cli.dataset_options import LabelColumn, Labels, Limit, Resamples, R
 from qdebias.cli.outputs import refuse_inputs
 from qdebias.cli.runs import say_unfinished
 from qdebias.cli.tables import Form, Out, form_of, tell_failures, write_tables
-from qdebias.compare import BEST, compare_models, compare_stored, in_asking_order
-from qdebias.data import load_dataset
 from qdebias.errors import SettingError
-from qdebias.tables import Asker
+from qdebias.evaluation.compare import BEST, compare_models, compare_stored, in_asking_order
+from qdebias.evaluation.tables import Asker
+from qdebias.inputs.datasets import load_dataset
+from qdebias.methods import presets
 
 DEFAULT = ("paper", "vanilla")
 """What is compared where no methods are named."""

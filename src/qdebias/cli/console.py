@@ -19,11 +19,11 @@ from rich.progress import (
 )
 from rich.text import Text
 
-from qdebias import presets
 from qdebias.errors import QdebiasError, SettingError
 from qdebias.image import MIN_SIDE
-from qdebias.named import nearest
-from qdebias.parts import ASPECTS
+from qdebias.methods import presets
+from qdebias.methods.parts import ASPECTS
+from qdebias.system.named import nearest
 
 Item = TypeVar("Item")
 

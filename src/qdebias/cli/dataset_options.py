@@ -5,8 +5,8 @@ from typing import Annotated, cast
 
 import typer
 
-from qdebias.data import Direction
 from qdebias.errors import SettingError
+from qdebias.metrics.mos import Direction
 
 DatasetName = Annotated[
     str,

@@ -8,15 +8,15 @@ from typing import Annotated
 import typer
 from PIL import Image
 
-from qdebias import presets
 from qdebias.cli.console import ImageColumn, Megapixels, MethodName, Paths, Seed, one_line, say, user_errors
 from qdebias.cli.outputs import refuse_inputs
 from qdebias.cli.runs import say_left_out
 from qdebias.errors import ImageError, SettingError
 from qdebias.image import load_image
 from qdebias.inputs import find_inputs
-from qdebias.method import Condition, Context
-from qdebias.output import replacing
+from qdebias.methods import presets
+from qdebias.methods.method import Condition, Context
+from qdebias.system.output import replacing
 
 
 def degrade(

@@ -13,8 +13,8 @@ import qdebias
 from qdebias.backends.load import load_backend
 from qdebias.backends.processors import check_torchvision
 from qdebias.cli.console import one_line, results
-from qdebias.engine import Scorer
 from qdebias.errors import MissingPackageError, QdebiasError
+from qdebias.runs.scorer import Scorer
 
 PACKAGES = ("numpy", "opencv-python-headless", "numba", "pillow", "torch", "transformers", "tokenizers", "safetensors")
 

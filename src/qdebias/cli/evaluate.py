@@ -7,7 +7,6 @@ from typing import Annotated
 import typer
 from rich.table import Column, Table
 
-from qdebias import presets
 from qdebias.backends.load import load_backend
 from qdebias.cli.console import (
     Aspect,
@@ -42,14 +41,17 @@ from qdebias.cli.dataset_options import (
 from qdebias.cli.outputs import refuse_inputs
 from qdebias.cli.shown import show
 from qdebias.cli.stopping import kept_in
-from qdebias.correlation import Correlation, Interval, MeanCorrelation
-from qdebias.data import Dataset, load_dataset
 from qdebias.evaluation import EvaluatedImage, Report
 from qdebias.evaluation import evaluate as evaluate_dataset
 from qdebias.evaluation.report import MEASURES
-from qdebias.records import columns_of, open_writer
-from qdebias.tables.evidence import Evidence, evaluated_evidence
-from qdebias.tables.saved import part_name, save
+from qdebias.evaluation.tables.evidence import Evidence, evaluated_evidence
+from qdebias.evaluation.tables.saved import part_name, save
+from qdebias.inputs.datasets import Dataset, load_dataset
+from qdebias.methods import presets
+from qdebias.metrics.intervals import Interval
+from qdebias.metrics.measures import Correlation
+from qdebias.metrics.within import MeanCorrelation
+from qdebias.runs.records import columns_of, open_writer
 
 _TITLES = {
     "srcc": "SRCC",

@@ -23,9 +23,9 @@ from qdebias.cli.console import (
 )
 from qdebias.cli.outputs import refuse_inputs
 from qdebias.cli.runs import say_left_out
-from qdebias.engine import Scorer
 from qdebias.errors import ImageError, SettingError
 from qdebias.inputs import find_inputs
+from qdebias.runs.scorer import Scorer
 
 MOST_ROWS = 50
 

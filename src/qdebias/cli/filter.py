@@ -11,7 +11,6 @@ from typing import Annotated
 
 import typer
 
-from qdebias import presets
 from qdebias.backends.load import load_backend
 from qdebias.cli.console import (
     Batch,
@@ -30,18 +29,21 @@ from qdebias.cli.console import (
 from qdebias.cli.outputs import LISTS, refuse_inputs
 from qdebias.cli.runs import named_results, say_unfinished
 from qdebias.curation import COPY, LINK, MOVE, Choice, Top, Way, check_places, choose, place
-from qdebias.engine import Failure, Scorer
 from qdebias.errors import SettingError
 from qdebias.inputs import Images, open_images
 from qdebias.inputs.addresses import is_address
 from qdebias.inputs.pieces import Named, Nothing
 from qdebias.inputs.presence import is_folder
-from qdebias.method import Score
-from qdebias.records import open_writer
-from qdebias.scores import GivenScore, read_scores
-from qdebias.store import open_run, open_snapshot
-from qdebias.store.manifest import NAME as RUN
-from qdebias.stored import recorded
+from qdebias.methods import presets
+from qdebias.methods.method import Score
+from qdebias.methods.plan import Failure
+from qdebias.runs.manifest import NAME as RUN
+from qdebias.runs.opening import open_run
+from qdebias.runs.recorded import recorded
+from qdebias.runs.records import open_writer
+from qdebias.runs.scorer import Scorer
+from qdebias.runs.scores import GivenScore, read_scores
+from qdebias.runs.snapshot import open_snapshot
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -5,7 +5,6 @@ from typing import Annotated
 
 import typer
 
-from qdebias import presets
 from qdebias.backends.load import load_backend
 from qdebias.cli.compare import names_in
 from qdebias.cli.console import (
@@ -35,11 +34,12 @@ from qdebias.cli.dataset_options import (
 )
 from qdebias.cli.outputs import refuse_inputs
 from qdebias.cli.tables import form_of, write_tables
-from qdebias.data import load_dataset
-from qdebias.fitted import check_name
-from qdebias.fitting import METHODS, Fit
-from qdebias.fitting import fit as fit_dataset
-from qdebias.tables.evidence import first
+from qdebias.evaluation.fitting import METHODS, Fit
+from qdebias.evaluation.fitting import fit as fit_dataset
+from qdebias.evaluation.tables.evidence import first
+from qdebias.inputs.datasets import load_dataset
+from qdebias.methods import presets
+from qdebias.methods.fitted import check_name
 
 Methods = Annotated[
     list[str] | None,

@@ -8,15 +8,16 @@ from typing import Annotated
 import numpy as np
 import typer
 
-from qdebias import presets
 from qdebias.backends.load import load_backend
 from qdebias.cli.console import Device, Dtype, Megapixels, one_line, say, track, user_errors
 from qdebias.cli.outputs import refuse_inputs
-from qdebias.engine import Failure, Scorer
 from qdebias.errors import ImageError
 from qdebias.inputs import find_inputs
-from qdebias.method import Score
-from qdebias.records import Record, columns_of, open_writer, record, words_of
+from qdebias.methods import presets
+from qdebias.methods.method import Score
+from qdebias.methods.plan import Failure
+from qdebias.runs.records import Record, columns_of, open_writer, record, words_of
+from qdebias.runs.scorer import Scorer
 
 
 def frames(

@@ -2,13 +2,13 @@
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
-from qdebias import presets
-from qdebias.cost import cost_of
 from qdebias.degrade import DEGRADATIONS
-from qdebias.method import Method
-from qdebias.parts import CONDITIONS, NUMBERED, PARTS, Part
+from qdebias.methods import presets
+from qdebias.methods.cost import cost_of
+from qdebias.methods.method import Method
+from qdebias.methods.outline import outline
+from qdebias.methods.parts import CONDITIONS, NUMBERED, PARTS, Part
 from qdebias.prompts import Question, TopQuestion
-from qdebias.store.outline import outline
 
 STARTS = ("vanilla", "paper", "query-first", "pristine")
 """The methods whose questions are printed under every readout; those about aspects need the first two."""

@@ -5,13 +5,13 @@ import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
-from qdebias.data import Dataset
 from qdebias.errors import SettingError
 from qdebias.inputs import Images
+from qdebias.inputs.datasets import Dataset
 from qdebias.inputs.datasets_folder import is_dataset
 from qdebias.inputs.folders import looks_like_image
 from qdebias.inputs.pieces import Named
-from qdebias.records import check_suffix
+from qdebias.runs.records import check_suffix
 
 OUTPUTS = ("out", "plot")
 """The options that name a file to write."""

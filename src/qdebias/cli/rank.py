@@ -30,12 +30,12 @@ from qdebias.cli.outputs import refuse_inputs
 from qdebias.cli.runs import say_left_out, say_notes
 from qdebias.cli.shown import show
 from qdebias.errors import SettingError
+from qdebias.evaluation.ranking import QUESTIONS, Ranked, Ranking
+from qdebias.evaluation.ranking import rank as rank_images
 from qdebias.inputs import find_inputs
 from qdebias.prompts import Question
-from qdebias.ranking import QUESTIONS, Ranked, Ranking
-from qdebias.ranking import rank as rank_images
-from qdebias.records import open_writer
-from qdebias.store import open_run
+from qdebias.runs.opening import open_run
+from qdebias.runs.records import open_writer
 
 Anchors = Annotated[
     Path | None,

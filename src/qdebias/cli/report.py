@@ -9,11 +9,11 @@ from qdebias.cli.console import Seed, say, user_errors
 from qdebias.cli.dataset_options import Labels, Resamples, Root, Subset
 from qdebias.cli.outputs import refuse_inputs
 from qdebias.cli.runs import Folder, say_unfinished
-from qdebias.data import load_dataset
 from qdebias.errors import SettingError
-from qdebias.store import Snapshot, open_snapshot
-from qdebias.tables import Evidence, recall
-from qdebias.tables.saved import load_all
+from qdebias.evaluation.tables import Evidence, recall
+from qdebias.evaluation.tables.saved import load_all
+from qdebias.inputs.datasets import load_dataset
+from qdebias.runs.snapshot import Snapshot, open_snapshot
 
 
 def report(

@@ -7,17 +7,17 @@ from typing import Annotated
 
 import typer
 
-from qdebias.bias import measure_bias
 from qdebias.cli.asking import open_asker
 from qdebias.cli.console import Batch, Device, Dtype, Megapixels, Model, RunFolder, Seed, progress, say, user_errors
 from qdebias.cli.dataset_options import Labels, Limit, Resamples, Root, Subset
 from qdebias.cli.outputs import refuse_inputs
 from qdebias.cli.tables import Form, Out, form_of, tell_failures, write_tables
-from qdebias.data import Dataset, load_dataset
+from qdebias.evaluation.bias import measure_bias
+from qdebias.evaluation.tables import TABLES, Agreements, Evidence, build, pool_of
+from qdebias.evaluation.tables.reproduce import FIGURES, PLAIN, recipes_of
+from qdebias.evaluation.tables.reproduce import reproduce as reproduce_one
 from qdebias.inputs import find_inputs
-from qdebias.tables import TABLES, Agreements, Evidence, build, pool_of
-from qdebias.tables.reproduce import FIGURES, PLAIN, recipes_of
-from qdebias.tables.reproduce import reproduce as reproduce_one
+from qdebias.inputs.datasets import Dataset, load_dataset
 
 
 def reproduce(

@@ -9,7 +9,6 @@ from typing import Annotated
 import typer
 from rich.table import Column, Table
 
-from qdebias import presets
 from qdebias.backends.load import load_backend
 from qdebias.cli.console import (
     Batch,
@@ -27,17 +26,23 @@ from qdebias.cli.console import (
     words,
 )
 from qdebias.cli.shown import show
-from qdebias.downsize import max_side_of
-from qdebias.engine import Failure, Scorer
 from qdebias.errors import SettingError, StoreError
+from qdebias.image.downsize import max_side_of
 from qdebias.inputs import Images, LeftOut
-from qdebias.method import Score
-from qdebias.recipe import Recipe
-from qdebias.records import AnsweredRecord, Columns, answered_record, columns_of, open_writer, words_of
-from qdebias.store import Run, Snapshot, open_run, open_snapshot
-from qdebias.store.manifest import Manifest, read_manifest
-from qdebias.store.status import MethodStatus, RunStatus, run_status, unfinished
-from qdebias.stored import StoredScorer, failed_images, recipe_of, recorded, retry_failures
+from qdebias.methods import presets
+from qdebias.methods.method import Score
+from qdebias.methods.plan import Failure
+from qdebias.methods.recipe import Recipe
+from qdebias.runs.manifest import Manifest, read_manifest
+from qdebias.runs.opening import open_run
+from qdebias.runs.recorded import recorded
+from qdebias.runs.records import AnsweredRecord, Columns, answered_record, columns_of, open_writer, words_of
+from qdebias.runs.retry import failed_images, recipe_of, retry_failures
+from qdebias.runs.run import Run
+from qdebias.runs.scorer import Scorer
+from qdebias.runs.snapshot import Snapshot, open_snapshot
+from qdebias.runs.status import MethodStatus, RunStatus, run_status, unfinished
+from qdebias.runs.stored_scorer import StoredScorer
 
 Folder = Annotated[Path, typer.Argument(help="A folder that was given as --run.")]
 

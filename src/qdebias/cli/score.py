@@ -10,8 +10,6 @@ import typer
 from rich.table import Column, Table
 from rich.text import Text
 
-from qdebias import presets
-from qdebias.calibration import load_calibration
 from qdebias.cli.cluster import CHUNK, Actors, Chunk, Gpus, Ray, score_on_cluster
 from qdebias.cli.console import (
     Aspect,
@@ -38,12 +36,15 @@ from qdebias.cli.runs import named_results
 from qdebias.cli.shown import show
 from qdebias.cli.stopping import kept_in
 from qdebias.cli.summary import MOST, Summary
-from qdebias.distributed import Setting, Workers
-from qdebias.engine import Scorer
 from qdebias.inputs import Images, open_images
-from qdebias.mos import MosScale
-from qdebias.records import Columns, MosRecord, Record, columns_of, open_writer, record, with_mos, words_of
-from qdebias.store import Run, open_run
+from qdebias.integrations.ray import Setting, Workers
+from qdebias.methods import presets
+from qdebias.metrics.calibration import load_calibration
+from qdebias.metrics.mos import MosScale
+from qdebias.runs.opening import open_run
+from qdebias.runs.records import Columns, MosRecord, Record, columns_of, open_writer, record, with_mos, words_of
+from qdebias.runs.run import Run
+from qdebias.runs.scorer import Scorer
 
 Sources = Annotated[
     list[str],

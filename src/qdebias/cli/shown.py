@@ -13,7 +13,7 @@ from rich.text import Text
 from qdebias.cli.console import results, say
 
 if TYPE_CHECKING:
-    from qdebias.tables import Cell, Table
+    from qdebias.evaluation.tables import Cell, Table
 
 _WIDE = 10_000
 """Columns: more than any line has."""
@@ -50,7 +50,7 @@ def _least_width(table: rich.table.Table) -> int:
 
 def show_measured(table: "Table") -> None:
     """Print a table on a terminal, with intervals below their numbers; as Markdown where that would be too wide."""
-    from qdebias.tables import render
+    from qdebias.evaluation.tables import render
 
     drawn = _drawn(table)
     if _least_width(drawn) > results.width:
@@ -64,7 +64,7 @@ def show_measured(table: "Table") -> None:
 
 
 def _drawn(table: "Table") -> rich.table.Table:
-    from qdebias.tables import Number
+    from qdebias.evaluation.tables import Number
 
     drawn = rich.table.Table(
         title=Text(table.title), title_justify="left", show_lines=True, show_edge=False, pad_edge=False
@@ -80,7 +80,7 @@ def _drawn(table: "Table") -> rich.table.Table:
 
 
 def _cell(table: "Table", cell: "Cell") -> Text:
-    from qdebias.tables import Number
+    from qdebias.evaluation.tables import Number
 
     marks = "".join(f" ({mark})" for mark in table.marks(cell))
     number, bracket, interval = cell.text.partition(" [") if isinstance(cell.content, Number) else (cell.text, "", "")

@@ -9,7 +9,7 @@ from rich.text import Text
 
 from qdebias.cli.console import one_line, say
 from qdebias.cli.shown import show
-from qdebias.records import Record
+from qdebias.runs.records import Record
 
 MOST = 30
 """Images that are shown in full."""

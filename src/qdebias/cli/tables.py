@@ -11,11 +11,11 @@ from qdebias.cli.dataset_options import Labels, Limit, Resamples, Root, Subset
 from qdebias.cli.outputs import refuse_inputs
 from qdebias.cli.runs import say_unfinished
 from qdebias.cli.shown import show_measured
-from qdebias.data import load_dataset
 from qdebias.errors import SettingError
-from qdebias.output import write_file
-from qdebias.tables import FORMS, TABLES, Agreements, Evidence, NotRun, Table, build, render
-from qdebias.tables.reproduce import remember, saved
+from qdebias.evaluation.tables import FORMS, TABLES, Agreements, Evidence, NotRun, Table, build, render
+from qdebias.evaluation.tables.reproduce import remember, saved
+from qdebias.inputs.datasets import load_dataset
+from qdebias.system.output import write_file
 
 TERMINAL = "terminal"
 SUFFIXES = {".md": "markdown", ".csv": "csv", ".tex": "latex", ".html": "html"}

@@ -9,10 +9,10 @@ from qdebias.backends.base import Backend
 from qdebias.backends.load import require
 from qdebias.cli.console import Device, Dtype, Paths, say, user_errors
 from qdebias.cli.outputs import refuse_inputs
-from qdebias.engine import Scorer
 from qdebias.errors import SettingError
 from qdebias.image import RgbImage, load_image
 from qdebias.inputs import find_inputs
+from qdebias.runs.scorer import Scorer
 
 
 def verify(

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from qdebias.errors import SettingError
-from qdebias.output import beside
+from qdebias.system.output import beside
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -17,7 +17,7 @@ from qdebias.degrade.saturate import Saturate
 from qdebias.degrade.spatter import Spatter
 from qdebias.degrade.zoom_blur import ZoomBlur
 from qdebias.errors import SettingError
-from qdebias.named import import_named, is_import, nearest
+from qdebias.system.named import import_named, is_import, nearest
 
 DEGRADATIONS: Mapping[str, Degradation] = {
     "zoom-blur": ZoomBlur(),

@@ -18,10 +18,10 @@ from typing import Literal, TypeAlias
 
 import numpy as np
 
-from qdebias.correlation import literal_probability
 from qdebias.equations import Evidence, FloatArray, Probability
 from qdebias.errors import SettingError
-from qdebias.method import Method, QDebias, Score
+from qdebias.methods.method import Method, QDebias, Score
+from qdebias.metrics.readout import literal_probability
 from qdebias.prompts import Question
 
 Readout: TypeAlias = Literal["exact", "literal"]

@@ -7,11 +7,13 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
 
-from qdebias.correlation import Columns, Correlation, Interval, MeanCorrelation, correlate, correlate_within
-from qdebias.data import Dataset
 from qdebias.errors import SettingError
 from qdebias.evaluation.readout import Readout
 from qdebias.evaluation.rows import EvaluatedImage
+from qdebias.inputs.datasets import Dataset
+from qdebias.metrics.intervals import Interval
+from qdebias.metrics.measures import Correlation, correlate
+from qdebias.metrics.within import Columns, MeanCorrelation, correlate_within
 
 PartKind: TypeAlias = Literal["split", "subset", "scene"]
 

@@ -3,11 +3,11 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
-from qdebias.data import Dataset, Item
-from qdebias.engine import Failure
 from qdebias.evaluation.readout import Readout, read
-from qdebias.method import Method, Score
-from qdebias.records import Row, plain_logits
+from qdebias.inputs.datasets import Dataset, Item
+from qdebias.methods.method import Method, Score
+from qdebias.methods.plan import Failure
+from qdebias.runs.records import Row, plain_logits
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,7 +29,7 @@ class EvaluatedImage(Row):
         same: P(same object) of each condition; empty where it was not asked.
         weight: Weight of each condition.
         spread: Standard deviation of the score over seeds of the noise; None for a method with one seed.
-        deviation: Standard deviation of the options' values, see `qdebias.method.Score`.
+        deviation: Standard deviation of the options' values, see `qdebias.methods.method.Score`.
         probabilities: Probability of each option by its word; the columns are called p_ and the word.
         logits: For each request, for each of its questions, the logits of its options as the model gave them.
     """

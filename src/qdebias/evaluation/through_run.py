@@ -7,18 +7,19 @@ from dataclasses import replace
 from os import PathLike
 from tempfile import TemporaryDirectory
 
-from qdebias import presets
 from qdebias.backends.base import Backend, Fingerprint
-from qdebias.data import Dataset, load_dataset
-from qdebias.engine import Scorer
 from qdebias.errors import SettingError
 from qdebias.evaluation.readout import Readout
 from qdebias.evaluation.report import Report, make_report
 from qdebias.evaluation.rows import EvaluatedImage, evaluated
 from qdebias.image import MAX_PIXELS
-from qdebias.method import Method
-from qdebias.store import Run, open_run
-from qdebias.stored import StoredScorer
+from qdebias.inputs.datasets import Dataset, load_dataset
+from qdebias.methods import presets
+from qdebias.methods.method import Method
+from qdebias.runs.opening import open_run
+from qdebias.runs.run import Run
+from qdebias.runs.scorer import Scorer
+from qdebias.runs.stored_scorer import StoredScorer
 
 
 def evaluate(

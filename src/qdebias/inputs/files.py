@@ -4,10 +4,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from qdebias.engine import Failure
 from qdebias.errors import SettingError
 from qdebias.inputs.images import Images, open_images
 from qdebias.inputs.items import Unreadable
+from qdebias.methods.plan import Failure
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -9,8 +9,8 @@ from contextlib import suppress
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from qdebias.decoding import begins_image
 from qdebias.errors import SettingError
+from qdebias.image.decoding import begins_image
 from qdebias.inputs.addresses import explained, open_filesystem
 from qdebias.inputs.items import LeftOut
 from qdebias.inputs.pieces import Nothing, nothing

@@ -10,11 +10,11 @@ from dataclasses import dataclass, field
 from itertools import groupby, islice
 from pathlib import Path
 
-from qdebias.data.resolve import on_disk
 from qdebias.errors import SettingError
 from qdebias.inputs import shards
 from qdebias.inputs.addresses import is_address, path_of, unsigned
 from qdebias.inputs.containers import true_name
+from qdebias.inputs.datasets.resolve import on_disk
 from qdebias.inputs.datasets_folder import dataset_pieces, is_dataset
 from qdebias.inputs.folders import (
     folder_names,

@@ -8,8 +8,8 @@ from contextlib import closing
 from dataclasses import dataclass
 from typing import IO, Any
 
-from qdebias.decoding import begins_image
 from qdebias.errors import SettingError
+from qdebias.image.decoding import begins_image
 from qdebias.inputs.addresses import MAX_BYTES, path_of
 from qdebias.inputs.containers import open_container
 from qdebias.inputs.folders import has_no_suffix, looks_like_image

@@ -5,10 +5,10 @@ from dataclasses import dataclass
 from io import TextIOWrapper
 from typing import Any
 
-from qdebias.data.readers import check_header, csv_rows
 from qdebias.errors import SettingError
 from qdebias.inputs.addresses import MAX_BYTES, path_of, unsigned
 from qdebias.inputs.containers import beside, open_container
+from qdebias.inputs.datasets.readers import check_header, csv_rows
 from qdebias.inputs.items import Image, Member, member_name, unreadable
 from qdebias.inputs.pieces import Named, Nothing, Piece, absolute_name, named, nothing
 

@@ -3,10 +3,10 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from qdebias.api import score
 from qdebias.backends.base import Backend
 from qdebias.image import ImageSource
-from qdebias.method import Score
+from qdebias.methods.method import Score
+from qdebias.runs.api import score
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

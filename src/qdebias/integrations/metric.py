@@ -15,9 +15,9 @@ import torch
 
 from qdebias.backends.base import Backend
 from qdebias.backends.load import load_backend
-from qdebias.engine import Scorer
 from qdebias.image import ImageSource
-from qdebias.tensors import to_images
+from qdebias.image.tensors import to_images
+from qdebias.runs.scorer import Scorer
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

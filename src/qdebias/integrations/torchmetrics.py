@@ -14,8 +14,8 @@ from torchmetrics import Metric
 
 from qdebias.backends.base import Backend
 from qdebias.backends.load import load_backend
-from qdebias.engine import Scorer
-from qdebias.tensors import to_images
+from qdebias.image.tensors import to_images
+from qdebias.runs.scorer import Scorer
 
 
 class ImageQuality(Metric):

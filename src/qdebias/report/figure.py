@@ -9,11 +9,11 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from qdebias.engine import Explanation
 from qdebias.image import RgbImage
-from qdebias.method import Score
+from qdebias.methods.method import Score
 from qdebias.report.picture import save
 from qdebias.report.words import words
+from qdebias.runs.scorer import Explanation
 
 PANEL = 2.3
 """Width of one picture, in inches; height is three quarters of it."""

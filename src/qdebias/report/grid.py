@@ -9,12 +9,12 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from qdebias.bias import UNLABELLED, Bias, contents_of
 from qdebias.equations import FloatArray
 from qdebias.errors import SettingError
+from qdebias.evaluation.bias import UNLABELLED, Bias, contents_of
+from qdebias.evaluation.tables.evidence import Evidence, Scores
 from qdebias.image import load_image
 from qdebias.report.picture import save
-from qdebias.tables.evidence import Evidence, Scores
 
 COLOURS = ("#2ca02c", "#1f77b4", "#d62728")
 """Of the human score, of the first method, of the second: green, blue and red, as in the paper."""

@@ -10,7 +10,7 @@ from matplotlib.font_manager import fontManager
 from matplotlib.text import Text
 
 from qdebias.errors import SettingError
-from qdebias.output import replacing
+from qdebias.system.output import replacing
 
 
 def save(figure: Figure, out: Path) -> None:

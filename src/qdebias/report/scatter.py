@@ -7,10 +7,10 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from qdebias.bias import UNLABELLED, Bias, contents_of, deserved, rank
 from qdebias.errors import SettingError
+from qdebias.evaluation.bias import UNLABELLED, Bias, contents_of, deserved, rank
+from qdebias.evaluation.tables.evidence import Evidence, Scores
 from qdebias.report.picture import save
-from qdebias.tables.evidence import Evidence, Scores
 
 COLOURS = ("#d62728", "#1f77b4")
 """Of the content that is ranked most too high before debiasing, and of the one most too low."""

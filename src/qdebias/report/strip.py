@@ -6,9 +6,9 @@ from pathlib import Path
 import numpy as np
 from matplotlib.figure import Figure
 
-from qdebias.bias import Exposure
 from qdebias.errors import SettingError
-from qdebias.method import Score
+from qdebias.evaluation.bias import Exposure
+from qdebias.methods.method import Score
 from qdebias.report.picture import save
 
 

@@ -1,7 +1,7 @@
 """How well scores follow human scores, and which images they disagree about most."""
 
-from qdebias.correlation import correlate
 from qdebias.errors import SettingError
+from qdebias.metrics.measures import correlate
 from qdebias.service.reading import parse
 from qdebias.service.refusal import Reason, Refusal
 from qdebias.service.schema import AgreementAnswer, AgreementRequest

@@ -1,7 +1,7 @@
 """From what the engine found to what goes out."""
 
-from qdebias.engine import Explanation
 from qdebias.report.words import words
+from qdebias.runs.scorer import Explanation
 from qdebias.service.guard import problem
 from qdebias.service.refusal import Refusal
 from qdebias.service.schema import BatchAnswer, BatchResult, Problem, RewardAnswer, RewardError, ScoreAnswer

@@ -10,8 +10,9 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
-from qdebias.engine import Explanation, Failure, Scorer
 from qdebias.image import RgbImage
+from qdebias.methods.plan import Failure
+from qdebias.runs.scorer import Explanation, Scorer
 from qdebias.service.logs import end_process
 
 Result = Explanation | Failure

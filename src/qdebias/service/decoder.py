@@ -25,11 +25,10 @@ from typing import BinaryIO
 import numpy as np
 from PIL import Image
 
-from qdebias import decoding
 from qdebias.errors import DamagedImageError, ImageError
-from qdebias.image import MIN_SIDE, RgbImage
-from qdebias.processes import address_space, limit_process
+from qdebias.image import MIN_SIDE, RgbImage, decoding
 from qdebias.service import READY
+from qdebias.system.processes import address_space, limit_process
 
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF")
 """Told by content. Formats beyond these have decoders that few people look at."""

@@ -10,13 +10,13 @@ from pathlib import PurePath
 
 import numpy as np
 
-from qdebias import presets
 from qdebias.backends.base import Backend
 from qdebias.backends.load import load_backend, split_arguments
-from qdebias.engine import Scorer
 from qdebias.errors import BackendError, MissingPackageError, SettingError
 from qdebias.image import MIN_SIDE, RgbImage
-from qdebias.method import Context, Method
+from qdebias.methods import presets
+from qdebias.methods.method import Context, Method
+from qdebias.runs.scorer import Scorer
 from qdebias.service.refusal import Reason, Refusal
 from qdebias.service.settings import Settings
 

@@ -13,9 +13,9 @@ from contextlib import asynccontextmanager, suppress
 from functools import partial
 from typing import IO, Any, TypeVar
 
-from qdebias.processes import module_command, module_path
 from qdebias.service import READY
 from qdebias.service.logs import log
+from qdebias.system.processes import module_command, module_path
 
 TASKS_A_PROCESS = 2000
 """After so many tasks a process is replaced, whatever memory it may have leaked."""

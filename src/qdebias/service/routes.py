@@ -8,8 +8,8 @@ from typing import Annotated, Literal
 import msgspec
 from fastapi import APIRouter, Depends, Query, Request, Response
 
-from qdebias import presets
 from qdebias.backends.catalogue import caution
+from qdebias.methods import presets
 from qdebias.report.figure import Row
 from qdebias.service import asking
 from qdebias.service.agreement import agreement

@@ -11,8 +11,8 @@ from msgspec import Raw
 from starlette.requests import ClientDisconnect, Request
 
 from qdebias.backends.base import Backend
-from qdebias.engine import Explanation, Scorer
 from qdebias.image import MIN_SIDE, RgbImage
+from qdebias.runs.scorer import Explanation, Scorer
 from qdebias.service.aside import Aside
 from qdebias.service.batcher import Batcher
 from qdebias.service.decoders import decode, decoders

@@ -8,8 +8,8 @@ import numpy as np
 from markupsafe import Markup
 from matplotlib.ticker import MaxNLocator
 
-from qdebias.bias import Offset
 from qdebias.equations import FloatArray
+from qdebias.evaluation.bias import Offset
 
 MOST_POINTS = 2000
 """Points of a scatter plot that are drawn; of more, an even selection."""

@@ -5,15 +5,15 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from qdebias import presets
 from qdebias.degrade import kind_of
-from qdebias.engine import Failure
 from qdebias.equations import FloatArray
 from qdebias.evaluation.readout import read
-from qdebias.method import QDebias, Score
+from qdebias.methods import presets
+from qdebias.methods.method import QDebias, Score
+from qdebias.methods.plan import Failure
 from qdebias.report.words import words
-from qdebias.store import Snapshot
-from qdebias.stored import Recorded, recorded
+from qdebias.runs.recorded import Recorded, recorded
+from qdebias.runs.snapshot import Snapshot
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -7,16 +7,16 @@ from pathlib import Path, PurePath
 
 import numpy as np
 
-from qdebias.bias import Bias, measure_bias
-from qdebias.bias.offsets import rank
-from qdebias.correlation import Correlation, correlate
-from qdebias.engine import Failure
 from qdebias.equations import FloatArray
 from qdebias.errors import SettingError
+from qdebias.evaluation.bias import Bias, measure_bias
+from qdebias.evaluation.bias.offsets import rank
+from qdebias.evaluation.tables.evidence import Evidence, Scores
+from qdebias.methods.plan import Failure
+from qdebias.metrics.measures import Correlation, correlate
 from qdebias.report.html.columns import ConditionMeans, MethodColumn, read_column
-from qdebias.store import Snapshot
-from qdebias.store.manifest import Manifest
-from qdebias.tables.evidence import Evidence, Scores
+from qdebias.runs.manifest import Manifest
+from qdebias.runs.snapshot import Snapshot
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

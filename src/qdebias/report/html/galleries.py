@@ -5,8 +5,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from qdebias.bias.offsets import deserved
 from qdebias.equations import FloatArray
+from qdebias.evaluation.bias.offsets import deserved
 from qdebias.report.html.facts import Facts
 
 

@@ -10,21 +10,22 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 import qdebias
-from qdebias import presets
 from qdebias.backends.catalogue import caution
-from qdebias.correlation import Correlation, Interval
-from qdebias.described import described
 from qdebias.equations import FloatArray
 from qdebias.errors import SettingError
-from qdebias.method import Score
-from qdebias.output import write_file
+from qdebias.methods import presets
+from qdebias.methods.described import described
+from qdebias.methods.method import Score
+from qdebias.metrics.intervals import Interval
+from qdebias.metrics.measures import Correlation
 from qdebias.report.html import charts
 from qdebias.report.html.columns import scores_of
 from qdebias.report.html.facts import Facts, Human
 from qdebias.report.html.galleries import Gallery, galleries_of
 from qdebias.report.html.pictures import Pictures, pictures_of
-from qdebias.store import Snapshot
-from qdebias.store.derive import known_pixels
+from qdebias.runs.derive import known_pixels
+from qdebias.runs.snapshot import Snapshot
+from qdebias.system.output import write_file
 
 MOST_FAILURES = 200
 MOST_CONTENTS = 20

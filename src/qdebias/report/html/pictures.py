@@ -7,10 +7,10 @@ from pathlib import Path
 
 from PIL import Image
 
-from qdebias import presets
 from qdebias.errors import QdebiasError
 from qdebias.image import RgbImage, digest, load_image
-from qdebias.method import Context, Score
+from qdebias.methods import presets
+from qdebias.methods.method import Context, Score
 from qdebias.report.words import words
 
 SMALL, LARGE = 200, 320

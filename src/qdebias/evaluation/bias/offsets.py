@@ -1,0 +1,240 @@
+"""Offset at equal human score, what Figure 1 of the paper shows: how content decides what a model thinks of quality.
+
+How much higher or lower are images of one content ranked than images of the same human score are on average?
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from qdebias.equations import FloatArray
+from qdebias.errors import SettingError
+from qdebias.evaluation.tables.evidence import Evidence, Scores
+from qdebias.evaluation.tables.table import Cell, Column, Number, Table
+from qdebias.metrics.intervals import Resampling
+
+KINDS = ("scene", "group", "subset")
+"""By what images can be told to show different things, the most telling first."""
+
+UNLABELLED = "unlabelled"
+"""What images without a label are called."""
+
+Members = npt.NDArray[np.intp]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Offset:
+    """How images of one content are ranked beside others of the same human score.
+
+    Attributes:
+        content: A scene, reference, prompt or subset.
+        count: How many images show it.
+        before: Offset under the first method, in -1 to 1: 0.1 is a tenth of all images too high.
+        after: Offset under the second.
+    """
+
+    content: str
+    count: int
+    before: Number
+    after: Number
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Bias:
+    """Offsets at equal human score before and after debiasing.
+
+    Attributes:
+        kind: By what contents are told apart, one of `KINDS`.
+        offsets: Each content, the one that is ranked most too high before debiasing first.
+        before: Spread before: root mean square over the images of the offset of their content.
+        after: Spread after.
+        change: after - before, with a paired interval; negative where debiasing helps.
+        chance: Spread before that is expected of contents that mean nothing, given how many and how large they are.
+    """
+
+    kind: str
+    offsets: tuple[Offset, ...]
+    before: Number
+    after: Number
+    change: Number
+    chance: float
+
+
+def measure_bias(
+    evidence: Evidence,
+    *,
+    before: str = "vanilla",
+    after: str = "paper",
+    kind: str | None = None,
+    resamples: int = 500,
+    seed: int = 0,
+) -> Bias:
+    """Return how far what images show decides how they are ranked, before and after debiasing.
+
+    Ranks are taken over all images, 0 to 1. The rank that a human score deserves is an isotonic regression of the
+    ranks on the human scores; an offset is the mean of what is left over one content.
+
+    Args:
+        evidence: Scores under both methods.
+        before: Name of the method without debiasing.
+        after: Name of the method with it.
+        kind: One of `KINDS`; None takes the first that the dataset has.
+        resamples: How many bootstrap resamples of images the 95 % intervals have; each fits the regression anew.
+        seed: Seed of the resamples.
+
+    Raises:
+        SettingError: A method was not run, or the dataset does not tell contents apart.
+    """
+    first, second = _order(evidence, before), _order(evidence, after)
+    sound = np.isfinite(first) & np.isfinite(second)
+    quality, columns = evidence.quality[sound], (first[sound], second[sound])
+    kind, names = _contents(evidence, kind, sound)
+    known, members = np.unique(names, return_inverse=True)
+    if len(known) < 2:
+        raise SettingError(
+            f"{evidence.title}: all images with scores are of one {kind}, so there is nothing to compare"
+        )
+    whole = np.array([_offsets(column, quality, members, len(known)) for column in columns])
+    drawn = np.array(list(_resampled(columns, quality, members, len(known), resamples, seed)))
+    drawn = drawn.reshape(-1, 2, len(known))
+    counts = np.bincount(members)
+    spread, drawn_spread = (_spread(offsets, counts / counts.sum()) for offsets in (whole, drawn))
+    left = _residuals(columns[0], quality)
+    return Bias(
+        kind=kind,
+        offsets=tuple(
+            Offset(
+                content=str(known[place]) or UNLABELLED,
+                count=int(counts[place]),
+                before=_number(whole[0, place], drawn[:, 0, place]),
+                after=_number(whole[1, place], drawn[:, 1, place]),
+            )
+            for place in np.argsort(-whole[0], kind="stable")
+        ),
+        before=_number(spread[0], drawn_spread[:, 0], signed=False),
+        after=_number(spread[1], drawn_spread[:, 1], signed=False),
+        change=_number(spread[1] - spread[0], drawn_spread[:, 1] - drawn_spread[:, 0]),
+        chance=float(np.sqrt(left.var() * (len(known) - 1) / len(quality))),
+    )
+
+
+def contents_of(evidence: Evidence, kind: str | None = None) -> tuple[str, tuple[str, ...]]:
+    """Return by what a dataset tells contents apart, and (N,) the content of each image.
+
+    Raises:
+        SettingError: It does not, or not by the `kind` that was asked for.
+    """
+    chosen = kind or next((one for one in KINDS if one in evidence.contents), "")
+    if chosen not in evidence.contents:
+        known = ", ".join(evidence.contents) or "none"
+        raise SettingError(
+            f"the labels of {evidence.title} tell no contents apart{f' by {kind}' if kind else ''}; "
+            f"known (--by): {known}"
+        )
+    return chosen, evidence.contents[chosen]
+
+
+def _contents(evidence: Evidence, kind: str | None, sound: npt.NDArray[np.bool_]) -> tuple[str, npt.NDArray[np.str_]]:
+    chosen, names = contents_of(evidence, kind)
+    return chosen, np.array(names)[sound]
+
+
+def _order(evidence: Evidence, recipe: str) -> FloatArray:
+    scores = evidence.results.get(recipe)
+    if not isinstance(scores, Scores):
+        raise SettingError(f"bias needs scores under the method {recipe}: {scores.reason if scores else 'not asked'}")
+    return scores.order
+
+
+def rank(order: FloatArray) -> FloatArray:
+    """Return (N,) rank of each image among all, between 0 and 1."""
+    from scipy.stats import rankdata
+
+    return np.asarray((rankdata(order) - 0.5) / len(order), dtype=np.float64)
+
+
+def deserved(ranks: FloatArray, quality: FloatArray) -> FloatArray:
+    """Return (N,) the rank that images of a human score have on average: isotonic regression, ties joined first."""
+    from scipy.optimize import isotonic_regression
+
+    members = np.unique(quality, return_inverse=True)[1]
+    counts = np.bincount(members)
+    means = np.bincount(members, ranks) / counts
+    fitted = isotonic_regression(means, weights=counts.astype(np.float64)).x
+    return np.asarray(fitted[members], dtype=np.float64)
+
+
+def _residuals(order: FloatArray, quality: FloatArray) -> FloatArray:
+    ranks = rank(order)
+    return ranks - deserved(ranks, quality)
+
+
+def _offsets(order: FloatArray, quality: FloatArray, members: Members, count: int) -> FloatArray:
+    """Return (C,) mean residual of each content, 0 for one without images."""
+    total = np.bincount(members, _residuals(order, quality), minlength=count)
+    return np.asarray(total / np.maximum(np.bincount(members, minlength=count), 1), dtype=np.float64)
+
+
+def _resampled(
+    columns: Sequence[FloatArray], quality: FloatArray, members: Members, count: int, resamples: int, seed: int
+) -> Iterator[FloatArray]:
+    """Yield (2, C) offsets of each resample."""
+    for draws in Resampling(count=resamples, seed=seed, level=0.95).draws(len(quality)):
+        for draw in draws:
+            chosen = np.repeat(np.arange(len(quality)), draw.astype(np.intp))
+            yield np.array([_offsets(column[chosen], quality[chosen], members[chosen], count) for column in columns])
+
+
+def _spread(offsets: FloatArray, share: FloatArray) -> FloatArray:
+    return np.asarray(np.sqrt((offsets**2) @ share), dtype=np.float64)
+
+
+def _number(value: float, drawn: FloatArray, *, signed: bool = True) -> Number:
+    if not len(drawn):
+        return Number(value=float(value), signed=signed)
+    low, high = np.quantile(drawn, [0.025, 0.975])
+    return Number(value=float(value), low=float(low), high=float(high), signed=signed)
+
+
+def bias_table(
+    evidence: Evidence,
+    bias: Bias,
+    *,
+    before: str = "vanilla",
+    after: str = "paper",
+    exposure: Mapping[str, float] | None = None,
+) -> Table:
+    """Return a row a content: its offset before and after debiasing, and the spread of all.
+
+    Args:
+        evidence: What was measured.
+        bias: From `measure_bias` with the same methods.
+        before: Name of the method without debiasing.
+        after: Name of the method with it.
+        exposure: Mean exposure of each content, where it was measured.
+    """
+    columns = [Column(name=bias.kind.capitalize()), Column(name="Images")]
+    columns += [Column(name="Exposure")] if exposure is not None else []
+    columns += [Column(name=name, group="Offset") for name in (before, after)]
+    rows = []
+    for offset in bias.offsets:
+        cells = [Cell(content=offset.content), Cell(content=str(offset.count))]
+        if exposure is not None:
+            known = exposure.get(offset.content)
+            cells.append(Cell(content=None if known is None else Number(value=known)))
+        rows.append((*cells, Cell(content=offset.before), Cell(content=offset.after)))
+    gap = [Cell()] if exposure is not None else []
+    count = str(sum(offset.count for offset in bias.offsets))
+    spread = (Cell(content="spread"), Cell(content=count), *gap, Cell(content=bias.before), Cell(content=bias.after))
+    notes = (
+        f"Measured: model {evidence.model}, seed {evidence.seed}, {evidence.summary}.",
+        "Offset: mean rank of the images of one content, 0 to 1 over all images, minus the rank that images of the "
+        "same human score have on average (isotonic regression); 0.1 is a tenth of all images too high. In brackets: "
+        "95 % bootstrap intervals over images.",
+        f"Spread: root mean square offset over the images; {bias.chance:.3f} is expected by chance under {before}. "
+        f"{after} minus {before}: {bias.change}.",
+    )
+    title = f"{evidence.title}: what images show against how they are ranked"
+    return Table(title=title, columns=tuple(columns), rows=(*rows, spread), notes=notes)

@@ -1,0 +1,172 @@
+"""The comparison itself: a row a method, and each difference with a paired interval."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from qdebias.errors import SettingError
+from qdebias.evaluation.compare.spent import Spent
+from qdebias.evaluation.tables import Agreement, Agreements, Cell, Column, Evidence, NotRun, Number, Table
+from qdebias.evaluation.tables.agreement import agreement_cells
+from qdebias.evaluation.tables.table import Row
+
+BEST = "best"
+"""In place of a method's name: the one with the highest SRCC."""
+
+NOTHING = Cell()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Compared:
+    """One method of a comparison.
+
+    Attributes:
+        name: Its name.
+        agreement: SRCC and PLCC, or why there are none.
+        gain: SRCC and PLCC minus those of the base, on the images that both have scores of; None for the base itself.
+        spent: What was spent on it; all None where there was no model.
+    """
+
+    name: str
+    agreement: Agreement | NotRun
+    gain: Agreement | NotRun | None
+    spent: Spent
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Comparison:
+    """Methods beside each other.
+
+    Attributes:
+        evidence: Their scores, and what people said.
+        against: The method that the differences are to.
+        methods: In the order in which they were named.
+        asked: How many questions the model was asked for it; None where there was no model.
+    """
+
+    evidence: Evidence
+    against: str
+    methods: tuple[Compared, ...]
+    asked: int | None
+
+    def table(self) -> Table:
+        """Return the comparison as a table."""
+        heads = ["Method", "SRCC", "PLCC", "ΔSRCC", "ΔPLCC", "Images"]
+        if self.asked is not None:
+            heads += ["Forwards an image", "Asked now", "Images/s"]
+        notes = [
+            f"ΔSRCC and ΔPLCC: minus {self.against} on the same images, with paired 95 % bootstrap intervals.",
+            self.evidence.summary,
+        ]
+        if self.asked is not None:
+            notes.append(
+                f"{self.asked:,} questions were asked now; the others were stored, or are shared. Images/s: while the "
+                f"model answered, of the images about which all of a method's questions were asked now."
+            )
+        return Table(
+            title=f"{self.evidence.title}, {self.evidence.model}",
+            columns=tuple(Column(name=head) for head in heads),
+            rows=tuple(self._row(one) for one in self.methods),
+            notes=(*notes, *self.evidence.notes),
+        )
+
+    def values(self) -> dict[str, Any]:
+        """Return the comparison as plain values, without paths and times; what is not defined is None."""
+        return {
+            "dataset": self.evidence.dataset,
+            "summary": self.evidence.summary,
+            "model": self.evidence.model,
+            "seed": self.evidence.seed,
+            "against": self.against,
+            "asked": self.asked,
+            "methods": [_values(one) for one in self.methods],
+        }
+
+    def json(self) -> str:
+        """Return `values` as one line of JSON."""
+        return json.dumps(self.values(), ensure_ascii=False, allow_nan=False)
+
+    def _row(self, one: Compared) -> Row:
+        cells = [
+            Cell(content=one.name),
+            *agreement_cells(one.agreement),
+            *(agreement_cells(one.gain) if one.gain else (NOTHING,) * 2),
+        ]
+        count = str(one.agreement.count) if isinstance(one.agreement, Agreement) else None
+        cells.append(Cell(content=count))
+        if self.asked is not None:
+            numbers = (one.spent.forwards, one.spent.asked)
+            cells += [Cell(content=None if number is None else str(number)) for number in numbers]
+            cells.append(Cell(content=None if one.spent.rate is None else f"{one.spent.rate:.3g}"))
+        return tuple(cells)
+
+
+def compare(
+    agreements: Agreements,
+    methods: Sequence[str],
+    *,
+    against: str | None = None,
+    spent: Mapping[str, Spent] | None = None,
+    asked: int | None = None,
+) -> Comparison:
+    """Compare methods on the images of an evidence.
+
+    Args:
+        agreements: Their agreement with people.
+        methods: Keys of `Evidence.results`, two or more, in the order in which they are to be listed.
+        against: The method that the differences are to, or `BEST`; None: the first.
+        spent: What was spent on each method, where a model was asked.
+        asked: How many questions the model was asked in all.
+
+    Raises:
+        SettingError: Fewer than two methods, one of them twice, or `against` is none of them.
+    """
+    check(methods, against)
+    base = _best(agreements, methods) if against == BEST else against or methods[0]
+    return Comparison(
+        evidence=agreements.evidence,
+        against=base,
+        methods=tuple(
+            Compared(
+                name=name,
+                agreement=agreements.of(name),
+                gain=None if name == base else agreements.gain(name, base),
+                spent=(spent or {}).get(name, Spent()),
+            )
+            for name in methods
+        ),
+        asked=asked,
+    )
+
+
+def check(methods: Sequence[str], against: str | None) -> None:
+    """Refuse what cannot be compared, before anything is asked; see `compare`."""
+    if len(methods) < 2 or len(set(methods)) < len(methods):
+        raise SettingError(f"a comparison needs two or more different methods, got {', '.join(methods) or 'none'}")
+    if against not in (None, BEST, *methods):
+        raise SettingError(
+            f"the differences cannot be to {against!r}, which is not compared; "
+            f"choose {BEST} or one of {', '.join(methods)}"
+        )
+
+
+def _best(agreements: Agreements, methods: Sequence[str]) -> str:
+    found = {name: agreements.of(name) for name in methods}
+    srcc = {name: one.srcc.value for name, one in found.items() if isinstance(one, Agreement)}
+    return max(srcc, key=lambda name: srcc[name]) if srcc else methods[0]
+
+
+def _values(one: Compared) -> dict[str, Any]:
+    values: dict[str, Any] = {"method": one.name}
+    for suffix, found in (("", one.agreement), ("_difference", one.gain)):
+        agreement = found if isinstance(found, Agreement) else None
+        for measure in ("srcc", "plcc"):
+            number: Number | None = getattr(agreement, measure, None)
+            values[f"{measure}{suffix}"] = None if number is None else number.value
+            values[f"{measure}{suffix}_interval"] = (
+                None if number is None or number.low is None else [number.low, number.high]
+            )
+    values["count"] = one.agreement.count if isinstance(one.agreement, Agreement) else 0
+    values["reason"] = one.agreement.reason if isinstance(one.agreement, NotRun) else None
+    return values | {"forwards": one.spent.forwards, "asked": one.spent.asked, "images_per_second": one.spent.rate}

@@ -1,0 +1,128 @@
+"""Asking about pairs of images in both orders, through a run folder that keeps every answer."""
+
+from collections import OrderedDict
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+from itertools import islice
+from pathlib import Path
+
+from qdebias.backends.base import Backend
+from qdebias.errors import ImageError
+from qdebias.image import RgbImage, digest, load_image
+from qdebias.methods.keys import answer_key, question_id
+from qdebias.prompts import Question, Request
+from qdebias.runs.backend import StoredBackend
+from qdebias.runs.run import Run
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Seen:
+    """An image file that was looked at.
+
+    Attributes:
+        path: The file.
+        digest: `qdebias.image.digest` of its pixels; empty where it cannot be read.
+        error: Why not; empty where it can.
+    """
+
+    path: Path
+    digest: str = ""
+    error: str = ""
+
+
+def look_at(paths: Sequence[Path], *, max_pixels: int, threads: int = 2) -> Iterator[Seen]:
+    """Yield what each file holds, in order; no pixels are kept."""
+    with ThreadPoolExecutor(threads, thread_name_prefix="qdebias-load") as pool:
+        yield from pool.map(partial(_look_at, max_pixels=max_pixels), paths)
+
+
+def _look_at(path: Path, *, max_pixels: int) -> Seen:
+    try:
+        return Seen(path=path, digest=digest(load_image(path, max_pixels=max_pixels)))
+    except ImageError as error:
+        return Seen(path=path, error=str(error))
+
+
+Pair = tuple[Seen, Seen]
+
+
+class PairAsker:
+    """Asks which of two images is better, in both orders, and knows what was answered.
+
+    Args:
+        run: Keeps the answers.
+        backend: The model.
+        question: Its first option says that the first image is better, its second that the second is.
+        batch: How many pairs are handed to the model at a time.
+        max_pixels: Larger images are refused.
+
+    Attributes:
+        errors: Why pairs could not be asked about.
+    """
+
+    def __init__(self, run: Run, backend: Backend, question: Question, *, batch: int, max_pixels: int) -> None:
+        self.errors: dict[Pair, str] = {}
+        self._run = run
+        self._stored = StoredBackend(backend, run)
+        self._question = question
+        self._batch = batch
+        self._max_pixels = max_pixels
+        self._images: OrderedDict[Path, RgbImage] = OrderedDict()
+
+    def ask(self, pairs: Sequence[Pair]) -> Iterator[int]:
+        """Ask about the pairs whose answers are not stored, and yield how many pairs are done, again and again.
+
+        Raises:
+            BackendError: The model cannot answer.
+            StoreError: The disk refuses; what was answered before is kept.
+        """
+        missing = [pair for pair in pairs if self.margins(pair) is None]
+        done = len(pairs) - len(missing)
+        left = iter(missing)
+        while batch := list(islice(left, self._batch)):
+            self._ask(batch)
+            done += len(batch)
+            yield done
+
+    def margins(self, pair: Pair) -> tuple[float, float] | None:
+        """Return the log-odds that the first of a pair is better, asked in this order and in the other.
+
+        None where they are not stored.
+        """
+        found = []
+        for images, sign in (((pair[0].digest, pair[1].digest), 1), ((pair[1].digest, pair[0].digest), -1)):
+            logits = self._run.logits(answer_key(self._run.identity, images, question_id("before", self._question)))
+            if logits is None:
+                return None
+            found.append(sign * float(logits[0] - logits[1]))
+        return found[0], found[1]
+
+    def _ask(self, batch: Sequence[Pair]) -> None:
+        """Ask about all at once; where an image is refused, find out in which pair it is and keep the others."""
+        try:
+            requests = [
+                Request(images=images, questions=(self._question,))
+                for pair in batch
+                for images in (tuple(map(self._load, pair)), tuple(map(self._load, pair[::-1])))
+            ]
+            self._stored.option_logits(requests)
+        except ImageError as error:
+            if len(batch) == 1:
+                self.errors[batch[0]] = str(error)
+                return
+            for pair in batch:
+                self._ask([pair])
+
+    def _load(self, seen: Seen) -> RgbImage:
+        """Return the pixels; those of the latest pairs are at hand, as pairs after one another share images."""
+        if seen.path not in self._images:
+            image = load_image(seen.path, max_pixels=self._max_pixels)
+            if self._stored.digests.of(image) != seen.digest:
+                raise ImageError(f"{seen.path}: changed while it was being ranked; rank again")
+            self._images[seen.path] = image
+        self._images.move_to_end(seen.path)
+        while len(self._images) > 2 * self._batch + 2:
+            self._images.popitem(last=False)
+        return self._images[seen.path]

@@ -1,0 +1,140 @@
+"""SRCC and PLCC of each method with 95 % bootstrap intervals, and of the difference of two methods."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from qdebias.equations import FloatArray
+from qdebias.evaluation.tables.evidence import Evidence, NotRun, Scores
+from qdebias.evaluation.tables.table import Cell, Number
+from qdebias.metrics.intervals import Resampling, pearson, resample, spearman
+from qdebias.metrics.measures import LEAST, is_constant
+
+Mask = npt.NDArray[np.bool_]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Agreement:
+    """How well scores agree with people.
+
+    Attributes:
+        srcc: Spearman's rank correlation, of `Scores.order`.
+        plcc: Pearson's correlation, of `Scores.value`, without a fit.
+        count: How many images they are of.
+    """
+
+    srcc: Number
+    plcc: Number
+    count: int
+
+
+def agreement_cells(found: Agreement | NotRun) -> tuple[Cell, Cell]:
+    """Return SRCC and PLCC as cells of a table, or why there are none."""
+    if isinstance(found, NotRun):
+        cell = Cell(content="not run", notes=(found.reason,))
+        return cell, cell
+    return Cell(content=found.srcc), Cell(content=found.plcc)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Resampled:
+    """SRCC and PLCC of the images, (2,), and of each of B resamples of them, (2, B)."""
+
+    whole: FloatArray
+    drawn: FloatArray
+    count: int
+
+
+class Agreements:
+    """The agreement of each method of an evidence; what was computed once is kept.
+
+    Every method is resampled in the same way, so the difference of two methods within each resample is a paired
+    bootstrap.
+
+    Args:
+        evidence: The scores and what people said.
+        resamples: How many; 0 for no intervals. The default is that of `qdebias.correlate`.
+        seed: Of the draws, likewise.
+    """
+
+    def __init__(self, evidence: Evidence, *, resamples: int = 1000, seed: int = 0) -> None:
+        self.evidence = evidence
+        self._resamples = resamples
+        self._seed = seed
+        self._known: dict[tuple[str, bytes], _Resampled | NotRun] = {}
+
+    def of(self, recipe: str) -> Agreement | NotRun:
+        """Return SRCC and PLCC of a method, or why there are none."""
+        scores = self._scores(recipe)
+        if isinstance(scores, NotRun):
+            return scores
+        found = self._resample(recipe, np.isfinite(scores.value))
+        if isinstance(found, NotRun):
+            return found
+        return Agreement(srcc=self._number(found, 0), plcc=self._number(found, 1), count=found.count)
+
+    def gain(self, recipe: str, base: str) -> Agreement | NotRun:
+        """Return SRCC and PLCC of a method minus those of another, on the images that both have scores of."""
+        first, second = self._scores(recipe), self._scores(base)
+        if isinstance(first, NotRun):
+            return first
+        if isinstance(second, NotRun):
+            return second
+        both = np.isfinite(first.value) & np.isfinite(second.value)
+        found, other = self._resample(recipe, both), self._resample(base, both)
+        if isinstance(found, NotRun):
+            return found
+        if isinstance(other, NotRun):
+            return other
+        minus = _Resampled(found.whole - other.whole, found.drawn - other.drawn, found.count)
+        srcc, plcc = self._number(minus, 0, signed=True), self._number(minus, 1, signed=True)
+        return Agreement(srcc=srcc, plcc=plcc, count=minus.count)
+
+    def _scores(self, recipe: str) -> Scores | NotRun:
+        missing = NotRun(reason=f"the method {recipe} was not asked in this run")
+        return self.evidence.results.get(recipe, missing)
+
+    def _resample(self, recipe: str, chosen: Mask) -> _Resampled | NotRun:
+        key = recipe, chosen.tobytes()
+        if key not in self._known:
+            self._known[key] = self._compute(recipe, chosen)
+        return self._known[key]
+
+    def _compute(self, recipe: str, chosen: Mask) -> _Resampled | NotRun:
+        scores, quality = self._scores(recipe), self.evidence.quality[chosen]
+        if isinstance(scores, NotRun):
+            return scores
+        order, value = scores.order[chosen], scores.value[chosen]
+        problem = _undefined(quality, order, value)
+        if problem:
+            return NotRun(reason=f"{recipe}: {problem}")
+        statistics = {"srcc": spearman(order, quality), "plcc": pearson(value, quality)}
+        once = np.ones((1, len(quality)))
+        whole = np.array([float(statistic(once)[0]) for statistic in statistics.values()])
+        drawn = np.empty((2, 0))
+        if self._resamples:
+            blocks = resample(statistics, self._resampling(chosen), len(quality))
+            drawn = np.array([blocks["srcc"], blocks["plcc"]])
+        return _Resampled(whole, drawn, len(quality))
+
+    def _resampling(self, chosen: Mask | None = None) -> Resampling:
+        groups = self.evidence.groups
+        kept = None if groups is None or chosen is None else groups[chosen]
+        return Resampling(count=self._resamples, seed=self._seed, level=0.95, groups=kept)
+
+    def _number(self, found: _Resampled, place: int, *, signed: bool = False) -> Number:
+        value = float(found.whole[place])
+        if not found.drawn.shape[1]:
+            return Number(value=value, signed=signed)
+        interval = self._resampling().interval(found.drawn[place])
+        return Number(value=value, low=interval.low, high=interval.high, signed=signed)
+
+
+def _undefined(*columns: FloatArray) -> str:
+    """Return why no correlation is defined, nothing where one is."""
+    if len(columns[0]) < LEAST:
+        return f"{len(columns[0])} images with scores are too few for a correlation"
+    if any(map(is_constant, columns)):
+        return "all scores are equal, so no correlation is defined"
+    return ""

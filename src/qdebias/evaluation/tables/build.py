@@ -1,0 +1,206 @@
+"""The tables of the paper with our numbers beside the printed ones."""
+
+from collections.abc import Iterable, Mapping, Sequence
+
+from qdebias.evaluation.tables.after import AFTER, AFTER_NOTE
+from qdebias.evaluation.tables.agreement import Agreements, agreement_cells
+from qdebias.evaluation.tables.published import (
+    LATER,
+    RIVALS,
+    SOURCE,
+    TABLE1_OURS,
+    TABLE2,
+    TABLE3,
+    TABLE4,
+    TABLE5,
+    TITLES,
+    ModelRow,
+    Printed,
+    PublishedRow,
+)
+from qdebias.evaluation.tables.remarks import remarks
+from qdebias.evaluation.tables.rivalry import PREFIX
+from qdebias.evaluation.tables.table import Cell, Column, Number, Row, Table
+
+NOTHING = Cell()
+
+ABLATIONS: Mapping[str, tuple[str, tuple[str, ...], tuple[PublishedRow, ...]]] = {
+    "table3": (
+        "Table 3: which conditional images",
+        ("Exp.", "Zoom", "Spatter", "Fog", "Saturation", "Semantic consistency"),
+        TABLE3,
+    ),
+    "table4": ("Table 4: the instructive prompt", ("Prompt",), TABLE4),
+    "table5": ("Table 5: the aggregation", ("Aggregation",), TABLE5),
+}
+"""Title, first columns and rows of the tables whose rows are methods."""
+
+TABLE1_MEASURED: Mapping[str, str] = {
+    "qbench": "Q-Bench prompt",
+    "qbench-t100": "Q-Bench prompt, T = 100",
+    "vanilla": "Vanilla prompt, eq. (1)",
+    "paper": "Q-Debias",
+}
+
+TABLES = ("table1", "table2", *ABLATIONS)
+
+
+def needed(table: str, dataset: str) -> tuple[str, ...]:
+    """Return the methods that a table is made of, `paper` first: what the others need is asked with it."""
+    if table == "table1":
+        spatter = ("only-spatter",) if dataset == "siqad" else ()
+        return ("paper", *(name for name in TABLE1_MEASURED if name != "paper"), *spatter)
+    if table == "table2":
+        return ("paper", "vanilla")
+    return ("paper", *(row.recipe for row in ABLATIONS[table][2] if row.recipe != "paper"))
+
+
+def build(table: str, measured: Sequence[Agreements]) -> Table:
+    """Return a table of the paper: what it prints, and what was measured.
+
+    Args:
+        table: One of `TABLES`.
+        measured: One or more models on one or more datasets.
+    """
+    if table == "table1":
+        return _table1(measured)
+    if table == "table2":
+        return _table2(measured)
+    return _ablation(table, measured)
+
+
+def _ablation(table: str, measured: Sequence[Agreements]) -> Table:
+    title, heads, rows = ABLATIONS[table]
+    datasets = [dataset for dataset in _datasets(measured) if any(dataset in row.values for row in rows)]
+    columns = [Column(name=head) for head in heads]
+    for one in measured:
+        group = f"{one.evidence.title}, {one.evidence.model}"
+        columns += [Column(name=name, group=group) for name in ("SRCC", "PLCC", "ΔSRCC", "ΔPLCC")]
+    for dataset in datasets:
+        columns += [Column(name=name, group=f"{TITLES[dataset]}, paper") for name in ("SRCC", "PLCC")]
+    lines = []
+    for row in rows:
+        cells = [Cell(content=text) for text in (row.name, *row.settings)]
+        for one in measured:
+            gain = None if row.recipe == "paper" else one.gain(row.recipe, "paper")
+            cells += [*agreement_cells(one.of(row.recipe)), *(agreement_cells(gain) if gain else (NOTHING, NOTHING))]
+        for dataset in datasets:
+            cells += _printed(row.values.get(dataset), _later(row, dataset))
+        lines.append(tuple(cells))
+    delta = "ΔSRCC and ΔPLCC: minus Q-Debias on the same images, with a paired bootstrap interval."
+    return Table(title=title, columns=tuple(columns), rows=tuple(lines), notes=(delta, *remarks(measured, rows)))
+
+
+def _table1(measured: Sequence[Agreements]) -> Table:
+    datasets = _datasets(measured)
+    columns = [Column(name="Method"), Column(name="Numbers from"), Column(name="Trained on")]
+    columns += [Column(name=name, group=_title(measured, dataset)) for dataset in datasets for name in ("SRCC", "PLCC")]
+    published = [row for row in (*RIVALS, *TABLE1_OURS) if any(dataset in row.values for dataset in datasets)]
+    lines = [_table1_published(row, SOURCE[row.version], datasets) for row in published]
+    for model in dict.fromkeys(one.evidence.model for one in measured):
+        of_model = {one.evidence.dataset: one for one in measured if one.evidence.model == model}
+        lines += _table1_measured(model, of_model, datasets)
+    after = [row for row in AFTER if any(dataset in row.values for dataset in datasets)]
+    lines += [_table1_published(row, f"after the paper: {row.source}", datasets) for row in after]
+    notes = (*remarks(measured, published), *([AFTER_NOTE] if after else []))
+    return Table(title="Table 1: comparison of methods", columns=tuple(columns), rows=tuple(lines), notes=notes)
+
+
+def _table1_published(row: PublishedRow, source: str, datasets: Sequence[str]) -> Row:
+    cells = [Cell(content=text) for text in (row.name, source, row.training or "nothing")]
+    return (*cells, *(cell for dataset in datasets for cell in _printed(row.values.get(dataset))))
+
+
+def _table1_measured(model: str, measured: Mapping[str, Agreements], datasets: Sequence[str]) -> list[Row]:
+    rivals = dict.fromkeys(
+        name for one in measured.values() for name in one.evidence.results if name.startswith(PREFIX)
+    )
+    spatter = {"only-spatter": "Q-Debias, spatter only"} if "siqad" in measured else {}
+    names = {**{name: name.removeprefix(PREFIX) for name in rivals}, **TABLE1_MEASURED, **spatter}
+    lines: list[Row] = []
+    for recipe, name in names.items():
+        source = "measured, pyiqa" if recipe in rivals else f"measured, {model}"
+        cells = [Cell(content=text) for text in (name, source, "")]
+        for dataset in datasets:
+            cells += agreement_cells(measured[dataset].of(recipe)) if dataset in measured else (NOTHING, NOTHING)
+        lines.append(tuple(cells))
+    cells = [Cell(content=text) for text in ("Q-Debias minus Q-Bench prompt", f"measured, {model}", "")]
+    for dataset in datasets:
+        cells += (
+            agreement_cells(measured[dataset].gain("paper", "qbench")) if dataset in measured else (NOTHING, NOTHING)
+        )
+    return [*lines, tuple(cells)]
+
+
+def _table2(measured: Sequence[Agreements]) -> Table:
+    datasets = _datasets(measured)
+    columns = [Column(name="Model"), Column(name="Numbers from")]
+    for dataset in datasets:
+        for part in ("vanilla prompt", "Q-Debias", "gain"):
+            group = f"{_title(measured, dataset)}, {part}"
+            columns += [Column(name=name, group=group) for name in ("SRCC", "PLCC")]
+    published = [row for row in TABLE2 if any(dataset in row.debiased for dataset in datasets)]
+    lines: list[Row] = [
+        (
+            Cell(content=row.name),
+            Cell(content=SOURCE[row.version]),
+            *(cell for dataset in datasets for cell in _printed_model(row, dataset)),
+        )
+        for row in published
+    ]
+    for model in dict.fromkeys(one.evidence.model for one in measured):
+        cells = [Cell(content=model), Cell(content="measured")]
+        for dataset in datasets:
+            found = [one for one in measured if (one.evidence.model, one.evidence.dataset) == (model, dataset)]
+            cells += _measured_model(found[0]) if found else [NOTHING] * 6
+        lines.append(tuple(cells))
+    notes = remarks(measured, published)
+    return Table(title="Table 2: other language models", columns=tuple(columns), rows=tuple(lines), notes=notes)
+
+
+def _printed_model(row: ModelRow, dataset: str) -> list[Cell]:
+    vanilla, debiased = row.vanilla.get(dataset), row.debiased.get(dataset)
+    cells = [*_printed(vanilla), *_printed(debiased)]
+    if vanilla is None or debiased is None:
+        return [*cells, NOTHING, NOTHING]
+    gains = (debiased.srcc - vanilla.srcc, debiased.plcc - vanilla.plcc)
+    note = (vanilla.note,) if vanilla.note else ()
+    return [*cells, *(Cell(content=Number(value=gain, signed=True), notes=note) for gain in gains)]
+
+
+def _measured_model(one: Agreements) -> list[Cell]:
+    return [
+        *agreement_cells(one.of("vanilla")),
+        *agreement_cells(one.of("paper")),
+        *agreement_cells(one.gain("paper", "vanilla")),
+    ]
+
+
+def _printed(printed: Printed | None, later: str = "") -> tuple[Cell, Cell]:
+    if printed is None:
+        return NOTHING, NOTHING
+    notes = tuple(note for note in (printed.note, later) if note)
+    return tuple(Cell(content=Number(value=value), notes=notes) for value in (printed.srcc, printed.plcc))  # type: ignore[return-value]  # two
+
+
+def _later(row: PublishedRow, dataset: str) -> str:
+    """Say where the later version prints something else for Q-Debias."""
+    for other in TABLE1_OURS:
+        new, old = other.values.get(dataset), row.values.get(dataset)
+        if other.version == LATER and other.recipe == row.recipe and new and old:
+            return "" if (new.srcc, new.plcc) == (old.srcc, old.plcc) else _says(new)
+    return ""
+
+
+def _says(printed: Printed) -> str:
+    return f"{SOURCE[LATER]} prints {printed.srcc:.3f} and {printed.plcc:.3f} here."
+
+
+def _datasets(measured: Iterable[Agreements]) -> list[str]:
+    """Return the datasets, those of the paper first and in its order."""
+    found = dict.fromkeys(one.evidence.dataset for one in measured)
+    return [name for name in TITLES if name in found] + [name for name in found if name not in TITLES]
+
+
+def _title(measured: Iterable[Agreements], dataset: str) -> str:
+    return next(one.evidence.title for one in measured if one.evidence.dataset == dataset)

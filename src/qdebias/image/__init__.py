@@ -1,0 +1,165 @@
+"""The image as every part of qdebias sees it: uint8 RGB of shape (H, W, 3), never re-encoded or resized.
+
+`load_image` is the only place where a file becomes pixels, so every conversion is written down once:
+
+- EXIF orientation is applied; colour profiles are not (as in the field's published code).
+- Grey, palette and CMYK become RGB; transparency is laid over white.
+- 16-bit samples keep their upper 8 bits.
+- MPO (a camera's JPEG with previews behind it) gives its first picture; any other file of several frames,
+  such as an animated GIF or WebP, is refused: which frame is meant is not ours to guess.
+"""
+
+import hashlib
+import os
+import stat
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from io import BytesIO
+from pathlib import Path
+from typing import Any, Protocol, TypeAlias, runtime_checkable
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+from qdebias.errors import DamagedImageError, ImageError
+from qdebias.image.decoding import OF_PILLOW, decode, open_picture
+
+RgbImage: TypeAlias = npt.NDArray[np.uint8]
+
+
+@runtime_checkable
+class EncodedImage(Protocol):
+    """An image that is no file of its own: a member of an archive, a cell of a table, something behind an address."""
+
+    @property
+    def name(self) -> str:
+        """What it is called in results and errors."""
+        ...
+
+    def read(self) -> bytes:
+        """Return what would stand in its file.
+
+        Raises:
+            ImageError: It cannot be had; the message begins with its name.
+        """
+        ...
+
+
+ImageSource: TypeAlias = (
+    str | os.PathLike[str] | RgbImage | Image.Image | EncodedImage | bytes | Mapping[str, Any] | None
+)
+"""What stands for one image; None, an absent one, is an `ImageError` of its own, so that a table may hold some."""
+
+MAX_PIXELS = 50_000_000
+"""Default limit of width x height; a larger image is refused by its header, before any pixel is decoded."""
+
+MIN_SIDE = 32
+"""Shortest side, in pixels, on which the degradations and the vision encoders mean anything."""
+
+
+def load_image(source: ImageSource, *, max_pixels: int = MAX_PIXELS) -> RgbImage:
+    """Return the pixels of one image, upright.
+
+    Args:
+        source: A path, an image that is already in memory (an array as described below, a Pillow image, or a torch
+            tensor (3, H, W), see `qdebias.image.tensors`), or what has the bytes of a file; the bytes themselves; or a
+            mapping with `bytes` or `path`.
+        max_pixels: Largest width x height that is decoded.
+
+    Returns:
+        uint8 array (H, W, 3), RGB in [0, 255], both sides at least `MIN_SIDE`.
+
+    Raises:
+        ImageError: The image cannot be read, or is no single 8- or 16-bit picture within the limits of size.
+    """
+    if isinstance(source, Mapping):  # as `datasets` gives an image that it does not decode
+        source = source.get("bytes") or source.get("path") or ""
+    if is_tensor(source):
+        from qdebias.image.tensors import to_images
+
+        source = next(iter(to_images(source)), None)
+    if isinstance(source, np.ndarray):
+        return _checked_array(source)
+    if isinstance(source, Image.Image):
+        with _one_line("image"):
+            return _decode(source, "image", max_pixels)
+    if isinstance(source, EncodedImage | bytes):
+        name = "image" if isinstance(source, bytes) else source.name
+        data = source if isinstance(source, bytes) else source.read()
+        with _one_line(name), open_picture(BytesIO(data), name) as picture:
+            return _decode(picture, name, max_pixels)
+    if not isinstance(source, str | os.PathLike) or not str(source):
+        raise ImageError(f"{source!r} is no image; give a path, pixels (H, W, 3) of uint8, a Pillow image or bytes")
+    with _one_line(source):
+        if not stat.S_ISREG(Path(source).stat().st_mode):
+            raise ImageError(f"{source}: is no file; name an image file, or its folder where folders are taken")
+        # Opened here: given a path, Pillow maps some formats into memory, where a file that shrinks kills the process.
+        with Path(source).open("rb") as file, open_picture(file, str(source)) as picture:
+            return _decode(picture, str(source), max_pixels)
+
+
+def is_tensor(value: object) -> bool:
+    """Tell whether a value is a tensor of torch, which is not loaded for it."""
+    torch = sys.modules.get("torch")
+    return torch is not None and isinstance(value, torch.Tensor)
+
+
+def digest(image: RgbImage) -> str:
+    """Return the content hash of an image: 32 hex digits over its shape and pixels.
+
+    Two files with the same decoded pixels have the same digest, whatever their format. The random degradations
+    are seeded with it, so that neither order nor batch size can change them.
+    """
+    shape = ",".join(map(str, image.shape)).encode()
+    return hashlib.blake2b(np.ascontiguousarray(image).data, digest_size=16, key=shape).hexdigest()
+
+
+def _checked_array(array: npt.NDArray[Any]) -> RgbImage:
+    if array.dtype != np.uint8 or array.ndim != 3 or array.shape[2] != 3:
+        raise ImageError(
+            f"array of shape {array.shape} and type {array.dtype} is no image; "
+            f"give uint8 (height, width, 3) in RGB order"
+        )
+    _check_sides(array.shape[1], array.shape[0], "array")
+    return array
+
+
+def _decode(picture: Image.Image, name: str, max_pixels: int) -> RgbImage:
+    width, height = picture.size
+    if width * height > max_pixels:
+        raise ImageError(
+            f"{name}: {width} x {height} = {width * height / 1e6:.0f} megapixels, more than the limit of "
+            f"{max_pixels / 1e6:.0f}; make it smaller, or raise --max-megapixels (max_pixels in Python)"
+        )
+    _check_sides(width, height, name)
+    if getattr(picture, "is_animated", False) and picture.format != "MPO":  # to count 100,000 would take minutes
+        raise ImageError(f"{name}: holds several frames; extract the one to be scored into a file of its own")
+    return decode(picture, name)
+
+
+def _check_sides(width: int, height: int, name: str) -> None:
+    if min(width, height) < MIN_SIDE:
+        raise ImageError(f"{name}: {width} x {height} is too small to be judged; {MIN_SIDE} a side is the least")
+
+
+@contextmanager
+def _one_line(path: str | os.PathLike[str]) -> Iterator[None]:
+    """Turn what Pillow and the operating system raise about `path` into one ImageError."""
+    try:
+        yield
+    except FileNotFoundError as error:
+        raise ImageError(f"{path}: no such file") from error
+    except PermissionError as error:
+        raise ImageError(f"{path}: cannot be read, permission denied") from error
+    except MemoryError as error:  # a damaged length may ask for gigabytes
+        raise ImageError(
+            f"{path}: takes more memory than there is; obtain the file again, or make it smaller"
+        ) from error
+    except ImageError:
+        raise
+    except OF_PILLOW as error:
+        if isinstance(error, OSError) and error.strerror:  # of the operating system, and not of Pillow
+            raise ImageError(f"{path}: cannot be read ({error.strerror})") from error
+        raise DamagedImageError(f"{path}: damaged or cut short ({error}); obtain the file again") from error

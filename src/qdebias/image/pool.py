@@ -1,0 +1,63 @@
+"""Other images than the query: where conditions of other content are taken from."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from qdebias.errors import ImageError, SettingError
+from qdebias.image import MAX_PIXELS, RgbImage, digest, load_image
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class ImagePool:
+    """Image files with what each of them shows.
+
+    Attributes:
+        paths: The files; their order decides which ones a query is given.
+        contents: What each shows: a scene, a reference photograph, a prompt; or a name of its own for each image, where
+            nothing is known but that they are different images.
+        content_of: What the query images show, by `qdebias.image.digest`. A query that is not in it is only
+            kept from being its own condition.
+        max_pixels: Larger images are passed over, like those that cannot be read.
+    """
+
+    paths: tuple[Path, ...]
+    contents: tuple[str, ...]
+    content_of: Mapping[str, str] = field(default_factory=dict)
+    max_pixels: int = MAX_PIXELS
+
+    def __post_init__(self) -> None:
+        if len(self.paths) != len(self.contents):
+            raise SettingError(
+                f"{len(self.paths)} images and {len(self.contents)} contents; each image shows something"
+            )
+
+    def draw(self, image: str, count: int, rng: np.random.Generator) -> tuple[RgbImage, ...]:
+        """Return different images that do not show what the query shows; see `qdebias.methods.method.Pool`.
+
+        Raises:
+            SettingError: There are not enough of them.
+        """
+        content = self.content_of.get(image)
+        found: list[RgbImage] = []
+        for place in rng.permutation(len(self.paths)):
+            if len(found) == count:
+                break
+            if content is None or self.contents[place] != content:
+                found += self._other(self.paths[place], image)
+        if len(found) < count:
+            raise SettingError(
+                f"{count} images that do not show what the query shows are needed, and the pool of "
+                f"{len(self.paths)} has {len(found)}; give a folder of other images (--pool)"
+            )
+        return tuple(found)
+
+    def _other(self, path: Path, image: str) -> list[RgbImage]:
+        """Return the image of a file, none where it is the query itself or cannot be read."""
+        try:
+            other = load_image(path, max_pixels=self.max_pixels)
+        except ImageError:
+            return []
+        return [] if digest(other) == image else [other]

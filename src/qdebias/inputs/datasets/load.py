@@ -1,0 +1,238 @@
+"""`load_dataset`: the one way from a name and a folder to images with human scores."""
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from os import PathLike
+from pathlib import Path
+
+from qdebias.errors import SettingError
+from qdebias.inputs.datasets.catalogue import entry as entry_of
+from qdebias.inputs.datasets.dataset import Dataset, Item
+from qdebias.inputs.datasets.labels import LabelledImages, read_labels
+from qdebias.inputs.datasets.readers import read_records
+from qdebias.inputs.datasets.resolve import Tree, find_images, on_disk, open_tree
+from qdebias.inputs.datasets.rows import merge, recognise, to_items
+from qdebias.inputs.datasets.table import SPLITS, Entry
+from qdebias.metrics.mos import Direction
+
+SAMPLE = "sample"
+"""The subset that takes whatever rows and images are there."""
+
+_SUFFIXES = (".csv", ".tsv", ".json", ".jsonl", ".xlsx", ".parquet", ".gz")
+_SHOWN = 3
+
+
+def load_dataset(
+    name: "str | PathLike[str]",
+    *,
+    root: "str | PathLike[str] | None" = None,
+    subset: str | None = None,
+    labels: "str | PathLike[str] | None" = None,
+    direction: Direction | None = None,
+    column: str | None = None,
+    images: bool = True,
+) -> Dataset:
+    """Load a dataset's human scores and find its images.
+
+    Everything is checked: that the labels are complete and on a scale they can be on, and that every image is there.
+    A part is loaded only when `subset` asks for it, and the result says of how much it is a part.
+
+    Args:
+        name: One of `CATALOGUE`, such as "koniq10k"; or the path of a label file with columns img_path and gt_score
+            (also: mos, split, subset, scene, reference, group), as .csv, .tsv, .json, .jsonl, .xlsx or .parquet.
+        root: The folder of the dataset, in one of the layouts in which it is found; for a label file the folder that
+            img_path is relative to, by default the file's own.
+        subset: None for everything; a split or subset by its name, such as "test" or "ss01"; or "sample" for whatever
+            rows and images are there.
+        labels: A label file to be used instead of the one below the root, or a folder to look for it.
+        direction: For a label file of one's own: whether "higher" (the default) or "lower" scores are better.
+        column: For a label file of one's own: the column of human scores; None: gt_score, mos, dmos or score.
+        images: Whether the images have to be there; without them only scores that exist can be compared.
+
+    Raises:
+        SettingError: The name is unknown, or labels or images are missing, incomplete or not what they should be. The
+            message says what is missing, what was found, and where to get the dataset.
+    """
+    if not isinstance(name, str | PathLike):
+        raise SettingError(
+            f"{name!r} is no dataset; give its name, the path of a label file, or what load_dataset gave"
+        )
+    if Path(name).suffix.lower() in _SUFFIXES:
+        return _load_file(Path(name), root, subset, labels, direction, column=column, images=images)
+    entry = entry_of(str(name))
+    if direction is not None:
+        raise SettingError(
+            f"direction is known for {entry.name} ({entry.direction} is better); leave it (--direction) out"
+        )
+    if column is not None:
+        raise SettingError(f"the columns of {entry.name} are known; leave column (--column) out")
+    if root is None:
+        raise SettingError(f"{entry.name} needs root (--root), the folder that holds it; get it from {entry.source}")
+    tree = open_tree(Path(root), entry.title)
+    read = read_labels(entry, tree, None if labels is None else Path(labels))
+    return _assemble(entry, tree, read, subset, images=images)
+
+
+def _load_file(
+    path: Path,
+    root: "str | PathLike[str] | None",
+    subset: str | None,
+    labels: "str | PathLike[str] | None",
+    direction: Direction | None,
+    *,
+    column: str | None,
+    images: bool,
+) -> Dataset:
+    if labels is not None:
+        raise SettingError(f"{path} is a label file itself; leave labels (--labels) out")
+    if not path.is_file():
+        raise SettingError(f"{path}: no such label file")
+    records = read_records(path)
+    form = recognise(records, path, column)
+    if form.score.casefold() == "dmos" and direction is None:
+        raise SettingError(
+            f"{path}: for a column {form.score}, direction (--direction) must say whether higher or lower is better"
+        )
+    entry = Entry(
+        name=(path.with_suffix("") if path.suffix.lower() == ".gz" else path).stem,
+        title=path.name,
+        count=None,
+        direction=direction or "higher",
+        scales=((float("-inf"), float("inf")),),
+        depth=None,
+        labels=(form,),
+        images=(("",), ("images",)),
+        source="whoever made the file",
+    )
+    items, notes = merge(to_items(records, form, entry, form.files[0], path), (), path)
+    scores = [item.mos for item in items]
+    read = LabelledImages(
+        items=tuple(items), labels=form, scale=(min(scores), max(scores)), files=(path,), notes=tuple(notes)
+    )
+    tree = open_tree(path.parent if root is None else Path(root), f"the images of {path.name}")
+    return _assemble(replace(entry, count=len(items)), tree, read, subset, images=images)
+
+
+def _assemble(entry: Entry, tree: Tree, read: LabelledImages, subset: str | None, *, images: bool) -> Dataset:
+    """Choose the part that was asked for, find its images, and check that nothing is missing."""
+    full = read.labels.count or entry.count or len(read.items)
+    part = _part(read.items, subset)
+    chosen = _choose(entry, read, part, full)
+    names = [item.name for item in chosen]
+    found, folders = (
+        find_images(tree, entry.tops, entry.images, names) if images else ({name: name for name in names}, ())
+    )
+    missing = [item.name for item in chosen if item.name not in found]
+    if missing and (part != SAMPLE or not found):
+        remedy = "" if part == SAMPLE else f", or ask for subset {SAMPLE!r} (--subset {SAMPLE}) to use what is there"
+        raise SettingError(_missing_images(entry, tree, missing, len(chosen), folders) + remedy)
+    present = [item for item in chosen if item.name in found]
+    kept, notes = _each_file_once(tree.root, present, found, read.files[0]) if images else (present, ())
+    full -= len(present) - len(kept)
+    return Dataset(
+        name=entry.name,
+        root=tree.root,
+        items=tuple(replace(item, path=found[item.name]) for item in kept),
+        direction=read.labels.direction or entry.direction,
+        range=read.scale,
+        subset=part,
+        subset_count=full if part is None else entry.parts.get(part),
+        full_count=full,
+        label_files=read.files,
+        label_digest=_digest(read.files),
+        label_variant=_variant(entry, read),
+        image_folders=folders,
+        notes=(*entry.notes, *read.notes, *notes),
+    )
+
+
+def _each_file_once(
+    root: Path, items: Sequence[Item], found: Mapping[str, str], labels: Path
+) -> tuple[list[Item], list[str]]:
+    """Return the items with each file once, and notes on those that were one: by case, a link or another way.
+
+    Raises:
+        SettingError: Several with different scores stand for one file; the message names both.
+    """
+    seen: dict[str, Item] = {}
+    notes, true_path = [], on_disk()
+    for item in items:
+        file = true_path(str(root / found[item.name]))
+        other = seen.setdefault(file, item)
+        if other is item:
+            continue
+        if other.mos != item.mos:
+            raise SettingError(
+                f"{labels}: {other.name!r} and {item.name!r}, with the scores {other.mos:g} and {item.mos:g}, are both "
+                f"the file {file}; correct the names, or leave one of the rows"
+            )
+        notes.append(f"{other.name} and {item.name} are one file with the same score; used once")
+    return list(seen.values()), notes
+
+
+def _part(items: Sequence[Item], subset: str | None) -> str | None:
+    """Return a subset's name in lower case; "training" is "train" where no subset is called "training" itself."""
+    if subset is None:
+        return None
+    asked = subset.casefold()
+    known = {label.casefold() for item in items for label in (item.split, item.subset)}
+    return asked if asked in known else SPLITS.get(asked, asked)
+
+
+def _choose(entry: Entry, read: LabelledImages, part: str | None, full: int) -> list[Item]:
+    if part is None:
+        if len(read.items) != full:
+            files = _listed([str(file) for file in read.files])
+            raise SettingError(
+                f"{files}: {len(read.items):,} images, but {entry.title} has {full:,}; complete it from "
+                f"{entry.source}, or ask for a part (--subset): {_parts(entry, read.items)}"
+            )
+        return list(read.items)
+    if part == SAMPLE:
+        return list(read.items)
+    chosen = [item for item in read.items if part in (item.split.casefold(), item.subset.casefold())]
+    if not chosen:
+        raise SettingError(f"{read.files[0]}: no image of subset {part!r}; there are {_parts(entry, read.items)}")
+    return chosen
+
+
+def _parts(entry: Entry, items: Sequence[Item]) -> str:
+    """Name the subsets that there are, with their sizes, for an error message."""
+    labels = [label for item in items for label in {item.split, item.subset} if label]
+    sizes = {label: labels.count(label) for label in sorted(set(labels))}
+    listed = [f"{label} ({size:,} of {entry.parts.get(label, size):,})" for label, size in sizes.items()]
+    return ", ".join([*listed[:40], f"{SAMPLE} (whatever is there)"])
+
+
+def _missing_images(entry: Entry, tree: Tree, missing: Sequence[str], asked: int, folders: tuple[str, ...]) -> str:
+    looked = " or ".join(" + ".join(folder or "." for folder in layout) for layout in entry.images)
+    where = f"the others are in {', '.join(folder or '.' for folder in folders)}" if folders else f"looked in {looked}"
+    return (
+        f"{tree.root}: {len(missing):,} of {asked:,} images of {entry.title} are missing: {_listed(missing)}; {where}; "
+        f"the folder holds {tree.top_level()}; name the folder that holds them as root (--root), "
+        f"or get them from {entry.source}"
+    )
+
+
+def _listed(names: Sequence[str]) -> str:
+    return ", ".join(names[:_SHOWN]) + (", ..." if len(names) > _SHOWN else "")
+
+
+def _variant(entry: Entry, read: LabelledImages) -> str:
+    """Say which version of the labels this is, by its form and by the values that tell versions apart."""
+    if not entry.variants:
+        return read.labels.variant
+    scores = {item.name: abs(item.mos) for item in read.items}
+    for variant in entry.variants:
+        gaps = [abs(scores[name] - score) for name, score in variant.scores.items() if name in scores]
+        if gaps and max(gaps) < 1e-3:
+            return f"{read.labels.variant}; {variant.name}"
+    return f"{read.labels.variant}; none of the known versions"
+
+
+def _digest(files: Sequence[Path]) -> str:
+    content = hashlib.sha256()
+    for file in files:
+        content.update(file.read_bytes())
+    return content.hexdigest()[:16]

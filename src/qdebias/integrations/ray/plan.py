@@ -1,0 +1,118 @@
+"""Which images belong to which chunk, frozen when a run begins.
+
+A chunk is what one worker scores at a time and one file of results, so each image is in the results exactly once,
+however often workers die. The plan is lines of JSON, `PART` chunks a file; nobody holds more than a file of it.
+"""
+
+import hashlib
+import json
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict, dataclass
+from itertools import islice
+from typing import Any
+
+from qdebias.errors import StoreError
+from qdebias.inputs import Piece
+from qdebias.inputs.datasets_folder import DatasetRows
+from qdebias.inputs.pieces import Named, Nothing
+from qdebias.inputs.shards import Shard
+from qdebias.inputs.tables import Rows
+from qdebias.integrations.ray.folder import Folder
+
+PART = 100
+"""Chunks in a file of the plan."""
+
+_KINDS: dict[str, type[Any]] = {kind.__name__: kind for kind in (Named, Nothing, Shard, Rows, DatasetRows)}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Extent:
+    """What a plan amounts to.
+
+    Attributes:
+        chunks: How many chunks it has.
+        images: How many images; None where only reading shards would tell.
+        digest: Hash of all of it: equal where the same images are listed in the same order.
+    """
+
+    chunks: int
+    images: int | None
+    digest: str
+
+
+def freeze(pieces: Iterable[Piece], folder: Folder | None, *, chunk: int) -> Extent:
+    """Cut images into chunks and write the plan down.
+
+    Args:
+        pieces: All images.
+        folder: The folder of the run; None writes nothing and only tells the extent.
+        chunk: Most images in a chunk of those that are named one by one. A shard or a row group is a chunk as it is.
+    """
+    lines, hashed = _lines(pieces, chunk), hashlib.blake2b(digest_size=16)
+    chunks, images, part = 0, 0, 0
+    unknown = False
+    while batch := list(islice(lines, PART)):
+        data = "".join(line for line, _ in batch).encode()
+        hashed.update(data)
+        if folder is not None:
+            folder.write(_part_name(part), data)
+        part, chunks = part + 1, chunks + len(batch)
+        images += sum(count or 0 for _, count in batch)
+        unknown = unknown or any(count is None for _, count in batch)
+    return Extent(chunks=chunks, images=None if unknown else images, digest=hashed.hexdigest())
+
+
+class Plan:
+    """Reads the chunks of a frozen plan, one file of it in memory.
+
+    Args:
+        folder: The folder of the run.
+    """
+
+    def __init__(self, folder: Folder) -> None:
+        self._folder = folder
+        self._part: tuple[int, list[bytes]] = (-1, [])
+
+    def piece(self, chunk: int) -> Piece:
+        """Return the images of a chunk.
+
+        Raises:
+            StoreError: The plan is not there or damaged.
+        """
+        part, line = divmod(chunk, PART)
+        if self._part[0] != part:
+            self._part = (part, (self._folder.read(_part_name(part)) or b"").splitlines())
+        try:
+            return _parsed(self._part[1][line])
+        except (IndexError, ValueError, KeyError, TypeError) as error:
+            raise StoreError(
+                f"{_part_name(part)}: has no chunk {chunk} ({error!r}); begin anew in another folder"
+            ) from error
+
+
+def _lines(pieces: Iterable[Piece], chunk: int) -> Iterator[tuple[str, int | None]]:
+    """Yield each chunk as a line of JSON, and how many images it holds."""
+    for piece in pieces:
+        for part in _cut(piece.absolute(), chunk):
+            values: Any = part
+            yield json.dumps([type(part).__name__, asdict(values)]) + "\n", part.count
+
+
+def _cut(piece: Piece, chunk: int) -> Iterator[Piece]:
+    if not isinstance(piece, Named):
+        yield piece
+        return
+    for start in range(0, len(piece.names), chunk):
+        yield Named(piece.names[start : start + chunk])
+
+
+def _parsed(line: bytes) -> Piece:
+    kind, values = json.loads(line)
+    if kind == Named.__name__:
+        return Named(tuple(values["names"]))
+    piece: Piece = _KINDS[kind](**values)
+    return piece
+
+
+def _part_name(part: int) -> str:
+    return f"plan/{part:06}.jsonl"

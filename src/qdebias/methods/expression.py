@@ -1,0 +1,237 @@
+"""Methods by name and by expression.
+
+    EXPRESSION = START ["@" CONDITION {"," CONDITION}] {"+" PART}
+
+    paper+levels5+logodds+t100
+    paper@fog,package.module:rain+average
+
+START is a preset, or "package.module:name" of a method of one's own. Behind an "@" stand the conditional images in the
+place of those that the start has. Conditions and parts come in any order. The canonical form of an expression is the
+name of a preset where that is the same method; else its start and the parts that change something, in the order of
+`KINDS`.
+"""
+
+import inspect
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
+from types import FunctionType
+from typing import cast
+
+import numpy as np
+
+from qdebias.degrade import DEGRADATIONS, degradation_named, name_of
+from qdebias.equations import equal_weight, mean_probability
+from qdebias.errors import SettingError
+from qdebias.methods.method import Method, QDebias
+from qdebias.methods.parts import CONDITIONS, KINDS, MANY, NEEDS_SAME, NUMBERED, PARTS, Part
+from qdebias.methods.recipe import Recipe
+from qdebias.system.named import import_named, is_import, nearest
+
+SPELLED = {
+    "qdebias": "paper",
+    "paper-eq7": "paper+eq7",
+    "average": "paper+average",
+    "winner": "paper+winner",
+    "lpips": "paper+lpips",
+    "qbench-t100": "qbench+t100",
+    "only-zoom-blur": "paper+only-zoom-blur",
+    "only-spatter": "paper+only-spatter",
+    "only-fog": "paper+only-fog",
+    "only-saturate": "paper+only-saturate",
+    "spatter-fog-saturate": "paper+without-zoom-blur",
+    "spatter-saturate": "paper+without-zoom-blur+without-fog",
+}
+"""Names that an expression may begin with although they are short for others."""
+
+
+def parse(text: str, presets: Mapping[str, Recipe]) -> Recipe:
+    """Return the method that an expression means.
+
+    Args:
+        text: The expression.
+        presets: The presets by name.
+
+    Raises:
+        SettingError: A part is unknown, or two do not go together; the message lists what there is.
+    """
+    head, *words = (word.strip() for word in text.split("+"))
+    base, at, conditions = head.partition("@")
+    start, *spelled = SPELLED.get(base, base).split("+")
+    recipe = presets.get(start) or _imported(start, presets)
+    if at:
+        recipe = _degraded(recipe, conditions.split(","))
+    return add_parts(recipe, words, presets, spelled=spelled, settled=bool(at))
+
+
+def add_parts(
+    recipe: Recipe,
+    words: Sequence[str],
+    presets: Mapping[str, Recipe],
+    *,
+    spelled: Sequence[str] = (),
+    settled: bool = False,
+) -> Recipe:
+    """Return a method with parts added.
+
+    Args:
+        recipe: The method.
+        words: The parts.
+        presets: The presets by name.
+        spelled: Parts that stand back where `words` decide the same.
+        settled: Whether the conditions were chosen by name, so that an aspect keeps them.
+
+    Raises:
+        SettingError: A part is unknown, or two do not go together.
+    """
+    text = "+".join([recipe.name, *words])
+    chosen = _chosen(text, words)
+    parts = _sorted({**_overridden(_chosen(text, spelled), chosen), **chosen})
+    if not parts and not settled:
+        return recipe
+    method = recipe.method
+    if not isinstance(method, QDebias):
+        raise SettingError(f"method {recipe.name!r} cannot be changed by parts; use it alone, or begin with another")
+    changed, changing = _put_together(text, method, parts, settled=settled)
+    return _named(recipe, changed, {name: parts[name] for name in changing}, presets)
+
+
+def _imported(name: str, presets: Mapping[str, Recipe]) -> Recipe:
+    if not is_import(name):
+        raise SettingError(
+            f"there is no method {name!r}{nearest(name, presets)}; choose one of {', '.join(presets)}, or name "
+            f"your own as package.module:name; add parts with '+' if you like, such as paper+levels5, see "
+            f"`qdebias methods`"
+        )
+    found = import_named(name, what="method")
+    method = _made(found, name) if isinstance(found, type | FunctionType) else found
+    if not (hasattr(method, "plan") and hasattr(method, "combine")):
+        raise SettingError(f"method {name} is {method!r}, which has no plan and combine")
+    return Recipe(name=name, method=cast(Method, method), summary="a method of your own", source=name)
+
+
+def _made(factory: Callable[[], object], name: str) -> object:
+    try:
+        inspect.signature(factory).bind()
+    except (TypeError, ValueError) as error:
+        raise SettingError(f"method {name} cannot be made without arguments ({error}); name one that can") from error
+    return factory()
+
+
+def _degraded(recipe: Recipe, degradations: Sequence[str]) -> Recipe:
+    if not isinstance(recipe.method, QDebias) or not recipe.method.degradations:
+        raise SettingError(f"method {recipe.name!r} takes no degradations behind an @; paper and its variants do")
+    order = list(DEGRADATIONS)
+    names = sorted(
+        map(name_of, degradations), key=lambda name: (order.index(name) if name in order else len(order), name)
+    )
+    return replace(
+        recipe,
+        name=f"{recipe.name}@{','.join(names)}",
+        method=replace(recipe.method, degradations=tuple(map(degradation_named, names))),
+        summary=f"{recipe.name} with {' and '.join(names)}",
+        source=f"{recipe.source}; the conditions are chosen by name",
+    )
+
+
+def part_named(word: str) -> tuple[str, Part] | None:
+    """Return a part and its name as it is always written, None where there is none."""
+    if word in PARTS:
+        return word, PARTS[word]
+    return _about_conditions(word) or _numbered(word)
+
+
+def _about_conditions(word: str) -> tuple[str, Part] | None:
+    prefix = next((prefix for prefix in CONDITIONS if word.startswith(prefix)), None)
+    if prefix is None:
+        return None
+    name = word.removeprefix(prefix)
+    return prefix + name_of(name), CONDITIONS[prefix].of(degradation_named(name))
+
+
+def _numbered(word: str) -> tuple[str, Part] | None:
+    found = re.fullmatch(r"([a-z]+?)(\d+(?:\.\d+)?)", word)
+    if found is None or found[1] not in NUMBERED:
+        return None
+    number = float(found[2])
+    if number == float("inf"):
+        raise SettingError(f"{found[1]}: a number of {len(found[2])} digits is too large")
+    return found[1] + np.format_float_positional(number, trim="-"), NUMBERED[found[1]].of(number)
+
+
+def known_parts() -> str:
+    """Return every part by its kind, in one line."""
+    kinds: dict[str, list[str]] = {kind: [] for kind in KINDS}
+    for name, part in PARTS.items():
+        kinds[part.kind].append(name)
+    for prefix, part in CONDITIONS.items():
+        kinds[part.kind].append(f"{prefix}CONDITION")
+    for prefix, part in NUMBERED.items():
+        kinds[part.kind].append(f"{prefix}NUMBER")
+    return "; ".join(f"{kind}: {', '.join(names)}" for kind, names in kinds.items())
+
+
+def _chosen(text: str, words: Iterable[str]) -> dict[str, Part]:
+    """Return the parts by their names, checked one against another."""
+    chosen: dict[str, Part] = {}
+    for word in words:
+        found = part_named(word)
+        if found is None:
+            raise SettingError(
+                f"method {text!r}: there is no part {word!r}{nearest(word, PARTS)}. There are: {known_parts()}"
+            )
+        name, part = found
+        rival = next((known for known, other in chosen.items() if other.kind == part.kind and known != name), None)
+        if rival is not None and part.kind not in MANY:
+            raise SettingError(f"method {text!r}: {rival!r} and {name!r} both decide the {part.kind}; keep one of them")
+        chosen[name] = part
+    return chosen
+
+
+def _overridden(spelled: Mapping[str, Part], chosen: Mapping[str, Part]) -> dict[str, Part]:
+    """Return the parts that a short name stands for, without those that the user decides otherwise."""
+    kinds = {part.kind for part in chosen.values()}
+    return {name: part for name, part in spelled.items() if part.kind in MANY or part.kind not in kinds}
+
+
+def _sorted(parts: Mapping[str, Part]) -> dict[str, Part]:
+    return dict(sorted(parts.items(), key=lambda item: (KINDS.index(item[1].kind), item[0])))
+
+
+def _put_together(text: str, method: QDebias, parts: Mapping[str, Part], *, settled: bool) -> tuple[QDebias, list[str]]:
+    """Return the method, and the names of the parts that changed it."""
+    changing = []
+    for name, part in parts.items():
+        try:
+            changed = part.change(method)
+        except SettingError as error:
+            raise SettingError(f"method {text!r}: {name}: {error}") from error
+        if part.kind == "aspect" and settled:
+            changed = replace(changed, degradations=method.degradations)
+        if _lean(changed) != _lean(method):
+            changing.append(name)
+        method = changed
+    return _lean(method), changing
+
+
+def _lean(method: QDebias) -> QDebias:
+    """Leave out what changes no score, so that one method has one form however it was named."""
+    if len(method.degradations) < 2:
+        return replace(method, same=None, suits=None, weigh=equal_weight, mean=mean_probability, distance=None)
+    return method if method.weigh in NEEDS_SAME else replace(method, same=None)
+
+
+def _named(base: Recipe, method: Method, parts: Mapping[str, Part], presets: Mapping[str, Recipe]) -> Recipe:
+    for preset in presets.values():
+        if preset.cut == base.cut and _unordered(preset.method) == _unordered(method):
+            return preset
+    summary = "; ".join([base.summary, *(f"{name}: {part.summary}" for name, part in parts.items())])
+    source = "; ".join(dict.fromkeys([base.source, *(part.source for part in parts.values())]))
+    return replace(base, name="+".join([base.name, *parts]), method=method, summary=summary, source=source)
+
+
+def _unordered(method: Method) -> object:
+    """Return the method with its conditions in an order of their own, as their order decides no score."""
+    if not isinstance(method, QDebias):
+        return method
+    return replace(method, degradations=tuple(sorted(method.degradations, key=repr)))

@@ -1,0 +1,307 @@
+"""A fit: what a model knows of an image, weighed by somebody's own labels, as a method; `qdebias.fit` makes one.
+
+It is a method like any other, named by its file: `--method mine.fit`. The file is JSON.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from itertools import islice
+from os import PathLike
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from qdebias.backends.base import identity_difference
+from qdebias.equations import FloatArray
+from qdebias.errors import SettingError
+from qdebias.image import RgbImage
+from qdebias.methods import presets
+from qdebias.methods.describe import describe
+from qdebias.methods.keys import method_id
+from qdebias.methods.method import Answers, Context, Plan, QDebias, Score
+from qdebias.methods.outline import outline
+from qdebias.methods.recipe import Recipe
+from qdebias.metrics.mos import Direction, Interval, Mos
+from qdebias.metrics.ridge import Linear
+from qdebias.prompts import Request, StateQuestion, TopQuestion
+from qdebias.system.output import write_file
+
+FORMAT = "qdebias fit 1"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Features:
+    """The method that asks all that a fit looks at; its own score is the zero-shot score.
+
+    Attributes:
+        methods: Their log-odds are features; the first gives the zero-shot score.
+        state: Answered by the hidden state of the model; None for a model that tells none.
+    """
+
+    methods: tuple[QDebias, ...]
+    state: StateQuestion | None
+
+    def plan(self, image: RgbImage, context: Context) -> Plan:
+        """Ask what every method asks, and for the hidden state."""
+        plans = [method.plan(image, context) for method in self.methods]
+        state = () if self.state is None else (Request(images=(image,), questions=(self.state,)),)
+        return Plan(
+            requests=tuple(request for plan in plans for request in plan.requests) + state,
+            conditions=tuple(condition for plan in plans for condition in plan.conditions),
+        )
+
+    def combine(self, plan: Plan, answers: Answers) -> Score:  # noqa: ARG002 (the plan holds nothing that is needed)
+        """Return the zero-shot score, with all answers."""
+        return replace(self.scores(answers)[0], logits=tuple(map(tuple, answers)))
+
+    def blocks(self, answers: Answers) -> tuple[FloatArray, ...]:
+        """Return the features of an image: the log-odds under each method, and the hidden state.
+
+        Where there is no state, the log-odds of every option of every question stand in its place.
+        """
+        odds = np.array([score.log_odds for score in self.scores(answers)], dtype=np.float64)
+        if self.state is not None:
+            return odds, answers[-1][0]
+        return odds, np.concatenate([logits - logits.mean() for row in answers for logits in row])
+
+    def scores(self, answers: Answers) -> list[Score]:
+        """Return the score under each method."""
+        rest = iter(answers)
+        return [
+            method.combine(Plan(requests=()), list(islice(rest, max(1, len(method.draws))))) for method in self.methods
+        ]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Labels:
+    """The labels that a fit was made with.
+
+    Attributes:
+        count: How many images.
+        summary: What they are, in words.
+        digest: Of the label files, see `qdebias.inputs.datasets.Dataset`.
+        direction: Which labels are better: "higher" or "lower".
+        low: Lowest label; no prediction is lower.
+        high: Highest; none is higher.
+        mean: Mean label.
+        deviation: Standard deviation of the labels.
+    """
+
+    count: int
+    summary: str
+    digest: str
+    direction: Direction
+    low: float
+    high: float
+    mean: float
+    deviation: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Fitted:
+    """A method whose score is predicted from the features of an image, linearly.
+
+    The log-odds of the score are the predicted label in standard deviations from the mean label, larger where the image
+    is better; so the score of an image as good as the labelled ones are on average is 0.5.
+
+    Attributes:
+        features: What is asked.
+        names: Names of the methods of the features.
+        predict: From the features to the log-odds.
+        labels: Of the images that it was made with.
+        interval: See `mos`.
+        model: What `qdebias.load_backend` took.
+        identity: `Fingerprint.identity` of the model.
+        report: Its agreement with the labels in cross-validation, beside the zero-shot score's and the baseline's, as
+            `qdebias.evaluation.compare.Comparison` tells it.
+    """
+
+    features: Features
+    names: tuple[str, ...]
+    predict: Linear
+    labels: Labels
+    interval: Interval
+    model: str
+    identity: Mapping[str, str]
+    report: Mapping[str, Any]
+
+    def plan(self, image: RgbImage, context: Context) -> Plan:
+        """Ask for the features."""
+        return self.features.plan(image, context)
+
+    def combine(self, plan: Plan, answers: Answers) -> Score:
+        """Return the predicted quality; P(good) and weights of the conditions are those of the zero-shot score.
+
+        Raises:
+            SettingError: The model tells another number of features than the fit weighs.
+        """
+        features = np.concatenate(self.features.blocks(answers))
+        if features.shape != self.predict.weight.shape:
+            raise SettingError(
+                f"this fit weighs {len(self.predict.weight)} features, and the model tells {len(features)}; "
+                f"fit another one with qdebias fit"
+            )
+        odds, zero_shot = float(self.predict(features)), self.features.combine(plan, answers)
+        return Score(
+            value=float(np.exp(-np.logaddexp(0.0, -odds))),
+            good=zero_shot.good,
+            same=zero_shot.same,
+            weight=zero_shot.weight,
+            logits=zero_shot.logits,
+            log_odds=odds,
+        )
+
+    @property
+    def increasing(self) -> bool:
+        """Whether higher labels are better."""
+        return self.labels.direction == "higher"
+
+    def mos(self, score: float) -> Mos:
+        """Return the label that a score stands for, with the interval of cross-validated errors about it."""
+        odds = float(np.log(score) - np.log1p(-score))
+        labels = self.labels
+        label = labels.mean + (odds if self.increasing else -odds) * labels.deviation
+        value = float(np.clip(label, labels.low, labels.high))
+        return Mos(value=value, low=value - self.interval.half_width, high=value + self.interval.half_width)
+
+    def check(self, identity: Mapping[str, str]) -> None:
+        """Refuse another model than the one whose answers were fitted.
+
+        Raises:
+            SettingError: It is another, or another version of it.
+        """
+        different = identity_difference(self.identity, identity, where="the fit")
+        if different:
+            raise SettingError(
+                f"this fit is of the model {self.model} as it was then ({'; '.join(different)}); fit another one with "
+                f"qdebias fit"
+            )
+
+
+def features_of(names: Sequence[str], *, state: bool) -> Features:
+    """Return what is asked for the features of an image.
+
+    Args:
+        names: The methods whose log-odds are features; the first gives the zero-shot score.
+        state: Whether the model tells hidden states; the question is that of the preset `vanilla`.
+
+    Raises:
+        SettingError: There is no such method, or its answers alone do not make its score.
+    """
+    vanilla = _lone(presets.RECIPES["vanilla"]).quality
+    question = StateQuestion(
+        text=vanilla.text, answer_prefix=vanilla.answer_prefix, options=vanilla.options, values=vanilla.values
+    )
+    return Features(methods=tuple(_lone(presets.get(name)) for name in names), state=question if state else None)
+
+
+def _lone(recipe: Recipe) -> QDebias:
+    outlined = outline(recipe.method)
+    if outlined is None or not outlined.shared or outlined.method.prior is not None or recipe.cut is not None:
+        raise SettingError(
+            f"method {recipe.name!r} cannot be a part of a fit; choose paper, vanilla or a readout of these"
+        )
+    if any(isinstance(question, TopQuestion) for question in outlined.method.questions):
+        raise SettingError(f"method {recipe.name!r} reads whatever words come, which no fit can be made of")
+    return outlined.method
+
+
+def save_fit(fit: Fitted, path: "str | PathLike[str]") -> None:
+    """Write a fit as JSON.
+
+    Raises:
+        SettingError: The file cannot be written, or its name does not end in .fit.
+    """
+    check_name(path)
+    linear = {name: getattr(fit.predict, name).tolist() for name in _ARRAYS}
+    said = {
+        "format": FORMAT,
+        "model": fit.model,
+        "identity": dict(fit.identity),
+        "names": fit.names,
+        "state": fit.features.state is not None,
+        "asked": _asked(fit.features),
+        "labels": asdict(fit.labels),
+        "interval": asdict(fit.interval),
+        "report": fit.report,
+        "predict": {**linear, "offset": fit.predict.offset},
+    }
+    try:
+        write_file(Path(path), json.dumps(said, ensure_ascii=False, allow_nan=False) + "\n")
+    except OSError as error:
+        raise SettingError(f"{path}: cannot be written ({error.strerror or error})") from error
+
+
+def load_fit(path: "str | PathLike[str]") -> Fitted:
+    """Return the fit of a file.
+
+    Raises:
+        SettingError: It cannot be read, is no fit, or its methods ask something else by now.
+    """
+    try:
+        said = json.loads(Path(path).read_text(encoding="utf-8"))
+        if said["format"] != FORMAT:
+            raise SettingError("is of another version; fit it again with qdebias fit")
+        features = features_of(said["names"], state=said["state"])
+        if said["asked"] != _asked(features):
+            names = " and ".join(said["names"])
+            raise SettingError(f"was fitted when {names} asked something else; fit it again with qdebias fit")
+        return _checked(_from_values(said, features))
+    except OSError as error:
+        raise SettingError(f"{path}: cannot be read ({error.strerror or error})") from error
+    except SettingError as error:
+        raise SettingError(f"{path}: {error}") from error
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise SettingError(f"{path}: is no fit ({error}); make one with qdebias fit") from error
+
+
+def check_name(path: "str | PathLike[str]") -> None:
+    """Check that a file can be recognised as a fit by its name.
+
+    Raises:
+        SettingError: The name does not end in .fit.
+    """
+    if Path(path).suffix != presets.FIT:
+        raise SettingError(f"{path}: the name of a fit ends in {presets.FIT}; choose one that does")
+
+
+_ARRAYS = ("mean", "scale", "weight")
+
+
+def _asked(features: Features) -> str:
+    return method_id(describe(features), 0)
+
+
+def _from_values(said: Mapping[str, Any], features: Features) -> Fitted:
+    arrays = {name: np.array(said["predict"][name], dtype=np.float64) for name in _ARRAYS}
+    return Fitted(
+        features=features,
+        names=tuple(said["names"]),
+        predict=Linear(**arrays, offset=float(said["predict"]["offset"])),
+        labels=Labels(**said["labels"]),
+        interval=Interval(**said["interval"]),
+        model=said["model"],
+        identity=dict(said["identity"]),
+        report=dict(said["report"]),
+    )
+
+
+def _checked(fit: Fitted) -> Fitted:
+    """Refuse a file that was edited into something that predicts nothing."""
+    arrays, labels, interval = [getattr(fit.predict, name) for name in _ARRAYS], fit.labels, fit.interval
+    if (
+        len({array.shape for array in arrays}) > 1
+        or not np.isfinite([*arrays, np.full(len(arrays[0]), fit.predict.offset)]).all()
+    ):
+        raise ValueError("its weights are no numbers")
+    if not (fit.predict.scale > 0).all():
+        raise ValueError("its features have no scale")
+    if not (-np.inf < labels.low <= labels.mean <= labels.high < np.inf and 0 < labels.deviation < np.inf):
+        raise ValueError("its labels have no scale")
+    if labels.direction not in ("higher", "lower") or not (
+        0 < interval.level < 1 and 0 <= interval.half_width < np.inf
+    ):
+        raise ValueError("its labels have no direction, or its interval is none")
+    return fit

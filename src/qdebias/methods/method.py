@@ -1,0 +1,337 @@
+"""How a quality score is made: what to ask about an image, and what the answers amount to.
+
+A method is any object that fits `Method`. It knows no model: `plan` says which questions to ask about which images,
+`combine` turns the logits of the answers into a `Score`. Both are pure, so answers that were stored yesterday can be
+combined in another way today.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import TypeVar
+
+import numpy as np
+
+from qdebias.degrade import Degradation, Fog, Saturate, Spatter, ZoomBlur, draws_noise, kind_of, noise_rng
+from qdebias.equations import (
+    Evidence,
+    FloatArray,
+    Probability,
+    certainty,
+    equal_weight,
+    expected,
+    from_log_odds,
+    mean_log_odds,
+    mean_of,
+    mean_probability,
+    semantic_weight,
+    softmax,
+)
+from qdebias.errors import SettingError
+from qdebias.image import RgbImage, digest
+from qdebias.methods.content import ContentFree
+from qdebias.methods.plan import Answers as Answers
+from qdebias.methods.plan import Condition as Condition
+from qdebias.methods.plan import Context as Context
+from qdebias.methods.plan import Method as Method
+from qdebias.methods.plan import Plan as Plan
+from qdebias.methods.plan import Pool as Pool
+from qdebias.methods.plan import Score as Score
+from qdebias.methods.readouts import read_top
+from qdebias.prompts import Placement, Question, Request, TopQuestion
+
+Shown = TypeVar("Shown", RgbImage, str)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Draw:
+    """How a conditional image is made.
+
+    Attributes:
+        degradation: From the query image.
+        offset: What is added to the seed; 0 but for a method of several seeds.
+    """
+
+    degradation: Degradation
+    offset: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class QDebias:
+    """The method of the paper, eq. (2) to (11), and by its settings every other method here.
+
+    P(good) under the condition that a degraded copy x'_i is poor, averaged over the copies. Without degradations it is
+    the plain question about the image alone, eq. (1); see `Vanilla`.
+
+    Attributes:
+        quality: The conditional question about the second image, of eq. (8).
+        ensemble: Further questions in its place; the quality of an answer is the mean over all of them.
+        same: The same-object question of eq. (11); None where the weights do not need it.
+        degradations: The N ways to make the conditional images x'_i; none: the image is asked about alone.
+        mismatched: Whether they are made from other images of `Context.pool` instead, chosen by pixels and seed, each
+            degradation used once: experiment 8 of Table 3, which draws its four anew for each query.
+        suits: From the query image and a degradation to whether that condition counts; None: all do. All are asked
+            about either way, so that what is stored serves other choices.
+        weigh: From the evidence of the conditions that count to their weights p(x'_i | x), eq. (10).
+        distance: How different two images of one size are, 0 for the same, for `similarity_weight`, which takes 1 minus
+            it. (The paper says that similarities by LPIPS "are then treated as weights" and not how.)
+        mean: From the N qualities and their weights to one quality, eq. (9).
+        prior: What is asked about in the place of the query image as well, to subtract it; None subtracts nothing.
+        seeds: Under how many seeds s, s + 1, ... the noise is drawn: the value is the mean over them, and
+            `Score.spread` their standard deviation. After the self-consistency of language models (Wang et al., 2022);
+            a degradation that draws no noise is asked about once.
+        contrast: a, where the score's log-odds are d(x) - a times the weighted mean of d(x'_i), and d are the log-odds
+            of the quality that is said of one image alone. None: the x'_i are shown beside the query image.
+        placement: Whether the images [x'_i, x] come before or after the question.
+        query_first: Whether the order is [x, x'_i] instead, so that all conditions share what a model computes about
+            the query image. Not in the paper; the questions have to be worded for it.
+        temperature: T of the softmax over an answer's options; 1 in the paper.
+    """
+
+    quality: Question
+    ensemble: tuple[Question, ...] = ()
+    same: Question | None = None
+    degradations: tuple[Degradation, ...] = (ZoomBlur(), Spatter(), Saturate(), Fog())
+    mismatched: bool = False
+    suits: Callable[[RgbImage, Degradation], bool] | None = None
+    weigh: Callable[[Evidence], FloatArray] = semantic_weight
+    distance: Callable[[RgbImage, RgbImage], float] | None = None
+    mean: Callable[[Probability, FloatArray], Probability] = mean_probability
+    prior: ContentFree | None = None
+    seeds: int = 1
+    contrast: float | None = None
+    placement: Placement = "before"
+    query_first: bool = False
+    temperature: float = 1.0
+
+    def __post_init__(self) -> None:
+        if not 1e-100 <= self.temperature <= 1e100:  # beyond, every score is 0.5 or none is a number
+            raise SettingError(f"the temperature must be from 1e-100 to 1e100, got {self.temperature}")
+        if self.prior is not None and any(isinstance(question, TopQuestion) for question in self.qualities):
+            raise SettingError("a prior is subtracted option by option, and the likeliest words are others each time")
+        if self.suits is not None and self.distance is not None:
+            raise SettingError("conditions that are chosen by content cannot be weighed by their likeness too")
+        if self.contrast is not None and not (
+            0 < self.contrast < np.inf and self.degradations and self.same is None and self.prior is None
+        ):
+            raise SettingError(
+                "a contrast needs conditions and a share of more than 0, and goes with no same-object question and no "
+                f"prior, got {self}"
+            )
+        if self.seeds < 1:
+            raise SettingError(f"the number of seeds is 1 or more, got {self.seeds}")
+        if self.seeds > 1 and (self.mismatched or not any(map(draws_noise, self.degradations))):
+            raise SettingError(
+                "no degradation of this method draws noise, so that every seed gives the same score; leave seeds out"
+            )
+
+    @property
+    def qualities(self) -> tuple[Question, ...]:
+        """All M questions about quality."""
+        return (self.quality, *self.ensemble)
+
+    @property
+    def words(self) -> tuple[str, ...]:
+        """The options of the questions about quality, see `Score.probabilities`; none where these are not fixed."""
+        if any(isinstance(question, TopQuestion) for question in self.qualities):
+            return ()
+        return tuple(dict.fromkeys(word for question in self.qualities for word in question.words))
+
+    @property
+    def questions(self) -> tuple[Question, ...]:
+        """All that is asked about one sequence of images."""
+        return self.qualities if self.same is None else (*self.qualities, self.same)
+
+    @property
+    def draws(self) -> tuple[Draw, ...]:
+        """How the conditional images are made, in the order of the plan."""
+        return tuple(
+            Draw(degradation=degradation, offset=offset)
+            for degradation in self.degradations
+            for offset in range(self.seeds if self.seeds > 1 and draws_noise(degradation) else 1)
+        )
+
+    def plan(self, image: RgbImage, context: Context) -> Plan:
+        """Degrade the image in each way and ask about each pair, or ask about the image alone.
+
+        Raises:
+            SettingError: A degradation gives no image of the same shape, or there is no pool of other images.
+        """
+        conditions = self._conditions(image, context)
+        similarity: tuple[float, ...] = ()
+        if self.suits is not None:
+            similarity = tuple(float(self.suits(image, draw.degradation)) for draw in self.draws)
+        if self.distance is not None:
+            similarity = tuple(1.0 - self.distance(image, condition.image) for condition in conditions)
+        shown = self.shown(image, [one.image for one in conditions], None if self.prior is None else self.prior.image)
+        return Plan(
+            requests=tuple(
+                Request(images=images, questions=questions, placement=self.placement) for images, questions in shown
+            ),
+            conditions=conditions,
+            similarity=similarity,
+        )
+
+    def shown(
+        self, query: Shown, conditions: Sequence[Shown], prior: Shown | None
+    ) -> Iterator[tuple[tuple[Shown, ...], tuple[Question, ...]]]:
+        """Yield the images, or their names, and the questions of each request of a plan.
+
+        Args:
+            query: The query image.
+            conditions: The conditional images.
+            prior: The image without content; ignored by a method that subtracts no prior.
+        """
+        if self.contrast is not None:
+            yield (query,), self.questions
+            yield from (((copy,), self.questions) for copy in conditions)
+            return
+        asked = [(query, self.questions)]
+        if self.prior is not None and prior is not None:
+            asked.append((prior, self.qualities))
+        for condition in conditions if self.degradations else (None,):
+            for image, questions in asked:
+                if condition is None:
+                    yield (image,), questions
+                else:
+                    yield ((image, condition) if self.query_first else (condition, image)), questions
+
+    def combine(self, plan: Plan, answers: Answers) -> Score:
+        """Read every answer, weigh the conditions and average, eq. (8) to (11)."""
+        alone = self._logits(answers)
+        logits = alone if self.contrast is None else [rows[1:] for rows in alone]
+        evidence = self._evidence(plan, logits)
+        weight = np.zeros(len(evidence.certainty))
+        means = []
+        for offset in range(self.seeds):
+            rows = self._rows(offset)
+            share = self._weight(evidence[rows])
+            if self.contrast is None:
+                means.append(self.mean(evidence.quality[rows], share))
+            else:
+                copies = mean_log_odds(evidence.quality[rows], share).log_odds
+                means.append(
+                    from_log_odds(self._read([rows[:1] for rows in alone])[0].log_odds - self.contrast * copies)
+                )
+            weight[rows] += share / self.seeds
+        mean, values = mean_of(means), np.array([float(one.p[0]) for one in means])
+        said = (logits, weight) if self.contrast is None else ([rows[:1] for rows in alone], np.ones(1))
+        probabilities, deviation = self._distribution(*said)
+        return Score(
+            value=float(mean.p[0]),
+            good=evidence.quality.p,
+            same=np.empty(0) if evidence.same is None else evidence.same.p,
+            weight=weight,
+            logits=tuple(map(tuple, answers)),
+            log_odds=float(mean.log_odds[0]),
+            spread=float(values.std(ddof=1)) if self.seeds > 1 else None,
+            probabilities=probabilities,
+            deviation=deviation,
+        )
+
+    def _conditions(self, image: RgbImage, context: Context) -> tuple[Condition, ...]:
+        key = context.key(image)
+        if not self.mismatched:
+            return tuple(
+                make_condition(draw.degradation, image, seed=context.seed + draw.offset, key=key) for draw in self.draws
+            )
+        if context.pool is None:
+            raise SettingError(
+                "conditions of other content need a pool of other images: give Scorer(pool=ImagePool(...)), or use "
+                "qdebias compare or reproduce table3, which take them from the dataset"
+            )
+        others = context.pool.draw(key, len(self.degradations), noise_rng(context.seed, key, "Mismatched"))
+        return tuple(
+            make_condition(one, other, seed=context.seed, key=digest(other))
+            for one, other in zip(self.degradations, others, strict=True)
+        )
+
+    def _logits(self, answers: Answers) -> list[FloatArray]:
+        """Return the (N, K) logits of each question, those about the image without content subtracted."""
+        first = answers if self.prior is None else answers[::2]
+        logits = [np.array([answer[number] for answer in first], dtype=np.float64) for number in range(len(first[0]))]
+        if self.prior is not None:
+            for number in range(len(self.qualities)):
+                logits[number] = logits[number] - np.array([answer[number] for answer in answers[1::2]])
+        return logits
+
+    def _evidence(self, plan: Plan, logits: Sequence[FloatArray]) -> Evidence:
+        """Read the answers."""
+        quality, sure = self._read(logits)
+        return Evidence(
+            quality=quality,
+            same=None if self.same is None else expected(logits[-1], self.same.values, self.temperature),
+            similarity=np.array(plan.similarity),
+            certainty=sure,
+        )
+
+    def _read(self, logits: Sequence[FloatArray]) -> tuple[Probability, FloatArray]:
+        """Return the quality that each answer says, and how sure it is, in the mean over the questions."""
+        read = [self._read_one(question, rows) for question, rows in zip(self.qualities, logits, strict=False)]
+        return mean_of([quality for quality, _ in read]), np.mean([sure for _, sure in read], axis=0)
+
+    def _read_one(self, question: Question, logits: FloatArray) -> tuple[Probability, FloatArray]:
+        if isinstance(question, TopQuestion):
+            return read_top(question, logits, self.temperature)
+        return expected(logits, question.values, self.temperature), certainty(logits, self.temperature)
+
+    def _distribution(self, logits: Sequence[FloatArray], weight: FloatArray) -> tuple[dict[str, float], float | None]:
+        """Return `Score.probabilities` and `Score.deviation`."""
+        probabilities = dict.fromkeys(self.words, 0.0)
+        if not probabilities:
+            return {}, None
+        shares = np.concatenate(
+            [weight @ softmax(rows, self.temperature) for _, rows in zip(self.qualities, logits, strict=False)]
+        ) / len(self.qualities)
+        values = np.concatenate([question.values for question in self.qualities])
+        for word, share in zip((word for one in self.qualities for word in one.words), shares.tolist(), strict=True):
+            probabilities[word] += share
+        return probabilities, float(np.sqrt(shares @ (values - shares @ values) ** 2))
+
+    def _rows(self, offset: int) -> list[int]:
+        """Return which conditions belong to one seed, in the order of the degradations."""
+        if self.seeds == 1:
+            return list(range(max(1, len(self.degradations))))
+        draws = [(draw.degradation, draw.offset) for draw in self.draws]
+        return [draws.index((one, offset if draws_noise(one) else 0)) for one in self.degradations]
+
+    def _weight(self, evidence: Evidence) -> FloatArray:
+        """Return the (N,) weights; 0 for conditions that do not count."""
+        if self.suits is None:
+            return self.weigh(evidence)
+        counted = evidence.similarity > 0
+        weight = np.zeros(len(counted))
+        weight[counted] = self.weigh(evidence[counted])
+        return weight
+
+
+def Vanilla(*, question: Question, placement: Placement = "before", temperature: float = 1.0) -> QDebias:  # noqa: N802
+    """Return the method that asks one question about the image alone, eq. (1): what Q-Debias is compared with.
+
+    Args:
+        question: What is asked.
+        placement: Whether the image comes before or after the question.
+        temperature: T of the softmax; 1 in the paper.
+    """
+    return QDebias(quality=question, degradations=(), weigh=equal_weight, placement=placement, temperature=temperature)
+
+
+def make_condition(degradation: Degradation, image: RgbImage, *, seed: int, key: str) -> Condition:
+    """Degrade an image.
+
+    Args:
+        degradation: How.
+        image: What.
+        seed: Seed of the noise.
+        key: `qdebias.image.digest` of the image; with seed and kind of degradation it decides the noise.
+
+    Raises:
+        SettingError: The degradation did not give an image of the same shape.
+    """
+    kind = kind_of(degradation)
+    made = degradation(image, noise_rng(seed, key, kind))
+    if made.dtype != np.uint8 or made.shape != image.shape:
+        raise SettingError(
+            f"the degradation {kind} gave {made.dtype} of shape {made.shape} for an image of shape {image.shape}; "
+            f"it has to give uint8 of the same shape"
+        )
+    return Condition(kind=kind, image=made)

@@ -1,0 +1,392 @@
+"""The parts that a method can be put together from: literal tables from words to objects.
+
+    paper + levels5 + logodds + t100 + seeds4
+
+A part has a kind; a method has at most one part of a kind, except for the kinds in `MANY`.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any
+
+from qdebias.degrade import (
+    Brightness,
+    Contrast,
+    Degradation,
+    Fog,
+    GaussianBlur,
+    GaussianNoise,
+    Pixelate,
+    Saturate,
+    Spatter,
+    ZoomBlur,
+    kind_of,
+)
+from qdebias.equations import (
+    Evidence,
+    FloatArray,
+    certainty_weight,
+    equal_weight,
+    mean_log_odds,
+    mean_probability,
+    median_weight,
+    semantic_weight,
+    similarity_weight,
+    winner_weight,
+)
+from qdebias.errors import SettingError
+from qdebias.image import RgbImage
+from qdebias.methods.content import ContentFree, blank, noise, suits
+from qdebias.methods.method import QDebias
+from qdebias.methods.readouts import ENSEMBLE, GOOD_POOR, LEVELS5, NEUTRAL, WORDS, Likeliest
+from qdebias.methods.sources import (
+    CALIBRATION,
+    CLIP_IQA,
+    DEQA,
+    IMAGENET_C,
+    OPINION_POOL,
+    OURS,
+    PAPER,
+    Q_ALIGN,
+    Q_BOOST,
+    Q_REALIGN,
+    SELF_CONSISTENCY,
+    SEP_IQA,
+    VCD,
+)
+from qdebias.metrics.lpips import Lpips
+from qdebias.prompts import Question
+
+NEEDS_SAME = (semantic_weight, winner_weight)
+"""The weights that need the same-object question."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Aspect:
+    """What is asked about in the place of quality as a whole: sharpness, noise and others.
+
+    Attributes:
+        noun: What takes the place of "quality" in every question and at the beginning of the answer.
+        degradations: Conditional images of which it is true that this aspect of them is poor.
+    """
+
+    noun: str
+    degradations: tuple[Degradation, ...]
+
+    def __call__(self, question: Question) -> Question:
+        """Return the question about this aspect: "Rate the sharpness of the image. Good or poor?"."""
+        return replace(question, text=self._reword(question.text), answer_prefix=self._reword(question.answer_prefix))
+
+    def _reword(self, text: str) -> str:
+        return text.replace("visual quality", "quality").replace("quality", self.noun)
+
+
+ASPECTS: Mapping[str, Aspect] = {
+    "sharpness": Aspect(noun="sharpness", degradations=(GaussianBlur(), ZoomBlur(), Pixelate())),
+    "noise": Aspect(noun="freedom from noise", degradations=(GaussianNoise(),)),
+    "exposure": Aspect(noun="exposure", degradations=(Brightness(offset=0.5), Brightness(offset=-0.5))),
+    "colour": Aspect(noun="color", degradations=(Saturate(gain=2.0), Saturate(gain=0.1))),
+    "contrast": Aspect(noun="contrast", degradations=(Contrast(), Fog())),
+    "aesthetics": Aspect(noun="aesthetic quality", degradations=(ZoomBlur(), Spatter(), Saturate(), Fog())),
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Part:
+    """One word of an expression.
+
+    Attributes:
+        kind: What it decides.
+        change: Turns a method without it into one with it, or raises a SettingError where it does not go with the
+            rest. Of a part that has a number or a condition behind it, the first argument is that.
+        summary: What it does.
+        source: Where it comes from.
+    """
+
+    kind: str
+    change: Callable[..., QDebias]
+    summary: str
+    source: str
+
+    def of(self, what: Any) -> "Part":  # noqa: ANN401 (a number, or a degradation)
+        """Return the part with what stands behind it."""
+        return replace(self, change=partial(self.change, what))
+
+
+def _read_by(readout: Sequence[Callable[[Question], Question]], method: QDebias) -> QDebias:
+    """Ask in the words of a readout."""
+    first, *others = (words(question) for question in method.qualities for words in readout)
+    return replace(method, quality=first, ensemble=tuple(others))
+
+
+def _ask_about(aspect: Aspect, method: QDebias) -> QDebias:
+    """Ask about an aspect, under conditions of which it is true."""
+    first, *others = map(aspect, method.qualities)
+    degradations = aspect.degradations if method.degradations else ()
+    return replace(method, quality=first, ensemble=tuple(others), degradations=degradations)
+
+
+def _choose_by_content(method: QDebias) -> QDebias:
+    """Let spatter alone count on screen content."""
+    if not any(isinstance(one, Spatter) for one in method.degradations):
+        raise SettingError("on screen content spatter alone counts, and this method has no spatter")
+    return replace(method, suits=suits)
+
+
+def _prefixed(question: Question) -> Question:
+    """Begin the answer of a question that has no answer prefix: " Yes" or "Yes" becomes " yes" after it."""
+    if question.answer_prefix:
+        return question
+    options = tuple(f" {option.strip().lower()}" for option in question.options)
+    return replace(question, answer_prefix="The answer is", options=options)
+
+
+def _behind(start: str, question: Question) -> Question:
+    """Put something before the answer prefix, if there is one."""
+    return replace(question, answer_prefix=question.answer_prefix and start + question.answer_prefix)
+
+
+def _begin_answers(begun: Callable[[Question], Question], refusal: str, method: QDebias) -> QDebias:
+    """Begin the answers to every question in another way."""
+    first, *others = map(begun, method.qualities)
+    changed = replace(method, quality=first, ensemble=tuple(others), same=method.same and begun(method.same))
+    if changed == method:
+        raise SettingError(refusal)
+    return changed
+
+
+def _subtract(make: Callable[[], RgbImage], method: QDebias) -> QDebias:
+    """Subtract what is answered about an image without content."""
+    return replace(method, prior=ContentFree(make=make))
+
+
+def _read_likeliest(top: float, method: QDebias) -> QDebias:
+    """Read the likeliest words."""
+    if top != int(top):
+        raise SettingError(f"the number of words is a whole number, got {top:g}")
+    return _read_by((Likeliest(top=int(top)),), method)
+
+
+def _weigh_by(weigh: Callable[[Evidence], FloatArray], method: QDebias) -> QDebias:
+    """Weigh the conditions in another way."""
+    _check_conditions(method, "weights")
+    if weigh in NEEDS_SAME and method.same is None:
+        raise SettingError("these weights need the same-object question, and this method has none")
+    return replace(method, weigh=weigh, distance=None)
+
+
+def _weigh_by_lpips(method: QDebias) -> QDebias:
+    """Weigh the conditions by the similarity of the pixels."""
+    _check_conditions(method, "weights")
+    return replace(method, weigh=similarity_weight, distance=Lpips())
+
+
+def _average_by(mean: Any, method: QDebias) -> QDebias:  # noqa: ANN401 (see `QDebias.mean`)
+    """Take the mean of something else."""
+    _check_conditions(method, "a mean")
+    if method.contrast is not None:
+        raise SettingError("a contrast averages log-odds; leave the mean out")
+    return replace(method, mean=mean)
+
+
+def _only(degradation: Degradation, method: QDebias) -> QDebias:
+    """Keep one condition alone."""
+    _check_conditions(method, "a choice of conditions")
+    return replace(method, degradations=(degradation,))
+
+
+def _add(degradation: Degradation, method: QDebias) -> QDebias:
+    """Add a condition."""
+    _check_conditions(method, "further conditions")
+    if kind_of(degradation) in map(kind_of, method.degradations):
+        raise SettingError("the method has a condition of this kind already")
+    return replace(method, degradations=(*method.degradations, degradation))
+
+
+def _leave_out(degradation: Degradation, method: QDebias) -> QDebias:
+    """Leave a condition out."""
+    kept = tuple(one for one in method.degradations if kind_of(one) != kind_of(degradation))
+    if kept == method.degradations or not kept:
+        empty = method.degradations and not kept
+        raise SettingError("no condition would be left" if empty else "there is no such condition")
+    return replace(method, degradations=kept)
+
+
+def _subtract_copies(share: float, method: QDebias) -> QDebias:
+    """Subtract another share of what is said of the copies."""
+    if method.contrast is None:
+        raise SettingError("nothing is subtracted by this method; begin with contrast")
+    return replace(method, contrast=share)
+
+
+def _print_fog(method: QDebias) -> QDebias:
+    """Take fog as the paper prints it."""
+    if not any(isinstance(one, Fog) for one in method.degradations):
+        raise SettingError("there is no fog among the conditions")
+    changed = (replace(one, rescale=False) if isinstance(one, Fog) else one for one in method.degradations)
+    return replace(method, degradations=tuple(changed))
+
+
+def _set_temperature(value: float, method: QDebias) -> QDebias:
+    return replace(method, temperature=value)
+
+
+def _repeat(count: float, method: QDebias) -> QDebias:
+    """Ask under several seeds."""
+    if not count.is_integer() or count < 1:
+        raise SettingError(f"the number of seeds is a whole number from 1 on, got {count:g}")
+    return replace(method, seeds=int(count))
+
+
+def _check_conditions(method: QDebias, what: str) -> None:
+    if not method.degradations:
+        raise SettingError(f"{what} need conditions, and this method asks about the image alone")
+
+
+def _readout(words: Any, summary: str, source: str) -> Part:  # noqa: ANN401 (see `_read_by`)
+    return Part(kind="readout", change=partial(_read_by, words), summary=summary, source=source)
+
+
+def _weights(weigh: Any, summary: str, source: str) -> Part:  # noqa: ANN401 (see `_weigh_by`)
+    return Part(kind="weights", change=partial(_weigh_by, weigh), summary=summary, source=source)
+
+
+_NO_PREFIX = "the questions of this method have no answer prefix"
+
+PARTS: Mapping[str, Part] = {
+    "goodpoor": _readout(GOOD_POOR, "good or poor", f"{PAPER}, eq. (1) and (8)"),
+    "levels5": _readout(LEVELS5, "the mean of excellent, good, fair, poor, bad as 1, .75, .5, .25, 0", Q_ALIGN),
+    "words": _readout(WORDS, "several words a pole: good, high, excellent against poor, low, bad", DEQA),
+    "neutral": _readout(NEUTRAL, "a neutral word: good, average, poor as 1, .5, 0", Q_BOOST),
+    "ensemble": _readout(ENSEMBLE, "the mean over three questions with a neutral word each", Q_BOOST),
+    "semantic": _weights(semantic_weight, "P(same object), through a softmax", f"{PAPER}, eq. (10)"),
+    "average": _weights(equal_weight, "every condition counts the same", f"{PAPER}, Table 5"),
+    "winner": _weights(winner_weight, "only the condition most surely of the same object", f"{PAPER}, Table 5"),
+    "lpips": Part(
+        kind="weights",
+        change=_weigh_by_lpips,
+        summary="1 - LPIPS of the pixels, through a softmax",
+        source=f"{PAPER}, Table 5",
+    ),
+    "confidence": _weights(certainty_weight, "how sure the answer is: 1 - entropy of the options / log K", OURS),
+    "median": _weights(median_weight, "only the middle condition, by its log-odds: a choice without labels", OURS),
+    "probability": Part(
+        kind="mean",
+        change=partial(_average_by, mean_probability),
+        summary="the mean of the qualities",
+        source=f"{PAPER}, eq. (9)",
+    ),
+    "logodds": Part(
+        kind="mean", change=partial(_average_by, mean_log_odds), summary="the mean of the log-odds", source=OPINION_POOL
+    ),
+    "prior-blank": Part(
+        kind="prior",
+        change=partial(_subtract, blank),
+        summary="minus the logits about a grey image in the place of the query",
+        source=CALIBRATION,
+    ),
+    "prior-noise": Part(
+        kind="prior",
+        change=partial(_subtract, noise),
+        summary="minus the logits about an image of noise in the place of the query",
+        source=CALIBRATION,
+    ),
+    "prefixed": Part(
+        kind="prefix",
+        change=partial(_begin_answers, _prefixed, "every question of this method has an answer prefix already"),
+        summary="questions without an answer prefix get “The answer is” and options in small letters",
+        source=OURS,
+    ),
+    "spaced": Part(
+        kind="spacing",
+        change=partial(_begin_answers, partial(_behind, " "), _NO_PREFIX),
+        summary="a space before the answer prefix",
+        source=f"the toolkit of {Q_REALIGN}",
+    ),
+    "open-thought": Part(
+        kind="thought",
+        change=partial(_begin_answers, partial(_behind, "<think>\n"), _NO_PREFIX),
+        summary="the answer prefix stands in the thought that the chat template opens (enable_thinking=true), where "
+        "the model was not trained to answer",
+        source=f"the README of {Q_REALIGN}, and pyiqa, on a template that opens a thought by itself",
+    ),
+    "eq7": Part(
+        kind="fog",
+        change=_print_fog,
+        summary="fog without rescaling, white nearly everywhere",
+        source=f"{PAPER}, eq. (7)",
+    ),
+    "by-content": Part(
+        kind="choice",
+        change=_choose_by_content,
+        summary="spatter alone counts on screen content, all conditions elsewhere",
+        source=f"{PAPER}, Table 1, chosen there for a whole dataset",
+    ),
+} | {
+    name: Part(
+        kind="aspect",
+        change=partial(_ask_about, aspect),
+        summary=f"asks about {aspect.noun} in the place of quality",
+        source=CLIP_IQA,
+    )
+    for name, aspect in ASPECTS.items()
+}
+
+CONDITIONS: Mapping[str, Part] = {
+    "only-": Part(kind="only", change=_only, summary="one condition alone", source=f"{PAPER}, Table 3"),
+    "without-": Part(kind="without", change=_leave_out, summary="one condition less", source=f"{PAPER}, Table 3"),
+    "with-": Part(kind="with", change=_add, summary="a further condition", source=IMAGENET_C),
+}
+"""Parts with the name of a degradation behind them: `with-jpeg`, `with-jpeg5`."""
+
+NUMBERED: Mapping[str, Part] = {
+    "topk": Part(
+        kind="readout",
+        change=_read_likeliest,
+        summary="the likeliest words, so many, each by how its meaning leans to good or bad",
+        source=SEP_IQA,
+    ),
+    "t": Part(
+        kind="temperature",
+        change=_set_temperature,
+        summary="T of the softmax over the options; 1 in the paper, 100 in Q-Bench's script",
+        source=f"{PAPER}, eq. (8)",
+    ),
+    "a": Part(
+        kind="share",
+        change=_subtract_copies,
+        summary="a of a contrast: how much of what is said of the copies is subtracted",
+        source=VCD,
+    ),
+    "seeds": Part(
+        kind="seeds",
+        change=_repeat,
+        summary="the mean over so many seeds of the noise, with their spread",
+        source=SELF_CONSISTENCY,
+    ),
+}
+"""Parts with a number behind them: `t100`, `a0.5`, `seeds4`."""
+
+KINDS = (
+    "aspect",
+    "only",
+    "without",
+    "with",
+    "fog",
+    "choice",
+    "readout",
+    "prefix",
+    "spacing",
+    "thought",
+    "weights",
+    "mean",
+    "prior",
+    "share",
+    "temperature",
+    "seeds",
+)
+"""In the order in which parts are put together and written."""
+
+MANY = ("with", "without")
+"""The kinds of which there may be several parts."""

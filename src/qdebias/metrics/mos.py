@@ -1,0 +1,101 @@
+"""A human score that is expected, and how far off it may be: what a calibration and a fit tell of an image."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal, Protocol, TypeAlias, runtime_checkable
+
+import numpy as np
+import numpy.typing as npt
+
+from qdebias.equations import FloatArray
+from qdebias.errors import SettingError
+
+Direction: TypeAlias = Literal["higher", "lower"]
+"""Which human scores are better: a mean opinion score is "higher", a difference mean opinion score (DMOS) "lower"."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Interval:
+    """A conformal interval around every mapped score: so much to either side, on the scale of the human scores.
+
+    Attributes:
+        level: Share of new images whose human score is to lie within, in (0, 1).
+        half_width: The ceil((n + 1) level)-th smallest of the n absolute errors of cross-validation.
+        coverage: Share of the sample that lies within, each fold by the half-width that the other folds give.
+    """
+
+    level: float
+    half_width: float
+    coverage: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Mos:
+    """What people are expected to say of an image, on the scale of their scores.
+
+    Attributes:
+        value: The human score that is expected.
+        low: Lower end of the interval; None where there is none.
+        high: Upper end.
+    """
+
+    value: float
+    low: float | None = None
+    high: float | None = None
+
+
+@runtime_checkable
+class MosScale(Protocol):
+    """What tells the human score that a score stands for: a calibration, or a fit."""
+
+    @property
+    def increasing(self) -> bool:
+        """False where lower human scores are better (DMOS)."""
+        ...
+
+    @property
+    def interval(self) -> Interval | None:
+        """The interval around every human score that is told."""
+        ...
+
+    def mos(self, score: float) -> Mos:
+        """Return the human score that is expected of an image with this score, with its interval."""
+        ...
+
+
+def check_level(level: float, count: int) -> None:
+    """Check that so many labelled images suffice for an interval.
+
+    Raises:
+        SettingError: They are too few, or the level is no share.
+    """
+    if not 0 < level < 1:
+        raise SettingError(f"the level of the interval lies between 0 and 1, such as 0.9, got {level:g}")
+    if _place(level, count) > count:
+        least = math.ceil(level / (1 - level))
+        raise SettingError(
+            f"an interval of level {level:g} needs {least} labelled images or more, got {count}; choose a lower level"
+        )
+
+
+def _place(level: float, count: int) -> int:
+    """Return which of `count` errors, from the smallest on, bounds the next one with a probability of `level`."""
+    return math.ceil(round((count + 1) * level, 9))  # 10 * .9 is not above 9
+
+
+def conformal_interval(error: FloatArray, parts: Sequence[npt.NDArray[np.intp]], level: float) -> Interval:
+    """Return the interval.
+
+    Args:
+        error: (N,) absolute errors of cross-validation.
+        parts: Which images each fold left out.
+        level: Share of new images whose human score is to lie within.
+    """
+    within = 0
+    for part in parts:
+        others = np.delete(error, part)
+        place = min(_place(level, len(others)), len(others))
+        within += int((error[part] <= np.sort(others)[place - 1]).sum())
+    half = float(np.sort(error)[_place(level, len(error)) - 1])
+    return Interval(level=level, half_width=half, coverage=within / len(error))

@@ -1,0 +1,121 @@
+"""The no-reference metrics of Table 1 that the package `pyiqa` (IQA-PyTorch) has, and any other of its metrics.
+
+The package's licence (PolyForm Noncommercial 1.0.0) allows no commercial use, so it is no dependency and in no extra of
+qdebias: whoever may use it installs it. Each metric has a licence of its own besides.
+"""
+
+import importlib
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from qdebias.errors import ImageError, MissingPackageError, SettingError
+from qdebias.image import RgbImage
+from qdebias.metrics.tensors import INSTALL, UNFIT, to_tensor
+
+REMEDY = "pip install pyiqa (its licence, PolyForm Noncommercial, allows no commercial use)"
+
+KNOWN_RIVALS: Mapping[str, str] = {
+    "BRISQUE": "brisque",
+    "NIQE": "niqe",
+    "ILNIQE": "ilniqe",
+    "CLIP-IQA": "clipiqa",
+    "ARNIQA": "arniqa",
+    "TReS": "tres",
+    "MUSIQ": "musiq",
+}
+"""Rows of Table 1 and their names in pyiqa. Its defaults for the last three are trained on KonIQ-10k, as in the paper.
+The others (BLINDS-II, QAC, NPQI, ContentSep, MDFS) are not in pyiqa; their published numbers are in
+`qdebias.evaluation.tables.published`."""
+
+
+OF_SETS = re.compile(r".*fid.*|inception_score|clipscore")
+"""Metrics that pyiqa lists as no-reference ones although they do not score an image alone: three are of sets of images,
+CLIPScore wants a caption."""
+
+SPAN = 10.0
+"""How wide the scale of a metric is taken to be whose upper end pyiqa does not tell."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Rival:
+    """A no-reference metric of pyiqa; call it with an image.
+
+    Attributes:
+        name: As Table 1 writes it, or pyiqa's name.
+        metric: pyiqa's name.
+        version: Of pyiqa.
+        lower_better: Whether the metric itself is lower for better images.
+        scale: Quality at the ends of the metric's scale, where pyiqa tells these, approximate ends included.
+    """
+
+    name: str
+    metric: str
+    version: str
+    lower_better: bool
+    scale: tuple[float, float]
+    _metric: Any
+
+    def __call__(self, image: RgbImage) -> float:
+        """Return the quality of an image, higher is better: the metric, or its negative where it is lower-is-better.
+
+        Raises:
+            ImageError: The metric cannot be computed for this image.
+        """
+        try:
+            value = float(self._metric(to_tensor(image)).item())
+        except (RuntimeError, ValueError, AssertionError, IndexError) as error:
+            raise ImageError(
+                f"{self.name} fails on an image of {image.shape[1]} x {image.shape[0]}: {error}"
+            ) from error
+        if value != value:
+            raise ImageError(f"{self.name} gives no number for an image of {image.shape[1]} x {image.shape[0]}")
+        return -value if self.lower_better else value
+
+
+def load_rival(name: str, *, device: str | None = None) -> Rival:
+    """Return a metric by its name in Table 1 or in pyiqa.
+
+    Raises:
+        MissingPackageError: pyiqa or the metric's weights are absent.
+        SettingError: There is no such no-reference metric.
+    """
+    try:
+        package = importlib.import_module("pyiqa")
+    except ImportError as error:
+        missing = error.name or "pyiqa"
+        if missing.split(".")[0] != "pyiqa":
+            remedy = f"install it from where torch came from: {INSTALL}" if missing == "torchvision" else "install it"
+            raise MissingPackageError(f"{name}: pyiqa needs {missing}, which is absent; {remedy}") from error
+        raise MissingPackageError(f"{name} is run by the package pyiqa, which is not installed: {REMEDY}") from error
+    except RuntimeError as error:
+        raise MissingPackageError(f"pyiqa needs torchvision, and {UNFIT.format(error=error)}") from error
+    known = {row.casefold(): metric for row, metric in KNOWN_RIVALS.items()}
+    metric = known.get(name.casefold(), name)
+    available = [one for one in package.list_models(metric_mode="NR") if not OF_SETS.fullmatch(one)]
+    if metric not in available:
+        raise SettingError(
+            f"no metric {name!r} that scores an image alone; there are {', '.join(KNOWN_RIVALS)}, and in pyiqa "
+            f"{', '.join(available)}"
+        )
+    try:
+        made = package.create_metric(metric, device=device)
+    except (OSError, RuntimeError, ImportError) as error:
+        raise MissingPackageError(f"{name}: pyiqa cannot make it ({error}); its weights are downloaded once") from error
+    lower_better = bool(made.lower_better)
+    return Rival(
+        name=name,
+        metric=metric,
+        version=str(getattr(package, "__version__", "unknown")),
+        lower_better=lower_better,
+        scale=_scale(str(getattr(made, "score_range", "")), lower_better=lower_better),
+        _metric=made,
+    )
+
+
+def _scale(told: str, *, lower_better: bool) -> tuple[float, float]:
+    """Return the quality at both ends of what pyiqa calls the range of a metric, such as "~0, ~100" or "0, ~"."""
+    found = [float(number) for number in re.findall(r"-?\d+(?:\.\d+)?", told)] or [0.0]
+    low, high = (found[0], found[1]) if len(found) > 1 else (found[0], found[0] + SPAN)
+    return (-high, -low) if lower_better else (low, high)

@@ -1,0 +1,241 @@
+"""The index of a run folder: where to find what the lines say, without reading them all again.
+
+It is an SQLite file that holds nothing of its own: it remembers up to which byte it has read each file of lines, reads
+on from there when it is opened, and is made anew when it is absent, damaged, or not of these files. It keeps the
+memory of a run bounded, however many images there are.
+"""
+
+import hashlib
+import os
+import sqlite3
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+
+from qdebias.equations import FloatArray
+from qdebias.errors import StoreError
+from qdebias.runs.lines import checksum
+from qdebias.runs.outcome import FileState, Outcome
+
+VERSION = 3
+
+_TABLES = f"""
+BEGIN;
+CREATE TABLE answers (key BLOB PRIMARY KEY, logits BLOB NOT NULL) WITHOUT ROWID;
+CREATE TABLE images (
+    path BLOB, method TEXT, size INTEGER, mtime_ns INTEGER, image BLOB, conditions BLOB, similarity BLOB,
+    error BLOB, sum TEXT,
+    PRIMARY KEY (path, method)
+) WITHOUT ROWID;
+CREATE TABLE extents (file TEXT PRIMARY KEY, size INTEGER NOT NULL, tail BLOB NOT NULL) WITHOUT ROWID;
+PRAGMA user_version = {VERSION};
+COMMIT;
+"""
+
+_COLUMNS = "path, method, size, mtime_ns, image, conditions, similarity, error, sum"
+
+
+class Index:
+    """What the lines of one run say, by key and by path.
+
+    Args:
+        connection: An SQLite database, either new and empty or made by this class.
+    """
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self._database = connection
+        with explained():
+            connection.execute("PRAGMA cache_size = -65536")  # 64 MiB
+            version = connection.execute("PRAGMA user_version").fetchone()[0]
+            if version == 0:
+                connection.executescript(_TABLES)
+        if version not in (0, VERSION):
+            raise IndexMismatchError
+
+    def logits(self, key: str) -> FloatArray | None:
+        """Return the stored logits (K,) of an answer, None where there is none."""
+        with explained():
+            found = self._database.execute("SELECT logits FROM answers WHERE key = ?", (_bytes(key),)).fetchone()
+        return None if found is None else _unsealed(found[0], _bytes(key))
+
+    def add_answers(self, answers: Iterable[tuple[str, Iterable[float]]]) -> None:
+        """Remember logits by their keys."""
+        rows = ((_bytes(key), _sealed(_packed(logits), _bytes(key))) for key, logits in answers)
+        with explained():
+            self._database.executemany("INSERT OR IGNORE INTO answers VALUES (?, ?)", rows)
+
+    def outcome(self, path: str, method: str) -> Outcome | None:
+        """Return what became of an image under a method, None where nothing did."""
+        return next(self._outcomes("WHERE path = ? AND method = ?", _text(path), method), None)
+
+    def outcomes_of(self, path: str) -> Iterator[Outcome]:
+        """Yield what became of an image under every method so far."""
+        return self._outcomes("WHERE path = ?", _text(path))
+
+    def outcomes_under(self, method: str) -> Iterator[Outcome]:
+        """Yield what became of every image under a method, by path."""
+        return self._outcomes("WHERE method = ? ORDER BY path", method)
+
+    def paths(self) -> Iterator[str]:
+        """Yield every image once, sorted."""
+        with explained():
+            for row in self._database.execute("SELECT DISTINCT path FROM images ORDER BY path"):
+                yield _untext(row[0])
+
+    def add_outcomes(self, outcomes: Iterable[Outcome]) -> None:
+        """Remember what became of images; a later outcome of an image takes the place of an earlier one."""
+        with explained():
+            self._database.executemany(
+                f"INSERT OR REPLACE INTO images ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",  # noqa: S608 (a constant)
+                map(_values, outcomes),
+            )
+
+    def counts(self) -> dict[str, tuple[int, int]]:
+        """Return for each method how many images are done and how many failed."""
+        with explained():
+            rows = self._database.execute(
+                "SELECT method, sum(error IS NULL), sum(error IS NOT NULL) FROM images GROUP BY method"
+            )
+            return {method: (done, failed) for method, done, failed in rows}
+
+    def answer_count(self) -> int:
+        """Return how many answers are stored."""
+        with explained():
+            return int(self._database.execute("SELECT count(*) FROM answers").fetchone()[0])
+
+    def extent(self, path: Path) -> int:
+        """Return up to which byte of a file of lines this index has read.
+
+        Raises:
+            IndexMismatchError: The file is not the one that was read: shorter, or other bytes before that place.
+        """
+        with explained():
+            found = self._database.execute("SELECT size, tail FROM extents WHERE file = ?", (path.name,)).fetchone()
+        if found is None:
+            return 0
+        if _tail(path, found[0]) != found[1]:
+            raise IndexMismatchError
+        return int(found[0])
+
+    def commit(self, extents: Iterable[tuple[Path, int]] = ()) -> None:
+        """Write the index to its file, together with up to which byte each file of lines has been read."""
+        rows = [(path.name, size, _tail(path, size)) for path, size in extents]
+        with explained():
+            self._database.executemany("INSERT OR REPLACE INTO extents VALUES (?, ?, ?)", rows)
+            self._database.commit()
+
+    def close(self) -> None:
+        """Close the database; what was not committed is read from the lines again."""
+        self._database.close()
+
+    def _outcomes(self, where: str, *values: object) -> Iterator[Outcome]:
+        with explained():
+            for row in self._database.execute(f"SELECT {_COLUMNS} FROM images {where}", values):  # noqa: S608 (constants)
+                yield _outcome(row)
+
+
+class IndexMismatchError(StoreError):
+    """The index is not of these files, or is damaged; it has to be made anew."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "index.sqlite does not fit the other files of the run, or is damaged; delete it, and it is made anew "
+            "from them when the run is next used"
+        )
+
+
+@contextmanager
+def explained() -> Iterator[None]:
+    """Turn what SQLite raises into our errors."""
+    try:
+        yield
+    except sqlite3.OperationalError as error:
+        raise StoreError(
+            f"index.sqlite: {error}; nothing of the run is lost, as the index is made from the other files: "
+            f"see to the disk, then run the same command again"
+        ) from error
+    except sqlite3.DatabaseError as error:
+        raise IndexMismatchError from error
+
+
+def _values(outcome: Outcome) -> tuple[object, ...]:
+    """Return a row of the table of images, with a checksum behind it as behind logits."""
+    values = (
+        _text(outcome.path),
+        outcome.method,
+        outcome.state.size,
+        outcome.state.mtime_ns,
+        None if outcome.image is None else _bytes(outcome.image),
+        b"".join(map(_bytes, outcome.conditions)),
+        _packed(outcome.similarity),
+        None if outcome.error is None else _text(outcome.error),
+    )
+    return *values, _sum(values)
+
+
+def _sum(values: tuple[object, ...]) -> str:
+    return checksum(repr(values).encode())
+
+
+def _outcome(row: tuple[bytes, str, int | None, int | None, bytes | None, bytes, bytes, bytes | None, str]) -> Outcome:
+    if row[-1] != _sum(row[:-1]):
+        raise IndexMismatchError
+    path, method, size, mtime_ns, image, conditions, similarity, error, _ = row
+    return Outcome(
+        path=_untext(path),
+        method=method,
+        state=FileState(size=size, mtime_ns=mtime_ns),
+        image=None if image is None else image.hex(),
+        conditions=tuple(conditions[start : start + 16].hex() for start in range(0, len(conditions), 16)),
+        similarity=tuple(_unpacked(similarity).tolist()) if similarity else (),
+        error=None if error is None else _untext(error),
+    )
+
+
+def _text(text: str) -> bytes:
+    """Encode a path, which may be no text, or a message that names one."""
+    return text.encode("utf-8", "surrogatepass")
+
+
+def _untext(data: bytes) -> str:
+    return data.decode("utf-8", "surrogatepass")
+
+
+def _packed(numbers: Iterable[float]) -> bytes:
+    return np.array(list(numbers), dtype="<f8").tobytes()
+
+
+def _unpacked(packed: bytes) -> FloatArray:
+    return np.frombuffer(packed, dtype="<f8").astype(np.float64)
+
+
+def _sealed(packed: bytes, key: bytes) -> bytes:
+    """Return logits with a checksum behind them: SQLite would not notice another number in its file."""
+    return packed + checksum(packed + key).encode()
+
+
+def _unsealed(sealed: bytes, key: bytes) -> FloatArray:
+    packed = sealed[:-8]
+    if sealed[-8:] != checksum(packed + key).encode():
+        raise IndexMismatchError
+    return _unpacked(packed)
+
+
+def _bytes(digest: str) -> bytes:
+    return bytes.fromhex(digest)
+
+
+def _tail(path: Path, size: int) -> bytes | None:
+    """Return a hash of the last bytes before byte `size`, None where the file is shorter."""
+    if size == 0:
+        return b""
+    try:
+        with path.open("rb") as file:
+            if os.fstat(file.fileno()).st_size < size:
+                return None
+            file.seek(max(0, size - 4096))
+            return hashlib.blake2b(file.read(size - file.tell()), digest_size=16).digest()
+    except FileNotFoundError:
+        return None

@@ -1,0 +1,128 @@
+"""run.json: whose answers a run folder holds, and what its questions and methods are.
+
+The file is replaced as a whole whenever something is added to it, which is seldom: a new question, method or session.
+"""
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from qdebias.errors import StoreError
+from qdebias.methods.describe import Description
+from qdebias.runs.lines import cannot_write, checksum
+from qdebias.runs.upgrade import renamed, upgraded
+from qdebias.system.output import write_file
+
+FORMAT = 1
+NAME = "run.json"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MethodEntry:
+    """A method that was used in the run.
+
+    Attributes:
+        name: Name of the preset, or of the class.
+        seed: Seed of its degradations.
+        conditions: Names of its conditional images, in order; see `qdebias.methods.outline`.
+        settings: The method in full.
+        pool: Digest of the pool that its conditional images are taken from; None where it needs none.
+        total: How many images it was last asked for; None where that is not known.
+    """
+
+    name: str
+    seed: int
+    conditions: tuple[str, ...]
+    settings: Description
+    pool: str | None = None
+    total: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Manifest:
+    """What run.json says.
+
+    Attributes:
+        model: What `qdebias.load_backend` took.
+        identity: Identity of the backend, see `qdebias.Fingerprint`.
+        sessions: When each process began to write, and in which environment.
+        questions: What was asked, by question id.
+        methods: What it was asked for, by method id.
+    """
+
+    model: str
+    identity: Mapping[str, str]
+    sessions: tuple[Mapping[str, Any], ...] = ()
+    questions: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    methods: Mapping[str, MethodEntry] = field(default_factory=dict)
+
+    def with_method(self, method: str, entry: MethodEntry) -> "Manifest":
+        """Return the manifest with a method added or replaced."""
+        return replace(self, methods={**self.methods, method: entry})
+
+
+def read_manifest(folder: Path) -> Manifest | None:
+    """Return what run.json of the folder says, None where there is none.
+
+    Raises:
+        StoreError: It cannot be read, or is not of this format.
+    """
+    path = folder / NAME
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except UnicodeDecodeError as error:
+        raise StoreError(f"{path}: is no description of a run ({error}); put a sound copy back") from error
+    except OSError as error:
+        raise StoreError(f"{path}: cannot be read ({error.strerror or error})") from error
+    try:
+        values = json.loads(text)
+        if values.pop("format") != FORMAT:
+            raise StoreError(f"{path}: was written by another version of qdebias; use that one, or another folder")
+        if values.pop("sum", None) != _checksum(values):
+            raise StoreError(f"{path}: was changed since it was written; put a sound copy back")
+        methods = {key: _method(entry) for key, entry in values.pop("methods").items()}
+        return Manifest(**values | {"sessions": tuple(values["sessions"]), "methods": methods})
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise StoreError(f"{path}: is no description of a run ({error}); choose another folder") from error
+
+
+def write_manifest(folder: Path, manifest: Manifest) -> None:
+    """Replace run.json: readers and crashes see the old one or the new one, never a part.
+
+    Raises:
+        StoreError: The folder cannot be written.
+    """
+    path = folder / NAME
+    said = asdict(manifest)
+    text = json.dumps({"format": FORMAT, "sum": _checksum(said)} | said, indent=1)
+    try:
+        write_file(path, f"{text}\n")
+        sync_folder(folder)
+    except OSError as error:
+        raise cannot_write(path, error) from error
+
+
+def sync_folder(folder: Path) -> None:
+    """Make the names of new files in a folder outlive the machine's loss of power, where the system can do that."""
+    if os.name == "nt":
+        return
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def _checksum(said: Mapping[str, Any]) -> str:
+    return checksum(json.dumps(said, sort_keys=True).encode())
+
+
+def _method(entry: Mapping[str, Any]) -> MethodEntry:
+    settings = upgraded(entry["settings"])
+    name = renamed(entry["name"], settings)
+    return MethodEntry(**{**entry, "name": name, "conditions": tuple(entry["conditions"]), "settings": settings})

@@ -1,0 +1,303 @@
+"""One row an image: the form in which scores leave qdebias, as JSON Lines, CSV or Parquet."""
+
+import csv
+import json
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import IO, Any, TypeAlias, TypeVar, get_args, get_origin, get_type_hints
+
+from qdebias.errors import SettingError
+from qdebias.methods.method import Method, QDebias, Score
+from qdebias.methods.plan import Failure
+from qdebias.metrics.mos import Mos
+from qdebias.system.output import locked_output, replacing
+
+SUFFIXES = (".csv", ".jsonl", ".parquet")
+"""The formats of rows."""
+
+Columns: TypeAlias = Mapping[str, Any]
+"""The columns of a file in their order, and the type of each."""
+
+P = "p_"
+"""How the columns begin that hold the probability of an option: p_good."""
+
+
+class Row:
+    """A flat dataclass that can be written; its attributes are the columns, `probabilities` has one for each option."""
+
+    __slots__ = ()
+
+    def cells(self, columns: Iterable[str] | None = None) -> dict[str, Any]:
+        """Return the columns by name, in the order of the attributes, or those that are named; None where it has none.
+
+        Args:
+            columns: Their names.
+        """
+        cells = asdict(self)  # type: ignore[call-overload]
+        probabilities = cells.pop("probabilities", {})
+        cells |= {f"{P}{word}": share for word, share in probabilities.items()}
+        return cells if columns is None else {name: cells.get(name) for name in columns}
+
+    def json(self, columns: Iterable[str] | None = None) -> str:
+        """Return `cells` as one line of JSON."""
+        return json.dumps(self.cells(columns), ensure_ascii=False, allow_nan=False)
+
+
+AnyRow = TypeVar("AnyRow", bound=Row)
+
+
+def columns_of(kind: type[Row], words: Iterable[str] = (), chosen: str | None = None) -> Columns:
+    """Return the columns of rows.
+
+    Args:
+        kind: The class of the rows.
+        words: What the options are called whose probabilities the rows hold, see
+            `qdebias.methods.method.QDebias.words`.
+        chosen: The names of some, with commas between; "p" stands for the probabilities of all options. None: all.
+
+    Raises:
+        SettingError: There is no such column.
+    """
+    hints = get_type_hints(kind)
+    shares = {f"{P}{word}": float | None for word in words} if hints.pop("probabilities", None) else {}
+    known = hints | shares
+    if chosen is None:
+        return known
+    names = [each for name in chosen.split(",") for each in (shares if name.strip() == "p" else [name.strip()])]
+    unknown = [name for name in names if name not in known]
+    if unknown or not names:
+        raise SettingError(f"there is no column {', '.join(unknown) or chosen!r}; there are {', '.join(known)}")
+    return {name: known[name] for name in names}
+
+
+def words_of(method: Method) -> tuple[str, ...]:
+    """Return what the options are called whose probabilities a method's scores hold; none of one's own are known."""
+    return method.words if isinstance(method, QDebias) else ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Record(Row):
+    """The score of one image, or why it has none.
+
+    Attributes:
+        path: The image as it was named.
+        score: Quality in [0, 1], higher is better; None where it failed.
+        error: Why it failed; None where it did not.
+        model: What answered.
+        method: How it was asked.
+        seed: Seed of the random degradations.
+        good: P(good) under each condition.
+        same: P(same object) of each condition; empty where it was not asked.
+        weight: Weight of each condition.
+        spread: Standard deviation of the score over seeds of the noise; None for a method with one seed.
+        log_odds: log(score / (1 - score)) without rounding: it tells scores apart that lie near 0 or 1. None where the
+            method does not give it.
+        deviation: Standard deviation of the options' values, see `qdebias.methods.method.Score`.
+        probabilities: Probability of each option by its word; the columns are called p_ and the word.
+    """
+
+    path: str
+    score: float | None
+    error: str | None
+    model: str
+    method: str
+    seed: int
+    good: tuple[float, ...] = ()
+    same: tuple[float, ...] = ()
+    weight: tuple[float, ...] = ()
+    spread: float | None = None
+    log_odds: float | None = None
+    deviation: float | None = None
+    probabilities: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MosRecord(Record):
+    """A record with its score on somebody's MOS scale beside it.
+
+    Attributes:
+        mos: The human score that is expected; None where the image failed.
+        mos_low: Lower end of its interval; None where the image failed, or there are no intervals.
+        mos_high: Upper end.
+    """
+
+    mos: float | None = None
+    mos_low: float | None = None
+    mos_high: float | None = None
+
+
+def with_mos(row: Record, mos: Mos | None) -> MosRecord:
+    """Return a record with its score on a MOS scale; the score itself stays. None: the image failed."""
+    if mos is None:
+        return MosRecord(**asdict(row))
+    return MosRecord(**asdict(row), mos=mos.value, mos_low=mos.low, mos_high=mos.high)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AnsweredRecord(Record):
+    """A record with the answers that its score was computed from.
+
+    Attributes:
+        logits: For each request, for each of its questions, the logits of its options as the model gave them.
+    """
+
+    logits: tuple[tuple[tuple[float, ...], ...], ...] = ()
+
+
+def answered_record(path: str, result: Score | Failure, *, model: str, method: str, seed: int) -> AnsweredRecord:
+    """Return the row of one result, with its logits."""
+    row = asdict(record(path, result, model=model, method=method, seed=seed))
+    return AnsweredRecord(**row, logits=() if isinstance(result, Failure) else plain_logits(result))
+
+
+def plain_logits(score: Score) -> tuple[tuple[tuple[float, ...], ...], ...]:
+    """Return the logits of a score as numbers of Python."""
+    return tuple(tuple(tuple(logits.tolist()) for logits in request) for request in score.logits)
+
+
+def record(path: str, result: Score | Failure, *, model: str, method: str, seed: int) -> Record:
+    """Return the row of one result."""
+    if isinstance(result, Failure):
+        return Record(path=path, score=None, error=result.error, model=model, method=method, seed=seed)
+    return Record(
+        path=path,
+        score=result.value,
+        error=None,
+        model=model,
+        method=method,
+        seed=seed,
+        good=tuple(result.good.tolist()),
+        same=tuple(result.same.tolist()),
+        weight=tuple(result.weight.tolist()),
+        spread=result.spread,
+        log_odds=result.log_odds,
+        deviation=result.deviation,
+        probabilities=result.probabilities,
+    )
+
+
+@contextmanager
+def open_writer(path: Path, columns: type[Row] | Columns = Record) -> Iterator[Callable[[Row], None]]:
+    """Open a file of rows.
+
+    An existing file is left as it is until the first row is written (of Parquet: until the last), or the block ends
+    without an error. From then on CSV and JSON Lines hold every row at once; Parquet is complete or not there.
+
+    Args:
+        path: Its suffix decides the format: .csv, .jsonl or .parquet.
+        columns: The columns, see `columns_of`, or the class of the rows.
+
+    Yields:
+        A function that appends one row.
+
+    Raises:
+        SettingError: The suffix is another one, or the file cannot be written, or another process writes it.
+    """
+    check_suffix(path)
+    writers = {".csv": _csv_writer, ".jsonl": _json_writer, ".parquet": _parquet_writer}
+    try:
+        named = columns_of(columns) if isinstance(columns, type) else columns
+        with locked_output(path), writers[path.suffix.lower()](path, named) as write:
+            yield write
+    except BrokenPipeError:
+        raise  # that is whoever reads stdout, not this file
+    except OSError as error:
+        raise SettingError(f"{path}: cannot be written ({error.strerror or error})") from error
+
+
+def check_suffix(path: Path) -> None:
+    """Check that rows can be written into a file of this name.
+
+    Raises:
+        SettingError: Its suffix names another format.
+    """
+    if path.suffix.lower() not in SUFFIXES:
+        raise SettingError(f"{path}: results are written as {', '.join(SUFFIXES)}; choose one of these suffixes")
+
+
+class _Late:
+    """A text file that is emptied when the first line is written.
+
+    Args:
+        path: The file.
+        head: Writes the beginning.
+    """
+
+    def __init__(self, path: Path, head: Callable[[IO[str]], object] | None = None) -> None:
+        self._path, self._head, self._file = path, head, ExitStack()
+        self._opened: IO[str] | None = None
+
+    def __enter__(self) -> "_Late":
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        with self._file:
+            if kind is None:
+                self.open()
+
+    def open(self) -> IO[str]:
+        """Return the file."""
+        if self._opened is None:
+            settings: Any = {"encoding": "utf-8", "errors": "backslashreplace", "newline": "", "buffering": 1}
+            self._opened = self._file.enter_context(self._path.open("w", **settings))
+            if self._head is not None:
+                self._head(self._opened)
+        return self._opened
+
+
+@contextmanager
+def _json_writer(path: Path, columns: Columns) -> Iterator[Callable[[Row], None]]:
+    with _Late(path) as late:
+        yield lambda row: print(row.json(columns), file=late.open())
+
+
+@contextmanager
+def _csv_writer(path: Path, columns: Columns) -> Iterator[Callable[[Row], None]]:
+    """Write lists as JSON arrays in one cell."""
+    with _Late(path, lambda file: csv.writer(file).writerow(columns)) as late:
+        yield lambda row: csv.writer(late.open()).writerow(map(_cell, row.cells(columns).values()))
+
+
+def _cell(value: object) -> object:
+    return json.dumps(value) if isinstance(value, tuple) else value
+
+
+@contextmanager
+def _parquet_writer(path: Path, columns: Columns) -> Iterator[Callable[[Row], None]]:
+    """Write groups of 1,000 rows."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    rows: list[Row] = []
+    schema = pa.schema({name: _arrow_type(pa, hint) for name, hint in columns.items()})
+    with replacing(path) as sink, pq.ParquetWriter(sink, schema) as file:
+
+        def write(row: Row) -> None:
+            rows.append(row)
+            if len(rows) == 1000:
+                flush()
+
+        def flush() -> None:
+            file.write_table(pa.Table.from_pylist([_writable(row.cells(columns)) for row in rows], schema=schema))
+            rows.clear()
+
+        yield write
+        flush()
+
+
+def _writable(cells: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the columns of a row, with names of files that are no text written out."""
+    return {
+        name: value.encode("utf-8", "backslashreplace").decode() if isinstance(value, str) else value
+        for name, value in cells.items()
+    }
+
+
+def _arrow_type(pa: Any, hint: Any) -> Any:  # noqa: ANN401 (pyarrow has no types, and hints have none of their own)
+    """Return the column type of an attribute: str, int, float, one of them or None, or a tuple of them."""
+    if get_origin(hint) is tuple:
+        return pa.list_(_arrow_type(pa, get_args(hint)[0]))
+    plain = {str: pa.string(), int: pa.int64(), float: pa.float64(), bool: pa.bool_()}
+    return plain[next(kind for kind in get_args(hint) or (hint,) if kind is not type(None))]

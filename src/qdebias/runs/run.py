@@ -1,0 +1,206 @@
+"""A run folder that is open for writing."""
+
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+from qdebias.backends.base import Fingerprint, identity_difference
+from qdebias.equations import FloatArray
+from qdebias.methods.describe import describe
+from qdebias.methods.keys import identity_digest, method_id, pool_digest, question_id
+from qdebias.methods.method import Context, Method
+from qdebias.methods.outline import outline
+from qdebias.runs.answer import Answer
+from qdebias.runs.environment import environment
+from qdebias.runs.index import IndexMismatchError
+from qdebias.runs.index_file import discard_index, open_index
+from qdebias.runs.lines import Lines, Row
+from qdebias.runs.manifest import Manifest, MethodEntry, write_manifest
+from qdebias.runs.outcome import Outcome, row_of
+from qdebias.runs.reading import ANSWERS, IMAGES, read_on
+
+SYNC_SECONDS = 1.0
+"""How much of the newest work a loss of power may cost; a killed process costs none of it."""
+
+INDEX_SECONDS = 10.0
+"""How often the index is written; what it lacks is read from the lines when the run is next opened."""
+
+
+class Run:
+    """The answers and outcomes of one model, open for writing; `open_run` makes one.
+
+    Attributes:
+        folder: Where it is kept.
+        notes: What the user should know: what was mended, and how this environment differs from the last one.
+    """
+
+    def __init__(self, folder: Path, manifest: Manifest, fingerprint: Fingerprint) -> None:
+        self.folder = folder
+        self.notes: list[str] = []
+        self._manifest = manifest
+        self._environment = {**environment(), **fingerprint.environment}
+        self._session: int | None = None
+        self._identity = identity_digest(fingerprint.identity)
+        self._compare_environments()
+        self.index = open_index(folder)
+        self._answers, self._images = Lines(folder / ANSWERS), Lines(folder / IMAGES)
+        self._synced = self._indexed = time.monotonic()
+
+    @property
+    def identity(self) -> str:
+        """Digest of the identity of the model."""
+        return self._identity
+
+    @property
+    def manifest(self) -> Manifest:
+        """What run.json says."""
+        return self._manifest
+
+    def method(self, method: Method, *, name: str, context: Context, total: int | None = None) -> str:
+        """Make a method known to the run and return its id.
+
+        Args:
+            method: The method.
+            name: What people call it.
+            context: Seed of its degradations, and the pool of other images where it needs one.
+            total: How many images it will be asked for.
+
+        Raises:
+            SettingError: The method cannot be told from others, see `qdebias.methods.describe`.
+        """
+        outlined, settings = outline(method), describe(method)
+        entry = MethodEntry(
+            name=name,
+            seed=context.seed,
+            conditions=() if outlined is None else outlined.conditions,
+            settings=settings,
+            pool=None if context.pool is None else pool_digest(describe(context.pool)),
+            total=total,
+        )
+        numbers = (
+            number
+            for number, known in self._manifest.methods.items()
+            if (known.settings, known.seed, known.pool) == (settings, entry.seed, entry.pool)
+        )
+        number = next(numbers, None) or method_id(settings, entry.seed, entry.pool)
+        known = self._manifest.methods.get(number)
+        if known is None or (total is not None and known.total != total):
+            self._write(self._manifest.with_method(number, entry))
+        return number
+
+    def logits(self, key: str) -> FloatArray | None:
+        """Return the logits that are stored under a key, None where there are none."""
+        return self.index.logits(key)
+
+    def add_answers(self, answers: Sequence[Answer]) -> None:
+        """Store what was answered in one call of the backend.
+
+        Raises:
+            StoreError: The disk refuses; nothing of the call is stored.
+        """
+        session = self._begin()
+        questions = [question_id(answer.placement, answer.question) for answer in answers]
+        self._learn(answers, questions)
+        rows = [
+            _answer_row(answer, question, session=session, more=len(answers) - number)
+            for number, (answer, question) in enumerate(zip(answers, questions, strict=True), start=1)
+        ]
+        self._answers.append(rows)
+        self.index.add_answers((row["key"], row["logits"]) for row in rows)
+        self._save_now_and_then()
+
+    def add_outcome(self, outcome: Outcome, *, asked: bool = True) -> None:
+        """Store what became of an image.
+
+        Args:
+            outcome: What became of it.
+            asked: Whether the image had to be looked at, or other methods had asked all of it before.
+
+        Raises:
+            StoreError: The disk refuses; nothing is stored.
+        """
+        session = self._begin()
+        now = round(time.time(), 3)
+        self._images.append([row_of(outcome, asked=asked, answers_end=self._answers.size, session=session, time=now)])
+        self.index.add_outcomes([outcome])
+        self._save_now_and_then()
+
+    def mend(self) -> None:
+        """Cut off what a process that was killed left unfinished."""
+        try:
+            extents = read_on(self.folder, self.index)
+        except IndexMismatchError:
+            self.index.close()
+            discard_index(self.folder)
+            self.index = open_index(self.folder)
+            extents = read_on(self.folder, self.index)
+        for lines, size in ((self._answers, extents.answers), (self._images, extents.images)):
+            if lines.size > size:
+                self.notes.append(f"{lines.path.name}: cut off {lines.size - size} bytes of unfinished work")
+                lines.cut(size)
+        self.save()
+
+    def save(self) -> None:
+        """Make everything so far outlive a loss of power, and bring the index file up to date."""
+        self._sync()
+        self.index.commit(((self._answers.path, self._answers.size), (self._images.path, self._images.size)))
+        self._indexed = time.monotonic()
+
+    def close(self) -> None:
+        """Close the files."""
+        self.index.close()
+        self._answers.close()
+        self._images.close()
+
+    def _begin(self) -> int:
+        """Return the number of this session, after writing down its environment when it is the first thing stored."""
+        if self._session is None:
+            session = {"started": datetime.now(UTC).isoformat(timespec="seconds"), "environment": self._environment}
+            self._session = len(self._manifest.sessions)
+            self._write(replace(self._manifest, sessions=(*self._manifest.sessions, session)))
+        return self._session
+
+    def _learn(self, answers: Sequence[Answer], questions: Sequence[str]) -> None:
+        """Write down the questions that were never asked before."""
+        fresh = {
+            question: {"placement": answer.placement} | asdict(answer.question)
+            for answer, question in zip(answers, questions, strict=True)
+            if question not in self._manifest.questions
+        }
+        if fresh:
+            self._write(replace(self._manifest, questions={**self._manifest.questions, **fresh}))
+
+    def _write(self, manifest: Manifest) -> None:
+        write_manifest(self.folder, manifest)
+        self._manifest = manifest
+
+    def _save_now_and_then(self) -> None:
+        now = time.monotonic()
+        if now - self._indexed >= INDEX_SECONDS:
+            self.save()
+        elif now - self._synced >= SYNC_SECONDS:
+            self._sync()
+
+    def _sync(self) -> None:
+        """Answers first: no outcome may outlive the answers that it stands on."""
+        self._answers.sync()
+        self._images.sync()
+        self._synced = time.monotonic()
+
+    def _compare_environments(self) -> None:
+        if self._manifest.sessions:
+            differences = identity_difference(self._manifest.sessions[-1]["environment"], self._environment)
+            self.notes += [f"another environment than before: {difference}" for difference in differences]
+
+
+def _answer_row(answer: Answer, question: str, *, session: int, more: int) -> Row:
+    return {
+        "key": answer.key,
+        "question": question,
+        "images": answer.images,
+        "logits": answer.logits.tolist(),
+        "more": more,
+        "session": session,
+    }

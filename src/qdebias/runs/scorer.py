@@ -1,0 +1,330 @@
+"""From images to scores: load and plan in threads, ask in batches, combine.
+
+The engine knows no model and no prompt. Neither the batch size nor the order of the images changes a score.
+"""
+
+from collections import deque
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing
+from dataclasses import dataclass, replace
+from itertools import islice
+from os import PathLike
+from typing import Literal, TypeVar
+
+import numpy as np
+
+from qdebias.backends.base import Backend, Fingerprint, OptionLogits
+from qdebias.backends.load import load_backend
+from qdebias.errors import BackendError, ImageError, SettingError
+from qdebias.image import MAX_PIXELS, MIN_SIDE, EncodedImage, ImageSource, RgbImage, digest, load_image
+from qdebias.image.downsize import IDENTITY, downsized
+from qdebias.image.notebook import strip
+from qdebias.image.pixel_budget import PixelBudget
+from qdebias.methods import presets
+from qdebias.methods.method import Context, Method, Plan, Pool, QDebias, Score
+from qdebias.methods.plan import Failure, OfOneModel
+from qdebias.prompts import Request
+from qdebias.system.processes import refuse_after_fork
+
+Result = TypeVar("Result")
+
+PIXELS_READY = 50_000_000
+"""Of how many pixels the images may be, together, that lie ready for the model, and those that it is given at a time;
+one image is, however large. With four degraded copies each, both are 0.75 GB."""
+
+BYTES_READY = 200_000_000
+"""Of how many bytes encoded images may be, together, that are drawn ahead of the model; one image is, however large.
+Files count nothing: they are read when they are decoded."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Explanation:
+    """A score together with the pictures that it came from.
+
+    Attributes:
+        image: The query image, (H, W, 3).
+        plan: The conditional images and the questions.
+        score: The score.
+    """
+
+    image: RgbImage
+    plan: Plan
+    score: Score
+
+    def __repr__(self) -> str:
+        return f"Explanation({self.score!r}, {self.plan!r})"
+
+    def _repr_html_(self) -> str:
+        copies = zip(self.plan.conditions, self.score.good.tolist(), strict=False)
+        shown = ((one.image, f"{one.kind}: good {good:.3f}") for one, good in copies)
+        return strip([(self.image, f"score {self.score.value:.4f}"), *shown])
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Prepared:
+    name: str
+    image: RgbImage
+    plan: Plan
+
+
+class Scorer:
+    """Scores images with one backend and one method.
+
+    Args:
+        backend: The model, or what `qdebias.load_backend` takes, such as "nano".
+        method: The name of a preset, whose options the backend is given, or any object that fits `Method`.
+        seed: Seed of the random degradations; the same image and seed give the same score.
+        batch: How many images are handed to the backend at a time.
+        threads: How many threads load and degrade images ahead of the model.
+        max_pixels: Larger images are refused before they are decoded.
+        pool: Other images, for a method that needs some, such as `mismatched`.
+        max_side: Larger images are made smaller before anything else, so that their longer side has this many pixels;
+            see `qdebias.image.downsize`. None, the default: images are scored as they are. It changes scores, and
+            is part of the fingerprint. The noise of the degradations stays that of the original image.
+
+    Raises:
+        SettingError: A setting is out of range, or there is no such preset.
+    """
+
+    def __init__(
+        self,
+        *,
+        backend: str | Backend,
+        method: str | Method = "paper",
+        seed: int = 0,
+        batch: int = 8,
+        threads: int = 2,
+        max_pixels: int = MAX_PIXELS,
+        pool: Pool | None = None,
+        max_side: int | None = None,
+    ) -> None:
+        if batch < 1 or threads < 1 or max_pixels < 1 or seed < 0:
+            raise SettingError(
+                f"batch, threads and max_pixels must be 1 or more and seed 0 or more, got "
+                f"batch={batch}, threads={threads}, max_pixels={max_pixels}, seed={seed}"
+            )
+        if max_side is not None and max_side < MIN_SIDE:
+            raise SettingError(f"max_side must be {MIN_SIDE} or more, got {max_side}")
+        if max_side is not None and pool is not None:
+            raise SettingError("images of a pool are taken as they are; leave out max_side or the pool")
+        if isinstance(backend, str):
+            backend = load_backend(backend)
+        if not hasattr(backend, "option_logits"):
+            raise SettingError(f"{backend!r} is no model; give its name, such as 'nano', or what load_backend returns")
+        if not isinstance(method, str) and not hasattr(method, "plan"):
+            raise SettingError(f"{method!r} is no method; give its name, such as 'paper', or a method object")
+        if isinstance(method, str):
+            recipe = presets.get(method)
+            self.backend, self.method = recipe.fit(backend), recipe.method
+        else:
+            self.backend, self.method = backend, method
+        self.context = Context(seed=seed, pool=pool)
+        self.batch = batch
+        self.threads = threads
+        self.max_pixels = max_pixels
+        self.max_side = max_side
+        if isinstance(self.method, OfOneModel):
+            self.method.check(self.fingerprint.identity)
+
+    @property
+    def fingerprint(self) -> Fingerprint:
+        """What makes the answers: the backend's own, and how large images may be where that is limited."""
+        own = self.backend.fingerprint
+        if self.max_side is None:
+            return own
+        return replace(own, identity={**own.identity, IDENTITY: str(self.max_side)})
+
+    def score(self, image: ImageSource) -> Score:
+        """Return the score of one image.
+
+        Raises:
+            ImageError: It cannot be scored.
+            BackendError: The model cannot answer.
+        """
+        return self.explain(image).score
+
+    def explain(self, image: ImageSource) -> Explanation:
+        """Return the score of one image with its conditional images and questions; raises as `score` does."""
+        return self._ask([self._plan(load_image(image, max_pixels=self.max_pixels), "image")])[0]
+
+    def score_frames(self, frames: Sequence[ImageSource]) -> Score:
+        """Return one score of several images that are shown together in one prompt: frames of a video, in order.
+
+        Args:
+            frames: One or more; see the method `qrealign-video`.
+
+        Raises:
+            SettingError: The method asks about anything but the images themselves.
+            ImageError: One of them cannot be read, or together they are too many for the model.
+            BackendError: The model cannot answer.
+        """
+        method = self.method
+        if not isinstance(method, QDebias) or method.degradations or method.prior is not None:
+            raise SettingError("frames are asked about by methods without conditions, such as qrealign-video")
+        images = [load_image(frame, max_pixels=self.max_pixels) for frame in frames]
+        if self.max_side is not None:
+            images = [downsized(image, self.max_side, name="a frame") for image in images]
+        request = Request(images=tuple(images), questions=method.questions, placement=method.placement)
+        refuse_after_fork()
+        return method.combine(Plan(requests=(request,)), _finite(self.backend.option_logits([request])))
+
+    def score_many(
+        self, images: Iterable[ImageSource], *, on_error: Literal["raise", "return"] = "raise"
+    ) -> Iterator[Score | Failure]:
+        """Yield one result an image, in order, as the batches are answered.
+
+        The images are drawn from the iterable only a little ahead of the model, so it may be endless.
+
+        Args:
+            images: Paths or images in memory.
+            on_error: "raise" stops at the first image that cannot be scored; "return" puts a `Failure` in its place
+                and goes on.
+
+        Raises:
+            ImageError: An image cannot be scored, with `on_error="raise"`.
+            BackendError: The model cannot answer; no other image would fare better.
+        """
+        with closing(self.explain_many(images, on_error=on_error)) as results:
+            for result in results:
+                yield result.score if isinstance(result, Explanation) else result
+
+    def score_named(self, images: Iterable[ImageSource]) -> Iterator[tuple[str, Score | Failure]]:
+        """Yield the name and the result of each image, in order, a `Failure` for one that cannot be scored."""
+        names: deque[str] = deque()
+
+        def noted() -> Iterator[ImageSource]:
+            for number, image in enumerate(images, start=1):
+                names.append(_name_of(image) or f"image {number}")
+                yield image
+
+        for result in self.score_many(noted(), on_error="return"):
+            yield names.popleft(), result
+
+    def explain_many(
+        self, images: Iterable[ImageSource], *, on_error: Literal["raise", "return"] = "raise"
+    ) -> Generator[Explanation | Failure]:
+        """Yield what `score_many` yields, each score together with its image and plan."""
+        if on_error not in ("raise", "return"):
+            raise SettingError(f"on_error is 'raise' or 'return', got {on_error!r}")
+        for batch in self._batches(self._prepare_ahead(images)):
+            for result in self._score_batch(batch):
+                if isinstance(result, Failure) and on_error == "raise":
+                    raise ImageError(result.error)
+                yield result
+
+    def _batches(self, prepared: Iterator[_Prepared | Failure]) -> Iterator[list[_Prepared | Failure]]:
+        """Yield what is handed to the backend at a time: fewer images where they are large."""
+        batch: list[_Prepared | Failure] = []
+        for item in prepared:
+            batch.append(item)
+            if len(batch) == self.batch or sum(map(_pixels, batch)) >= PIXELS_READY:
+                yield batch
+                batch = []
+        if batch:
+            yield batch
+
+    def _prepare_ahead(self, images: Iterable[ImageSource]) -> Iterator[_Prepared | Failure]:
+        """Load and plan in threads, in order, at most two batches ahead of whoever consumes, fewer of large images."""
+        numbered, budget = enumerate(images, start=1), PixelBudget(PIXELS_READY)
+        pending: deque[tuple[int, int, Future[_Prepared | Failure]]] = deque()
+        with ThreadPoolExecutor(self.threads, thread_name_prefix="qdebias-load") as pool:
+
+            def draw() -> bool:
+                while len(pending) < 2 * self.batch and sum(size for _, size, _ in pending) < BYTES_READY:
+                    number, image = next(numbered, (0, None))
+                    if not number:
+                        break
+                    pending.append((number, _held(image), pool.submit(self._prepare_or_fail, image, number, budget)))
+                return bool(pending)
+
+            try:
+                while draw():
+                    number, _, future = pending.popleft()
+                    ready = future.result()
+                    budget.release(number)
+                    draw()
+                    yield ready
+            finally:
+                budget.close()
+                pool.shutdown(cancel_futures=True)
+
+    def _prepare_or_fail(self, source: ImageSource, number: int, budget: PixelBudget) -> _Prepared | Failure:
+        name = _name_of(source) or f"image {number}"
+        refuse_after_fork()
+        image = _or_failure(name, lambda: load_image(source, max_pixels=self.max_pixels))
+        if isinstance(image, Failure):
+            budget.acquire(number, 0)
+            return image
+        budget.acquire(number, image.size // 3)
+        return _or_failure(name, lambda: self._plan(image, name))
+
+    def _plan(self, image: RgbImage, name: str) -> _Prepared:
+        if self.max_side is None:
+            return _Prepared(name, image, self.method.plan(image, self.context))
+        smaller = downsized(image, self.max_side, name=name)
+        return _Prepared(name, smaller, self.method.plan(smaller, replace(self.context, original=digest(image))))
+
+    def _score_batch(self, batch: Sequence[_Prepared | Failure]) -> list[Explanation | Failure]:
+        sound = [item for item in batch if isinstance(item, _Prepared)]
+        results = iter(self._ask_each_if_needed(sound))
+        return [next(results) if isinstance(item, _Prepared) else item for item in batch]
+
+    def _ask_each_if_needed(self, batch: Sequence[_Prepared]) -> list[Explanation | Failure]:
+        """Ask about all at once; where the backend refuses an image, find out which one and keep the others."""
+        try:
+            return list(self._ask(batch))
+        except ImageError as error:
+            if len(batch) == 1:
+                return [Failure(name=batch[0].name, error=f"{batch[0].name}: {error}")]
+            return [result for item in batch for result in self._ask_each_if_needed([item])]
+
+    def _ask(self, batch: Sequence[_Prepared]) -> list[Explanation]:
+        refuse_after_fork()
+        requests = [request for item in batch for request in item.plan.requests]
+        answers = iter(_finite(self.backend.option_logits(requests)) if requests else [])
+        return [
+            Explanation(
+                image=item.image,
+                plan=item.plan,
+                score=self.method.combine(item.plan, list(islice(answers, len(item.plan.requests)))),
+            )
+            for item in batch
+        ]
+
+
+def _or_failure(name: str, step: Callable[[], Result]) -> Result | Failure:
+    """Return the result of a step, or why this one image has none."""
+    try:
+        return step()
+    except ImageError as error:
+        return Failure(name=name, error=str(error))
+    except MemoryError:
+        return Failure(name=name, error=f"{name}: takes more memory than there is; see --max-side and max_side")
+
+
+def _pixels(item: _Prepared | Failure) -> int:
+    return item.image.size // 3 if isinstance(item, _Prepared) else 0
+
+
+def _held(image: ImageSource) -> int:
+    """Return how many bytes of an encoded image are in memory before it is decoded."""
+    whole = image.get("bytes") if isinstance(image, Mapping) else getattr(image, "data", image)
+    return len(whole) if isinstance(whole, bytes) else 0
+
+
+def _name_of(image: ImageSource) -> str | None:
+    """Return the name of an image, None where it came as pixels."""
+    if isinstance(image, str | PathLike):
+        return str(image)
+    return image.name if isinstance(image, EncodedImage) else None
+
+
+def _finite(answers: OptionLogits) -> OptionLogits:
+    for logits in (question for request in answers for question in request):
+        if not np.isfinite(logits).all():
+            raise BackendError(
+                f"the model answered with the logits {logits}; no score can be read from them. "
+                f"If it runs in float16, load it in bfloat16 or float32"
+            )
+    return answers

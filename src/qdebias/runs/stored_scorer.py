@@ -1,0 +1,215 @@
+"""Scoring into a run folder: what is missing is asked, what is there is combined.
+
+The two steps are apart: `ask` fills the store, `results` reads scores from it, and neither decodes an image of which
+everything is known.
+"""
+
+import json
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack
+from copy import copy
+from itertools import tee
+from pathlib import Path
+from tempfile import TemporaryFile
+from typing import IO
+
+from qdebias.errors import SettingError, StoreError
+from qdebias.image import EncodedImage
+from qdebias.image.downsize import max_side_of
+from qdebias.inputs.items import Member
+from qdebias.inputs.pieces import absolute_name
+from qdebias.methods.method import Score
+from qdebias.methods.outline import outline
+from qdebias.methods.plan import Failure
+from qdebias.runs.backend import StoredBackend
+from qdebias.runs.derive import Derivation, derivation, known_pixels
+from qdebias.runs.outcome import FileState, Outcome, file_state
+from qdebias.runs.run import Run
+from qdebias.runs.scorer import Explanation, Scorer
+
+
+class StoredScorer:
+    """Scores images into a run folder.
+
+    A file is recognised by path, size and time of change, a member of a shard or table by its name and by the shard or
+    table as a file, and what lies behind an address by the address alone.
+
+    Args:
+        run: The run folder, from `open_run`.
+        scorer: How images are scored, with the model whose answers the run holds.
+        name: What the method is called in the run.
+        total: How many images there will be, for `qdebias status`; None where that is not known yet.
+
+    Attributes:
+        skipped: How many images `ask` passed over so far because everything about them is stored.
+
+    Raises:
+        SettingError: The method cannot be told from others, or the run holds answers about images of other sizes.
+    """
+
+    def __init__(self, run: Run, scorer: Scorer, *, name: str, total: int | None = None) -> None:
+        if max_side_of(run.manifest.identity) != scorer.max_side:
+            raise SettingError(
+                f"the run was opened for max_side={max_side_of(run.manifest.identity)} and the scorer has "
+                f"max_side={scorer.max_side}; open it with the fingerprint of the scorer"
+            )
+        self.skipped = 0
+        self._run = run
+        self._stored = StoredBackend(scorer.backend, run)
+        self._scorer = copy(scorer)
+        self._scorer.backend = self._stored
+        self._name, self._total = name, total
+        self._method = run.method(scorer.method, name=name, context=scorer.context, total=total)
+        known = outline(scorer.method) is not None
+        self._derivation = derivation(run.index, run.identity, scorer.method) if known else None
+
+    def ask(self, images: Iterable[Path | EncodedImage], *, retry: bool = False) -> Iterator[Outcome]:
+        """Ask what is missing about the images, and yield what became of each that was not done before.
+
+        What is yielded is stored. Images of which everything is stored are only counted, in `skipped`.
+
+        Args:
+            images: Image files, and what `qdebias.inputs` makes of shards, tables and addresses. They are drawn only
+                a little ahead of the model.
+            retry: Whether images that failed before are tried again although the file has not changed.
+
+        Raises:
+            BackendError: The model cannot answer.
+            StoreError: The disk refuses; what was yielded before is kept.
+        """
+        underway: deque[tuple[str, FileState]] = deque()
+        results = self._scorer.explain_many(self._missing(images, underway, retry=retry), on_error="return")
+        for result in results:
+            name, state = underway.popleft()
+            outcome = self._outcome(name, state, result)
+            self._run.add_outcome(outcome)
+            yield outcome
+
+    def results(self, images: Iterable[Path | EncodedImage]) -> Iterator[Score | Failure]:
+        """Yield the score of each image, or why it has none, in order; nothing is asked that is stored.
+
+        Raises:
+            StoreError: An image was not asked about, or the index of the run is damaged.
+        """
+        if self._derivation is None:
+            return self._scorer.score_many(images, on_error="return")
+        return self._derived(((_shown(image), _stored(image)) for image in images), self._derivation)
+
+    def ask_all(
+        self, images: Iterable[Path | EncodedImage], on_progress: Callable[[int], None]
+    ) -> Iterator[tuple[str, Score | Failure]]:
+        """Ask what is missing, then return the name and the result of each image, in order.
+
+        The images are gone through once, however many they are and wherever they come from: meanwhile their names wait
+        in a temporary file. (Only a method of one's own that has to be planned anew needs the images again.)
+
+        Args:
+            images: As for `ask`; something that can be gone through again.
+            on_progress: Is told how many images are done, again and again.
+        """
+        with ExitStack() as stack:
+            names = stack.enter_context(TemporaryFile("w+", encoding="utf-8"))
+            for asked, _ in enumerate(self.ask(_noted(images, names)), start=1):
+                on_progress(asked + self.skipped)
+            names.seek(0)
+            self._note_total(sum(1 for _ in names))
+            names.seek(0)
+            return self._named_results(names, images, stack.pop_all())
+
+    def _named_results(
+        self, names: IO[str], images: Iterable[Path | EncodedImage], stack: ExitStack
+    ) -> Iterator[tuple[str, Score | Failure]]:
+        with stack:
+            shown, pairs = tee(tuple(json.loads(line)) for line in names)
+            results = self.results(images) if self._derivation is None else self._derived(pairs, self._derivation)
+            for (name, _), result in zip(shown, results, strict=True):
+                yield name, result
+
+    def _derived(self, names: Iterable[tuple[str, str]], derived: Derivation) -> Iterator[Score | Failure]:
+        """Yield the results of images by their names in messages and in the run."""
+        for shown, stored in names:
+            outcome = self._run.index.outcome(stored, self._method)
+            if outcome is None:
+                raise StoreError(
+                    f"{shown}: is not in index.sqlite of this run; ask about it first, or, if that was done, the index "
+                    f"is damaged: delete it, and it is made anew"
+                )
+            elif outcome.error is not None:
+                yield Failure(name=shown, error=outcome.error)
+            else:
+                yield derived.score_of(outcome)
+
+    def _note_total(self, total: int) -> None:
+        """Write down for how many images the run was asked, where that was not known at the beginning."""
+        if self._total != total:
+            self._total = total
+            self._run.method(self._scorer.method, name=self._name, context=self._scorer.context, total=total)
+
+    def _missing(
+        self, images: Iterable[Path | EncodedImage], underway: deque[tuple[str, FileState]], *, retry: bool
+    ) -> Iterator[Path | EncodedImage]:
+        """Yield the images that have to be looked at, and put each at the end of `underway`."""
+        for image in images:
+            name, state = _stored(image), _state(image)
+            if self._settled(name, state, retry=retry) or any(name == other for other, _ in underway):
+                self.skipped += 1
+                continue
+            underway.append((name, state))
+            yield image
+
+    def _settled(self, path: str, state: FileState, *, retry: bool) -> bool:
+        found = self._run.index.outcome(path, self._method)
+        if found is not None and found.state == state:
+            return found.error is None or not retry
+        return found is None and self._known_from_other_methods(path, state)
+
+    def _known_from_other_methods(self, path: str, state: FileState) -> bool:
+        """Whether every answer is stored already because other methods asked the same; if so, note it down."""
+        if self._derivation is None or not self._derivation.outline.shared:
+            return False
+        seed = self._scorer.context.seed
+        pixels = known_pixels(self._run.index, self._run.manifest, path, seed=seed, state=state)
+        if pixels is None or self._derivation.answers(pixels) is None:
+            return False
+        conditions = tuple(pixels.conditions[name] for name in self._derivation.outline.conditions)
+        outcome = Outcome(path=path, method=self._method, state=state, image=pixels.image, conditions=conditions)
+        self._run.add_outcome(outcome, asked=False)
+        return True
+
+    def _outcome(self, path: str, state: FileState, result: Explanation | Failure) -> Outcome:
+        if isinstance(result, Failure):
+            return Outcome(path=path, method=self._method, state=state, error=result.error)
+        conditions = [self._stored.digests.of(condition.image) for condition in result.plan.conditions]
+        return Outcome(
+            path=path,
+            method=self._method,
+            state=state,
+            image=self._stored.digests.of(result.image),
+            conditions=tuple(conditions) if self._derivation is not None else (),
+            similarity=result.plan.similarity,
+        )
+
+
+def _shown(image: Path | EncodedImage) -> str:
+    """Return the name of an image in messages and results."""
+    return str(image) if isinstance(image, Path) else image.name
+
+
+def _stored(image: Path | EncodedImage) -> str:
+    """Return the name of an image in the run: absolute, links kept."""
+    return str(image.absolute()) if isinstance(image, Path) else absolute_name(image.name)
+
+
+def _state(image: Path | EncodedImage) -> FileState:
+    """Return by what an image is recognised when it is met again."""
+    if isinstance(image, Path):
+        return file_state(image)
+    return file_state(Path(image.container if isinstance(image, Member) else image.name))
+
+
+def _noted(images: Iterable[Path | EncodedImage], names: IO[str]) -> Iterator[Path | EncodedImage]:
+    """Yield the images, and write down what each is called here and in the run."""
+    for image in images:
+        print(json.dumps([_shown(image), _stored(image)]), file=names)
+        yield image

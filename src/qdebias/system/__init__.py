@@ -1,0 +1,1 @@
+"""What differs between systems: files, processes, names of Python objects."""
