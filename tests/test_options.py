@@ -32,8 +32,8 @@ OF_ALL = {name for one in ALL.params for name in one.opts}
 OF_OTHERS = {
     "backends/load.py": {"--upgrade"},  # pip
     "backends/openai_http/servers.py": {"--logprobs-mode", "--max-logprobs"},  # vLLM
-    "distributed/reach.py": {"--address", "--head"},  # Ray
-    "rivals/tensors.py": {"--index-url"},  # pip
+    "integrations/ray/reach.py": {"--address", "--head"},  # Ray
+    "metrics/tensors.py": {"--index-url"},  # pip
 }
 OF_IMAGES = ("score", "check", "explain", "degrade", "rank", "filter", "retry", "serve")
 OF_DATASETS = ("evaluate", "compare", "reproduce", "bias", "calibrate", "fit")
