@@ -166,7 +166,7 @@ def test_images_without_content_are_always_the_same() -> None:
         free = ContentFree(make=make)
         assert free.digest == digest(make())
         assert free.image is ContentFree(make=make).image
-        assert describe(free) == {"is": "qdebias.methods.content.ContentFree", "make": describe(make)}
+        assert describe(free) == {"is": "qdebias.content.ContentFree", "make": describe(make)}
 
 
 def screen(shade: int = 255) -> RgbImage:

@@ -1,7 +1,8 @@
 """A method in words that stay the same from one process to the next, so that a run folder can tell methods apart.
 
-What qdebias itself defines is named by its place and settings. What a user defines is named by its source text as
-well: when the text changes, it is another method, and nothing is taken over from the old one.
+What qdebias itself defines is named by `stable_name` and its settings, so that run folders, fits and plans of clusters
+outlive a module that moves. What a user defines is named by its source text as well: when the text changes, it is
+another method, and nothing is taken over from the old one.
 """
 
 import hashlib
@@ -17,6 +18,48 @@ import numpy as np
 from qdebias.errors import SettingError
 
 Description: TypeAlias = "str | int | float | bool | list[Description] | dict[str, Description] | None"
+
+_PLACES = {
+    "qdebias.content": ("ContentFree", "blank", "noise", "suits"),
+    "qdebias.degrade.brightness": ("Brightness",),
+    "qdebias.degrade.contrast": ("Contrast",),
+    "qdebias.degrade.fog": ("Fog",),
+    "qdebias.degrade.gaussian_blur": ("GaussianBlur",),
+    "qdebias.degrade.gaussian_noise": ("GaussianNoise",),
+    "qdebias.degrade.jpeg": ("Jpeg",),
+    "qdebias.degrade.pixelate": ("Pixelate",),
+    "qdebias.degrade.saturate": ("Saturate",),
+    "qdebias.degrade.spatter": ("Spatter", "Water"),
+    "qdebias.degrade.zoom_blur": ("ZoomBlur",),
+    "qdebias.equations": (
+        "certainty_weight",
+        "equal_weight",
+        "mean_log_odds",
+        "mean_probability",
+        "median_weight",
+        "semantic_weight",
+        "similarity_weight",
+        "winner_weight",
+    ),
+    "qdebias.fitted": ("Features",),
+    "qdebias.method": ("QDebias",),
+    "qdebias.pool": ("ImagePool",),
+    "qdebias.prompts": ("Question", "StateQuestion", "TopQuestion"),
+    "qdebias.rivals.lpips": ("Lpips",),
+}
+"""Where stood, when descriptions were first written into files, what they name; not where it stands now."""
+
+_STABLE = {name: f"{place}.{name}" for place, names in _PLACES.items() for name in names}
+
+
+def stable_name(name: str) -> str:
+    """Return what a class or function of qdebias is called in descriptions, whichever module it is in.
+
+    Args:
+        name: With or without a module before it.
+    """
+    bare = name.rpartition(".")[2]
+    return _STABLE.get(bare, f"qdebias.{bare}")
 
 
 def describe(value: object) -> Description:
@@ -47,9 +90,9 @@ def describe(value: object) -> Description:
 
 
 def _named(thing: type | FunctionType) -> dict[str, Description]:
-    name: dict[str, Description] = {"is": f"{thing.__module__}.{thing.__qualname__}"}
     if thing.__module__.split(".")[0] == "qdebias":
-        return name
+        return {"is": stable_name(thing.__name__)}
+    name: dict[str, Description] = {"is": f"{thing.__module__}.{thing.__qualname__}"}
     try:
         source = inspect.getsource(thing)
     except (OSError, TypeError) as error:

@@ -8,52 +8,43 @@ import re
 from typing import Any
 
 from qdebias.equations import equal_weight, similarity_weight
-from qdebias.methods.describe import describe
+from qdebias.methods.describe import describe, stable_name
 from qdebias.methods.method import Vanilla
 from qdebias.methods.presets import RECIPES
 from qdebias.prompts import Question
 
 _RENAMED = {
-    "qdebias.probability.semantic_weight": "qdebias.equations.semantic_weight",
-    "qdebias.probability.equal_weight": "qdebias.equations.equal_weight",
-    "qdebias.probability.winner_weight": "qdebias.equations.winner_weight",
-    "qdebias.methods.pooling.by_semantics": "qdebias.equations.semantic_weight",
-    "qdebias.methods.pooling.equally": "qdebias.equations.equal_weight",
-    "qdebias.methods.pooling.by_winner": "qdebias.equations.winner_weight",
-    "qdebias.methods.pooling.by_likeness": "qdebias.equations.similarity_weight",
-    "qdebias.methods.pooling.by_confidence": "qdebias.equations.certainty_weight",
-    "qdebias.methods.pooling.by_median": "qdebias.equations.median_weight",
-    "qdebias.methods.pooling.mean_quality": "qdebias.equations.mean_probability",
-    "qdebias.methods.pooling.mean_log_odds": "qdebias.equations.mean_log_odds",
-    "qdebias.methods.prior.ContentFree": "qdebias.methods.content.ContentFree",
-    "qdebias.methods.prior.blank": "qdebias.methods.content.blank",
-    "qdebias.methods.prior.noise": "qdebias.methods.content.noise",
-    "qdebias.methods.content.suits": "qdebias.methods.content.suits",
+    "by_semantics": "semantic_weight",
+    "equally": "equal_weight",
+    "by_winner": "winner_weight",
+    "by_likeness": "similarity_weight",
+    "by_confidence": "certainty_weight",
+    "by_median": "median_weight",
+    "mean_quality": "mean_probability",
 }
-_MOVED = {"method", "content", "readouts", "sources", "recipe", "fitted"}
-"""Modules that stood right under qdebias and now stand under qdebias.methods."""
+"""What functions were called once."""
 
 
 def upgraded(settings: Any) -> Any:  # noqa: ANN401 (JSON)
     """Return the settings of a method, from `describe` of this version or an earlier one, as this version has them."""
     found = _renamed(settings)
     match found.get("is") if isinstance(found, dict) else None:
-        case "qdebias.methods.method.QDebias":
+        case "qdebias.method.QDebias":
             changed = {}
-        case "qdebias.methods.method.Vanilla":
+        case "qdebias.Vanilla":
             changed = {"quality": found.pop("question"), "degradations": [], "weigh": describe(equal_weight)}
-        case "qdebias.methods.composed.Composed":
+        case "qdebias.Composed":
             first, *others = found.pop("quality")
             changed = {"quality": first, "ensemble": others, "distance": (found.pop("likeness") or {}).get("distance")}
-        case "qdebias.methods.seeds.OverSeeds":
+        case "qdebias.OverSeeds":
             found, changed = upgraded(found["base"]), {"seeds": found["count"]}
-        case "qdebias.ablations.SimilarityWeighted":
+        case "qdebias.SimilarityWeighted":
             changed = {"distance": found["distance"], "weigh": describe(similarity_weight)}
             found = upgraded(found["base"])
-        case "qdebias.ablations.Mismatched":
+        case "qdebias.Mismatched":
             found, changed = upgraded(found["base"]), {"mismatched": True}
         case _:
-            return settings
+            return found
     return {**_DEFAULTS, **found, **changed, "is": _DEFAULTS["is"]}
 
 
@@ -81,15 +72,13 @@ _DEFAULTS: Any = describe(Vanilla(question=Question(text="any", options=("a", "b
 
 
 def _renamed(value: Any) -> Any:  # noqa: ANN401 (JSON)
+    """Return settings with every class and function of qdebias called by its stable name."""
     if isinstance(value, list):
         return [_renamed(item) for item in value]
-    if isinstance(value, dict):
-        renamed = {key: _renamed(item) for key, item in value.items()}
-        return {**renamed, "is": _moved(renamed["is"])} if "is" in renamed else renamed
-    return value
-
-
-def _moved(name: str) -> str:
-    name = _RENAMED.get(name, name).replace("qdebias.rivals.", "qdebias.metrics.")
-    package, _, rest = name.partition(".")
-    return f"{package}.methods.{rest}" if package == "qdebias" and rest.partition(".")[0] in _MOVED else name
+    if not isinstance(value, dict):
+        return value
+    name = value.get("is")
+    if not isinstance(name, str) or not name.startswith("qdebias."):
+        return {key: _renamed(item) for key, item in value.items()}
+    bare = name.rpartition(".")[2]
+    return {key: _renamed(item) for key, item in value.items()} | {"is": stable_name(_RENAMED.get(bare, bare))}
