@@ -1,5 +1,6 @@
 """A shell completes commands and options."""
 
+import importlib.util
 import os
 import shutil
 import subprocess
@@ -10,7 +11,15 @@ import pytest
 from typer.testing import CliRunner
 
 from qdebias.cli.app import GROUPS, app
+from qdebias.cli.completion import INDEX
 from reference_data import skip_absent
+
+ROOT = Path(__file__).resolve().parent.parent
+spec = importlib.util.spec_from_file_location("commands", ROOT / "tools" / "commands.py")
+assert spec
+assert spec.loader
+commands = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(commands)
 
 
 def completed(line: str) -> set[str]:
@@ -82,15 +91,23 @@ import sys
 try:
     {}
 finally:
-    print(*{{"torch", "transformers", "numba", "scipy", "matplotlib", "ray"}} & {{*sys.modules}}, file=sys.stderr)
+    heavy = {{"torch", "transformers", "numba", "scipy", "matplotlib", "ray"}}
+    print(*heavy & {{*sys.modules}}, file=sys.stderr)
 """
 """Runs something, and says on stderr what it loaded that takes long."""
 
 
-@pytest.mark.parametrize("line", ["", "qdebias ", "qdebias score --me"])
+def test_the_index_of_completion_is_that_of_the_commands() -> None:
+    made = (ROOT / "src" / "qdebias" / "cli" / INDEX).read_text(encoding="utf-8")
+    assert made == commands.index(), "an option has changed: run python tools/commands.py"
+
+
+@pytest.mark.parametrize("line", ["", "qdebias ", "qdebias score --me", "qdebias score --method pap"])
 def test_help_and_completion_load_nothing_heavy(line: str) -> None:
     asked = {"COMP_WORDS": line, "COMP_CWORD": str(line.count(" ")), "_QDEBIAS_COMPLETE": "complete_bash"}
     code = ENDED.format("from qdebias.cli import main; main()")
+    if line:
+        code = code.replace('"torch"', '"torch", "numpy", "PIL", "cv2", "pyarrow", "rich.console"')
     run = subprocess.run(
         [sys.executable, "-c", code, *([] if line else ["--help"])],
         env={**os.environ, **(asked if line else {})},
@@ -99,7 +116,16 @@ def test_help_and_completion_load_nothing_heavy(line: str) -> None:
         check=True,
     )
     assert run.stderr == "\n"
-    assert ("--method" if "--" in line else "explain") in run.stdout
+    assert ("paper" if "pap" in line else "--method" if "--" in line else "explain") in run.stdout
+
+
+def test_the_page_of_all_options_has_every_one() -> None:
+    page = commands.page()
+    for name, command in commands.COMMANDS.items():
+        section = page.partition(f"### {name}\n")[2].partition("\n### ")[0]
+        assert command.help.splitlines()[0] in section
+        for param in command.params:
+            assert all(option in section for option in param.opts), (name, param.opts)
 
 
 def test_no_command_loads_anything_heavy_before_it_runs() -> None:

@@ -19,8 +19,8 @@ ALL = typer.main.get_command(app)
 
 
 def options(command: str) -> set[str]:
-    context = ALL.commands[command].make_context(command, [], resilient_parsing=True)  # type: ignore[attr-defined]
-    return {name for one in context.command.params for name in (*one.opts, *one.secondary_opts)} | {"--help"}
+    params = ALL.commands[command].load().params  # type: ignore[attr-defined]
+    return {name for one in params for name in (*one.opts, *one.secondary_opts)} | {"--help"}
 
 
 def named(path: Path) -> set[str]:

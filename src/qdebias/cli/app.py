@@ -2,14 +2,15 @@
 
 import inspect
 from collections.abc import Callable, Mapping
-from functools import partial, wraps
+from functools import wraps
 from importlib import import_module
-from typing import Annotated, Any, NamedTuple
+from typing import Annotated, Any
 
 import typer
 from typer.core import TyperCommand, TyperGroup
 
 import qdebias
+from qdebias.cli.completion import Completed, command_of, indexed
 from qdebias.errors import SettingError
 
 GROUPS = {
@@ -58,14 +59,6 @@ CAUTIOUS = ("score", "filter", "check", "evaluate", "rank")
 
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing about the embedded model.")]
 
-COMPLETED = {
-    "methods": ("qdebias.methods.presets", "RECIPES"),
-    "models": ("qdebias.backends.catalogue", "KNOWN_MODELS"),
-    "datasets": ("qdebias.inputs.datasets", "CATALOGUE"),
-    "aspects": ("qdebias.methods.parts", "ASPECTS"),
-}
-"""Options and arguments of these names, and `NAME` of the command of that name: where their known values are."""
-
 HELP = {"help_option_names": ["-h", "--help"]}
 
 
@@ -77,42 +70,6 @@ TemplateArgs = Annotated[
         "where the template has it. May be given several times.",
     ),
 ]
-
-
-class Completion(NamedTuple):
-    """What a shell is told that a word may become."""
-
-    value: str
-    type: str = "plain"
-    help: str | None = None
-
-
-class _Params:
-    """Parameters whose values are completed, and help that says no type of an option that takes no value."""
-
-    def get_params(self, ctx: Any) -> list[Any]:  # noqa: ANN401  (typer's own kind of context)
-        """Return the parameters."""
-        params: list[Any] = super().get_params(ctx)  # type: ignore[misc]
-        for param in params:
-            if getattr(param, "is_flag", False):
-                param.metavar = ""
-            what = ctx.info_name if param.name == "name" else param.name.removesuffix("s") + "s"
-            if what in COMPLETED:
-                param.shell_complete = partial(_complete, what)
-        return params
-
-
-def _complete(what: str, _: Any, incomplete: str) -> list[Completion]:  # noqa: ANN401
-    """Return what a value that was begun may become; behind a plus the parts of a method."""
-    module, names = COMPLETED[what]
-    head, plus, word = incomplete.rpartition("+")
-    known = import_module("qdebias.methods.parts").PARTS if plus else getattr(import_module(module), names)
-    found = [getattr(one, "name", one) for one in known]
-    return [Completion(f"{head}{plus}{name}") for name in found if name.startswith(word)]
-
-
-class Command(_Params, TyperCommand):
-    """One command."""
 
 
 class Listed(TyperCommand):
@@ -131,13 +88,16 @@ class Listed(TyperCommand):
 
     def make_context(self, info_name: Any, args: Any, parent: Any = None, **extra: Any) -> Any:  # noqa: ANN401
         """Return the context of the command itself."""
+        command = indexed(str(self.name)) if extra.get("resilient_parsing") else self.load()
+        return command.make_context(info_name, args, parent, **extra)
+
+    def load(self) -> TyperCommand:
+        """Import the command."""
         function = getattr(import_module(f"qdebias.cli.{self._module}"), str(self.name))
-        alone = typer.Typer(add_completion=False, rich_markup_mode="markdown", context_settings=HELP)
-        alone.command(self.name, cls=Command)(_checked(str(self.name), function))
-        return typer.main.get_command(alone).make_context(info_name, args, parent, **extra)
+        return command_of(str(self.name), _checked(str(self.name), function))
 
 
-class Commands(_Params, TyperGroup):
+class Commands(Completed, TyperGroup):
     """All commands, and `help COMMAND` in the place of `COMMAND --help`."""
 
     def __init__(self, **attributes: Any) -> None:  # noqa: ANN401

@@ -105,6 +105,7 @@ def score(
     """Score the quality of images: 0 is the worst, 1 the best.
 
     An image that cannot be read gets a row with its error, never a score, and the others are scored.
+
     - `qdebias score photo.jpg` prints a table
     - `qdebias score folder --out scores.csv` also writes a file
     - `qdebias score folder --json > scores.jsonl` is for other programs

@@ -1,0 +1,80 @@
+"""The page of the documentation with every command and option, and the index that completion reads.
+
+MkDocs makes the page when it builds the site, so it is never out of date. `python tools/commands.py` writes the index
+anew, `src/qdebias/cli/completion.json`; after a change of an option a test asks for it.
+"""
+
+import inspect
+import json
+from pathlib import Path
+from typing import Any
+
+import typer
+from mkdocs.config.defaults import MkDocsConfig
+from mkdocs.structure.files import File, Files
+
+from qdebias.backends.catalogue import KNOWN_MODELS
+from qdebias.cli.app import GROUPS, app
+from qdebias.cli.completion import INDEX, index_of
+from qdebias.inputs.datasets import CATALOGUE
+from qdebias.methods.parts import ASPECTS, PARTS
+from qdebias.methods.presets import RECIPES
+
+ROOT = Path(__file__).resolve().parent.parent
+
+HEAD = """# Every command and option
+
+Made from the commands when this site was built: what `qdebias help COMMAND` prints. How the commands behave in common:
+[The command line](commands.md).
+"""
+
+COMMANDS: dict[str, Any] = {
+    name: typer.main.get_command(app).commands[name].load()  # type: ignore[attr-defined]
+    for commands in GROUPS.values()
+    for name in commands
+}
+
+
+def on_files(files: Files, config: MkDocsConfig) -> Files:
+    """Add the page to the site; MkDocs calls this."""
+    files.append(File.generated(config, "options.md", content=page()))
+    return files
+
+
+def page() -> str:
+    """Return the page as Markdown."""
+    sections = [HEAD]
+    for group, commands in GROUPS.items():
+        sections.append(f"## {group}\n")
+        sections += [_section(name, COMMANDS[name]) for name in commands]
+    return "\n".join(sections)
+
+
+def index() -> str:
+    """Return the index as JSON: the parameters of each command, and the names that values may have."""
+    names = {
+        "methods": [*RECIPES],
+        "parts": [*PARTS],
+        "models": [model.name for model in KNOWN_MODELS],
+        "datasets": [*CATALOGUE],
+        "aspects": [*ASPECTS],
+    }
+    commands = {name: index_of(command) for name, command in COMMANDS.items()}
+    lines = (f' "{name}": {json.dumps(params)}' for name, params in commands.items())
+    return f'{{"names": {json.dumps(names)},\n"commands": {{\n' + ",\n".join(lines) + "\n}}\n"
+
+
+def _section(name: str, command: Any) -> str:  # noqa: ANN401  (typer's own kind)
+    context = typer.Context(command, info_name=f"qdebias {name}")
+    usage = " ".join(command.get_usage(context).removeprefix("Usage: ").split())
+    records = filter(None, (param.get_help_record(context) for param in command.params))
+    rows = "".join(f"| `{_cell(names)}` | {_cell(text).replace('<', '&lt;')} |\n" for names, text in records)
+    return f"### {name}\n\n```text\n{usage}\n```\n\n{inspect.cleandoc(command.help)}\n\n| | |\n| --- | --- |\n{rows}"
+
+
+def _cell(text: str) -> str:
+    return " ".join(text.replace("|", "\\|").split())
+
+
+if __name__ == "__main__":
+    (ROOT / "src" / "qdebias" / "cli" / INDEX).write_text(index(), encoding="utf-8")
