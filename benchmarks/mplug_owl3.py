@@ -20,7 +20,7 @@ import numpy as np
 import torch
 
 from qdebias import presets
-from qdebias.backends.hf_loading import load_hf
+from qdebias.backends.hf.loading import load_hf
 from qdebias.cli.benchmark.products import count
 from qdebias.image import load_image
 from qdebias.methods.method import Context

@@ -11,8 +11,8 @@ from typing import Any, cast
 import torch
 from transformers.models.qwen2.modeling_qwen2 import Qwen2Attention
 
+from qdebias.backends.mplug_owl3.configuration import RELEASES, Release
 from qdebias.backends.mplug_owl3.modeling import GatedAttention, HyperAttention, MplugOwl3ForConditionalGeneration
-from qdebias.backends.mplug_owl3.release import RELEASES, Release
 
 
 def rotation(positions: torch.Tensor, head: int, theta: float) -> tuple[torch.Tensor, torch.Tensor]:

@@ -5,7 +5,7 @@ from datetime import datetime
 import pytest
 from transformers.utils.chat_template_utils import render_jinja_template
 
-from qdebias.backends.chat_template import fixed
+from qdebias.backends.hf.prompts import fixed
 from qdebias.errors import BackendError, SettingError
 
 

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from qdebias.backends import file_digest
-from qdebias.backends.file_digest import sha256_of
+from qdebias.backends import checkpoint as file_digest
+from qdebias.backends.checkpoint import sha256_of
 
 
 @pytest.fixture

@@ -20,11 +20,11 @@ from contract import QUALITY, SAME, pair, picture
 from further_families import FURTHER
 from published_templates import PUBLISHED
 from qdebias import presets
-from qdebias.backends.chat_template import fixed
-from qdebias.backends.families import family_of
-from qdebias.backends.hf import HfBackend
+from qdebias.backends.hf.backend import HfBackend
+from qdebias.backends.hf.families import family_of
+from qdebias.backends.hf.prompts import fixed
+from qdebias.backends.hf.sharing import Sharing
 from qdebias.backends.prompt import Form
-from qdebias.backends.sharing import Sharing
 from qdebias.methods.method import Context
 from qdebias.prompts import Request
 from test_published_templates import expected

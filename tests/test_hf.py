@@ -15,8 +15,8 @@ from typer.testing import CliRunner
 
 from contract import QUALITY, SAME, LocalContract, assert_same, pair, picture
 from qdebias.backends.base import Backend
-from qdebias.backends.hf import HfBackend
-from qdebias.backends.hf_loading import load_hf
+from qdebias.backends.hf.backend import HfBackend
+from qdebias.backends.hf.loading import load_hf
 from qdebias.backends.load import load_backend
 from qdebias.cli.app import app
 from qdebias.errors import BackendError, ImageError, MissingPackageError

@@ -19,8 +19,8 @@ from safetensors.torch import load_file, save_file
 
 from contract import assert_same, pair
 from evil_pickle import Evil
-from qdebias.backends.folder import locate
-from qdebias.backends.hf_loading import load_hf
+from qdebias.backends.checkpoint import locate
+from qdebias.backends.hf.loading import load_hf
 from qdebias.errors import BackendError, MissingPackageError, SettingError
 from tiny_models import checkpoint
 
@@ -320,7 +320,7 @@ def test_pixel_limits_that_exclude_each_other() -> None:
 
 
 def test_default_type_of_a_checkpoint_in_float32_is_exact(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("qdebias.backends.devices.has_bfloat16_units", lambda: True)
+    monkeypatch.setattr("qdebias.backends.hf.devices.has_bfloat16_units", lambda: True)
     backend = load_hf(checkpoint("llava"), device="cpu")
     assert backend.fingerprint.identity["dtype"] == "float32"
     assert np.isfinite(backend.last_logits([pair(1, 2)])[0][0]).all()
@@ -333,7 +333,8 @@ def test_weights_do_not_lie_in_memory_twice(folder: Path) -> None:
     model.resize_token_embeddings(1_600_000, mean_resizing=False)
     model.save_pretrained(folder)
     code = (
-        "import sys; from qdebias.backends.hf_loading import load_hf; from qdebias.processes import peak_memory; "
+        "import sys; from qdebias.backends.hf.loading import load_hf; "
+        "from qdebias.system.processes import peak_memory; "
         "load_hf(sys.argv[1]); before = peak_memory(); model = load_hf(sys.argv[2])._model; "
         "print(sum(weight.nbytes for weight in model.parameters()), peak_memory() - before)"
     )

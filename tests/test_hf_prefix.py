@@ -13,12 +13,12 @@ import transformers
 from PIL import Image
 
 from contract import QUALITY, SAME, pair
-from qdebias.backends.families import family_of
-from qdebias.backends.hf import HfBackend
-from qdebias.backends.hf_loading import load_hf
-from qdebias.backends.hf_prefix import encode, render
+from qdebias.backends.hf.backend import HfBackend
+from qdebias.backends.hf.families import family_of
+from qdebias.backends.hf.loading import load_hf
+from qdebias.backends.hf.prompts import encode_prefix, render_prefix
+from qdebias.backends.hf.sharing import Sharing
 from qdebias.backends.prompt import Form
-from qdebias.backends.sharing import Sharing
 from qdebias.errors import PromptError
 from qdebias.prompts import Question, Request
 from tiny_models import checkpoint, load
@@ -174,11 +174,11 @@ def test_processor_that_does_not_mark_the_answer_is_refused() -> None:
     processor = reference("paligemma")[1]
     pictures = [Image.fromarray(image) for image in pair(1, 2).images]
     same, quality = (
-        render(processor, Form(question=question, placement="before", images=2)) for question in (SAME, QUALITY)
+        render_prefix(processor, Form(question=question, placement="before", images=2)) for question in (SAME, QUALITY)
     )
-    encode(_Unmarked(processor), same, pictures)
+    encode_prefix(_Unmarked(processor), same, pictures)
     with pytest.raises(PromptError, match="marks '' as the beginning of the answer instead of 'The quality"):
-        encode(_Unmarked(processor), quality, pictures)
+        encode_prefix(_Unmarked(processor), quality, pictures)
 
 
 def test_a_chat_template_is_neither_needed_nor_used(tmp_path: Path) -> None:

@@ -15,8 +15,8 @@ from typer.testing import CliRunner
 
 from contract import QUALITY, SAME, pair, picture
 from qdebias.backends.base import Encoding
-from qdebias.backends.hf import HfBackend
-from qdebias.backends.hf_loading import load_hf
+from qdebias.backends.hf.backend import HfBackend
+from qdebias.backends.hf.loading import load_hf
 from qdebias.cli.app import app
 from qdebias.errors import PromptError, SettingError
 from qdebias.prompts import Question, Request

@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from contract import QUALITY, picture
-from qdebias.backends.hf import HfBackend
-from qdebias.backends.hf_loading import load_hf
+from qdebias.backends.hf.backend import HfBackend
+from qdebias.backends.hf.loading import load_hf
 from qdebias.backends.mplug_owl3.configuration import GATES
 from qdebias.prompts import Request, StateQuestion
 from test_mplug_owl2_backend import checkpoint as mplug_owl2

@@ -4,7 +4,7 @@ import logging
 
 import pytest
 
-from qdebias.backends.image_order import LEAST, swapped_share
+from qdebias.backends.hf.backend import LEAST, swapped_share
 from tiny_models import load
 
 

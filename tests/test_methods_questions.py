@@ -14,7 +14,7 @@ import qdebias
 from qdebias import presets
 from qdebias.backends.fake import FakeBackend
 from qdebias.backends.mplug_owl3.processing import read_vocabulary
-from qdebias.backends.tokens import option_tokens
+from qdebias.backends.prompt import option_tokens
 from qdebias.degrade import GaussianNoise, Spatter
 from qdebias.errors import OptionError, SettingError
 from qdebias.image import RgbImage, digest

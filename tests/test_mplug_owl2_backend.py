@@ -21,8 +21,8 @@ from typer.testing import CliRunner
 from contract import LocalContract, pair, picture
 from qdebias import presets
 from qdebias.backends.base import Backend
-from qdebias.backends.hf import HfBackend
-from qdebias.backends.hf_loading import load_hf
+from qdebias.backends.hf.backend import HfBackend
+from qdebias.backends.hf.loading import load_hf
 from qdebias.backends.mplug_owl2.configuration import MplugOwl2Config
 from qdebias.backends.mplug_owl2.modeling import MplugOwl2ForConditionalGeneration, MplugOwl2Model
 from qdebias.backends.mplug_owl2.processing import FORMS

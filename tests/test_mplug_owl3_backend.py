@@ -15,12 +15,12 @@ from contract import QUALITY, SAME, LocalContract, assert_same_choices, pair, pi
 from plain_mplug_owl3 import trace
 from qdebias import presets
 from qdebias.backends.base import Backend, Inspectable
-from qdebias.backends.hf import CuttingBackend
-from qdebias.backends.hf_loading import load_hf
-from qdebias.backends.hf_prepare import places_of
+from qdebias.backends.hf.backend import CuttingBackend
+from qdebias.backends.hf.forward import places_of
+from qdebias.backends.hf.loading import load_hf
+from qdebias.backends.hf.rows import batch_of, rows_of
 from qdebias.backends.mplug_owl3.configuration import GATES
 from qdebias.backends.mplug_owl3.modeling import MplugOwl3ForConditionalGeneration
-from qdebias.backends.sharing_rows import batch_of, rows_of
 from qdebias.errors import BackendError, ImageError, OptionError, SettingError
 from qdebias.image import RgbImage
 from qdebias.prompts import Placement, Request

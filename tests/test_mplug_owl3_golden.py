@@ -13,17 +13,20 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from plain_mplug_owl3 import trace
-from qdebias.backends.hf import CuttingBackend
-from qdebias.backends.hf_loading import load_hf
-from qdebias.backends.hf_prepare import places_of
-from qdebias.backends.mplug_owl3.cutting import CUT_MODES, GRIDS, choose_grid, cut_mode
+from qdebias.backends.hf.backend import CuttingBackend
+from qdebias.backends.hf.forward import places_of
+from qdebias.backends.hf.loading import load_hf
+from qdebias.backends.mplug_owl3.configuration import RELEASES
 from qdebias.backends.mplug_owl3.processing import (
+    CUT_MODES,
+    GRIDS,
     TEMPLATE,
     MplugOwl3ImageProcessor,
     MplugOwl3Processor,
+    choose_grid,
+    cut_mode,
     read_vocabulary,
 )
-from qdebias.backends.mplug_owl3.release import RELEASES
 from qdebias.image import RgbImage, load_image
 from qdebias.prompts import Question, Request
 

@@ -13,11 +13,10 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from contract import pair
-from qdebias.backends import devices
-from qdebias.backends.hf import HfBackend
-from qdebias.backends.hf_loading import load_hf
-from qdebias.backends.mplug_owl3.configuration import MplugOwl3Config
-from qdebias.backends.mplug_owl3.release import RELEASE_240728, RELEASE_241101
+from qdebias.backends.hf import devices
+from qdebias.backends.hf.backend import HfBackend
+from qdebias.backends.hf.loading import load_hf
+from qdebias.backends.mplug_owl3.configuration import RELEASE_240728, RELEASE_241101, MplugOwl3Config
 from qdebias.backends.verify import verify
 from qdebias.errors import BackendError, MissingPackageError, SettingError
 from tiny_mplug_owl3 import checkpoint, empty_of, entries_7b
@@ -278,7 +277,7 @@ def test_parts_can_be_placed_one_by_one() -> None:
 
 
 def test_quantized_loading_names_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("qdebias.backends.hf_weights.importlib.util.find_spec", lambda _: None)
+    monkeypatch.setattr("qdebias.backends.hf.weights.importlib.util.find_spec", lambda _: None)
     with pytest.raises(MissingPackageError, match=r'pip install "qdebias\[quantize\]"'):
         load(checkpoint("static"), quantize="4bit")
 

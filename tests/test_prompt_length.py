@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 
 from contract import pair
 from qdebias import presets
-from qdebias.backends.prompt_length import prompt_lengths
+from qdebias.backends.hf.loading import prompt_lengths
 from qdebias.cli.app import app
 from qdebias.errors import SettingError
 from qdebias.methods.cost import token_cost

@@ -10,9 +10,8 @@ import pytest
 from published_templates import PUBLISHED, Published
 from qdebias import presets
 from qdebias.backends.catalogue import KNOWN_MODELS
-from qdebias.backends.chat_template import fixed
 from qdebias.backends.checked import CHECKED, READ
-from qdebias.backends.hf_prompt import render
+from qdebias.backends.hf.prompts import fixed, render
 from qdebias.backends.prompt import Form
 from qdebias.errors import PromptError
 from qdebias.methods.method import Context

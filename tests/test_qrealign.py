@@ -10,8 +10,8 @@ import pytest
 
 from qdebias import presets
 from qdebias.backends.base import Backend
-from qdebias.backends.hf import HfBackend
-from qdebias.backends.hf_loading import load_hf
+from qdebias.backends.hf.backend import HfBackend
+from qdebias.backends.hf.loading import load_hf
 from qdebias.cli.frames import chosen
 from qdebias.errors import PromptError, SettingError
 from qdebias.image import load_image

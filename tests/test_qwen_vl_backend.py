@@ -9,7 +9,7 @@ import torch
 
 from contract import QUALITY, SAME, LocalContract, pair, picture
 from qdebias.backends.base import Backend, Inspectable
-from qdebias.backends.hf import HfBackend
+from qdebias.backends.hf.backend import HfBackend
 from qdebias.backends.qwen_vl.modeling import QwenVLForConditionalGeneration, Transformer
 from qdebias.errors import BackendError, ImageError
 from qdebias.image import RgbImage

@@ -16,9 +16,9 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from contract import pair
-from qdebias.backends import devices
-from qdebias.backends.hf import HfBackend
-from qdebias.backends.hf_loading import load_hf
+from qdebias.backends.hf import devices
+from qdebias.backends.hf.backend import HfBackend
+from qdebias.backends.hf.loading import load_hf
 from qdebias.backends.qwen_vl.modeling import QwenVLConfig, QwenVLForConditionalGeneration
 from qdebias.backends.qwen_vl.processing import SPECIAL
 from qdebias.errors import BackendError, SettingError

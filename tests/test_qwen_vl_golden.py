@@ -11,8 +11,8 @@ import pytest
 import torch
 from PIL import Image
 
-from qdebias.backends.hf import HfBackend
-from qdebias.backends.hf_loading import load_hf
+from qdebias.backends.hf.backend import HfBackend
+from qdebias.backends.hf.loading import load_hf
 from qdebias.backends.qwen_vl.modeling import spread
 from qdebias.backends.qwen_vl.processing import IMAGE, IMAGE_END, PAD, SLOT, read_vocabulary
 from qdebias.image import RgbImage, load_image

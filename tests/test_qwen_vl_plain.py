@@ -12,10 +12,10 @@ from PIL import Image
 from torch.nn import functional as F  # noqa: N812
 
 from contract import QUALITY, SAME, assert_same_choices, pair, picture
-from qdebias.backends.hf import HfBackend
+from qdebias.backends.hf.backend import HfBackend
+from qdebias.backends.hf.rows import Row, batch_of, rows_of
 from qdebias.backends.qwen_vl.modeling import QwenVLConfig
 from qdebias.backends.qwen_vl.processing import DEVIATION, MEAN
-from qdebias.backends.sharing_rows import Row, batch_of, rows_of
 from qdebias.image import RgbImage
 from qdebias.prompts import Placement, Request
 from test_qwen_vl_checkpoint import checkpoint, load

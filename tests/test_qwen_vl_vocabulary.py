@@ -15,8 +15,9 @@ from transformers import Qwen2Tokenizer
 from transformers.convert_slow_tokenizer import bytes_to_unicode
 
 from contract import QUALITY, SAME
-from qdebias.backends.folder import Checkpoint
-from qdebias.backends.hf_prepare import Prepared, Preparer
+from qdebias.backends.checkpoint import Checkpoint
+from qdebias.backends.hf.forward import Prepared, Preparer
+from qdebias.backends.prompt import option_tokens
 from qdebias.backends.qwen_vl.processing import (
     FORMS,
     IMAGE,
@@ -26,7 +27,6 @@ from qdebias.backends.qwen_vl.processing import (
     QwenVLProcessor,
     read_vocabulary,
 )
-from qdebias.backends.tokens import option_tokens
 from qdebias.errors import BackendError, ImageError, PromptError, SettingError
 from qdebias.prompts import Placement, Question, Request
 from test_qwen_vl_checkpoint import config_of, empty_model

@@ -15,12 +15,12 @@ import torch
 
 from contract import QUALITY, SAME, assert_same_choices, pair, picture
 from qdebias.backends.base import OptionLogits
-from qdebias.backends.families import FAMILIES, Family, family_of, joined, split
-from qdebias.backends.hf import HfBackend
-from qdebias.backends.hf_loading import load_hf
+from qdebias.backends.hf.backend import HfBackend
+from qdebias.backends.hf.devices import AtOnce, OutOfMemoryError, memory_of
+from qdebias.backends.hf.families import FAMILIES, Family, family_of, joined, split
+from qdebias.backends.hf.loading import load_hf
+from qdebias.backends.hf.sharing import Sharing
 from qdebias.backends.nano import CHECKPOINT
-from qdebias.backends.sharing import Sharing
-from qdebias.backends.sharing_memory import AtOnce, OutOfMemoryError, memory_of
 from qdebias.equations import softmax
 from qdebias.errors import SettingError
 from qdebias.prompts import Placement, Question, Request

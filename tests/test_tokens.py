@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 import tokenizers as tk
 
-from qdebias.backends.tokens import WINDOW, option_tokens
+from qdebias.backends.prompt import WINDOW, option_tokens
 from qdebias.errors import OptionError
 from qdebias.prompts import Question
 from tiny_models import byte_bpe, metaspace_bpe
@@ -36,7 +36,7 @@ def tokenizer(request: pytest.FixtureRequest) -> Plain:
 def qwen2(shared: Path) -> Any:
     import transformers
 
-    from qdebias.backends.hf_prompt import HfTokenizer
+    from qdebias.backends.hf.prompts import HfTokenizer
 
     folder = shared / "qwen2_tokenizer"
     loaded = transformers.AutoTokenizer.from_pretrained(folder, local_files_only=True)

@@ -13,7 +13,7 @@ import qdebias
 from qdebias import presets
 from qdebias.backends.base import Fingerprint, OptionLogits
 from qdebias.backends.fake import FakeBackend
-from qdebias.backends.hf import HfBackend
+from qdebias.backends.hf.backend import HfBackend
 from qdebias.backends.top import TopReader, mean_vectors, top_of
 from qdebias.errors import BackendError, SettingError
 from qdebias.image import RgbImage

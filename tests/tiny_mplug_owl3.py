@@ -13,10 +13,9 @@ from safetensors.torch import save_file
 from transformers import Qwen2Tokenizer
 
 from qdebias import presets
-from qdebias.backends.mplug_owl3.configuration import GATES, MplugOwl3Config
+from qdebias.backends.mplug_owl3.configuration import GATES, RELEASE_240728, RELEASE_241101, MplugOwl3Config, Release
 from qdebias.backends.mplug_owl3.modeling import MplugOwl3ForConditionalGeneration
 from qdebias.backends.mplug_owl3.processing import SPECIAL
-from qdebias.backends.mplug_owl3.release import RELEASE_240728, RELEASE_241101, Release
 
 SMALL: dict[str, Any] = {
     "hidden_size": 56,

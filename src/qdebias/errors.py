@@ -48,3 +48,9 @@ class StoreError(QdebiasError, RuntimeError):
 
 class MissingPackageError(QdebiasError, ImportError):
     """An optional package is absent."""
+
+
+def first_line(error: BaseException) -> str:
+    """Return the first line of what an exception of another library says, or its type if it says nothing."""
+    text = str(error).strip()
+    return text.splitlines()[0] if text else type(error).__name__

@@ -1,5 +1,6 @@
 """From the name of a backend to the backend: the one place where a string becomes a model."""
 
+import importlib
 import importlib.metadata
 import importlib.util
 import inspect
@@ -15,7 +16,7 @@ from qdebias.backends.base import Backend
 from qdebias.backends.catalogue import KNOWN_MODELS
 from qdebias.backends.fake import FakeBackend
 from qdebias.backends.prompt import Argument
-from qdebias.errors import MissingPackageError, SettingError
+from qdebias.errors import BackendError, MissingPackageError, SettingError, first_line
 from qdebias.system.named import import_named, is_import, nearest
 from qdebias.system.processes import refuse_after_fork
 
@@ -130,7 +131,7 @@ def _find(spec: str) -> Maker:
 
 def _checkpoint(source: str, release: str | None = None) -> Maker:
     _check_transformers()
-    from qdebias.backends.hf_loading import load_hf
+    from qdebias.backends.hf.loading import load_hf
 
     return partial(load_hf, source) if release is None else partial(load_hf, source, release=release)
 
@@ -146,11 +147,27 @@ def require(*packages: str, extra: str) -> None:
         raise MissingPackageError(f'{" and ".join(missing)} not installed: pip install "qdebias[{extra}]"')
 
 
+def check_torchvision() -> None:
+    """Refuse a torchvision that does not fit the installed torch: transformers cannot load a processor beside it.
+
+    Raises:
+        BackendError: torchvision is installed, but cannot be imported.
+    """
+    if importlib.util.find_spec("torchvision") is None:
+        return
+    try:
+        importlib.import_module("torchvision")
+    except (ImportError, RuntimeError, OSError, AttributeError) as error:
+        raise BackendError(
+            f"torchvision is installed but broken ({first_line(error)}); it does not fit torch "
+            f"{importlib.metadata.version('torch')}: remove it with `pip uninstall torchvision` (qdebias does not need "
+            f"it), or install the version made for this torch"
+        ) from error
+
+
 def _check_transformers() -> None:
     """Refuse what transformers cannot work with, before any part of it is imported."""
     require("torch", "transformers", extra="torch")
-    from qdebias.backends.processors import check_torchvision
-
     check_torchvision()
     version = importlib.metadata.version("transformers")
     if tuple(int(part) for part in version.split(".")[:2]) < OLDEST_TRANSFORMERS:
@@ -159,7 +176,7 @@ def _check_transformers() -> None:
 
 def _embedded(name: str, folder: str) -> Maker:
     _check_transformers()
-    from qdebias.backends.hf_loading import load_hf
+    from qdebias.backends.hf.loading import load_hf
 
     return partial(load_hf, Path(__file__).parent / "nano" / folder, name=name)
 

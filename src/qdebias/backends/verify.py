@@ -17,10 +17,10 @@ import transformers
 
 from qdebias import __version__
 from qdebias.backends.base import Backend
-from qdebias.backends.folder import Checkpoint, locate
-from qdebias.backends.hf import HfBackend
-from qdebias.backends.hf_loading import described, load_hf
-from qdebias.backends.weight_files import WeightFiles, weight_files
+from qdebias.backends.checkpoint import Checkpoint, locate
+from qdebias.backends.hf.backend import HfBackend
+from qdebias.backends.hf.loading import described, load_hf
+from qdebias.backends.hf.weights import WeightFiles, weight_files
 from qdebias.errors import BackendError
 from qdebias.image import RgbImage
 from qdebias.prompts import Question, Request

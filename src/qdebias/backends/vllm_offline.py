@@ -16,7 +16,7 @@ import numpy as np
 from PIL import Image
 
 from qdebias.backends.base import Fingerprint, OptionLogits
-from qdebias.backends.folder import Checkpoint, locate
+from qdebias.backends.checkpoint import Checkpoint, locate
 from qdebias.backends.openai_http.chat import Json, messages
 from qdebias.backends.openai_http.prompt import Asked, examine
 from qdebias.backends.prompt import PRESETS, Argument, Form
@@ -213,7 +213,7 @@ class VllmBackend:
 
 @dataclass(frozen=True, slots=True)
 class _Tokenizer:
-    """A tokenizer of vLLM, as `tokens.py` wants it."""
+    """A tokenizer of vLLM, as `option_tokens` wants it."""
 
     tokenizer: Any
 

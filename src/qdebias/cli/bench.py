@@ -99,7 +99,7 @@ def _sharing(
     try:
         import torch
 
-        from qdebias.backends.devices import device_of, dtype_of
+        from qdebias.backends.hf.devices import device_of, dtype_of
         from qdebias.cli.benchmark.sharing import measure
     except ModuleNotFoundError as error:
         raise MissingPackageError(f'{error.name} not installed: pip install "qdebias[torch]"') from error

@@ -10,8 +10,7 @@ import typer
 from rich.text import Text
 
 import qdebias
-from qdebias.backends.load import load_backend
-from qdebias.backends.processors import check_torchvision
+from qdebias.backends.load import check_torchvision, load_backend
 from qdebias.cli.console import one_line, results
 from qdebias.errors import MissingPackageError, QdebiasError
 from qdebias.runs.scorer import Scorer
@@ -66,7 +65,7 @@ def _device() -> str:
         return f"{count} CUDA device{'s' if count > 1 else ''}, {torch.cuda.get_device_name(0)}"
     if torch.backends.mps.is_available():
         return "Apple GPU (mps)"
-    from qdebias.backends.devices import has_bfloat16_units
+    from qdebias.backends.hf.devices import has_bfloat16_units
 
     kind = (
         "it has units for bfloat16, which checkpoints in bfloat16 run in (2.7 times as fast as float32 "

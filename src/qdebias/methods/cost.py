@@ -3,7 +3,6 @@
 from collections import Counter
 from dataclasses import dataclass
 
-from qdebias.backends.prompt_length import prompt_lengths
 from qdebias.errors import SettingError
 from qdebias.image import RgbImage
 from qdebias.methods.method import Method
@@ -64,6 +63,8 @@ def token_cost(method: Method, model: str, image: RgbImage) -> TokenCost:
         BackendError: See `prompt_lengths`.
         ImageError: The processor refuses the image, or a prompt is longer than the model can read.
     """
+    from qdebias.backends.hf.loading import prompt_lengths
+
     outlined = outline(method)
     if outlined is None:
         raise SettingError(f"the requests of a {type(method).__name__} are not known before they are made")

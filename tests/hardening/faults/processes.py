@@ -30,7 +30,7 @@ _FEW = ["pytest", "faults.processes", "qdebias.cli.score", "qdebias.cli.evaluate
 _MORE = [
     "faults.matrix",
     "qdebias.backends.openai_http.backend",
-    "qdebias.backends.hf_loading",
+    "qdebias.backends.hf.loading",
     "qdebias.cli.serve",
     "qdebias.service.server",
     "numba",

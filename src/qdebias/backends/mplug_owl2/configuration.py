@@ -6,7 +6,7 @@ from typing import Any, Self, cast
 
 from transformers import LlamaConfig
 
-from qdebias.backends.config_entries import check_entries
+from qdebias.backends.hf.native import check_entries
 
 IMAGE_TOKEN = -200
 """Stands in the ids for each token of an image, as the official code has it once for the whole image."""

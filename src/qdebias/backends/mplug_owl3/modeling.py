@@ -18,9 +18,8 @@ from transformers import Qwen2ForCausalLM, SiglipVisionModel
 from transformers.modeling_outputs import BaseModelOutputWithPooling
 from transformers.models.qwen2.modeling_qwen2 import Qwen2Attention, apply_rotary_pos_emb, rotate_half
 
-from qdebias.backends.mplug_owl3.configuration import MplugOwl3Config
-from qdebias.backends.mplug_owl3.release import RELEASE_240728, RELEASES
-from qdebias.backends.native_model import NativeModel
+from qdebias.backends.hf.native import NativeModel
+from qdebias.backends.mplug_owl3.configuration import RELEASE_240728, RELEASES, MplugOwl3Config
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

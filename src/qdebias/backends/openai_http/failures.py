@@ -9,8 +9,7 @@ from typing import Any
 
 import httpx2
 
-from qdebias.backends.messages import first_line
-from qdebias.errors import BackendError
+from qdebias.errors import BackendError, first_line
 
 QUOTED = 300
 """How many characters of a server's own words are quoted."""

@@ -4,8 +4,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 from qdebias.backends.openai_http.answer import Wanted
-from qdebias.backends.prompt import Form, Render, normal, opening
-from qdebias.backends.tokens import Tokenizer, option_tokens
+from qdebias.backends.prompt import Form, Render, Tokenizer, normal, opening, option_tokens
 from qdebias.errors import PromptError
 from qdebias.prompts import Question
 

@@ -7,7 +7,7 @@ from typing import Any, Protocol
 from qdebias.backends.openai_http.chat import Json
 from qdebias.backends.openai_http.connection import Session
 from qdebias.backends.openai_http.failures import RefusedError
-from qdebias.backends.tokens import Tokenizer
+from qdebias.backends.prompt import Tokenizer
 from qdebias.errors import BackendError
 
 
@@ -151,7 +151,7 @@ class LlamaServer:
 
 @dataclass(frozen=True, slots=True)
 class RemoteTokenizer:
-    """The tokenizer of the model on a server, as `tokens.py` wants it.
+    """The tokenizer of the model on a server, as `option_tokens` wants it.
 
     Attributes:
         session: The connection.

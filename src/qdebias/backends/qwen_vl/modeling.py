@@ -12,8 +12,7 @@ from transformers import PreTrainedConfig
 from transformers.modeling_outputs import BaseModelOutputWithPooling
 from transformers.models.qwen2.modeling_qwen2 import Qwen2RMSNorm
 
-from qdebias.backends.config_entries import check_entries
-from qdebias.backends.native_model import NativeModel, put_images
+from qdebias.backends.hf.native import NativeModel, check_entries, put_images
 
 SLOTS = 256
 """Tokens of an image; their number is not in the config."""

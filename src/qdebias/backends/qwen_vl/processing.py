@@ -22,10 +22,10 @@ from PIL import Image
 from transformers import BatchFeature
 from transformers.image_processing_utils import BaseImageProcessor
 
-from qdebias.backends.folder import Checkpoint
-from qdebias.backends.native_processor import NativeProcessor
+from qdebias.backends.checkpoint import Checkpoint
+from qdebias.backends.hf.images import flat
+from qdebias.backends.hf.native import NativeProcessor
 from qdebias.backends.qwen_vl.modeling import SLOTS, QwenVLConfig
-from qdebias.backends.sharing_images import flat
 from qdebias.errors import BackendError, SettingError
 
 FILE = "qwen.tiktoken"

@@ -7,13 +7,12 @@ from typing import Any
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from qdebias.backends.families import Family
-from qdebias.backends.hf_prepare import Preparer, places_of
-from qdebias.backends.hf_types import Model, Processor
-from qdebias.backends.sharing_images import SharedImages
-from qdebias.backends.sharing_memory import AtOnce
-from qdebias.backends.sharing_rows import Row, rows_of
-from qdebias.backends.sharing_trees import TokenCost, grow, join
+from qdebias.backends.hf import Model, Processor
+from qdebias.backends.hf.devices import AtOnce
+from qdebias.backends.hf.families import Family
+from qdebias.backends.hf.forward import Preparer, places_of
+from qdebias.backends.hf.images import SharedImages
+from qdebias.backends.hf.rows import Row, TokenCost, grow, join, rows_of
 from qdebias.prompts import Request
 
 

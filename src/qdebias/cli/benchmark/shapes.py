@@ -11,10 +11,10 @@ import tokenizers
 import torch
 import transformers
 
-from qdebias.backends.folder import Checkpoint
-from qdebias.backends.hf_types import Config, Model, Processor
-from qdebias.backends.processors import load_processor
-from qdebias.backends.quiet import quiet
+from qdebias.backends.checkpoint import Checkpoint
+from qdebias.backends.hf import Config, Model, Processor
+from qdebias.backends.hf.loading import quiet
+from qdebias.backends.hf.processors import load_processor
 from qdebias.errors import SettingError
 from qdebias.methods import presets
 

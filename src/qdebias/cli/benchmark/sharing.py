@@ -10,10 +10,10 @@ import numpy as np
 import torch
 
 from qdebias.backends.base import Fingerprint, OptionLogits
-from qdebias.backends.families import Family, family_of
-from qdebias.backends.hf import HfBackend
-from qdebias.backends.hf_types import Model, Processor
-from qdebias.backends.sharing import Sharing, sharing_named
+from qdebias.backends.hf import Model, Processor
+from qdebias.backends.hf.backend import HfBackend
+from qdebias.backends.hf.families import Family, family_of
+from qdebias.backends.hf.sharing import Sharing, sharing_named
 from qdebias.cli.benchmark.images import photo_like
 from qdebias.cli.benchmark.machine import Utilisation, attention_kernels, device_name
 from qdebias.cli.benchmark.products import count, floor

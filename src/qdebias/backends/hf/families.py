@@ -11,7 +11,7 @@ from typing import Any, TypeAlias
 
 import torch
 
-from qdebias.backends.hf_types import Model
+from qdebias.backends.hf import Model
 
 Part: TypeAlias = Mapping[str, Any]
 """What an image processor makes of one image, by the model's argument names."""

@@ -1,11 +1,36 @@
-"""What the models whose architecture is ours have in common: their forward pass, as transformers' own are called."""
+"""What the models whose architecture is ours have in common: config.json, forward pass and processor."""
 
-from collections.abc import Mapping
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import torch
-from transformers import PreTrainedModel
+from transformers import BatchFeature, PreTrainedModel, ProcessorMixin
 from transformers.modeling_outputs import CausalLMOutputWithPast
+
+
+def check_entries(
+    entries: Mapping[str, Any], *, required: Iterable[str] = (), supported: Mapping[str, Any], where: str = ""
+) -> None:
+    """Refuse entries that are missing or not numbers, or that ask for what is not implemented.
+
+    Args:
+        entries: Of `config.json`, or of a part of it.
+        required: Entries that have to be there, and to be numbers or booleans.
+        supported: Entries that may be absent, and the only value that each may have.
+        where: Begins the message.
+
+    Raises:
+        ValueError: The message names the entry.
+    """
+    for name in required:
+        if name not in entries:
+            raise ValueError(f"{where}has no entry {name!r}")
+        if not isinstance(entries[name], int | float):
+            raise ValueError(f"{where}{name} is {entries[name]!r}, not a number")
+    for name, value in supported.items():
+        if entries.get(name, value) != value:
+            raise ValueError(f"{where}{name} is {entries[name]!r}; only {value!r} is supported")
 
 
 class NativeModel(PreTrainedModel):
@@ -79,3 +104,37 @@ def put_images(hidden: torch.Tensor, slots: torch.Tensor, images: torch.Tensor |
         raise ValueError(f"the prompts have {wanted} slots for images of {given} tokens together")
     if images is not None:
         hidden[slots] = images.flatten(0, -2).to(hidden.device, hidden.dtype)
+
+
+class NativeProcessor(ProcessorMixin, ABC):
+    """A processor whose tokenizer is none of transformers' own; a subclass says how a prompt becomes ids.
+
+    Attributes:
+        identity: What of it decides the logits, for the fingerprint.
+    """
+
+    def __init__(self, image_processor: Any, tokenizer: Any, chat_template: str | None = None) -> None:  # noqa: ANN401
+        super().__init__(image_processor, tokenizer, chat_template=chat_template)
+        self.identity: dict[str, str] = {}
+
+    def check_argument_for_proper_class(self, argument_name: str, argument: object) -> type:  # noqa: ARG002
+        """Accept a tokenizer that is not one of transformers' own."""
+        return type(argument)
+
+    @abstractmethod
+    def ids_of(self, text: str) -> list[int]:
+        """Return the ids of a prompt, with the model's image token for each token of an image."""
+
+    def __call__(
+        self,
+        images: Any = None,  # noqa: ANN401
+        text: Sequence[str] = (),
+        *,
+        return_tensors: str | None = None,
+        **_: object,
+    ) -> BatchFeature:
+        """Return `input_ids` and `attention_mask` (1, L) of one text, and `pixel_values` of its images."""
+        ids = self.ids_of(text[0])
+        data: dict[str, Any] = {"input_ids": [ids], "attention_mask": [[1] * len(ids)]}
+        shown = dict(self.image_processor(images, return_tensors="np")) if images else {}
+        return BatchFeature(data | shown, tensor_type=return_tensors)

@@ -1,4 +1,7 @@
-"""Names for what transformers builds while it runs and no type checker can follow."""
+"""Any image-and-text model of transformers as a backend.
+
+Here are names for what transformers builds while it runs and no type checker can follow.
+"""
 
 from typing import Any, TypeAlias
 

@@ -11,14 +11,12 @@ import numpy as np
 import torch
 
 from qdebias.backends.base import OptionLogits
-from qdebias.backends.families import Family
-from qdebias.backends.hf_forward import Forward, Logits
-from qdebias.backends.hf_prepare import Pick, Preparer, places_of
-from qdebias.backends.hf_types import Model, Processor
-from qdebias.backends.sharing_images import SharedImages
-from qdebias.backends.sharing_memory import AtOnce, OutOfMemoryError
-from qdebias.backends.sharing_rows import Row, batch_of, rows_of
-from qdebias.backends.sharing_trees import TokenCost, Tree, alone, grow, join
+from qdebias.backends.hf import Model, Processor
+from qdebias.backends.hf.devices import AtOnce, OutOfMemoryError
+from qdebias.backends.hf.families import Family
+from qdebias.backends.hf.forward import Forward, Logits, Pick, Preparer, places_of
+from qdebias.backends.hf.images import SharedImages
+from qdebias.backends.hf.rows import Row, TokenCost, Tree, alone, batch_of, grow, join, rows_of
 from qdebias.errors import SettingError
 from qdebias.prompts import Request
 

@@ -9,9 +9,9 @@ import torch
 from PIL import Image
 from transformers import BatchFeature
 
-from qdebias.backends.families import Family, Features, joined, split, tokens_of
-from qdebias.backends.hf_types import Model, Part, Processor
-from qdebias.backends.sharing_memory import AtOnce, memory_of
+from qdebias.backends.hf import Model, Part, Processor
+from qdebias.backends.hf.devices import AtOnce, memory_of
+from qdebias.backends.hf.families import Family, Features, joined, split, tokens_of
 from qdebias.image import RgbImage, digest
 from qdebias.prompts import Request
 

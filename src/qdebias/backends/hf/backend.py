@@ -4,33 +4,99 @@ The plain way is one forward pass a question: it serves every model, and is what
 Families that `families.py` names share work, with the same logits: see `sharing.py`.
 """
 
-from collections.abc import Sequence
+import inspect
+import logging
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from functools import lru_cache
 
 import numpy as np
+import torch
+from PIL import Image
 
 from qdebias.backends.base import Encoding, Fingerprint, OptionLogits, TopLogits
-from qdebias.backends.hf_forward import Forward
-from qdebias.backends.hf_prepare import Pick, Prepared, Preparer
-from qdebias.backends.hf_states import (
-    asks_states,
-    state_size,
-    states_shown,
-    with_image_features,
-    without_states,
-    word_count,
-)
-from qdebias.backends.hf_types import Model, Processor
-from qdebias.backends.sharing import SharedRuns, Sharing
-from qdebias.backends.tokens import option_tokens
+from qdebias.backends.hf import Model, Processor
+from qdebias.backends.hf.forward import Forward, Pick, Prepared, Preparer
+from qdebias.backends.hf.sharing import SharedRuns, Sharing
+from qdebias.backends.prompt import option_tokens
 from qdebias.backends.top import embedded_rows, mean_vectors, top_of
 from qdebias.equations import FloatArray
+from qdebias.errors import PromptError
+from qdebias.image import RgbImage
 from qdebias.prompts import Question, Request, StateQuestion
 
 
+def asks_states(requests: Sequence[Request]) -> bool:
+    """Return whether any question is answered by a hidden state."""
+    return any(isinstance(question, StateQuestion) for request in requests for question in request.questions)
+
+
+def word_count(model: Model) -> int:
+    """Return how many logits the head of a model gives."""
+    return int(model.get_output_embeddings().out_features)
+
+
+def state_size(model: Model) -> int:
+    """Return the length of what answers a `StateQuestion`."""
+    if hasattr(model, "image_features"):
+        return int(model.image_features_size)
+    return int(model.get_output_embeddings().in_features)
+
+
+@contextmanager
+def states_shown(model: Model) -> Iterator[None]:
+    """Let the head of a model give each hidden state behind the logits that it reads from it.
+
+    What a model does to all logits in the end, such as a soft cap, it then does to the states as well.
+    """
+    head = model.get_output_embeddings()
+    hook = head.register_forward_hook(lambda _, read, logits: torch.cat([logits, read[0].to(logits.dtype)], dim=-1))
+    try:
+        yield
+    finally:
+        hook.remove()
+
+
+def without_states(requests: Sequence[Request]) -> list[Request]:
+    """Return the requests without the questions that are answered by a state, as far as others are left."""
+    kept = [
+        (request, tuple(question for question in request.questions if not isinstance(question, StateQuestion)))
+        for request in requests
+    ]
+    return [replace(request, questions=questions) for request, questions in kept if questions]
+
+
+def with_image_features(
+    model: Model, processor: Processor, requests: Sequence[Request], answers: OptionLogits
+) -> OptionLogits:
+    """Return the answers to `without_states`, and in the place of each state what the encoder knows of the last image.
+
+    Args:
+        model: Has `image_features`, which tells more than its hidden states.
+        processor: Its own.
+        requests: All that was asked.
+        answers: To those of the questions that are not about states.
+    """
+    rest, known, found = iter(answers), dict[int, FloatArray](), []
+    for request in requests:
+        image = request.images[-1]
+        asked = [isinstance(question, StateQuestion) for question in request.questions]
+        if any(asked) and id(image) not in known:
+            known[id(image)] = _image_features(model, processor, image)
+        logits = iter(() if all(asked) else next(rest))
+        found.append([known[id(image)] if state else next(logits) for state in asked])
+    return found
+
+
+def _image_features(model: Model, processor: Processor, image: RgbImage) -> FloatArray:
+    pixels = processor.image_processor([Image.fromarray(image)], return_tensors="pt")["pixel_values"]
+    with torch.inference_mode():
+        return np.asarray(model.image_features(pixels.to(model.device))[0].double().cpu().numpy())
+
+
 class HfBackend:
-    """A model and its processor; `qdebias.backends.hf_loading.load_hf` makes one from a checkpoint.
+    """A model and its processor; `qdebias.backends.hf.loading.load_hf` makes one from a checkpoint.
 
     Args:
         model: A transformers model with an image-text-to-text head, on its device, in evaluation mode.
@@ -143,3 +209,49 @@ class _PlainRuns:
             np.asarray(self._forward(one.inputs)[0, 0][picked], dtype=np.float64)
             for one, picked in zip(prepared, wanted, strict=True)
         ]
+
+
+LEAST = 0.05
+"""The order counts where swapping two images changes the logits by this share of what replacing one does."""
+
+_ASKED = Question(text="Is the second image sharper than the first one?", options=("Yes", "No"), values=(1.0, 0.0))
+_log = logging.getLogger(__name__)
+
+
+def remember_order(model: Model, backend: HfBackend) -> None:
+    """Warn where the order of images carries no weight, and write that into the identity of the backend.
+
+    Only a model whose images enter by cross attention is asked.
+    """
+    if "cross_attention_states" not in inspect.signature(type(model).forward).parameters:
+        return
+    try:
+        share = swapped_share(backend)
+    except PromptError:  # one image a prompt: there is no order
+        return
+    if share >= LEAST:
+        return
+    _log.warning(
+        "swapping two images changes the answer of this model by %.1f %% of what replacing one does: it hardly knows "
+        "which is the first, so methods that show two images, and rank, say little with it; take another model",
+        100 * share,
+    )
+    known = backend.fingerprint
+    backend.fingerprint = replace(known, identity={**known.identity, "image_order": "carries no weight"})
+
+
+def swapped_share(backend: HfBackend) -> float:
+    """Return how much swapping two images changes the logits, as a share of what replacing one of them does."""
+    broad, narrow, steep = (_stripes(width) for width in (64, 8, 23))
+    asked, swapped, replaced = (
+        backend.last_logits([Request(images=images, questions=(_ASKED,))])[0][0]
+        for images in ((broad, narrow), (narrow, broad), (broad, steep))
+    )
+    return float(np.abs(asked - swapped).max() / max(float(np.abs(asked - replaced).max()), 1e-12))
+
+
+def _stripes(width: int) -> RgbImage:
+    """Return a picture of stripes of so many pixels, (224, 224, 3)."""
+    rows, columns = np.mgrid[0:224, 0:224]
+    bright = 64 + 128 * ((columns + rows // 2) // width % 2)
+    return np.stack([bright, 255 - bright, np.full_like(bright, 96)], axis=-1).astype(np.uint8)

@@ -1,29 +1,77 @@
 """Loading a transformers checkpoint so that nothing about it is left to chance: type, device, weights, code."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
 
 import transformers
+from huggingface_hub import try_to_load_from_cache
+from huggingface_hub.errors import HFValidationError
+from transformers import AutoConfig, AutoModelForImageTextToText, AutoProcessor
 from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 from transformers.models.auto.modeling_auto import MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING
+from transformers.utils import logging
 
-from qdebias.backends import native
+import qdebias.backends.nano
 from qdebias.backends.base import Fingerprint
-from qdebias.backends.devices import dtype_of, environment_of
-from qdebias.backends.families import family_of
-from qdebias.backends.folder import Checkpoint, locate
-from qdebias.backends.hf import CuttingBackend, HfBackend
-from qdebias.backends.hf_forms import fix_template
-from qdebias.backends.hf_types import Config, Model, Processor
-from qdebias.backends.hf_weights import Storage, load_weights, storage_of
-from qdebias.backends.image_order import remember_order
-from qdebias.backends.messages import first_line
-from qdebias.backends.processors import image_settings, limit_pixels, load_processor
+from qdebias.backends.catalogue import KNOWN_MODELS
+from qdebias.backends.checkpoint import Checkpoint, locate
+from qdebias.backends.hf import Config, Model, Processor
+from qdebias.backends.hf.backend import CuttingBackend, HfBackend, remember_order
+from qdebias.backends.hf.devices import dtype_of, environment_of
+from qdebias.backends.hf.families import family_of
+from qdebias.backends.hf.forward import Preparer, places_of
+from qdebias.backends.hf.processors import image_settings, limit_pixels, load_processor
+from qdebias.backends.hf.prompts import fix_template
+from qdebias.backends.hf.sharing import Sharing, sharing_named
+from qdebias.backends.hf.weights import Storage, WeightFiles, load_weights, storage_of, weight_files
+from qdebias.backends.mplug_owl2.configuration import MplugOwl2Config
+from qdebias.backends.mplug_owl2.modeling import MplugOwl2ForConditionalGeneration
+from qdebias.backends.mplug_owl2.processing import MplugOwl2Processor
+from qdebias.backends.mplug_owl3.configuration import MplugOwl3Config
+from qdebias.backends.mplug_owl3.modeling import MplugOwl3ForConditionalGeneration
+from qdebias.backends.mplug_owl3.processing import MplugOwl3Processor
 from qdebias.backends.prompt import Argument
-from qdebias.backends.quiet import quiet
-from qdebias.backends.sharing import Sharing, sharing_named
-from qdebias.backends.weight_files import WeightFiles, weight_files
-from qdebias.errors import BackendError
+from qdebias.backends.qwen_vl.modeling import QwenVLConfig, QwenVLForConditionalGeneration
+from qdebias.backends.qwen_vl.processing import QwenVLProcessor
+from qdebias.errors import BackendError, SettingError, first_line
+from qdebias.prompts import Request
+
+NATIVE = (
+    (MplugOwl2Config, MplugOwl2ForConditionalGeneration, MplugOwl2Processor),
+    (MplugOwl3Config, MplugOwl3ForConditionalGeneration, MplugOwl3Processor),
+    (QwenVLConfig, QwenVLForConditionalGeneration, QwenVLProcessor),
+)
+"""Models whose architecture is ours. A further one is a file that models, a file that processes, and a line here and in
+`families.py`."""
+
+
+def register() -> None:
+    """Tell transformers' Auto classes about our own models; may be called more than once."""
+    qdebias.backends.nano.register()
+    for config, model, processor in NATIVE:
+        AutoConfig.register(config.model_type, config, exist_ok=True)
+        AutoModelForImageTextToText.register(config, model, exist_ok=True)
+        AutoProcessor.register(config, processor, exist_ok=True)
+
+
+register()
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Show only errors of transformers, and no progress bar, inside the block."""
+    verbosity, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(verbosity)
+        if bars:
+            logging.enable_progress_bar()
 
 
 def load_hf(
@@ -139,9 +187,7 @@ def read_config(checkpoint: Checkpoint) -> Config:
             f"use a model that transformers has, or a newer transformers"
         )
     try:
-        config = transformers.AutoConfig.from_pretrained(
-            checkpoint.folder, local_files_only=True, trust_remote_code=False
-        )
+        config = AutoConfig.from_pretrained(checkpoint.folder, local_files_only=True, trust_remote_code=False)
     except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
         raise BackendError(
             f"{checkpoint.folder}: config.json is not usable ({first_line(error)}); download it again, or use another "
@@ -152,4 +198,64 @@ def read_config(checkpoint: Checkpoint) -> Config:
     return config
 
 
-native.register()
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PromptLength:
+    """How long one prompt is.
+
+    Attributes:
+        tokens: All of its tokens, those of the chat template included.
+        of_images: Those that hold the place of image features; the marks around them are not counted.
+    """
+
+    tokens: int
+    of_images: int
+
+
+def prompt_lengths(model: str, requests: Sequence[Request]) -> list[list[PromptLength]]:
+    """Return how long the prompt of each question of each request is.
+
+    Args:
+        model: A known model, "hf:<hub id or folder>" or a folder, as for `load_backend`.
+        requests: Images and questions.
+
+    Raises:
+        SettingError: The model has no prompt of tokens, or its processor is not on this machine.
+        BackendError: The checkpoint is incomplete or of an unknown kind.
+        ImageError: The processor refuses an image, or the prompt is longer than the model can read.
+    """
+    checkpoint = _checkpoint(model)
+    if checkpoint.read_json("config.json").get("model_type") == MplugOwl3Config.model_type:
+        raise SettingError(f"{model}: mPLUG-Owl3 reads images beside its prompt, and not as tokens of it")
+    with quiet():
+        config = read_config(checkpoint)
+        processor = load_processor(checkpoint, config)
+        fix_template(checkpoint, config, processor)
+        preparer = Preparer(SimpleNamespace(config=config), processor)
+        prepared = [preparer.prepare(request) for request in requests]
+    return [
+        [
+            PromptLength(tokens=len(one.ids), of_images=int(places_of(one.inputs, preparer.image_token).sum()))
+            for one in answered
+        ]
+        for answered in prepared
+    ]
+
+
+def _checkpoint(model: str) -> Checkpoint:
+    """Return the checkpoint of a model; nothing is fetched."""
+    known = {one.name: one for one in KNOWN_MODELS}.get(model)
+    source = known.hub_id if known else model.removeprefix("hf:")
+    if not source:
+        raise SettingError(f"{model}: reads no prompt of tokens that a processor makes; --tokens is for checkpoints")
+    if Path(source).expanduser().is_dir():
+        return locate(source)
+    try:
+        found = try_to_load_from_cache(source, "config.json")
+    except HFValidationError:
+        found = None
+    if not isinstance(found, str):
+        raise SettingError(
+            f"{model}: is not on this machine, and --tokens downloads nothing; name a folder with the checkpoint's "
+            f"config.json and the files of its processor"
+        )
+    return locate(Path(found).parent)

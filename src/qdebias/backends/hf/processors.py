@@ -5,38 +5,16 @@ videos, so that part is left out. Pillow is chosen even where torchvision is ins
 differences of one grey level, and a score must not depend on what else is installed.
 """
 
-import importlib
-import importlib.metadata
-import importlib.util
 import inspect
 import json
 from pathlib import Path
 from typing import cast
 
-from qdebias.backends.folder import Checkpoint
-from qdebias.backends.hf_types import Config, Part, Processor, ProcessorClass
-from qdebias.backends.messages import first_line
-from qdebias.errors import BackendError, MissingPackageError, SettingError
+from qdebias.backends.checkpoint import Checkpoint
+from qdebias.backends.hf import Config, Part, Processor, ProcessorClass
+from qdebias.errors import BackendError, MissingPackageError, SettingError, first_line
 
 _NAMED_IN = ("processor_config.json", "preprocessor_config.json", "tokenizer_config.json", "config.json")
-
-
-def check_torchvision() -> None:
-    """Refuse a torchvision that does not fit the installed torch: transformers cannot load a processor beside it.
-
-    Raises:
-        BackendError: torchvision is installed, but cannot be imported.
-    """
-    if importlib.util.find_spec("torchvision") is None:
-        return
-    try:
-        importlib.import_module("torchvision")
-    except (ImportError, RuntimeError, OSError, AttributeError) as error:
-        raise BackendError(
-            f"torchvision is installed but broken ({first_line(error)}); it does not fit torch "
-            f"{importlib.metadata.version('torch')}: remove it with `pip uninstall torchvision` (qdebias does not need "
-            f"it), or install the version made for this torch"
-        ) from error
 
 
 def load_processor(checkpoint: Checkpoint, config: Config, **settings: str | None) -> Processor:
