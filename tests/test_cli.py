@@ -19,7 +19,7 @@ from qdebias.backends.fake import FakeBackend
 from qdebias.cli.app import app
 from qdebias.cli.doctor import doctor
 from qdebias.image import RgbImage, load_image
-from qdebias.inputs.datasets.catalogue import CATALOGUE
+from qdebias.inputs.datasets.dataset import CATALOGUE
 from qdebias.methods.method import Context
 from qdebias.methods.presets import PAPER
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from qdebias.errors import SettingError
-from qdebias.inputs.datasets.resolve import Tree, find_images, find_labels, open_tree
+from qdebias.inputs.datasets.tree import Tree, find_images, find_labels, open_tree
 
 
 @pytest.fixture

@@ -23,10 +23,9 @@ import deadly_backends
 from qdebias.backends.load import load_backend
 from qdebias.errors import SettingError, StoreError
 from qdebias.inputs import open_images
-from qdebias.inputs.datasets_folder import DatasetRows
-from qdebias.inputs.pieces import Named, Nothing
+from qdebias.inputs.items import Named, Nothing
 from qdebias.inputs.shards import Shard
-from qdebias.inputs.tables import Rows
+from qdebias.inputs.tables import DatasetRows, Rows
 from qdebias.integrations.ray import Progress, Setting, Workers, reach, score_on_ray
 from qdebias.integrations.ray.folder import open_folder
 from qdebias.integrations.ray.manifest import Manifest, score_file, write_manifest

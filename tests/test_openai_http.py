@@ -20,7 +20,7 @@ import pytest
 from contract import QUALITY, SAME, BackendContract, assert_same, pair, picture
 from qdebias.backends.base import Backend
 from qdebias.backends.openai_http.backend import OpenAIBackend, load_openai
-from qdebias.backends.openai_http.pictures import Pictures, png_url
+from qdebias.backends.openai_http.chat import Pictures, png_url
 from qdebias.errors import OptionError, PromptError, SettingError
 from qdebias.prompts import Placement, Request
 from qdebias.runs.scorer import Scorer

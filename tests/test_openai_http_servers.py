@@ -12,8 +12,8 @@ import pytest
 
 from contract import SAME, pair, picture
 from qdebias.backends.openai_http import connection
-from qdebias.backends.openai_http.answer import candidates
 from qdebias.backends.openai_http.backend import load_openai
+from qdebias.backends.openai_http.chat import candidates
 from qdebias.backends.openai_http.failures import refusal, server_words
 from qdebias.errors import BackendError, ImageError, QdebiasError, SettingError
 from qdebias.methods.plan import Failure

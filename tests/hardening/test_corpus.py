@@ -22,7 +22,7 @@ from corpus.pictures import encoded
 from qdebias.backends.fake import FakeBackend
 from qdebias.errors import ImageError
 from qdebias.image import load_image
-from qdebias.inputs.presence import is_there
+from qdebias.inputs.addresses import is_there
 from qdebias.methods.plan import Failure
 from qdebias.runs.scorer import Scorer
 

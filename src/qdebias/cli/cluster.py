@@ -14,7 +14,7 @@ from qdebias.cli.runs import say_left_out
 from qdebias.errors import SettingError
 from qdebias.inputs import Images
 from qdebias.inputs.addresses import unsigned
-from qdebias.inputs.pieces import SIZE
+from qdebias.inputs.items import SIZE
 from qdebias.integrations.ray import Progress, Setting, Workers, score_on_ray
 
 _PANEL = "On a cluster"

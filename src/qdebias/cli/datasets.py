@@ -8,8 +8,7 @@ from rich.table import Column, Table
 
 from qdebias.cli.console import user_errors
 from qdebias.cli.shown import show
-from qdebias.inputs.datasets.catalogue import CATALOGUE, entry
-from qdebias.inputs.datasets.table import Entry
+from qdebias.inputs.datasets.dataset import CATALOGUE, Entry, entry
 
 
 def datasets(

@@ -31,9 +31,8 @@ from qdebias.cli.runs import named_results, say_unfinished
 from qdebias.curation import COPY, LINK, MOVE, Choice, Top, Way, check_places, choose, place
 from qdebias.errors import SettingError
 from qdebias.inputs import Images, open_images
-from qdebias.inputs.addresses import is_address
-from qdebias.inputs.pieces import Named, Nothing
-from qdebias.inputs.presence import is_folder
+from qdebias.inputs.addresses import is_address, is_folder
+from qdebias.inputs.items import Named, Nothing
 from qdebias.methods import presets
 from qdebias.methods.method import Score
 from qdebias.methods.plan import Failure

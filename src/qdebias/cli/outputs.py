@@ -8,9 +8,9 @@ from pathlib import Path
 from qdebias.errors import SettingError
 from qdebias.inputs import Images
 from qdebias.inputs.datasets import Dataset
-from qdebias.inputs.datasets_folder import is_dataset
 from qdebias.inputs.folders import looks_like_image
-from qdebias.inputs.pieces import Named
+from qdebias.inputs.items import Named
+from qdebias.inputs.tables import is_dataset
 from qdebias.runs.records import check_suffix
 
 OUTPUTS = ("out", "plot")

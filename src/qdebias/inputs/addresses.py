@@ -1,19 +1,34 @@
-"""What lies behind addresses such as s3://, gs://, hf:// and https://, through fsspec.
+"""What is named on the command line and in tables: paths, and addresses such as s3://, gs://, hf:// and https://.
 
-Whatever is fetched has a limit of time and of size, and is tried a few times where the network fails.
+Whatever is fetched, through fsspec, has a limit of time and of size, and is tried a few times where the network fails.
 """
 
 import logging
+import os
 import re
 import sys
 import time
-from collections.abc import Iterator, Mapping
+import unicodedata
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import lru_cache
 from http.client import responses
+from pathlib import Path
 from typing import IO, Any
 from urllib.parse import urlsplit, urlunsplit
 
 from qdebias.errors import ImageError, MissingPackageError, QdebiasError, SettingError
+
+
+def is_there(path: str | os.PathLike[str]) -> bool:
+    """Whether a file or folder can be reached; false also where its name is refused."""
+    return os.path.exists(path)  # noqa: PTH110 (Path.exists raises where the name is refused)
+
+
+def is_folder(path: str | os.PathLike[str]) -> bool:
+    """Whether a folder can be reached; false also where its name is refused."""
+    return os.path.isdir(path)  # noqa: PTH112 (Path.is_dir raises where the name is refused)
+
 
 MAX_BYTES = 200_000_000
 """Largest image that is fetched, in bytes: more than 50 megapixels take without any compression."""
@@ -223,3 +238,66 @@ def failures() -> tuple[type[Exception], ...]:
     loaded = ((sys.modules[module], names) for module, names in kinds.items() if module in sys.modules)
     known = (OSError, EOFError, ValueError)  # the last is what gcsfs raises where a request is refused as malformed
     return (*known, *(getattr(module, name) for module, names in loaded for name in names))
+
+
+@contextmanager
+def open_container(name: str) -> Iterator[IO[bytes]]:
+    """Open a shard, table or list.
+
+    Raises:
+        SettingError: It cannot be read, now or while it is being read.
+    """
+    if is_address(name):
+        with explained(name), open_address(name) as stream:
+            yield stream
+        return
+    try:
+        with Path(name).open("rb") as stream:
+            yield stream
+    except FileNotFoundError as error:
+        raise SettingError(f"{name}: no such file") from error
+    except OSError as error:
+        raise SettingError(f"{name}: cannot be read ({error.strerror or error})") from error
+
+
+def beside(container: str, name: str) -> str:
+    """Return the path or address of what a list or table names.
+
+    Relative names count from its own folder; where nothing is there, from the folder in which the command runs, as
+    `datasets` writes them.
+    """
+    if is_address(name):
+        return name
+    if is_address(container):
+        address, mark, query = container.partition("?") if path_of(container) != container else (container, "", "")
+        return f"{address.rpartition('/')[0]}/{name.lstrip('/')}{mark}{query}"
+    own = true_name(str(Path(container).parent / name))
+    return own if is_there(own) or not is_there(true_name(name)) else true_name(name)
+
+
+def true_name(path: str) -> str:
+    """Return a path as the disk has it: with accents composed or apart, whichever is there."""
+    if path.isascii() or is_there(path):
+        return path
+    return next((one for form in ("NFC", "NFD") if is_there(one := unicodedata.normalize(form, path))), path)
+
+
+def absolute_name(name: str) -> str:
+    """Return the absolute form of a path, or of a member of a file with a path; an address stays what it is."""
+    return name if is_address(name) else os.path.join(os.getcwd(), name)  # noqa: PTH109, PTH118 (a member is no path)
+
+
+def on_disk() -> Callable[[str], str]:
+    """Return a function from the path of a file to the one path that it has by whatever links and dots it is named.
+
+    The function remembers some folders, so that it asks the system once a file; take a new one for each pass.
+    """
+    real_folder = lru_cache(maxsize=1024)(os.path.realpath)
+
+    def true_path(path: str) -> str:
+        if os.path.islink(path):  # noqa: PTH114 (names are text here, which is faster)
+            return os.path.realpath(path)
+        folder, base = os.path.split(path)
+        return os.path.normcase(os.path.join(real_folder(folder or "."), base))  # noqa: PTH118
+
+    return true_path

@@ -11,10 +11,8 @@ from typing import Any
 
 from qdebias.errors import SettingError
 from qdebias.image.decoding import begins_image
-from qdebias.inputs.addresses import explained, open_filesystem
-from qdebias.inputs.items import LeftOut
-from qdebias.inputs.pieces import Nothing, nothing
-from qdebias.inputs.presence import is_folder, is_there
+from qdebias.inputs.addresses import explained, is_folder, is_there, open_filesystem
+from qdebias.inputs.items import LeftOut, Nothing, nothing
 
 SUFFIXES = frozenset(
     (

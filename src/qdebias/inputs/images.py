@@ -10,12 +10,9 @@ from dataclasses import dataclass, field
 from itertools import groupby, islice
 from pathlib import Path
 
-from qdebias.errors import SettingError
+from qdebias.errors import ImageError, SettingError
 from qdebias.inputs import shards
-from qdebias.inputs.addresses import is_address, path_of, unsigned
-from qdebias.inputs.containers import true_name
-from qdebias.inputs.datasets.resolve import on_disk
-from qdebias.inputs.datasets_folder import dataset_pieces, is_dataset
+from qdebias.inputs.addresses import is_address, is_folder, is_there, on_disk, path_of, true_name, unsigned
 from qdebias.inputs.folders import (
     folder_names,
     is_remote_folder,
@@ -23,11 +20,10 @@ from qdebias.inputs.folders import (
     remote_folder_names,
     remote_pattern_names,
 )
-from qdebias.inputs.items import Image, LeftOut, Unreadable
-from qdebias.inputs.pieces import Named, Nothing, Piece, named
-from qdebias.inputs.presence import is_folder, is_there
+from qdebias.inputs.items import Image, LeftOut, Named, Nothing, Piece, RemoteImage, Unreadable, member_name, named
 from qdebias.inputs.shards import Shard
-from qdebias.inputs.tables import list_pieces, table_pieces
+from qdebias.inputs.tables import dataset_pieces, is_dataset, list_pieces, table_pieces
+from qdebias.methods.plan import Failure
 
 _TABLES = (".parquet", ".csv", ".tsv")
 _LIST = ".txt"
@@ -209,3 +205,89 @@ def _unique(pieces: Iterator[Piece]) -> Iterator[Piece]:
             yield piece
         elif fresh:
             yield Named(tuple(fresh))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Inputs:
+    """The images of a command.
+
+    Attributes:
+        paths: Each image once, in the order in which it was named; within a folder sorted by path.
+        images: What was named, as it is streamed.
+        failures: What was named and holds no image, or could not be looked into.
+    """
+
+    paths: tuple[Path, ...]
+    images: Images
+    failures: tuple[Failure, ...]
+
+
+def find_inputs(arguments: Sequence[str], *, column: str | None = None) -> Inputs:
+    """Return the images that are meant by paths of files, folders, patterns such as "*.jpg", and lists of them.
+
+    A named file that does not exist stays among them, so that it fails with a row of its own like any other bad image.
+
+    Raises:
+        SettingError: Nothing at all was found, or something that is no file of its own.
+    """
+    paths: list[Path] = []
+    failures: list[Failure] = []
+    images = open_images(arguments, column=column)
+    for image in images:
+        if isinstance(image, Path):
+            paths.append(image)
+        elif isinstance(image, Unreadable):
+            failures.append(Failure(name=image.name, error=image.error))
+        else:
+            raise SettingError(
+                f"{image.name}: is no file of its own; only `score` and `check` take shards and addresses"
+            )
+    return Inputs(paths=tuple(paths), images=images, failures=tuple(failures))
+
+
+@dataclass(frozen=True, slots=True)
+class SoughtMember:
+    """An image inside a shard, table or data set, looked for when it is needed.
+
+    Attributes:
+        container: Where it is.
+        key: What it is called there.
+        column: The column of images, where it is a table; None takes the usual one.
+    """
+
+    container: str
+    key: str
+    column: str | None = None
+
+    @property
+    def name(self) -> str:
+        """What it is called in results."""
+        return member_name(self.container, self.key)
+
+    def read(self) -> bytes:
+        """Go through the container up to the image.
+
+        Raises:
+            ImageError: It is not there any more, or still cannot be read.
+        """
+        for image in Images(arguments=(self.container,), column=self.column):
+            if not isinstance(image, Path) and image.name == self.name:
+                return image.read()
+        raise ImageError(f"{self.name}: is not there any more")
+
+
+def image_named(name: str, *, column: str | None = None) -> Image | SoughtMember:
+    """Return the image that was called so in a result."""
+    if is_address(name):
+        return next((SoughtMember(*parts, column) for parts in _parts(name)), RemoteImage(name))
+    path = Path(name)
+    return path if is_there(path) else next((SoughtMember(*parts, column) for parts in _parts(name)), path)
+
+
+def _parts(name: str) -> Iterator[tuple[str, str]]:
+    """Yield the name cut into container and key wherever that makes sense; either may have the mark in its own name."""
+    place = name.find("!")
+    while place >= 0:
+        if holds_several(name[:place]):
+            yield name[:place], name[place + 1 :]
+        place = name.find("!", place + 1)

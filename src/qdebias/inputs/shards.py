@@ -10,11 +10,9 @@ from typing import IO, Any
 
 from qdebias.errors import SettingError
 from qdebias.image.decoding import begins_image
-from qdebias.inputs.addresses import MAX_BYTES, path_of
-from qdebias.inputs.containers import open_container
+from qdebias.inputs.addresses import MAX_BYTES, absolute_name, open_container, path_of
 from qdebias.inputs.folders import has_no_suffix, looks_like_image
 from qdebias.inputs.items import Image, LeftOut, Member, member_name, unreadable
-from qdebias.inputs.pieces import absolute_name
 
 SUFFIXES = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz", ".tar.zst", ".zip")
 

@@ -7,7 +7,7 @@ from qdebias.backends.base import Backend
 from qdebias.errors import SettingError
 from qdebias.image import MAX_PIXELS
 from qdebias.image.downsize import max_side_of
-from qdebias.inputs.named import image_named
+from qdebias.inputs.images import image_named
 from qdebias.methods import presets
 from qdebias.methods.describe import describe
 from qdebias.methods.method import Method

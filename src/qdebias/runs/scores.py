@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from qdebias.errors import SettingError
+from qdebias.inputs.datasets.dataset import NAME_COLUMNS
 from qdebias.inputs.datasets.readers import read_records, second
-from qdebias.inputs.datasets.table import NAME_COLUMNS
 from qdebias.runs.records import Row
 
 SCORE_COLUMNS = ("score", "strength", "predicted_score", "prediction", "predicted")

@@ -17,8 +17,8 @@ from typing import IO
 from qdebias.errors import SettingError, StoreError
 from qdebias.image import EncodedImage
 from qdebias.image.downsize import max_side_of
+from qdebias.inputs.addresses import absolute_name
 from qdebias.inputs.items import Member
-from qdebias.inputs.pieces import absolute_name
 from qdebias.methods.method import Score
 from qdebias.methods.outline import outline
 from qdebias.methods.plan import Failure

@@ -9,21 +9,21 @@ from typing import Literal, TypeAlias
 import numpy as np
 
 from qdebias.backends.base import Fingerprint, OptionLogits
-from qdebias.backends.openai_http.address import Address, parse_address
-from qdebias.backends.openai_http.answer import (
+from qdebias.backends.openai_http.chat import (
+    Json,
     MissingOptionError,
+    Pictures,
     Wanted,
+    conversation,
     likelier_lead,
     option_logprobs,
+    png_url,
     reported_name,
 )
-from qdebias.backends.openai_http.chat import Json, conversation
-from qdebias.backends.openai_http.connection import Connection, Session
-from qdebias.backends.openai_http.counting import Lead, check_unseen, find_lead
+from qdebias.backends.openai_http.connection import Address, Connection, Session, parse_address
 from qdebias.backends.openai_http.failures import PassingError, RefusedError
-from qdebias.backends.openai_http.identify import Served, fingerprint, identify
-from qdebias.backends.openai_http.pictures import Pictures, png_url
-from qdebias.backends.openai_http.prompt import Asked, examine, wanted
+from qdebias.backends.openai_http.prompt import Asked, Lead, check_unseen, examine, find_lead, wanted
+from qdebias.backends.openai_http.servers import Served, fingerprint, identify
 from qdebias.backends.prompt import Argument, Form
 from qdebias.equations import FloatArray
 from qdebias.errors import BackendError, ImageError, SettingError

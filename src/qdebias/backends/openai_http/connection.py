@@ -1,23 +1,25 @@
-"""Talking to a server: JSON there and back, in bounded number, again where a failure may pass.
+"""Where a server is, and talking to it: JSON there and back, in bounded number, again where a failure may pass.
 
 The event loop runs in a thread of its own, for as long as a session lasts: a caller may have a loop running already,
 and nothing of it is touched.
 """
 
+import ipaddress
 import json
 import zlib
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import partial
 from http import HTTPStatus
 from typing import Any, TypeVar
+from urllib.parse import SplitResult, urlsplit
 
 import anyio
 import httpx2
 from anyio.from_thread import BlockingPortal, start_blocking_portal
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, stop_before_delay, wait_random_exponential
 
-from qdebias.backends.openai_http.address import Address
 from qdebias.backends.openai_http.chat import Json
 from qdebias.backends.openai_http.failures import (
     PassingError,
@@ -29,6 +31,66 @@ from qdebias.backends.openai_http.failures import (
     unreadable,
 )
 from qdebias.errors import SettingError
+
+FORM = "http://localhost:8000/v1#model"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Address:
+    """A server and one of its models.
+
+    Attributes:
+        api: URL that the paths of the OpenAI API are put behind, such as "http://localhost:8000/v1".
+        root: URL that the server's own paths are put behind, such as "http://localhost:8000".
+        model: Name of the model; empty: the only one there is.
+    """
+
+    api: str
+    root: str
+    model: str
+
+    @property
+    def is_openai(self) -> bool:
+        """Whether this is OpenAI's own service."""
+        return urlsplit(self.api).hostname == "api.openai.com"
+
+    @property
+    def is_loopback(self) -> bool:
+        """Whether the server runs on this machine."""
+        host = urlsplit(self.api).hostname or ""
+        try:
+            return ipaddress.ip_address(host).is_loopback
+        except ValueError:
+            return host == "localhost"
+
+
+def parse_address(text: str) -> Address:
+    """Return the address that `<url>#<model>` names; where the URL has no path, it is that of the API, /v1.
+
+    Raises:
+        SettingError: It is no such URL, or holds a password.
+    """
+    url, _, model = text.partition("#")
+    parts = _split(url)
+    path = parts.path.rstrip("/") or "/v1"
+    api = parts._replace(path=path).geturl()
+    return Address(api=api, root=api.removesuffix("/v1"), model=model)
+
+
+def _split(url: str) -> SplitResult:
+    try:
+        parts = urlsplit(url)
+        sound = parts.scheme in ("http", "https") and bool(parts.hostname) and (parts.port is None or parts.port > 0)
+    except ValueError:
+        sound = False
+    if "@" in url:  # not quoted: it may hold a password
+        raise SettingError(
+            "the URL of a server must not hold a user name or password; put the key into QDEBIAS_API_KEY instead"
+        )
+    if not sound or parts.query:
+        raise SettingError(f"{url!r} is no URL of a server; write it like openai:{FORM}")
+    return parts
+
 
 Result = TypeVar("Result")
 

@@ -1,9 +1,11 @@
-"""The proof that the model is asked what was asked for, where a server or engine shows the prompts that it makes."""
+"""The proof that the model is asked what was asked for: from the prompts that a server shows, or their length."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
-from qdebias.backends.openai_http.answer import Wanted
+from qdebias.backends.openai_http.chat import Json, Wanted, conversation, prompt_tokens
+from qdebias.backends.openai_http.failures import RefusedError
 from qdebias.backends.prompt import Form, Render, Tokenizer, normal, opening, option_tokens
 from qdebias.errors import PromptError
 from qdebias.prompts import Question
@@ -111,3 +113,137 @@ def _sent(form: Form, render: Render, before: str) -> str:
         f"the server goes on with the answer prefix behind {stem[-40:]!r}, while the model begins its reply behind "
         f"{before[-40:]!r}; {OTHERWISE}"
     )
+
+
+Completion = Callable[[Json], Json]
+"""Sends a conversation and returns the server's reply."""
+
+
+def check_unseen(form: Form, complete: Completion) -> None:
+    """Check what can be checked of a question without seeing its prompt.
+
+    Raises:
+        PromptError: The server asks something else, or it cannot be told.
+    """
+    if form.placement == "after":
+        raise PromptError(
+            "this server does not show its prompts, so nothing tells whether the images stand after the question; "
+            "use a method that places them before it, or load the backend with prompt='trusted'"
+        )
+    if form.question.answer_prefix:
+        _check_continued(form.question.text, form.question.answer_prefix, complete)
+    else:
+        _check_thought(form.question.text, complete)
+
+
+def _check_continued(text: str, prefix: str, complete: Completion) -> None:
+    """Check that the prefix is the end of the prompt.
+
+    Written once, it costs as many tokens as written a second time behind itself, unless the server closes the message
+    and opens another one: that costs tokens too. A space at its end costs a token, unless it is trimmed.
+    """
+    core = prefix.rstrip()
+    try:
+        none, once, twice, whole = (_count(complete, text, begun) for begun in ("", core, f"{core} {core}", prefix))
+    except RefusedError as error:
+        raise PromptError(f"this server does not go on with a begun answer ({error}); {OTHERWISE}") from error
+    added, again = once - none, twice - once
+    trimmed = prefix != core and whole <= once
+    if again <= 0 or added != again or trimmed:
+        raise PromptError(
+            f"this server does not go on with the answer prefix {prefix!r}: it makes {added} tokens of it, and {again} "
+            f"more when it is there twice; {OTHERWISE}"
+        )
+
+
+def _check_thought(text: str, complete: Completion) -> None:
+    """Refuse a prompt that holds more where the model begins its reply than where a reply was begun: a thought.
+
+    A single token may be a space that the first word merges with. A server that does not go on with a begun answer, or
+    does not count, tells nothing.
+    """
+    none, once, twice = (_tokens(complete, conversation(text, prefix=begun)) for begun in ("", "Yes", "Yes Yes"))
+    again = twice - once
+    if min(none, once, again) > 0 and once - none <= again - 2:
+        raise PromptError(
+            f"the prompt has {none + again - once} tokens more where the model begins its reply than where it is begun "
+            f"for it: the chat template opens a chain of thought, or something else first; switch thoughts off "
+            f"(template_args, such as enable_thinking=false), or load the backend with prompt='trusted'"
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Lead:
+    """The white space that a template writes before a reply.
+
+    Attributes:
+        text: It; None where the number of tokens does not tell.
+        counted: Whether the server counts at all.
+    """
+
+    text: str | None
+    counted: bool = True
+
+
+def find_lead(complete: Completion) -> Lead:
+    """Return the white space that the template writes before a reply, from what replies of an earlier turn cost.
+
+    Where a space at the front is kept, it costs a token behind another one, as "  Yes" is two tokens, and none where
+    the template writes none, as " Yes" is one. Where it is trimmed, words are tried of which the vocabulary has
+    another number of tokens with a space before them. Where the prompt itself ends in the space, so that a begun
+    reply costs nothing, the model does not write it.
+    """
+    yes, twice = _cost(complete, "Yes"), _cost(complete, "Yes Yes")
+    if not yes or not twice or twice == yes:
+        return Lead(None, counted=False)
+    if twice != yes + 1:  # characters are counted, not tokens
+        return Lead(None)
+    if _cost(complete, "    Yes") > yes:
+        spaced = _cost(complete, " Yes") > yes
+    else:
+        found = _spaced_by_words(complete, yes)
+        if found is None:
+            return Lead(None)
+        spaced = found
+    if not spaced:
+        return Lead("")
+    none, begun = (_tokens(complete, conversation(_ASKED, prefix=prefix)) for prefix in ("", "Yes"))
+    return Lead("" if none and none == begun else " ")
+
+
+def _spaced_by_words(complete: Completion, yes: int) -> bool | None:
+    line = _cost(complete, "Yes\nYes")
+    for word in _RARE_WORDS:
+        inside, alone = _cost(complete, f"Yes {word}") - yes, _cost(complete, f"Yes\n{word}") - line + 1
+        first = _cost(complete, word) - yes + 1
+        if inside != alone and first in (inside, alone):
+            return first == inside
+    return None
+
+
+_ASKED = "Yes or no?"
+_RARE_WORDS = ("photograph", "watermelon", "kaleidoscope", "thunderstorm", "hippopotamus", "Zanzibar", "grandmother")
+"""Words that many vocabularies have as one token behind a space, and as several without."""
+
+
+def _cost(complete: Completion, reply: str) -> int:
+    """Return how many tokens a conversation has in which this was once replied; 0 where the server does not say."""
+    question = {"role": "user", "content": _ASKED}
+    return _tokens(complete, {"messages": [question, {"role": "assistant", "content": reply}, question]})
+
+
+def _tokens(complete: Completion, fields: Json) -> int:
+    try:
+        return prompt_tokens(complete(fields)) or 0
+    except RefusedError:
+        return 0
+
+
+def _count(complete: Completion, text: str, prefix: str) -> int:
+    count = prompt_tokens(complete(conversation(text, prefix=prefix)))
+    if count is None:
+        raise PromptError(
+            f"this server does not count the tokens of a prompt (usage.prompt_tokens), so nothing tells whether it "
+            f"goes on with a begun answer; {OTHERWISE}, or with prompt='trusted'"
+        )
+    return count

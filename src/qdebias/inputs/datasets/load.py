@@ -7,13 +7,12 @@ from os import PathLike
 from pathlib import Path
 
 from qdebias.errors import SettingError
-from qdebias.inputs.datasets.catalogue import entry as entry_of
-from qdebias.inputs.datasets.dataset import Dataset, Item
-from qdebias.inputs.datasets.labels import LabelledImages, read_labels
+from qdebias.inputs.addresses import on_disk
+from qdebias.inputs.datasets.dataset import SPLITS, Dataset, Entry, Item
+from qdebias.inputs.datasets.dataset import entry as entry_of
+from qdebias.inputs.datasets.labels import LabelledImages, merge, read_labels, recognise, to_items
 from qdebias.inputs.datasets.readers import read_records
-from qdebias.inputs.datasets.resolve import Tree, find_images, on_disk, open_tree
-from qdebias.inputs.datasets.rows import merge, recognise, to_items
-from qdebias.inputs.datasets.table import SPLITS, Entry
+from qdebias.inputs.datasets.tree import Tree, find_images, open_tree
 from qdebias.metrics.mos import Direction
 
 SAMPLE = "sample"

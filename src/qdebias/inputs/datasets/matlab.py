@@ -1,7 +1,12 @@
-"""The label files that come as MATLAB arrays, and CSIQ's workbook: here the names of the images are made, not read."""
+"""The label files that come as MATLAB arrays, and CSIQ's workbook: here the names of the images are made, not read.
+
+python -m qdebias.inputs.datasets.matlab PATH VARIABLE   writes a variable to stdout as .npy, or why not to stderr:
+a process of its own, as a damaged file can end the one that reads it.
+"""
 
 import io
 import subprocess
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,8 +16,38 @@ import numpy as np
 import numpy.typing as npt
 
 from qdebias.errors import SettingError
-from qdebias.inputs.datasets.readers import Workbook
+from qdebias.inputs.datasets.readers import DAMAGED, Workbook
 from qdebias.system.processes import module_command
+
+NEWER = "is a MATLAB 7.3 file; save it with -v7, or as CSV"
+
+
+def read(path: str, variable: str) -> bytes | str:
+    """Return the variable as .npy, cells as their texts; or why there is none."""
+    from scipy.io import loadmat, matlab
+
+    try:
+        content = loadmat(path)
+        if variable not in content:
+            return f"has no variable {variable}, only {[name for name in content if not name.startswith('__')]}"
+        array = np.asarray(content[variable])
+        if array.dtype == object:
+            texts = [str(np.asarray(cell).ravel()[0]) for cell in array.ravel()]
+            array = np.array(texts, dtype=str).reshape(array.shape)
+        memory = io.BytesIO()
+        np.save(memory, array, allow_pickle=False)
+    except NotImplementedError:
+        return NEWER
+    except (*DAMAGED, matlab.MatReadError) as error:
+        return f"is not a readable MATLAB file ({error})"
+    return memory.getvalue()
+
+
+if __name__ == "__main__":
+    found = read(sys.argv[1], sys.argv[2])
+    if isinstance(found, str):
+        sys.exit(found)
+    sys.stdout.buffer.write(found)
 
 
 def load_variable(path: Path, variable: str) -> npt.NDArray[Any]:
@@ -23,7 +58,7 @@ def load_variable(path: Path, variable: str) -> npt.NDArray[Any]:
     Raises:
         SettingError: The file cannot be read, or has no such variable.
     """
-    command = module_command("qdebias.inputs.datasets.matlab_file", str(path), variable)
+    command = module_command("qdebias.inputs.datasets.matlab", str(path), variable)
     ran = subprocess.run(command, capture_output=True, check=False)  # noqa: S603
     if ran.returncode == 0:
         return np.asarray(np.load(io.BytesIO(ran.stdout), allow_pickle=False))

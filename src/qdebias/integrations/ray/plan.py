@@ -13,10 +13,9 @@ from typing import Any
 
 from qdebias.errors import StoreError
 from qdebias.inputs import Piece
-from qdebias.inputs.datasets_folder import DatasetRows
-from qdebias.inputs.pieces import Named, Nothing
+from qdebias.inputs.items import Named, Nothing
 from qdebias.inputs.shards import Shard
-from qdebias.inputs.tables import Rows
+from qdebias.inputs.tables import DatasetRows, Rows
 from qdebias.integrations.ray.folder import Folder
 
 PART = 100

@@ -8,7 +8,7 @@ from os import PathLike, fspath
 from qdebias.backends.load import require
 from qdebias.errors import SettingError
 from qdebias.inputs import Images, open_images
-from qdebias.inputs.pieces import SIZE
+from qdebias.inputs.items import SIZE
 from qdebias.integrations.ray.folder import Folder, open_folder
 from qdebias.integrations.ray.manifest import SCORES, Manifest, read_manifest, score_file, write_manifest
 from qdebias.integrations.ray.plan import freeze

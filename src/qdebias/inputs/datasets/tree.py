@@ -1,11 +1,9 @@
 """Finding files below a root, however they were unpacked: in other case, with accents apart, a folder too deep."""
 
-import os
 import unicodedata
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
-from functools import lru_cache
 from itertools import chain
 from pathlib import Path
 
@@ -107,22 +105,6 @@ class Tree:
 def _folded(name: str) -> str:
     """Return a name without regard to case, and composed: a file unpacked on a Mac has its accents apart."""
     return unicodedata.normalize("NFC", name).casefold()
-
-
-def on_disk() -> Callable[[str], str]:
-    """Return a function from the path of a file to the one path that it has by whatever links and dots it is named.
-
-    The function remembers some folders, so that it asks the system once a file; take a new one for each pass.
-    """
-    real_folder = lru_cache(maxsize=1024)(os.path.realpath)
-
-    def true_path(path: str) -> str:
-        if os.path.islink(path):  # noqa: PTH114 (names are text here, which is faster)
-            return os.path.realpath(path)
-        folder, base = os.path.split(path)
-        return os.path.normcase(os.path.join(real_folder(folder or "."), base))  # noqa: PTH118
-
-    return true_path
 
 
 def open_tree(root: Path, what: str) -> Tree:
