@@ -10,7 +10,6 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from qdebias.errors import SettingError
-from qdebias.image.decoding import begins_image
 from qdebias.inputs.addresses import explained, is_folder, is_there, open_filesystem
 from qdebias.inputs.items import LeftOut, Nothing, nothing
 
@@ -47,6 +46,13 @@ def looks_like_image(name: str) -> bool:
 def has_no_suffix(name: str) -> bool:
     """Whether a file's bytes have to tell if it is an image: it has no suffix, and is not hidden."""
     return "." not in name.rpartition("/")[2]
+
+
+def begins_image(prefix: bytes) -> bool:
+    """Whether a file that begins with these bytes, 16 or more, is of a format that is decoded."""
+    from qdebias.image import decoding  # loads Pillow, which labels alone do not need
+
+    return decoding.begins_image(prefix)
 
 
 def folder_names(folder: str) -> Iterator[str | Nothing | LeftOut]:

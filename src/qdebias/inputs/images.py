@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import groupby, islice
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from qdebias.errors import ImageError, SettingError
 from qdebias.inputs import shards
@@ -23,7 +24,9 @@ from qdebias.inputs.folders import (
 from qdebias.inputs.items import Image, LeftOut, Named, Nothing, Piece, RemoteImage, Unreadable, member_name, named
 from qdebias.inputs.shards import Shard
 from qdebias.inputs.tables import dataset_pieces, is_dataset, list_pieces, table_pieces
-from qdebias.methods.plan import Failure
+
+if TYPE_CHECKING:
+    from qdebias.methods.plan import Failure
 
 _TABLES = (".parquet", ".csv", ".tsv")
 _LIST = ".txt"
@@ -219,7 +222,7 @@ class Inputs:
 
     paths: tuple[Path, ...]
     images: Images
-    failures: tuple[Failure, ...]
+    failures: "tuple[Failure, ...]"
 
 
 def find_inputs(arguments: Sequence[str], *, column: str | None = None) -> Inputs:
@@ -230,6 +233,8 @@ def find_inputs(arguments: Sequence[str], *, column: str | None = None) -> Input
     Raises:
         SettingError: Nothing at all was found, or something that is no file of its own.
     """
+    from qdebias.methods.plan import Failure  # loads Pillow, which labels alone do not need
+
     paths: list[Path] = []
     failures: list[Failure] = []
     images = open_images(arguments, column=column)

@@ -9,9 +9,8 @@ from dataclasses import dataclass
 from typing import IO, Any
 
 from qdebias.errors import SettingError
-from qdebias.image.decoding import begins_image
 from qdebias.inputs.addresses import MAX_BYTES, absolute_name, open_container, path_of
-from qdebias.inputs.folders import has_no_suffix, looks_like_image
+from qdebias.inputs.folders import begins_image, has_no_suffix, looks_like_image
 from qdebias.inputs.items import Image, LeftOut, Member, member_name, unreadable
 
 SUFFIXES = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz", ".tar.zst", ".zip")
