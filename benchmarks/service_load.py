@@ -1,13 +1,15 @@
 """What the service does under many clients: answers by status, waiting times, memory, and places that come back.
 
-    python benchmarks/service_load.py [--clients 200] [--seconds 60] [--model fake] [--batch 8]
+    python benchmarks/service_load.py [--clients 200] [--seconds 60] [--model fake] [--batch 8] [--route score]
 
 Starts `qdebias serve` on the loopback interface, lets each client post one of a few images as soon as its last answer
 is there (after a 429, as soon as Retry-After says), holds every accepted score beside the library's own, then lets
 clients leave in the midst of their requests, and looks whether all places are free again. Then come wrong bodies,
 clients that leave while 50-megapixel JPEGs are decoded (`--cancels`), and 30 neighbours, a process of their own, that
-ask for correlations all the time. Throughout, a probe in the server notes how late its event loop is after 20 ms of
-sleep, and how much processor time the loop took in between: what one call holds it up by, however busy the machine is.
+ask for correlations all the time. With `--route reward` each client posts one to four images, one of which may be none,
+and no storm follows. Throughout, a probe in the server notes how late its event loop is after 20 ms of sleep, and how
+much processor time the loop took in between: what one call holds it up by, however busy the machine is. /healthz is
+asked by a process of its own, which waits for no client.
 """
 
 import argparse
@@ -20,9 +22,10 @@ import socket
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections import Counter
-from collections.abc import Awaitable
+from collections.abc import Coroutine
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
@@ -73,26 +76,41 @@ class Found:
     apart: list[float] = field(default_factory=list)
 
 
-async def client(url: str, images: list[tuple[bytes, float]], end: float, found: Found) -> None:
-    """Post images until the time is over."""
+Sent = list[tuple[bytes, float | None]]
+"""Images as PNG with the library's own scores; None of what is no image."""
+
+
+async def client(url: str, images: Sent, end: float, found: Found) -> None:
+    """Post images until the time is over; several and for rewards where some of them are none."""
+    rewards = any(score is None for _, score in images)
+    route, field = ("/v1/reward", "images") if rewards else ("/v1/score", "image")
     async with httpx2.AsyncClient(base_url=url, timeout=120, trust_env=False) as http:
         while time.monotonic() < end:
-            data, score = random.choice(images)  # noqa: S311
+            sent = random.choices(images, k=random.randint(1, 4) if rewards else 1)  # noqa: S311
             start = time.monotonic()
             try:
-                answer = await http.post("/v1/score", files={"image": data})
+                answer = await http.post(route, files=[(field, data) for data, _ in sent])
             except httpx2.TransportError as error:
                 found.statuses[type(error).__name__] += 1
                 continue
             found.statuses[str(answer.status_code)] += 1
             if answer.status_code == 200:
+                got = answer.json()
+                scores = got["rewards"] if rewards else [got["score"]]
                 found.seconds.append(time.monotonic() - start)
-                found.apart.append(abs(answer.json()["score"] - score))
+                found.apart += [difference(*pair) for pair in zip(scores, [score for _, score in sent], strict=True)]
             elif answer.status_code == 429:
                 await asyncio.sleep(min(float(answer.headers["retry-after"]), max(0, end - time.monotonic())))
 
 
-async def crowd(url: str, images: list[tuple[bytes, float]], count: int, seconds: float) -> Found:
+def difference(got: float | None, want: float | None) -> float:
+    """Return how far two scores are apart; infinity where one of them is none."""
+    if got is None or want is None:
+        return 0.0 if got is want else float("inf")
+    return abs(got - want)
+
+
+async def crowd(url: str, images: Sent, count: int, seconds: float) -> Found:
     """Let as many clients at the server."""
     found = Found()
     end = time.monotonic() + seconds
@@ -100,7 +118,7 @@ async def crowd(url: str, images: list[tuple[bytes, float]], count: int, seconds
     return found
 
 
-async def leave(url: str, images: list[tuple[bytes, float]], count: int) -> None:
+async def leave(url: str, images: Sent, count: int) -> None:
     """Let clients post and leave before they are answered."""
     found = Found()
     tasks = [asyncio.create_task(client(url, images, time.monotonic() + 60, found)) for _ in range(count)]
@@ -139,38 +157,64 @@ def wait_for(url: str, server: "subprocess.Popen[bytes]") -> None:
     raise SystemExit("the server ended")
 
 
-async def watched(url: str, work: Awaitable[None]) -> float:
-    """Do some work and return the longest that /healthz took meanwhile, in seconds."""
-    doing, longest = asyncio.ensure_future(work), 0.0
-    async with httpx2.AsyncClient(base_url=url, timeout=120, trust_env=False) as http:
-        while not doing.done():
+def watch(url: str) -> None:
+    """Ask for /healthz until stdin ends, and print the longest that it took, in seconds."""
+    longest = 0.0
+    ended = threading.Event()
+    threading.Thread(target=lambda: (sys.stdin.read(), ended.set()), daemon=True).start()
+    with httpx2.Client(base_url=url, timeout=120, trust_env=False) as http:
+        http.get("/healthz")
+        while not ended.wait(0.01):
             start = time.monotonic()
-            await http.get("/healthz")
+            http.get("/healthz")
             longest = max(longest, time.monotonic() - start)
-            await asyncio.sleep(0.01)
-    await doing
-    return longest
+    print(longest)
 
 
-async def wrong_bodies(url: str) -> None:
-    """Send JSON with hundreds of thousands of wrong items and unknown keys."""
-    bodies = {
-        "/v1/score/batch": b'{"images":[' + b",".join([b"1"] * 700_000) + b"]}",
-        "/v1/score": b"{" + b",".join(b'"k%d":1' % number for number in range(300_000)) + b"}",
-    }
+def watched(url: str, work: Coroutine[None, None, None]) -> float:
+    """Do some work and return the longest that /healthz took meanwhile, in seconds."""
+    command = [sys.executable, "-c", "import sys, service_load as load; load.watch(sys.argv[1])", url]
+    watching = subprocess.Popen(  # noqa: S603
+        command, cwd=Path(__file__).parent, stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    )
+    time.sleep(3)  # until it asks
+    asyncio.run(work)
+    return float(watching.communicate()[0])
+
+
+def bodies() -> list[tuple[str, str, bytes, int]]:
+    """Return wrong bodies: route, kind, bytes, and the status that answers them."""
+    return [
+        ("score/batch", "json", b'{"images":[' + b",".join([b"1"] * 700_000) + b"]}", 400),
+        ("score", "json", b"{" + b",".join(b'"k%d":1' % number for number in range(300_000)) + b"}", 400),
+        ("score", "json", b'{"image":{"base64":"' + b"A" * 26_000_000 + b'"}}', 415),
+        ("score", "json", b'{"image":{"url":"' + b"\\n" * 13_000_000 + b'"}}', 400),
+        ("reward", "msgpack", b"\x81\xa6images\xdd\x00\x1e\x84\x80" + b"\xc4\x00" * 2_000_000, 400),
+        ("reward", "msgpack", b"\xdf\x00\x07\xa1\x20" + b"\xa6images\x91\xc4\x00" * 500_000, 400),
+    ]
+
+
+async def wrong_bodies(url: str, sent: list[tuple[str, str, bytes, int]]) -> None:
+    """Send each of some bodies ten times."""
     async with httpx2.AsyncClient(base_url=url, timeout=120, trust_env=False) as http:
-        for _ in range(20):
-            for route, body in bodies.items():
-                answer = await http.post(route, content=body, headers={"content-type": "application/json"})
-                if answer.status_code != 400:
+        for _ in range(10):
+            for route, kind, body, status in sent:
+                headers = {"content-type": f"application/{kind}"}
+                answer = await http.post(f"/v1/{route}", content=body, headers=headers)
+                if answer.status_code != status:
                     raise SystemExit(f"{route} answered {answer.status_code}")
 
 
-async def cancels(url: str, count: int) -> None:
-    """Post 50-megapixel JPEGs, four at a time, and leave at random moments."""
+def large_jpeg() -> bytes:
+    """Return a JPEG of 49 megapixels."""
     out = BytesIO()
     Image.fromarray(np.zeros((7000, 7000, 3), dtype=np.uint8)).save(out, "JPEG")
-    files = {"image": out.getvalue()}
+    return out.getvalue()
+
+
+async def cancels(url: str, count: int, jpeg: bytes) -> None:
+    """Post an image, four times at once, and leave at random moments."""
+    files = {"image": jpeg}
     turn = asyncio.Semaphore(4)
 
     async def one(http: httpx2.AsyncClient) -> None:
@@ -203,7 +247,7 @@ async def compare(url: str, greedy: int) -> None:
     await asyncio.gather(*(one() for _ in range(greedy)))
 
 
-def neighbours(url: str, images: list[tuple[bytes, float]], seconds: float, greedy: int) -> tuple[Found, Found]:
+def neighbours(url: str, images: Sent, seconds: float, greedy: int) -> tuple[Found, Found]:
     """Let 8 clients ask for scores, alone and while others ask for correlations, by turns: return what they met.
 
     The others have low priority, as if on another machine. By turns, as other work on this one comes and goes.
@@ -228,15 +272,17 @@ def neighbours(url: str, images: list[tuple[bytes, float]], seconds: float, gree
         process.wait()
 
 
-def storms(url: str, pid: int, images: list[tuple[bytes, float]], notes: Path, chosen: argparse.Namespace) -> None:
+def storms(url: str, pid: int, images: Sent, notes: Path, chosen: argparse.Namespace) -> None:
     """Run what must cost others nothing, and print what it cost."""
     for name, storm in (
-        ("wrong bodies", wrong_bodies),
-        (f"{chosen.cancels} cancels", partial(cancels, count=chosen.cancels)),
+        ("wrong bodies", partial(wrong_bodies, sent=bodies())),
+        (f"{chosen.cancels} cancels", partial(cancels, count=chosen.cancels, jpeg=large_jpeg())),
     ):
+        if name == "wrong bodies":
+            asyncio.run(storm(url))  # once before, so that what memory is kept is there already
         start = time.monotonic()
         before, decoders, cpu = family(pid), len(children(pid)), processor_seconds(pid)
-        longest = asyncio.run(watched(url, storm(url)))
+        longest = watched(url, storm(url))
         time.sleep(12)  # what was begun is finished
         after = family(pid)
         print(
@@ -276,7 +322,7 @@ def report(found: Found, seconds: float) -> None:
     print(
         f"{len(found.apart)} accepted scores, {other} not the library's own to the last bit, at most {most:.2g} apart"
     )
-    print(f"accepted: p50 {p50:.2f} s, p99 {p99:.2f} s, {len(found.seconds) / seconds:.1f} images/s")
+    print(f"accepted: p50 {p50:.2f} s, p99 {p99:.2f} s, {len(found.apart) / seconds:.1f} images/s")
 
 
 def main() -> None:
@@ -287,10 +333,11 @@ def main() -> None:
     parser.add_argument("--model", default="fake")
     parser.add_argument("--batch", default="8")
     parser.add_argument("--cancels", type=int, default=1000)
+    parser.add_argument("--route", choices=("score", "reward"), default="score")
     parser.add_argument("--storms-only", action="store_true", help="Leave out the crowd of clients.")
     chosen = parser.parse_args()
     scorer = Scorer(backend=load_backend(chosen.model))
-    images = []
+    images: Sent = [(b"nothing", None)] if chosen.route == "reward" else []
     for seed in range(IMAGES):
         pixels = np.random.default_rng(seed).integers(0, 256, (SIDE, SIDE, 3), dtype=np.uint8)
         out = BytesIO()
@@ -322,7 +369,8 @@ def main() -> None:
             time.sleep(0.1)
         waited = time.monotonic() - start
         print(f"{chosen.clients} clients that left: {taken:.0f} places still taken after {waited:.1f} s")
-        storms(url, server.pid, images, notes, chosen)
+        if chosen.route == "score":
+            storms(url, server.pid, images, notes, chosen)
         print("load average:", os.getloadavg())
     finally:
         server.terminate()

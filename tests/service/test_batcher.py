@@ -1,4 +1,6 @@
 import asyncio
+import gc
+import weakref
 from collections.abc import Awaitable, Callable, Sequence
 
 import numpy as np
@@ -29,6 +31,21 @@ def with_batcher(use: Callable[[Batcher], Awaitable[None]], **settings: object) 
 def value(result: Result) -> float:
     assert isinstance(result, Explanation)
     return result.score.value
+
+
+def test_nothing_of_an_image_is_kept_once_it_is_answered() -> None:
+    async def use(batcher: Batcher) -> None:
+        image = noise(0)
+        result = await batcher.submit(Scorer(backend=FakeBackend()), image)
+        assert isinstance(result, Explanation)
+        held = [weakref.ref(one) for one in (image, *(condition.image for condition in result.plan.conditions))]
+        assert len(held) == 5
+        del image, result
+        await asyncio.sleep(0.05)
+        gc.collect()
+        assert [one() is None for one in held] == [True] * 5
+
+    with_batcher(use)
 
 
 def test_images_of_many_go_to_the_model_together_and_each_gets_its_own_score() -> None:

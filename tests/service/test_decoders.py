@@ -15,7 +15,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from msgspec import Raw
 from PIL import Image
 
 from qdebias.image import RgbImage, load_image
@@ -24,6 +23,7 @@ from qdebias.service.decoder import FORMATS, Verdict
 from qdebias.service.decoder import decode as decode_here
 from qdebias.service.decoders import decode, decoder, decoders
 from qdebias.service.processes import Pool, Process
+from qdebias.service.reading import Base64
 from qdebias.service.refusal import Reason, Refusal
 from qdebias.service.settings import Settings
 from serving import encoded, noise
@@ -280,11 +280,11 @@ def test_base64_may_have_lines_and_be_a_data_url() -> None:
 
     async def use(process: Process) -> None:
         for text in sound:
-            got = await decode(process, Raw(json.dumps(text).encode()))
+            got = await decode(process, Base64(json.dumps(text).encode()))
             np.testing.assert_array_equal(got, noise(1))
         for text in bad:
             with pytest.raises(Refusal) as caught:
-                await decode(process, Raw(json.dumps(text).encode()))
+                await decode(process, Base64(json.dumps(text).encode()))
             assert "base64" in caught.value.message, text
 
     with_decoder(use)

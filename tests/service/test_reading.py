@@ -1,18 +1,23 @@
 """Bodies that are not as described: refused as soon as that can be known, with nothing held afterwards."""
 
+import base64
+import itertools
 import json
+import re
+import tracemalloc
 
 import httpx2
+import numpy as np
 import pytest
 
-from qdebias.service.reading import MARKS_AN_IMAGE, parse
+from qdebias.service.reading import LONGEST_STRING, JsonBody, parse
 from qdebias.service.refusal import Refusal
 from qdebias.service.schema import AgreementRequest, BatchRequest, ScoreRequest
 from serving import Running, code, encoded, noise
 
 JSON = {"content-type": "application/json"}
 FORM = {"content-type": "multipart/form-data; boundary=x"}
-MANY = 3 * MARKS_AN_IMAGE
+MANY = 6300
 
 WRONG = {
     "unknown keys": ("/v1/score", b"{" + b",".join(b'"k%d":1' % n for n in range(MANY)) + b"}"),
@@ -33,6 +38,14 @@ WRONG = {
     "something behind the end": ("/v1/score", b'{"image":{"url":"http://a.example"}}{}'),
     "a number as base64": ("/v1/score", b'{"image":{"base64":1}}'),
     "nothing as base64": ("/v1/score", b'{"image":{"base64":null}}'),
+    "a text that does not end": ("/v1/score", b'{"image":{"url":"http://a.example"}}"'),
+    "a long text that does not end": ("/v1/score", b'{"image":{"base64":"' + b"A" * 100_000),
+    "a long method": ("/v1/score", b'{"image":{"url":"http://a.example"},"method":"' + b"a" * 100_000 + b'"}'),
+    "a long URL": ("/v1/score", b'{"image":{"url":"' + b"a" * 100_000 + b'"}}'),
+    "a long key": ("/v1/score", b'{"' + b"a" * 100_000 + b'":1}'),
+    "a long text among numbers": ("/v1/agreement", b'{"scores":["' + b"a" * 100_000 + b'"]}'),
+    "much white space": ("/v1/score", b" " * 1_000_000 + b'{"image":{"url":"http://a.example"}}'),
+    "many texts": ("/v1/score", b'""' * MANY),
     "both": ("/v1/score", b'{"image":{"base64":"AA==","url":"http://a.example"}}'),
     "neither": ("/v1/score", b'{"image":{}}'),
 }
@@ -58,6 +71,65 @@ def test_values_are_counted_while_they_arrive(
     assert code(client.post(route, content=body, headers=JSON)) == "400 malformed"
     assert sum(kept) < len(body) / 2
     assert server.service.memory.taken == 0
+
+
+BODIES = [
+    b'{"image": {"base64": "' + b"A" * 5000 + b'"}, "method": "paper"}',
+    b'{"a\\"b\\\\": "' + b'\\\\\\"' * 3000 + b'", "c": ["' + b"/9" * 4000 + b'", "", "\\\\"]}',
+    b'["' + b"A" * LONGEST_STRING + b'", "' + b"A" * (LONGEST_STRING - 2) + b'", 1.5, {"x": null}]',
+]
+
+
+@pytest.mark.parametrize("body", BODIES)
+@pytest.mark.parametrize("seed", range(8))
+def test_long_texts_are_put_aside_wherever_the_bytes_are_cut(body: bytes, seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    cuts = sorted({0, len(body), *map(int, rng.integers(0, len(body), 300))})
+    found = JsonBody(100)
+    for start, end in itertools.pairwise(cuts):
+        found.write(body[start:end])
+    found.complete()
+    assert len(found.rest) < LONGEST_STRING + 300
+    assert found.long
+    assert min(map(len, found.long)) > LONGEST_STRING
+    around = re.split(rb'"[0-9a-f]{32}\d+"', found.rest)
+    told = b"".join(itertools.chain.from_iterable(zip(around, [*found.long, b""], strict=True)))
+    assert told == body
+
+
+def test_as_many_images_as_allowed_are_read_with_everything_beside_them(client: httpx2.Client) -> None:
+    files = [base64.encodebytes(encoded(noise(seed))).decode() for seed in range(16)]
+    body = {"images": [{"base64": text} for text in files], "method": "paper", "model": "fake"}
+    answer = client.post("/v1/score/batch", content=json.dumps(body, indent=4), headers=JSON)
+    scores = [client.post("/v1/score", json={"image": image}).json() for image in body["images"]]
+    assert [row["result"] for row in answer.json()["results"]] == scores
+
+
+PACKED = {
+    "many images": b"\x81\xa6images\xdd\x00\x0f\x42\x40" + b"\xc4\x00" * 1_000_000,
+    "one key again and again": b"\xdf\x00\x03\x0d\x40" + b"\xa6images\x91\xc4\x00" * 200_000,
+    "keys of the pixels": b"\x81\xa6images\x91\xdf\x00\x03\x0d\x40" + b"\xa6height\x01" * 200_000,
+    "more images announced than there are": b"\x81\xa6images\xdd\xff\xff\xff\xff\xc4\x00",
+    "more bytes announced than there are": b"\x81\xa6images\x91\xc6\xff\xff\xff\xff",
+    "a long text": b"\x82\xa6images\x91\xc4\x00\xa6method\xdb\x00\x0f\x42\x40" + b"a" * 1_000_000,
+    "lists in lists": b"\x91" * 1_000_000,
+    "cut in a head": b"\x81\xa6images\xdd\xff",
+}
+
+
+@pytest.mark.parametrize("kind", PACKED)
+def test_msgpack_that_is_not_as_described_costs_next_to_nothing(
+    client: httpx2.Client, server: Running, kind: str
+) -> None:
+    tracemalloc.start()
+    try:
+        answer = client.post("/v1/reward", content=PACKED[kind], headers={"content-type": "application/msgpack"})
+        _, most = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert code(answer) == "400 malformed"
+    assert most < 6 * len(PACKED[kind]) + 1_000_000
+    assert server.service.memory.taken == server.service.places.taken == 0
 
 
 def part(head: bytes, body: bytes = b"") -> bytes:

@@ -106,24 +106,24 @@ class Batcher:
             self._on_broken(error)
 
     async def _work_on(self) -> None:
-        loop = asyncio.get_running_loop()
         while True:
             await self._more.wait()
-            batch = self._take()
-            if not batch:
+            if self._jobs:
+                await self._answer_batch(self._take())
+            else:
                 self._more.clear()
-                continue
-            start = time.monotonic()
-            images = [job.image for job in batch]
-            results = await loop.run_in_executor(self._thread, score_batch, batch[0].scorer, images)
-            self._note(len(batch), time.monotonic() - start)
-            for job, result in zip(batch, results, strict=True):
-                _answer(job.answer, result)
+
+    async def _answer_batch(self, batch: list[_Job]) -> None:
+        """Answer some images; in a call of its own, whose end gives their pixels and copies back."""
+        start = time.monotonic()
+        images = [job.image for job in batch]
+        results = await asyncio.get_running_loop().run_in_executor(self._thread, score_batch, batch[0].scorer, images)
+        self._note(len(batch), time.monotonic() - start)
+        for job, result in zip(batch, results, strict=True):
+            _answer(job.answer, result)
 
     def _take(self) -> list[_Job]:
         """Take the first image and those behind it that have the same scorer."""
-        if not self._jobs:
-            return []
         scorer = self._jobs[0].scorer
         batch = [job for job in self._jobs if job.scorer is scorer][: self._batch]
         for job in batch:

@@ -3,11 +3,11 @@
 from typing import IO
 
 import numpy as np
-from msgspec import Raw
 
 from qdebias.image import RgbImage
 from qdebias.service.decoder import HEAD, SIZE, Kind, Verdict
 from qdebias.service.processes import EndedError, Pool, Process
+from qdebias.service.reading import Base64
 from qdebias.service.refusal import Reason, Refusal
 from qdebias.service.settings import Settings
 
@@ -38,8 +38,8 @@ def decoder(settings: Settings) -> Process:
     return Process("qdebias.service.decoder", *limits, seconds=settings.decode_seconds, environment=_MEMORY)
 
 
-async def decode(process: Process, data: bytes | bytearray | memoryview | Raw, *, lossy: bool = True) -> RgbImage:
-    """Return the pixels of a file, or of a JSON string that holds a file in base64.
+async def decode(process: Process, data: bytes | bytearray | memoryview, *, lossy: bool = True) -> RgbImage:
+    """Return the pixels of a file, which may be Base64.
 
     Args:
         process: What decodes.
@@ -52,7 +52,7 @@ async def decode(process: Process, data: bytes | bytearray | memoryview | Raw, *
 
     def exchange(source: IO[bytes], sink: IO[bytes]) -> RgbImage | Verdict:
         view = memoryview(data)
-        kind = (Kind.BASE64 if isinstance(data, Raw) else Kind(0)) | (Kind(0) if lossy else Kind.LOSSLESS)
+        kind = (Kind.BASE64 if isinstance(data, Base64) else Kind(0)) | (Kind(0) if lossy else Kind.LOSSLESS)
         source.write(HEAD.pack(kind, len(view)))
         source.write(view)
         source.flush()

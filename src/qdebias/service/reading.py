@@ -1,18 +1,19 @@
 """From the body of a request to what it asks, with a limit on everything that is counted, before an image is looked at.
 
-Values in JSON are counted while the bytes arrive, by the marks that come before or between them: whatever a body holds,
-no more of it is built than a sound one could have.
+Values are counted before anything is built of them, and the long strings of JSON, its images, are put aside while the
+bytes arrive: of no body more is built than of a sound one, and little is left to be parsed at once.
 """
 
 import asyncio
 import re
+import secrets
 from collections.abc import AsyncGenerator
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 import msgspec
 import numpy as np
-from msgspec import UNSET, Raw, Struct
+from msgspec import UNSET, Struct
 from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
 from starlette.requests import Request
@@ -30,20 +31,32 @@ from qdebias.service.schema import (
 )
 
 Body = TypeVar("Body", bound=Struct)
-Source = bytearray | memoryview | Raw | str | RgbImage | Refusal
-"""An image: a file's bytes, a JSON string in base64, the URL where it is, or pixels; or why it was refused already."""
 
-MARKS_AN_IMAGE = 2100
-"""Most commas and opening brackets of a JSON body, for each image: a URL may consist of them."""
+
+class Base64(bytearray):
+    """A JSON string, with its quotes, that holds a file in base64."""
+
+
+Source = bytearray | memoryview | str | RgbImage | Refusal
+"""An image: a file's bytes, which may be Base64; the URL where it is; or pixels; or why it was refused already."""
+
+VALUES_AN_IMAGE = 8
+"""Most commas, opening brackets and strings of JSON, or values of msgpack, an image; for the rest as for 4."""
 
 PACKED = "application/msgpack"
 TEXT_FIELDS = ("method", "model", "url")
 LONGEST_TEXT = 2048
-"""Of a text in a form, in bytes."""
+"""Of a text in a form or in msgpack, in bytes."""
+LONGEST_STRING = 2 * LONGEST_TEXT
+"""Of a string in JSON that is parsed with what is around it, in bytes as they stand there."""
 
 STEP = 16 * 1024
 """So many bytes are parsed before other requests have their turn."""
 
+_STRING = re.compile(rb'(?:[^"\\]++|\\.)*+', re.DOTALL)
+"""A JSON string up to its closing quote, or to a backslash at the end of a piece."""
+_STANDS_FOR = secrets.token_hex(16).encode()
+"""With a number behind it, what stands in the place of a string that was put aside; nobody else knows it."""
 _PLACE = re.compile(r"\$\.(\w+)")
 
 
@@ -76,6 +89,8 @@ class Form:
         json_bytes: Largest JSON body.
         image_bytes: Largest encoded image.
         texts: The other parts of a multipart body.
+        lossy: Whether files may be compressed with loss where the request does not say so.
+        packed: Whether the body may be msgpack.
     """
 
     field: str
@@ -85,15 +100,17 @@ class Form:
     json_bytes: int
     image_bytes: int
     texts: tuple[str, ...] = TEXT_FIELDS
+    lossy: bool = True
+    packed: bool = False
+
+    @property
+    def values(self) -> int:
+        """Most values in JSON or msgpack."""
+        return VALUES_AN_IMAGE * (self.most + 4)
 
 
 async def read(request: Request, form: Form, memory: Holding) -> Asked:
-    """Read and take apart the body of a request.
-
-    Args:
-        request: The request.
-        form: What is expected.
-        memory: Every byte that is kept is taken from here.
+    """Read and take apart the body of a request, as far as there is memory for it.
 
     Raises:
         Refusal: The body is too large, or is not what is expected.
@@ -101,21 +118,25 @@ async def read(request: Request, form: Form, memory: Holding) -> Asked:
     kind = media_type(request)
     if kind == "multipart/form-data":
         return await _read_multipart(request, form, memory)
-    if kind == PACKED and form.schema is RewardRequest:
+    if kind == PACKED and form.packed:
         return await _read_packed(request, form, memory)
-    body = await read_json(request, form.json_bytes, form.most * MARKS_AN_IMAGE, memory)
-    found = parse(form.schema, body)
+    body = await read_json(request, form.json_bytes, form.values, memory)
+    found = parse(form.schema, body.rest)
     sources = [found.image] if isinstance(found, ScoreRequest) else found.images
     if len(sources) > form.most:
         raise Refusal(Reason.TOO_MANY_IMAGES)
-    lossy = not isinstance(found, RewardRequest) or found.lossy
-    return Asked(images=tuple(map(_source, sources)), method=found.method, model=found.model, lossy=lossy)
+    images = tuple(_source(image, body) for image in sources)
+    if sum(isinstance(image, Base64) and len(image) > LONGEST_STRING for image in images) != len(body.long):
+        raise Refusal(Reason.MALFORMED, "a text is too long")
+    lossy = form.lossy or (isinstance(found, RewardRequest) and found.lossy)
+    return Asked(images=images, method=found.method, model=found.model, lossy=lossy)
 
 
 async def _read_packed(request: Request, form: Form, memory: Holding) -> Asked:
     body = bytearray()
     async for piece in _pieces(request, form.body_bytes, memory):
         body += piece
+    _check_packed(body, form.values)
     try:
         found = msgspec.msgpack.decode(body, type=PackedRewardRequest)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
@@ -126,36 +147,123 @@ async def _read_packed(request: Request, form: Form, memory: Holding) -> Asked:
     return Asked(images=images, method=found.method, model=found.model, lossy=found.lossy)
 
 
+def _check_packed(body: bytearray, values: int) -> None:
+    """Refuse msgpack with more values, or longer texts, than a sound body has; of both, few are looked at."""
+    place = 0
+    for _ in range(values):
+        if place >= len(body):
+            return
+        place += _packed_size(body, place)
+    raise Refusal(Reason.MALFORMED, "it holds too many values")
+
+
+_LENGTH_BYTES = {0xC4: 1, 0xC5: 2, 0xC6: 4, 0xD9: 1, 0xDA: 2, 0xDB: 4}
+"""Of bytes and, from 0xD9 on, texts in msgpack: how many bytes say how long they are."""
+_NUMBER_BYTES = {0xDC: 2, 0xDD: 4, 0xDE: 2, 0xDF: 4} | {kind: 1 << (kind & 3) for kind in range(0xCC, 0xD4)}
+"""Of integers, of lists and maps of which only the head is meant: how many bytes follow the first."""
+
+
+def _packed_size(body: bytearray, place: int) -> int:
+    """Return how many bytes a value has, without those inside it."""
+    kind = body[place]
+    if 0xA0 <= kind < 0xC0:
+        return 1 + (kind & 31)
+    if kind not in _LENGTH_BYTES:
+        return 1 + _NUMBER_BYTES.get(kind, 0)
+    head = 1 + _LENGTH_BYTES[kind]
+    length = int.from_bytes(body[place + 1 : place + head], "big")
+    if kind >= 0xD9 and length > LONGEST_TEXT:
+        raise Refusal(Reason.MALFORMED, f"a text is longer than {LONGEST_TEXT} bytes")
+    return head + length
+
+
 def _array(image: RawPixels) -> RgbImage:
     if len(image.pixels) != image.height * image.width * 3:
         raise Refusal(Reason.MALFORMED, "pixels are height x width x 3 bytes")
     return np.frombuffer(image.pixels, dtype=np.uint8).reshape(image.height, image.width, 3)
 
 
-async def read_json(request: Request, most: int, marks: int, memory: Holding) -> bytes:
-    """Return the JSON body of a request.
+class JsonBody:
+    """A JSON body, taken apart as it arrives.
 
     Args:
-        request: The request.
-        most: Largest body, in bytes.
-        marks: Most commas and opening brackets in it.
-        memory: Every byte is taken from here.
+        values: Most commas, opening brackets and strings in it.
+
+    Attributes:
+        rest: The body with each string of more than LONGEST_STRING bytes replaced by a short one.
+        long: Those strings.
+    """
+
+    def __init__(self, values: int) -> None:
+        self.rest = bytearray()
+        self.long: list[Base64] = []
+        self._values, self._most = values, values * LONGEST_STRING
+        self._string = Base64()
+        self._inside = self._escaped = False
+
+    def write(self, piece: bytes) -> None:
+        """Take the next bytes; too many values are refused."""
+        start = 0
+        while start < len(piece):
+            start = self._write_between(piece, start) if not self._inside else self._write_string(piece, start)
+            if self._values < 0 or len(self.rest) > self._most:
+                raise Refusal(Reason.MALFORMED, "it holds too many values")
+
+    def complete(self) -> None:
+        """Refuse a body that ends in a string."""
+        if self._inside:
+            raise Refusal(Reason.MALFORMED)
+
+    def _write_between(self, piece: bytes, start: int) -> int:
+        """Take the bytes up to the next string, and return where its content starts."""
+        end = piece.find(b'"', start)
+        between = piece[start:] if end < 0 else piece[start:end]
+        self._values -= sum(map(between.count, (b",", b"[", b"{")))
+        self.rest += between
+        if end < 0:
+            return len(piece)
+        self._values -= 1
+        self._string, self._inside = Base64(b'"'), True
+        return end + 1
+
+    def _write_string(self, piece: bytes, start: int) -> int:
+        """Take the bytes of a string, and return where what follows them starts."""
+        if self._escaped:  # the last piece ended with a backslash
+            end, self._escaped = start + 1, False
+            self._string += piece[start:end]
+            return end
+        end = _STRING.match(piece, start).end()  # type: ignore[union-attr]  # it matches no byte at least
+        self._string += piece[start : end + 1]
+        self._escaped = piece[end : end + 1] == b"\\"
+        self._inside = piece[end : end + 1] != b'"'
+        if not self._inside:
+            self._keep(self._string)
+        return end + 1
+
+    def _keep(self, string: Base64) -> None:
+        if len(string) > LONGEST_STRING:
+            self.rest += b'"%s%d"' % (_STANDS_FOR, len(self.long))
+            self.long.append(string)
+        else:
+            self.rest += string
+
+
+async def read_json(request: Request, most: int, values: int, memory: Holding) -> JsonBody:
+    """Return the JSON body of a request: at most so many bytes, and so many values as `JsonBody` counts them.
 
     Raises:
         Refusal: It is no JSON, or too large.
     """
     if media_type(request) != "application/json":
         raise Refusal(Reason.CONTENT_TYPE)
-    pieces = []
+    body = JsonBody(values)
     async for piece in _pieces(request, most, memory):
-        marks -= sum(map(piece.count, (b",", b"[", b"{")))
-        if marks < 0:
-            raise Refusal(Reason.MALFORMED, "it holds too many values")
-        pieces.append(piece)
-    return b"".join(pieces)
+        body.write(piece)
+    body.complete()
+    return body
 
 
-def parse(schema: type[Body], body: bytes) -> Body:
+def parse(schema: type[Body], body: bytes | bytearray) -> Body:
     """Return a JSON body as its model; the refusal names the field that is wrong, and nothing of its value."""
     try:
         return msgspec.json.decode(body, type=schema)
@@ -165,12 +273,13 @@ def parse(schema: type[Body], body: bytes) -> Body:
         raise Refusal(Reason.MALFORMED, f"see {place[1]!r}" if place and known else "") from error
 
 
-def _source(image: ImageSource) -> Source:
+def _source(image: ImageSource, body: JsonBody) -> Source:
     if image.base64 is UNSET and isinstance(image.url, str):
         return image.url
-    if image.url is UNSET and isinstance(image.base64, Raw) and bytes(memoryview(image.base64)[:1]) == b'"':
-        return image.base64
-    raise Refusal(Reason.MALFORMED, "an image is given by base64 or by url, as text")
+    text = b"" if image.url is not UNSET or image.base64 is UNSET else bytes(image.base64)
+    if not text.startswith(b'"'):
+        raise Refusal(Reason.MALFORMED, "an image is given by base64 or by url, as text")
+    return body.long[int(text[1 + len(_STANDS_FOR) : -1])] if text[1:].startswith(_STANDS_FOR) else Base64(text)
 
 
 def media_type(request: Request) -> str:
@@ -192,7 +301,7 @@ async def _read_multipart(request: Request, form: Form, memory: Holding) -> Aske
         raise Refusal(Reason.MALFORMED, "the last boundary is missing")
     if not reader.images:
         raise Refusal(Reason.MALFORMED, f"there is no part {form.field!r} with a file name, and no url")
-    lossy = reader.text("lossy") or str(form.schema is not RewardRequest).lower()
+    lossy = reader.text("lossy") or str(form.lossy).lower()
     if lossy not in ("true", "false"):
         raise Refusal(Reason.MALFORMED, "lossy is true or false")
     return Asked(

@@ -52,15 +52,10 @@ def image_routes(service: Service) -> APIRouter:
         json_bytes=limits.body_bytes,
         image_bytes=limits.image_bytes,
     )
-    many = Form(
-        field="images",
-        schema=BatchRequest,
-        most=limits.images,
-        body_bytes=limits.batch_body_bytes,
-        json_bytes=limits.body_bytes,
-        image_bytes=limits.image_bytes,
+    many = replace(one, field="images", schema=BatchRequest, most=limits.images, body_bytes=limits.batch_body_bytes)
+    _add_reward(
+        router, service, replace(many, schema=RewardRequest, texts=(*TEXT_FIELDS, "lossy"), lossy=False, packed=True)
     )
-    _add_reward(router, service, replace(many, schema=RewardRequest, texts=(*TEXT_FIELDS, "lossy")))
     body = body_of(ScoreRequest, "image", most=1)
 
     @router.post("/score", responses=failures(), openapi_extra=body, summary="Score one image")
@@ -170,7 +165,7 @@ def other_routes(service: Service) -> APIRouter:
     )
     async def compare(request: Request) -> Response:
         """Correlate scores with human scores, and say for each image how far its two ranks are apart."""
-        found = await service.work_aside(request, agreement, most=NUMBERS_BYTES, marks=2 * MOST_NUMBERS + 16)
+        found = await service.work_aside(request, agreement, most=NUMBERS_BYTES, values=2 * MOST_NUMBERS + 16)
         return Response(found, media_type="application/json")
 
     return router

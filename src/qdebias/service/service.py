@@ -7,7 +7,6 @@ from contextlib import asynccontextmanager, contextmanager
 from typing import Any, Literal, TypeVar
 
 import numpy as np
-from msgspec import Raw
 from starlette.requests import ClientDisconnect, Request
 
 from qdebias.backends.base import Backend
@@ -166,14 +165,14 @@ class Service:
                 raise busy(self._wait())
             return await while_there(request, work(Job(self, served, asked, memory)))
 
-    async def work_aside(self, request: Request, work: Callable[[bytes], Answer], *, most: int, marks: int) -> Answer:
+    async def work_aside(self, request: Request, work: Callable[[bytes], Answer], *, most: int, values: int) -> Answer:
         """Answer one request whose body holds no image, as long as its client waits.
 
         Args:
             request: The request.
             work: Makes the answer from the body, in another process.
             most: Largest body, in bytes.
-            marks: See `read_json`.
+            values: See `read_json`.
 
         Raises:
             Refusal: It cannot be answered.
@@ -182,8 +181,8 @@ class Service:
             if not places.take(1):
                 raise busy(1)
             with client_leaving():
-                body = await read_json(request, most, marks, memory)
-            return await while_there(request, self.aside.run(work, body))
+                body = await read_json(request, most, values, memory)
+            return await while_there(request, self.aside.run(work, bytes(body.rest)))
 
     async def explain(self, image: RgbImage, scorer: Scorer) -> Explanation:
         """Return the score of decoded pixels with how it came about.
@@ -228,8 +227,8 @@ class Service:
         return pixels
 
     async def _bytes(
-        self, source: bytearray | memoryview | Raw | str | Refusal, memory: Holding
-    ) -> bytes | bytearray | memoryview | Raw:
+        self, source: bytearray | memoryview | str | Refusal, memory: Holding
+    ) -> bytes | bytearray | memoryview:
         if isinstance(source, Refusal):
             raise source
         if not isinstance(source, str):
