@@ -36,7 +36,8 @@ def test_commands_are_completed() -> None:
 
 def test_options_of_a_command_are_completed() -> None:
     assert completed("qdebias score --me") == {"--method"}
-    assert completed("qdebias filter --m") == {"--max-megapixels", "--method", "--min", "--model", "--move-to"}
+    shared = {"--max-megapixels", "--max-side", "--method", "--model", "--model-arg"}
+    assert completed("qdebias filter --m") == {*shared, "--min", "--move-to"}
 
 
 @pytest.mark.parametrize(

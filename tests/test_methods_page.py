@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from qdebias import presets
-from qdebias.cli.methods_page import every_part, methods_page
+from qdebias.cli.catalogue import every_part, methods_page
 from qdebias.methods.parts import PARTS
 from test_cli import run
 

@@ -36,6 +36,7 @@ OF_OTHERS = {
     "metrics/tensors.py": {"--index-url"},  # pip
 }
 OF_IMAGES = ("score", "check", "explain", "degrade", "rank", "filter", "retry", "serve")
+OF_RUNS = ("score", "check", "filter", "rank", "evaluate", "compare", "reproduce", "bias", "calibrate", "fit")
 OF_DATASETS = ("evaluate", "compare", "reproduce", "bias", "calibrate", "fit")
 
 
@@ -67,3 +68,49 @@ def test_evaluate_and_compare_take_the_limit(tmp_path: Path) -> None:
         assert "3.png: 100 x 200 = 0 megapixels, more than the limit" in refused.stderr
         assert "--max-megapixels" in refused.stderr
         assert (taken.returncode, "megapixels" in taken.stderr) == (0, False)
+
+
+@pytest.mark.parametrize("command", OF_RUNS)
+def test_whatever_writes_a_run_takes_all_that_belongs_to_it(command: str) -> None:
+    shared = {"--model", "--run", "--max-side", "--seed", "--batch", "--device", "--dtype", "--model-arg"}
+    assert shared <= OPTIONS[command]
+
+
+def test_commands_of_one_size_share_a_run_folder(tmp_path: Path) -> None:
+    noise, lines = np.random.default_rng(0), ["image,mos"]
+    for number in range(12):
+        picture = noise.integers(0, 100, (90, 120, 3)) + 12 * number
+        Image.fromarray(picture.astype(np.uint8)).save(tmp_path / f"{number}.png")
+        lines.append(f"{number}.png,{number}")
+    (tmp_path / "l.csv").write_text("\n".join(lines))
+    labels, of_run = tmp_path / "l.csv", ("--model", "fake", "--run", tmp_path / "run")
+    asked = ("--max-side", 64, "--resamples", 0)
+    assert run("evaluate", labels, *of_run, *asked).returncode == 0
+    for command in (
+        ("compare", labels, *asked),
+        ("reproduce", "table3", "--dataset", labels, *asked),
+        ("calibrate", labels, "--folds", 0, "--max-side", 64, "--out", tmp_path / "mos.json"),
+        ("rank", tmp_path, "--max-side", 64),
+        ("filter", tmp_path, "--max-side", 64, "--top", 3),
+    ):
+        got = run(*command, *of_run)
+        assert got.returncode == 0 or "run against the human ones" in got.stderr, got.stderr
+        assert "not run" not in got.stdout or "lpips" in got.stdout
+    other = run("compare", labels, *of_run, "--resamples", 0)
+    assert other.returncode == 2
+    assert "max_side" in other.stderr
+
+
+def test_any_setting_of_a_backend_can_be_given(tmp_path: Path) -> None:
+    Image.new("RGB", (40, 40)).save(tmp_path / "a.png")
+    asked = ("score", tmp_path / "a.png", "--method", "vanilla", "--model", "nano", "--model-arg")
+    assert run(*asked, "sharing=off", "--model-arg", "tokens_at_once=512").returncode == 0
+    for text, message in (
+        ("sharing=none", "sharing 'none' is unknown; use one of"),
+        ("tokens_at_once=many", "backend 'nano': tokens_at_once is int, got 'many'"),
+        ("nonsense=1", "its options are: device, dtype, revision"),
+        ("device=cpu", "--model-arg takes no device"),
+        ("sharing", "--model-arg is KEY=VALUE, such as quantize=8bit, got 'sharing'"),
+    ):
+        got = run(*asked, text)
+        assert (got.returncode, message in got.stderr) == (2, True), got.stderr

@@ -11,8 +11,8 @@ from PIL import Image
 from qdebias.inputs import open_images
 from qdebias.integrations.ray.folder import open_folder
 from qdebias.integrations.ray.plan import freeze
-from qdebias.integrations.ray.setting import Setting
 from qdebias.integrations.ray.worker import Worker
+from qdebias.runs.options import Options
 from test_cli import rows, run
 
 
@@ -40,7 +40,7 @@ def shards(photos: Path, tmp_path: Path) -> str:
     """The files of a run on a cluster; the second holds nothing but a failure."""
     folder = open_folder(str(tmp_path / "out"))
     freeze(open_images([str(photos)]).pieces(), folder, chunk=3)
-    worker = Worker(Setting(model="fake", method="paper"), folder)
+    worker = Worker(Options(model="fake", method="paper"), folder)
     assert [worker.score(chunk).failed for chunk in range(2)] == [0, 1]
     return str(tmp_path / "out" / "scores" / "*.parquet")
 

@@ -12,7 +12,7 @@ from qdebias import presets
 from qdebias.backends.base import Backend
 from qdebias.backends.hf.backend import HfBackend
 from qdebias.backends.hf.loading import load_hf
-from qdebias.cli.frames import chosen
+from qdebias.cli.score import chosen
 from qdebias.errors import PromptError, SettingError
 from qdebias.image import load_image
 from qdebias.methods.method import QDebias

@@ -8,11 +8,10 @@ import rich.table
 from rich.console import Console
 
 from qdebias.backends.catalogue import KNOWN_MODELS
+from qdebias.cli import paper, shown
 from qdebias.cli import score as score_module
-from qdebias.cli import shown, tables
-from qdebias.cli.shown import show, show_measured
-from qdebias.cli.summary import ENDS, MOST, Summary
-from qdebias.cli.tables import form_of, write_tables
+from qdebias.cli.paper import form_of, write_tables
+from qdebias.cli.shown import ENDS, MOST, Summary, show, show_measured
 from qdebias.evaluation.tables import Cell, Column, Number, Table, render
 from qdebias.runs.records import Record
 from test_cli import run
@@ -36,7 +35,7 @@ def terminal(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) ->
     screen = StringIO()
     console = Console(file=screen, force_terminal=True, width=request.param, soft_wrap=True, color_system=None)
     monkeypatch.setattr(shown, "results", console)
-    monkeypatch.setattr(tables, "results", console)
+    monkeypatch.setattr(paper, "results", console)
     return screen
 
 

@@ -13,12 +13,12 @@ from qdebias.backends.base import OptionLogits
 from qdebias.backends.fake import FakeBackend
 from qdebias.errors import SettingError
 from qdebias.image.pool import ImagePool
-from qdebias.integrations.ray.setting import Setting
 from qdebias.methods.describe import describe
 from qdebias.methods.fitted import features_of
 from qdebias.methods.keys import method_id, pool_digest
 from qdebias.methods.method import Score
 from qdebias.prompts import Request
+from qdebias.runs.options import Options
 from qdebias.runs.recorded import known_method, recorded
 from qdebias.runs.snapshot import open_snapshot
 from qdebias.runs.upgrade import renamed, with_printed_fog
@@ -135,7 +135,7 @@ def test_fits_pools_and_plans_of_clusters_know_their_methods_again() -> None:
         "paper+levels5": features_of(["paper+levels5"], state=False),
     }
     assert {name: method_id(describe(one), 0) for name, one in asked.items()} == DESCRIBED["fits"]
-    settings = {name: Setting(method=name).decisive()["settings of the method"] for name in DESCRIBED["ray"]}
+    settings = {name: Options(method=name).decisive()["settings of the method"] for name in DESCRIBED["ray"]}
     assert settings == DESCRIBED["ray"]
     pool = ImagePool(paths=(Path("/a.png"), Path("/b.png")), contents=("a", "b"))
     assert pool_digest(describe(pool)) == DESCRIBED["pool"]

@@ -6,10 +6,10 @@ import importlib.util
 import inspect
 import json
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any, TypeAlias, cast
+from typing import Any, TypeAlias, cast, get_args
 from urllib.parse import quote, unquote
 
 from qdebias.backends.base import Backend
@@ -73,12 +73,22 @@ def with_arguments(spec: str, pairs: Sequence[str]) -> str:
     Raises:
         SettingError: A pair is none.
     """
-    for pair in pairs:
-        name, equals, value = pair.partition("=")
-        if not equals or not name.isidentifier():
-            raise SettingError(f"--template-arg is KEY=VALUE, such as enable_thinking=true, got {pair!r}")
+    for name, value in pairs_of(pairs, "--template-arg", such_as="enable_thinking=true"):
         spec += f"{'&' if split_arguments(spec)[1] else '?'}{name}={quote(value, safe=' /:,')}"
     return spec
+
+
+def pairs_of(texts: Sequence[str], option: str, *, such_as: str) -> Iterator[tuple[str, str]]:
+    """Yield name and value of each KEY=VALUE of an option.
+
+    Raises:
+        SettingError: A text is none.
+    """
+    for text in texts:
+        name, equals, value = text.partition("=")
+        if not equals or not name.isidentifier():
+            raise SettingError(f"{option} is KEY=VALUE, such as {such_as}, got {text!r}")
+        yield name, value
 
 
 def split_arguments(spec: str) -> tuple[str, dict[str, Argument]]:
@@ -224,10 +234,24 @@ def _call(spec: str, make: Maker, options: Mapping[str, Any]) -> Backend:
     except TypeError as error:
         known = ", ".join(signature.parameters) or "none"
         raise SettingError(f"backend {spec!r}: {error}; its options are: {known}") from error
-    backend = make(**options)
+    backend = make(**{name: _converted(spec, name, value, signature) for name, value in options.items()})
     if not hasattr(backend, "option_logits") or not hasattr(backend, "fingerprint"):
         raise SettingError(f"backend {spec!r} gave {backend!r}, which has no option_logits and fingerprint")
     return backend
+
+
+def _converted(spec: str, name: str, value: object, signature: inspect.Signature) -> object:
+    """Return a text, such as one of the command line, as the number or truth value that an option takes."""
+    kind = signature.parameters[name].annotation if name in signature.parameters else str
+    kinds = {*get_args(kind)} or {kind}
+    if not isinstance(value, str) or str in kinds or not kinds & {bool, int, float}:
+        return value
+    found = _value(value)
+    fits = type(found) in kinds or (float in kinds and type(found) is int)
+    if not fits:
+        wanted = " or ".join(sorted(one.__name__ for one in kinds & {bool, int, float}))
+        raise SettingError(f"backend {spec!r}: {name} is {wanted}, got {value!r}")
+    return found
 
 
 def _hub_ids() -> dict[str, str]:

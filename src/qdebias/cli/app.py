@@ -20,20 +20,20 @@ GROUPS = {
         "check": ("check", "Fail where an image is worse than a limit, for CI and hooks."),
         "filter": ("filter", "Keep the better images: print, copy or move them."),
         "rank": ("rank", "Rank images by asking which of two is better."),
-        "frames": ("frames", "Score videos by their frames, several in one prompt."),
-        "degrade": ("degrade", "Write the degraded copies that the model is shown."),
+        "frames": ("score", "Score videos by their frames, several in one prompt."),
+        "degrade": ("explain", "Write the degraded copies that the model is shown."),
     },
     "Evaluate": {
         "evaluate": ("evaluate", "Score a dataset and correlate with human scores."),
         "compare": ("compare", "Compare methods on the same images, with intervals."),
         "bias": ("bias", "Measure the bias that the method mitigates."),
         "fit": ("fit", "Fit scores to labels of your own, from about 50 images on."),
-        "calibrate": ("calibrate", "Map scores to the MOS scale of a labelled sample."),
+        "calibrate": ("fit", "Map scores to the MOS scale of a labelled sample."),
     },
     "Paper": {
-        "reproduce": ("reproduce", "Ask what a table or figure of the paper needs."),
-        "tables": ("tables", "Print the paper's tables from run folders."),
-        "verify": ("verify", "Check published weights of mPLUG-Owl3."),
+        "reproduce": ("paper", "Ask what a table or figure of the paper needs."),
+        "tables": ("paper", "Print the paper's tables from run folders."),
+        "verify": ("doctor", "Check published weights of mPLUG-Owl3."),
     },
     "Runs": {
         "status": ("runs", "Say how far a run is."),
@@ -47,7 +47,7 @@ GROUPS = {
     "Look up": {
         "models": ("catalogue", "List the models for --model, or print one in full."),
         "methods": ("catalogue", "List the methods for --method, or print one in full."),
-        "datasets": ("datasets", "List the datasets, or print one in full."),
+        "datasets": ("catalogue", "List the datasets, or print one in full."),
         "bench": ("bench", "Measure how fast scoring is on this machine."),
         "doctor": ("doctor", "Say what works on this machine."),
     },
@@ -58,18 +58,6 @@ CAUTIOUS = ("score", "filter", "check", "evaluate", "rank")
 """The commands that end in a word about the embedded model, where that was used."""
 
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing about the embedded model.")]
-
-HELP = {"help_option_names": ["-h", "--help"]}
-
-
-TemplateArgs = Annotated[
-    list[str] | None,
-    typer.Option(
-        metavar="KEY=VALUE",
-        help="An argument of the model's chat template, such as reasoning_effort=low. Default: enable_thinking=false "
-        "where the template has it. May be given several times.",
-    ),
-]
 
 
 class Listed(TyperCommand):
@@ -114,45 +102,43 @@ class Commands(Completed, TyperGroup):
 
 
 def _checked(name: str, command: Callable[..., None]) -> Callable[..., None]:
-    """Return the command, which first checks that it does not write over what it reads.
+    """Return the command with the options of its shared objects, which first checks that it overwrites no input.
 
-    A command that loads models takes `--template-arg` too, whose values become part of the names of the models; one of
-    `CAUTIOUS` ends in a word about the embedded model, but for `--quiet`.
+    Values of `--template-arg` become part of the names of the models. One of `CAUTIOUS` ends in a word about the
+    embedded model, but for `--quiet`.
     """
+    from qdebias.cli.console import user_errors
+    from qdebias.cli.options import expanded
+    from qdebias.cli.outputs import check_outputs
+
+    parameters, joined = expanded(command)
 
     @wraps(command)
-    def run(*, template_arg: "list[str] | None" = None, quiet: bool = True, **options: Any) -> None:  # noqa: ANN401
-        from qdebias.backends.load import with_arguments
-        from qdebias.cli.console import user_errors
-        from qdebias.cli.outputs import check_outputs
-
+    def run(*, template_arg: "list[str] | None" = None, quiet: bool = True, **values: Any) -> None:  # noqa: ANN401
         with user_errors():
-            check_outputs(options, name)
+            check_outputs(values, name)
             if template_arg:
-                named = options["model"]
-                if not named:
-                    raise SettingError("--template-arg is for a model; name it with --model")
-                full = [with_arguments(one, template_arg) for one in ([named] if isinstance(named, str) else named)]
-                options["model"] = full[0] if isinstance(named, str) else full
-        try:
-            command(**options)
-        except typer.Exit as end:
-            if end.exit_code < 2 and not quiet:
-                _warn_of(options)
-            raise
+                values["model"] = _with_arguments(values["model"], template_arg)
+            try:
+                command(**joined(values))
+            except typer.Exit as end:
+                if end.exit_code < 2 and not quiet:
+                    _warn_of(values)
+                raise
 
-    signature = inspect.signature(command)
-    more: dict[str, tuple[Any, Any]] = (
-        {"template_arg": (TemplateArgs, None)} if {"model", "dtype"} <= {*signature.parameters} else {}
-    )
-    more |= {"quiet": (Quiet, False)} if name in CAUTIOUS else {}
-    added = [
-        inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=kind)
-        for name, (kind, default) in more.items()
-    ]
-    run.__signature__ = signature.replace(parameters=[*signature.parameters.values(), *added])  # type: ignore[attr-defined]
-    run.__annotations__ = {**command.__annotations__, **{one.name: one.annotation for one in added}}
+    if name in CAUTIOUS:
+        parameters.append(inspect.Parameter("quiet", inspect.Parameter.KEYWORD_ONLY, default=False, annotation=Quiet))
+    run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    run.__annotations__ = {one.name: one.annotation for one in parameters}
     return run
+
+
+def _with_arguments(models: "str | list[str] | None", pairs: list[str]) -> "str | list[str]":
+    from qdebias.backends.load import with_arguments
+
+    if not models:
+        raise SettingError("--template-arg is for a model; name it with --model")
+    return with_arguments(models, pairs) if isinstance(models, str) else [with_arguments(one, pairs) for one in models]
 
 
 def _warn_of(options: Mapping[str, object]) -> None:
@@ -170,7 +156,7 @@ app = typer.Typer(
     no_args_is_help=True,
     rich_markup_mode="markdown",
     pretty_exceptions_enable=False,
-    context_settings=HELP,
+    context_settings={"help_option_names": ["-h", "--help"]},
 )
 
 

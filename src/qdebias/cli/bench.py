@@ -11,7 +11,8 @@ import typer
 from rich.table import Column, Table
 
 from qdebias.backends.load import load_backend
-from qdebias.cli.console import Device, Dtype, results, say, user_errors
+from qdebias.cli.console import results, say, user_errors
+from qdebias.cli.options import Device, Dtype
 from qdebias.cli.shown import show
 from qdebias.errors import MissingPackageError, SettingError
 

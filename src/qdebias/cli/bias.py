@@ -8,31 +8,18 @@ from typing import Annotated
 
 import typer
 
-from qdebias.cli.asking import open_asker
-from qdebias.cli.console import (
-    Batch,
-    Device,
-    Dtype,
-    Megapixels,
-    Model,
-    RunFolder,
-    Seed,
-    one_line,
-    progress,
-    say,
-    track,
-    user_errors,
-)
-from qdebias.cli.dataset_options import Labels, Limit, Resamples, Root, Subset
+from qdebias.cli.console import one_line, progress, say, say_failed, track
+from qdebias.cli.options import Asking, Labelled, LabelOptions, Limit, Resamples, RunFolder
 from qdebias.cli.outputs import refuse_inputs
-from qdebias.cli.tables import Form, Out, form_of, write_tables
+from qdebias.cli.paper import Form, Out, form_of, write_tables
+from qdebias.cli.runs import open_asker
 from qdebias.errors import SettingError
 from qdebias.evaluation.bias import Exposure, bias_table, exposure_by_content, exposure_table, measure_bias
 from qdebias.evaluation.tables import Asker, Table
 from qdebias.evaluation.tables.evidence import first
 from qdebias.evaluation.tables.reproduce import BIAS, recipes_of, reproduce, saved
 from qdebias.inputs import Inputs, find_inputs
-from qdebias.inputs.datasets import Dataset, load_dataset
+from qdebias.inputs.datasets import Dataset
 from qdebias.methods.method import Score
 from qdebias.methods.plan import Failure
 from qdebias.runs.backend import StoredBackend
@@ -51,24 +38,18 @@ def bias(
     dataset: Annotated[
         str | None, typer.Option(help="A dataset with human scores, by name or as a label file, in place of images.")
     ] = None,
-    root: Root = None,
+    *,
+    labels: LabelOptions,
+    options: Asking,
     run: RunFolder = None,
-    model: Model = "nano",
     by: Annotated[
         str | None, typer.Option(help="What tells images apart: scene, group or subset. Default: the first known.")
     ] = None,
-    subset: Subset = None,
     limit: Limit = None,
-    labels: Labels = None,
     form: Form = None,
     out: Out = None,
     plot: Annotated[Path | None, typer.Option(help="Also draw it: .png, .pdf, .svg.")] = None,
     resamples: Resamples = 500,
-    batch: Batch = 8,
-    seed: Seed = 0,
-    device: Device = None,
-    dtype: Dtype = None,
-    max_megapixels: Megapixels = 50.0,
 ) -> None:
     """Measure the bias that the method mitigates.
 
@@ -77,33 +58,28 @@ def bias(
       scene are ranked too high or too low at equal human score, before and after debiasing
     - `qdebias bias --run runs/spaq` prints the latter again from what is stored, without a model
     """
-    with user_errors(), ExitStack() as stack:
+    with ExitStack() as stack:
         chosen = form_of(form, out)
         if (paths and dataset) or not (paths or dataset or run):
             raise SettingError("name images, or a dataset with --dataset, or a run folder with --run alone")
-        if not dataset and (root or subset or limit or labels):
+        if not dataset and (limit or labels != Labelled()):
             raise SettingError("--root, --subset, --limit and --labels are of a dataset; name it with --dataset")
         if run and not paths and not dataset:
             found = _stored(run, by, resamples, plot)
         else:
-            data = (
-                load_dataset(dataset, root=root, subset=subset, labels=labels) if dataset else find_inputs(paths or [])
-            )
+            data = labels.load(dataset) if dataset else find_inputs(paths or [])
             refuse_inputs(data if isinstance(data, Dataset) else data.images, out=out, plot=plot)
-            asker = stack.enter_context(open_asker(model, run, seed, batch, max_megapixels, device, dtype))
-            asked, pixels = StoredBackend(asker.backend, asker.run), asker.max_pixels
-            scorer = Scorer(backend=asked, method=Exposure(), seed=seed, batch=batch, max_pixels=pixels)
+            asker = stack.enter_context(open_asker(options, run))
+            scorer = asker.scorer(StoredBackend(asker.backend, asker.run), Exposure())
             if isinstance(data, Inputs):
-                found = _exposure(scorer, data, model)
+                found = _exposure(scorer, data, options.model)
             else:
-                found = _offsets(asker, scorer, data, by=by, limit=limit, model=model, resamples=resamples)
+                found = _offsets(asker, scorer, data, by=by, limit=limit, model=options.model, resamples=resamples)
         write_tables(found.tables, chosen, out)
         if plot is not None:
             found.draw(plot)
             say(f"drawn in {plot}")
-    for error in found.errors:
-        say(f"failed: {one_line(error)}", style="red")
-    raise typer.Exit(1 if found.errors else 0)
+    raise typer.Exit(1 if say_failed(found.errors) else 0)
 
 
 def _exposure(scorer: Scorer, inputs: Inputs, model: str) -> _Findings:

@@ -1,5 +1,6 @@
-"""`qdebias methods` and `qdebias models`: what there is to choose from."""
+"""`qdebias methods`, `models` and `datasets`: what there is to choose from."""
 
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -8,16 +9,24 @@ from rich.table import Column, Table
 
 from qdebias.backends.catalogue import KNOWN_MODELS, KnownModel, known_model
 from qdebias.backends.checked import CHECKED
-from qdebias.cli.console import user_errors
-from qdebias.cli.methods_page import counted, every_part, methods_page
 from qdebias.cli.shown import show
 from qdebias.degrade import DEGRADATIONS
 from qdebias.errors import SettingError
 from qdebias.image import load_image
+from qdebias.inputs.datasets.dataset import CATALOGUE, Entry, entry
 from qdebias.methods import presets
 from qdebias.methods.cost import cost_of, token_cost
 from qdebias.methods.described import described
+from qdebias.methods.method import Method
+from qdebias.methods.outline import outline
+from qdebias.methods.parts import CONDITIONS, NUMBERED, PARTS, Part
 from qdebias.methods.recipe import Recipe
+from qdebias.prompts import Question, TopQuestion
+
+STARTS = ("vanilla", "paper", "query-first", "pristine")
+"""The methods whose questions are printed under every readout; those about aspects need the first two."""
+
+LIKELIEST = "topk100"
 
 PAIRS = {True: "yes", False: "not trained on", None: "not said"}
 _TOKEN_COLUMNS = ("forwards", "images a prompt", "longest prompt", "tokens", "of images")
@@ -35,13 +44,12 @@ def models(
     ] = None,
 ) -> None:
     """List the models that can be named with `--model`, or print one in full."""
-    with user_errors():
-        if tokens is not None:
-            _print_tokens(name, tokens)
-            return
-        if name is not None:
-            _print_model(known_model(name))
-            return
+    if tokens is not None:
+        _print_tokens(name, tokens)
+        return
+    if name is not None:
+        _print_model(known_model(name))
+        return
     titles = ("GiB", "pairs", "licence", "where it comes from")
     table = Table(Column("model", no_wrap=True), *titles)
     for model in KNOWN_MODELS:
@@ -103,10 +111,9 @@ def methods(
     A method can also be put together: a name from the first table and parts from the second, such as
     `paper+levels5+logodds`.
     """
-    with user_errors():
-        if name is not None:
-            _print_method(presets.get(name))
-            return
+    if name is not None:
+        _print_method(presets.get(name))
+        return
     if markdown:
         typer.echo(methods_page())
         return
@@ -132,3 +139,137 @@ def _print_method(recipe: Recipe) -> None:
         typer.echo(f"  cut of mPLUG-Owl3: {recipe.cut}")
     for line in described(recipe.method):
         typer.echo(f"  {line}")
+
+
+def datasets(
+    name: Annotated[str | None, typer.Argument(help="Print all that is known about this dataset.")] = None,
+    markdown: Annotated[bool, typer.Option("--markdown", help="Print the table as Markdown.")] = False,
+) -> None:
+    """List the datasets that can be named to `evaluate`, `compare`, `reproduce` and others, or print one in full."""
+    if name is not None:
+        _print_dataset(entry(name))
+        return
+    if markdown:
+        typer.echo(datasets_page())
+        return
+    table = Table(Column("dataset", no_wrap=True), "title", Column("images", justify="right"), "where to get it")
+    for row in _rows():
+        table.add_row(*row)
+    show(table)
+    typer.echo(
+        "Licence, splits and citation of one: qdebias datasets NAME. A label file of one's own can stand instead."
+    )
+
+
+def datasets_page() -> str:
+    """Return the table as Markdown."""
+    rows = (("dataset", "title", "images", "where to get it"), ("---", "---", "---:", "---"))
+    named = ((f"`{name}`", *others) for name, *others in _rows())
+    return "\n".join(f"| {' | '.join(row)} |" for row in (*rows, *named))
+
+
+def _rows() -> Iterator[Sequence[str]]:
+    for one in CATALOGUE.values():
+        yield one.name, one.title, _count(one), one.source
+
+
+def _count(one: Entry) -> str:
+    return "not known" if one.count is None else f"{one.count:,}"
+
+
+def _print_dataset(one: Entry) -> None:
+    lines = {
+        "images with a score": _count(one),
+        "splits and subsets": ", ".join(f"{part} ({count:,})" for part, count in one.parts.items()),
+        "better are": f"{one.direction} scores",
+        "where to get it": one.source,
+        "licence": one.licence,
+        "labels that are read": "; ".join(dict.fromkeys(labels.variant for labels in one.labels)),
+        "citation": one.citation,
+        "note": " ".join(one.notes),
+    }
+    typer.echo(f"{one.name}: {one.title}")
+    for title, value in lines.items():
+        if value:
+            typer.echo(f"  {title}: {value}")
+
+
+def every_part() -> Iterator[tuple[str, Part]]:
+    """Yield every part with how it is written."""
+    yield from PARTS.items()
+    yield from ((f"{prefix}CONDITION", part) for prefix, part in CONDITIONS.items())
+    yield from ((f"{prefix}NUMBER", part) for prefix, part in NUMBERED.items())
+
+
+def counted(method: Method) -> tuple[str, str]:
+    """Return the forwards and encodings that one image costs, in print."""
+    cost = cost_of(method)
+    return ("?", "?") if cost is None else (str(cost.forwards), str(cost.encodings))
+
+
+def methods_page() -> str:
+    """Return the page, without a heading of its own."""
+    sections = (
+        ("Presets", _table(("method", "forwards", "encodings", "what it is", "source"), _presets())),
+        ("Parts", _table(("part", "decides", "what it does", "source"), _parts())),
+        ("Conditions", _table(("condition", "settings"), ((f"`{n}`", f"`{one}`") for n, one in DEGRADATIONS.items()))),
+        ("Questions of the presets", _questions(presets.RECIPES, _all_asked_by)),
+        ("Questions under each readout", _questions(_combined(STARTS, "readout"), _asked_by)),
+        ("Questions about each aspect", _questions(_combined(STARTS[:2], "aspect"), _asked_by)),
+    )
+    return "\n\n".join(f"### {title}\n\n{text}" for title, text in sections)
+
+
+def _presets() -> Iterator[Sequence[str]]:
+    for recipe in presets.RECIPES.values():
+        yield (f"`{recipe.name}`", *counted(recipe.method), recipe.summary, recipe.source)
+
+
+def _parts() -> Iterator[Sequence[str]]:
+    for word, part in every_part():
+        yield (f"`{word}`", part.kind, part.summary, part.source)
+
+
+def _combined(starts: Iterable[str], kind: str) -> Iterator[str]:
+    """Yield each start with each part of a kind that changes the question."""
+    parts = [word for word, part in PARTS.items() if part.kind == kind and word != "goodpoor"]
+    if kind == NUMBERED["topk"].kind:
+        parts.append(LIKELIEST)
+    yield from (f"{start}+{part}" for start in starts for part in parts)
+
+
+def _questions(methods: Iterable[str], asked_by: Callable[[Method], tuple[Question, ...]]) -> str:
+    """Return each set of questions once, under all methods that ask it."""
+    asked: dict[tuple[Question, ...], list[str]] = {}
+    for text in methods:
+        asked.setdefault(asked_by(presets.get(text).method), []).append(text)
+    return "\n".join(line for questions, names in asked.items() for line in _listed(names, questions))
+
+
+def _listed(names: Sequence[str], questions: Sequence[Question]) -> Iterator[str]:
+    yield f"- {', '.join(f'`{name}`' for name in names)}"
+    yield from (f"  - {_in_full(question)}" for question in questions)
+
+
+def _in_full(question: Question) -> str:
+    said = f"“{question.text}” “{question.answer_prefix}[…]”"
+    words = [f"“{word}” {value:g}" for word, value in zip(question.options, question.values, strict=True)]
+    if isinstance(question, TopQuestion):
+        return f"{said}, the {question.top} likeliest words; poles {', '.join(words)}"
+    return f"{said} {', '.join(words)}"
+
+
+def _all_asked_by(method: Method) -> tuple[Question, ...]:
+    """Return every question of a method: about quality, then about the same object where it asks that."""
+    outlined = outline(method)
+    return () if outlined is None else tuple(dict.fromkeys(one for row in outlined.questions for one in row))
+
+
+def _asked_by(method: Method) -> tuple[Question, ...]:
+    """Return the questions of a method about quality."""
+    return tuple(question for question in _all_asked_by(method) if question != presets.SAME_OBJECT)
+
+
+def _table(titles: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    lines = [titles, ["---"] * len(titles), *rows]
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)

@@ -6,25 +6,8 @@ from typing import Annotated
 
 import typer
 
-from qdebias.backends.load import load_backend
-from qdebias.cli.console import (
-    Batch,
-    Device,
-    Dtype,
-    ImageColumn,
-    MaxSide,
-    Megapixels,
-    MethodName,
-    Model,
-    Paths,
-    RunFolder,
-    Seed,
-    method_named,
-    one_line,
-    put,
-    say,
-    user_errors,
-)
+from qdebias.cli.console import one_line, put, say, say_failed
+from qdebias.cli.options import ImageColumn, Paths, RunFolder, Scoring
 from qdebias.cli.runs import named_results
 from qdebias.errors import SettingError
 from qdebias.inputs import open_images
@@ -33,7 +16,6 @@ from qdebias.methods.plan import Failure
 from qdebias.metrics.calibration import Calibration, load_calibration
 from qdebias.metrics.mos import MosScale
 from qdebias.runs.opening import open_run
-from qdebias.runs.scorer import Scorer
 
 BY = ("score", "mos", "mos_low")
 
@@ -46,17 +28,10 @@ Scale = Annotated[Path | None, typer.Option(help="A file of `qdebias calibrate`,
 
 def check(
     paths: Paths,
+    options: Scoring,
     least: Least = 0.5,
     by: By = "score",
     calibration: Scale = None,
-    model: Model = "nano",
-    method: MethodName = "paper",
-    batch: Batch = 8,
-    seed: Seed = 0,
-    device: Device = None,
-    dtype: Dtype = None,
-    max_megapixels: Megapixels = 50.0,
-    max_side: MaxSide = None,
     run: RunFolder = None,
     column: ImageColumn = None,
     ignore_unreadable: Annotated[
@@ -74,25 +49,16 @@ def check(
     - `qdebias check photos --min 3 --by mos_low --calibration mos.json` passes what is 3 or more even at the lower end
       of its interval
     """
-    with user_errors(), ExitStack() as stack:
-        images, method = open_images(paths, column=column), method_named(method)
-        scale = _scale(by, calibration, least, model=model, method=method)
-        backend = load_backend(model, device=device, dtype=dtype)
-        scorer = Scorer(
-            backend=backend,
-            method=method,
-            seed=seed,
-            batch=batch,
-            max_pixels=round(max_megapixels * 1e6),
-            max_side=max_side,
-        )
-        stored = stack.enter_context(open_run(run, scorer.fingerprint, model=model)) if run else None
+    with ExitStack() as stack:
+        images = open_images(paths, column=column)
+        scale = _scale(by, calibration, least, model=options.model, method=options.method)
+        scorer = options.scorer()
+        stored = stack.enter_context(open_run(run, scorer.fingerprint, model=options.model)) if run else None
         count = below = failed = 0
-        for name, result in named_results(images, scorer, stored, method=method):
+        for name, result in named_results(images, scorer, stored, method=options.method):
             count += 1
             if isinstance(result, Failure):
-                failed += 1
-                say(f"failed: {one_line(result.error)}", style="red")
+                failed += say_failed([result.error])
             elif (value := _value(result.value, by, scale)) < least:
                 below += 1
                 put(f"{value:.4f}\t{one_line(name)}")

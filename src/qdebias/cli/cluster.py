@@ -15,7 +15,8 @@ from qdebias.errors import SettingError
 from qdebias.inputs import Images
 from qdebias.inputs.addresses import unsigned
 from qdebias.inputs.items import SIZE
-from qdebias.integrations.ray import Progress, Setting, Workers, score_on_ray
+from qdebias.integrations.ray import Progress, Workers, score_on_ray
+from qdebias.runs.options import Options
 
 _PANEL = "On a cluster"
 
@@ -63,13 +64,13 @@ CHUNK = SIZE
 
 
 def score_on_cluster(
-    images: Images, setting: Setting, workers: Workers, *, out: str | None, chunk: int, refused: Mapping[str, object]
+    images: Images, options: Options, workers: Workers, *, out: str | None, chunk: int, refused: Mapping[str, object]
 ) -> int:
     """Score on a cluster and return how many images failed.
 
     Args:
         images: The images.
-        setting: How they are scored.
+        options: How they are scored.
         workers: Where.
         out: The folder of the run.
         chunk: Most images in a chunk.
@@ -84,7 +85,7 @@ def score_on_cluster(
     if out is None:
         raise SettingError("--ray needs --out FOLDER: a folder that all machines see, or s3://bucket/folder")
     with Path(os.devnull).open("w") as nowhere, redirect_stdout(nowhere):  # Ray's own words about each death
-        done = score_on_ray(images, out=out, setting=setting, workers=workers, chunk=chunk, on_progress=_Teller())
+        done = score_on_ray(images, out=out, setting=options, workers=workers, chunk=chunk, on_progress=_Teller())
     say_left_out(images)
     before = f", {done.skipped:,} of {done.chunks:,} chunks were done before" if done.skipped else ""
     died = f", {done.deaths} workers died" if done.deaths else ""

@@ -4,23 +4,23 @@ import hashlib
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from qdebias.backends.load import split_arguments
-from qdebias.cli.asking import open_asker
-from qdebias.cli.console import Batch, Device, Dtype, Megapixels, RunFolder, Seed, progress, user_errors
-from qdebias.cli.dataset_options import LabelColumn, Labels, Limit, Resamples, Root, Subset
+from qdebias.cli.console import progress
+from qdebias.cli.options import JsonObject, LabelOptions, Limit, Resamples, RunFolder, sharing
 from qdebias.cli.outputs import refuse_inputs
-from qdebias.cli.runs import say_unfinished
-from qdebias.cli.tables import Form, Out, form_of, tell_failures, write_tables
+from qdebias.cli.paper import Form, Out, form_of, tell_failures, write_tables
+from qdebias.cli.runs import open_asker, say_unfinished
 from qdebias.errors import SettingError
 from qdebias.evaluation.compare import BEST, compare_models, compare_stored, in_asking_order
 from qdebias.evaluation.tables import Asker
-from qdebias.inputs.datasets import load_dataset
 from qdebias.methods import presets
+from qdebias.runs.options import Options
 
 DEFAULT = ("paper", "vanilla")
 """What is compared where no methods are named."""
@@ -57,7 +57,6 @@ Mos = Annotated[
 Against = Annotated[
     str | None, typer.Option(help=f"Differences are to this method, or to the `{BEST}`. Default: the first.")
 ]
-Json = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 Lower = Annotated[
     list[str] | None, typer.Option(help="A file of scores, by its name without suffix, where lower is better.")
 ]
@@ -65,26 +64,19 @@ Lower = Annotated[
 
 def compare(
     sources: Sources,
+    labels: LabelOptions,
+    options: Annotated[Options, sharing("batch", "seed", "max_megapixels", "max_side")],
     methods: Methods = None,
-    root: Root = None,
     run: RunFolder = None,
     model: Models = None,
     mos: Mos = None,
     against: Against = None,
     lower_is_better: Lower = None,
-    subset: Subset = None,
     limit: Limit = None,
-    labels: Labels = None,
-    column: LabelColumn = None,
-    json: Json = False,
+    json: JsonObject = False,
     form: Form = None,
     out: Out = None,
     resamples: Resamples = 1000,
-    batch: Batch = 8,
-    seed: Seed = 0,
-    device: Device = None,
-    dtype: Dtype = None,
-    max_megapixels: Megapixels = 50.0,
 ) -> None:
     """Compare methods or models on the same images: SRCC and PLCC, and the difference of each to one of them.
 
@@ -95,38 +87,37 @@ def compare(
     - `qdebias compare runs/koniq --mos koniq10k --root data/koniq10k` compares what a run holds, without a model
     - `qdebias compare mine.csv theirs.csv --mos labels.csv` compares files of scores, whoever made them
     """
-    with user_errors():
-        chosen, named = form_of(form, out), names_in(methods or [])
-        if mos is None and len(sources) > 1:
-            raise SettingError("a model is asked about one dataset; to compare files or run folders, give --mos")
-        paths = list(map(Path, sources)) if mos is not None else []
-        files = bool(paths) and not any(path.is_dir() for path in paths)
-        data = load_dataset(mos or sources[0], root=root, subset=subset, labels=labels, column=column, images=not files)
-        refuse_inputs(data, out=out)
-        if paths:
-            say_unfinished(*paths)
-            lower = lower_is_better or ()
-            found = compare_stored(
-                paths, data, named, seed=seed, limit=limit, against=against, lower=lower, resamples=resamples
-            )
-        else:
-            asked_of, images = models_of(model or ["nano"], named or DEFAULT), min(len(data), limit or len(data))
-            folders = run_folders(run, asked_of)
+    chosen, named = form_of(form, out), names_in(methods or [])
+    if mos is None and len(sources) > 1:
+        raise SettingError("a model is asked about one dataset; to compare files or run folders, give --mos")
+    paths = list(map(Path, sources)) if mos is not None else []
+    files = bool(paths) and not any(path.is_dir() for path in paths)
+    data = labels.load(mos or sources[0], images=not files)
+    refuse_inputs(data, out=out)
+    if paths:
+        say_unfinished(*paths)
+        lower, seed = lower_is_better or (), options.seed
+        found = compare_stored(
+            paths, data, named, seed=seed, limit=limit, against=against, lower=lower, resamples=resamples
+        )
+    else:
+        methods_of, images = models_of(model or ["nano"], named or DEFAULT), min(len(data), limit or len(data))
+        folders = run_folders(run, methods_of)
 
-            def opened(model: str) -> AbstractContextManager[Asker]:
-                asker = open_asker(model, folders[model], seed, batch, max_megapixels, device, dtype)
-                return _shown(asker, in_asking_order(asked_of[model]), images)
+        def opened(model: str) -> AbstractContextManager[Asker]:
+            asker = open_asker(replace(options, model=model), folders[model])
+            return _with_progress(asker, in_asking_order(methods_of[model]), images)
 
-            found = compare_models(data, asked_of, opened, limit=limit, against=against, resamples=resamples)
-        if json:
-            typer.echo(found.json())
-        if out is not None or not json:
-            write_tables([found.table()], chosen, out)
+        found = compare_models(data, methods_of, opened, limit=limit, against=against, resamples=resamples)
+    if json:
+        typer.echo(found.json())
+    if out is not None or not json:
+        write_tables([found.table()], chosen, out)
     raise typer.Exit(tell_failures(found.evidence))
 
 
 @contextmanager
-def _shown(opening: AbstractContextManager[Asker], order: Sequence[str], images: int) -> Iterator[Asker]:
+def _with_progress(opening: AbstractContextManager[Asker], order: Sequence[str], images: int) -> Iterator[Asker]:
     """Show how far the asking is."""
     with opening as asker, progress(total=images * len(order)) as show:
         yield asker.telling(lambda name, done: show(done + images * order.index(name)))

@@ -1,12 +1,11 @@
-"""What the commands share: options, consoles, errors in one line, progress."""
+"""What the commands share: consoles, errors in one line, progress."""
 
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
-from pathlib import Path
-from typing import Annotated, TypeVar
+from typing import TypeVar
 
 import typer
 from rich.console import Console
@@ -19,85 +18,9 @@ from rich.progress import (
 )
 from rich.text import Text
 
-from qdebias.errors import QdebiasError, SettingError
-from qdebias.image import MIN_SIDE
-from qdebias.methods import presets
-from qdebias.methods.parts import ASPECTS
-from qdebias.system.named import nearest
+from qdebias.errors import QdebiasError
 
 Item = TypeVar("Item")
-
-ImageColumn = Annotated[
-    str | None,
-    typer.Option(
-        "--column", help="Column of paths, addresses or images in tables. Default: image, path, url or file_name."
-    ),
-]
-Paths = Annotated[
-    list[str],
-    typer.Argument(help='Image files, folders (searched recursively) or patterns in quotes such as "photos/*.jpg".'),
-]
-Model = Annotated[
-    str,
-    typer.Option(
-        "--model", "-m", help="Which model answers: `nano` is embedded and needs no download; see `qdebias models`."
-    ),
-]
-MethodName = Annotated[
-    str,
-    typer.Option(
-        "--method",
-        "-k",
-        help="How it is asked; see `qdebias methods`. Parts are added with a plus, paper+levels5+logodds. One's own: "
-        "package.module:name, or a .toml file. Other degradations: paper@fog,package.module:name.",
-    ),
-]
-Aspect = Annotated[
-    str | None,
-    typer.Option(
-        "--aspect",
-        help=f"Ask about this in the place of quality as a whole: {', '.join(ASPECTS)}. Short for +ASPECT behind the "
-        "method.",
-    ),
-]
-FitFile = Annotated[
-    Path | None,
-    typer.Option(
-        "--fit",
-        help="Score with a fit to labels of one's own, a file of `qdebias fit`: short for `--method FILE`.",
-    ),
-]
-Seed = Annotated[int, typer.Option(min=0, help="Seed of the random degradations; same seed, same scores.")]
-Batch = Annotated[int, typer.Option(min=1, help="How many images go to the model at a time.")]
-Device = Annotated[
-    str | None, typer.Option(help="Where the model runs: cpu, cuda, cuda:1, mps. Default: the best there is.")
-]
-Dtype = Annotated[
-    str | None,
-    typer.Option(
-        help="Numeric type of the weights: float32, bfloat16, float16, or auto. Default: auto, on a GPU the "
-        "checkpoint's own; on a CPU with units for it bfloat16 if that is the checkpoint's own, else float32."
-    ),
-]
-RunFolder = Annotated[
-    Path | None,
-    typer.Option(
-        "--run",
-        help="Keep every answer of the model in this folder: the same command goes on where it stopped, "
-        "and another method asks only what is missing.",
-    ),
-]
-Megapixels = Annotated[
-    float, typer.Option(min=0.001, help="Images with more megapixels are refused before they are decoded.")
-]
-MaxSide = Annotated[
-    int | None,
-    typer.Option(
-        min=MIN_SIDE,
-        help="Make larger images smaller before they are scored, so that the longer side has this many pixels. "
-        "It changes scores, and belongs to a run folder. Default: images are scored as they are.",
-    ),
-]
 
 results = Console(soft_wrap=True, highlight=False)
 words = Console(stderr=True, soft_wrap=True, highlight=False)
@@ -117,32 +40,6 @@ def user_errors() -> Iterator[None]:
     except MemoryError as error:
         say("error: there is not enough memory; a smaller --batch or --max-side takes less", style="bold red")
         raise typer.Exit(2) from error
-
-
-def method_named(method: str, aspect: str | None = None, fit: Path | None = None) -> str:
-    """Return the name of a method as it is always written, asked about an aspect where there is one.
-
-    Args:
-        method: The method.
-        aspect: The aspect.
-        fit: A fit, in the place of both.
-
-    Raises:
-        SettingError: There is no such method or aspect, or no such fit.
-    """
-    if fit is not None:
-        if aspect is not None or method != "paper":
-            raise SettingError("--fit is a method of its own; leave out --method and --aspect")
-        if fit.suffix != presets.FIT:
-            raise SettingError(f"--fit {fit} is not the name of a fit, which ends in {presets.FIT}")
-        return presets.get(str(fit)).name
-    if aspect is None:
-        return presets.get(method).name
-    if aspect not in ASPECTS:
-        raise SettingError(
-            f"there is no aspect {aspect!r}{nearest(aspect, ASPECTS)}; choose one of {', '.join(ASPECTS)}"
-        )
-    return presets.get(f"{method}+{aspect}").name
 
 
 def say(message: str, *, style: str = "") -> None:
@@ -198,6 +95,19 @@ def track(items: Iterable[Item], *, total: int | None) -> Iterator[Item]:
         for count, item in enumerate(items, start=1):
             yield item
             show(count)
+
+
+def say_note(note: str) -> None:
+    """Print what the user should know about a run folder."""
+    say(one_line(note), style="yellow")
+
+
+def say_failed(errors: Iterable[str | None]) -> int:
+    """Name what failed, and return how many that were."""
+    found = list(filter(None, errors))
+    for error in found:
+        say(f"failed: {one_line(error)}", style="red")
+    return len(found)
 
 
 @contextmanager

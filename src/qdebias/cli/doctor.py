@@ -1,18 +1,25 @@
-"""`qdebias doctor`: what works on this machine, in plain words."""
+"""`qdebias doctor` and `qdebias verify`: what works on this machine, and whether published weights fit our code."""
 
 import importlib
 import platform
 from collections.abc import Callable
 from importlib import metadata, util
+from pathlib import Path
+from typing import Annotated, Any
 
 import numpy as np
 import typer
 from rich.text import Text
 
 import qdebias
-from qdebias.backends.load import check_torchvision, load_backend
-from qdebias.cli.console import one_line, results
-from qdebias.errors import MissingPackageError, QdebiasError
+from qdebias.backends.base import Backend
+from qdebias.backends.load import check_torchvision, load_backend, require
+from qdebias.cli.console import one_line, results, say
+from qdebias.cli.options import Loading, Paths
+from qdebias.cli.outputs import refuse_inputs
+from qdebias.errors import MissingPackageError, QdebiasError, SettingError
+from qdebias.image import RgbImage, load_image
+from qdebias.inputs import find_inputs
 from qdebias.runs.scorer import Scorer
 
 PACKAGES = ("numpy", "opencv-python-headless", "numba", "pillow", "torch", "transformers", "tokenizers", "safetensors")
@@ -87,3 +94,38 @@ def _embedded() -> str:
     gradient = np.linspace(0, 255, 96 * 96 * 3).reshape(96, 96, 3).astype(np.uint8)
     value = Scorer(backend=load_backend("nano")).score(gradient).value
     return f"nano answers (a plain gradient scores {value:.3f})"
+
+
+def verify(
+    model: Annotated[str, typer.Argument(help="A checkpoint of mPLUG-Owl3 or mPLUG-Owl2: its folder or hub id.")],
+    paths: Paths,
+    options: Loading,
+    out: Annotated[Path, typer.Option(help="The report to write, as JSON.")] = Path("verify.json"),
+    revision: Annotated[str | None, typer.Option(help="Branch, tag or commit of a hub id.")] = None,
+) -> None:
+    """Check published weights of mPLUG-Owl3 or mPLUG-Owl2 against our code, and write a small report.
+
+    It says which keys are missing or surplus (of mPLUG-Owl3 also release and gate), how much memory the weights take,
+    how far sharing moves a logit, and what methods such as `paper` or `q-align` score on the images.
+    Exit code 1 where the weights are refused; the report says why. Keep it beside the scores;
+    where the project is hosted, an issue is the place for it.
+    """
+    require("torch", "transformers", extra="torch")
+    from qdebias.backends.verify import verify as verify_checkpoint
+    from qdebias.backends.verify import write_report
+
+    inputs = find_inputs(paths)
+    refuse_inputs(inputs.images, out=out)
+    images = {path.name: load_image(path) for path in inputs.paths}
+    found = verify_checkpoint(model, images, _score, device=options.device, dtype=options.dtype, revision=revision)
+    try:
+        write_report(found, out)
+    except OSError as error:
+        raise SettingError(f"{out}: cannot be written ({error.strerror or error})") from error
+    say(f"refused: {found['refused']}" if found["refused"] else "the weights fit")
+    say(f"report written to {out}")
+    raise typer.Exit(1 if found["refused"] else 0)
+
+
+def _score(backend: Backend, method: str, image: RgbImage) -> dict[str, Any]:
+    return {"value": Scorer(backend=backend, method=method).score(image).value}

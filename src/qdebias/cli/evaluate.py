@@ -7,50 +7,23 @@ from typing import Annotated
 import typer
 from rich.table import Column, Table
 
-from qdebias.backends.load import load_backend
-from qdebias.cli.console import (
-    Aspect,
-    Batch,
-    Device,
-    Dtype,
-    FitFile,
-    MaxSide,
-    Megapixels,
-    MethodName,
-    Model,
-    RunFolder,
-    Seed,
-    method_named,
-    one_line,
-    progress,
-    results,
-    say,
-    user_errors,
-)
-from qdebias.cli.dataset_options import (
-    DatasetName,
-    DirectionName,
-    LabelColumn,
-    Labels,
-    Limit,
-    Resamples,
-    Root,
-    Subset,
-    direction_named,
-)
+from qdebias.cli.console import progress, results, say, say_failed, say_note
+from qdebias.cli.options import DatasetName, JsonObject, LabelOptions, Limit, Resamples, RunFolder, Scoring
 from qdebias.cli.outputs import refuse_inputs
 from qdebias.cli.shown import show
 from qdebias.cli.stopping import kept_in
 from qdebias.evaluation import EvaluatedImage, Report
 from qdebias.evaluation import evaluate as evaluate_dataset
+from qdebias.evaluation.readout import Readout
 from qdebias.evaluation.report import MEASURES
-from qdebias.evaluation.tables.evidence import Evidence, evaluated_evidence
+from qdebias.evaluation.tables.evidence import evaluated_evidence
 from qdebias.evaluation.tables.saved import part_name, save
-from qdebias.inputs.datasets import Dataset, load_dataset
+from qdebias.inputs.datasets import Dataset
 from qdebias.methods import presets
 from qdebias.metrics.intervals import Interval
 from qdebias.metrics.measures import Correlation
 from qdebias.metrics.within import MeanCorrelation
+from qdebias.runs.options import Options
 from qdebias.runs.records import columns_of, open_writer
 
 _TITLES = {
@@ -70,29 +43,16 @@ Literally = Annotated[
 
 def evaluate(
     dataset: DatasetName,
-    root: Root = None,
+    labels: LabelOptions,
+    options: Scoring,
     run: RunFolder = None,
-    model: Model = "nano",
-    method: MethodName = "paper",
-    aspect: Aspect = None,
-    fit: FitFile = None,
-    subset: Subset = None,
     limit: Limit = None,
-    labels: Labels = None,
-    direction: DirectionName = None,
-    column: LabelColumn = None,
-    json: Annotated[bool, typer.Option("--json", help="Print the report as one JSON object.")] = False,
+    json: JsonObject = False,
     out: Annotated[
         Path | None, typer.Option(help="Write a row per image, raw logits included, to this .csv, .jsonl or .parquet.")
     ] = None,
     literal: Literally = False,
     resamples: Resamples = 1000,
-    batch: Batch = 8,
-    seed: Seed = 0,
-    device: Device = None,
-    dtype: Dtype = None,
-    max_megapixels: Megapixels = 50.0,
-    max_side: MaxSide = None,
 ) -> None:
     """Score a dataset and correlate the scores with the human ones.
 
@@ -102,32 +62,50 @@ def evaluate(
     - `qdebias evaluate koniq10k --root data/koniq10k --run runs/koniq --method vanilla` asks one question an image more
     - `qdebias evaluate labels.csv --run runs/mine` takes a table of one's own
     """
-    with user_errors(), kept_in(run):
-        way, method = direction_named(direction), method_named(method, aspect, fit)
-        data = load_dataset(dataset, root=root, subset=subset, labels=labels, direction=way, column=column)
+    with kept_in(run):
+        data = labels.load(dataset)
         refuse_inputs(data, out=out)
-        _say_if_fitted_to(data, method)
-        with progress(total=min(len(data), limit or len(data))) as show:
-            report = evaluate_dataset(
-                data,
-                model=load_backend(model, device=device, dtype=dtype),
-                model_name=model,
-                method=method,
-                run=run,
-                seed=seed,
-                limit=limit,
-                readout="literal" if literal else "exact",
-                resamples=resamples,
-                batch=batch,
-                max_pixels=round(max_megapixels * 1e6),
-                max_side=max_side,
-                on_note=lambda note: say(one_line(note), style="yellow"),
-                on_progress=show,
-            )
-        _keep(evaluated_evidence(data, report, model=model), run, part_name(data, limit))
+        _say_if_fitted_to(data, options.method)
+        readout: Readout = "literal" if literal else "exact"
+        report = evaluated(data, options, run, limit=limit, readout=readout, resamples=resamples)
+        if run is not None:  # for tables, bias and reports
+            save(evaluated_evidence(data, report, model=options.model), run, part=part_name(data, limit))
         _write(report, out)
-    _tell(report, json=json)
+    say_failed(row.error for row in report.failures)
+    if json:
+        typer.echo(report.json())
+    else:
+        _print(report)
     raise typer.Exit(1 if report.failures else 0)
+
+
+def evaluated(
+    data: Dataset,
+    options: Options,
+    run: Path | None,
+    *,
+    limit: int | None,
+    readout: Readout = "exact",
+    resamples: int = 0,
+) -> Report:
+    """Score a dataset under a progress bar."""
+    with progress(total=min(len(data), limit or len(data))) as show:
+        return evaluate_dataset(
+            data,
+            model=options.backend(),
+            model_name=options.model,
+            method=options.method,
+            run=run,
+            seed=options.seed,
+            limit=limit,
+            readout=readout,
+            resamples=resamples,
+            batch=options.batch,
+            max_pixels=options.max_pixels,
+            max_side=options.max_side,
+            on_note=say_note,
+            on_progress=show,
+        )
 
 
 def _say_if_fitted_to(data: Dataset, method: str) -> None:
@@ -138,21 +116,6 @@ def _say_if_fitted_to(data: Dataset, method: str) -> None:
             f"note: {method} was fitted to these very labels, so this is not how it agrees with others; qdebias fit "
             f"printed that"
         )
-
-
-def _keep(evidence: Evidence, run: Path | None, part: str) -> None:
-    """Leave the scores in the run folder, for tables, bias and reports."""
-    if run is not None:
-        save(evidence, run, part=part)
-
-
-def _tell(report: Report, *, json: bool) -> None:
-    for row in report.failures:
-        say(f"failed: {one_line(row.error or '')}", style="red")
-    if json:
-        typer.echo(report.json())
-    else:
-        _print(report)
 
 
 def _write(report: Report, out: Path | None) -> None:

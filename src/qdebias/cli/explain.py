@@ -1,45 +1,32 @@
-"""`qdebias explain`."""
+"""`qdebias explain` and `qdebias degrade`: pictures of what the model is shown, and of what it made of it."""
 
+import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
 import typer
+from PIL import Image
 
-from qdebias.backends.load import load_backend
-from qdebias.cli.console import (
-    Device,
-    Dtype,
-    ImageColumn,
-    MaxSide,
-    Megapixels,
-    MethodName,
-    Model,
-    Paths,
-    Seed,
-    one_line,
-    say,
-    track,
-    user_errors,
-)
+from qdebias.cli.console import one_line, say, say_failed, track
+from qdebias.cli.options import ImageColumn, Megapixels, MethodName, Paths, Scoring, Seed
 from qdebias.cli.outputs import refuse_inputs
 from qdebias.cli.runs import say_left_out
 from qdebias.errors import ImageError, SettingError
+from qdebias.image import load_image
 from qdebias.inputs import find_inputs
+from qdebias.methods import presets
+from qdebias.methods.method import Condition, Context
 from qdebias.runs.scorer import Scorer
+from qdebias.system.output import replacing
 
 MOST_ROWS = 50
 
 
 def explain(
     paths: Paths,
+    options: Scoring,
     out: Annotated[Path, typer.Option(help="The picture to write: .png, .pdf, .svg or .jpg.")] = Path("explain.png"),
-    model: Model = "nano",
-    method: MethodName = "paper",
-    seed: Seed = 0,
-    device: Device = None,
-    dtype: Dtype = None,
-    max_megapixels: Megapixels = 50.0,
-    max_side: MaxSide = None,
     column: ImageColumn = None,
 ) -> None:
     """Draw how a score came about: the image, its degraded copies, P(good) and weight of each, the score.
@@ -49,28 +36,89 @@ def explain(
     """
     from qdebias.report.figure import Row, draw
 
-    with user_errors():
-        inputs = find_inputs(paths, column=column)
-        say_left_out(inputs.images)
-        refuse_inputs(inputs.images, out=out)
-        if len(inputs.paths) > MOST_ROWS:
-            raise SettingError(f"{len(inputs.paths)} images do not fit in one picture; name {MOST_ROWS} or fewer")
-        backend = load_backend(model, device=device, dtype=dtype)
-        pixels = round(max_megapixels * 1e6)
-        scorer = Scorer(backend=backend, method=method, seed=seed, max_pixels=pixels, max_side=max_side)
-        vanilla = Scorer(backend=backend, method="vanilla", seed=seed, max_pixels=pixels)
-        rows: list[Row] = []
-        errors = [failure.error for failure in inputs.failures]
-        for path in track(inputs.paths, total=len(inputs.paths)):
-            try:
-                explanation = scorer.explain(path)
-                plain = None if method == "vanilla" else vanilla.score(explanation.image).value
-                rows.append(Row(name=one_line(path.name), explanation=explanation, vanilla=plain))
-            except ImageError as error:
-                errors.append(str(error))
-        for message in errors:
-            say(f"failed: {one_line(message)}", style="red")
-        if rows:
-            draw(rows, out, title=f"model {model}, method {method}, seed {seed}")
-            say(f"{len(rows)} images explained in {out}")
-    raise typer.Exit(1 if errors else 0)
+    inputs = find_inputs(paths, column=column)
+    say_left_out(inputs.images)
+    refuse_inputs(inputs.images, out=out)
+    if len(inputs.paths) > MOST_ROWS:
+        raise SettingError(f"{len(inputs.paths)} images do not fit in one picture; name {MOST_ROWS} or fewer")
+    scorer = options.scorer()
+    vanilla = Scorer(backend=scorer.backend, method="vanilla", seed=options.seed, max_pixels=options.max_pixels)
+    rows: list[Row] = []
+    errors = [failure.error for failure in inputs.failures]
+    for path in track(inputs.paths, total=len(inputs.paths)):
+        try:
+            explanation = scorer.explain(path)
+            plain = None if options.method == "vanilla" else vanilla.score(explanation.image).value
+            rows.append(Row(name=one_line(path.name), explanation=explanation, vanilla=plain))
+        except ImageError as error:
+            errors.append(str(error))
+    failed = say_failed(errors)
+    if rows:
+        draw(rows, out, title=f"model {options.model}, method {options.method}, seed {options.seed}")
+        say(f"{len(rows)} images explained in {out}")
+    raise typer.Exit(1 if failed else 0)
+
+
+def degrade(
+    paths: Paths,
+    out: Annotated[Path, typer.Option(help="Folder for the pictures; made where it is missing.")] = Path("degraded"),
+    method: MethodName = "paper",
+    seed: Seed = 0,
+    max_megapixels: Megapixels = 50.0,
+    column: ImageColumn = None,
+) -> None:
+    """Write the degraded copies that a method shows the model, as PNG: the very pixels that `score` uses."""
+    chosen = presets.get(method).method
+    inputs = find_inputs(paths, column=column)
+    say_left_out(inputs.images)
+    _check_names(inputs.paths)
+    refuse_inputs(inputs.paths, out=_present(inputs.paths, out))
+    errors = [failure.error for failure in inputs.failures]
+    written = 0
+    for path in inputs.paths:
+        try:
+            image = load_image(path, max_pixels=round(max_megapixels * 1e6))
+            conditions = chosen.plan(image, Context(seed=seed)).conditions
+        except ImageError as error:
+            errors.append(str(error))
+            continue
+        if not conditions:
+            raise SettingError(f"method {method!r} degrades nothing; choose one such as paper or released")
+        written += _write(conditions, path, out)
+    failed = say_failed(errors)
+    say(f"{written} pictures written to {out}")
+    raise typer.Exit(1 if failed else 0)
+
+
+def _present(paths: tuple[Path, ...], out: Path) -> list[Path]:
+    """Return the pictures of an earlier time that would be replaced."""
+    heads = {f"{path.name}." for path in paths}
+    found = ((one, [dot.end() for dot in re.finditer(r"\.", one.name)]) for one in out.glob("*.png"))
+    return [one for one, ends in found if any(one.name[:end] in heads for end in ends)]
+
+
+def _check_names(paths: tuple[Path, ...]) -> None:
+    seen: dict[str, Path] = {}
+    for path in paths:
+        other = seen.setdefault(path.name, path)
+        if other != path:
+            raise SettingError(f"{other} and {path} would get the same name in one folder; degrade them one by one")
+
+
+def _numbered(kinds: Sequence[str]) -> list[str]:
+    """Return the kinds, the second of a kind with a 2 behind it, and so on."""
+    seen = [kinds[:place].count(kind) + 1 for place, kind in enumerate(kinds)]
+    return [kind if count == 1 else f"{kind}-{count}" for kind, count in zip(kinds, seen, strict=True)]
+
+
+def _write(conditions: tuple[Condition, ...], path: Path, out: Path) -> int:
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        for kind, condition in zip(_numbered([one.kind for one in conditions]), conditions, strict=True):
+            target = out / f"{path.name}.{kind}.png"
+            with replacing(target) as file:
+                Image.fromarray(condition.image).save(file, "PNG")
+            typer.echo(str(target))
+    except OSError as error:
+        raise SettingError(f"{out}: cannot be written ({error.strerror or error})") from error
+    return len(conditions)

@@ -11,21 +11,8 @@ from typing import Annotated
 
 import typer
 
-from qdebias.backends.load import load_backend
-from qdebias.cli.console import (
-    Batch,
-    Device,
-    Dtype,
-    ImageColumn,
-    Megapixels,
-    MethodName,
-    Model,
-    RunFolder,
-    Seed,
-    one_line,
-    say,
-    user_errors,
-)
+from qdebias.cli.console import say, say_failed
+from qdebias.cli.options import ImageColumn, JsonLines, RunFolder, Scoring
 from qdebias.cli.outputs import LISTS, refuse_inputs
 from qdebias.cli.runs import named_results, say_unfinished
 from qdebias.curation import COPY, LINK, MOVE, Choice, Top, Way, check_places, choose, place
@@ -40,7 +27,6 @@ from qdebias.runs.manifest import NAME as RUN
 from qdebias.runs.opening import open_run
 from qdebias.runs.recorded import recorded
 from qdebias.runs.records import open_writer
-from qdebias.runs.scorer import Scorer
 from qdebias.runs.scores import GivenScore, read_scores
 from qdebias.runs.snapshot import open_snapshot
 
@@ -70,14 +56,9 @@ def filter(  # noqa: A001  (the name of the command)
     link_to: Annotated[Path | None, typer.Option(help="Link to the kept images below this folder.")] = None,
     partial: Annotated[bool, typer.Option("--partial", help="Take what an unfinished run has.")] = False,
     column: ImageColumn = None,
-    json: Annotated[bool, typer.Option("--json", help="Print JSON Lines, one object an image.")] = False,
-    model: Model = "nano",
-    method: MethodName = "paper",
-    batch: Batch = 8,
-    seed: Seed = 0,
-    device: Device = None,
-    dtype: Dtype = None,
-    max_megapixels: Megapixels = 50.0,
+    json: JsonLines = False,
+    *,
+    options: Scoring,
 ) -> None:
     """Keep the better images: print their paths, the best first.
 
@@ -89,7 +70,8 @@ def filter(  # noqa: A001  (the name of the command)
     - `qdebias filter --scores scores.csv --top 100 --copy-to best` takes scores that are there, whoever made them
     - `qdebias filter --run runs/photos --min 0.6 --link-to good` takes those of a run, without a model
     """
-    with user_errors(), ExitStack() as stack:
+    method = options.method
+    with ExitStack() as stack:
         limit = None if top is None else Top.parse(top)
         _check_bounds(paths or [], scores, least, limit)
         way = _way(copy_to, move_to, link_to)
@@ -97,16 +79,14 @@ def filter(  # noqa: A001  (the name of the command)
             raise SettingError("images are scored, or scores are read from a file; leave out the paths or --scores")
         if paths:
             images, roots = _checked(paths, column, out, way)
-            backend = load_backend(model, device=device, dtype=dtype)
-            pixels = round(max_megapixels * 1e6)
-            scorer = Scorer(backend=backend, method=method, seed=seed, batch=batch, max_pixels=pixels)
-            stored = stack.enter_context(open_run(run, scorer.fingerprint, model=model)) if run else None
+            scorer = options.scorer()
+            stored = stack.enter_context(open_run(run, scorer.fingerprint, model=options.model)) if run else None
             scored = [_score(*one) for one in named_results(images, scorer, stored, method=method)]
             judged = _Judged(scores=scored, roots=roots)
         else:
             if run is not None and scores is None and say_unfinished(run, method=method) and not partial:
                 raise SettingError(f"{run} is unfinished; finish it, or choose among what is there with --partial")
-            judged = _given(_stored(scores, run, method, seed))
+            judged = _given(_stored(scores, run, method, options.seed))
         found = choose(judged.scores, minimum=least, top=limit)
         _put(found, judged.roots, out, way, json=json)
     _tell(found)
@@ -115,8 +95,7 @@ def filter(  # noqa: A001  (the name of the command)
 
 def _tell(found: Choice) -> None:
     """Say what failed, and how many images were kept."""
-    for one in found.failed:
-        say(f"failed: {one_line(one.error or '')}", style="red")
+    say_failed(one.error for one in found.failed)
     if not found.kept and found.rejected:
         say(f"none reaches the bound; the best score is {found.rejected[0].score:.4g}")
     say(f"{len(found.kept)} images kept, {len(found.rejected)} rejected, {len(found.failed)} failed")

@@ -1,45 +1,25 @@
-"""`qdebias fit`."""
+"""`qdebias fit` and `qdebias calibrate`: scores brought to labels of one's own."""
 
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from qdebias.backends.load import load_backend
 from qdebias.cli.compare import names_in
-from qdebias.cli.console import (
-    Batch,
-    Device,
-    Dtype,
-    MaxSide,
-    Megapixels,
-    Model,
-    RunFolder,
-    Seed,
-    one_line,
-    progress,
-    say,
-    user_errors,
-)
-from qdebias.cli.dataset_options import (
-    DatasetName,
-    DirectionName,
-    LabelColumn,
-    Labels,
-    Limit,
-    Resamples,
-    Root,
-    Subset,
-    direction_named,
-)
+from qdebias.cli.console import progress, results, say, say_failed, say_note
+from qdebias.cli.evaluate import evaluated
+from qdebias.cli.options import Asking, DatasetName, LabelOptions, Limit, Resamples, RunFolder, Scoring
 from qdebias.cli.outputs import refuse_inputs
-from qdebias.cli.tables import form_of, write_tables
+from qdebias.cli.paper import form_of, write_tables
+from qdebias.errors import SettingError
+from qdebias.evaluation import Report
 from qdebias.evaluation.fitting import METHODS, Fit
 from qdebias.evaluation.fitting import fit as fit_dataset
 from qdebias.evaluation.tables.evidence import first
-from qdebias.inputs.datasets import load_dataset
 from qdebias.methods import presets
 from qdebias.methods.fitted import check_name
+from qdebias.metrics.calibrate import calibrate as fit_map
+from qdebias.metrics.calibration import KINDS, Calibration, Origin, save_calibration
 
 Methods = Annotated[
     list[str] | None,
@@ -54,27 +34,17 @@ Methods = Annotated[
 
 def fit(
     dataset: DatasetName,
-    root: Root = None,
+    labels: LabelOptions,
+    options: Asking,
     run: RunFolder = None,
-    model: Model = "nano",
     methods: Methods = None,
     folds: Annotated[int, typer.Option(min=2, help="Folds of the cross-validation.")] = 5,
     level: Annotated[float, typer.Option(help="Share of new labels that the interval is to hold, below 1.")] = 0.9,
     out: Annotated[Path, typer.Option(help=f"The file to write; its name ends in {presets.FIT}.")] = Path(
         "quality.fit"
     ),
-    subset: Subset = None,
     limit: Limit = None,
-    labels: Labels = None,
-    direction: DirectionName = None,
-    column: LabelColumn = None,
     resamples: Resamples = 1000,
-    batch: Batch = 8,
-    seed: Seed = 0,
-    device: Device = None,
-    dtype: Dtype = None,
-    max_megapixels: Megapixels = 50.0,
-    max_side: MaxSide = None,
 ) -> None:
     """Fit a model's scores to labels of one's own, from about 50 images on, and report their agreement when left out.
 
@@ -83,40 +53,94 @@ def fit(
     - `qdebias fit labels.csv --root photos --run runs/mine --out mine.fit` fits what the model knows to the labels
     - `qdebias score folder --fit mine.fit` scores with it, and gives `mos` and its interval
     """
-    with user_errors():
-        check_name(out)
-        way = direction_named(direction)
-        data = load_dataset(dataset, root=root, subset=subset, labels=labels, direction=way, column=column)
-        refuse_inputs(data, out=out)
-        part = first(data, limit)
-        with progress(total=len(part)) as tell:
-            made = fit_dataset(
-                part,
-                model=load_backend(model, device=device, dtype=dtype),
-                model_name=model,
-                methods=names_in(methods or []) or METHODS,
-                run=run,
-                seed=seed,
-                folds=folds,
-                level=level,
-                resamples=resamples,
-                batch=batch,
-                max_pixels=round(max_megapixels * 1e6),
-                max_side=max_side,
-                on_note=lambda note: say(one_line(note), style="yellow"),
-                on_progress=tell,
-            )
-        made.save(out)
-    _tell(made, out)
+    check_name(out)
+    data = labels.load(dataset)
+    refuse_inputs(data, out=out)
+    part = first(data, limit)
+    with progress(total=len(part)) as tell:
+        made = fit_dataset(
+            part,
+            model=options.backend(),
+            model_name=options.model,
+            methods=names_in(methods or []) or METHODS,
+            run=run,
+            seed=options.seed,
+            folds=folds,
+            level=level,
+            resamples=resamples,
+            batch=options.batch,
+            max_pixels=options.max_pixels,
+            max_side=options.max_side,
+            on_note=say_note,
+            on_progress=tell,
+        )
+    made.save(out)
+    _print_fit(made, out)
     raise typer.Exit(1 if made.failures else 0)
 
 
-def _tell(made: Fit, out: Path) -> None:
-    for failure in made.failures:
-        say(f"failed: {one_line(failure.error)}", style="red")
+def _print_fit(made: Fit, out: Path) -> None:
+    say_failed(failure.error for failure in made.failures)
     write_tables([made.comparison.table()], form_of(None, None), None)
     interval = made.method.interval
     say(
         f"{interval.level:.0%} of labels lie within {interval.half_width:.4g} of what is predicted without them\n"
         f"written to {out}; apply it with qdebias score --fit {out}"
     )
+
+
+def calibrate(
+    dataset: DatasetName,
+    labels: LabelOptions,
+    options: Scoring,
+    run: RunFolder = None,
+    kind: Annotated[str, typer.Option(help=f"{' or '.join(KINDS)}; the curve needs fewer images.")] = "isotonic",
+    folds: Annotated[int, typer.Option(min=0, help="Folds of the cross-validation; 0: none, and no interval.")] = 5,
+    level: Annotated[
+        float, typer.Option(min=0, max=1, help="Share of new images whose MOS is to lie in the interval.")
+    ] = 0.9,
+    out: Annotated[Path, typer.Option(help="The file to write.")] = Path("calibration.json"),
+    limit: Limit = None,
+) -> None:
+    """Fit a monotone map from scores to the MOS scale of a labelled sample, with its error and an interval.
+
+    - `qdebias calibrate labels.csv --root photos --run runs/mine --out mos.json` fits it on one's own labels
+    - `qdebias score folder --calibration mos.json` applies it: columns `mos`, `mos_low`, `mos_high`
+    """
+    if kind not in KINDS:
+        raise SettingError(f"--kind is {' or '.join(KINDS)}, got {kind!r}")
+    data = labels.load(dataset)
+    refuse_inputs(data, out=out)
+    report = evaluated(data, options, run, limit=limit)
+    scored = [(row.score, row.mos) for row in report.rows if row.score is not None]
+    made = fit_map(
+        *zip(*scored, strict=True),
+        origin=Origin(model=options.model, method=options.method, seed=options.seed, labels=report.summary),
+        kind=kind,
+        increasing=data.direction == "higher",
+        folds=folds,
+        level=level,
+    )
+    save_calibration(made, out)
+    _print_calibration(report, made, out)
+    raise typer.Exit(1 if report.failures else 0)
+
+
+def _print_calibration(report: Report, made: Calibration, out: Path) -> None:
+    say_failed(row.error for row in report.failures)
+    corners = f" with {len(made.scores)} corners" if made.kind == "isotonic" else ""
+    results.print(f"{made.kind} map{corners} from {made.count:,} images, scale {made.low:g} to {made.high:g}")
+    if made.error is not None:
+        error = made.error
+        results.print(
+            f"cross-validated over {error.folds} folds: RMSE {error.rmse:.4g} (always the mean: "
+            f"{error.constant_rmse:.4g}), mean absolute error {error.mae:.4g}, bias {error.bias:+.2g}, "
+            f"SRCC {error.srcc:.3f}, PLCC {error.plcc:.3f}"
+        )
+    if made.interval is not None:
+        interval = made.interval
+        results.print(
+            f"interval of level {interval.level:g}: mos ± {interval.half_width:.4g}; {interval.coverage:.1%} of the "
+            f"images lie within the one that the other folds give"
+        )
+    say(f"written to {out}; apply it with qdebias score --calibration {out}")

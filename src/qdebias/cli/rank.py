@@ -3,7 +3,6 @@
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Annotated
 
 import typer
@@ -11,31 +10,19 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn
 from rich.table import Column, Table
 from rich.text import Text
 
-from qdebias.backends.load import load_backend
-from qdebias.cli.console import (
-    Device,
-    Dtype,
-    ImageColumn,
-    Megapixels,
-    Model,
-    Paths,
-    RunFolder,
-    one_line,
-    results,
-    say,
-    user_errors,
-    words,
-)
+from qdebias.cli.console import one_line, results, say, say_failed, words
+from qdebias.cli.options import ImageColumn, JsonLines, Paths, Rows, RunFolder, sharing
 from qdebias.cli.outputs import refuse_inputs
-from qdebias.cli.runs import say_left_out, say_notes
+from qdebias.cli.runs import open_folder, say_left_out
 from qdebias.cli.shown import show
 from qdebias.errors import SettingError
 from qdebias.evaluation.ranking import QUESTIONS, Ranked, Ranking
 from qdebias.evaluation.ranking import rank as rank_images
 from qdebias.inputs import find_inputs
 from qdebias.prompts import Question
-from qdebias.runs.opening import open_run
+from qdebias.runs.options import Options
 from qdebias.runs.records import open_writer
+from qdebias.runs.scorer import limited
 
 Anchors = Annotated[
     Path | None,
@@ -50,14 +37,12 @@ def rank(
         int, typer.Option(min=1, help="With how many others each image is compared; all, if there are no more.")
     ] = 8,
     run: RunFolder = None,
-    out: Annotated[Path | None, typer.Option(help="Also write the rows to this .csv, .jsonl or .parquet.")] = None,
-    json: Annotated[bool, typer.Option("--json", help="Print JSON Lines, one object an image.")] = False,
-    model: Model = "nano",
+    out: Rows = None,
+    json: JsonLines = False,
+    *,
+    options: Annotated[Options, sharing("model", "max_megapixels", "max_side")],
     batch: Annotated[int, typer.Option(min=1, help="How many pairs go to the model at a time.")] = 4,
     seed: Annotated[int, typer.Option(min=0, help="Decides which images are compared with which.")] = 0,
-    device: Device = None,
-    dtype: Dtype = None,
-    max_megapixels: Megapixels = 50.0,
     column: ImageColumn = None,
     anchors: Anchors = None,
 ) -> None:
@@ -70,16 +55,15 @@ def rank(
     - `qdebias rank photos --anchors scale/` compares with these only: strengths of different runs are on one scale
     - `qdebias rank photos --opponents 16 --by sharpness --run runs/photos --out ranking.csv`
     """
-    with user_errors(), ExitStack() as stack:
+    with ExitStack() as stack:
         question, inputs = _question(by), find_inputs(paths, column=column)
         say_left_out(inputs.images)
         refuse_inputs(inputs.images, out=out)
         write = stack.enter_context(open_writer(out, Ranked)) if out else None
-        backend = load_backend(model, device=device, dtype=dtype)
-        folder = run or Path(stack.enter_context(TemporaryDirectory(prefix="qdebias-")))
-        opened = stack.enter_context(open_run(folder, backend.fingerprint, model=model))
-        say_notes(opened)
-        with _shown() as show:
+        backend = options.backend()
+        fingerprint = limited(backend.fingerprint, options.max_side)
+        opened = stack.enter_context(open_folder(run, fingerprint, options.model))
+        with _pairs_done() as show:
             found = rank_images(
                 inputs.paths,
                 backend=backend,
@@ -88,7 +72,8 @@ def rank(
                 opponents=opponents,
                 seed=seed,
                 batch=batch,
-                max_pixels=round(max_megapixels * 1e6),
+                max_pixels=options.max_pixels,
+                max_side=options.max_side,
                 anchors=_anchors(anchors),
                 on_progress=show,
             )
@@ -101,7 +86,7 @@ def rank(
 
 
 @contextmanager
-def _shown() -> Iterator[Callable[[int, int], None]]:
+def _pairs_done() -> Iterator[Callable[[int, int], None]]:
     """Show how many of the pairs are done where stderr is a terminal."""
     columns = (SpinnerColumn(), TextColumn("comparing"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=words, transient=True, disable=not words.is_terminal) as bar:
@@ -148,11 +133,9 @@ def _cells(row: Ranked) -> tuple[str, str, str, str]:
 
 def _summarise(found: Ranking, rows: Sequence[Ranked]) -> int:
     """Say what is worth knowing about the answers, name the failures, and return the exit code."""
-    failed = [row for row in rows if row.error is not None]
-    for row in failed:
-        say(f"failed: {one_line(row.error or '')}", style="red")
+    failed = say_failed(row.error for row in rows)
     say(
-        f"{len(rows) - len(failed)} images ranked by {found.pairs:,} pairs in both orders, {len(failed)} failed; in "
+        f"{len(rows) - failed} images ranked by {found.pairs:,} pairs in both orders, {failed} failed; in "
         f"{found.swayed:.0%} of the pairs the model preferred the same place in both orders "
         f"(log-odds of the first place: {found.first:+.2f}, taken out)"
     )

@@ -5,14 +5,13 @@ from typing import Annotated
 
 import typer
 
-from qdebias.cli.console import Seed, say, user_errors
-from qdebias.cli.dataset_options import Labels, Resamples, Root, Subset
+from qdebias.cli.console import say
+from qdebias.cli.options import Labelled, LabelOptions, Resamples, Seed
 from qdebias.cli.outputs import refuse_inputs
 from qdebias.cli.runs import Folder, say_unfinished
 from qdebias.errors import SettingError
 from qdebias.evaluation.tables import Evidence, recall
 from qdebias.evaluation.tables.saved import load_all
-from qdebias.inputs.datasets import load_dataset
 from qdebias.runs.snapshot import Snapshot, open_snapshot
 
 
@@ -28,9 +27,8 @@ def report(
     dataset: Annotated[
         str | None, typer.Option(help="Human scores: a dataset by name or a label file. Default: what was evaluated.")
     ] = None,
-    root: Root = None,
-    subset: Subset = None,
-    labels: Labels = None,
+    *,
+    labels: LabelOptions,
     gallery: Annotated[int, typer.Option(min=1, max=24, help="How many images each gallery shows.")] = 6,
     title: Annotated[str | None, typer.Option(help="What stands above.")] = None,
     resamples: Resamples = 1000,
@@ -47,15 +45,15 @@ def report(
     """
     from qdebias.report.html import gather, write_page
 
-    with user_errors(), open_snapshot(folder) as snapshot:
+    with open_snapshot(folder) as snapshot:
         say_unfinished(folder)
         chosen = method or _method(snapshot, seed)
         if dataset is None:
-            if root or subset or labels:
+            if labels != Labelled():
                 raise SettingError("--root, --subset and --labels are of a dataset; name it with --dataset")
             known = _evaluated(folder)
         else:
-            data = load_dataset(dataset, root=root, subset=subset, labels=labels)
+            data = labels.load(dataset)
             refuse_inputs(data, out=out)
             known = recall(snapshot, data, (before, chosen), seed=seed)
         facts = gather(snapshot, method=chosen, before=before, seed=seed, labels=known, resamples=resamples)

@@ -1,6 +1,7 @@
 """`qdebias status`, `qdebias retry`, `qdebias export`, and what the other commands share about run folders."""
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict
 from json import dumps
 from pathlib import Path
@@ -9,24 +10,13 @@ from typing import Annotated
 import typer
 from rich.table import Column, Table
 
-from qdebias.backends.load import load_backend
-from qdebias.cli.console import (
-    Batch,
-    Device,
-    Dtype,
-    ImageColumn,
-    Megapixels,
-    Seed,
-    one_line,
-    progress,
-    results,
-    say,
-    track,
-    user_errors,
-    words,
-)
+from qdebias.backends.base import Fingerprint
+from qdebias.cli.console import one_line, progress, results, say, say_failed, say_note, track, words
+from qdebias.cli.options import ImageColumn, JsonLines, JsonObject, Seed, sharing
 from qdebias.cli.shown import show
 from qdebias.errors import SettingError, StoreError
+from qdebias.evaluation.tables import Asker
+from qdebias.evaluation.through_run import opened_run
 from qdebias.image.downsize import max_side_of
 from qdebias.inputs import Images, LeftOut
 from qdebias.methods import presets
@@ -34,12 +24,12 @@ from qdebias.methods.method import Score
 from qdebias.methods.plan import Failure
 from qdebias.methods.recipe import Recipe
 from qdebias.runs.manifest import Manifest, read_manifest
-from qdebias.runs.opening import open_run
+from qdebias.runs.options import Options
 from qdebias.runs.recorded import recorded
 from qdebias.runs.records import AnsweredRecord, Columns, answered_record, columns_of, open_writer, words_of
 from qdebias.runs.retry import failed_images, recipe_of, retry_failures
 from qdebias.runs.run import Run
-from qdebias.runs.scorer import Scorer
+from qdebias.runs.scorer import Scorer, limited
 from qdebias.runs.snapshot import Snapshot, open_snapshot
 from qdebias.runs.status import MethodStatus, RunStatus, run_status, unfinished
 from qdebias.runs.stored_scorer import StoredScorer
@@ -49,10 +39,10 @@ Folder = Annotated[Path, typer.Argument(help="A folder that was given as --run."
 
 def status(
     folder: Folder,
-    json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+    json: JsonObject = False,
 ) -> None:
     """Say how far a run is; it may be under way."""
-    with user_errors(), open_snapshot(folder) as snapshot:
+    with open_snapshot(folder) as snapshot:
         found = run_status(snapshot)
     if json:
         typer.echo(dumps(asdict(found)))
@@ -62,10 +52,7 @@ def status(
 
 def retry(
     folder: Folder,
-    batch: Batch = 8,
-    device: Device = None,
-    dtype: Dtype = None,
-    max_megapixels: Megapixels = 50.0,
+    options: Annotated[Options, sharing("batch", "max_megapixels")],
     column: ImageColumn = None,
 ) -> None:
     """Try the images of a run again that could not be scored, under every method under which they failed.
@@ -73,26 +60,23 @@ def retry(
     Exit code 1 where some fail again.
     """
     tried = failed = 0
-    with user_errors():
-        manifest = _manifest(folder)
-        backend = load_backend(manifest.model, device=device, dtype=dtype)
-        for entry in manifest.methods.values():
-            recipe = recipe_of(entry)
-            if recipe is not None:
-                backend = recipe.fit(backend)
-        fingerprint = Scorer(backend=backend, max_side=max_side_of(manifest.identity)).fingerprint
-        with open_run(folder, fingerprint, model=manifest.model) as run:
-            say_notes(run)
-            images = failed_images(run)
-            limit = round(max_megapixels * 1e6)
-            with progress(total=sum(map(len, images.values()))) as show:
-                found = retry_failures(run, backend, images, batch=batch, max_pixels=limit, column=column)
-                for again in found:
-                    tried += 1
-                    show(tried)
-                    if again.outcome.error is not None:
-                        failed += 1
-                        say(f"failed: {one_line(again.outcome.error)}", style="red")
+    manifest = _manifest(folder)
+    backend = options.backend(manifest.model)
+    for entry in manifest.methods.values():
+        recipe = recipe_of(entry)
+        if recipe is not None:
+            backend = recipe.fit(backend)
+    fingerprint = limited(backend.fingerprint, max_side_of(manifest.identity))
+    with open_folder(folder, fingerprint, manifest.model) as run:
+        images = failed_images(run)
+        with progress(total=sum(map(len, images.values()))) as show:
+            found = retry_failures(
+                run, backend, images, batch=options.batch, max_pixels=options.max_pixels, column=column
+            )
+            for again in found:
+                tried += 1
+                show(tried)
+                failed += say_failed([again.outcome.error])
     say(f"{tried} images tried again, {failed} failed")
     raise typer.Exit(1 if failed else 0)
 
@@ -108,20 +92,19 @@ def export(
         str | None,
         typer.Option(help="Some of the columns, with commas between; p: the probabilities of all options."),
     ] = None,
-    json: Annotated[bool, typer.Option("--json", help="Print JSON Lines.")] = False,
+    json: JsonLines = False,
 ) -> None:
     """Compute the scores of a run from its stored answers, one row an image, with the logits.
 
     A method that was not used can be exported too, if it asks nothing but what others asked: from a run of `paper`,
     `--method average` or `--method only-fog` take no time. Neither the images nor the model are needed.
     """
-    with user_errors():
-        if out is None and not json:
-            raise SettingError("name a file with --out, or print the rows with --json")
-        with open_snapshot(folder) as snapshot:
-            recipe = presets.get(method or _only_method(snapshot, seed))
-            kept = columns_of(AnsweredRecord, words_of(recipe.method), columns)
-            count, failed = _export(snapshot, recipe, seed, out, kept, json=json)
+    if out is None and not json:
+        raise SettingError("name a file with --out, or print the rows with --json")
+    with open_snapshot(folder) as snapshot:
+        recipe = presets.get(method or _only_method(snapshot, seed))
+        kept = columns_of(AnsweredRecord, words_of(recipe.method), columns)
+        count, failed = _export(snapshot, recipe, seed, out, kept, json=json)
     say(f"{count} images, {failed} without a score" + (f", written to {out}" if out else ""))
     raise typer.Exit(1 if failed else 0)
 
@@ -173,7 +156,29 @@ def say_unfinished(*folders: Path, method: str | None = None) -> int:
 def say_notes(run: Run) -> None:
     """Say what the user should know about a run that was opened."""
     for note in run.notes:
-        say(f"{run.folder}: {one_line(note)}", style="yellow")
+        say_note(f"{run.folder}: {note}")
+
+
+@contextmanager
+def open_folder(run: Path | None, fingerprint: Fingerprint, model: str) -> Iterator[Run]:
+    """Open a run folder; None is one that is gone afterwards."""
+    with opened_run(run, fingerprint, model, lambda note: say_note(f"{run}: {note}")) as folder:
+        yield folder
+
+
+@contextmanager
+def open_asker(options: Options, run: Path | None) -> Iterator[Asker]:
+    """Load a model and open its run folder; None is one that is gone afterwards."""
+    backend = options.backend()
+    with open_folder(run, limited(backend.fingerprint, options.max_side), options.model) as folder:
+        yield Asker(
+            run=folder,
+            backend=backend,
+            seed=options.seed,
+            batch=options.batch,
+            max_pixels=options.max_pixels,
+            max_side=options.max_side,
+        )
 
 
 def _manifest(folder: Path) -> Manifest:

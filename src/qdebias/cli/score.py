@@ -1,47 +1,34 @@
-"""`qdebias score`."""
+"""`qdebias score`, and `qdebias frames` for several images in one prompt."""
 
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
+import numpy as np
 import typer
 from rich.table import Column, Table
 from rich.text import Text
 
 from qdebias.cli.cluster import CHUNK, Actors, Chunk, Gpus, Ray, score_on_cluster
-from qdebias.cli.console import (
-    Aspect,
-    Batch,
-    Device,
-    Dtype,
-    FitFile,
-    ImageColumn,
-    MaxSide,
-    Megapixels,
-    MethodName,
-    Model,
-    RunFolder,
-    Seed,
-    method_named,
-    one_line,
-    put,
-    results,
-    say,
-    user_errors,
-)
+from qdebias.cli.console import one_line, put, results, say, say_failed, track
+from qdebias.cli.options import ImageColumn, JsonLines, Rows, RunFolder, Scoring, method_named, sharing
 from qdebias.cli.outputs import refuse_inputs
 from qdebias.cli.runs import named_results
-from qdebias.cli.shown import show
+from qdebias.cli.shown import MOST, Summary, show
 from qdebias.cli.stopping import kept_in
-from qdebias.cli.summary import MOST, Summary
-from qdebias.inputs import Images, open_images
-from qdebias.integrations.ray import Setting, Workers
+from qdebias.errors import ImageError
+from qdebias.inputs import Images, find_inputs, open_images
+from qdebias.integrations.ray import Workers
 from qdebias.methods import presets
+from qdebias.methods.method import Score
+from qdebias.methods.plan import Failure
 from qdebias.metrics.calibration import load_calibration
 from qdebias.metrics.mos import MosScale
 from qdebias.runs.opening import open_run
+from qdebias.runs.options import Options
 from qdebias.runs.records import Columns, MosRecord, Record, columns_of, open_writer, record, with_mos, words_of
 from qdebias.runs.run import Run
 from qdebias.runs.scorer import Scorer
@@ -60,7 +47,6 @@ Out = Annotated[
         "is there. With --ray: a folder, where the same command goes on."
     ),
 ]
-Json = Annotated[bool, typer.Option("--json", help="Print JSON Lines, one object an image, instead of a table.")]
 CalibrationFile = Annotated[
     Path | None,
     typer.Option(
@@ -80,21 +66,12 @@ ColumnNames = Annotated[
 
 def score(
     paths: Sources,
-    model: Model = "nano",
-    method: MethodName = "paper",
-    aspect: Aspect = None,
+    options: Scoring,
     out: Out = None,
-    json: Json = False,
+    json: JsonLines = False,
     every: Annotated[bool, typer.Option("--all", help="Print a row for each image, however many there are.")] = False,
-    batch: Batch = 8,
-    seed: Seed = 0,
-    device: Device = None,
-    dtype: Dtype = None,
-    max_megapixels: Megapixels = 50.0,
-    max_side: MaxSide = None,
     run: RunFolder = None,
     calibration: CalibrationFile = None,
-    fit: FitFile = None,
     columns: ColumnNames = None,
     column: ImageColumn = None,
     ray: Ray = None,
@@ -115,34 +92,23 @@ def score(
     - `qdebias score s3://bucket/photos/ --ray auto --out s3://bucket/scores` uses a cluster
     - `qdebias score list.txt images.parquet "shards/*.tar" s3://bucket/photos/` reads lists, tables, shards and clouds
     """
-    with user_errors(), kept_in(run if ray is None else out):
-        images, method = open_images(paths, column=column), method_named(method, aspect, fit)
+    with kept_in(run if ray is None else out):
+        images = open_images(paths, column=column)
         refuse_inputs(images, out=Path(out) if out else None)
-        pixels = round(max_megapixels * 1e6)
-        setting = Setting(
-            model=model,
-            method=method,
-            seed=seed,
-            batch=batch,
-            device=device,
-            dtype=dtype,
-            max_pixels=pixels,
-            max_side=max_side,
-        )
         if ray is None:
             failed = _score_here(
-                images, setting, out=out, json=json, every=every, run=run, calibration=calibration, columns=columns
+                images, options, out=out, json=json, every=every, run=run, calibration=calibration, columns=columns
             )
         else:
             workers = Workers(address=ray, count=actors, gpus=gpus)
             refused = {"--json": json, "--run": run, "--calibration": calibration, "--columns": columns}
-            failed = score_on_cluster(images, setting, workers, out=out, chunk=chunk, refused=refused)
+            failed = score_on_cluster(images, options, workers, out=out, chunk=chunk, refused=refused)
     raise typer.Exit(1 if failed else 0)
 
 
 def _score_here(
     images: Images,
-    setting: Setting,
+    options: Options,
     *,
     out: str | None,
     json: bool,
@@ -152,13 +118,13 @@ def _score_here(
     columns: str | None,
 ) -> int:
     """Score in this process and return how many images failed."""
-    model, method, file = setting.model, setting.method, Path(out) if out else None
+    model, method, file = options.model, options.method, Path(out) if out else None
     with ExitStack() as stack:
         scale = _mos_scale(calibration, model=model, method=method)
         words = words_of(presets.get(method).method)
         kept = columns_of(MosRecord if scale else Record, words, columns)
         write = stack.enter_context(open_writer(file, kept)) if file else None
-        scorer = setting.scorer()
+        scorer = options.scorer()
         stored = stack.enter_context(open_run(run, scorer.fingerprint, model=model)) if run else None
         start = time.monotonic()
         rows = _rows(images, scorer, stored, model=model, method=method)
@@ -186,9 +152,7 @@ def _tell(
             write(row)
         summary.add(row)
         _print_row(row, shown, json=json, most=None if every else MOST)
-        if row.error is not None:
-            failed += 1
-            say(f"failed: {one_line(row.error)}", style="red")
+        failed += say_failed([row.error])
     if shown and count > len(shown):
         summary.show()
     else:
@@ -262,3 +226,57 @@ def _mapped(row: Record) -> list[str]:
 def _summarise(count: int, failed: int, seconds: float, out: Path | None) -> None:
     where = f", written to {out}" if out else ""
     say(f"{count} images, {failed} failed, {count / max(seconds, 1e-9):.2f} images/s{where}")
+
+
+def frames(
+    folders: Annotated[
+        list[Path], typer.Argument(help="Folders, each with the frames of one video as images, by name in their order.")
+    ],
+    model: Annotated[
+        str, typer.Option("--model", "-m", help="A model that was trained on frames, such as qrealign-mini.")
+    ],
+    options: Annotated[Options, sharing("max_megapixels", "max_side")],
+    method: Annotated[
+        str, typer.Option("--method", "-k", help="A method without conditions, such as qrealign-video+spaced.")
+    ] = "qrealign-video",
+    count: Annotated[
+        int, typer.Option(min=1, help="How many frames, at equal distances from the first to the last; all if fewer.")
+    ] = 8,
+    out: Rows = None,
+    json: Annotated[bool, typer.Option("--json", help="Print JSON Lines, one object a folder.")] = False,
+) -> None:
+    """Score videos by their frames: one prompt shows several frames of a folder, and gives it one score.
+
+    - `ffmpeg -i clip.mp4 clip/%05d.png` takes a video apart
+    - `qdebias frames clip/ other/ --model qrealign-mini` prints score and folder
+    """
+    failed = 0
+    options = replace(options, model=model, method=method_named(method))
+    with ExitStack() as stack:
+        columns = columns_of(Record, words_of(presets.get(options.method).method))
+        inputs = {folder: find_inputs([str(folder)]) for folder in folders}
+        for found in inputs.values():
+            refuse_inputs(found.images, out=out)
+        write = stack.enter_context(open_writer(out, columns)) if out else None
+        scorer = options.scorer()
+        for folder, found in track(inputs.items(), total=len(inputs)):
+            result = _score_frames(scorer, chosen(found.paths, count))
+            row = record(str(folder), result, model=model, method=options.method, seed=0)
+            if write:
+                write(row)
+            put(row.json(columns) if json else _line(row))
+            failed += say_failed([row.error])
+    raise typer.Exit(1 if failed else 0)
+
+
+def chosen(paths: Sequence[Path], count: int) -> list[Path]:
+    """Return so many of the paths at equal distances from the first to the last, or all if there are no more."""
+    places = np.linspace(0, len(paths) - 1, min(count, len(paths))).round().astype(int)
+    return [paths[place] for place in places]
+
+
+def _score_frames(scorer: Scorer, paths: Sequence[Path]) -> Score | Failure:
+    try:
+        return scorer.score_frames(paths)
+    except ImageError as error:
+        return Failure(name="", error=str(error))

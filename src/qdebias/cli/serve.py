@@ -6,7 +6,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from qdebias.backends.load import require
-from qdebias.cli.console import Device, Dtype, Megapixels, MethodName, Seed, say, user_errors
+from qdebias.cli.console import say
+from qdebias.cli.options import sharing
+from qdebias.runs.options import Options
 
 if TYPE_CHECKING:
     from qdebias.service.server import Listening
@@ -41,7 +43,6 @@ AllowUrls = Annotated[bool, typer.Option("--allow-urls", help="Fetch images by U
 Names = Annotated[
     list[str] | None, typer.Option("--name", help="Host name by which the server is addressed; may be repeated.")
 ]
-Batch = Annotated[int, typer.Option(min=1, help="How many images go to the model at a time.")]
 Queue = Annotated[int, typer.Option(min=1, help="How many images may be under way; then comes 429.")]
 Deadline = Annotated[float, typer.Option(min=0.1, help="Seconds until a request is given up.")]
 Drain = Annotated[float, typer.Option(min=1, help="Seconds for requests under way when told to stop.")]
@@ -57,7 +58,8 @@ Proxies = Annotated[
 
 def serve(
     model: Models = None,
-    method: MethodName = "paper",
+    *,
+    options: Annotated[Options, sharing("method", "batch", "seed", "max_megapixels")],
     host: Host = "127.0.0.1",
     port: Port = 8765,
     health_port: HealthPort = None,
@@ -65,47 +67,39 @@ def serve(
     open_to_all: OpenToAll = False,
     allow_urls: AllowUrls = False,
     name: Names = None,
-    batch: Batch = 8,
     queue: Queue = 64,
     deadline: Deadline = 30.0,
     drain: Drain = 30.0,
     max_images: MostImages = 16,
     max_megabytes: Megabytes = 20.0,
-    max_megapixels: Megapixels = 50.0,
     decoders: Decoders = 2,
     certificate: Certificate = None,
     private_key: PrivateKey = None,
     proxy: Proxies = None,
-    seed: Seed = 0,
-    device: Device = None,
-    dtype: Dtype = None,
 ) -> None:
     """Serve scores over HTTP, and a page to look at how they come about.
 
     Open http://127.0.0.1:8765 in a browser, or `curl -F image=@photo.jpg http://127.0.0.1:8765/v1/score`.
     """
-    with user_errors():
-        require(*PACKAGES, extra="serve")
-        from qdebias.service.keys import load_keys
-        from qdebias.service.models import named
-        from qdebias.service.server import Listening
-        from qdebias.service.settings import MEBIBYTE, Settings
+    require(*PACKAGES, extra="serve")
+    from qdebias.service.keys import load_keys
+    from qdebias.service.models import named
+    from qdebias.service.server import Listening
+    from qdebias.service.settings import MEBIBYTE, Settings
 
-        settings = Settings(
-            method=method, seed=seed, batch=batch, queue=queue, deadline=deadline, drain=drain,
-            images=min(max_images, queue), image_bytes=round(max_megabytes * MEBIBYTE),
-            pixels=round(max_megapixels * 1e6), decoders=decoders, urls=allow_urls,
-        )  # fmt: skip
-        listening = Listening(
-            host=host, port=port, health_port=health_port, keys=load_keys(keys_file), open_to_all=open_to_all,
-            names=name or (), certificate=certificate, private_key=private_key, proxies=proxy or (),
-        )  # fmt: skip
-        _run(named(model or ["nano"]), settings, listening, device=device, dtype=dtype)
+    settings = Settings(
+        method=options.method, seed=options.seed, batch=options.batch, queue=queue, deadline=deadline, drain=drain,
+        images=min(max_images, queue), image_bytes=round(max_megabytes * MEBIBYTE),
+        pixels=options.max_pixels, decoders=decoders, urls=allow_urls,
+    )  # fmt: skip
+    listening = Listening(
+        host=host, port=port, health_port=health_port, keys=load_keys(keys_file), open_to_all=open_to_all,
+        names=name or (), certificate=certificate, private_key=private_key, proxies=proxy or (),
+    )  # fmt: skip
+    _run(named(model or ["nano"]), settings, listening, options)
 
 
-def _run(
-    specs: "dict[str, str]", settings: "Settings", listening: "Listening", *, device: str | None, dtype: str | None
-) -> None:
+def _run(specs: "dict[str, str]", settings: "Settings", listening: "Listening", options: Options) -> None:
     from qdebias.service.logs import set_up_logs
     from qdebias.service.models import loader
     from qdebias.service.server import run
@@ -114,4 +108,4 @@ def _run(
     set_up_logs()
     scheme = "https" if listening.certificate else "http"
     say(f"serving {', '.join(specs)} at {scheme}://{listening.host}:{listening.port}; Ctrl-C stops")
-    run(Service(loader(specs, device=device, dtype=dtype), settings), listening)
+    run(Service(loader(specs, options), settings), listening)

@@ -8,6 +8,7 @@ import numpy as np
 
 from qdebias.errors import ImageError, SettingError
 from qdebias.image import MAX_PIXELS, RgbImage, digest, load_image
+from qdebias.image.downsize import downsized
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -21,12 +22,14 @@ class ImagePool:
         content_of: What the query images show, by `qdebias.image.digest`. A query that is not in it is only
             kept from being its own condition.
         max_pixels: Larger images are passed over, like those that cannot be read.
+        max_side: The others are made smaller, as the queries are, see `qdebias.image.downsize`; None: they stay.
     """
 
     paths: tuple[Path, ...]
     contents: tuple[str, ...]
     content_of: Mapping[str, str] = field(default_factory=dict)
     max_pixels: int = MAX_PIXELS
+    max_side: int | None = None
 
     def __post_init__(self) -> None:
         if len(self.paths) != len(self.contents):
@@ -58,6 +61,7 @@ class ImagePool:
         """Return the image of a file, none where it is the query itself or cannot be read."""
         try:
             other = load_image(path, max_pixels=self.max_pixels)
+            other = other if self.max_side is None else downsized(other, self.max_side, name=str(path))
         except ImageError:
             return []
         return [] if digest(other) == image else [other]

@@ -239,7 +239,7 @@ class QDebias:
                 "conditions of other content need a pool of other images: give Scorer(pool=ImagePool(...)), or use "
                 "qdebias compare or reproduce table3, which take them from the dataset"
             )
-        others = context.pool.draw(key, len(self.degradations), noise_rng(context.seed, key, "Mismatched"))
+        others = context.pool.draw(digest(image), len(self.degradations), noise_rng(context.seed, key, "Mismatched"))
         return tuple(
             make_condition(one, other, seed=context.seed, key=digest(other))
             for one, other in zip(self.degradations, others, strict=True)

@@ -106,7 +106,7 @@ class Scorer:
             )
         if max_side is not None and max_side < MIN_SIDE:
             raise SettingError(f"max_side must be {MIN_SIDE} or more, got {max_side}")
-        if max_side is not None and pool is not None:
+        if max_side is not None and pool is not None and getattr(pool, "max_side", None) != max_side:
             raise SettingError("images of a pool are taken as they are; leave out max_side or the pool")
         if isinstance(backend, str):
             backend = load_backend(backend)
@@ -130,10 +130,7 @@ class Scorer:
     @property
     def fingerprint(self) -> Fingerprint:
         """What makes the answers: the backend's own, and how large images may be where that is limited."""
-        own = self.backend.fingerprint
-        if self.max_side is None:
-            return own
-        return replace(own, identity={**own.identity, IDENTITY: str(self.max_side)})
+        return limited(self.backend.fingerprint, self.max_side)
 
     def score(self, image: ImageSource) -> Score:
         """Return the score of one image.
@@ -291,6 +288,13 @@ class Scorer:
             )
             for item in batch
         ]
+
+
+def limited(fingerprint: Fingerprint, max_side: int | None) -> Fingerprint:
+    """Return what makes the answers about images of at most this size; None: of any."""
+    if max_side is None:
+        return fingerprint
+    return replace(fingerprint, identity={**fingerprint.identity, IDENTITY: str(max_side)})
 
 
 def _or_failure(name: str, step: Callable[[], Result]) -> Result | Failure:

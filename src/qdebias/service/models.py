@@ -11,11 +11,12 @@ from pathlib import PurePath
 import numpy as np
 
 from qdebias.backends.base import Backend
-from qdebias.backends.load import load_backend, split_arguments
+from qdebias.backends.load import split_arguments
 from qdebias.errors import BackendError, MissingPackageError, SettingError
 from qdebias.image import MIN_SIDE, RgbImage
 from qdebias.methods import presets
 from qdebias.methods.method import Context, Method
+from qdebias.runs.options import Options
 from qdebias.runs.scorer import Scorer
 from qdebias.service.refusal import Reason, Refusal
 from qdebias.service.settings import Settings
@@ -105,11 +106,11 @@ def named(specs: Sequence[str]) -> dict[str, str]:
     return found
 
 
-def loader(specs: Mapping[str, str], *, device: str | None, dtype: str | None) -> Callable[[], dict[str, Backend]]:
-    """Return what loads the models of `named` into a process of the service's own; see `load_backend`."""
+def loader(specs: Mapping[str, str], options: Options) -> Callable[[], dict[str, Backend]]:
+    """Return what loads the models of `named`, as the options say, into a process of the service's own."""
 
     def load() -> dict[str, Backend]:
-        models = {name: load_backend(spec, device=device, dtype=dtype) for name, spec in specs.items()}
+        models = {name: options.backend(spec) for name, spec in specs.items()}
         gc.collect()
         gc.freeze()  # else each full collection goes through all modules, and nothing else runs for a tenth of a second
         return models

@@ -15,6 +15,7 @@ from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from qdebias.errors import SettingError
+from qdebias.runs.options import Options as ScoringOptions
 from qdebias.service.app import create_app
 from qdebias.service.keys import load_keys
 from qdebias.service.logs import set_up_logs
@@ -70,7 +71,7 @@ def app(options: Options) -> Application:
     keys = load_keys(options.keys_file)
     if not keys and not options.open_to_all:
         raise SettingError("there are no keys; set QDEBIAS_SERVE_KEYS or keys_file, or say open_to_all=true")
-    load = loader(named(options.models), device=options.device, dtype=options.dtype)
+    load = loader(named(options.models), ScoringOptions(device=options.device, dtype=options.dtype))
     settings, hosts = options.settings, frozenset(name.lower() for name in options.names)
 
     def build() -> ASGIApp:

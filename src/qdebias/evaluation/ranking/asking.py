@@ -10,7 +10,8 @@ from pathlib import Path
 
 from qdebias.backends.base import Backend
 from qdebias.errors import ImageError
-from qdebias.image import RgbImage, digest, load_image
+from qdebias.image import MAX_PIXELS, RgbImage, digest, load_image
+from qdebias.image.downsize import downsized
 from qdebias.methods.keys import answer_key, question_id
 from qdebias.prompts import Question, Request
 from qdebias.runs.backend import StoredBackend
@@ -32,15 +33,33 @@ class Seen:
     error: str = ""
 
 
-def look_at(paths: Sequence[Path], *, max_pixels: int, threads: int = 2) -> Iterator[Seen]:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """How large images may be.
+
+    Attributes:
+        max_pixels: Larger images are refused before they are decoded.
+        max_side: The others are made smaller, see `qdebias.image.downsize`; None: they stay.
+    """
+
+    max_pixels: int = MAX_PIXELS
+    max_side: int | None = None
+
+    def load(self, path: Path) -> RgbImage:
+        """Return the image of a file; raises `ImageError` where there is none within the limits."""
+        image = load_image(path, max_pixels=self.max_pixels)
+        return image if self.max_side is None else downsized(image, self.max_side, name=str(path))
+
+
+def look_at(paths: Sequence[Path], limits: Limits, *, threads: int = 2) -> Iterator[Seen]:
     """Yield what each file holds, in order; no pixels are kept."""
     with ThreadPoolExecutor(threads, thread_name_prefix="qdebias-load") as pool:
-        yield from pool.map(partial(_look_at, max_pixels=max_pixels), paths)
+        yield from pool.map(partial(_look_at, limits=limits), paths)
 
 
-def _look_at(path: Path, *, max_pixels: int) -> Seen:
+def _look_at(path: Path, *, limits: Limits) -> Seen:
     try:
-        return Seen(path=path, digest=digest(load_image(path, max_pixels=max_pixels)))
+        return Seen(path=path, digest=digest(limits.load(path)))
     except ImageError as error:
         return Seen(path=path, error=str(error))
 
@@ -56,19 +75,19 @@ class PairAsker:
         backend: The model.
         question: Its first option says that the first image is better, its second that the second is.
         batch: How many pairs are handed to the model at a time.
-        max_pixels: Larger images are refused.
+        limits: How large images may be.
 
     Attributes:
         errors: Why pairs could not be asked about.
     """
 
-    def __init__(self, run: Run, backend: Backend, question: Question, *, batch: int, max_pixels: int) -> None:
+    def __init__(self, run: Run, backend: Backend, question: Question, *, batch: int, limits: Limits) -> None:
         self.errors: dict[Pair, str] = {}
         self._run = run
         self._stored = StoredBackend(backend, run)
         self._question = question
         self._batch = batch
-        self._max_pixels = max_pixels
+        self._limits = limits
         self._images: OrderedDict[Path, RgbImage] = OrderedDict()
 
     def ask(self, pairs: Sequence[Pair]) -> Iterator[int]:
@@ -118,7 +137,7 @@ class PairAsker:
     def _load(self, seen: Seen) -> RgbImage:
         """Return the pixels; those of the latest pairs are at hand, as pairs after one another share images."""
         if seen.path not in self._images:
-            image = load_image(seen.path, max_pixels=self._max_pixels)
+            image = self._limits.load(seen.path)
             if self._stored.digests.of(image) != seen.digest:
                 raise ImageError(f"{seen.path}: changed while it was being ranked; rank again")
             self._images[seen.path] = image

@@ -14,7 +14,7 @@ from qdebias.equations import FloatArray
 from qdebias.errors import SettingError
 from qdebias.evaluation.ranking.anchors import LEAST, strengths_against
 from qdebias.evaluation.ranking.anchors import MOST as MOST_ANCHORS
-from qdebias.evaluation.ranking.asking import Pair, PairAsker, Seen, look_at
+from qdebias.evaluation.ranking.asking import Limits, Pair, PairAsker, Seen, look_at
 from qdebias.evaluation.ranking.pairs import rings
 from qdebias.evaluation.ranking.questions import QUESTIONS
 from qdebias.evaluation.ranking.rows import Ranked
@@ -57,6 +57,7 @@ def rank(
     seed: int = 0,
     batch: int = 4,
     max_pixels: int = MAX_PIXELS,
+    max_side: int | None = None,
     anchors: Sequence[Path] = (),
     on_progress: Callable[[int, int], None] | None = None,
 ) -> Ranking:
@@ -75,6 +76,7 @@ def rank(
         seed: Which pairs are compared, see `rings`.
         batch: How many pairs are handed to the model at a time.
         max_pixels: Larger images are refused.
+        max_side: See `qdebias.Scorer`; the run folder is of this size.
         anchors: Image files, always the same, that each image is compared with in the place of the others, see
             `qdebias.evaluation.ranking.anchors`; opponents and seed have no say then. None: images are compared with
             each other.
@@ -90,11 +92,12 @@ def rank(
             f"a comparison has two options, for the first image and for the second, and a batch of 1 or more; got "
             f"{question.options} and {batch}"
         )
-    seen = list(look_at(list(dict.fromkeys(paths)), max_pixels=max_pixels))
+    limits = Limits(max_pixels=max_pixels, max_side=max_side)
+    seen = list(look_at(list(dict.fromkeys(paths)), limits))
     images = list({one.digest: one for one in reversed(seen) if one.digest}.values())[::-1]
-    fixed = _anchors(anchors, max_pixels) if anchors else []
+    fixed = _anchors(anchors, limits) if anchors else []
     pairs = _against(images, fixed) if fixed else _rings(images, opponents, seed)
-    asker = PairAsker(run, backend, question, batch=batch, max_pixels=max_pixels)
+    asker = PairAsker(run, backend, question, batch=batch, limits=limits)
     for done in asker.ask(pairs):
         if on_progress is not None:
             on_progress(done, len(pairs))
@@ -115,9 +118,9 @@ def _against(images: Sequence[Seen], anchors: Sequence[Seen]) -> list[Pair]:
     return [*combinations(anchors, 2), *beside]
 
 
-def _anchors(paths: Sequence[Path], max_pixels: int) -> list[Seen]:
+def _anchors(paths: Sequence[Path], limits: Limits) -> list[Seen]:
     """Return the anchors, or raise: without one of them the scale is another."""
-    seen = list(look_at(list(dict.fromkeys(paths)), max_pixels=max_pixels))
+    seen = list(look_at(list(dict.fromkeys(paths)), limits))
     for one in seen:
         if one.error:
             raise SettingError(f"an anchor cannot be read, and without it the scale is another: {one.error}")

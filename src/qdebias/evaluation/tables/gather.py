@@ -22,7 +22,7 @@ from qdebias.runs.asked import AskedBackend
 from qdebias.runs.backend import StoredBackend
 from qdebias.runs.derive import known_pixels
 from qdebias.runs.run import Run
-from qdebias.runs.scorer import Scorer
+from qdebias.runs.scorer import Scorer, limited
 from qdebias.runs.stored_scorer import StoredScorer
 
 Progress = Callable[[str, int], None]
@@ -39,6 +39,7 @@ class Asker:
         seed: Seed of the degradations.
         batch: How many images are handed to the model at a time.
         max_pixels: Larger images are refused before they are decoded.
+        max_side: Larger images are made smaller, see `qdebias.Scorer`; the run folder is of this size.
         pool: Images for conditions of other content; None: those of the dataset itself.
         pool_name: What the pool is called in the notes.
         progress: Is told how far it is.
@@ -51,6 +52,7 @@ class Asker:
     seed: int = 0
     batch: int = 8
     max_pixels: int = MAX_PIXELS
+    max_side: int | None = None
     pool: Pool | None = None
     pool_name: str = ""
     progress: Progress | None = None
@@ -81,7 +83,7 @@ class Asker:
         if joint is None:
             return
         backend = StoredBackend(self._noted(self.backend), self.run)
-        scorer = Scorer(backend=backend, method=joint, seed=self.seed, batch=self.batch, max_pixels=self.max_pixels)
+        scorer = self.scorer(backend, joint)
         tell = self.teller(recipes[0])
         missing = unanswered(self.run, joint, dataset.paths, seed=self.seed)
         for done, _ in enumerate(scorer.score_many(missing, on_error="return"), start=1):
@@ -94,14 +96,8 @@ class Asker:
         obstacle = _obstacle(method) or self._other_identity(recipe)
         if obstacle:
             return NotRun(reason=obstacle)
-        scorer = Scorer(
-            backend=self._noted(chosen.fit(self.backend)),
-            method=method,
-            seed=self.seed,
-            batch=self.batch,
-            max_pixels=self.max_pixels,
-            pool=self._pool(dataset) if isinstance(method, QDebias) and method.mismatched else None,
-        )
+        pool = self._pool(dataset) if isinstance(method, QDebias) and method.mismatched else None
+        scorer = self.scorer(self._noted(chosen.fit(self.backend)), method, pool)
         stored = StoredScorer(self.run, scorer, name=recipe, total=len(dataset))
         tell = self.teller(recipe)
         for asked, _ in enumerate(stored.ask(dataset.paths), start=1):
@@ -109,19 +105,33 @@ class Asker:
                 tell(asked + stored.skipped)
         return collect(method, stored.results(dataset.paths))
 
+    def scorer(self, backend: Backend, method: Method, pool: Pool | None = None) -> Scorer:
+        """Return what scores images as this run has them."""
+        return Scorer(
+            backend=backend,
+            method=method,
+            seed=self.seed,
+            batch=self.batch,
+            max_pixels=self.max_pixels,
+            pool=pool,
+            max_side=self.max_side,
+        )
+
     def _noted(self, backend: Backend) -> Backend:
         return backend if self.asked is None else AskedBackend(backend, self.run.identity, self.asked)
 
     def _other_identity(self, recipe: str) -> str:
         """Return why the answers under a method cannot be kept in this run, nothing where they can."""
         fitted = presets.get(recipe).fit(self.backend)
-        differences = identity_difference(self.run.manifest.identity, fitted.fingerprint.identity)
+        identity = limited(fitted.fingerprint, self.max_side).identity
+        differences = identity_difference(self.run.manifest.identity, identity)
         if not differences:
             return ""
         return f"{recipe} changes the model ({'; '.join(differences)}), so its answers belong into another run folder"
 
     def _pool(self, dataset: Dataset) -> Pool:
-        return self.pool or dataset_pool(dataset, self.run, seed=self.seed, max_pixels=self.max_pixels)
+        found = dataset_pool(dataset, self.run, seed=self.seed, max_pixels=self.max_pixels)
+        return self.pool or replace(found, max_side=self.max_side)
 
     def telling(self, progress: Progress) -> "Asker":
         """Return the same with another listener."""
@@ -171,6 +181,7 @@ def _obstacle(method: Method) -> str:
     return ""
 
 
-def pool_of(paths: Sequence[Path], *, max_pixels: int = MAX_PIXELS) -> ImagePool:
+def pool_of(paths: Sequence[Path], *, max_pixels: int = MAX_PIXELS, max_side: int | None = None) -> ImagePool:
     """Return image files from elsewhere as a pool, as the paper has it; each shows something of its own."""
-    return ImagePool(paths=tuple(paths), contents=tuple(map(str, paths)), max_pixels=max_pixels)
+    names = tuple(map(str, paths))
+    return ImagePool(paths=tuple(paths), contents=names, max_pixels=max_pixels, max_side=max_side)

@@ -5,7 +5,10 @@ chunks out and copes with workers that die, `folder` is where plan and results l
 """
 
 from qdebias.integrations.ray.run import Progress, score_on_ray
-from qdebias.integrations.ray.setting import Setting
 from qdebias.integrations.ray.workers import Workers
+from qdebias.runs.options import Options
+
+Setting = Options
+"""The name of `Options` in this place."""
 
 __all__ = ["Progress", "Setting", "Workers", "score_on_ray"]

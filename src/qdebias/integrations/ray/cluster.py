@@ -14,9 +14,9 @@ from ray.job_config import JobConfig
 
 from qdebias.integrations.ray.folder import Folder
 from qdebias.integrations.ray.reach import no_cluster
-from qdebias.integrations.ray.setting import Setting
 from qdebias.integrations.ray.worker import Worker
 from qdebias.integrations.ray.workers import LOCAL, Workers
+from qdebias.runs.options import Options
 
 _OBJECTS = 100 << 20
 """Bytes that a local cluster sets aside for objects: numbers of chunks are all that is sent."""
@@ -68,7 +68,7 @@ def _own_handler(number: signal.Signals) -> Iterator[None]:
         signal.signal(number, handler)
 
 
-def hiring(setting: Setting, folder: Folder, workers: Workers) -> tuple[Callable[[], Any], int]:
+def hiring(setting: Options, folder: Folder, workers: Workers) -> tuple[Callable[[], Any], int]:
     """Return what asks Ray for one more worker, and how many there are to be."""
     room = ray.cluster_resources()  # type: ignore[no-untyped-call]
     gpus = float("GPU" in room) if workers.gpus is None else workers.gpus

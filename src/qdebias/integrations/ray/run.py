@@ -13,8 +13,8 @@ from qdebias.integrations.ray.folder import Folder, open_folder
 from qdebias.integrations.ray.manifest import SCORES, Manifest, read_manifest, score_file, write_manifest
 from qdebias.integrations.ray.plan import freeze
 from qdebias.integrations.ray.reach import check_reachable
-from qdebias.integrations.ray.setting import Setting
 from qdebias.integrations.ray.workers import Workers
+from qdebias.runs.options import Options
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,7 +52,7 @@ def score_on_ray(
     images: Images | Sequence[str | PathLike[str]],
     *,
     out: str | PathLike[str],
-    setting: Setting,
+    setting: Options,
     workers: Workers | None = None,
     chunk: int = SIZE,
     on_progress: Callable[[Progress], None] = lambda _: None,
@@ -107,7 +107,7 @@ def _missing(plan: Manifest, folder: Folder) -> list[int]:
     return [number for number in range(plan.extent.chunks) if score_file(number).partition("/")[2] not in written]
 
 
-def _planned(known: Manifest | None, images: Images, folder: Folder, setting: Setting, chunk: int) -> Manifest:
+def _planned(known: Manifest | None, images: Images, folder: Folder, setting: Options, chunk: int) -> Manifest:
     """Return the manifest that the folder has, or the one that it will have when the model is known."""
     decisive = setting.decisive()
     if known is None:
@@ -121,7 +121,7 @@ def _conducted(
     missing: Sequence[int],
     plan: Manifest,
     folder: Folder,
-    setting: Setting,
+    setting: Options,
     workers: Workers,
     progress: Progress,
     on_progress: Callable[[Progress], None],

@@ -9,9 +9,9 @@ from qdebias.inputs import Image, LeftOut
 from qdebias.integrations.ray.folder import Folder
 from qdebias.integrations.ray.manifest import score_file
 from qdebias.integrations.ray.plan import Plan
-from qdebias.integrations.ray.setting import Setting
 from qdebias.methods.method import Score
 from qdebias.methods.plan import Failure
+from qdebias.runs.options import Options
 from qdebias.runs.records import AnsweredRecord, answered_record, columns_of, open_writer, words_of
 from qdebias.runs.scorer import Scorer
 
@@ -39,7 +39,7 @@ class Worker:
         folder: The folder of the run.
     """
 
-    def __init__(self, setting: Setting, folder: Folder) -> None:
+    def __init__(self, setting: Options, folder: Folder) -> None:
         self._setting, self._folder = setting, folder
         self._plan = Plan(folder)
         self._scorer: Scorer | None = None

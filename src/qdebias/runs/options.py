@@ -1,11 +1,13 @@
-"""How the images of a run are scored, in words that can be sent to other machines and written down."""
+"""What decides how images are scored: one object for the command line, Python, the service and a cluster."""
 
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
+from qdebias.backends.base import Backend
 from qdebias.backends.load import load_backend, split_arguments
 from qdebias.image import MAX_PIXELS
 from qdebias.methods import presets
@@ -15,18 +17,19 @@ from qdebias.runs.scorer import Scorer
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Setting:
-    """What makes a scorer.
+class Options:
+    """How a model is loaded and asked.
 
     Attributes:
-        model: What `qdebias.load_backend` takes.
+        model: What `qdebias.load_backend` takes; arguments of its chat template may stand behind it.
         method: What `qdebias.methods.presets.get` takes.
         seed: Seed of the random degradations.
         batch: How many images go to the model at a time.
         device: Where the model runs; None is the best there is.
         dtype: Its numeric type; None fits the device.
-        max_pixels: Larger images are refused.
-        max_side: Larger images are made smaller; None leaves them as they are.
+        max_pixels: Larger images are refused before they are decoded.
+        max_side: Larger images are made smaller, see `Scorer`; None leaves them as they are.
+        model_args: Further options of the backend, such as `sharing` or `revision`; texts become what the option takes.
     """
 
     model: str = "nano"
@@ -37,8 +40,30 @@ class Setting:
     dtype: str | None = None
     max_pixels: int = MAX_PIXELS
     max_side: int | None = None
+    model_args: Mapping[str, object] = field(default_factory=dict)
 
-    def absolute(self) -> "Setting":
+    def backend(self, model: str | None = None) -> Backend:
+        """Load the model, or another one in the same way.
+
+        Raises:
+            SettingError: There is no such model, or it has no such option.
+            BackendError: It cannot be loaded.
+        """
+        given: dict[str, Any] = {"device": self.device, "dtype": self.dtype, **self.model_args}
+        return load_backend(model or self.model, **given)
+
+    def scorer(self, backend: Backend | None = None) -> Scorer:
+        """Return what scores, with a backend that is loaded already or one of its own; raises as `backend` does."""
+        return Scorer(
+            backend=backend or self.backend(),
+            method=self.method,
+            seed=self.seed,
+            batch=self.batch,
+            max_pixels=self.max_pixels,
+            max_side=self.max_side,
+        )
+
+    def absolute(self) -> "Options":
         """Return the same, with folders and files named so that they are found from every folder."""
         path, suffix, parts = self.method.rpartition(SUFFIX)
         method = f"{Path(path).absolute()}{suffix}{parts}" if suffix else self.method
@@ -50,23 +75,6 @@ class Setting:
         if rest and folder.is_dir():
             model = f"{kind}{mark}{folder.absolute()}{self.model.removeprefix(source)}"
         return replace(self, method=method, model=model)
-
-    def scorer(self) -> Scorer:
-        """Load the model.
-
-        Raises:
-            SettingError: There is no such model or method.
-            BackendError: The model cannot be loaded.
-        """
-        backend = load_backend(self.model, device=self.device, dtype=self.dtype)
-        return Scorer(
-            backend=backend,
-            method=self.method,
-            seed=self.seed,
-            batch=self.batch,
-            max_pixels=self.max_pixels,
-            max_side=self.max_side,
-        )
 
     def decisive(self) -> Mapping[str, str]:
         """Return what of it decides the scores, with the method's own settings as a hash.
@@ -83,4 +91,5 @@ class Setting:
             "dtype": str(self.dtype),
             "max_pixels": str(self.max_pixels),
             "max_side": str(self.max_side),
+            **{name: str(value) for name, value in self.model_args.items()},
         }

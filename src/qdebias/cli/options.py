@@ -1,0 +1,295 @@
+"""Options that several commands have: each is written once, and a command names the object that they become.
+
+`options: Scoring` in a command's signature stands for --model, --method, --batch and the others of `Scoring`; the
+command is called with one `qdebias.runs.options.Options`. Likewise `labels: LabelOptions`.
+"""
+
+import inspect
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Annotated, Any, TypeAlias, cast, get_type_hints
+
+import typer
+
+from qdebias.backends.load import pairs_of
+from qdebias.errors import SettingError
+from qdebias.image import MIN_SIDE
+from qdebias.inputs.datasets import Dataset, load_dataset
+from qdebias.methods import presets
+from qdebias.methods.parts import ASPECTS
+from qdebias.metrics.mos import Direction
+from qdebias.runs.options import Options
+from qdebias.system.named import nearest
+
+Values: TypeAlias = dict[str, Any]
+"""What a command line says, by the names of the parameters."""
+
+ImageColumn = Annotated[
+    str | None,
+    typer.Option(
+        "--column", help="Column of paths, addresses or images in tables. Default: image, path, url or file_name."
+    ),
+]
+Paths = Annotated[
+    list[str],
+    typer.Argument(help='Image files, folders (searched recursively) or patterns in quotes such as "photos/*.jpg".'),
+]
+Model = Annotated[
+    str,
+    typer.Option(
+        "--model", "-m", help="Which model answers: `nano` is embedded and needs no download; see `qdebias models`."
+    ),
+]
+MethodName = Annotated[
+    str,
+    typer.Option(
+        "--method",
+        "-k",
+        help="How it is asked; see `qdebias methods`. Parts are added with a plus, paper+levels5+logodds. One's own: "
+        "package.module:name, or a .toml file. Other degradations: paper@fog,package.module:name.",
+    ),
+]
+Aspect = Annotated[
+    str | None,
+    typer.Option(
+        "--aspect",
+        help=f"Ask about this in the place of quality as a whole: {', '.join(ASPECTS)}. Short for +ASPECT behind the "
+        "method.",
+    ),
+]
+FitFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--fit",
+        help="Score with a fit to labels of one's own, a file of `qdebias fit`: short for `--method FILE`.",
+    ),
+]
+Seed = Annotated[int, typer.Option("--seed", min=0, help="Seed of the random degradations; same seed, same scores.")]
+Batch = Annotated[int, typer.Option("--batch", min=1, help="How many images go to the model at a time.")]
+Device = Annotated[
+    str | None,
+    typer.Option("--device", help="Where the model runs: cpu, cuda, cuda:1, mps. Default: the best there is."),
+]
+Dtype = Annotated[
+    str | None,
+    typer.Option(
+        "--dtype",
+        help="Numeric type of the weights: float32, bfloat16, float16, or auto. Default: auto, on a GPU the "
+        "checkpoint's own; on a CPU with units for it bfloat16 if that is the checkpoint's own, else float32.",
+    ),
+]
+RunFolder = Annotated[
+    Path | None,
+    typer.Option(
+        "--run",
+        help="Keep every answer of the model in this folder: the same command goes on where it stopped, "
+        "and another method asks only what is missing.",
+    ),
+]
+Megapixels = Annotated[
+    float,
+    typer.Option(
+        "--max-megapixels", min=0.001, help="Images with more megapixels are refused before they are decoded."
+    ),
+]
+MaxSide = Annotated[
+    int | None,
+    typer.Option(
+        "--max-side",
+        min=MIN_SIDE,
+        help="Make larger images smaller before they are scored, so that the longer side has this many pixels. "
+        "It changes scores, and belongs to a run folder. Default: images are scored as they are.",
+    ),
+]
+TemplateArgs = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--template-arg",
+        metavar="KEY=VALUE",
+        help="An argument of the model's chat template, such as reasoning_effort=low. Default: enable_thinking=false "
+        "where the template has it. May be given several times.",
+    ),
+]
+ModelArgs = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--model-arg",
+        metavar="KEY=VALUE",
+        help="Any other setting of the model's backend, such as quantize=8bit, revision=main or concurrency=4. May be "
+        "given several times.",
+    ),
+]
+Resamples = Annotated[
+    int, typer.Option("--resamples", min=0, help="Bootstrap resamples of the 95 % intervals; 0: none.")
+]
+Limit = Annotated[int | None, typer.Option("--limit", min=1, help="Only this many images, from the start.")]
+Rows = Annotated[Path | None, typer.Option("--out", help="Also write the rows to this .csv, .jsonl or .parquet.")]
+JsonLines = Annotated[bool, typer.Option("--json", help="Print JSON Lines, one object an image.")]
+JsonObject = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Labelled:
+    """Which part of a dataset, and how its labels are read."""
+
+    root: Annotated[Path | None, typer.Option("--root", help="Folder that holds the dataset.")] = None
+    subset: Annotated[
+        str | None,
+        typer.Option("--subset", help="Only this split or subset; `sample` takes whatever rows and images are there."),
+    ] = None
+    labels: Annotated[Path | None, typer.Option("--labels", help="A label file in place of the dataset's own.")] = None
+    direction: Annotated[
+        str | None, typer.Option("--direction", help="Of one's own labels: higher or lower is better.")
+    ] = None
+    column: Annotated[str | None, typer.Option("--column", help="Of one's own labels: the column of human scores.")] = (
+        None
+    )
+
+    def load(self, dataset: str, *, images: bool = True) -> Dataset:
+        """Return the dataset of a name or label file; without `images`, none of them has to be there."""
+        if self.direction not in (None, "higher", "lower"):
+            raise SettingError(f"--direction is higher or lower, got {self.direction!r}")
+        return load_dataset(
+            dataset,
+            root=self.root,
+            subset=self.subset,
+            labels=self.labels,
+            direction=cast(Direction | None, self.direction),
+            column=self.column,
+            images=images,
+        )
+
+
+DatasetName = Annotated[
+    str,
+    typer.Argument(
+        help="A dataset by name, see `qdebias datasets`, or a label file with columns img_path and gt_score."
+    ),
+]
+
+
+def method_named(method: str, aspect: str | None = None, fit: Path | None = None) -> str:
+    """Return the name of a method as it is always written, asked about an aspect where there is one.
+
+    Args:
+        method: The method.
+        aspect: The aspect.
+        fit: A fit, in the place of both.
+
+    Raises:
+        SettingError: There is no such method or aspect, or no such fit.
+    """
+    if fit is not None:
+        if aspect is not None or method != "paper":
+            raise SettingError("--fit is a method of its own; leave out --method and --aspect")
+        if fit.suffix != presets.FIT:
+            raise SettingError(f"--fit {fit} is not the name of a fit, which ends in {presets.FIT}")
+        return presets.get(str(fit)).name
+    if aspect is None:
+        return presets.get(method).name
+    if aspect not in ASPECTS:
+        raise SettingError(
+            f"there is no aspect {aspect!r}{nearest(aspect, ASPECTS)}; choose one of {', '.join(ASPECTS)}"
+        )
+    return presets.get(f"{method}+{aspect}").name
+
+
+def _options(
+    *,
+    method: str = "paper",
+    aspect: str | None = None,
+    fit: Path | None = None,
+    max_megapixels: float = 50.0,
+    model_arg: list[str] | None = None,
+    **others: Any,  # noqa: ANN401  (fields of `Options`)
+) -> Options:
+    settings = dict(pairs_of(model_arg or (), "--model-arg", such_as="quantize=8bit"))
+    for name in ("device", "dtype", "spec", "template_args"):
+        if name in settings:
+            raise SettingError(f"--model-arg takes no {name}; there are --device, --dtype, --model and --template-arg")
+    name = method_named(method, aspect, fit)
+    return Options(method=name, max_pixels=round(max_megapixels * 1e6), model_args=settings, **others)
+
+
+_OPTIONS: Mapping[str, tuple[Any, Any]] = {
+    "model": (Model, "nano"),
+    "method": (MethodName, "paper"),
+    "aspect": (Aspect, None),
+    "fit": (FitFile, None),
+    "batch": (Batch, 8),
+    "seed": (Seed, 0),
+    "device": (Device, None),
+    "dtype": (Dtype, None),
+    "max_megapixels": (Megapixels, 50.0),
+    "max_side": (MaxSide, None),
+    "template_arg": (TemplateArgs, None),
+    "model_arg": (ModelArgs, None),
+}
+_LOADING = ("device", "dtype", "template_arg", "model_arg")
+_ASKING = ("batch", "seed", "max_megapixels", "max_side")
+
+
+@dataclass(frozen=True)
+class Shared:
+    """In the annotation of a parameter: the options that it stands for.
+
+    Attributes:
+        options: Each with its annotation and default.
+        make: Makes of their values what the command is called with.
+    """
+
+    options: Mapping[str, tuple[Any, Any]]
+    make: Callable[..., object]
+
+
+def sharing(*names: str) -> Shared:
+    """Return what stands for these options of `Options`, and for those that say how a model is loaded."""
+    return Shared({name: _OPTIONS[name] for name in (*names, *_LOADING)}, _options)
+
+
+def _labelled() -> Shared:
+    hints = get_type_hints(Labelled, include_extras=True)
+    return Shared({name: (kind, None) for name, kind in hints.items()}, Labelled)
+
+
+Scoring = Annotated[Options, sharing("model", "method", "aspect", "fit", *_ASKING)]
+"""How images are scored."""
+
+Asking = Annotated[Options, sharing("model", *_ASKING)]
+"""How a model is asked, by a command that has methods of its own, or none."""
+
+Loading = Annotated[Options, sharing()]
+"""How a model is loaded."""
+
+LabelOptions = Annotated[Labelled, _labelled()]
+"""Which part of a dataset is meant, and how its labels are read."""
+
+
+def expanded(command: Callable[..., None]) -> tuple[list[inspect.Parameter], Callable[[Values], Values]]:
+    """Return the parameters of a command with the options of each shared object in its place, and what joins them."""
+    hints = get_type_hints(command, include_extras=True)
+    parameters, joins = [], {}
+    for name, parameter in inspect.signature(command).parameters.items():
+        shared = next((one for one in getattr(hints[name], "__metadata__", ()) if isinstance(one, Shared)), None)
+        if shared is None:
+            parameters.append(parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY, annotation=hints[name]))
+            continue
+        joins[name] = shared
+        parameters += list(_parameters(shared))
+    return parameters, partial(_joined, joins)
+
+
+def _parameters(shared: Shared) -> Iterator[inspect.Parameter]:
+    for name, (kind, default) in shared.options.items():
+        yield inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=kind)
+
+
+def _joined(joins: Mapping[str, Shared], values: Values) -> Values:
+    left = dict(values)
+    made = {
+        name: shared.make(**{one: left.pop(one) for one in shared.options if one in left})
+        for name, shared in joins.items()
+    }
+    return left | made

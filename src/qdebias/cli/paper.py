@@ -1,0 +1,177 @@
+"""`qdebias reproduce` and `qdebias tables`: the paper's tables and figures, asked of a model or from run folders."""
+
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import replace
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from qdebias.cli.console import one_line, progress, results, say, say_failed
+from qdebias.cli.options import Asking, LabelOptions, Limit, Resamples, RunFolder, Seed
+from qdebias.cli.outputs import refuse_inputs
+from qdebias.cli.runs import open_asker, say_unfinished
+from qdebias.cli.shown import show_measured
+from qdebias.errors import SettingError
+from qdebias.evaluation.bias import measure_bias
+from qdebias.evaluation.tables import FORMS, TABLES, Agreements, Evidence, NotRun, Table, build, pool_of, render
+from qdebias.evaluation.tables.reproduce import FIGURES, PLAIN, recipes_of, remember, saved
+from qdebias.evaluation.tables.reproduce import reproduce as reproduce_one
+from qdebias.inputs import find_inputs
+from qdebias.inputs.datasets import Dataset
+from qdebias.system.output import write_file
+
+TERMINAL = "terminal"
+SUFFIXES = {".md": "markdown", ".csv": "csv", ".tex": "latex", ".html": "html"}
+
+Form = Annotated[
+    str | None,
+    typer.Option(
+        "--format",
+        help=f"{', '.join(FORMS)}; by default what the suffix of --out says, else markdown, or drawn on a terminal.",
+    ),
+]
+Out = Annotated[Path | None, typer.Option(help="Write to this file.")]
+
+
+def reproduce(
+    what: Annotated[str, typer.Argument(help=f"One of {', '.join((*TABLES, *FIGURES))}.")],
+    dataset: Annotated[str, typer.Option(help="A dataset by name, or a label file with img_path and gt_score.")],
+    labels: LabelOptions,
+    options: Asking,
+    run: RunFolder = None,
+    limit: Limit = None,
+    form: Form = None,
+    out: Out = None,
+    pool: Annotated[
+        list[str] | None,
+        typer.Option(help="table3: images for semantically inconsistent conditions. Default: the dataset's own."),
+    ] = None,
+    rival: Annotated[
+        list[str] | None, typer.Option(help="table1: also run this metric of the package pyiqa; may be repeated.")
+    ] = None,
+    resamples: Resamples = 1000,
+) -> None:
+    """Ask a model what a table or figure of the paper needs, and print ours beside the paper's.
+
+    Every ablation that asks nothing new is computed from stored answers. With `--run` it can be stopped at any time,
+    and the scores behind the table are kept in RUN/tables for `qdebias tables`.
+
+    - `qdebias reproduce table3 --dataset livec --root data/livec --model mplug-owl3 --run runs/owl3`
+    - `qdebias reproduce figure1 --dataset spaq --root data/SPAQ --run runs/owl3 --out figure1.png`
+    """
+    with ExitStack() as stack:
+        chosen = form_of(form, out)
+        recipes_of(what, dataset)  # a wrong name is told before anything is loaded
+        data = labels.load(dataset)
+        refuse_inputs(data, out=out or Path(f"{what}.png"))
+        found = find_inputs(pool) if pool else None
+        refuse_inputs(found.images if found else (), out=out)
+        others = pool_of(found.paths, max_pixels=options.max_pixels, max_side=options.max_side) if found else None
+        asker = stack.enter_context(open_asker(options, run))
+        count, recipes = min(len(data), limit or len(data)), recipes_of(what, data.name)
+        with progress(total=count * len(recipes)) as show:
+            asker = replace(
+                asker,
+                pool=others,
+                pool_name=", ".join(pool or ()),
+                progress=lambda name, done: show(done + count * (recipes.index(name) if name in recipes else 0)),
+            )
+            evidence = reproduce_one(
+                what, data, asker, model=options.model, limit=limit, rivals=rival or (), device=options.device
+            )
+        if what in FIGURES:
+            _draw(what, evidence, data, out or Path(f"{what}.png"), resamples=resamples)
+        else:
+            write_tables([build(what, [Agreements(evidence, resamples=resamples)])], chosen, out)
+    raise typer.Exit(tell_failures(evidence))
+
+
+def _draw(what: str, evidence: Evidence, dataset: Dataset, out: Path, *, resamples: int) -> None:
+    from qdebias.report.grid import choose_examples, draw_grid
+    from qdebias.report.scatter import draw_scatter
+
+    bias = measure_bias(evidence, before=PLAIN, resamples=resamples)
+    if what == "figure1":
+        draw_scatter(evidence, bias, out, before=PLAIN)
+    else:
+        title = f"{evidence.title}, model {evidence.model}: human score (green), Q-Bench prompt (blue), Q-Debias (red)"
+        draw_grid(choose_examples(evidence, bias, before=PLAIN), dataset.root, out, title=title)
+    typer.echo(str(out))
+    say(f"spread of offsets by {bias.kind}: {bias.before} before, {bias.after} after, {bias.chance:.3f} by chance")
+
+
+def tables(
+    folders: Annotated[list[Path] | None, typer.Argument(help="Run folders.")] = None,
+    run: Annotated[list[Path] | None, typer.Option(help="A run folder; may be repeated.")] = None,
+    table: Annotated[list[str] | None, typer.Option(help="Only this table; may be repeated.")] = None,
+    dataset: Annotated[
+        str | None, typer.Option(help="A dataset by name, or a label file with img_path and gt_score.")
+    ] = None,
+    *,
+    labels: LabelOptions,
+    limit: Limit = None,
+    form: Form = None,
+    out: Out = None,
+    resamples: Resamples = 1000,
+    seed: Seed = 0,
+) -> None:
+    """Print the paper's tables from run folders, without a model: several models and datasets side by side.
+
+    By default it shows what `qdebias reproduce` and `qdebias evaluate` left in the folders. With `--dataset` and
+    `--root` it computes the scores of further methods, too, from the stored answers.
+    """
+    runs, wanted = [*(run or []), *(folders or [])], table or list(TABLES)
+    unknown = [name for name in wanted if name not in TABLES]
+    if unknown:
+        raise SettingError(f"{unknown[0]!r} is no table; there are {', '.join(TABLES)}")
+    if not runs:
+        raise SettingError("name a run folder, such as one that was given to qdebias reproduce as --run")
+    chosen = form_of(form, out)
+    say_unfinished(*runs)
+    if dataset is None:
+        found = saved(runs)
+    else:
+        data = labels.load(dataset)
+        refuse_inputs(data, out=out)
+        found = remember(runs, data, wanted, seed=seed, limit=limit)
+    measured = [Agreements(evidence, resamples=resamples) for evidence in found]
+    write_tables([build(name, measured) for name in wanted], chosen, out)
+
+
+def form_of(form: str | None, out: Path | None) -> str:
+    """Return the form that was asked for, or that the suffix of the file means; on a terminal what it can show."""
+    plain = TERMINAL if out is None and results.is_terminal else "markdown"
+    chosen = form or SUFFIXES.get(out.suffix.lower() if out else "", plain)
+    if chosen not in (*FORMS, plain):
+        raise SettingError(f"--format is {', '.join(FORMS)}, got {chosen!r}")
+    return chosen
+
+
+def write_tables(made: Sequence[Table], form: str, out: Path | None) -> None:
+    """Print tables to stdout or into a file; the notes that CSV has no place for go to stderr."""
+    if form == TERMINAL:
+        for table in made:
+            show_measured(table)
+        return
+    text = "\n".join(render(table, form) for table in made)
+    if form == "csv":
+        for note in dict.fromkeys(note for table in made for note in table.notes):
+            say(note)
+    if out is None:
+        typer.echo(text, nl=False)
+        return
+    try:
+        write_file(out, text)
+    except OSError as error:
+        raise SettingError(f"{out}: cannot be written ({error.strerror or error})") from error
+    say(f"written to {out}")
+
+
+def tell_failures(evidence: Evidence) -> int:
+    """Name the images that failed and the methods that were not run, and return the exit code."""
+    for name, result in evidence.results.items():
+        if isinstance(result, NotRun):
+            say(f"{name} was not run: {one_line(result.reason)}", style="yellow")
+    return 1 if say_failed(evidence.errors) else 0
