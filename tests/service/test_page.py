@@ -11,8 +11,10 @@ from urllib.parse import urlsplit
 import numpy as np
 import pytest
 from PIL import Image
-from playwright.sync_api import Browser, Page, expect, sync_playwright
+from playwright.sync_api import Browser, Page, Route, expect, sync_playwright
 
+import qdebias.service
+from qdebias.backends.catalogue import caution
 from qdebias.backends.fake import FakeBackend
 from qdebias.image import load_image
 from qdebias.metrics.measures import correlate
@@ -41,7 +43,7 @@ CONTRASTS = """() => {
   const all = [...document.body.querySelectorAll("*")];
   const shown = all.filter((node) => node.checkVisibility() && !node.closest("svg"));
   const worded = shown.filter((node) => [...node.childNodes].some((one) => one.nodeType === 3 && one.data.trim()));
-  const framed = shown.filter((node) => node.matches("select, button.quiet, .drop"));
+  const framed = shown.filter((node) => node.matches("select, button.quiet, .drop, .examples button"));
   const named = (node, value) => [`${node.tagName} ${node.className} ${node.id}`, value];
   return {
     words: worded.map((node) => named(node, ratio(getComputedStyle(node).color, ground(node)))),
@@ -49,6 +51,18 @@ CONTRASTS = """() => {
   };
 }"""
 """For each element with words of its own, and for each thing that can be used: contrast as WCAG 2 defines it."""
+CUT = """() => [...document.body.querySelectorAll("*")]
+  .filter((node) => node.checkVisibility() && !node.closest("svg, .skip, .drop input"))
+  .filter((node) => getComputedStyle(node).display !== "inline" && node.scrollWidth > node.clientWidth + 1)
+  .map((node) => `${node.tagName} ${node.className} ${node.id}`)"""
+"""Elements whose content is wider than they are."""
+LAPS = """() => {
+  const shown = [...document.querySelectorAll(".brand, .choices, .top .hint, .note, .tabs, main, footer")];
+  const boxes = shown.filter((node) => node.checkVisibility()).map((node) => node.getBoundingClientRect());
+  const laps = (a, b) => a.left < b.right - 1 && b.left < a.right - 1 && a.top < b.bottom - 1 && b.top < a.bottom - 1;
+  return boxes.flatMap((a, place) => boxes.slice(place + 1).filter((b) => laps(a, b))).length;
+}"""
+"""How many pairs of the parts of the page overlap."""
 Opened = Callable[..., AbstractContextManager[Page]]
 
 expect.set_options(timeout=1000 * PATIENCE)
@@ -96,6 +110,7 @@ def look(page: Page, name: str) -> None:
     page.evaluate("Promise.all(document.getAnimations().map((one) => one.finished))")
     page.screenshot(path=SCREENS / f"{name}.png", full_page=True)
     assert page.evaluate("document.documentElement.scrollWidth - innerWidth") <= 0
+    assert page.evaluate(CUT) == []
     tabs = page.get_by_role("tab")
     assert all(tab.evaluate("(tab) => tab.getBoundingClientRect().right <= innerWidth") for tab in tabs.all())
 
@@ -264,7 +279,7 @@ def test_everything_can_be_reached_by_keyboard(opened: Opened) -> None:
     with opened() as page:
         page.keyboard.press("Tab")
         expect(page.get_by_role("link", name="Skip to the content")).to_be_focused()
-        for name in ("model", "method", "theme", "tab-one"):
+        for name in ("method", "theme", "tab-one"):
             page.keyboard.press("Tab")
             expect(page.locator(f"#{name}")).to_be_focused()
         for key, name, panel in (
@@ -290,6 +305,7 @@ def test_everything_can_be_reached_by_keyboard(opened: Opened) -> None:
 def test_words_and_what_can_be_used_stand_out_from_their_ground(opened: Opened, scheme: str, tmp_path: Path) -> None:
     (tmp_path / "letter.png").write_text("dear reader")
     with opened(color_scheme=scheme) as page:
+        empty = page.evaluate(CONTRASTS)
         page.get_by_role("tab", name="Many images").click()
         drop(page, "many", PHOTOS / "dogs.jpg", tmp_path / "letter.png")
         expect(page.locator("#many .status")).to_have_text("1 scored, 1 could not be")
@@ -298,10 +314,12 @@ def test_words_and_what_can_be_used_stand_out_from_their_ground(opened: Opened, 
         drop(page, "one", tmp_path / "letter.png")
         expect(page.locator("#one").get_by_role("alert")).to_be_visible()
         one = page.evaluate(CONTRASTS)
-    assert {name: value for name, value in many["words"] + one["words"] if value < 4.5} == {}
-    assert {name: value for name, value in many["frames"] + one["frames"] if value < 3} == {}
+    for kind, least in (("words", 4.5), ("frames", 3)):
+        found = [*empty[kind], *many[kind], *one[kind]]
+        assert {name: value for name, value in found if value < least} == {}
     assert len(many["words"]) > 20
-    assert len(many["frames"]) == 5
+    assert len(empty["frames"]) == 7
+    assert len(many["frames"]) == 4
 
 
 def test_a_file_that_misses_its_panel_does_not_take_the_place_of_the_page(opened: Opened) -> None:
@@ -328,3 +346,121 @@ def test_a_phone_shows_all_of_it(opened: Opened, scheme: str) -> None:
         look(page, f"phone-many-{scheme}")
         page.get_by_role("button", name="Light" if scheme == "dark" else "Dark").tap()
         assert page.evaluate("getComputedStyle(document.body).backgroundColor") != ground
+
+
+def test_an_empty_page_shows_the_idea_and_offers_photographs(opened: Opened) -> None:
+    with opened() as page:
+        expect(page.locator(".idea li")).to_have_count(3)
+        examples = page.locator(".examples button")
+        expect(examples).to_have_count(4)
+        page.wait_for_function("() => [...document.querySelectorAll('.examples img')].every((one) => one.naturalWidth)")
+        high = "(drop) => drop.getBoundingClientRect().height"
+        before = page.locator("#one .drop").evaluate(high)
+        example = Path(qdebias.service.__file__).parent / "page" / "example-meadow-compressed.jpg"
+        examples.last.click()
+        expect(page.locator("#one .status")).to_have_text("Done: meadow-compressed.jpg")
+        expect(page.locator("#score")).to_have_text(f"{direct(example):.3f}")
+        expect(page.locator(".start")).to_be_hidden()
+        assert page.locator("#one .drop").evaluate(high) < before / 2
+
+
+def test_the_picture_and_a_bar_stand_there_while_the_model_works(opened: Opened) -> None:
+    with opened() as page:
+        held: list[Route] = []
+        page.route("**/v1/explain*", lambda route: held.append(route))
+        drop(page, "one", PHOTOS / "dogs.jpg")
+        expect(page.locator("#one .status")).to_have_text(re.compile("^The model looks at the image"))
+        expect(page.locator("#one .preview img")).to_be_visible()
+        expect(page.locator("#one .waiting")).to_be_visible()
+        expect(page.locator("#one .result")).to_be_hidden()
+        look(page, "working")
+        held[0].continue_()
+        expect(page.locator("#score")).to_have_text(f"{direct(PHOTOS / 'dogs.jpg'):.3f}")
+        expect(page.locator("#one .preview")).to_be_hidden()
+        expect(page.locator("#one .waiting")).to_be_hidden()
+
+
+def test_while_the_model_loads_calm_words_stand_there_and_what_is_chosen_comes_next(
+    browser: Browser, server: Running
+) -> None:
+    context = browser.new_context()
+    context.set_default_timeout(1000 * PATIENCE)
+    error = {"error": {"code": "not_ready", "message": "the model is not loaded", "request_id": "a"}}
+    for name in ("models", "methods"):
+        context.route(
+            f"**/v1/{name}", lambda route: route.fulfill(status=503, headers={"retry-after": "5"}, json=error)
+        )
+    page = context.new_page()
+    page.goto(server.url)
+    expect(page.locator("#one .status")).to_have_text(re.compile("^The model is being loaded, .* already\\.$"))
+    expect(page.locator("#one").get_by_role("alert")).to_be_hidden()
+    expect(page.locator("#one .waiting")).to_be_visible()
+    look(page, "loading")
+    drop(page, "one", PHOTOS / "dogs.jpg")
+    expect(page.locator("#one .status")).to_have_text(re.compile("comes next\\.$"))
+    expect(page.locator("#one .preview img")).to_be_visible()
+    context.unroute_all()
+    expect(page.locator("#score")).to_have_text(f"{direct(PHOTOS / 'dogs.jpg'):.3f}")
+    context.close()
+
+
+def test_a_tile_opens_its_explanation(opened: Opened, tmp_path: Path) -> None:
+    (tmp_path / "run.csv").write_text("path,score,quality\ndogs.jpg,0.9,1\nb.jpg,0.4,2\nc.jpg,0.5,3\n")
+    with opened() as page:
+        page.get_by_role("tab", name="Many images").click()
+        drop(page, "many", PHOTOS / "fig.jpg", PHOTOS / "dogs.jpg")
+        expect(page.locator("#many .status")).to_have_text("2 scored")
+        page.get_by_role("button", name="Explain fig.jpg").click()
+        expect(page.get_by_role("tab", name="One image")).to_be_focused()
+        expect(page.locator("#score")).to_have_text(f"{direct(PHOTOS / 'fig.jpg'):.3f}")
+        page.get_by_role("tab", name="Evaluation run").click()
+        drop(page, "run", tmp_path / "run.csv")
+        page.locator("#photos").set_input_files(PHOTOS / "dogs.jpg")
+        page.locator("#worst li", has_text="dogs.jpg").get_by_role("button").click()
+        expect(page.locator("#score")).to_have_text(f"{direct(PHOTOS / 'dogs.jpg'):.3f}")
+
+
+def test_methods_are_grouped_with_plain_names_and_choosers_without_use_are_hidden(opened: Opened) -> None:
+    with opened() as page:
+        groups = page.locator("#method optgroup").evaluate_all("(all) => all.map((one) => one.label)")
+        assert groups[:2] == ["Beside degraded copies", "The image alone"]
+        names = page.locator("#method option").evaluate_all("(all) => all.map((one) => one.value)")
+        listed = page.evaluate("async () => (await (await fetch('v1/methods')).json()).methods.map((one) => one.name)")
+        assert sorted(names) == sorted(listed)
+        expect(page.locator("#method")).to_have_value("paper")
+        expect(page.locator("#method option:checked")).to_have_text("Q-Debias (paper)")
+        expect(page.locator("#model")).to_be_hidden()
+        page.get_by_role("tab", name="Evaluation run").click()
+        expect(page.locator("#method")).to_be_hidden()
+        page.get_by_role("tab", name="One image").click()
+        expect(page.locator("#method")).to_be_visible()
+
+
+def test_the_note_of_a_model_and_a_second_model_are_shown(opened: Opened) -> None:
+    models = [
+        {"name": "nano", "fingerprint": "0" * 16, "default": True, "note": caution("nano")},
+        {"name": "other", "fingerprint": "1" * 16, "default": False, "note": ""},
+    ]
+    with opened() as page:
+        page.route("**/v1/models", lambda route: route.fulfill(json={"models": models}))
+        page.reload()
+        expect(page.locator("#model-note")).to_have_text(caution("nano"))
+        expect(page.locator("#model")).to_be_visible()
+        page.locator("#model").select_option("other")
+        expect(page.locator("#model-note")).to_be_hidden()
+
+
+@pytest.mark.parametrize("width", [1440, 900, 390])
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_nothing_is_cut_or_overlaps_at_any_width(opened: Opened, width: int, scheme: str) -> None:
+    with opened(viewport={"width": width, "height": 900}, color_scheme=scheme) as page:
+        look(page, f"empty-{width}-{scheme}")
+        assert page.evaluate(LAPS) == 0
+        drop(page, "one", PHOTOS / "dogs.jpg")
+        expect(page.locator("#pictures figure")).to_have_count(5)
+        look(page, f"one-{width}-{scheme}")
+        assert page.evaluate(LAPS) == 0
+        grounds = page.locator("#pictures img").evaluate_all(
+            "(all) => all.map((one) => getComputedStyle(one).backgroundImage)"
+        )
+        assert set(grounds) == {"none"}  # no chequers around a picture

@@ -7,7 +7,14 @@ from fastapi import APIRouter, Response
 
 FOLDER = Path(__file__).parent / "page"
 
-KINDS = {".html": "text/html", ".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml"}
+KINDS = {
+    ".html": "text/html",
+    ".css": "text/css",
+    ".js": "text/javascript",
+    ".svg": "image/svg+xml",
+    ".webp": "image/webp",
+    ".jpg": "image/jpeg",
+}
 """By suffix; what the system would guess differs from machine to machine."""
 
 

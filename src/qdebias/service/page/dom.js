@@ -15,13 +15,17 @@ function fill(node, attributes, children) {
     if (typeof value === "function") node.addEventListener(key, value);
     else if (value !== null && value !== false) node.setAttribute(key, value);
   }
-  node.append(...children);
+  node.append(...children.filter((child) => child !== null && child !== undefined));
   return node;
 }
 
-/** Call back with the files that are chosen or dropped. */
-export function onFiles(drop, call) {
+/** Call back with the files that are chosen or dropped; from then on the place for them is small. */
+export function onFiles(drop, chosen) {
   const input = drop.querySelector("input");
+  const call = (files) => {
+    drop.classList.add("used");
+    chosen(files);
+  };
   input.addEventListener("change", () => {
     if (input.files.length) call([...input.files]);
     input.value = ""; // so that the same file can be chosen again
@@ -39,16 +43,20 @@ export function onFiles(drop, call) {
   });
 }
 
-/** What a panel says: progress as status, problems as alert. */
+/** What a panel says: progress as status, with a bar while it waits, problems as alert. */
 export function voice(panel) {
   const status = panel.querySelector(".status");
   const error = panel.querySelector(".error");
+  const waiting = panel.querySelector(".waiting");
+  const wait = (on) => waiting && (waiting.hidden = !on);
   return {
-    say(text) {
+    say(text, { busy = false } = {}) {
+      wait(busy);
       status.textContent = text;
       error.hidden = true;
     },
     complain(text) {
+      wait(false);
       status.textContent = "";
       error.textContent = text;
       error.hidden = false;

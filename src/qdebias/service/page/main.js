@@ -3,6 +3,7 @@
 import { choices } from "./api.js";
 import { element, voice } from "./dom.js";
 import { setUpMany } from "./many.js";
+import { grouped } from "./methods.js";
 import { setUpOne } from "./one.js";
 import { setUpRun } from "./run.js";
 
@@ -20,7 +21,15 @@ function select(tab) {
     one.tabIndex = chosen ? 0 : -1;
     document.getElementById(one.getAttribute("aria-controls")).hidden = !chosen;
   }
+  showChoosers();
   history.replaceState(null, "", `#${tab.getAttribute("aria-controls")}`);
+}
+
+/** Show the choosers that change what the panel in sight shows: none for a run, and none without an alternative. */
+function showChoosers() {
+  const asks = panels.find((panel) => !panel.hidden).id !== "run";
+  for (const chooser of [model, method]) chooser.parentElement.hidden = !asks || chooser.options.length < 2;
+  for (const text of document.querySelectorAll("#method-summary, #model-note")) text.hidden = !asks || !text.textContent;
 }
 
 function setUpTabs() {
@@ -60,12 +69,13 @@ async function setUpChoices(changed) {
   const found = await choices();
   const option = ({ name, default: chosen }) => element("option", { value: name, selected: chosen && "" }, name);
   model.replaceChildren(...found.models.map(option));
-  method.replaceChildren(...found.methods.map(option));
+  method.replaceChildren(...grouped(found.methods));
   const summaries = new Map(found.methods.map(({ name, summary }) => [name, summary]));
   const notes = new Map(found.models.map(({ name, note }) => [name, note]));
   const describe = () => {
     document.querySelector("#method-summary").textContent = summaries.get(method.value);
     document.querySelector("#model-note").textContent = notes.get(model.value);
+    showChoosers();
   };
   for (const chooser of [model, method]) {
     chooser.disabled = false;
@@ -87,15 +97,29 @@ function start() {
   setUpTabs();
   setUpTheme();
   const [one, many, run] = panels;
-  const again = [setUpOne(one, choice), setUpMany(many, choice)];
-  setUpRun(run);
+  let isReady;
+  const ready = new Promise((done) => (isReady = done));
+  const first = setUpOne(one, choice, ready);
+  const open = (file) => {
+    select(tabs[0]);
+    tabs[0].focus();
+    scrollTo(0, 0);
+    first.open(file);
+  };
+  const again = [first.again, setUpMany(many, choice, ready, open)];
+  setUpRun(run, open);
+  const asking = [one, many].map(voice);
   const load = async () => {
     try {
       await setUpChoices(() => again[panels.findIndex((panel) => !panel.hidden)]?.());
-      for (const panel of panels) voice(panel).say("");
+      for (const { say } of asking) say("");
+      isReady();
     } catch (error) {
-      for (const panel of panels) voice(panel).complain(error.message);
-      if (error.wait) setTimeout(load, 1000 * error.wait); // the model is being loaded
+      if (error.wait) { // the model is being loaded
+        const chosen = document.querySelector(".drop.used") ? "What you chose comes next." : "Images can be chosen already.";
+        for (const { say } of asking) say(`The model is being loaded, which may take some minutes. ${chosen}`, { busy: true });
+        setTimeout(load, 1000 * Math.min(error.wait, 2));
+      } else for (const { complain } of asking) complain(error.message);
     }
   };
   load();

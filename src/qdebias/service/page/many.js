@@ -14,7 +14,8 @@ const ORDERS = {
   given: (a, b) => a.place - b.place,
 };
 
-export function setUpMany(panel, choice) {
+/** Set up the panel, whose tiles call `open` with their file; return how to ask anew. */
+export function setUpMany(panel, choice, ready, open) {
   const { say, complain } = voice(panel);
   const find = (selector) => panel.querySelector(selector);
   const progress = find("progress");
@@ -42,7 +43,7 @@ export function setUpMany(panel, choice) {
       if (signal.aborted) return;
       row.error = error.message;
     }
-    describe(row);
+    describe(row, open);
     refresh();
     say(`${progress.value} of ${rows.length} images`);
   }
@@ -58,6 +59,9 @@ export function setUpMany(panel, choice) {
     find("#csv").disabled = true;
     arrange();
     refresh();
+    say("The model is being loaded; the images come next.", { busy: true });
+    await ready;
+    if (!signal.aborted) say("");
     const left = [...rows];
     const worker = async () => {
       while (left.length && !signal.aborted) await judge(left.shift(), signal);
@@ -89,10 +93,14 @@ function newRow(file, place) {
   return { file, place, text, tile: element("li", { class: "card" }, photo(file, file.name), text) };
 }
 
-function describe(row) {
+function describe(row, open) {
   const title = element("h3", {}, row.file.name);
   if (row.error) row.text.replaceChildren(title, element("p", { class: "bad" }, row.error));
-  else row.text.replaceChildren(title, element("strong", {}, digits(row.answer.score)), bar(row.answer.score));
+  else {
+    const explain = element("button", { type: "button", class: "open", "aria-label": `Explain ${row.file.name}`, click: () => open(row.file) },
+      "How it came about");
+    row.text.replaceChildren(title, element("strong", {}, digits(row.answer.score)), bar(row.answer.score), explain);
+  }
 }
 
 function table(rows) {

@@ -2,11 +2,14 @@
 
 import { explain } from "./api.js";
 import { keepDrawn, scale } from "./charts.js";
-import { digits, element, meter, onFiles, voice } from "./dom.js";
+import { clear, digits, element, meter, onFiles, photo, voice } from "./dom.js";
 
-export function setUpOne(panel, choice) {
+/** Set up the panel; return how to explain a file, and how to ask anew when another model or method is chosen. */
+export function setUpOne(panel, choice, ready) {
   const { say, complain } = voice(panel);
+  const drop = panel.querySelector(".drop");
   const result = panel.querySelector(".result");
+  const preview = panel.querySelector(".preview");
   let file = null;
   let asking = null;
 
@@ -14,9 +17,12 @@ export function setUpOne(panel, choice) {
     asking?.abort();
     asking = new AbortController();
     const { signal } = asking;
-    say("The model looks at the image and its degraded copies …");
+    say("The model is being loaded; this image comes next.", { busy: true });
     panel.setAttribute("aria-busy", "true");
     try {
+      await ready;
+      if (signal.aborted) return;
+      say("The model looks at the image and its degraded copies …", { busy: true });
       const found = await explain(file, choice(), signal);
       show(panel, found);
       result.hidden = false;
@@ -26,15 +32,34 @@ export function setUpOne(panel, choice) {
       result.hidden = true;
       complain(`${file.name}: ${error.message}`);
     } finally {
-      if (!signal.aborted) panel.removeAttribute("aria-busy");
+      if (!signal.aborted) {
+        panel.removeAttribute("aria-busy");
+        preview.hidden = true;
+        clear(preview);
+      }
     }
   }
 
-  onFiles(panel.querySelector(".drop"), ([chosen]) => {
+  function open(chosen) {
     file = chosen;
+    panel.querySelector(".start").hidden = true;
+    result.hidden = true;
+    clear(preview);
+    preview.append(photo(file, file.name));
+    preview.hidden = false;
+    drop.classList.add("used");
     ask();
-  });
-  return () => file && ask(); // when another model or method is chosen
+  }
+
+  async function openExample({ currentTarget: button }) {
+    const address = button.querySelector("img").getAttribute("src");
+    const picture = await (await fetch(address)).blob();
+    open(new File([picture], address.replace("example-", ""), { type: picture.type }));
+  }
+
+  onFiles(drop, ([chosen]) => open(chosen));
+  for (const button of panel.querySelectorAll(".examples button")) button.addEventListener("click", openExample);
+  return { open, again: () => file && ask() };
 }
 
 function show(panel, found) {

@@ -8,13 +8,14 @@ import { clear, digits, element, onFiles, photo, voice } from "./dom.js";
 const SHOWN = 12;
 const MOST = 20_000;
 
-export function setUpRun(panel) {
+/** Set up the panel, whose tiles call `open` with their picture where it is at hand. */
+export function setUpRun(panel, open) {
   const { say, complain } = voice(panel);
   const [scores, pictures] = panel.querySelectorAll(".drop");
   let found = null;
   let photos = new Map();
 
-  const draw = () => found && show(panel, found, photos);
+  const draw = () => found && show(panel, found, photos, open);
 
   onFiles(scores, async ([file]) => {
     say("Reading …");
@@ -79,7 +80,7 @@ function byName(files) {
   return found;
 }
 
-function show(panel, { answer, rows }, photos) {
+function show(panel, { answer, rows }, photos, open) {
   const worst = [...rows].sort((a, b) => Math.abs(b.gap) - Math.abs(a.gap)).slice(0, SHOWN);
   const marked = new Set(worst);
   const measures = { images: answer.count.toLocaleString("en"), SRCC: digits(answer.srcc), PLCC: digits(answer.plcc), KRCC: digits(answer.krcc) };
@@ -90,14 +91,15 @@ function show(panel, { answer, rows }, photos) {
     element("figcaption", {}, "Each point is an image; those of the worst disagreements, shown below, are red."));
   const list = panel.querySelector("#worst");
   clear(list);
-  list.append(...worst.map((row) => tile(row, photos.get(row.path) ?? photos.get(row.path.split("/").at(-1)))));
+  list.append(...worst.map((row) => tile(row, photos.get(row.path) ?? photos.get(row.path.split("/").at(-1)), open)));
 }
 
-function tile(row, file) {
+function tile(row, file, open) {
   const liked = row.gap > 0 ? "The model ranks it" : "People rank it";
   return element("li", { class: "card" }, photo(file, row.path),
     element("div", { class: "tile" },
       element("h3", {}, row.path),
       element("p", {}, `score ${digits(row.score)}, human score ${Number(row.quality.toPrecision(4))}`),
-      element("p", {}, `${liked} higher, by ${Math.round(100 * Math.abs(row.gap))} % of all ranks.`)));
+      element("p", {}, `${liked} higher, by ${Math.round(100 * Math.abs(row.gap))} % of all ranks.`),
+      file && element("button", { type: "button", class: "open", "aria-label": `Explain ${row.path}`, click: () => open(file) }, "How it comes about")));
 }
