@@ -29,7 +29,7 @@ class ImagePool:
     contents: tuple[str, ...]
     content_of: Mapping[str, str] = field(default_factory=dict)
     max_pixels: int = MAX_PIXELS
-    max_side: int | None = None
+    max_side: int | None = field(default=None, compare=False)  # a run folder says it of all its images
 
     def __post_init__(self) -> None:
         if len(self.paths) != len(self.contents):

@@ -82,7 +82,9 @@ def describe(value: object) -> Description:
     if isinstance(value, FunctionType) and value.__closure__ is None and value.__name__ != "<lambda>":
         return _named(value)
     if is_dataclass(value) and not isinstance(value, type):
-        settings = {field.name: describe(getattr(value, field.name)) for field in fields(value) if field.init}
+        settings = {
+            field.name: describe(getattr(value, field.name)) for field in fields(value) if field.init and field.compare
+        }
         return _named(type(value)) | settings
     raise SettingError(
         f"a run folder cannot tell {value!r} from others; use a function with a name, or an object of a dataclass"
