@@ -40,6 +40,15 @@ def test_five_levels_keep_their_probabilities(photo: RgbImage) -> None:
     assert found.log_odds == pytest.approx(log(5 / 7))
 
 
+@pytest.mark.parametrize("shares", [(1, 2, 3, 4, 2), (0.1, 0.5, 0.17, 0.09, 0.14), (1, 0, 0, 0, 1), (0, 0, 1, 0, 0)])
+def test_the_deviation_is_that_of_deqa_score_on_its_scale(photo: RgbImage, shares: tuple[float, ...]) -> None:
+    """DeQA-Score: sqrt(sum p (w - mean)^2) with the levels worth 5 to 1; ours are worth 1 to 0."""
+    found = combined("q-align", photo, [[np.log(np.array(shares) + 1e-300)]])
+    p, w = np.array(shares) / sum(shares), np.arange(5, 0, -1)
+    assert 4 * (found.deviation or 0) == pytest.approx(sqrt(p @ (w - p @ w) ** 2), abs=1e-7)
+    assert 1 + 4 * found.value == pytest.approx(p @ w)
+
+
 def test_conditions_count_by_their_weights(photo: RgbImage) -> None:
     good = [0.9, 0.5, 0.4, 0.1]
     found = combined("average", photo, [[logs(p, 1 - p)] for p in good])

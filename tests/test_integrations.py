@@ -122,6 +122,41 @@ def test_table_gets_a_score_or_an_error_in_each_row(make: Any, images: tuple[Rgb
     assert "letter.png: is not an image" in rows["error"][1]
 
 
+COLUMNS = "score,error,p,deviation,log_odds"
+
+
+@pytest.mark.parametrize("make", [pd.DataFrame, pl.DataFrame, pa.table])
+def test_table_gets_the_columns_that_are_named(make: Any, images: tuple[RgbImage, ...], paths: list[str]) -> None:
+    rows = pl.DataFrame(with_scores(make({"path": paths}), columns=COLUMNS, **FAKE)).to_dicts()
+    assert list(rows[0]) == ["path", "score", "error", "p_good", "p_poor", "deviation", "log_odds"]
+    assert rows[1] | {"path": "", "error": ""} == dict.fromkeys(rows[1], None) | {"path": "", "error": ""}
+    for row, score in zip(rows[::2], qdebias.score(images[:2], **FAKE), strict=True):
+        assert (row["p_good"], row["p_poor"]) == tuple(score.probabilities.values())
+        assert (row["score"], row["deviation"], row["log_odds"]) == (score.value, score.deviation, score.log_odds)
+        assert row["p_good"] + row["p_poor"] == pytest.approx(1)
+
+
+def test_columns_that_there_are_none_of_are_refused(paths: list[str]) -> None:
+    with pytest.raises(SettingError, match=r"no column 'p_bad'; there are score, error, .*p_good, p_poor"):
+        with_scores(pl.DataFrame({"path": paths}), columns="score,p_bad", **FAKE)
+    with pytest.raises(SettingError, match="must not have score or p_good"):
+        with_scores(pl.DataFrame({"path": paths, "p_good": paths}), columns="score,p_good", **FAKE)
+
+
+def test_map_adds_the_columns_that_are_named(images: tuple[RgbImage, ...], paths: list[str]) -> None:
+    held = datasets.Dataset.from_dict({"file": paths})
+    levels = {"model": "fake", "method": "vanilla+levels5"}
+    scored = held.map(AddScores(column="file", columns="deviation,p", **levels), batched=True)
+    assert scored.column_names[1:] == [
+        "deviation",
+        *(f"p_{word}" for word in ("excellent", "good", "fair", "poor", "bad")),
+    ]
+    (score,) = qdebias.score([images[1]], **levels)
+    assert scored[2]["deviation"] == score.deviation
+    assert scored[2]["p_excellent"] == score.probabilities["excellent"]
+    assert scored[1]["deviation"] is None
+
+
 def test_index_of_pandas_stays(paths: list[str]) -> None:
     table = pd.DataFrame({"photo": paths}, index=["c", "a", "b"])
     made = with_scores(table, column="photo", **FAKE)

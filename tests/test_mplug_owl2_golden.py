@@ -180,6 +180,7 @@ def test_methods_give_the_official_scores(
     for name, want in wanted.items():
         score = scorer.score(golden / "images" / name.partition("/")[2])
         assert score.value == pytest.approx(want["score_1_0"], abs=1e-5), name
+        assert 4 * (score.deviation or 0) == pytest.approx(want["std_5_1"], abs=1e-4), name
     if case == "quality":
         names, official = cases["checks"]["official_scorers"]["images"], cases["checks"]["official_scorers"]
         values = [scorer.score(golden / "images" / name).value for name in names]

@@ -1,31 +1,61 @@
-"""Two columns for any table: the score of each image, or why it has none."""
+"""The columns of scores for any table: by default the score of each image, or why it has none."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
 
 from qdebias.backends.base import Backend
 from qdebias.image import ImageSource
-from qdebias.methods.method import Score
+from qdebias.methods import presets
+from qdebias.methods.plan import Failure
 from qdebias.runs.api import score
+from qdebias.runs.records import Columns, Row, columns_of, words_of
+
+COLUMNS = "score,error"
+"""What is added where no columns are named."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Columns:
-    """One row an image; of the two, one is None.
+class ScoreRow(Row):
+    """One image; of score and error one is None. The columns mean what they mean in `qdebias.runs.records.Record`."""
 
-    Attributes:
-        score: Quality in [0, 1], higher is better.
-        error: Why there is none.
+    score: float | None = None
+    error: str | None = None
+    log_odds: float | None = None
+    deviation: float | None = None
+    spread: float | None = None
+    probabilities: Mapping[str, float] = field(default_factory=dict)
+
+
+def columns_named(columns: str, *, method: str) -> Columns:
+    """Return the columns that are asked for and the type of each.
+
+    Args:
+        columns: Names with commas between; "p" stands for the probabilities of all options of the method.
+        method: Name of the method.
+
+    Raises:
+        SettingError: There is no such column or method.
     """
-
-    score: list[float | None]
-    error: list[str | None]
+    return columns_of(ScoreRow, words_of(presets.get(method).method), columns)
 
 
-def score_columns(images: Sequence[ImageSource], *, model: str | Backend, method: str, seed: int) -> Columns:
-    """Score images; one that cannot be scored is a row with its error."""
+def score_columns(
+    images: Sequence[ImageSource], *, model: str | Backend, method: str, seed: int, columns: Columns
+) -> dict[str, list[Any]]:
+    """Score images and return each column by its name; an image that cannot be scored has its error and else None."""
     results = score(images, model=model, method=method, seed=seed, on_error="return")
-    return Columns(
-        score=[result.value if isinstance(result, Score) else None for result in results],
-        error=[None if isinstance(result, Score) else result.error for result in results],
-    )
+    rows = [
+        ScoreRow(error=result.error)
+        if isinstance(result, Failure)
+        else ScoreRow(
+            score=result.value,
+            log_odds=result.log_odds,
+            deviation=result.deviation,
+            spread=result.spread,
+            probabilities=result.probabilities,
+        )
+        for result in results
+    ]
+    cells = [row.cells(columns) for row in rows]
+    return {name: [row[name] for row in cells] for name in columns}

@@ -6,18 +6,18 @@ dataset = dataset.map(AddScores(column="image"), batched=True, batch_size=64)
 """
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
 from qdebias.backends.base import Backend
 from qdebias.backends.load import load_backend
-from qdebias.integrations.columns import score_columns
+from qdebias.integrations.columns import COLUMNS, columns_named, score_columns
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AddScores:
-    """Turns a batch of rows into the columns `score` and `error`.
+    """Turns a batch of rows into the columns `score` and `error`, or those that are named.
 
     It holds only settings, so that `datasets` recognises a map that it has done before; the model is loaded once in
     each process.
@@ -27,19 +27,27 @@ class AddScores:
         model: What `qdebias.load_backend` takes.
         method: Name of a method.
         seed: Seed of the random degradations.
+        columns: See `qdebias.integrations.frames.with_scores`.
     """
 
     column: str = "image"
     model: str = "nano"
     method: str = "paper"
     seed: int = 0
+    columns: str = COLUMNS
 
     def __call__(self, batch: Mapping[str, Any]) -> dict[str, Any]:
-        """Return the two columns of a batch."""
+        """Return the new columns of a batch."""
         # Encoded: what `datasets` cannot decode would end the map, and what it decodes `map` would compress anew.
         table = getattr(batch, "pa_table", None)
         images = batch[self.column] if table is None else table.column(self.column).to_pylist()
-        return asdict(score_columns(images, model=_loaded(self.model), method=self.method, seed=self.seed))
+        return score_columns(
+            images,
+            model=_loaded(self.model),
+            method=self.method,
+            seed=self.seed,
+            columns=columns_named(self.columns, method=self.method),
+        )
 
 
 @cache

@@ -3,6 +3,7 @@
 from qdebias.integrations.frames import with_scores
 
 frame = with_scores(frame, column="path")        # two columns more: score and error
+frame = with_scores(frame, columns="score,error,p,deviation,log_odds")
 """
 
 import narwhals.stable.v2 as nw
@@ -10,15 +11,21 @@ from narwhals.stable.v2.typing import IntoDataFrameT
 
 from qdebias.backends.base import Backend
 from qdebias.errors import SettingError
-from qdebias.integrations.columns import score_columns
+from qdebias.integrations.columns import COLUMNS, columns_named, score_columns
 
 
 def with_scores(
-    frame: IntoDataFrameT, *, column: str = "path", model: str | Backend = "nano", method: str = "paper", seed: int = 0
+    frame: IntoDataFrameT,
+    *,
+    column: str = "path",
+    model: str | Backend = "nano",
+    method: str = "paper",
+    seed: int = 0,
+    columns: str = COLUMNS,
 ) -> IntoDataFrameT:
-    """Return a table with two columns more: `score`, in [0, 1], and `error`.
+    """Return a table with more columns: `score`, in [0, 1], and `error`, or those that are named.
 
-    A row has one of the two, and null in the other. The order of the rows, and the index of pandas, stay.
+    A row has a score or an error, and null in the other. The order of the rows, and the index of pandas, stay.
 
     Args:
         frame: DataFrame of pandas or Polars, or Table of PyArrow.
@@ -26,17 +33,24 @@ def with_scores(
         model: What `qdebias.load_backend` takes, or a backend that is already loaded.
         method: Name of a method.
         seed: Seed of the random degradations.
+        columns: The new columns, with commas between: of score, error, log_odds, deviation, spread, and p_ with a word
+            for the probability of an option; p stands for all of these. They mean what they mean in
+            `qdebias score --out`.
 
     Raises:
-        SettingError: The table has no such column, or has one of the new columns already.
+        SettingError: The table has no such column, or has one of the new columns already; or there is no such new
+            column.
     """
     table = nw.from_native(frame, eager_only=True)
-    if column not in table.columns or {"score", "error"} & set(table.columns):
+    new = columns_named(columns, method=method)
+    if column not in table.columns or new.keys() & set(table.columns):
         raise SettingError(
-            f"the table needs a column {column!r} and must not have score or error; it has {', '.join(table.columns)}"
+            f"the table needs a column {column!r} and must not have {' or '.join(new)}; "
+            f"it has {', '.join(table.columns)}"
         )
-    made = score_columns(table[column].to_list(), model=model, method=method, seed=seed)
-    return table.with_columns(
-        nw.new_series("score", made.score, nw.Float64(), backend=table.implementation),
-        nw.new_series("error", made.error, nw.String(), backend=table.implementation),
-    ).to_native()
+    made = score_columns(table[column].to_list(), model=model, method=method, seed=seed, columns=new)
+    series = [
+        nw.new_series(name, values, nw.String() if name == "error" else nw.Float64(), backend=table.implementation)
+        for name, values in made.items()
+    ]
+    return table.with_columns(*series).to_native()
