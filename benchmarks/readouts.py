@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from qdebias.equations import FloatArray, softmax
-from qdebias.evaluation.tables import Cell, Column, Number, Table, render
+from qdebias.evaluation.table import Cell, Column, Number, Table, render
 from qdebias.inputs.datasets import CATALOGUE, Outputs, read_outputs
 from qdebias.metrics.intervals import Resampling, Statistic, pearson, resample, spearman
 

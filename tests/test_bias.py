@@ -19,11 +19,11 @@ from qdebias.evaluation.bias import (
     deserved,
     exposure_by_content,
     exposure_table,
+    fractional_ranks,
     measure_bias,
-    rank,
 )
-from qdebias.evaluation.tables import Evidence, NotRun, Scores
-from qdebias.evaluation.tables.render import render
+from qdebias.evaluation.evidence import Evidence, NotRun, Scores
+from qdebias.evaluation.table import render
 from qdebias.image import RgbImage, digest
 from qdebias.methods.method import Context
 from qdebias.methods.plan import Failure
@@ -85,7 +85,7 @@ def test_contents_that_mean_nothing_spread_as_chance_says() -> None:
 def test_the_deserved_rank_is_an_isotonic_regression() -> None:
     evidence = evidence_of(300)
     quality = evidence.quality.round(1)  # with ties
-    ranks = rank(evidence.quality + np.random.default_rng(1).normal(0, 1, 300))
+    ranks = fractional_ranks(evidence.quality + np.random.default_rng(1).normal(0, 1, 300))
     np.testing.assert_allclose(ranks, (rankdata(ranks) - 0.5) / 300, atol=1e-12)
     expected = IsotonicRegression().fit(quality, ranks).predict(quality)
     np.testing.assert_allclose(deserved(ranks, quality), expected, atol=1e-9)

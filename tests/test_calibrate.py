@@ -14,8 +14,7 @@ from sklearn.isotonic import IsotonicRegression
 from mounting import small_disk
 from qdebias.equations import FloatArray
 from qdebias.errors import SettingError
-from qdebias.metrics.calibrate import calibrate
-from qdebias.metrics.calibration import KINDS, Kind, Origin, load_calibration, save_calibration
+from qdebias.metrics.calibration import KINDS, Kind, Origin, calibrate, load_calibration, save_calibration
 
 ORIGIN = Origin(model="nano", method="paper", labels="mine")
 

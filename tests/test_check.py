@@ -7,8 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from qdebias.metrics.calibrate import calibrate
-from qdebias.metrics.calibration import Origin, save_calibration
+from qdebias.metrics.calibration import Origin, calibrate, save_calibration
 from test_cli import bad_folder, folder, run  # noqa: F401  (fixtures)
 
 BRIGHT = ("--model", "qdebias_example.sharpness:Sharpness", "--method", "vanilla")

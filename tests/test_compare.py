@@ -22,8 +22,11 @@ from qdebias.backends.fake import FakeBackend
 from qdebias.cli.app import app
 from qdebias.cli.compare import models_of, run_folders
 from qdebias.errors import SettingError
-from qdebias.evaluation.compare import Comparison, compare_asked, compare_stored
-from qdebias.evaluation.tables import Agreement, Asker, NotRun
+from qdebias.evaluation.agreement import Agreement
+from qdebias.evaluation.compare import compare_methods, compare_stored
+from qdebias.evaluation.comparison import Comparison
+from qdebias.evaluation.evidence import NotRun
+from qdebias.evaluation.method_scores import ModelRun
 from qdebias.inputs.datasets import Dataset, load_dataset
 from qdebias.prompts import Question, Request
 from qdebias.runs.opening import open_run
@@ -85,7 +88,9 @@ def dataset(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
 
 def compared(dataset: Dataset, folder: Path, backend: Backend, methods: Sequence[str], **settings: str) -> Comparison:
     with open_run(folder, backend.fingerprint, model="fake") as run:
-        return compare_asked(dataset, methods, Asker(run=run, backend=backend), model="fake", resamples=200, **settings)
+        return compare_methods(
+            dataset, methods, ModelRun(run=run, backend=backend), model="fake", resamples=200, **settings
+        )
 
 
 def asked_of(backend: FakeBackend) -> int:
@@ -106,9 +111,9 @@ def test_each_question_is_asked_once_and_counted_for_the_first_method_that_needs
     first: tuple[Comparison, Path],
 ) -> None:
     found, _ = first
-    assert {one.name: one.spent.asked for one in found.methods} == {name: new * COUNT for name, new in NEW.items()}
+    assert {one.name: one.usage.asked for one in found.methods} == {name: new * COUNT for name, new in NEW.items()}
     assert found.asked == sum(NEW.values()) * COUNT
-    assert [one.spent.forwards for one in found.methods] == [1, 4, 8, 8, 8, 8, 8, 1, 1]
+    assert [one.usage.forwards for one in found.methods] == [1, 4, 8, 8, 8, 8, 8, 1, 1]
 
 
 def test_a_second_comparison_asks_nothing_and_says_the_same(first: tuple[Comparison, Path], dataset: Dataset) -> None:
@@ -126,7 +131,7 @@ def test_another_method_asks_only_its_own_questions(dataset: Dataset, tmp_path: 
     before = asked_of(backend)
     more = compared(dataset, tmp_path / "run", backend, ["paper", "vanilla", "t1", "average"])
     assert asked_of(backend) - before == more.asked == 4 * COUNT
-    assert [one.spent.asked for one in more.methods] == [0, 0, 4 * COUNT, 0]
+    assert [one.usage.asked for one in more.methods] == [0, 0, 4 * COUNT, 0]
 
 
 def test_differences_are_a_paired_bootstrap_on_the_scores_of_the_scorer(
@@ -270,12 +275,12 @@ def test_the_rate_is_of_all_questions_of_a_method(dataset: Dataset, tmp_path: Pa
             return super().option_logits(requests)
 
     found = compared(dataset, tmp_path / "run", Slow(answer=brightness), ("paper", "average", "vanilla"))
-    rates = {one.name: one.spent.rate for one in found.methods}
+    rates = {one.name: one.usage.rate for one in found.methods}
     assert rates["paper"] == pytest.approx(100 / 8, rel=0.2)
     assert rates["average"] == pytest.approx(100 / 4, rel=0.2), "although paper had asked all of it"
     assert rates["vanilla"] == pytest.approx(100, rel=0.2)
     again = compared(dataset, tmp_path / "run", Slow(answer=brightness), ("paper", "vanilla"))
-    assert [one.spent.rate for one in again.methods] == [None, None]
+    assert [one.usage.rate for one in again.methods] == [None, None]
 
 
 def test_models_stand_beside_each_other_in_run_folders_of_their_own(dataset: Dataset, tmp_path: Path) -> None:

@@ -7,8 +7,7 @@ from scipy.optimize import curve_fit
 
 from qdebias.errors import SettingError
 from qdebias.metrics.logistic import fit_logistic
-from qdebias.metrics.measures import correlate
-from qdebias.metrics.readout import literal_probability
+from qdebias.metrics.measures import correlate, literal_probability
 
 
 def scores(count: int, seed: int = 0, *, step: float = 0.0) -> tuple[np.ndarray, np.ndarray]:

@@ -6,8 +6,7 @@ from scipy import stats
 
 from qdebias.errors import SettingError
 from qdebias.metrics.intervals import Resampling, kendall, pearson, resample, root_mean_square, spearman
-from qdebias.metrics.measures import correlate
-from qdebias.metrics.within import Columns, correlate_within
+from qdebias.metrics.measures import Columns, correlate, correlate_within
 
 
 def tied_scores(count: int = 80, seed: int = 3) -> tuple[np.ndarray, np.ndarray]:

@@ -14,7 +14,7 @@ from qdebias.equations import FloatArray, expected
 from qdebias.errors import SettingError
 from qdebias.evaluation.readout import read
 from qdebias.methods.method import Plan, QDebias, Score, Vanilla
-from qdebias.metrics.readout import literal_probability
+from qdebias.metrics.measures import literal_probability
 from qdebias.prompts import Question
 
 LEVELS = Question(

@@ -12,9 +12,9 @@ from PIL import Image
 import qdebias
 from qdebias.equations import FloatArray
 from qdebias.errors import SettingError
-from qdebias.evaluation.ranking.strengths import bradley_terry
+from qdebias.evaluation.strengths import bradley_terry
 from qdebias.image import load_image
-from qdebias.metrics.within import Columns, correlate_within
+from qdebias.metrics.measures import Columns, correlate_within
 from test_inputs_containers import png, score_of, scores, write_shard
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (4, 8, 3), np.uint8).repeat(8, axis=0).repeat(8, axis=1)

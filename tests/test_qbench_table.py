@@ -14,8 +14,7 @@ import pytest
 from scipy import stats
 
 from qdebias.inputs.datasets import Outputs, read_outputs
-from qdebias.metrics.measures import correlate
-from qdebias.metrics.readout import literal_probability
+from qdebias.metrics.measures import correlate, literal_probability
 from reference_data import skip_absent
 
 DATASETS = ("spaq", "koniq", "livec", "cgi", "agi", "kadid")

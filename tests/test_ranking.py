@@ -20,7 +20,8 @@ from qdebias.backends.base import OptionLogits
 from qdebias.backends.fake import FakeBackend
 from qdebias.cli.app import app
 from qdebias.errors import BackendError, SettingError
-from qdebias.evaluation.ranking import QUESTIONS, Ranking, bradley_terry, rank, rings
+from qdebias.evaluation.ranking import QUESTIONS, Ranking, rank
+from qdebias.evaluation.strengths import bradley_terry, rings
 from qdebias.image import digest, load_image
 from qdebias.prompts import Question, Request
 from qdebias.runs.opening import open_run

@@ -12,7 +12,7 @@ from scipy.special import expit
 from qdebias.backends.fake import FakeBackend
 from qdebias.errors import SettingError
 from qdebias.evaluation.ranking import Ranking, rank
-from qdebias.evaluation.ranking.anchors import against
+from qdebias.evaluation.strengths import against
 from qdebias.image import digest, load_image
 from qdebias.runs.opening import open_run
 from test_cli import run as command
@@ -116,6 +116,49 @@ def test_one_anchor_is_no_scale(tmp_path: Path) -> None:
     photos = write(tmp_path / "a", {"x": 50})
     with pytest.raises(SettingError, match="needs 2 to 50 different anchors, got 1"):
         ranked(photos, write(tmp_path / "one", {"low": 20}), tmp_path / "run", FakeBackend(answer=brighter))
+
+
+def test_score_gives_the_strength_as_log_odds_in_the_order_of_the_images(scale: Path, tmp_path: Path) -> None:
+    photos, out = write(tmp_path / "a", {"x": 50, "y": 130, "z": 90}), tmp_path / "scores.csv"
+    (photos / "letter.png").write_text("Dear reader,")
+    names = [photos / name for name in ("y.png", "letter.png", "x.png", "z.png")]
+    asked = ("score", *names, "--anchors", scale, "--model", "fake")
+    got = command(*asked, "--json", "--out", out)
+    assert got.returncode == 1
+    rows = [json.loads(line) for line in got.stdout.splitlines()]
+    assert [row["path"] for row in rows] == [str(name) for name in names]
+    ranked = {row["path"]: row for row in map(json.loads, command("rank", *asked[1:], "--json").stdout.splitlines())}
+    for row in rows:
+        same = ranked[row["path"]]
+        assert row["log_odds"] == same["strength"]
+        assert [row[name] for name in ("standard_error", "low", "high", "opponents")] == [
+            same[name] for name in ("standard_error", "low", "high", "opponents")
+        ]
+        if row["error"] is None:
+            assert row["score"] == pytest.approx(expit(same["strength"]))
+            assert row["method"] == f"quality beside {scale}"
+    assert "letter.png: is not an image" in rows[1]["error"]
+    assert out.read_text().splitlines()[0].endswith("standard_error,low,high,opponents")
+    alone = json.loads(command("score", names[0], *asked[5:], "--json", "--columns", "score,log_odds").stdout)
+    assert alone == {"score": rows[0]["score"], "log_odds": rows[0]["log_odds"]}
+    sharper = json.loads(command("score", names[0], *asked[5:], "--json", "--aspect", "sharpness").stdout)
+    assert sharper["method"] == f"sharpness beside {scale}"
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (("--method", "vanilla"), "--method has no say in that"),
+        (("--seed", "3"), "--seed has no say in that"),
+        (("--aspect", "colour"), "beside --anchors is quality, sharpness, noise"),
+    ],
+)
+def test_score_refuses_what_has_no_say_beside_anchors(
+    scale: Path, tmp_path: Path, options: tuple[str, ...], message: str
+) -> None:
+    got = command("score", write(tmp_path / "a", {"x": 50}), "--anchors", scale, "--model", "fake", *options)
+    assert got.returncode == 2
+    assert message in got.stderr
 
 
 def test_the_command(scale: Path, tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ import pytest
 from scipy.special import expit
 
 from qdebias.equations import expected
-from qdebias.evaluation.tables import Table, render
+from qdebias.evaluation.table import Table, render
 from qdebias.prompts import Question
 from reference_data import ROOT, skip_absent
 

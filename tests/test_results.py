@@ -75,9 +75,9 @@ def test_tables_have_every_method_that_the_run_holds(photos: Path) -> None:
         held = json.loads(path.read_text())
         assert set(held["results"]) == {"paper", "average"}
     assert run("score", "photos", "--model", "fake", "--run", "run", "--method", "winner").returncode == 0
-    from qdebias.evaluation.tables.reproduce import saved
+    from qdebias.evaluation.reproduce import saved_evidence
 
-    (evidence,) = saved([Path("run")])
+    (evidence,) = saved_evidence([Path("run")])
     assert set(evidence.results) == {"paper", "average", "winner"}
 
 

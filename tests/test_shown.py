@@ -12,7 +12,7 @@ from qdebias.cli import paper, shown
 from qdebias.cli import score as score_module
 from qdebias.cli.paper import form_of, write_tables
 from qdebias.cli.shown import ENDS, MOST, Summary, show, show_measured
-from qdebias.evaluation.tables import Cell, Column, Number, Table, render
+from qdebias.evaluation.table import Cell, Column, Number, Table, render
 from qdebias.runs.records import Record
 from test_cli import run
 

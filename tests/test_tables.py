@@ -13,24 +13,12 @@ from PIL import Image
 from paired import gains
 from qdebias.backends.fake import FakeBackend
 from qdebias.errors import SettingError, StoreError
-from qdebias.evaluation.tables import (
-    TABLES,
-    Agreement,
-    Agreements,
-    Asker,
-    Evidence,
-    NotRun,
-    Number,
-    Scores,
-    Table,
-    build,
-    needed,
-    pool_of,
-    recall,
-    render,
-)
-from qdebias.evaluation.tables.after import AFTER
-from qdebias.evaluation.tables.saved import load, load_all, save
+from qdebias.evaluation.agreement import Agreement, Agreements
+from qdebias.evaluation.evidence import Evidence, NotRun, Scores, load, load_all, save
+from qdebias.evaluation.method_scores import ModelRun, pool_of, recall
+from qdebias.evaluation.paper_tables import TABLES, build, needed
+from qdebias.evaluation.published import AFTER
+from qdebias.evaluation.table import Number, Table, render
 from qdebias.image import load_image
 from qdebias.inputs.datasets import Dataset, load_dataset
 from qdebias.methods.presets import RECIPES
@@ -82,7 +70,7 @@ def gathered(dataset: Dataset, tmp_path_factory: pytest.TempPathFactory) -> tupl
     backend = FakeBackend(answer=follows_the_mean)
     sys.modules["lpips"] = None  # type: ignore[assignment]
     with open_run(folder, backend.fingerprint, model="fake") as run:
-        evidence = Asker(run=run, backend=backend).gather(dataset, EVERYTHING, model="fake")
+        evidence = ModelRun(run=run, backend=backend).score_dataset(dataset, EVERYTHING, model="fake")
     del sys.modules["lpips"]
     return evidence, folder
 
@@ -115,13 +103,13 @@ def test_every_score_is_what_the_scorer_gives(gathered: tuple[Evidence, Path], d
 def test_ablations_of_conditions_and_weights_call_no_model(dataset: Dataset, tmp_path: Path) -> None:
     backend = FakeBackend(answer=follows_the_mean)
     with open_run(tmp_path / "run", backend.fingerprint, model="fake") as run:
-        asker = Asker(run=run, backend=backend)
-        asker.gather(dataset, ("paper", "qbench"), model="fake")
+        model_run = ModelRun(run=run, backend=backend)
+        model_run.score_dataset(dataset, ("paper", "qbench"), model="fake")
         calls = len(backend.calls)
         derived = [name for table in ("table3", "table5") for name in needed(table, "mine") if name != "mismatched"]
-        asker.gather(dataset, (*derived, "qbench-t100"), model="fake")
+        model_run.score_dataset(dataset, (*derived, "qbench-t100"), model="fake")
         assert len(backend.calls) == calls
-        asker.gather(dataset, ("mismatched", "t1"), model="fake")
+        model_run.score_dataset(dataset, ("mismatched", "t1"), model="fake")
         assert len(backend.calls) > calls
 
 
@@ -129,7 +117,7 @@ def test_prompts_about_the_same_images_are_asked_together(dataset: Dataset, tmp_
     backend = FakeBackend(answer=follows_the_mean)
     few = replace(dataset, items=dataset.items[:2])
     with open_run(tmp_path / "run", backend.fingerprint, model="fake") as run:
-        evidence = Asker(run=run, backend=backend).gather(few, needed("table4", "mine"), model="fake")
+        evidence = ModelRun(run=run, backend=backend).score_dataset(few, needed("table4", "mine"), model="fake")
     requests = [request for call in backend.calls for request in call]
     assert len(requests) == 2 * 4, "each pair of images is shown once"
     assert all(len(request.questions) == 5 for request in requests), "four prompts and the same-object question"
@@ -143,7 +131,7 @@ def test_gathering_again_asks_nothing_and_gives_the_same(gathered: tuple[Evidenc
     evidence, folder = gathered
     backend = FakeBackend(answer=follows_the_mean)
     with open_run(folder, backend.fingerprint, model="fake") as run:
-        again = Asker(run=run, backend=backend).gather(dataset, EVERYTHING, model="fake")
+        again = ModelRun(run=run, backend=backend).score_dataset(dataset, EVERYTHING, model="fake")
     assert backend.calls == []
     for recipe in set(EVERYTHING) - {"lpips"}:
         np.testing.assert_array_equal(measured(again, recipe).value, measured(evidence, recipe).value)
@@ -162,7 +150,7 @@ def test_a_run_folder_alone_gives_the_same_scores(gathered: tuple[Evidence, Path
 def test_what_was_not_asked_is_not_recalled(dataset: Dataset, tmp_path: Path) -> None:
     backend = FakeBackend(answer=follows_the_mean)
     with open_run(tmp_path / "run", backend.fingerprint, model="fake") as run:
-        Asker(run=run, backend=backend).gather(dataset, ("only-fog",), model="fake")
+        ModelRun(run=run, backend=backend).score_dataset(dataset, ("only-fog",), model="fake")
     with open_snapshot(tmp_path / "run") as snapshot:
         recalled = recall(snapshot, dataset, ("only-fog", "paper", "mismatched"))
     assert isinstance(recalled.results["only-fog"], Scores)
@@ -186,8 +174,8 @@ def test_mismatched_conditions_may_come_from_elsewhere(dataset: Dataset, tmp_pat
     backend = FakeBackend(answer=follows_the_mean)
     few = replace(dataset, items=dataset.items[:3])
     with open_run(tmp_path / "run", backend.fingerprint, model="fake") as run:
-        asker = Asker(run=run, backend=backend, pool=pool_of(others), pool_name="elsewhere")
-        evidence = asker.gather(few, ("mismatched",), model="fake")
+        model_run = ModelRun(run=run, backend=backend, pool=pool_of(others), pool_name="elsewhere")
+        evidence = model_run.score_dataset(few, ("mismatched",), model="fake")
     shapes = {request.images[0].shape for call in backend.calls for request in call}
     assert shapes == {(40, 40, 3)}
     assert any("degraded images of elsewhere" in note for note in evidence.notes)
@@ -198,7 +186,7 @@ def test_lpips_is_measured_where_it_can_be(dataset: Dataset, tmp_path: Path, mon
     monkeypatch.setattr(lpips_module.Lpips, "__call__", lambda *_: 0.25)
     backend = FakeBackend(answer=follows_the_mean)
     with open_run(tmp_path / "run", backend.fingerprint, model="fake") as run:
-        evidence = Asker(run=run, backend=backend).gather(dataset, ("average", "lpips"), model="fake")
+        evidence = ModelRun(run=run, backend=backend).score_dataset(dataset, ("average", "lpips"), model="fake")
     np.testing.assert_allclose(measured(evidence, "lpips").value, measured(evidence, "average").value, atol=1e-12)
     with open_snapshot(tmp_path / "run") as snapshot:
         recalled = recall(snapshot, dataset, ("lpips",))
@@ -410,4 +398,4 @@ def test_a_pool_that_is_too_small_stops_the_table(dataset: Dataset, tmp_path: Pa
         open_run(tmp_path / "run", backend.fingerprint, model="fake") as run,
         pytest.raises(SettingError, match="give a folder of other images"),
     ):
-        Asker(run=run, backend=backend).gather(alone, ("paper", "mismatched"), model="fake")
+        ModelRun(run=run, backend=backend).score_dataset(alone, ("paper", "mismatched"), model="fake")

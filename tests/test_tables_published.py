@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from qdebias import presets
-from qdebias.evaluation.tables.after import AFTER
-from qdebias.evaluation.tables.published import (
+from qdebias.evaluation.published import (
+    AFTER,
     FIRST,
     LATER,
     QBENCH,

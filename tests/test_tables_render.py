@@ -7,8 +7,7 @@ from io import StringIO
 import pytest
 
 from qdebias.errors import SettingError
-from qdebias.evaluation.tables.render import FORMS, render
-from qdebias.evaluation.tables.table import Cell, Column, Number, Table
+from qdebias.evaluation.table import FORMS, Cell, Column, Number, Table, render
 
 TABLE = Table(
     title="A & B",

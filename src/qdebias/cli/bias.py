@@ -12,12 +12,13 @@ from qdebias.cli.console import one_line, progress, say, say_failed, track
 from qdebias.cli.options import Asking, Labelled, LabelOptions, Limit, Resamples, RunFolder
 from qdebias.cli.outputs import refuse_inputs
 from qdebias.cli.paper import Form, Out, form_of, write_tables
-from qdebias.cli.runs import open_asker
+from qdebias.cli.runs import open_model_run
 from qdebias.errors import SettingError
 from qdebias.evaluation.bias import Exposure, bias_table, exposure_by_content, exposure_table, measure_bias
-from qdebias.evaluation.tables import Asker, Table
-from qdebias.evaluation.tables.evidence import first
-from qdebias.evaluation.tables.reproduce import BIAS, recipes_of, reproduce, saved
+from qdebias.evaluation.evidence import first_items
+from qdebias.evaluation.method_scores import ModelRun
+from qdebias.evaluation.reproduce import BIAS, recipes_of, reproduce, saved_evidence
+from qdebias.evaluation.table import Table
 from qdebias.inputs import Inputs, find_inputs
 from qdebias.inputs.datasets import Dataset
 from qdebias.methods.method import Score
@@ -69,12 +70,12 @@ def bias(
         else:
             data = labels.load(dataset) if dataset else find_inputs(paths or [])
             refuse_inputs(data if isinstance(data, Dataset) else data.images, out=out, plot=plot)
-            asker = stack.enter_context(open_asker(options, run))
-            scorer = asker.scorer(StoredBackend(asker.backend, asker.run), Exposure())
+            model_run = stack.enter_context(open_model_run(options, run))
+            scorer = model_run.scorer(StoredBackend(model_run.backend, model_run.run), Exposure())
             if isinstance(data, Inputs):
                 found = _exposure(scorer, data, options.model)
             else:
-                found = _offsets(asker, scorer, data, by=by, limit=limit, model=options.model, resamples=resamples)
+                found = _offsets(model_run, scorer, data, by=by, limit=limit, model=options.model, resamples=resamples)
         write_tables(found.tables, chosen, out)
         if plot is not None:
             found.draw(plot)
@@ -100,15 +101,15 @@ def _exposure(scorer: Scorer, inputs: Inputs, model: str) -> _Findings:
 
 
 def _offsets(
-    asker: Asker, scorer: Scorer, data: Dataset, *, by: str | None, limit: int | None, model: str, resamples: int
+    model_run: ModelRun, scorer: Scorer, data: Dataset, *, by: str | None, limit: int | None, model: str, resamples: int
 ) -> _Findings:
     """Measure offsets at equal human score, and the mean exposure of each content."""
     from qdebias.report.scatter import draw_scatter
 
-    part, recipes = first(data, limit), recipes_of(BIAS, data.name)
+    part, recipes = first_items(data, limit), recipes_of(BIAS, data.name)
     with progress(total=len(part) * len(recipes)) as show:
-        asker = asker.telling(lambda name, done: show(done + len(part) * recipes.index(name)))
-        evidence = reproduce(BIAS, data, asker, model=model, limit=limit)
+        model_run = model_run.with_progress(lambda name, done: show(done + len(part) * recipes.index(name)))
+        evidence = reproduce(BIAS, data, model_run, model=model, limit=limit)
     found = measure_bias(evidence, kind=by, resamples=resamples)
     exposure = exposure_by_content(evidence, _expose(scorer, part.paths), found.kind)
     return _Findings(
@@ -120,7 +121,7 @@ def _offsets(
 
 def _stored(run: Path, by: str | None, resamples: int, plot: Path | None) -> _Findings:
     """Measure offsets from the scores that earlier commands left in a run folder."""
-    evidences = [one for one in saved([run]) if set(recipes_of(BIAS, one.dataset)) <= set(one.results)]
+    evidences = [one for one in saved_evidence([run]) if set(recipes_of(BIAS, one.dataset)) <= set(one.results)]
     if not evidences:
         raise SettingError(
             f"{run} holds no scores under {' and '.join(recipes_of(BIAS, ''))}; give --dataset and --root"

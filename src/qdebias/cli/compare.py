@@ -15,10 +15,11 @@ from qdebias.cli.console import progress
 from qdebias.cli.options import JsonObject, LabelOptions, Limit, Resamples, RunFolder, sharing
 from qdebias.cli.outputs import refuse_inputs
 from qdebias.cli.paper import Form, Out, form_of, tell_failures, write_tables
-from qdebias.cli.runs import open_asker, say_unfinished
+from qdebias.cli.runs import open_model_run, say_unfinished
 from qdebias.errors import SettingError
-from qdebias.evaluation.compare import BEST, compare_models, compare_stored, in_asking_order
-from qdebias.evaluation.tables import Asker
+from qdebias.evaluation.compare import compare_models, compare_stored, most_questions_first
+from qdebias.evaluation.comparison import BEST
+from qdebias.evaluation.method_scores import ModelRun
 from qdebias.methods import presets
 from qdebias.runs.options import Options
 
@@ -104,9 +105,9 @@ def compare(
         methods_of, images = models_of(model or ["nano"], named or DEFAULT), min(len(data), limit or len(data))
         folders = run_folders(run, methods_of)
 
-        def opened(model: str) -> AbstractContextManager[Asker]:
-            asker = open_asker(replace(options, model=model), folders[model])
-            return _with_progress(asker, in_asking_order(methods_of[model]), images)
+        def opened(model: str) -> AbstractContextManager[ModelRun]:
+            model_run = open_model_run(replace(options, model=model), folders[model])
+            return _with_progress(model_run, most_questions_first(methods_of[model]), images)
 
         found = compare_models(data, methods_of, opened, limit=limit, against=against, resamples=resamples)
     if json:
@@ -117,10 +118,10 @@ def compare(
 
 
 @contextmanager
-def _with_progress(opening: AbstractContextManager[Asker], order: Sequence[str], images: int) -> Iterator[Asker]:
+def _with_progress(opening: AbstractContextManager[ModelRun], order: Sequence[str], images: int) -> Iterator[ModelRun]:
     """Show how far the asking is."""
-    with opening as asker, progress(total=images * len(order)) as show:
-        yield asker.telling(lambda name, done: show(done + images * order.index(name)))
+    with opening as model_run, progress(total=images * len(order)) as show:
+        yield model_run.with_progress(lambda name, done: show(done + images * order.index(name)))
 
 
 def models_of(given: Sequence[str], methods: Sequence[str]) -> dict[str, list[str]]:

@@ -14,15 +14,13 @@ from qdebias.cli.shown import show
 from qdebias.cli.stopping import kept_in
 from qdebias.evaluation import EvaluatedImage, Report
 from qdebias.evaluation import evaluate as evaluate_dataset
+from qdebias.evaluation.evidence import evaluated_evidence, part_name, save
 from qdebias.evaluation.readout import Readout
 from qdebias.evaluation.report import MEASURES
-from qdebias.evaluation.tables.evidence import evaluated_evidence
-from qdebias.evaluation.tables.saved import part_name, save
 from qdebias.inputs.datasets import Dataset
 from qdebias.methods import presets
 from qdebias.metrics.intervals import Interval
-from qdebias.metrics.measures import Correlation
-from qdebias.metrics.within import MeanCorrelation
+from qdebias.metrics.measures import Correlation, MeanCorrelation
 from qdebias.runs.options import Options
 from qdebias.runs.records import columns_of, open_writer
 

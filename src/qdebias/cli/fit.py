@@ -13,13 +13,13 @@ from qdebias.cli.outputs import refuse_inputs
 from qdebias.cli.paper import form_of, write_tables
 from qdebias.errors import SettingError
 from qdebias.evaluation import Report
+from qdebias.evaluation.evidence import first_items
 from qdebias.evaluation.fitting import METHODS, Fit
 from qdebias.evaluation.fitting import fit as fit_dataset
-from qdebias.evaluation.tables.evidence import first
 from qdebias.methods import presets
 from qdebias.methods.fitted import check_name
-from qdebias.metrics.calibrate import calibrate as fit_map
 from qdebias.metrics.calibration import KINDS, Calibration, Origin, save_calibration
+from qdebias.metrics.calibration import calibrate as fit_map
 
 Methods = Annotated[
     list[str] | None,
@@ -56,7 +56,7 @@ def fit(
     check_name(out)
     data = labels.load(dataset)
     refuse_inputs(data, out=out)
-    part = first(data, limit)
+    part = first_items(data, limit)
     with progress(total=len(part)) as tell:
         made = fit_dataset(
             part,

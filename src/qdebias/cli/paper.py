@@ -11,13 +11,17 @@ import typer
 from qdebias.cli.console import one_line, progress, results, say, say_failed
 from qdebias.cli.options import Asking, LabelOptions, Limit, Resamples, RunFolder, Seed
 from qdebias.cli.outputs import refuse_inputs
-from qdebias.cli.runs import open_asker, say_unfinished
+from qdebias.cli.runs import open_model_run, say_unfinished
 from qdebias.cli.shown import show_measured
 from qdebias.errors import SettingError
+from qdebias.evaluation.agreement import Agreements
 from qdebias.evaluation.bias import measure_bias
-from qdebias.evaluation.tables import FORMS, TABLES, Agreements, Evidence, NotRun, Table, build, pool_of, render
-from qdebias.evaluation.tables.reproduce import FIGURES, PLAIN, recipes_of, remember, saved
-from qdebias.evaluation.tables.reproduce import reproduce as reproduce_one
+from qdebias.evaluation.evidence import Evidence, NotRun
+from qdebias.evaluation.method_scores import pool_of
+from qdebias.evaluation.paper_tables import TABLES, build
+from qdebias.evaluation.reproduce import FIGURES, PLAIN, recall_evidence, recipes_of, saved_evidence
+from qdebias.evaluation.reproduce import reproduce as reproduce_one
+from qdebias.evaluation.table import FORMS, Table, render
 from qdebias.inputs import find_inputs
 from qdebias.inputs.datasets import Dataset
 from qdebias.system.output import write_file
@@ -69,17 +73,17 @@ def reproduce(
         found = find_inputs(pool) if pool else None
         refuse_inputs(found.images if found else (), out=out)
         others = pool_of(found.paths, max_pixels=options.max_pixels, max_side=options.max_side) if found else None
-        asker = stack.enter_context(open_asker(options, run))
+        model_run = stack.enter_context(open_model_run(options, run))
         count, recipes = min(len(data), limit or len(data)), recipes_of(what, data.name)
         with progress(total=count * len(recipes)) as show:
-            asker = replace(
-                asker,
+            model_run = replace(
+                model_run,
                 pool=others,
                 pool_name=", ".join(pool or ()),
                 progress=lambda name, done: show(done + count * (recipes.index(name) if name in recipes else 0)),
             )
             evidence = reproduce_one(
-                what, data, asker, model=options.model, limit=limit, rivals=rival or (), device=options.device
+                what, data, model_run, model=options.model, limit=limit, rivals=rival or (), device=options.device
             )
         if what in FIGURES:
             _draw(what, evidence, data, out or Path(f"{what}.png"), resamples=resamples)
@@ -131,11 +135,11 @@ def tables(
     chosen = form_of(form, out)
     say_unfinished(*runs)
     if dataset is None:
-        found = saved(runs)
+        found = saved_evidence(runs)
     else:
         data = labels.load(dataset)
         refuse_inputs(data, out=out)
-        found = remember(runs, data, wanted, seed=seed, limit=limit)
+        found = recall_evidence(runs, data, wanted, seed=seed, limit=limit)
     measured = [Agreements(evidence, resamples=resamples) for evidence in found]
     write_tables([build(name, measured) for name in wanted], chosen, out)
 

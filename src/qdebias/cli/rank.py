@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -60,29 +61,43 @@ def rank(
         say_left_out(inputs.images)
         refuse_inputs(inputs.images, out=out)
         write = stack.enter_context(open_writer(out, Ranked)) if out else None
-        backend = options.backend()
-        fingerprint = limited(backend.fingerprint, options.max_side)
-        opened = stack.enter_context(open_folder(run, fingerprint, options.model))
-        with _pairs_done() as show:
-            found = rank_images(
-                inputs.paths,
-                backend=backend,
-                run=opened,
-                question=question,
-                opponents=opponents,
-                seed=seed,
-                batch=batch,
-                max_pixels=options.max_pixels,
-                max_side=options.max_side,
-                anchors=_anchors(anchors),
-                on_progress=show,
-            )
+        options = replace(options, seed=seed, batch=batch)
+        found = compare_images(inputs.paths, options, question=question, opponents=opponents, run=run, anchors=anchors)
         rows = [*found.rows, *(Ranked(path=failure.name, error=failure.error) for failure in inputs.failures)]
         if write:
             for row in rows:
                 write(row)
     _print(rows, json=json)
     raise typer.Exit(_summarise(found, rows))
+
+
+def compare_images(
+    paths: Sequence[Path],
+    options: Options,
+    *,
+    question: Question,
+    opponents: int = 8,
+    run: Path | None = None,
+    anchors: Path | None = None,
+) -> Ranking:
+    """Load the model, open the run folder, and compare images with each other or with a folder of anchors."""
+    fixed = _anchors(anchors)
+    with ExitStack() as stack:
+        backend = options.backend()
+        fingerprint = limited(backend.fingerprint, options.max_side)
+        return rank_images(
+            paths,
+            backend=backend,
+            run=stack.enter_context(open_folder(run, fingerprint, options.model)),
+            question=question,
+            opponents=opponents,
+            seed=options.seed,
+            batch=options.batch,
+            max_pixels=options.max_pixels,
+            max_side=options.max_side,
+            anchors=fixed,
+            on_progress=stack.enter_context(_pairs_done()),
+        )
 
 
 @contextmanager

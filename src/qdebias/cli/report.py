@@ -10,8 +10,8 @@ from qdebias.cli.options import Labelled, LabelOptions, Resamples, Seed
 from qdebias.cli.outputs import refuse_inputs
 from qdebias.cli.runs import Folder, say_unfinished
 from qdebias.errors import SettingError
-from qdebias.evaluation.tables import Evidence, recall
-from qdebias.evaluation.tables.saved import load_all
+from qdebias.evaluation.evidence import Evidence, load_all
+from qdebias.evaluation.method_scores import recall
 from qdebias.runs.snapshot import Snapshot, open_snapshot
 
 

@@ -15,8 +15,8 @@ from qdebias.cli.console import one_line, progress, results, say, say_failed, sa
 from qdebias.cli.options import ImageColumn, JsonLines, JsonObject, Seed, sharing
 from qdebias.cli.shown import show
 from qdebias.errors import SettingError, StoreError
-from qdebias.evaluation.tables import Asker
-from qdebias.evaluation.through_run import opened_run
+from qdebias.evaluation.method_scores import ModelRun
+from qdebias.evaluation.pipeline import opened_run
 from qdebias.image.downsize import max_side_of
 from qdebias.inputs import Images, LeftOut
 from qdebias.methods import presets
@@ -167,11 +167,11 @@ def open_folder(run: Path | None, fingerprint: Fingerprint, model: str) -> Itera
 
 
 @contextmanager
-def open_asker(options: Options, run: Path | None) -> Iterator[Asker]:
+def open_model_run(options: Options, run: Path | None) -> Iterator[ModelRun]:
     """Load a model and open its run folder; None is one that is gone afterwards."""
     backend = options.backend()
     with open_folder(run, limited(backend.fingerprint, options.max_side), options.model) as folder:
-        yield Asker(
+        yield ModelRun(
             run=folder,
             backend=backend,
             seed=options.seed,

@@ -1,7 +1,7 @@
 """`qdebias score`, and `qdebias frames` for several images in one prompt."""
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
@@ -16,11 +16,13 @@ from qdebias.cli.cluster import CHUNK, Actors, Chunk, Gpus, Ray, score_on_cluste
 from qdebias.cli.console import one_line, put, results, say, say_failed, track
 from qdebias.cli.options import ImageColumn, JsonLines, Rows, RunFolder, Scoring, method_named, sharing
 from qdebias.cli.outputs import refuse_inputs
-from qdebias.cli.runs import named_results
+from qdebias.cli.rank import Anchors, compare_images
+from qdebias.cli.runs import named_results, say_left_out
 from qdebias.cli.shown import MOST, Summary, show
 from qdebias.cli.stopping import kept_in
-from qdebias.errors import ImageError
-from qdebias.inputs import Images, find_inputs, open_images
+from qdebias.errors import ImageError, SettingError
+from qdebias.evaluation.ranking import QUESTIONS, AnchoredRecord, Ranked, anchored_record
+from qdebias.inputs import Images, Inputs, find_inputs, open_images
 from qdebias.integrations.ray import Workers
 from qdebias.methods import presets
 from qdebias.methods.method import Score
@@ -73,6 +75,7 @@ def score(
     run: RunFolder = None,
     calibration: CalibrationFile = None,
     columns: ColumnNames = None,
+    anchors: Anchors = None,
     column: ImageColumn = None,
     ray: Ray = None,
     actors: Actors = None,
@@ -88,6 +91,7 @@ def score(
     - `qdebias score folder --json > scores.jsonl` is for other programs
     - `qdebias score folder --method vanilla` asks the plain question that the paper compares with
     - `qdebias score folder --fit mine.fit` scores as labels of one's own say, see `qdebias fit`
+    - `qdebias score folder --anchors scale` compares with fixed images: strengths of different runs are on one scale
     - `qdebias score folder --run scores` can be stopped at any time, and goes on when it is given again
     - `qdebias score s3://bucket/photos/ --ray auto --out s3://bucket/scores` uses a cluster
     - `qdebias score list.txt images.parquet "shards/*.tar" s3://bucket/photos/` reads lists, tables, shards and clouds
@@ -95,7 +99,13 @@ def score(
     with kept_in(run if ray is None else out):
         images = open_images(paths, column=column)
         refuse_inputs(images, out=Path(out) if out else None)
-        if ray is None:
+        if anchors is not None:
+            refuse_beside_anchors({"--ray": ray, "--calibration": calibration, "--seed": options.seed})
+            inputs, question = find_inputs(paths, column=column), question_of(options.method)
+            failed = _score_by_anchors(
+                inputs, anchors, options, question, out=out, json=json, every=every, run=run, columns=columns
+            )
+        elif ray is None:
             failed = _score_here(
                 images, options, out=out, json=json, every=every, run=run, calibration=calibration, columns=columns
             )
@@ -129,6 +139,53 @@ def _score_here(
         start = time.monotonic()
         rows = _rows(images, scorer, stored, model=model, method=method)
         count, failed = _tell(rows, scale, write, json=kept if json else None, every=every)
+        _summarise(count, failed, time.monotonic() - start, file)
+    return failed
+
+
+def refuse_beside_anchors(given: Mapping[str, object]) -> None:
+    """Refuse options that have no say in comparisons."""
+    for option, value in given.items():
+        if value:
+            raise SettingError(f"--anchors compares images, and {option} has no say in that; leave it out")
+
+
+def question_of(method: str) -> str:
+    """Return the name of the question that `--aspect` stands for beside anchors, which `--method` has no say in."""
+    about = {"paper": "quality"} | {f"paper+{name}": name for name in QUESTIONS}
+    if method not in about:
+        raise SettingError(
+            f"--anchors compares images, and --method has no say in that; leave it out. --aspect beside --anchors is "
+            f"{', '.join(QUESTIONS)}"
+        )
+    return about[method]
+
+
+def _score_by_anchors(
+    inputs: Inputs,
+    anchors: Path,
+    options: Options,
+    question: str,
+    *,
+    out: str | None,
+    json: bool,
+    every: bool,
+    run: Path | None,
+    columns: str | None,
+) -> int:
+    """Compare each image with the anchors, in both orders, and return how many failed."""
+    file, kept = Path(out) if out else None, columns_of(AnchoredRecord, (), columns)
+    with ExitStack() as stack:
+        write = stack.enter_context(open_writer(file, kept)) if file else None
+        start = time.monotonic()
+        found = compare_images(inputs.paths, options, question=QUESTIONS[question], run=run, anchors=anchors)
+        ranked = {row.path: row for row in found.rows}
+        rows = [ranked[str(path)] for path in inputs.paths]
+        rows += [Ranked(path=failure.name, error=failure.error) for failure in inputs.failures]
+        named = f"{question} beside {anchors}"
+        records = (anchored_record(row, model=options.model, method=named) for row in rows)
+        count, failed = _tell(records, None, write, json=kept if json else None, every=every)
+        say_left_out(inputs.images)
         _summarise(count, failed, time.monotonic() - start, file)
     return failed
 

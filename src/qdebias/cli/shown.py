@@ -18,7 +18,7 @@ from qdebias.cli.console import one_line, results, say
 from qdebias.runs.records import Record
 
 if TYPE_CHECKING:
-    from qdebias.evaluation.tables import Cell, Table
+    from qdebias.evaluation.table import Cell, Table
 
 MOST = 30
 """Images that are shown in full."""
@@ -64,7 +64,7 @@ def _least_width(table: rich.table.Table) -> int:
 
 def show_measured(table: "Table") -> None:
     """Print a table on a terminal, with intervals below their numbers; as Markdown where that would be too wide."""
-    from qdebias.evaluation.tables import render
+    from qdebias.evaluation.table import render
 
     drawn = _drawn(table)
     if _least_width(drawn) > results.width:
@@ -78,7 +78,7 @@ def show_measured(table: "Table") -> None:
 
 
 def _drawn(table: "Table") -> rich.table.Table:
-    from qdebias.evaluation.tables import Number
+    from qdebias.evaluation.table import Number
 
     drawn = rich.table.Table(
         title=Text(table.title), title_justify="left", show_lines=True, show_edge=False, pad_edge=False
@@ -94,7 +94,7 @@ def _drawn(table: "Table") -> rich.table.Table:
 
 
 def _cell(table: "Table", cell: "Cell") -> Text:
-    from qdebias.evaluation.tables import Number
+    from qdebias.evaluation.table import Number
 
     marks = "".join(f" ({mark})" for mark in table.marks(cell))
     number, bracket, interval = cell.text.partition(" [") if isinstance(cell.content, Number) else (cell.text, "", "")

@@ -2,7 +2,8 @@
 
 A ridge on what the model knows of an image: the log-odds under a few methods, and the hidden state that it answers
 from or, of a server, the logits of the options. What the fit is worth is found by cross-validation, in which the
-strength of the ridge is chosen anew each time, without the images that are left out.
+strength of the ridge is chosen anew each time, without the images that are left out. The zero-shot log-odds are not
+penalised: a fit to few labels is the zero-shot score on another scale, and no worse.
 """
 
 import warnings
@@ -18,10 +19,10 @@ from qdebias.backends.baselines import BASELINES
 from qdebias.backends.load import load_backend
 from qdebias.equations import FloatArray
 from qdebias.errors import SettingError
-from qdebias.evaluation.compare import Comparison, compare
-from qdebias.evaluation.tables import Agreement, Agreements, NotRun, Scores
-from qdebias.evaluation.tables.evidence import collect, evidence_of
-from qdebias.evaluation.through_run import opened_run
+from qdebias.evaluation.agreement import Agreement, Agreements
+from qdebias.evaluation.comparison import Comparison, compare
+from qdebias.evaluation.evidence import NotRun, Scores, collect, evidence_of
+from qdebias.evaluation.pipeline import opened_run
 from qdebias.image import MAX_PIXELS
 from qdebias.inputs.datasets import Dataset
 from qdebias.methods import presets
@@ -160,12 +161,6 @@ def ask(
 ) -> Sample:
     """Ask a model for the features of the images of a dataset.
 
-    Args:
-        dataset: The images.
-        scorer: Asks the model what `features` asks.
-        features: Likewise.
-        on_progress: Is told how many images are done.
-
     Raises:
         SettingError: Fewer than `LEAST` images have features.
         BackendError: The model cannot answer.
@@ -214,7 +209,7 @@ def _worth(sample: Sample, zero_shot: str, *, folds: int, level: float, model: s
     groups = len(set(sample.groups.tolist()))
     if not 2 <= folds <= groups / 2:
         raise SettingError(f"folds are 2 or more, and {folds} need {2 * folds} groups of images, of which are {groups}")
-    labels, ridge = _labels(sample.dataset), Ridge(blocks=sample.blocks, folds=folds)
+    labels, ridge = _labels(sample.dataset), Ridge(blocks=sample.blocks, free=1, folds=folds)
     target = (sample.quality - sample.quality.mean()) / labels.deviation
     predicted = ridge.left_out(sample.features, target, sample.groups)
     comparison = _compare(sample, predicted, zero_shot, model=model, resamples=resamples)

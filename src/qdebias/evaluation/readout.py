@@ -21,7 +21,7 @@ import numpy as np
 from qdebias.equations import Evidence, FloatArray, Probability
 from qdebias.errors import SettingError
 from qdebias.methods.method import Method, QDebias, Score
-from qdebias.metrics.readout import literal_probability
+from qdebias.metrics.measures import literal_probability
 from qdebias.prompts import Question
 
 Readout: TypeAlias = Literal["exact", "literal"]
@@ -43,11 +43,6 @@ class Reading:
 
 def read(method: Method, score: Score, readout: Readout) -> Reading:
     """Return what of a score is correlated.
-
-    Args:
-        method: What made the score.
-        score: The score; where it has no log-odds, it is ranked itself.
-        readout: See `Readout`.
 
     Raises:
         SettingError: The literal formula does not fit the method's questions.

@@ -11,9 +11,9 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from qdebias.equations import FloatArray
 from qdebias.errors import SettingError
 
-FloatArray = npt.NDArray[np.float64]
 Statistic = Callable[[FloatArray], FloatArray]
 """From draws (B, N) to one value per resample (B,); NaN where the resample leaves the statistic undefined."""
 

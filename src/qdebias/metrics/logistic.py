@@ -18,9 +18,8 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
+from qdebias.equations import FloatArray
 from qdebias.errors import SettingError
-
-FloatArray = npt.NDArray[np.float64]
 
 NARROWEST, WIDEST = 0.001, 100.0
 """Limits of the step's width, in standard deviations of the scores: from a jump to a straight line."""

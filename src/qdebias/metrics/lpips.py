@@ -12,7 +12,7 @@ from typing import Any
 
 from qdebias.errors import ImageError, MissingPackageError
 from qdebias.image import RgbImage
-from qdebias.metrics.tensors import UNFIT, to_tensor
+from qdebias.metrics.pyiqa import UNFIT, to_tensor
 
 REMEDY = 'pip install "qdebias[rivals]"'
 

@@ -1,10 +1,13 @@
 """What an IQA paper reports: SRCC, PLCC, KRCC, and PLCC and RMSE after a logistic fit, each with an interval."""
 
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
+from qdebias.equations import FloatArray
 from qdebias.errors import SettingError
 from qdebias.metrics.intervals import (
     Interval,
@@ -17,8 +20,6 @@ from qdebias.metrics.intervals import (
     spearman,
 )
 from qdebias.metrics.logistic import LogisticFit, fit_logistic
-
-FloatArray = npt.NDArray[np.float64]
 
 LEAST = 3
 """Fewest images for which a correlation says anything: two always correlate perfectly."""
@@ -158,3 +159,104 @@ def _intervals(statistics: dict[str, Statistic], resampling: Resampling, images:
     if not resampling.count:
         return {}
     return {name: resampling.interval(values) for name, values in resample(statistics, resampling, images).items()}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Columns:
+    """The images of one part.
+
+    Attributes:
+        predicted: (N,) predicted scores.
+        mos: (N,) human scores, higher is better.
+        ranked_by: (N,) what SRCC ranks in place of `predicted`.
+        groups: (N,) group of each image, see `correlate`; None where each image is its own.
+    """
+
+    predicted: npt.ArrayLike
+    mos: npt.ArrayLike
+    ranked_by: npt.ArrayLike
+    groups: npt.ArrayLike | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MeanCorrelation:
+    """Unweighted means over parts.
+
+    Attributes:
+        srcc: Mean SRCC.
+        plcc: Mean PLCC of the scores as they are.
+        parts: How many parts.
+        srcc_interval: Bootstrap interval, each part resampled by itself; None without resamples.
+        plcc_interval: Likewise.
+    """
+
+    srcc: float
+    plcc: float
+    parts: int
+    srcc_interval: Interval | None = None
+    plcc_interval: Interval | None = None
+
+
+def correlate_within(
+    parts: Sequence[Columns], *, resamples: int = 1000, seed: int = 0, level: float = 0.95
+) -> MeanCorrelation:
+    """Correlate within each part, and average.
+
+    Args:
+        parts: At least one.
+        resamples: How many bootstrap resamples; 0 for no intervals.
+        seed: Seed of the resamples; each part has resamples of its own.
+        level: Coverage of the intervals.
+
+    Raises:
+        SettingError: In a part no correlation is defined, see `correlate`.
+    """
+    from scipy import stats
+
+    found: dict[str, list[float]] = {"srcc": [], "plcc": []}
+    drawn: dict[str, list[FloatArray]] = {"srcc": [], "plcc": []}
+    for number, part in enumerate(parts):
+        columns = checked(predicted=part.predicted, mos=part.mos, ranked_by=part.ranked_by)
+        x, y, order = columns["predicted"], columns["mos"], columns["ranked_by"]
+        found["srcc"].append(float(stats.spearmanr(order, y).statistic))
+        found["plcc"].append(float(stats.pearsonr(x, y).statistic))
+        if resamples:
+            own = Resampling(count=resamples, seed=seed + number, level=level, groups=part.groups)
+            for name, values in resample({"srcc": spearman(order, y), "plcc": pearson(x, y)}, own, len(x)).items():
+                drawn[name].append(values)
+    whole = Resampling(count=resamples, seed=seed, level=level)
+    intervals = {name: whole.interval(np.mean(values, axis=0)) if values else None for name, values in drawn.items()}
+    return MeanCorrelation(
+        srcc=float(np.mean(found["srcc"])),
+        plcc=float(np.mean(found["plcc"])),
+        parts=len(parts),
+        srcc_interval=intervals["srcc"],
+        plcc_interval=intervals["plcc"],
+    )
+
+
+def literal_probability(good: npt.ArrayLike, poor: npt.ArrayLike, *, temperature: float) -> FloatArray:
+    """Return exp(good / T) / (exp(good / T) + exp(poor / T)), rounded as a script that writes just this rounds it.
+
+    The exponential is the C library's, one number at a time: NumPy's vectorised one rounds the last bit differently
+    and so breaks other ties. With this one, T = 100 gives every cell of Q-Bench's published table.
+
+    Args:
+        good: (N,) logits of the better option.
+        poor: (N,) logits of the other.
+        temperature: T > 0. Q-Bench's script has 100; PLCC depends on it strongly.
+
+    Raises:
+        SettingError: T is not positive, or an exponential overflows: this formula has no guard against it.
+    """
+    if not temperature > 0:
+        raise SettingError(f"temperature must be positive, got {temperature}")
+    pairs = np.stack([np.asarray(good, dtype=np.float64), np.asarray(poor, dtype=np.float64)], axis=-1) / temperature
+    try:
+        exponentials = np.array([[math.exp(value) for value in pair] for pair in pairs.tolist()]).reshape(-1, 2)
+    except OverflowError as error:
+        raise SettingError(
+            f"a logit of {pairs.max() * temperature:g} is too large for the literal formula at temperature "
+            f"{temperature:g}; use qdebias.equations.softmax"
+        ) from error
+    return np.asarray(exponentials[:, 0] / exponentials.sum(axis=1), dtype=np.float64)

@@ -1,8 +1,4 @@
-"""The no-reference metrics of Table 1 that the package `pyiqa` (IQA-PyTorch) has, and any other of its metrics.
-
-The package's licence (PolyForm Noncommercial 1.0.0) allows no commercial use, so it is no dependency and in no extra of
-qdebias: whoever may use it installs it. Each metric has a licence of its own besides.
-"""
+"""Images in the form that the packages of rivals take."""
 
 import importlib
 import re
@@ -10,9 +6,25 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from qdebias.errors import ImageError, MissingPackageError, SettingError
 from qdebias.image import RgbImage
-from qdebias.metrics.tensors import INSTALL, UNFIT, to_tensor
+
+INSTALL = "pip install torch torchvision --index-url https://download.pytorch.org/whl/cpu"
+
+UNFIT = (
+    f"the installed one does not fit the installed torch ({{error}}); install both from one index, such as {INSTALL}"
+)
+"""What to do about a torchvision that was built for another torch: importing it raises RuntimeError."""
+
+
+def to_tensor(image: RgbImage) -> Any:  # noqa: ANN401 (torch is loaded only here)
+    """Return an image as a float32 tensor (1, 3, H, W) in [0, 1]."""
+    torch = importlib.import_module("torch")
+    planes = np.ascontiguousarray(image.transpose(2, 0, 1)[None], dtype=np.float32) / np.float32(255)
+    return torch.from_numpy(planes)
+
 
 REMEDY = "pip install pyiqa (its licence, PolyForm Noncommercial, allows no commercial use)"
 
@@ -27,7 +39,7 @@ KNOWN_RIVALS: Mapping[str, str] = {
 }
 """Rows of Table 1 and their names in pyiqa. Its defaults for the last three are trained on KonIQ-10k, as in the paper.
 The others (BLINDS-II, QAC, NPQI, ContentSep, MDFS) are not in pyiqa; their published numbers are in
-`qdebias.evaluation.tables.published`."""
+`qdebias.evaluation.published`."""
 
 
 OF_SETS = re.compile(r".*fid.*|inception_score|clipscore")

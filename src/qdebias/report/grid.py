@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from qdebias.equations import FloatArray
 from qdebias.errors import SettingError
 from qdebias.evaluation.bias import UNLABELLED, Bias, contents_of
-from qdebias.evaluation.tables.evidence import Evidence, Scores
+from qdebias.evaluation.evidence import Evidence, Scores
 from qdebias.image import load_image
 from qdebias.report.picture import save
 

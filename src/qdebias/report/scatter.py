@@ -8,8 +8,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from qdebias.errors import SettingError
-from qdebias.evaluation.bias import UNLABELLED, Bias, contents_of, deserved, rank
-from qdebias.evaluation.tables.evidence import Evidence, Scores
+from qdebias.evaluation.bias import UNLABELLED, Bias, contents_of, deserved, fractional_ranks
+from qdebias.evaluation.evidence import Evidence, Scores
 from qdebias.report.picture import save
 
 COLOURS = ("#d62728", "#1f77b4")
@@ -51,7 +51,7 @@ def _draw_points(cell: Axes, evidence: Evidence, recipe: str, kind: str, extreme
     if not isinstance(scores, Scores):
         raise SettingError(f"{recipe}: {scores.reason}")
     sound = np.isfinite(scores.order)
-    quality, ranks = evidence.quality[sound], rank(scores.order[sound])
+    quality, ranks = evidence.quality[sound], fractional_ranks(scores.order[sound])
     names = np.array([name or UNLABELLED for name in contents_of(evidence, kind)[1]])[sound]
     cell.scatter(quality, ranks, s=5, color="#c8c8c8", linewidths=0)
     for content, colour in zip(extremes, COLOURS, strict=True):

@@ -9,9 +9,8 @@ import numpy as np
 
 from qdebias.equations import FloatArray
 from qdebias.errors import SettingError
-from qdebias.evaluation.bias import Bias, measure_bias
-from qdebias.evaluation.bias.offsets import rank
-from qdebias.evaluation.tables.evidence import Evidence, Scores
+from qdebias.evaluation.bias import Bias, fractional_ranks, measure_bias
+from qdebias.evaluation.evidence import Evidence, Scores
 from qdebias.methods.plan import Failure
 from qdebias.metrics.measures import Correlation, correlate
 from qdebias.report.html.columns import ConditionMeans, MethodColumn, read_column
@@ -121,7 +120,7 @@ def gather(
         names=short_names(paths),
         value=column.value[chosen],
         value_before=_aligned(other, paths, "value"),
-        rank=rank(order),
+        rank=fractional_ranks(order),
         rank_before=_rank_known(order_before),
         failures=tuple(failures),
         conditions=column.conditions,
@@ -161,7 +160,7 @@ def _rank_known(order: FloatArray) -> FloatArray:
     """Return the rank of what is known among what is known, NaN elsewhere."""
     known = ~np.isnan(order)
     ranks = np.full(len(order), np.nan)
-    ranks[known] = rank(order[known])
+    ranks[known] = fractional_ranks(order[known])
     return ranks
 
 

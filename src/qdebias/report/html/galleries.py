@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from qdebias.equations import FloatArray
-from qdebias.evaluation.bias.offsets import deserved
+from qdebias.evaluation.bias import deserved
 from qdebias.report.html.facts import Facts
 
 

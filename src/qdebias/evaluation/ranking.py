@@ -1,4 +1,4 @@
-"""From image files to their ranking."""
+"""Ranking images by asking which of two is better, in both orders, through a run folder that keeps every answer."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -12,16 +12,97 @@ import numpy.typing as npt
 from qdebias.backends.base import Backend
 from qdebias.equations import FloatArray
 from qdebias.errors import SettingError
-from qdebias.evaluation.ranking.anchors import LEAST, strengths_against
-from qdebias.evaluation.ranking.anchors import MOST as MOST_ANCHORS
-from qdebias.evaluation.ranking.asking import Limits, Pair, PairAsker, Seen, look_at
-from qdebias.evaluation.ranking.pairs import rings
-from qdebias.evaluation.ranking.questions import QUESTIONS
-from qdebias.evaluation.ranking.rows import Ranked
-from qdebias.evaluation.ranking.strengths import Strengths, bradley_terry, check_count
+from qdebias.evaluation.pairs import ImageFile, Limits, Pair, PairComparer, read_digests
+from qdebias.evaluation.strengths import (
+    LEAST_ANCHORS,
+    MOST_ANCHORS,
+    Strengths,
+    bradley_terry,
+    check_count,
+    rings,
+    strengths_against,
+)
 from qdebias.image import MAX_PIXELS
 from qdebias.prompts import Question
+from qdebias.runs.records import Record, Row
 from qdebias.runs.run import Run
+
+
+def _two_choices(text: str, answer_prefix: str) -> Question:
+    return Question(text=text, answer_prefix=answer_prefix, options=(" first", " second"), values=(1.0, 0.0))
+
+
+QUESTIONS: Mapping[str, Question] = {
+    about: _two_choices(f"Which image {verb}, the first or the second?", f"The {noun} is the")
+    for about, verb, noun in (
+        ("quality", "has better visual quality", "image with better visual quality"),
+        ("sharpness", "is sharper", "sharper image"),
+        ("noise", "has less noise", "image with less noise"),
+        ("exposure", "is better exposed", "better exposed image"),
+        ("aesthetics", "is more aesthetically pleasing", "more aesthetically pleasing image"),
+    )
+}
+"""Each question by what it is about; the value of an option is 1 where the first image is the better one.
+
+Two-alternative forced choice, as in 2AFC prompting of LMMs and Compare2Score (Zhu et al., 2024); the words are ours.
+"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ranked(Row):
+    """An image and its place, or why it has none.
+
+    Attributes:
+        rank: 1 is the best; images of equal strength share a rank, and the next one is as far behind as they are many.
+        path: The image as it was named.
+        strength: See `qdebias.evaluation.strengths.Strengths`: by the model, exp(a - b) are the odds that a is better
+            than b.
+        standard_error: Standard error of the strength; None where nothing tells it.
+        low: Lower end of the 95 % interval, strength - 1.96 standard errors.
+        high: Upper end.
+        opponents: With how many others it was compared.
+        error: Why it has no place; None where it has one.
+    """
+
+    rank: int | None = None
+    path: str
+    strength: float | None = None
+    standard_error: float | None = None
+    low: float | None = None
+    high: float | None = None
+    opponents: int = 0
+    error: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AnchoredRecord(Record):
+    """The score of an image against anchors; the further columns are those of `Ranked`.
+
+    Its log-odds are the strength, and the score the probability that it is better than an anchor of mean strength.
+    """
+
+    standard_error: float | None = None
+    low: float | None = None
+    high: float | None = None
+    opponents: int = 0
+
+
+def anchored_record(row: Ranked, *, model: str, method: str) -> AnchoredRecord:
+    """Return the row of an image that was compared with anchors."""
+    return AnchoredRecord(
+        path=row.path,
+        score=None if row.strength is None else float(np.exp(-np.logaddexp(0.0, -row.strength))),
+        error=row.error,
+        model=model,
+        method=method,
+        seed=0,
+        log_odds=row.strength,
+        standard_error=row.standard_error,
+        low=row.low,
+        high=row.high,
+        opponents=row.opponents,
+    )
+
 
 Places: TypeAlias = npt.NDArray[np.intp]
 
@@ -78,7 +159,7 @@ def rank(
         max_pixels: Larger images are refused.
         max_side: See `qdebias.Scorer`; the run folder is of this size.
         anchors: Image files, always the same, that each image is compared with in the place of the others, see
-            `qdebias.evaluation.ranking.anchors`; opponents and seed have no say then. None: images are compared with
+            `qdebias.evaluation.strengths`; opponents and seed have no say then. None: images are compared with
             each other.
         on_progress: Is told how many pairs are done, and of how many.
 
@@ -93,47 +174,47 @@ def rank(
             f"{question.options} and {batch}"
         )
     limits = Limits(max_pixels=max_pixels, max_side=max_side)
-    seen = list(look_at(list(dict.fromkeys(paths)), limits))
-    images = list({one.digest: one for one in reversed(seen) if one.digest}.values())[::-1]
+    files = list(read_digests(list(dict.fromkeys(paths)), limits))
+    images = list({one.digest: one for one in reversed(files) if one.digest}.values())[::-1]
     fixed = _anchors(anchors, limits) if anchors else []
     pairs = _against(images, fixed) if fixed else _rings(images, opponents, seed)
-    asker = PairAsker(run, backend, question, batch=batch, limits=limits)
-    for done in asker.ask(pairs):
+    comparer = PairComparer(run, backend, question, batch=batch, limits=limits)
+    for done in comparer.ask(pairs):
         if on_progress is not None:
             on_progress(done, len(pairs))
-    answered = {pair: margins for pair in pairs if (margins := asker.margins(pair)) is not None}
+    answered = {pair: margins for pair in pairs if (margins := comparer.margins(pair)) is not None}
     if fixed:
-        return _anchored(seen, images, fixed, answered, asker.errors)
-    return _ranking(seen, images, answered, asker.errors)
+        return _anchored(files, images, fixed, answered, comparer.errors)
+    return _ranking(files, images, answered, comparer.errors)
 
 
-def _rings(images: Sequence[Seen], opponents: int, seed: int) -> list[Pair]:
+def _rings(images: Sequence[ImageFile], opponents: int, seed: int) -> list[Pair]:
     check_count(len(images))
     return [(images[a], images[b]) for a, b in rings([one.digest for one in images], opponents=opponents, seed=seed)]
 
 
-def _against(images: Sequence[Seen], anchors: Sequence[Seen]) -> list[Pair]:
+def _against(images: Sequence[ImageFile], anchors: Sequence[ImageFile]) -> list[Pair]:
     """Return all pairs of anchors, and each image with every anchor that is not the image itself."""
     beside = ((one, mark) for one in images for mark in anchors if one.digest != mark.digest)
     return [*combinations(anchors, 2), *beside]
 
 
-def _anchors(paths: Sequence[Path], limits: Limits) -> list[Seen]:
+def _anchors(paths: Sequence[Path], limits: Limits) -> list[ImageFile]:
     """Return the anchors, or raise: without one of them the scale is another."""
-    seen = list(look_at(list(dict.fromkeys(paths)), limits))
-    for one in seen:
+    files = list(read_digests(list(dict.fromkeys(paths)), limits))
+    for one in files:
         if one.error:
             raise SettingError(f"an anchor cannot be read, and without it the scale is another: {one.error}")
-    found = list({one.digest: one for one in seen}.values())
-    if not LEAST <= len(found) <= MOST_ANCHORS:
-        raise SettingError(f"a scale needs {LEAST} to {MOST_ANCHORS} different anchors, got {len(found)}")
+    found = list({one.digest: one for one in files}.values())
+    if not LEAST_ANCHORS <= len(found) <= MOST_ANCHORS:
+        raise SettingError(f"a scale needs {LEAST_ANCHORS} to {MOST_ANCHORS} different anchors, got {len(found)}")
     return found
 
 
 def _anchored(
-    seen: Sequence[Seen],
-    images: Sequence[Seen],
-    anchors: Sequence[Seen],
+    files: Sequence[ImageFile],
+    images: Sequence[ImageFile],
+    anchors: Sequence[ImageFile],
     answered: Mapping[Pair, tuple[float, float]],
     errors: Mapping[Pair, str],
 ) -> Ranking:
@@ -150,7 +231,7 @@ def _anchored(
                 log_odds[row, column] = np.mean(answered[one, mark])
     made = _rows(strengths_against(values, log_odds), np.isfinite(log_odds).sum(axis=1))
     rows = {one.digest: row for one, row in zip(images, made, strict=True) if row.opponents}
-    return _found([_row(one, rows.get(one.digest), errors) for one in seen], np.array(list(answered.values())))
+    return _found([_row(one, rows.get(one.digest), errors) for one in files], np.array(list(answered.values())))
 
 
 def _found(rows: Sequence[Ranked], margins: FloatArray) -> Ranking:
@@ -163,8 +244,8 @@ def _found(rows: Sequence[Ranked], margins: FloatArray) -> Ranking:
 
 
 def _ranking(
-    seen: Sequence[Seen],
-    images: Sequence[Seen],
+    files: Sequence[ImageFile],
+    images: Sequence[ImageFile],
     answered: Mapping[Pair, tuple[float, float]],
     errors: Mapping[Pair, str],
 ) -> Ranking:
@@ -173,13 +254,13 @@ def _ranking(
     margins = np.array(list(answered.values()), dtype=np.float64).reshape(-1, 2)
     members = _largest_component(len(images), ends)
     if len(members) < 2:
-        why = next(iter([*errors.values(), *(one.error for one in seen if one.error)]), "there is one image alone")
+        why = next(iter([*errors.values(), *(one.error for one in files if one.error)]), "there is one image alone")
         raise SettingError(f"a ranking needs two or more different images that can be compared: {why}")
     inside = np.isin(ends[:, 0], members)
     found = bradley_terry(len(members), np.searchsorted(members, ends[inside]), margins[inside].mean(axis=1))
     opponents = np.bincount(ends[inside].ravel(), minlength=len(images))[members]
     rows = dict(zip((images[place].digest for place in members), _rows(found, opponents), strict=True))
-    return _found([_row(one, rows.get(one.digest), errors) for one in seen], margins)
+    return _found([_row(one, rows.get(one.digest), errors) for one in files], margins)
 
 
 def _rows(found: Strengths, opponents: Places) -> list[Ranked]:
@@ -200,12 +281,12 @@ def _rows(found: Strengths, opponents: Places) -> list[Ranked]:
     return rows
 
 
-def _row(seen: Seen, row: Ranked | None, errors: Mapping[Pair, str]) -> Ranked:
+def _row(file: ImageFile, row: Ranked | None, errors: Mapping[Pair, str]) -> Ranked:
     if row is not None:
-        return replace(row, path=str(seen.path))
-    own = (error for pair, error in errors.items() if seen.digest in (pair[0].digest, pair[1].digest))
-    why = seen.error or next(own, f"{seen.path}: is not connected with the others by comparisons")
-    return Ranked(path=str(seen.path), error=why)
+        return replace(row, path=str(file.path))
+    own = (error for pair, error in errors.items() if file.digest in (pair[0].digest, pair[1].digest))
+    why = file.error or next(own, f"{file.path}: is not connected with the others by comparisons")
+    return Ranked(path=str(file.path), error=why)
 
 
 def _in_order(rows: Sequence[Ranked]) -> tuple[Ranked, ...]:

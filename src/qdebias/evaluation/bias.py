@@ -1,19 +1,29 @@
-"""Offset at equal human score, what Figure 1 of the paper shows: how content decides what a model thinks of quality.
+"""The phenomenon that the method mitigates: what a model thinks of an image depends on what the image shows.
 
-How much higher or lower are images of one content ranked than images of the same human score are on average?
+Offset at equal human score, Figure 1 of the paper: how much higher or lower are images of one content ranked than
+images of the same human score are on average?
+
+Exposure, section 3.2.1: how much a model resists calling severely degraded copies of an image poor. All copies are
+about equally bad, so where P(good) of them under the vanilla question differs between images, content decides.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
-from qdebias.equations import FloatArray
+from qdebias.degrade import Degradation, kind_of
+from qdebias.equations import FloatArray, expected
 from qdebias.errors import SettingError
-from qdebias.evaluation.tables.evidence import Evidence, Scores
-from qdebias.evaluation.tables.table import Cell, Column, Number, Table
+from qdebias.evaluation.evidence import Evidence, Scores
+from qdebias.evaluation.table import Cell, Column, Number, Table
+from qdebias.image import RgbImage
+from qdebias.methods.method import Answers, Context, Plan, Score, make_condition
+from qdebias.methods.plan import Failure
+from qdebias.methods.presets import PAPER, VANILLA
 from qdebias.metrics.intervals import Resampling
+from qdebias.prompts import Placement, Question, Request
 
 KINDS = ("scene", "group", "subset")
 """By what images can be told to show different things, the most telling first."""
@@ -148,7 +158,7 @@ def _order(evidence: Evidence, recipe: str) -> FloatArray:
     return scores.order
 
 
-def rank(order: FloatArray) -> FloatArray:
+def fractional_ranks(order: FloatArray) -> FloatArray:
     """Return (N,) rank of each image among all, between 0 and 1."""
     from scipy.stats import rankdata
 
@@ -167,7 +177,7 @@ def deserved(ranks: FloatArray, quality: FloatArray) -> FloatArray:
 
 
 def _residuals(order: FloatArray, quality: FloatArray) -> FloatArray:
-    ranks = rank(order)
+    ranks = fractional_ranks(order)
     return ranks - deserved(ranks, quality)
 
 
@@ -206,15 +216,7 @@ def bias_table(
     after: str = "paper",
     exposure: Mapping[str, float] | None = None,
 ) -> Table:
-    """Return a row a content: its offset before and after debiasing, and the spread of all.
-
-    Args:
-        evidence: What was measured.
-        bias: From `measure_bias` with the same methods.
-        before: Name of the method without debiasing.
-        after: Name of the method with it.
-        exposure: Mean exposure of each content, where it was measured.
-    """
+    """Return a row a content: its offset before and after debiasing, and the spread of all."""
     columns = [Column(name=bias.kind.capitalize()), Column(name="Images")]
     columns += [Column(name="Exposure")] if exposure is not None else []
     columns += [Column(name=name, group="Offset") for name in (before, after)]
@@ -238,3 +240,71 @@ def bias_table(
     )
     title = f"{evidence.title}: what images show against how they are ranked"
     return Table(title=title, columns=tuple(columns), rows=(*rows, spread), notes=notes)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Exposure:
+    """A method whose value is no quality but how much bias an image exposes; it fits `qdebias.methods.method.Method`.
+
+    Attributes:
+        question: What is asked about the image and about each degraded copy, on its own.
+        degradations: How the copies are made.
+        placement: Whether the image comes before or after the question.
+    """
+
+    question: Question = VANILLA
+    degradations: tuple[Degradation, ...] = PAPER.degradations
+    placement: Placement = "before"
+
+    def plan(self, image: RgbImage, context: Context) -> Plan:
+        """Ask about the image, then about each degraded copy."""
+        key = context.key(image)
+        made = tuple(make_condition(one, image, seed=context.seed, key=key) for one in self.degradations)
+        shown = [image, *(condition.image for condition in made)]
+        requests = tuple(Request(images=(one,), questions=(self.question,), placement=self.placement) for one in shown)
+        return Plan(requests=requests, conditions=made)
+
+    def combine(self, plan: Plan, answers: Answers) -> Score:  # noqa: ARG002 (the pixels have had their say)
+        """Return the mean P(good) of the copies; `good` has each of them, `logits` the image's own first."""
+        good = np.array([self.read(answer[0]) for answer in answers[1:]])
+        weight = np.full(len(good), 1.0 / len(good))
+        return Score(
+            value=float(good.mean()), good=good, same=np.empty(0), weight=weight, logits=tuple(map(tuple, answers))
+        )
+
+    def read(self, logits: FloatArray) -> float:
+        """Return P(good), eq. (1)."""
+        return float(expected(logits, self.question.values).p[0])
+
+    @property
+    def kinds(self) -> tuple[str, ...]:
+        """The degradations by name, in the order of `Score.good`."""
+        return tuple(map(kind_of, self.degradations))
+
+
+def exposure_table(names: Iterable[str], results: Iterable[Score | Failure], method: Exposure, *, title: str) -> Table:
+    """Return a row an image: P(good) of itself and of each copy, and the mean of the copies."""
+    columns = [Column(name="Image"), Column(name="itself", group="P(good)")]
+    columns += [*(Column(name=kind, group="P(good)") for kind in method.kinds), Column(name="Exposure")]
+    rows = []
+    for name, result in zip(names, results, strict=True):
+        if isinstance(result, Failure):
+            failed = Cell(content="failed", notes=(result.error,))
+            rows.append((Cell(content=name), *[failed] * (len(columns) - 1)))
+            continue
+        values = [method.read(result.logits[0][0]), *result.good.tolist(), result.value]
+        rows.append((Cell(content=name), *(Cell(content=Number(value=value)) for value in values)))
+    note = (
+        f"P(good) under the question {method.question.text!r}, of the image and of each degraded copy. Exposure is the "
+        f"mean over the copies: 0 where the model calls all of them poor, whatever they show."
+    )
+    return Table(title=title, columns=tuple(columns), rows=tuple(rows), notes=(note,))
+
+
+def exposure_by_content(evidence: Evidence, results: Sequence[Score | Failure], kind: str | None) -> dict[str, float]:
+    """Return the mean exposure of the images of each content."""
+    values: dict[str, list[float]] = {}
+    for content, result in zip(contents_of(evidence, kind)[1], results, strict=True):
+        if isinstance(result, Score):
+            values.setdefault(content or UNLABELLED, []).append(result.value)
+    return {content: float(np.mean(found)) for content, found in values.items()}

@@ -5,12 +5,9 @@ from dataclasses import replace
 from pathlib import Path
 
 from qdebias.errors import SettingError
-from qdebias.evaluation.tables.build import TABLES, needed
-from qdebias.evaluation.tables.evidence import Evidence, Scores, first
-from qdebias.evaluation.tables.gather import Asker
-from qdebias.evaluation.tables.recall import recall, with_all_methods
-from qdebias.evaluation.tables.rivalry import PREFIX, rival_scores
-from qdebias.evaluation.tables.saved import load_all, part_name, save
+from qdebias.evaluation.evidence import Evidence, Scores, first_items, load_all, part_name, save
+from qdebias.evaluation.method_scores import PREFIX, ModelRun, recall, rival_scores, with_all_methods
+from qdebias.evaluation.paper_tables import TABLES, needed
 from qdebias.inputs.datasets import Dataset
 from qdebias.runs.snapshot import open_snapshot
 
@@ -39,7 +36,7 @@ def recipes_of(what: str, dataset: str) -> tuple[str, ...]:
 def reproduce(
     what: str,
     dataset: Dataset,
-    asker: Asker,
+    model_run: ModelRun,
     *,
     model: str,
     limit: int | None = None,
@@ -51,28 +48,32 @@ def reproduce(
     Args:
         what: One of `TABLES` or `FIGURES`, or `BIAS`.
         dataset: From `qdebias.load_dataset`.
-        asker: The model and its run folder.
+        model_run: The model and its run folder.
         model: What the model is called.
         limit: Take only this many images, from the start.
         rivals: Metrics of pyiqa to be run as well, for Table 1. Scores of the same images that are in the run folder
             from an earlier time are taken from there.
         device: Where the rivals run.
     """
-    evidence = asker.gather(dataset, recipes_of(what, dataset.name), model=model, limit=limit)
+    evidence = model_run.score_dataset(dataset, recipes_of(what, dataset.name), model=model, limit=limit)
     results = dict(evidence.results)
     for name in rivals:
         key = PREFIX + name
-        known = [one.results.get(key) for one in load_all(asker.run.folder) if one.names == evidence.names]
+        known = [one.results.get(key) for one in load_all(model_run.run.folder) if one.names == evidence.names]
         done = next((scores for scores in known if isinstance(scores, Scores)), None)
         results[key] = done or rival_scores(
-            first(dataset, limit), name, device=device, max_pixels=asker.max_pixels, progress=asker.teller(key)
+            first_items(dataset, limit),
+            name,
+            device=device,
+            max_pixels=model_run.max_pixels,
+            progress=model_run.progress_of(key),
         )
     evidence = replace(evidence, results=results)
-    save(evidence, asker.run.folder, part=part_name(dataset, limit))
+    save(evidence, model_run.run.folder, part=part_name(dataset, limit))
     return evidence
 
 
-def remember(
+def recall_evidence(
     runs: Sequence[Path], dataset: Dataset, wanted: Sequence[str], *, seed: int = 0, limit: int | None = None
 ) -> list[Evidence]:
     """Return what follows from the answers that runs hold about a dataset, without a model.
@@ -89,10 +90,10 @@ def remember(
     for folder in runs:
         with open_snapshot(folder) as snapshot:
             found.append((folder, recall(snapshot, dataset, recipes, seed=seed, limit=limit)))
-    return _told_apart(found)
+    return _with_distinct_names(found)
 
 
-def saved(runs: Sequence[Path]) -> list[Evidence]:
+def saved_evidence(runs: Sequence[Path]) -> list[Evidence]:
     """Return the scores that `reproduce` and `evaluate` left in run folders, and those of all other methods there.
 
     Raises:
@@ -109,10 +110,10 @@ def saved(runs: Sequence[Path]) -> list[Evidence]:
             f"{', '.join(map(str, runs))}: qdebias reproduce left no scores in there; use that, or give --dataset and "
             f"--root to compute them from the answers"
         )
-    return _told_apart(found)
+    return _with_distinct_names(found)
 
 
-def _told_apart(found: Sequence[tuple[Path, Evidence]]) -> list[Evidence]:
+def _with_distinct_names(found: Sequence[tuple[Path, Evidence]]) -> list[Evidence]:
     """Name folder, part and seed beside the model where model and dataset alone do not tell two of them apart."""
     keys = [(evidence.model, evidence.dataset) for _, evidence in found]
     return [

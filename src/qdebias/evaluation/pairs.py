@@ -19,7 +19,7 @@ from qdebias.runs.run import Run
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Seen:
+class ImageFile:
     """An image file that was looked at.
 
     Attributes:
@@ -51,23 +51,23 @@ class Limits:
         return image if self.max_side is None else downsized(image, self.max_side, name=str(path))
 
 
-def look_at(paths: Sequence[Path], limits: Limits, *, threads: int = 2) -> Iterator[Seen]:
+def read_digests(paths: Sequence[Path], limits: Limits, *, threads: int = 2) -> Iterator[ImageFile]:
     """Yield what each file holds, in order; no pixels are kept."""
     with ThreadPoolExecutor(threads, thread_name_prefix="qdebias-load") as pool:
-        yield from pool.map(partial(_look_at, limits=limits), paths)
+        yield from pool.map(partial(_read_digest, limits=limits), paths)
 
 
-def _look_at(path: Path, *, limits: Limits) -> Seen:
+def _read_digest(path: Path, *, limits: Limits) -> ImageFile:
     try:
-        return Seen(path=path, digest=digest(limits.load(path)))
+        return ImageFile(path=path, digest=digest(limits.load(path)))
     except ImageError as error:
-        return Seen(path=path, error=str(error))
+        return ImageFile(path=path, error=str(error))
 
 
-Pair = tuple[Seen, Seen]
+Pair = tuple[ImageFile, ImageFile]
 
 
-class PairAsker:
+class PairComparer:
     """Asks which of two images is better, in both orders, and knows what was answered.
 
     Args:
@@ -134,14 +134,14 @@ class PairAsker:
             for pair in batch:
                 self._ask([pair])
 
-    def _load(self, seen: Seen) -> RgbImage:
+    def _load(self, file: ImageFile) -> RgbImage:
         """Return the pixels; those of the latest pairs are at hand, as pairs after one another share images."""
-        if seen.path not in self._images:
-            image = self._limits.load(seen.path)
-            if self._stored.digests.of(image) != seen.digest:
-                raise ImageError(f"{seen.path}: changed while it was being ranked; rank again")
-            self._images[seen.path] = image
-        self._images.move_to_end(seen.path)
+        if file.path not in self._images:
+            image = self._limits.load(file.path)
+            if self._stored.digests.of(image) != file.digest:
+                raise ImageError(f"{file.path}: changed while it was being ranked; rank again")
+            self._images[file.path] = image
+        self._images.move_to_end(file.path)
         while len(self._images) > 2 * self._batch + 2:
             self._images.popitem(last=False)
-        return self._images[seen.path]
+        return self._images[file.path]

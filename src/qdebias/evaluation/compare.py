@@ -1,27 +1,30 @@
 """From a dataset and a model, or from run folders and files of scores, to a comparison."""
 
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
+
 from qdebias.errors import SettingError
-from qdebias.evaluation.compare.given import read_given
-from qdebias.evaluation.compare.spent import Spent, spent_on
-from qdebias.evaluation.compare.table import Comparison, check, compare
-from qdebias.evaluation.tables import Agreements, Asker, Evidence, NotRun, Scores, recall
-from qdebias.evaluation.tables.evidence import evidence_of, first
+from qdebias.evaluation.agreement import Agreements
+from qdebias.evaluation.comparison import Comparison, Usage, check, compare, usage_of
+from qdebias.evaluation.evidence import Evidence, NotRun, Scores, evidence_of, first_items
+from qdebias.evaluation.method_scores import ModelRun, recall
 from qdebias.inputs.datasets import Dataset
 from qdebias.methods import presets
 from qdebias.methods.cost import Cost, cost_of
 from qdebias.runs.retry import recipe_of
+from qdebias.runs.scores import GivenScore, read_scores
 from qdebias.runs.snapshot import Snapshot, open_snapshot
 
 
-def compare_asked(
+def compare_methods(
     dataset: Dataset,
     methods: Sequence[str],
-    asker: Asker,
+    model_run: ModelRun,
     *,
     model: str,
     limit: int | None = None,
@@ -33,7 +36,7 @@ def compare_asked(
     Args:
         dataset: From `qdebias.load_dataset`.
         methods: Names of methods, in the order in which they are to be listed.
-        asker: The model and its run folder.
+        model_run: The model and its run folder.
         model: What the model is called.
         limit: Take only this many images, from the start.
         against: See `compare`.
@@ -45,15 +48,15 @@ def compare_asked(
         BackendError: The model cannot answer.
     """
     check(methods, against)
-    evidence, spent, asked = _ask(dataset, methods, asker, model=model, limit=limit)
+    evidence, usage, asked = _ask(dataset, methods, model_run, model=model, limit=limit)
     agreements = Agreements(evidence, resamples=resamples)
-    return compare(agreements, methods, against=against, spent=spent, asked=asked)
+    return compare(agreements, methods, against=against, usage=usage, asked=asked)
 
 
 def compare_models(
     dataset: Dataset,
     chosen: Mapping[str, Sequence[str]],
-    open_asker: Callable[[str], AbstractContextManager[Asker]],
+    open_model_run: Callable[[str], AbstractContextManager[ModelRun]],
     *,
     limit: int | None = None,
     against: str | None = None,
@@ -61,56 +64,53 @@ def compare_models(
 ) -> Comparison:
     """Compare models on a dataset, each under its methods; one model is loaded at a time.
 
-    With one model this is `compare_asked`.
+    With one model this is `compare_methods`.
 
     Args:
         dataset: From `qdebias.load_dataset`.
         chosen: Names of methods by the name of the model, in the order in which they are to be listed. A row is called
             "METHOD (MODEL)".
-        open_asker: Loads a model and opens the run folder of its own.
-        limit: As for `compare_asked`.
+        open_model_run: Loads a model and opens the run folder of its own.
+        limit: As for `compare_methods`, whose errors it raises too.
         against: Name of a row; as for `compare`.
-        resamples: As for `compare_asked`.
-
-    Raises:
-        SettingError: As for `compare_asked`.
-        StoreError: As for `compare_asked`.
-        BackendError: As for `compare_asked`.
+        resamples: As for `compare_methods`.
     """
     if len(chosen) == 1:
         ((model, methods),) = chosen.items()
         check(methods, against)
-        with open_asker(model) as asker:
-            name = asker.backend.fingerprint.identity.get("model", model)
-            return compare_asked(dataset, methods, asker, model=name, limit=limit, against=against, resamples=resamples)
+        with open_model_run(model) as model_run:
+            name = model_run.backend.fingerprint.identity.get("model", model)
+            return compare_methods(
+                dataset, methods, model_run, model=name, limit=limit, against=against, resamples=resamples
+            )
     rows = [f"{method} ({model})" for model, methods in chosen.items() for method in methods]
     check(rows, against)
     results: dict[str, Scores | NotRun] = {}
-    spent: dict[str, Spent] = {}
+    usage: dict[str, Usage] = {}
     asked, seed = 0, 0
     for model, methods in chosen.items():
-        with open_asker(model) as asker:
-            one, spent_here, asked_here = _ask(dataset, methods, asker, model=model, limit=limit)
-            seed = asker.seed
+        with open_model_run(model) as model_run:
+            one, usage_here, asked_here = _ask(dataset, methods, model_run, model=model, limit=limit)
+            seed = model_run.seed
         results |= {f"{method} ({model})": one.results[method] for method in methods}
-        spent |= {f"{method} ({model})": spent_here[method] for method in methods}
+        usage |= {f"{method} ({model})": usage_here[method] for method in methods}
         asked += asked_here
     evidence = evidence_of(dataset, results, model=", ".join(chosen), seed=seed, limit=limit)
-    return compare(Agreements(evidence, resamples=resamples), rows, against=against, spent=spent, asked=asked)
+    return compare(Agreements(evidence, resamples=resamples), rows, against=against, usage=usage, asked=asked)
 
 
 def _ask(
-    dataset: Dataset, methods: Sequence[str], asker: Asker, *, model: str, limit: int | None
-) -> tuple[Evidence, dict[str, Spent], int]:
+    dataset: Dataset, methods: Sequence[str], model_run: ModelRun, *, model: str, limit: int | None
+) -> tuple[Evidence, dict[str, Usage], int]:
     """Return what one model says, what was spent on each method, and how many questions were asked."""
-    asked: dict[str, float] = {}
-    asker = replace(asker, asked=asked)
-    evidence = asker.gather(dataset, in_asking_order(methods), model=model, limit=limit)
-    spent = spent_on(asker.run, methods, first(dataset, limit).paths, asked, seed=asker.seed)
-    return evidence, spent, len(asked)
+    seconds: dict[str, float] = {}
+    model_run = replace(model_run, answer_seconds=seconds)
+    evidence = model_run.score_dataset(dataset, most_questions_first(methods), model=model, limit=limit)
+    usage = usage_of(model_run.run, methods, first_items(dataset, limit).paths, seconds, seed=model_run.seed)
+    return evidence, usage, len(seconds)
 
 
-def in_asking_order(methods: Sequence[str]) -> list[str]:
+def most_questions_first(methods: Sequence[str]) -> list[str]:
     """Return the methods that ask the most questions first: those that others' questions are a part of.
 
     A method that asks two questions about a pair of images shares all that the model computes about the pair; asked
@@ -148,10 +148,12 @@ def compare_stored(
         SettingError: A source cannot be read, or two of them have one name; or see `compare`.
         StoreError: A run folder is damaged.
     """
-    part = first(dataset, limit)
+    part = first_items(dataset, limit)
     results: dict[str, Scores | NotRun] = {}
     for source in sources:
-        found = _of_run(source, part, methods, seed) if source.is_dir() else {source.stem: read_given(source, part)}
+        found = (
+            _of_run(source, part, methods, seed) if source.is_dir() else {source.stem: read_file_scores(source, part)}
+        )
         if source.is_dir() and len(sources) > 1:
             found = {f"{name} ({source.name})": scores for name, scores in found.items()}
         repeated = results.keys() & found.keys()
@@ -180,3 +182,59 @@ def _used(snapshot: Snapshot, seed: int) -> list[str]:
     """Return the methods that were used in a run, as far as their names bring them back."""
     entries = [entry for entry in snapshot.manifest.methods.values() if entry.seed == seed]
     return list(dict.fromkeys(entry.name for entry in entries if recipe_of(entry) is not None))
+
+
+def read_file_scores(path: Path, dataset: Dataset) -> Scores:
+    """Return the scores that a file gives to the images of a dataset.
+
+    An image is found by its path, absolute or as the labels name it, or else by its file name where no two images of
+    the dataset share it. Images that the file leaves out have no score.
+
+    Args:
+        path: See `qdebias.runs.scores.read_scores`.
+        dataset: The images, and what people said about them.
+
+    Raises:
+        SettingError: The file cannot be read, names none of the images, or two of its rows are one image.
+    """
+    places = _places(dataset)
+    value = np.full(len(dataset), np.nan)
+    errors = []
+    rows: dict[int, str] = {}
+    for one in read_scores(path):
+        place = _place(one, places)
+        if place is None:
+            continue
+        if place in rows:
+            raise SettingError(f"{path}: {rows[place]!r} and {one.path!r} are the same image of {dataset.name}")
+        rows[place] = one.path
+        if one.score is None:
+            errors.append(one.error or "")
+        else:
+            value[place] = one.score
+    if not rows:
+        raise SettingError(
+            f"{path}: names none of the {len(dataset):,} images of {dataset.name}, such as {dataset.items[0].path}"
+        )
+    return Scores(value=value, order=value, errors=tuple(errors))
+
+
+def _place(one: GivenScore, places: Sequence[Mapping[str, int]]) -> int | None:
+    names = (str(Path(one.path).absolute()), one.path, one.path, Path(one.path).name)
+    return next((known[name] for known, name in zip(places, names, strict=True) if name in known), None)
+
+
+def _places(dataset: Dataset) -> list[dict[str, int]]:
+    """Return where each image stands, by absolute path, by path and name in the labels, and by file name."""
+    columns = (
+        [str(path.absolute()) for path in dataset.paths],
+        [item.path for item in dataset.items],
+        [item.name for item in dataset.items],
+        [Path(item.path).name for item in dataset.items],
+    )
+    return [_unique(column) for column in columns]
+
+
+def _unique(names: Sequence[str]) -> dict[str, int]:
+    counts = Counter(names)
+    return {name: place for place, name in enumerate(names) if counts[name] == 1}

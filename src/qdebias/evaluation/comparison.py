@@ -1,15 +1,68 @@
-"""The comparison itself: a row a method, and each difference with a paired interval."""
+"""Methods beside each other on the same images: agreement with people, which difference is chance, and the cost."""
 
+import itertools
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from qdebias.errors import SettingError
-from qdebias.evaluation.compare.spent import Spent
-from qdebias.evaluation.tables import Agreement, Agreements, Cell, Column, Evidence, NotRun, Number, Table
-from qdebias.evaluation.tables.agreement import agreement_cells
-from qdebias.evaluation.tables.table import Row
+from qdebias.evaluation.agreement import Agreement, Agreements, agreement_cells
+from qdebias.evaluation.evidence import Evidence, NotRun
+from qdebias.evaluation.table import Cell, Cells, Column, Number, Table
+from qdebias.methods import presets
+from qdebias.methods.cost import cost_of
+from qdebias.methods.outline import Outline, outline
+from qdebias.runs.derive import known_pixels
+from qdebias.runs.run import Run
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Usage:
+    """What was spent on a method; None where its questions are not known before the images are seen.
+
+    Attributes:
+        forwards: How many questions it asks about one image, each a forward pass.
+        asked: How many the model was asked now for its sake: those that neither the run held, nor a method that is
+            listed before it asks.
+        rate: How many images a second the model answers all questions of this method about, whatever else is asked:
+            measured on the images of which all of them were asked now. None where there are none.
+    """
+
+    forwards: int | None = None
+    asked: int | None = None
+    rate: float | None = None
+
+
+def usage_of(
+    run: Run, methods: Sequence[str], paths: Sequence[Path], seconds: Mapping[str, float], *, seed: int
+) -> dict[str, Usage]:
+    """Return what was spent on each method."""
+    left, found = set(seconds), {}
+    for name in methods:
+        method = presets.get(name).method
+        outlined, cost = outline(method), cost_of(method)
+        if outlined is None or cost is None:
+            found[name] = Usage()
+            continue
+        images = list(_keys(run, outlined, paths, seed)) if seconds else []
+        own = left.intersection(itertools.chain.from_iterable(images))
+        left -= own
+        timed = [sum(seconds[key] for key in keys) for keys in images if keys and all(key in seconds for key in keys)]
+        rate = len(timed) / sum(timed) if sum(timed) > 0 else None
+        found[name] = Usage(forwards=cost.forwards, asked=len(own), rate=rate)
+    return found
+
+
+def _keys(run: Run, outlined: Outline, paths: Sequence[Path], seed: int) -> Iterator[list[str]]:
+    """Yield the keys of the questions about each image."""
+    for path in paths:
+        pixels = known_pixels(run.index, run.manifest, str(path.absolute()), seed=seed)
+        if pixels is not None:
+            rows = outlined.keys(run.identity, pixels.image, pixels.conditions) or ()
+            yield [key for row in rows for key in row]
+
 
 BEST = "best"
 """In place of a method's name: the one with the highest SRCC."""
@@ -25,13 +78,13 @@ class Compared:
         name: Its name.
         agreement: SRCC and PLCC, or why there are none.
         gain: SRCC and PLCC minus those of the base, on the images that both have scores of; None for the base itself.
-        spent: What was spent on it; all None where there was no model.
+        usage: What was spent on it; all None where there was no model.
     """
 
     name: str
     agreement: Agreement | NotRun
     gain: Agreement | NotRun | None
-    spent: Spent
+    usage: Usage
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,7 +140,7 @@ class Comparison:
         """Return `values` as one line of JSON."""
         return json.dumps(self.values(), ensure_ascii=False, allow_nan=False)
 
-    def _row(self, one: Compared) -> Row:
+    def _row(self, one: Compared) -> Cells:
         cells = [
             Cell(content=one.name),
             *agreement_cells(one.agreement),
@@ -96,9 +149,9 @@ class Comparison:
         count = str(one.agreement.count) if isinstance(one.agreement, Agreement) else None
         cells.append(Cell(content=count))
         if self.asked is not None:
-            numbers = (one.spent.forwards, one.spent.asked)
+            numbers = (one.usage.forwards, one.usage.asked)
             cells += [Cell(content=None if number is None else str(number)) for number in numbers]
-            cells.append(Cell(content=None if one.spent.rate is None else f"{one.spent.rate:.3g}"))
+            cells.append(Cell(content=None if one.usage.rate is None else f"{one.usage.rate:.3g}"))
         return tuple(cells)
 
 
@@ -107,7 +160,7 @@ def compare(
     methods: Sequence[str],
     *,
     against: str | None = None,
-    spent: Mapping[str, Spent] | None = None,
+    usage: Mapping[str, Usage] | None = None,
     asked: int | None = None,
 ) -> Comparison:
     """Compare methods on the images of an evidence.
@@ -116,7 +169,7 @@ def compare(
         agreements: Their agreement with people.
         methods: Keys of `Evidence.results`, two or more, in the order in which they are to be listed.
         against: The method that the differences are to, or `BEST`; None: the first.
-        spent: What was spent on each method, where a model was asked.
+        usage: What was spent on each method, where a model was asked.
         asked: How many questions the model was asked in all.
 
     Raises:
@@ -132,7 +185,7 @@ def compare(
                 name=name,
                 agreement=agreements.of(name),
                 gain=None if name == base else agreements.gain(name, base),
-                spent=(spent or {}).get(name, Spent()),
+                usage=(usage or {}).get(name, Usage()),
             )
             for name in methods
         ),
@@ -169,4 +222,4 @@ def _values(one: Compared) -> dict[str, Any]:
             )
     values["count"] = one.agreement.count if isinstance(one.agreement, Agreement) else 0
     values["reason"] = one.agreement.reason if isinstance(one.agreement, NotRun) else None
-    return values | {"forwards": one.spent.forwards, "asked": one.spent.asked, "images_per_second": one.spent.rate}
+    return values | {"forwards": one.usage.forwards, "asked": one.usage.asked, "images_per_second": one.usage.rate}

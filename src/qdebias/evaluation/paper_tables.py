@@ -2,9 +2,13 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 
-from qdebias.evaluation.tables.after import AFTER, AFTER_NOTE
-from qdebias.evaluation.tables.agreement import Agreements, agreement_cells
-from qdebias.evaluation.tables.published import (
+from qdebias.evaluation.agreement import Agreements, agreement_cells
+from qdebias.evaluation.evidence import Evidence, Scores
+from qdebias.evaluation.method_scores import PREFIX
+from qdebias.evaluation.published import (
+    AFTER,
+    AFTER_NOTE,
+    FIRST,
     LATER,
     RIVALS,
     SOURCE,
@@ -18,9 +22,7 @@ from qdebias.evaluation.tables.published import (
     Printed,
     PublishedRow,
 )
-from qdebias.evaluation.tables.remarks import remarks
-from qdebias.evaluation.tables.rivalry import PREFIX
-from qdebias.evaluation.tables.table import Cell, Column, Number, Row, Table
+from qdebias.evaluation.table import Cell, Cells, Column, Number, Table
 
 NOTHING = Cell()
 
@@ -56,12 +58,7 @@ def needed(table: str, dataset: str) -> tuple[str, ...]:
 
 
 def build(table: str, measured: Sequence[Agreements]) -> Table:
-    """Return a table of the paper: what it prints, and what was measured.
-
-    Args:
-        table: One of `TABLES`.
-        measured: One or more models on one or more datasets.
-    """
+    """Return a table of the paper: what it prints, and what was measured."""
     if table == "table1":
         return _table1(measured)
     if table == "table2":
@@ -106,18 +103,18 @@ def _table1(measured: Sequence[Agreements]) -> Table:
     return Table(title="Table 1: comparison of methods", columns=tuple(columns), rows=tuple(lines), notes=notes)
 
 
-def _table1_published(row: PublishedRow, source: str, datasets: Sequence[str]) -> Row:
+def _table1_published(row: PublishedRow, source: str, datasets: Sequence[str]) -> Cells:
     cells = [Cell(content=text) for text in (row.name, source, row.training or "nothing")]
     return (*cells, *(cell for dataset in datasets for cell in _printed(row.values.get(dataset))))
 
 
-def _table1_measured(model: str, measured: Mapping[str, Agreements], datasets: Sequence[str]) -> list[Row]:
+def _table1_measured(model: str, measured: Mapping[str, Agreements], datasets: Sequence[str]) -> list[Cells]:
     rivals = dict.fromkeys(
         name for one in measured.values() for name in one.evidence.results if name.startswith(PREFIX)
     )
     spatter = {"only-spatter": "Q-Debias, spatter only"} if "siqad" in measured else {}
     names = {**{name: name.removeprefix(PREFIX) for name in rivals}, **TABLE1_MEASURED, **spatter}
-    lines: list[Row] = []
+    lines: list[Cells] = []
     for recipe, name in names.items():
         source = "measured, pyiqa" if recipe in rivals else f"measured, {model}"
         cells = [Cell(content=text) for text in (name, source, "")]
@@ -140,7 +137,7 @@ def _table2(measured: Sequence[Agreements]) -> Table:
             group = f"{_title(measured, dataset)}, {part}"
             columns += [Column(name=name, group=group) for name in ("SRCC", "PLCC")]
     published = [row for row in TABLE2 if any(dataset in row.debiased for dataset in datasets)]
-    lines: list[Row] = [
+    lines: list[Cells] = [
         (
             Cell(content=row.name),
             Cell(content=SOURCE[row.version]),
@@ -204,3 +201,57 @@ def _datasets(measured: Iterable[Agreements]) -> list[str]:
 
 def _title(measured: Iterable[Agreements], dataset: str) -> str:
     return next(one.evidence.title for one in measured if one.evidence.dataset == dataset)
+
+
+_PAPER = (
+    f"Printed numbers: {SOURCE[FIRST]}, of mPLUG-Owl3 where no other model is named, without intervals. The paper "
+    f"names no checkpoint; its released code loads mPLUG-Owl3-7B-240728."
+)
+_PRESETS = (
+    "Measured with the questions and degradations that the paper describes; what the authors' released code does "
+    "otherwise is the method `released`."
+)
+_INTERVALS = (
+    "In brackets: 95 % bootstrap intervals, {resampled}. SRCC ranks the log-odds of the scores; PLCC is of the scores "
+    "themselves, T = 1, without a logistic fit."
+)
+
+
+def remarks(measured: Sequence[Agreements], published: Sequence[PublishedRow | ModelRow]) -> tuple[str, ...]:
+    """Return the notes on a whole table."""
+    evidences = [one.evidence for one in measured]
+    known = {dataset for row in published for dataset in _datasets_of(row)}
+    notes = [note for evidence in evidences for note in _about(evidence)]
+    notes += [_absent(evidence, known) for evidence in evidences if evidence.dataset not in known]
+    resampled = {_resampled(evidence) for evidence in evidences}
+    notes.append(_INTERVALS.format(resampled=" or ".join(sorted(resampled))))
+    if any(evidence.dataset in known for evidence in evidences):
+        notes.append(_PAPER)
+    return tuple(dict.fromkeys([*notes, _PRESETS]))
+
+
+def _about(evidence: Evidence) -> list[str]:
+    failed = {name: scores.failed for name, scores in evidence.results.items() if isinstance(scores, Scores)}
+    notes = [f"Measured: model {evidence.model}, seed {evidence.seed}, {evidence.summary}.", *evidence.notes]
+    missing = sorted(name for name, count in failed.items() if count)
+    if missing:
+        count = max(failed.values())
+        notes.append(
+            f"{evidence.title}, {evidence.model}: {count} of {len(evidence.names)} images have no score and are left "
+            f"out, of {', '.join(missing)}."
+        )
+    return notes
+
+
+def _absent(evidence: Evidence, known: set[str]) -> str:
+    if evidence.dataset in TITLES and known:
+        return f"The paper has no numbers for {evidence.title} in this table; they are ours alone."
+    return f"The paper has no numbers for {evidence.title}; they are ours alone."
+
+
+def _resampled(evidence: Evidence) -> str:
+    return "over images" if evidence.groups is None else "over groups of images that share their content"
+
+
+def _datasets_of(row: PublishedRow | ModelRow) -> set[str]:
+    return set(row.debiased if isinstance(row, ModelRow) else row.values)

@@ -10,8 +10,7 @@ from tempfile import TemporaryDirectory
 from qdebias.backends.base import Backend, Fingerprint
 from qdebias.errors import SettingError
 from qdebias.evaluation.readout import Readout
-from qdebias.evaluation.report import Report, make_report
-from qdebias.evaluation.rows import EvaluatedImage, evaluated
+from qdebias.evaluation.report import EvaluatedImage, Report, evaluated, make_report
 from qdebias.image import MAX_PIXELS
 from qdebias.inputs.datasets import Dataset, load_dataset
 from qdebias.methods import presets

@@ -6,8 +6,8 @@ import numpy as np
 import numpy.typing as npt
 
 from qdebias.equations import FloatArray
-from qdebias.evaluation.tables.evidence import Evidence, NotRun, Scores
-from qdebias.evaluation.tables.table import Cell, Number
+from qdebias.evaluation.evidence import Evidence, NotRun, Scores
+from qdebias.evaluation.table import Cell, Number
 from qdebias.metrics.intervals import Resampling, pearson, resample, spearman
 from qdebias.metrics.measures import LEAST, is_constant
 
