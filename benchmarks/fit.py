@@ -44,7 +44,7 @@ def main() -> None:
     print(f"{data.summary}; {chosen.model}, {len(sample.quality):,} images, {sum(sample.blocks):,} features\n")
     heads = ("labels", "fit, mean", "fit, lowest", "refused", "lowest gain", *(f"{name}, mean" for name in others))
     print(f"| {' | '.join(heads)} |\n{'|---' * len(heads)}|")
-    ridge = Ridge(blocks=sample.blocks)
+    ridge = Ridge(blocks=sample.blocks, free=1)
     for count in map(int, chosen.labels.split(",")):
         fitted, gains, rest = [], [], {name: [] for name in others}
         for seed in range(chosen.choices):

@@ -25,6 +25,34 @@ def test_predictions_at_every_strength_are_those_of_scikit_learn(images: int, fe
         np.testing.assert_allclose(ours(x), theirs.predict(standard / np.sqrt(features)), rtol=1e-6, atol=1e-6)
 
 
+def test_what_is_not_penalised_is_a_plain_line_however_strong_the_ridge() -> None:
+    x, y, _ = sample(60, 200)
+    strongest = Ridge(blocks=(1, 199), free=1)._every_strength(x, y * 1.0)[-1]
+    line = np.polyval(np.polyfit(x[:, 0], y, 1), x[:, 0])
+    assert np.abs(strongest(x) - line).max() < 0.02 * np.ptp(line)
+    standard = (x - x.mean(axis=0)) / x.std(axis=0) / np.sqrt([1, *[199] * 199])
+    for strength, ours in zip(STRENGTHS, Ridge(blocks=(1, 199), free=1)._every_strength(x, y), strict=True):
+        rest = TheirRidge(alpha=strength, fit_intercept=False)
+        first = np.column_stack([np.ones(60), standard[:, 0]])
+        leave = np.eye(60) - first @ np.linalg.pinv(first)
+        rest.fit(leave @ standard[:, 1:], leave @ y)
+        own = np.linalg.pinv(first) @ (y - standard[:, 1:] @ rest.coef_)
+        np.testing.assert_allclose(ours(x), first @ own + standard[:, 1:] @ rest.coef_, rtol=1e-6, atol=1e-6)
+
+
+def test_where_nothing_else_is_known_the_free_feature_alone_is_learned() -> None:
+    """With 50 labels and 700 features of noise beside one that tells: no worse than that one."""
+    losses = []
+    for seed in range(20):
+        rng = np.random.default_rng(seed)
+        x = rng.normal(size=(1050, 700))
+        y = x[:, 0] + rng.normal(size=1050)
+        learned = Ridge(blocks=(1, 699), free=1).learn(x[:50], y[:50], np.arange(50).astype(str))
+        losses.append(np.corrcoef(x[50:, 0], y[50:])[0, 1] - np.corrcoef(learned(x[50:]), y[50:])[0, 1])
+    assert np.mean(losses) < 0.005
+    assert np.max(losses) < 0.05
+
+
 def test_a_small_block_counts_as_much_as_a_large_one() -> None:
     x, y, groups = sample(50, 1)
     rng = np.random.default_rng(1)

@@ -54,27 +54,36 @@ class Ridge:
     Attributes:
         blocks: How many features each block has; blocks are penalised so that each counts the same, however many
             features it has.
+        free: How many features, from the first on, are not penalised: however strong the ridge, what is learned is at
+            least the best line through these.
         folds: In how many parts the images are left out, one after the other, to choose the strength.
         seed: Seed of the division into parts.
     """
 
     blocks: tuple[int, ...]
+    free: int = 0
     folds: int = 5
     seed: int = 0
 
     def learn(self, features: FloatArray, target: FloatArray, groups: npt.NDArray[np.str_]) -> Linear:
-        """Return what predicts a target best on images that were left out, by its mean square error.
+        """Return what predicts a target on images that were left out about as well as can be, by the square error.
+
+        The strongest ridge is taken whose mean square error exceeds the least by no more than one standard error of
+        the difference, image by image (the rule of one standard error; Breiman et al., 1984): with few labels the
+        least error is largely chance.
 
         Args:
             features: (N, d).
             target: (N,).
             groups: (N,) images of one group are left out together.
         """
-        error = np.zeros(len(STRENGTHS))
+        error = np.empty((len(STRENGTHS), len(target)))
         for kept, out in folds_of(groups, self.folds, self.seed):
             paths = self._every_strength(features[kept], target[kept])
-            error += [float(np.sum((one(features[out]) - target[out]) ** 2)) for one in paths]
-        return self._every_strength(features, target)[int(error.argmin())]
+            error[:, out] = [(one(features[out]) - target[out]) ** 2 for one in paths]
+        excess = error - error[error.mean(axis=1).argmin()]
+        close = excess.mean(axis=1) <= excess.std(axis=1) / np.sqrt(len(target))
+        return self._every_strength(features, target)[int(np.flatnonzero(close)[-1])]
 
     def left_out(self, features: FloatArray, target: FloatArray, groups: npt.NDArray[np.str_]) -> FloatArray:
         """Return (N,) predictions, each learned, strength included, without the image and its group."""
@@ -90,7 +99,7 @@ class Ridge:
         block = np.sqrt(np.repeat(self.blocks, self.blocks).astype(np.float64))
         standard = np.clip((features - mean) / scale, -CLIP, CLIP) * varies / block
         centre, level = standard.mean(axis=0), float(target.mean())
-        weights = _weights(standard - centre, target - level)
+        weights = _weights(standard - centre, target - level, self.free)
         return [
             Linear(mean=mean, scale=scale, weight=weight * varies / block, offset=level - float(centre @ weight))
             for weight in weights
@@ -111,10 +120,18 @@ def folds_of(groups: npt.NDArray[np.str_], count: int, seed: int) -> Iterator[tu
         yield np.flatnonzero(~out), np.flatnonzero(out)
 
 
-def _weights(features: FloatArray, target: FloatArray) -> FloatArray:
-    """Return (strengths, d) weights for (N, d) features and an (N,) target, both of mean 0."""
-    few = len(features) <= features.shape[1]
-    values, vectors = np.linalg.eigh(features @ features.T if few else features.T @ features)
-    seen = vectors.T @ (target if few else features.T @ target)
+def _weights(features: FloatArray, target: FloatArray, free: int) -> FloatArray:
+    """Return (strengths, d) weights for (N, d) features and an (N,) target of mean 0; the first are not penalised.
+
+    What the free features explain is taken out of the others and of the target; the penalised weights follow from what
+    is left, and the free ones from what these leave (Frisch, Waugh and Lovell).
+    """
+    first, rest = features[:, :free], features[:, free:]
+    onto = np.linalg.pinv(first)
+    left, wanted = rest - first @ (onto @ rest), target - first @ (onto @ target)
+    few = len(left) <= left.shape[1]
+    values, vectors = np.linalg.eigh(left @ left.T if few else left.T @ left)
+    seen = vectors.T @ (wanted if few else left.T @ wanted)
     solved = vectors @ (seen[:, None] / (np.maximum(values, 0)[:, None] + STRENGTHS))
-    return np.asarray((features.T @ solved if few else solved).T)
+    penalised = left.T @ solved if few else solved
+    return np.asarray(np.vstack([onto @ (target[:, None] - rest @ penalised), penalised]).T)
