@@ -297,6 +297,154 @@ def _hunyuan_vl(ids: dict[str, int]) -> Any:
     )
 
 
+def _aria(ids: dict[str, int]) -> Any:
+    return tf.AriaConfig(
+        vision_config={**VISION, "model_type": "idefics3_vision", "image_size": 980, "patch_size": 140},
+        text_config={**TEXT, "vocab_size": ids["vocabulary"], "moe_num_experts": 2, "moe_num_shared_experts": 1},
+        projector_patch_to_query_dict={49: 2},
+        image_token_index=ids["<image>"],
+    )
+
+
+COMPASS_MARKS = ("<|IMAGE_PAD|>", "<|VIDEO_PAD|>", "<|VISION_START|>", "<|VISION_END|>")
+
+
+def _cohere_compass(ids: dict[str, int]) -> Any:
+    vision = {"depth": 2, "hidden_size": WIDTH, "intermediate_size": 64, "num_heads": 2, "patch_size": 14}
+    text = {name: value for name, value in TEXT.items() if name != "head_dim"}
+    image, video, start, end = (ids[mark] for mark in COMPASS_MARKS)
+    return tf.CohereCompassConfig(
+        vision_config={
+            **vision,
+            "out_hidden_size": WIDTH,
+            "num_position_embeddings": 16,
+            "deepstack_visual_indexes": [0],
+        },
+        text_config={
+            **text,
+            "vocab_size": ids["vocabulary"],
+            "sliding_window": 24,
+            "layer_types": ["sliding_attention", "full_attention"],
+            "rope_parameters": {"sliding_attention": MROPE, "full_attention": MROPE},
+        },
+        image_token_id=image,
+        video_token_id=video,
+        vision_start_token_id=start,
+        vision_end_token_id=end,
+    )
+
+
+def _deepseek_vl_hybrid(ids: dict[str, int]) -> Any:
+    return tf.DeepseekVLHybridConfig(
+        vision_config=SIGLIP,
+        high_res_vision_config={
+            **VISION,
+            "image_size": 64,
+            "patch_size": 16,
+            "model_type": "sam_vision_model",
+            "output_channels": 8,
+            "mlp_dim": 64,
+            "window_size": 2,
+            "global_attn_indexes": [1],
+            "num_pos_feats": 16,
+        },
+        text_config={**TEXT, "model_type": "llama", "vocab_size": ids["vocabulary"]},
+        image_token_id=ids["<image>"],
+    )
+
+
+ERNIE_NAMED = {
+    "image_token": "<|IMAGE_PLACEHOLDER|>",
+    "image_start_token": "<|IMAGE_START|>",
+    "image_end_token": "<|IMAGE_END|>",
+    "video_token": "<|VIDEO_PLACEHOLDER|>",
+    "video_start_token": "<|VIDEO_START|>",
+    "video_end_token": "<|VIDEO_END|>",
+}
+
+
+def _ernie4_5_vl_moe(ids: dict[str, int]) -> Any:
+    text = {name: value for name, value in TEXT.items() if name != "head_dim"}
+    return tf.Ernie4_5_VLMoeConfig(
+        vision_config={"depth": 2, "hidden_size": WIDTH, "intermediate_size": 64, "num_heads": 2},
+        text_config={
+            **text,
+            "vocab_size": ids["vocabulary"],
+            "rope_parameters": {"rope_type": "default", "mrope_section": [3, 3, 2], "rope_theta": 10000.0},
+            "moe_num_experts": 2,
+            "moe_k": 1,
+            "moe_num_shared_experts": 1,
+            "moe_intermediate_size": [16, 16],
+        },
+        **{f"{name}_id": ids[token] for name, token in ERNIE_NAMED.items()},
+    )
+
+
+EMU_NAMED = {
+    "image_token": "<image>",
+    "boi_token": "<|image start|>",
+    "eoi_token": "<|image end|>",
+    "image_wrapper_token": "<|image token|>",
+    "eof_token": "<|extra_201|>",
+    "eol_token": "<|extra_200|>",
+}
+EMU_CODES = tuple(f"<|visual token {number:06d}|>" for number in range(8))
+
+
+def _emu3(ids: dict[str, int]) -> Any:
+    return tf.Emu3Config(
+        vq_config={
+            "codebook_size": 8,
+            "base_channels": 32,
+            "channel_multiplier": [1, 1, 1, 1],
+            "num_res_blocks": 1,
+            "hidden_size": 32,
+            "attn_resolutions": [],
+        },
+        text_config={**TEXT, "vocab_size": ids["vocabulary"], "attention_dropout": 0.0, "pad_token_id": 0},
+        vocabulary_map={token: ids[token] for token in ids if token != "vocabulary"},  # noqa: S105
+    )
+
+
+def _granite4_vision(ids: dict[str, int]) -> Any:
+    return tf.Granite4VisionConfig(
+        vision_config={**SIGLIP, "hidden_size": 64, "image_size": 56},
+        text_config={**TEXT, "vocab_size": ids["vocabulary"]},
+        qformer_config={"model_type": "blip_2_qformer", "num_hidden_layers": 1, "intermediate_size": 64},
+        image_token_index=ids["<image>"],
+        image_grid_pinpoints=[[56, 112], [112, 56]],
+        downsample_rate="1/2",
+        deepstack_layer_map=[[-2, 0]],
+        spatial_target_layers=[0, 0, 1, 1],
+        vision_feature_select_strategy="full",
+        projector_dropout=0.0,
+    )
+
+
+def _hyperclovax_vision_v2(ids: dict[str, int]) -> Any:
+    vision = {"depth": 2, "hidden_size": WIDTH, "intermediate_size": 64, "num_heads": 2, "out_hidden_size": WIDTH}
+    return tf.HyperCLOVAXVisionV2Config(
+        vision_config={**vision, "window_size": 56, "fullatt_block_indexes": [1]},
+        text_config={**TEXT, "model_type": "hyperclovax", "vocab_size": ids["vocabulary"]},
+        image_token_id=ids["<|image_pad|>"],
+        video_token_id=ids["<|video_pad|>"],
+    )
+
+
+def _minicpmv4_7(ids: dict[str, int]) -> Any:
+    return tf.MiniCPMV4_7Config(
+        vision_config={**VISION, "image_size": 56, "patch_size": 14},
+        text_config={**_qwen3_5(ids | {"<|vision_start|>": 0, "<|vision_end|>": 0}).text_config.to_dict()},
+        insert_layer_id=0,
+        image_size=56,
+        image_token_id=ids["<|image_pad|>"],
+        video_token_id=ids["<|video_pad|>"],
+        **{f"{name}_id": ids[f"<{mark}>"] for name, mark in (("image_start", "image"), ("image_end", "/image"))},
+        **{f"{name}_id": ids[f"<{mark}>"] for name, mark in (("slice_start", "slice"), ("slice_end", "/slice"))},
+        newline_id=ids["<|im_end|>"],  # the small tokenizer has no token of a line break
+    )
+
+
 HUNYUAN_NAMED = {"image_token": "<img_pad>", "image_start_token": "<img_start>", "image_end_token": "<img_end>"}
 JANUS_NAMED = {"image_token": "<image_placeholder>", "boi_token": "<begin_of_image>", "eoi_token": "<end_of_image>"}
 CHATML = PUBLISHED["internvl3-8b"].template
@@ -468,6 +616,94 @@ FURTHER = {
     "minicpmv4_6": Family(
         config=_minicpmv4_6,
         processor={"processor_class": "MiniCPMV4_6Processor"},
+        images={
+            "image_processor_type": "MiniCPMV4_6ImageProcessor",
+            "scale_resolution": 56,
+            "max_slice_nums": 2,
+            "patch_size": 14,
+        },
+        special=("<|im_start|>", "<|im_end|>", *MINICPM_NAMED.values()),
+        named=MINICPM_NAMED,
+        template=PUBLISHED["minicpm-v-4.6"].template,
+    ),
+    "aria": Family(
+        config=_aria,
+        processor={"processor_class": "AriaProcessor", "size_conversion": {"980": 2}},
+        images={"image_processor_type": "AriaImageProcessor"},
+        special=("<|im_start|>", "<|im_end|>", "<image>"),
+        named={"image_token": "<image>"},
+        template=CHATML.replace("<IMG_CONTEXT>", "<image>"),
+    ),
+    "cohere_compass": Family(
+        config=_cohere_compass,
+        processor={"processor_class": "CohereCompassProcessor"},
+        images={**_QWEN_IMAGES, "image_processor_type": "CohereCompassImageProcessor"},
+        special=("<|im_start|>", "<|im_end|>", *COMPASS_MARKS),
+        template=CHATML.replace("<IMG_CONTEXT>\\n", "<|VISION_START|><|IMAGE_PAD|><|VISION_END|>"),
+    ),
+    "deepseek_vl_hybrid": Family(
+        config=_deepseek_vl_hybrid,
+        processor={"processor_class": "DeepseekVLHybridProcessor", "num_image_tokens": 4},
+        images={
+            "image_processor_type": "DeepseekVLHybridImageProcessor",
+            "size": SIZE,
+            "high_res_size": {"height": 64, "width": 64},
+        },
+        special=("<|im_start|>", "<|im_end|>", "<image>"),
+        named={"image_token": "<image>"},
+        template=CHATML.replace("<IMG_CONTEXT>", "<image>"),
+    ),
+    "ernie4_5_vl_moe": Family(
+        config=_ernie4_5_vl_moe,
+        processor={"processor_class": "Ernie4_5_VLMoeProcessor"},
+        images={
+            "image_processor_type": "Ernie4_5_VLMoeImageProcessor",
+            "size": {"shortest_edge": 28 * 28 * 2, "longest_edge": 28 * 28 * 12},
+        },
+        special=("<|im_start|>", "<|im_end|>", *ERNIE_NAMED.values()),
+        named=ERNIE_NAMED,
+        template=CHATML.replace("<IMG_CONTEXT>\\n", "<|IMAGE_START|><|IMAGE_PLACEHOLDER|><|IMAGE_END|>"),
+    ),
+    "emu3": Family(
+        config=_emu3,
+        processor={"processor_class": "Emu3Processor"},
+        images={
+            "image_processor_type": "Emu3ImageProcessor",
+            "min_pixels": 32 * 32,
+            "max_pixels": 48 * 48,
+            "spatial_factor": 8,
+        },
+        special=("<|im_start|>", "<|im_end|>", *EMU_NAMED.values(), *EMU_CODES),
+        named=EMU_NAMED,
+        template="{{ bos_token }}" + CHATML.replace("<IMG_CONTEXT>", "<image>"),
+    ),
+    "granite4_vision": Family(
+        config=_granite4_vision,
+        processor={
+            "processor_class": "Granite4VisionProcessor",
+            "patch_size": 14,
+            "vision_feature_select_strategy": "full",
+            "downsample_rate": "1/2",
+        },
+        images={
+            "image_processor_type": "LlavaNextImageProcessor",
+            "size": {"height": 56, "width": 56},
+            "crop_size": {"height": 56, "width": 56},
+            "image_grid_pinpoints": [[56, 112], [112, 56]],
+        },
+        special=("<|im_start|>", "<|im_end|>", "<image>"),
+        template=CHATML.replace("<IMG_CONTEXT>", "<image>"),
+    ),
+    "hyperclovax_vision_v2": Family(
+        config=_hyperclovax_vision_v2,
+        processor={"processor_class": "HyperCLOVAXVisionV2Processor"},
+        images=_QWEN_IMAGES,
+        special=_QWEN_SPECIAL,
+        template=PUBLISHED["qwen3-vl-8b"].template,
+    ),
+    "minicpmv4_7": Family(
+        config=_minicpmv4_7,
+        processor={"processor_class": "MiniCPMV4_7Processor"},
         images={
             "image_processor_type": "MiniCPMV4_6ImageProcessor",
             "scale_resolution": 56,

@@ -18,6 +18,7 @@ class Published:
         template: One that does the same.
         start: What stands before the images.
         image: What stands for one image; {n} is its number, from 1 on.
+        between: What stands between two images besides.
         end: What stands between the question and the reply.
         lead: White space that belongs to the first word of a reply.
         token: The placeholder of an image as its processor calls it.
@@ -30,6 +31,7 @@ class Published:
     start: str
     image: str
     end: str
+    between: str = ""
     lead: str = ""
     token: str = "<image>"  # noqa: S105
     revision: str = ""
@@ -179,6 +181,45 @@ PUBLISHED = {
         image="<image>",
         end="<|im_end|><|im_start|>assistant\n",
         first=True,
+    ),
+    "llava-next-video-7b": Published(
+        does="as that of LLaVA-1.5; the role of a turn is written in capitals, whatever it is",
+        template=loop(
+            "{{- turn.role.upper() + ': ' }}" + images_first("'<image>\\n'", "part.text + ' '"),
+            "{{- turn.role.upper() + ': ' }}" + images_first("'<image>\\n'", "part.text + ' '"),
+            "{{- 'ASSISTANT:' }}",
+        ),
+        start="USER: ",
+        image="<image>\n",
+        end=" ASSISTANT:",
+        lead=" ",
+        first=True,
+    ),
+    "janus-pro-1b": Published(
+        does="writes a line break between an image and what stands beside it, so two between two images; trims the "
+        "ends of a turn; a reply has a space before it that the generation prompt has not; no system message",
+        template=loop(
+            "{{- '<|User|>: ' }}"
+            "{%- for part in turn.content %}{%- if part.type == 'image' %}"
+            "{{- ('' if loop.first else '\\n') ~ '<image_placeholder>' ~ ('' if loop.last else '\\n') }}"
+            "{%- else %}{{- part.text | trim }}{%- endif %}{%- endfor %}"
+            "{{- '\\n\\n' if add_generation_prompt or not loop.last }}",
+            "{{- '<|Assistant|>: ' ~ turn.content[0].text | trim }}",
+            "{{- '<|Assistant|>:' }}",
+        ),
+        start="<|User|>: ",
+        image="<image_placeholder>\n",
+        between="\n",
+        end="\n\n<|Assistant|>:",
+        lead=" ",
+        token="<image_placeholder>",  # noqa: S106
+    ),
+    "ovis2-2b": Published(
+        does="writes a system message of its own before all else, and a line break behind every image",
+        template=chatml("'<image>\\n'", system="<|im_start|>system\\nYou are a helpful assistant.<|im_end|>\\n"),
+        start="<|im_start|>system\nYou are a helpful assistant.<|im_end|>\n<|im_start|>user\n",
+        image="<image>\n",
+        end=CHATML["end"],
     ),
     "qwen2-vl-2b": QWEN2,
     "qwen2.5-vl-7b": QWEN2,

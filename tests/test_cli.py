@@ -219,6 +219,7 @@ def test_doctor_finds_the_embedded_model() -> None:
     got = run("doctor")
     assert got.returncode == 0
     assert "embedded model: nano answers" in got.stdout
+    assert "Llama 3.2 Vision (Mllama) hardly knows which of two images is the first" in " ".join(got.stdout.split())
 
 
 def test_the_examples_are_scored_by_the_embedded_model_the_same_in_any_batch() -> None:

@@ -40,7 +40,7 @@ CHECKED: Mapping[str, str] = {
     "glm-4.1v-9b": f"{READ}; {_OPEN}; {_ALONE}; {_NOT}",
     "glm-4.6v-flash": f"{READ}, that of GLM-4.6V; {_CLOSED}; {_ALONE}; {_NOT}",
     "aya-vision-8b": _ARITHMETIC,
-    "ovis2-2b": _ARITHMETIC,
+    "ovis2-2b": _COMMON,
     "lfm3-vl-2b": _ARITHMETIC,
     "minicpm-v-4.6": f"its prompts, read in the tests of another program; {_CLOSED}; {_ALONE}; {_NOT}",
     "paddleocr-vl": _COMMON,

@@ -24,6 +24,11 @@ from qdebias.runs.scorer import Scorer
 
 PACKAGES = ("numpy", "opencv-python-headless", "numba", "pillow", "torch", "transformers", "tokenizers", "safetensors")
 
+ORDER = (
+    "Llama 3.2 Vision (Mllama) hardly knows which of two images is the first, as any model whose images enter by cross "
+    "attention without positions; each such model is probed when it is loaded: take another for paper, released and rank"
+)
+
 
 def doctor() -> None:
     """Say what works on this machine: Python, packages, device, and whether the embedded model answers.
@@ -35,6 +40,7 @@ def doctor() -> None:
         _say(_version(name) is not None, f"{name} {_version(name) or 'is not installed'}")
     _check("device", _device)
     _check("torchvision", _torchvision)
+    _say(True, f"order of images: {ORDER}")
     works = _check("embedded model", _embedded)
     raise typer.Exit(0 if works else 1)
 

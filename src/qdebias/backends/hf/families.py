@@ -77,6 +77,18 @@ def _as_encoder_output(features: Features) -> Mapping[str, Any]:
     return {"mm_encoder_outputs": {"image": output}}
 
 
+def _layered(model: Model, part: Part) -> Features:
+    """Encode images of which several layers of the language model take features of their own."""
+    output = model.base_model.get_image_features(part["pixel_values"], part["image_sizes"])
+    layers = output.deepstack_features
+    return {"pooled": layers[0][1]} | {f"{place} {layer}": packed for place, (layer, packed) in enumerate(layers)}
+
+
+def _as_layers(features: Features) -> Mapping[str, Any]:
+    layers = [(int(name.split()[1]), packed) for name, packed in features.items() if name != "pooled"]
+    return {"mm_encoder_outputs": {"image": _EncoderOutput(deepstack_features=layers)}}
+
+
 def _crossed(model: Model, part: Part) -> Features:
     inner = model.model
     states = inner.vision_model(**part).last_hidden_state
@@ -91,13 +103,19 @@ _PLAIN = Family(encode=_pooled, insert=_as_encoder_output)
 _NESTED = replace(_PLAIN, axis=1)
 
 FAMILIES: Mapping[str, Family] = {
+    "aria": _PLAIN,
     "aya_vision": _PLAIN,
+    "cohere_compass": _PLAIN,
     "deepseek_vl": _PLAIN,
+    "deepseek_vl_hybrid": _PLAIN,
+    "ernie4_5_vl_moe": _PLAIN,
     "exaone4_5": _PLAIN,
     "gemma3": _PLAIN,
     "gemma4": replace(_PLAIN, prefix=False),
     "glm46v": _PLAIN,
     "glm4v": _PLAIN,
+    "granite4_vision": replace(_PLAIN, encode=_layered, insert=_as_layers),
+    "hyperclovax_vision_v2": _PLAIN,
     "idefics3": _NESTED,
     "internvl": _PLAIN,
     "janus": _PLAIN,
@@ -107,6 +125,7 @@ FAMILIES: Mapping[str, Family] = {
     "llava_next_video": _PLAIN,
     "llava_onevision": replace(_PLAIN, companion=True),
     "minicpmv4_6": replace(_PLAIN, prefix=False, encode=_pooled_in_a_row),
+    "minicpmv4_7": replace(_PLAIN, prefix=False, encode=_pooled_in_a_row),
     "mistral3": _PLAIN,
     "mllama": Family(axis=1, encode=_crossed, insert=_as_cross_states),
     "mplug_owl2": _PLAIN,
@@ -138,10 +157,13 @@ def family_of(model: Model) -> Family | None:
 
 
 def joined(values: Sequence[Any], axis: int = 0) -> Any:  # noqa: ANN401  tensors or lists of them
-    """Return the values of several images as one, in order; smaller tensors are filled up with zeros."""
+    """Return the values of several images as one, in order.
+
+    Smaller tensors are filled up with zeros; of single numbers the largest counts.
+    """
     first = values[0]
     if isinstance(first, torch.Tensor):
-        return torch.cat(_filled(values, axis), dim=axis)
+        return torch.cat(_filled(values, axis), dim=axis) if first.ndim else torch.stack(list(values)).amax()
     if not isinstance(first, list | tuple):
         return first
     if axis:

@@ -22,10 +22,13 @@ from qdebias.backends.hf.forward import places_of
 from qdebias.backends.hf.images import Key
 from qdebias.backends.prompt import common_beginning
 
-PER_TOKEN = ("input_ids", "attention_mask", "mm_token_type_ids", "token_type_ids", "cross_attention_mask")
+PER_TOKEN = (
+    *("input_ids", "attention_mask", "mm_token_type_ids", "moe_mm_token_type_ids", "token_type_ids"),
+    "cross_attention_mask",
+)
 """Inputs of shape (1, L, ...)."""
 
-PER_IMAGE = ("image_grid_thw",)
+PER_IMAGE = ("image_grid_thw", "target_sizes")
 """Inputs that the forward pass needs beside the features of the images."""
 
 Positions: TypeAlias = Callable[[Mapping[str, Any]], torch.Tensor]
