@@ -8,7 +8,6 @@ import typer
 from rich.table import Column, Table
 
 from qdebias.backends.catalogue import KNOWN_MODELS, KnownModel, known_model
-from qdebias.backends.checked import CHECKED
 from qdebias.cli.shown import show
 from qdebias.degrade import DEGRADATIONS
 from qdebias.errors import SettingError
@@ -77,8 +76,8 @@ def _print_model(model: KnownModel) -> None:
         "a question": model.form,
         "an image": model.pixels,
     }
-    if model.name in CHECKED:
-        lines["checked"] = CHECKED[model.name]
+    if model.checked:
+        lines["checked"] = model.checked
     typer.echo(f"{model.name}: {model.note}" if model.note else model.name)
     for title, value in lines.items():
         typer.echo(f"  {title}: {value}")

@@ -26,7 +26,7 @@ PACKAGES = ("numpy", "opencv-python-headless", "numba", "pillow", "torch", "tran
 
 ORDER = (
     "Llama 3.2 Vision (Mllama) hardly knows which of two images is the first, as any model whose images enter by cross "
-    "attention without positions; each such model is probed when it is loaded: take another for paper, released and rank"
+    "attention without positions; each such model is probed when it is loaded; take another for paper and rank"
 )
 
 
