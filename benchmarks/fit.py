@@ -21,9 +21,9 @@ from qdebias.evaluation.fitting import METHODS, ask
 from qdebias.inputs.datasets import load_dataset
 from qdebias.methods.fitted import features_of
 from qdebias.metrics.ridge import Ridge
-from qdebias.runs.backend import StoredBackend
-from qdebias.runs.opening import open_run
+from qdebias.runs.run import open_run
 from qdebias.runs.scorer import Scorer
+from qdebias.runs.stored import StoredBackend
 
 
 def main() -> None:

@@ -25,10 +25,9 @@ from PIL import Image
 from qdebias.backends.base import Backend
 from qdebias.backends.load import load_backend
 from qdebias.inputs import open_images
-from qdebias.runs.opening import open_run
-from qdebias.runs.run import Run
+from qdebias.runs.run import Run, open_run
 from qdebias.runs.scorer import Scorer
-from qdebias.runs.stored_scorer import StoredScorer
+from qdebias.runs.stored import StoredScorer
 
 BLOCK = 1000
 

@@ -29,7 +29,7 @@ from qdebias.evaluation.evidence import NotRun
 from qdebias.evaluation.method_scores import ModelRun
 from qdebias.inputs.datasets import Dataset, load_dataset
 from qdebias.prompts import Question, Request
-from qdebias.runs.opening import open_run
+from qdebias.runs.run import open_run
 from qdebias.runs.scorer import Scorer
 
 COUNT = 20

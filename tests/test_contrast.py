@@ -13,11 +13,10 @@ from qdebias.equations import FloatArray
 from qdebias.errors import SettingError
 from qdebias.image import RgbImage
 from qdebias.methods.method import Context, QDebias, Score
-from qdebias.runs.opening import open_run
-from qdebias.runs.recorded import recorded
+from qdebias.runs.derive import recorded
+from qdebias.runs.run import open_run, open_snapshot
 from qdebias.runs.scorer import Scorer
-from qdebias.runs.snapshot import open_snapshot
-from qdebias.runs.stored_scorer import StoredScorer
+from qdebias.runs.stored import StoredScorer
 
 ANSWERS = [[np.array(row)] for row in ([2.0, -1.0], [1.0, 0.0], [0.5, 1.0], [-1.0, 1.0], [0.0, 0.0])]
 """Logits of good and poor: d is 3 of the image, and 1, -0.5, -2 and 0 of its copies."""

@@ -22,9 +22,9 @@ from qdebias.backends.base import Backend
 from qdebias.backends.load import load_backend
 from qdebias.image import RgbImage
 from qdebias.methods.method import Score
-from qdebias.runs.opening import open_run
+from qdebias.runs.run import open_run
 from qdebias.runs.scorer import Scorer
-from qdebias.runs.stored_scorer import StoredScorer
+from qdebias.runs.stored import StoredScorer
 
 SIDES = ((72, 96), (64, 80), (72, 96), (97, 33), (72, 96))
 """Of the images: some of one size, whose rows a model may run together, between others."""

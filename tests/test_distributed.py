@@ -26,13 +26,13 @@ from qdebias.inputs import open_images
 from qdebias.inputs.items import Named, Nothing
 from qdebias.inputs.shards import Shard
 from qdebias.inputs.tables import DatasetRows, Rows
-from qdebias.integrations.ray import Progress, Setting, Workers, reach, score_on_ray
+from qdebias.integrations.ray import Progress, Setting, Workers, score_on_ray
+from qdebias.integrations.ray.cluster import check_reachable
+from qdebias.integrations.ray.crew import Tally, Worker
 from qdebias.integrations.ray.folder import open_folder
-from qdebias.integrations.ray.manifest import Manifest, score_file, write_manifest
-from qdebias.integrations.ray.plan import Plan, freeze
-from qdebias.integrations.ray.worker import Tally, Worker
-from qdebias.runs.lock import locked
+from qdebias.integrations.ray.plan import Manifest, Plan, freeze, score_file, write_manifest
 from qdebias.runs.scorer import Scorer
+from qdebias.system.output import locked
 from test_cli import run
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -347,14 +347,14 @@ def test_an_address_without_a_cluster_is_one_error_before_anything_is_listed(
 
 
 def test_what_listens_and_is_no_cluster_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(reach, "HEAD_SECONDS", 3.0)
+    monkeypatch.setattr("qdebias.integrations.ray.cluster.HEAD_SECONDS", 3.0)
     with socket.create_server(("127.0.0.1", 0)) as server:
         address = f"127.0.0.1:{server.getsockname()[1]}"
         with pytest.raises(SettingError, match=f"no Ray cluster at '{address}' .no head of a cluster answers within 3"):
-            reach.check_reachable(address)
+            check_reachable(address)
         monkeypatch.setenv("RAY_ADDRESS", address)
         with pytest.raises(SettingError, match=f"no Ray cluster at '{address}'"):
-            reach.check_reachable("auto")
+            check_reachable("auto")
 
 
 @pytest.mark.parametrize(

@@ -13,13 +13,12 @@ from qdebias.backends.fake import FakeBackend
 from qdebias.cli.app import app
 from qdebias.degrade import Fog, noise_rng
 from qdebias.errors import ImageError, SettingError
-from qdebias.image import RgbImage, digest
-from qdebias.image.downsize import downsized
+from qdebias.image import RgbImage, digest, downsized
 from qdebias.image.pool import ImagePool
 from qdebias.methods.presets import PAPER
-from qdebias.runs.opening import open_run
+from qdebias.runs.run import open_run
 from qdebias.runs.scorer import Scorer
-from qdebias.runs.stored_scorer import StoredScorer
+from qdebias.runs.stored import StoredScorer
 
 
 @pytest.fixture

@@ -19,7 +19,7 @@ from qdebias.backends.fake import FakeBackend
 from qdebias.errors import ImageError, SettingError
 from qdebias.image import load_image
 from qdebias.inputs import addresses, open_images
-from qdebias.runs.snapshot import open_snapshot
+from qdebias.runs.run import open_snapshot
 from test_cli import rows, run
 
 

@@ -17,8 +17,7 @@ from PIL import Image
 
 import qdebias
 from qdebias.errors import ImageError, SettingError
-from qdebias.image import RgbImage
-from qdebias.image.tensors import to_images
+from qdebias.image import RgbImage, to_images
 from qdebias.integrations.datasets import AddScores
 from qdebias.integrations.frames import with_scores
 from qdebias.integrations.metric import create_metric

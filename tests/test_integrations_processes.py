@@ -5,7 +5,7 @@ from pathlib import Path
 import torch
 
 import qdebias
-from qdebias.image.tensors import to_images
+from qdebias.image import to_images
 from qdebias.integrations.torchmetrics import ImageQuality
 
 

@@ -8,9 +8,9 @@ import pytest
 from qdebias import presets
 from qdebias.equations import Evidence, FloatArray, mean_log_odds, semantic_weight
 from qdebias.errors import SettingError
-from qdebias.methods.cost import Cost, cost_of
 from qdebias.methods.expression import SPELLED
 from qdebias.methods.method import QDebias
+from qdebias.methods.outline import Cost, cost_of
 from qdebias.methods.parts import CONDITIONS, KINDS, NUMBERED, PARTS
 
 

@@ -10,11 +10,10 @@ from qdebias import presets
 from qdebias.backends.fake import FakeBackend
 from qdebias.methods.method import Score
 from qdebias.methods.plan import Failure
-from qdebias.runs.opening import open_run
-from qdebias.runs.recorded import recorded
+from qdebias.runs.derive import recorded
+from qdebias.runs.run import open_run, open_snapshot
 from qdebias.runs.scorer import Scorer
-from qdebias.runs.snapshot import open_snapshot
-from qdebias.runs.stored_scorer import StoredScorer
+from qdebias.runs.stored import StoredScorer
 
 METHODS = (
     "paper+logodds",

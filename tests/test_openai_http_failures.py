@@ -21,9 +21,9 @@ from qdebias.backends.openai_http.backend import load_openai
 from qdebias.backends.openai_http.failures import PassingError, refusal, server_words
 from qdebias.errors import BackendError, ImageError, QdebiasError, SettingError
 from qdebias.methods.plan import Failure
-from qdebias.runs.backend import StoredBackend
-from qdebias.runs.opening import open_run
+from qdebias.runs.run import open_run
 from qdebias.runs.scorer import Scorer
+from qdebias.runs.stored import StoredBackend
 from stub_server import Fault, Stub, serving
 
 KEY = "sk-very-secret-0123456789"

@@ -32,7 +32,7 @@ OF_ALL = {name for one in ALL.params for name in one.opts}
 OF_OTHERS = {
     "backends/load.py": {"--upgrade"},  # pip
     "backends/openai_http/servers.py": {"--logprobs-mode", "--max-logprobs"},  # vLLM
-    "integrations/ray/reach.py": {"--address", "--head"},  # Ray
+    "integrations/ray/cluster.py": {"--address", "--head"},  # Ray
     "metrics/tensors.py": {"--index-url"},  # pip
 }
 OF_IMAGES = ("score", "check", "explain", "degrade", "rank", "filter", "retry", "serve")

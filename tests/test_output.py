@@ -14,9 +14,8 @@ from PIL import Image
 from qdebias.cli.outputs import check_outputs
 from qdebias.curation import COPY, MOVE, Way, place
 from qdebias.errors import SettingError, StoreError
-from qdebias.runs.lock import locked
 from qdebias.runs.records import Record, open_writer
-from qdebias.system.output import beside, replacing, write_file
+from qdebias.system.output import beside, locked, replacing, write_file
 from test_cli import run
 
 OLD = "path,score\nold.png,0.5\n"

@@ -13,7 +13,7 @@ from qdebias import presets
 from qdebias.backends.hf.loading import prompt_lengths
 from qdebias.cli.app import app
 from qdebias.errors import SettingError
-from qdebias.methods.cost import token_cost
+from qdebias.methods.outline import token_cost
 from tiny_models import checkpoint, load
 
 

@@ -24,7 +24,7 @@ from qdebias.evaluation.ranking import QUESTIONS, Ranking, rank
 from qdebias.evaluation.strengths import bradley_terry, rings
 from qdebias.image import digest, load_image
 from qdebias.prompts import Question, Request
-from qdebias.runs.opening import open_run
+from qdebias.runs.run import open_run
 from qdebias.runs.scores import read_scores
 
 COUNT = 12

@@ -14,7 +14,7 @@ from qdebias.errors import SettingError
 from qdebias.evaluation.ranking import Ranking, rank
 from qdebias.evaluation.strengths import against
 from qdebias.image import digest, load_image
-from qdebias.runs.opening import open_run
+from qdebias.runs.run import open_run
 from test_cli import run as command
 from test_ranking import asked_of, brighter
 

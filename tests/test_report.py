@@ -12,7 +12,7 @@ from PIL import Image
 import qdebias
 from qdebias.report.html.facts import gather, short_names
 from qdebias.report.html.galleries import galleries_of
-from qdebias.runs.snapshot import open_snapshot
+from qdebias.runs.run import open_snapshot
 from test_cli import Outcome, run
 
 HOSTILE = "a<script>alert(1)<script>&\"'{{ 7 * 7 }}\n.png"

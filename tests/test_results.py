@@ -16,9 +16,9 @@ from qdebias.evaluation.compare import compare_stored
 from qdebias.inputs.datasets import load_dataset
 from qdebias.metrics.measures import is_constant
 from qdebias.report.picture import save
-from qdebias.runs.opening import open_run
+from qdebias.runs.run import open_run
 from qdebias.runs.scorer import Scorer
-from qdebias.runs.stored_scorer import StoredScorer
+from qdebias.runs.stored import StoredScorer
 from test_cli import Outcome, run
 
 

@@ -16,11 +16,10 @@ import qdebias
 from qdebias.backends.fake import FakeBackend
 from qdebias.cli.app import app
 from qdebias.cli.console import Pace
-from qdebias.runs.opening import open_run
+from qdebias.runs.run import open_run, open_snapshot
 from qdebias.runs.scorer import Scorer
-from qdebias.runs.snapshot import open_snapshot
 from qdebias.runs.status import run_status
-from qdebias.runs.stored_scorer import StoredScorer
+from qdebias.runs.stored import StoredScorer
 from reference_data import skip_absent
 
 

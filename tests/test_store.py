@@ -21,12 +21,9 @@ from qdebias.image.pool import ImagePool
 from qdebias.methods.method import Context, Score
 from qdebias.methods.plan import Failure
 from qdebias.prompts import Question, Request
-from qdebias.runs.backend import StoredBackend
-from qdebias.runs.opening import open_run
-from qdebias.runs.run import Run
+from qdebias.runs.run import Run, open_run, open_snapshot
 from qdebias.runs.scorer import Scorer
-from qdebias.runs.snapshot import open_snapshot
-from qdebias.runs.stored_scorer import StoredScorer
+from qdebias.runs.stored import StoredBackend, StoredScorer
 
 
 @pytest.fixture

@@ -28,11 +28,10 @@ from qdebias.methods.method import QDebias, Score
 from qdebias.methods.presets import CONDITIONAL, SAME_OBJECT
 from qdebias.runs import lines
 from qdebias.runs import run as run_module
-from qdebias.runs.index_file import INDEX
-from qdebias.runs.opening import open_run
+from qdebias.runs.index import INDEX
+from qdebias.runs.run import open_run, open_snapshot
 from qdebias.runs.scorer import Scorer
-from qdebias.runs.snapshot import open_snapshot
-from qdebias.runs.stored_scorer import StoredScorer
+from qdebias.runs.stored import StoredScorer
 
 
 def mirrored(image: RgbImage, _: Rng) -> RgbImage:

@@ -15,13 +15,13 @@ from qdebias.errors import SettingError
 from qdebias.image.pool import ImagePool
 from qdebias.methods.describe import describe
 from qdebias.methods.fitted import features_of
-from qdebias.methods.keys import method_id, pool_digest
 from qdebias.methods.method import Score
+from qdebias.methods.outline import method_id, pool_digest
 from qdebias.prompts import Request
+from qdebias.runs.derive import known_method, recorded
+from qdebias.runs.manifest import renamed, with_printed_fog
 from qdebias.runs.options import Options
-from qdebias.runs.recorded import known_method, recorded
-from qdebias.runs.snapshot import open_snapshot
-from qdebias.runs.upgrade import renamed, with_printed_fog
+from qdebias.runs.run import open_snapshot
 
 GOLDEN = Path(__file__).parent / "golden" / "runs"
 WITHOUT_FOG = ("qbench-t100", "vanilla", "vanilla+ensemble")

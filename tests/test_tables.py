@@ -26,9 +26,8 @@ from qdebias.metrics import lpips as lpips_module
 from qdebias.metrics.measures import correlate
 from qdebias.prompts import Question, Request
 from qdebias.runs.lines import checksum
-from qdebias.runs.opening import open_run
+from qdebias.runs.run import open_run, open_snapshot
 from qdebias.runs.scorer import Scorer
-from qdebias.runs.snapshot import open_snapshot
 
 COUNT = 12
 EVERYTHING = tuple(dict.fromkeys(name for table in TABLES for name in needed(table, "mine")))

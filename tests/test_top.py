@@ -17,13 +17,13 @@ from qdebias.backends.hf.backend import HfBackend
 from qdebias.backends.top import TopReader, mean_vectors, top_of
 from qdebias.errors import BackendError, SettingError
 from qdebias.image import RgbImage
-from qdebias.methods.keys import question_id
 from qdebias.methods.method import Context, QDebias
+from qdebias.methods.outline import question_id
 from qdebias.methods.readouts import Likeliest
 from qdebias.prompts import Request, TopQuestion
-from qdebias.runs.opening import open_run
+from qdebias.runs.run import open_run
 from qdebias.runs.scorer import Scorer
-from qdebias.runs.stored_scorer import StoredScorer
+from qdebias.runs.stored import StoredScorer
 
 
 def question(text: str) -> TopQuestion:

@@ -26,11 +26,9 @@ if TYPE_CHECKING:
     from qdebias.metrics.measures import Correlation, correlate
     from qdebias.prompts import Question, Request
     from qdebias.runs.api import score
-    from qdebias.runs.backend import StoredBackend
-    from qdebias.runs.opening import open_run
-    from qdebias.runs.run import Run
+    from qdebias.runs.run import Run, open_run
     from qdebias.runs.scorer import Scorer
-    from qdebias.runs.stored_scorer import StoredScorer
+    from qdebias.runs.stored import StoredBackend, StoredScorer
 
 __version__ = "0.1.0"
 
@@ -50,8 +48,8 @@ _HOME = {
     "Run": "qdebias.runs.run",
     "Score": "qdebias.methods.method",
     "Scorer": "qdebias.runs.scorer",
-    "StoredBackend": "qdebias.runs.backend",
-    "StoredScorer": "qdebias.runs.stored_scorer",
+    "StoredBackend": "qdebias.runs.stored",
+    "StoredScorer": "qdebias.runs.stored",
     "Vanilla": "qdebias.methods.method",
     "correlate": "qdebias.metrics.measures",
     "evaluate": "qdebias.evaluation",
@@ -59,7 +57,7 @@ _HOME = {
     "load_backend": "qdebias.backends.load",
     "load_dataset": "qdebias.inputs.datasets",
     "load_image": "qdebias.image",
-    "open_run": "qdebias.runs.opening",
+    "open_run": "qdebias.runs.run",
     "score": "qdebias.runs.api",
 }
 _MODULES = {"degrade": "qdebias.degrade", "errors": "qdebias.errors", "presets": "qdebias.methods.presets"}

@@ -31,12 +31,11 @@ from qdebias.inputs.datasets.readers import read_records
 from qdebias.methods.expression import known_parts
 from qdebias.methods.method import Score, Vanilla
 from qdebias.metrics.calibration import load_calibration
-from qdebias.runs.opening import open_run
+from qdebias.runs.run import open_run, open_snapshot
 from qdebias.runs.scorer import Scorer
 from qdebias.runs.scores import read_scores
-from qdebias.runs.snapshot import open_snapshot
 from qdebias.runs.status import run_status
-from qdebias.runs.stored_scorer import StoredScorer
+from qdebias.runs.stored import StoredScorer
 
 KEPT = Path(__file__).with_name("kept")
 """Files that once ended in a traceback."""

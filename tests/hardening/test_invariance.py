@@ -15,9 +15,9 @@ from mutation import examples
 from qdebias.backends.fake import FakeBackend
 from qdebias.image import RgbImage
 from qdebias.methods.method import Score
-from qdebias.runs.opening import open_run
+from qdebias.runs.run import open_run
 from qdebias.runs.scorer import Scorer
-from qdebias.runs.stored_scorer import StoredScorer
+from qdebias.runs.stored import StoredScorer
 
 METHODS = ("vanilla", "paper", "query-first", "paper@fog,jpeg+median", "paper+seeds2")
 COUNT = 6

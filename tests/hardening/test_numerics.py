@@ -18,9 +18,9 @@ from qdebias.backends.fake import FakeBackend
 from qdebias.errors import BackendError, SettingError
 from qdebias.methods.method import Answers, Context, Method, Plan, Score
 from qdebias.prompts import Question, Request
-from qdebias.runs.backend import StoredBackend
-from qdebias.runs.opening import open_run
+from qdebias.runs.run import open_run
 from qdebias.runs.scorer import Scorer
+from qdebias.runs.stored import StoredBackend
 
 METHODS = (
     *(

@@ -23,8 +23,8 @@ from qdebias.inputs import Inputs, find_inputs
 from qdebias.inputs.datasets import Dataset
 from qdebias.methods.method import Score
 from qdebias.methods.plan import Failure
-from qdebias.runs.backend import StoredBackend
 from qdebias.runs.scorer import Scorer
+from qdebias.runs.stored import StoredBackend
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

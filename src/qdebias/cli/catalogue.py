@@ -14,10 +14,9 @@ from qdebias.errors import SettingError
 from qdebias.image import load_image
 from qdebias.inputs.datasets.dataset import CATALOGUE, Entry, entry
 from qdebias.methods import presets
-from qdebias.methods.cost import cost_of, token_cost
-from qdebias.methods.described import described
+from qdebias.methods.describe import setting_lines
 from qdebias.methods.method import Method
-from qdebias.methods.outline import outline
+from qdebias.methods.outline import cost_of, outline, token_cost
 from qdebias.methods.parts import CONDITIONS, NUMBERED, PARTS, Part
 from qdebias.methods.recipe import Recipe
 from qdebias.prompts import Question, TopQuestion
@@ -136,7 +135,7 @@ def _print_method(recipe: Recipe) -> None:
     typer.echo(f"  cost of an image: {cost_of(recipe.method) or 'not known'}")
     if recipe.cut is not None:
         typer.echo(f"  cut of mPLUG-Owl3: {recipe.cut}")
-    for line in described(recipe.method):
+    for line in setting_lines(recipe.method):
         typer.echo(f"  {line}")
 
 

@@ -15,7 +15,7 @@ from qdebias.methods import presets
 from qdebias.methods.plan import Failure
 from qdebias.metrics.calibration import Calibration, load_calibration
 from qdebias.metrics.mos import MosScale
-from qdebias.runs.opening import open_run
+from qdebias.runs.run import open_run
 
 BY = ("score", "mos", "mos_low")
 

@@ -23,12 +23,11 @@ from qdebias.inputs.items import Named, Nothing
 from qdebias.methods import presets
 from qdebias.methods.method import Score
 from qdebias.methods.plan import Failure
+from qdebias.runs.derive import recorded
 from qdebias.runs.manifest import NAME as RUN
-from qdebias.runs.opening import open_run
-from qdebias.runs.recorded import recorded
 from qdebias.runs.records import open_writer
+from qdebias.runs.run import open_run, open_snapshot
 from qdebias.runs.scores import GivenScore, read_scores
-from qdebias.runs.snapshot import open_snapshot
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -12,7 +12,7 @@ from qdebias.cli.runs import Folder, say_unfinished
 from qdebias.errors import SettingError
 from qdebias.evaluation.evidence import Evidence, load_all
 from qdebias.evaluation.method_scores import recall
-from qdebias.runs.snapshot import Snapshot, open_snapshot
+from qdebias.runs.run import Snapshot, open_snapshot
 
 
 def report(

@@ -17,22 +17,28 @@ from qdebias.cli.shown import show
 from qdebias.errors import SettingError, StoreError
 from qdebias.evaluation.method_scores import ModelRun
 from qdebias.evaluation.pipeline import opened_run
-from qdebias.image.downsize import max_side_of
+from qdebias.image import max_side_of
 from qdebias.inputs import Images, LeftOut
 from qdebias.methods import presets
 from qdebias.methods.method import Score
 from qdebias.methods.plan import Failure
 from qdebias.methods.recipe import Recipe
+from qdebias.runs.derive import recorded
 from qdebias.runs.manifest import Manifest, read_manifest
 from qdebias.runs.options import Options
-from qdebias.runs.recorded import recorded
 from qdebias.runs.records import AnsweredRecord, Columns, answered_record, columns_of, open_writer, words_of
-from qdebias.runs.retry import failed_images, recipe_of, retry_failures
-from qdebias.runs.run import Run
+from qdebias.runs.run import Run, Snapshot, open_snapshot
 from qdebias.runs.scorer import Scorer, limited
-from qdebias.runs.snapshot import Snapshot, open_snapshot
-from qdebias.runs.status import MethodStatus, RunStatus, run_status, unfinished
-from qdebias.runs.stored_scorer import StoredScorer
+from qdebias.runs.status import (
+    MethodStatus,
+    RunStatus,
+    failed_images,
+    recipe_of,
+    retry_failures,
+    run_status,
+    unfinished,
+)
+from qdebias.runs.stored import StoredScorer
 
 Folder = Annotated[Path, typer.Argument(help="A folder that was given as --run.")]
 

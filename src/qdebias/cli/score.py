@@ -29,10 +29,9 @@ from qdebias.methods.method import Score
 from qdebias.methods.plan import Failure
 from qdebias.metrics.calibration import load_calibration
 from qdebias.metrics.mos import MosScale
-from qdebias.runs.opening import open_run
 from qdebias.runs.options import Options
 from qdebias.runs.records import Columns, MosRecord, Record, columns_of, open_writer, record, with_mos, words_of
-from qdebias.runs.run import Run
+from qdebias.runs.run import Run, open_run
 from qdebias.runs.scorer import Scorer
 
 Sources = Annotated[

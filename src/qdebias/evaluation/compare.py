@@ -15,10 +15,10 @@ from qdebias.evaluation.evidence import Evidence, NotRun, Scores, evidence_of, f
 from qdebias.evaluation.method_scores import ModelRun, recall
 from qdebias.inputs.datasets import Dataset
 from qdebias.methods import presets
-from qdebias.methods.cost import Cost, cost_of
-from qdebias.runs.retry import recipe_of
+from qdebias.methods.outline import Cost, cost_of
+from qdebias.runs.run import Snapshot, open_snapshot
 from qdebias.runs.scores import GivenScore, read_scores
-from qdebias.runs.snapshot import Snapshot, open_snapshot
+from qdebias.runs.status import recipe_of
 
 
 def compare_methods(

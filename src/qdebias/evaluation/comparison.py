@@ -12,8 +12,7 @@ from qdebias.evaluation.agreement import Agreement, Agreements, agreement_cells
 from qdebias.evaluation.evidence import Evidence, NotRun
 from qdebias.evaluation.table import Cell, Cells, Column, Number, Table
 from qdebias.methods import presets
-from qdebias.methods.cost import cost_of
-from qdebias.methods.outline import Outline, outline
+from qdebias.methods.outline import Outline, cost_of, outline
 from qdebias.runs.derive import known_pixels
 from qdebias.runs.run import Run
 

@@ -19,7 +19,7 @@ from qdebias.methods import presets
 from qdebias.methods.method import Method, Score
 from qdebias.methods.plan import Failure
 from qdebias.runs.lines import checksum
-from qdebias.runs.upgrade import is_preset, with_printed_fog
+from qdebias.runs.manifest import is_preset, with_printed_fog
 from qdebias.system.output import write_file
 
 

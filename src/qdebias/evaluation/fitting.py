@@ -32,8 +32,8 @@ from qdebias.methods.plan import Failure
 from qdebias.metrics.measures import is_constant
 from qdebias.metrics.mos import Interval, check_level, conformal_interval
 from qdebias.metrics.ridge import Ridge, folds_of
-from qdebias.runs.backend import StoredBackend
 from qdebias.runs.scorer import Scorer
+from qdebias.runs.stored import StoredBackend
 
 METHODS = ("paper", "vanilla", "vanilla+levels5")
 """What a model is asked for its features where no methods are named."""

@@ -20,19 +20,16 @@ from qdebias.image.pool import ImagePool
 from qdebias.inputs.datasets import Dataset
 from qdebias.methods import presets
 from qdebias.methods.describe import describe
-from qdebias.methods.keys import identity_digest
 from qdebias.methods.method import Method, Pool, QDebias, Score
+from qdebias.methods.outline import identity_digest
 from qdebias.methods.plan import Failure
 from qdebias.metrics.lpips import Lpips
 from qdebias.metrics.pyiqa import load_rival
-from qdebias.runs.asked import AskedBackend
-from qdebias.runs.backend import StoredBackend
 from qdebias.runs.derive import Derivation, derivation, known_pixels
-from qdebias.runs.retry import recipe_of
-from qdebias.runs.run import Run
+from qdebias.runs.run import Run, Snapshot
 from qdebias.runs.scorer import Scorer, limited
-from qdebias.runs.snapshot import Snapshot
-from qdebias.runs.stored_scorer import StoredScorer
+from qdebias.runs.status import recipe_of
+from qdebias.runs.stored import StoredBackend, StoredScorer
 
 Progress = Callable[[str, int], None]
 """Is told the method and how many images are done."""
@@ -92,7 +89,7 @@ class ModelRun:
         joint = joint_method([one for one in recipes if not self._other_identity(one)])
         if joint is None:
             return
-        backend = StoredBackend(self._timed(self.backend), self.run)
+        backend = StoredBackend(self.backend, self.run, self.answer_seconds)
         scorer = self.scorer(backend, joint)
         report_progress = self.progress_of(recipes[0])
         missing = unanswered(self.run, joint, dataset.paths, seed=self.seed)
@@ -107,8 +104,8 @@ class ModelRun:
         if obstacle:
             return NotRun(reason=obstacle)
         pool = self._pool(dataset) if isinstance(method, QDebias) and method.mismatched else None
-        scorer = self.scorer(self._timed(chosen.fit(self.backend)), method, pool)
-        stored = StoredScorer(self.run, scorer, name=recipe, total=len(dataset))
+        scorer = self.scorer(chosen.fit(self.backend), method, pool)
+        stored = StoredScorer(self.run, scorer, name=recipe, total=len(dataset), seconds=self.answer_seconds)
         report_progress = self.progress_of(recipe)
         for count, _ in enumerate(stored.ask(dataset.paths), start=1):
             if report_progress is not None:
@@ -126,9 +123,6 @@ class ModelRun:
             pool=pool,
             max_side=self.max_side,
         )
-
-    def _timed(self, backend: Backend) -> Backend:
-        return backend if self.answer_seconds is None else AskedBackend(backend, self.run.identity, self.answer_seconds)
 
     def _other_identity(self, recipe: str) -> str:
         """Return why the answers under a method cannot be kept in this run, nothing where they can."""

@@ -10,12 +10,11 @@ from pathlib import Path
 
 from qdebias.backends.base import Backend
 from qdebias.errors import ImageError
-from qdebias.image import MAX_PIXELS, RgbImage, digest, load_image
-from qdebias.image.downsize import downsized
-from qdebias.methods.keys import answer_key, question_id
+from qdebias.image import MAX_PIXELS, RgbImage, digest, downsized, load_image
+from qdebias.methods.outline import answer_key, question_id
 from qdebias.prompts import Question, Request
-from qdebias.runs.backend import StoredBackend
 from qdebias.runs.run import Run
+from qdebias.runs.stored import StoredBackend
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,7 +38,7 @@ class Limits:
 
     Attributes:
         max_pixels: Larger images are refused before they are decoded.
-        max_side: The others are made smaller, see `qdebias.image.downsize`; None: they stay.
+        max_side: The others are made smaller, see `qdebias.image`; None: they stay.
     """
 
     max_pixels: int = MAX_PIXELS

@@ -15,10 +15,9 @@ from qdebias.image import MAX_PIXELS
 from qdebias.inputs.datasets import Dataset, load_dataset
 from qdebias.methods import presets
 from qdebias.methods.method import Method
-from qdebias.runs.opening import open_run
-from qdebias.runs.run import Run
+from qdebias.runs.run import Run, open_run
 from qdebias.runs.scorer import Scorer
-from qdebias.runs.stored_scorer import StoredScorer
+from qdebias.runs.stored import StoredScorer
 
 
 def evaluate(

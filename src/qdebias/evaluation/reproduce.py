@@ -9,7 +9,7 @@ from qdebias.evaluation.evidence import Evidence, Scores, first_items, load_all,
 from qdebias.evaluation.method_scores import PREFIX, ModelRun, recall, rival_scores, with_all_methods
 from qdebias.evaluation.paper_tables import TABLES, needed
 from qdebias.inputs.datasets import Dataset
-from qdebias.runs.snapshot import open_snapshot
+from qdebias.runs.run import open_snapshot
 
 FIGURES = ("figure1", "figure4")
 

@@ -58,13 +58,16 @@ MAX_PIXELS = 50_000_000
 MIN_SIDE = 32
 """Shortest side, in pixels, on which the degradations and the vision encoders mean anything."""
 
+IDENTITY = "max_side"
+"""Under which name a fingerprint says how large images may be; absent where they are scored as they are."""
+
 
 def load_image(source: ImageSource, *, max_pixels: int = MAX_PIXELS) -> RgbImage:
     """Return the pixels of one image, upright.
 
     Args:
         source: A path, an image that is already in memory (an array as described below, a Pillow image, or a torch
-            tensor (3, H, W), see `qdebias.image.tensors`), or what has the bytes of a file; the bytes themselves; or a
+            tensor (3, H, W), see `to_images`), or what has the bytes of a file; the bytes themselves; or a
             mapping with `bytes` or `path`.
         max_pixels: Largest width x height that is decoded.
 
@@ -77,8 +80,6 @@ def load_image(source: ImageSource, *, max_pixels: int = MAX_PIXELS) -> RgbImage
     if isinstance(source, Mapping):  # as `datasets` gives an image that it does not decode
         source = source.get("bytes") or source.get("path") or ""
     if is_tensor(source):
-        from qdebias.image.tensors import to_images
-
         source = next(iter(to_images(source)), None)
     if isinstance(source, np.ndarray):
         return _checked_array(source)
@@ -163,3 +164,65 @@ def _one_line(path: str | os.PathLike[str]) -> Iterator[None]:
         if isinstance(error, OSError) and error.strerror:  # of the operating system, and not of Pillow
             raise ImageError(f"{path}: cannot be read ({error.strerror})") from error
         raise DamagedImageError(f"{path}: damaged or cut short ({error}); obtain the file again") from error
+
+
+def to_images(batch: Any) -> list[RgbImage]:  # noqa: ANN401 (torch is not loaded here)
+    """Return the images of a batch.
+
+    Args:
+        batch: Tensor (N, 3, H, W) or (3, H, W), on any device: uint8, or floating point in [0, 1], which is rounded to
+            the nearest of 256 steps. An image that was uint8 / 255 comes back exactly.
+
+    Returns:
+        N arrays (H, W, 3) uint8.
+
+    Raises:
+        ImageError: The tensor has another shape, type or range.
+    """
+    planes = batch.detach().cpu()
+    if planes.ndim == 3:
+        planes = planes[None]
+    if planes.ndim != 4 or planes.shape[1] != 3:
+        raise ImageError(f"a tensor of shape {tuple(batch.shape)} holds no images; give (N, 3, H, W) in RGB order")
+    if planes.is_floating_point():
+        planes = planes.float()
+        if planes.numel() and not (planes.min() >= 0 and planes.max() <= 1):  # so that NaN is refused
+            raise ImageError(
+                f"pixels lie in [{planes.min():.4g}, {planes.max():.4g}] and not in [0, 1]; undo the normalisation"
+            )
+        planes = (planes * 255).round()
+    elif planes.numpy().dtype != np.uint8:
+        raise ImageError(f"pixels are {batch.dtype}; give uint8, or floating point in [0, 1]")
+    return [np.ascontiguousarray(image) for image in planes.numpy().astype(np.uint8).transpose(0, 2, 3, 1)]
+
+
+def downsized(image: RgbImage, max_side: int, *, name: str = "image") -> RgbImage:
+    """Return the image with its longer side cut down to `max_side` pixels, or as it is where that is no longer.
+
+    The aspect ratio stays, to the nearest pixel. The filter is Pillow's Lanczos, whose support grows with the factor,
+    so that nothing aliases.
+
+    Args:
+        image: (H, W, 3).
+        max_side: At least `MIN_SIDE`.
+        name: What the image is called in the error.
+
+    Raises:
+        ImageError: The shorter side would be less than `MIN_SIDE`.
+    """
+    height, width = image.shape[:2]
+    factor = max_side / max(height, width)
+    if factor >= 1:
+        return image
+    size = round(width * factor), round(height * factor)
+    if min(size) < MIN_SIDE:
+        raise ImageError(
+            f"{name}: {width} x {height} with a side of at most {max_side} would be {size[0]} x {size[1]}, too small "
+            f"to be judged; {MIN_SIDE} a side is the least, so raise max_side"
+        )
+    return np.asarray(Image.fromarray(image).resize(size, Image.Resampling.LANCZOS))
+
+
+def max_side_of(identity: Mapping[str, str]) -> int | None:
+    """Return how large images may be according to the identity of a fingerprint, None for any size."""
+    return int(identity[IDENTITY]) if IDENTITY in identity else None

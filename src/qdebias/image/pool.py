@@ -7,8 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from qdebias.errors import ImageError, SettingError
-from qdebias.image import MAX_PIXELS, RgbImage, digest, load_image
-from qdebias.image.downsize import downsized
+from qdebias.image import MAX_PIXELS, RgbImage, digest, downsized, load_image
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -22,7 +21,7 @@ class ImagePool:
         content_of: What the query images show, by `qdebias.image.digest`. A query that is not in it is only
             kept from being its own condition.
         max_pixels: Larger images are passed over, like those that cannot be read.
-        max_side: The others are made smaller, as the queries are, see `qdebias.image.downsize`; None: they stay.
+        max_side: The others are made smaller, as the queries are, see `qdebias.image.downsized`; None: they stay.
     """
 
     paths: tuple[Path, ...]

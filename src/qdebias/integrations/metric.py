@@ -15,8 +15,7 @@ import torch
 
 from qdebias.backends.base import Backend
 from qdebias.backends.load import load_backend
-from qdebias.image import ImageSource
-from qdebias.image.tensors import to_images
+from qdebias.image import ImageSource, to_images
 from qdebias.runs.scorer import Scorer
 
 

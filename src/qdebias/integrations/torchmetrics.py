@@ -14,7 +14,7 @@ from torchmetrics import Metric
 
 from qdebias.backends.base import Backend
 from qdebias.backends.load import load_backend
-from qdebias.image.tensors import to_images
+from qdebias.image import to_images
 from qdebias.runs.scorer import Scorer
 
 

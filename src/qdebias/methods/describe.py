@@ -1,4 +1,4 @@
-"""A method in words that stay the same from one process to the next, so that a run folder can tell methods apart.
+"""A method in words: for files, where they stay the same from one process to the next, and for a reader.
 
 What qdebias itself defines is named by `stable_name` and its settings, so that run folders, fits and plans of clusters
 outlive a module that moves. What a user defines is named by its source text as well: when the text changes, it is
@@ -7,7 +7,7 @@ another method, and nothing is taken over from the old one.
 
 import hashlib
 import inspect
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import fields, is_dataclass
 from pathlib import PurePath
 from types import FunctionType
@@ -16,6 +16,7 @@ from typing import TypeAlias
 import numpy as np
 
 from qdebias.errors import SettingError
+from qdebias.prompts import Question
 
 Description: TypeAlias = "str | int | float | bool | list[Description] | dict[str, Description] | None"
 
@@ -103,3 +104,36 @@ def _named(thing: type | FunctionType) -> dict[str, Description]:
             f"define it in a file"
         ) from error
     return name | {"source": hashlib.blake2b(source.encode(), digest_size=8).hexdigest()}
+
+
+def setting_lines(method: object) -> Iterator[str]:
+    """Yield one line a setting of a method that is in use, questions in full and what it stands on indented."""
+    if not is_dataclass(method):
+        yield repr(method)
+        return
+    for field in fields(method):
+        value = getattr(method, field.name)
+        if value or value != field.default:
+            yield from _describe_value(field.name, value)
+
+
+def _describe_value(name: str, value: object) -> Iterator[str]:
+    if isinstance(value, Question):
+        yield f"{name}:"
+        yield f"  user: {value.text}"
+        yield f"  assistant: {value.answer_prefix}[{' | '.join(map(repr, value.options))}]"
+        yield f"  values: {', '.join(map(str, value.values))}"
+    elif isinstance(value, tuple):
+        yield f"{name}:" if value else f"{name}: none"
+        for item in value:
+            if isinstance(item, Question):
+                yield from (f"  {line}" for line in _describe_value("question", item))
+            elif hasattr(item, "plan"):
+                yield from (f"  {line}" for line in _describe_value("method", item))
+            else:
+                yield f"  {item}"
+    elif hasattr(value, "plan"):
+        yield f"{name}:"
+        yield from (f"  {line}" for line in setting_lines(value))
+    else:
+        yield f"{name}: {getattr(value, '__name__', value)}"

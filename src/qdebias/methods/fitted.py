@@ -19,9 +19,8 @@ from qdebias.errors import SettingError
 from qdebias.image import RgbImage
 from qdebias.methods import presets
 from qdebias.methods.describe import describe
-from qdebias.methods.keys import method_id
 from qdebias.methods.method import Answers, Context, Plan, QDebias, Score
-from qdebias.methods.outline import outline
+from qdebias.methods.outline import method_id, outline
 from qdebias.methods.recipe import Recipe
 from qdebias.metrics.mos import Direction, Interval, Mos
 from qdebias.metrics.ridge import Linear

@@ -40,7 +40,7 @@ from qdebias.image import RgbImage
 from qdebias.methods.content import ContentFree, blank, noise, suits
 from qdebias.methods.method import QDebias
 from qdebias.methods.readouts import ENSEMBLE, GOOD_POOR, LEVELS5, NEUTRAL, WORDS, Likeliest
-from qdebias.methods.sources import (
+from qdebias.methods.recipe import (
     CALIBRATION,
     CLIP_IQA,
     DEQA,
@@ -52,7 +52,7 @@ from qdebias.methods.sources import (
     Q_BOOST,
     Q_REALIGN,
     SELF_CONSISTENCY,
-    SEP_IQA,
+    SEP_IQA_SOURCE,
     VCD,
 )
 from qdebias.metrics.lpips import Lpips
@@ -345,7 +345,7 @@ NUMBERED: Mapping[str, Part] = {
         kind="readout",
         change=_read_likeliest,
         summary="the likeliest words, so many, each by how its meaning leans to good or bad",
-        source=SEP_IQA,
+        source=SEP_IQA_SOURCE,
     ),
     "t": Part(
         kind="temperature",

@@ -18,11 +18,10 @@ from pathlib import Path
 
 from qdebias.degrade import Degradation, Fog, Saturate, Spatter, ZoomBlur, imagenet_c
 from qdebias.equations import equal_weight, similarity_weight, winner_weight
-from qdebias.methods import sources
-from qdebias.methods.expression import add_parts, parse
+from qdebias.methods.expression import SUFFIX, add_parts, parse, read_file
 from qdebias.methods.method import QDebias, Vanilla
-from qdebias.methods.method_file import SUFFIX, read_file
 from qdebias.methods.readouts import LEVELS5, Likeliest
+from qdebias.methods.recipe import DOG_IQA, OURS, Q_ALIGN, Q_BENCH, Q_REALIGN, SEP_IQA_SOURCE, SEP_LEVELS, VCD
 from qdebias.methods.recipe import Recipe as Recipe
 from qdebias.metrics.lpips import Lpips
 from qdebias.prompts import Question
@@ -130,156 +129,142 @@ def _only(degradation: Degradation) -> QDebias:
 
 
 _RECIPES = (
-    Recipe(name="paper", method=PAPER, summary="Q-Debias as the paper describes it, eq. (3)-(11)"),
+    Recipe("paper", PAPER, "Q-Debias as the paper describes it, eq. (3)-(11)"),
     Recipe(
-        name="paper-eq7",
-        method=replace(PAPER, degradations=(*PAPER.degradations[:3], Fog(rescale=False))),
-        summary="Q-Debias with the fog of eq. (7) as it is printed, white nearly everywhere",
+        "paper-eq7",
+        replace(PAPER, degradations=(*PAPER.degradations[:3], Fog(rescale=False))),
+        "Q-Debias with the fog of eq. (7) as it is printed, white nearly everywhere",
     ),
     Recipe(
-        name="paper-literal",
-        method=replace(PAPER, placement="after"),
-        summary="Q-Debias with the images after the question, as the paper's listing prints it",
+        "paper-literal",
+        replace(PAPER, placement="after"),
+        "Q-Debias with the images after the question, as the paper's listing prints it",
+    ),
+    Recipe("released", RELEASED, "Q-Debias as the authors' script computes it", cut="official"),
+    Recipe(
+        "released-as-written",
+        replace(RELEASED, quality=replace(RELEASED_CONDITIONAL, answer_prefix=f"{PREFIX} ")),
+        "Q-Debias as the authors' script reads: with the answer prefix that their processor drops",
+    ),
+    Recipe("vanilla", Vanilla(question=VANILLA), "one question about the image alone, eq. (1)"),
+    Recipe("qbench", Vanilla(question=QBENCH), "the prompt of Q-Bench, T = 1; Table 1", source=Q_BENCH),
+    Recipe(
+        "qbench-t100",
+        Vanilla(question=QBENCH, temperature=100.0),
+        "the prompt of Q-Bench with the temperature of its script, T = 100",
+        source=Q_BENCH,
+    ),
+    Recipe("t1", replace(PAPER, quality=T1), "the whole prompt replaced; T1 of Table 4"),
+    Recipe("t2", replace(PAPER, quality=T2), "without 'the first image is poor'; T2 of Table 4"),
+    Recipe("t3", replace(PAPER, quality=T3), "without 'how about'; T3 of Table 4"),
+    Recipe("average", replace(UNASKED, weigh=equal_weight), "every condition counts the same; Average of Table 5"),
+    Recipe(
+        "lpips",
+        replace(UNASKED, weigh=similarity_weight, distance=Lpips()),
+        "weights by the likeness of the pixels, 1 - LPIPS; Quality Similarity of Table 5",
     ),
     Recipe(
-        name="released",
-        method=RELEASED,
-        summary="Q-Debias as the authors' script computes it",
-        cut="official",
+        "winner",
+        replace(PAPER, weigh=winner_weight),
+        "only the condition most surely of the same object counts; Winner-Takes-All of Table 5",
+    ),
+    Recipe("only-zoom-blur", _only(ZoomBlur()), "zoom blur alone; experiment 2 of Table 3"),
+    Recipe("only-spatter", _only(Spatter()), "spatter alone; experiment 3 of Table 3"),
+    Recipe("only-fog", _only(Fog()), "fog alone; experiment 4 of Table 3"),
+    Recipe("only-saturate", _only(Saturate()), "saturation alone; experiment 5 of Table 3"),
+    Recipe(
+        "spatter-saturate",
+        replace(PAPER, degradations=(Spatter(), Saturate())),
+        "the pair that does best in the paper; experiment 6 of Table 3",
     ),
     Recipe(
-        name="released-as-written",
-        method=replace(RELEASED, quality=replace(RELEASED_CONDITIONAL, answer_prefix=f"{PREFIX} ")),
-        summary="Q-Debias as the authors' script reads: with the answer prefix that their processor drops",
-    ),
-    Recipe(name="vanilla", method=Vanilla(question=VANILLA), summary="one question about the image alone, eq. (1)"),
-    Recipe(
-        name="qbench",
-        method=Vanilla(question=QBENCH),
-        summary="the prompt of Q-Bench, T = 1; Table 1",
-        source=sources.Q_BENCH,
+        "spatter-fog-saturate",
+        replace(PAPER, degradations=(Spatter(), Fog(), Saturate())),
+        "the three that do best in the paper; experiment 7 of Table 3",
     ),
     Recipe(
-        name="qbench-t100",
-        method=Vanilla(question=QBENCH, temperature=100.0),
-        summary="the prompt of Q-Bench with the temperature of its script, T = 100",
-        source=sources.Q_BENCH,
-    ),
-    Recipe(name="t1", method=replace(PAPER, quality=T1), summary="the whole prompt replaced; T1 of Table 4"),
-    Recipe(name="t2", method=replace(PAPER, quality=T2), summary="without 'the first image is poor'; T2 of Table 4"),
-    Recipe(name="t3", method=replace(PAPER, quality=T3), summary="without 'how about'; T3 of Table 4"),
-    Recipe(
-        name="average",
-        method=replace(UNASKED, weigh=equal_weight),
-        summary="every condition counts the same; Average of Table 5",
+        "mismatched",
+        replace(PAPER, mismatched=True),
+        "degraded images of other content as conditions; experiment 8 of Table 3 (needs a pool of images)",
     ),
     Recipe(
-        name="lpips",
-        method=replace(UNASKED, weigh=similarity_weight, distance=Lpips()),
-        summary="weights by the likeness of the pixels, 1 - LPIPS; Quality Similarity of Table 5",
+        "pristine",
+        replace(PAPER, quality=PRISTINE, query_first=True),
+        "the image is called excellent and its degraded copy is judged beside it; the score is P(good) of that",
+        source=OURS,
     ),
     Recipe(
-        name="winner",
-        method=replace(PAPER, weigh=winner_weight),
-        summary="only the condition most surely of the same object counts; Winner-Takes-All of Table 5",
-    ),
-    Recipe(name="only-zoom-blur", method=_only(ZoomBlur()), summary="zoom blur alone; experiment 2 of Table 3"),
-    Recipe(name="only-spatter", method=_only(Spatter()), summary="spatter alone; experiment 3 of Table 3"),
-    Recipe(name="only-fog", method=_only(Fog()), summary="fog alone; experiment 4 of Table 3"),
-    Recipe(name="only-saturate", method=_only(Saturate()), summary="saturation alone; experiment 5 of Table 3"),
-    Recipe(
-        name="spatter-saturate",
-        method=replace(PAPER, degradations=(Spatter(), Saturate())),
-        summary="the pair that does best in the paper; experiment 6 of Table 3",
-    ),
-    Recipe(
-        name="spatter-fog-saturate",
-        method=replace(PAPER, degradations=(Spatter(), Fog(), Saturate())),
-        summary="the three that do best in the paper; experiment 7 of Table 3",
-    ),
-    Recipe(
-        name="mismatched",
-        method=replace(PAPER, mismatched=True),
-        summary="degraded images of other content as conditions; experiment 8 of Table 3 (needs a pool of images)",
-    ),
-    Recipe(
-        name="pristine",
-        method=replace(PAPER, quality=PRISTINE, query_first=True),
-        summary="the image is called excellent and its degraded copy is judged beside it; the score is P(good) of that",
-        source=sources.OURS,
-    ),
-    Recipe(
-        name="sep-iqa",
-        method=Vanilla(question=SEP_IQA),
-        summary="the 100 likeliest words, each by how its meaning leans to good or bad; after SeP-IQA, with other pole "
+        "sep-iqa",
+        Vanilla(question=SEP_IQA),
+        "the 100 likeliest words, each by how its meaning leans to good or bad; after SeP-IQA, with other pole "
         "words (its source's readout loses to plain good and poor on 10 of 23 pairs of model and dataset)",
-        source=sources.SEP_IQA,
+        source=SEP_IQA_SOURCE,
     ),
     *(
         Recipe(
-            name=name,
-            method=Vanilla(question=_q_align(noun), placement="after"),
-            summary=f"five levels of {noun}, in the prompt of Q-Align's scorer; for models of its line",
-            source=sources.Q_ALIGN,
+            name,
+            Vanilla(question=_q_align(noun), placement="after"),
+            f"five levels of {noun}, in the prompt of Q-Align's scorer; for models of its line",
+            source=Q_ALIGN,
         )
         for name, noun in (("q-align", "quality"), ("q-align-aesthetics", "aesthetics"))
     ),
     Recipe(
-        name="sep-levels5",
-        method=Vanilla(question=SEP_LEVELS5),
-        summary="the question of SeP-IQA, read by five levels: one forward",
-        source=sources.SEP_LEVELS,
+        "sep-levels5",
+        Vanilla(question=SEP_LEVELS5),
+        "the question of SeP-IQA, read by five levels: one forward",
+        source=SEP_LEVELS,
     ),
     Recipe(
-        name="standard7",
-        method=Vanilla(question=STANDARD7),
-        summary="the mean digit by a written standard of 1 to 7: one forward",
-        source=sources.DOG_IQA,
+        "standard7",
+        Vanilla(question=STANDARD7),
+        "the mean digit by a written standard of 1 to 7: one forward",
+        source=DOG_IQA,
     ),
     Recipe(
-        name="qrealign",
-        method=Vanilla(question=QREALIGN),
-        summary="the trained scorer Q-ReAlign, by the first question of its toolkit, which pyiqa asks too; thought off "
+        "qrealign",
+        Vanilla(question=QREALIGN),
+        "the trained scorer Q-ReAlign, by the first question of its toolkit, which pyiqa asks too; thought off "
         "and no space before the stem, as it was trained",
-        source=sources.Q_REALIGN,
+        source=Q_REALIGN,
     ),
     Recipe(
-        name="qrealign-readme",
-        method=Vanilla(question=_q_align("quality")),
-        summary="Q-ReAlign by the question of its README, the fifth of those it was trained on",
-        source=sources.Q_REALIGN,
+        "qrealign-readme",
+        Vanilla(question=_q_align("quality")),
+        "Q-ReAlign by the question of its README, the fifth of those it was trained on",
+        source=Q_REALIGN,
     ),
     Recipe(
-        name="qrealign-aesthetics",
-        method=Vanilla(question=QREALIGN_AESTHETICS),
-        summary="Q-ReAlign on aesthetics, by the question of its toolkit",
-        source=sources.Q_REALIGN,
+        "qrealign-aesthetics",
+        Vanilla(question=QREALIGN_AESTHETICS),
+        "Q-ReAlign on aesthetics, by the question of its toolkit",
+        source=Q_REALIGN,
     ),
     Recipe(
-        name="qrealign-aesthetics-pyiqa",
-        method=Vanilla(question=QREALIGN_AESTHETICS_PYIQA),
-        summary="Q-ReAlign on aesthetics, by the question of pyiqa, which the toolkit does not ask",
-        source=sources.Q_REALIGN,
+        "qrealign-aesthetics-pyiqa",
+        Vanilla(question=QREALIGN_AESTHETICS_PYIQA),
+        "Q-ReAlign on aesthetics, by the question of pyiqa, which the toolkit does not ask",
+        source=Q_REALIGN,
     ),
     Recipe(
-        name="qrealign-video",
-        method=Vanilla(question=QREALIGN_VIDEO),
-        summary="Q-ReAlign on the frames of a video in one prompt, for `Scorer.score_frames`; one image is a video of "
+        "qrealign-video",
+        Vanilla(question=QREALIGN_VIDEO),
+        "Q-ReAlign on the frames of a video in one prompt, for `Scorer.score_frames`; one image is a video of "
         "one frame",
-        source=sources.Q_REALIGN,
+        source=Q_REALIGN,
     ),
     Recipe(
-        name="contrast",
-        method=QDebias(quality=VANILLA, weigh=equal_weight, contrast=1.0),
-        summary="log-odds of good for the image less their mean for its degraded copies, each asked about alone: "
+        "contrast",
+        QDebias(quality=VANILLA, weigh=equal_weight, contrast=1.0),
+        "log-odds of good for the image less their mean for its degraded copies, each asked about alone: "
         "the paper's idea without a condition in the prompt",
-        source=sources.VCD,
+        source=VCD,
     ),
     Recipe(
-        name="query-first",
-        method=replace(PAPER, quality=CONDITIONAL_QUERY_FIRST, query_first=True),
-        summary="the query image first, so that all conditions can share its part of the prompt",
-        source=sources.OURS,
+        "query-first",
+        replace(PAPER, quality=CONDITIONAL_QUERY_FIRST, query_first=True),
+        "the query image first, so that all conditions can share its part of the prompt",
+        source=OURS,
     ),
 )
 
@@ -291,10 +276,9 @@ def get(text: str) -> Recipe:
 
     Args:
         text: One of `RECIPES`; or an expression, such as "paper+levels5+logodds" or "paper@fog,package.module:rain",
-            see `qdebias.methods.expression`; or a file that describes a method, "mine.toml", see
-            `qdebias.methods.method_file`, with or without parts behind it; or a fit, "mine.fit", see
-            `qdebias.methods.fitted`. In the
-            place of a preset, "package.module:name" is a method of one's own, or a class or function that makes one.
+            or a file that describes a method, "mine.toml", with or without parts behind it, see
+            `qdebias.methods.expression`; or a fit, "mine.fit", see `qdebias.methods.fitted`. In the place of a preset,
+            "package.module:name" is a method of one's own, or a class or function that makes one.
 
     Raises:
         SettingError: There is no such method; the message lists what there is.
@@ -303,7 +287,7 @@ def get(text: str) -> Recipe:
         from qdebias.methods.fitted import load_fit
 
         fit = load_fit(text)
-        return Recipe(name=text, method=fit, summary=f"fitted to {fit.labels.summary}", source=sources.OURS)
+        return Recipe(text, fit, f"fitted to {fit.labels.summary}", source=OURS)
     path, suffix, parts = text.rpartition(SUFFIX)
     if not suffix or parts[:1] not in ("", "+"):
         return parse(text, RECIPES)

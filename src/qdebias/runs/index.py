@@ -3,21 +3,23 @@
 It is an SQLite file that holds nothing of its own: it remembers up to which byte it has read each file of lines, reads
 on from there when it is opened, and is made anew when it is absent, damaged, or not of these files. It keeps the
 memory of a run bounded, however many images there are.
+
+A process that is killed while it writes leaves a torn last line, or the first lines of a call of the model without
+the last; a loss of power may leave more. All of that lies at the end, and what lies there is asked again.
 """
 
 import hashlib
 import os
 import sqlite3
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import numpy as np
 
 from qdebias.equations import FloatArray
 from qdebias.errors import StoreError
-from qdebias.runs.lines import checksum
-from qdebias.runs.outcome import FileState, Outcome
+from qdebias.runs.lines import FileState, Outcome, Row, checksum, outcome_of, read_lines
 
 VERSION = 3
 
@@ -57,12 +59,12 @@ class Index:
     def logits(self, key: str) -> FloatArray | None:
         """Return the stored logits (K,) of an answer, None where there is none."""
         with explained():
-            found = self._database.execute("SELECT logits FROM answers WHERE key = ?", (_bytes(key),)).fetchone()
-        return None if found is None else _unsealed(found[0], _bytes(key))
+            found = self._database.execute("SELECT logits FROM answers WHERE key = ?", (bytes.fromhex(key),)).fetchone()
+        return None if found is None else _unsealed(found[0], bytes.fromhex(key))
 
     def add_answers(self, answers: Iterable[tuple[str, Iterable[float]]]) -> None:
         """Remember logits by their keys."""
-        rows = ((_bytes(key), _sealed(_packed(logits), _bytes(key))) for key, logits in answers)
+        rows = ((bytes.fromhex(key), _sealed(_packed(logits), bytes.fromhex(key))) for key, logits in answers)
         with explained():
             self._database.executemany("INSERT OR IGNORE INTO answers VALUES (?, ?)", rows)
 
@@ -82,7 +84,7 @@ class Index:
         """Yield every image once, sorted."""
         with explained():
             for row in self._database.execute("SELECT DISTINCT path FROM images ORDER BY path"):
-                yield _untext(row[0])
+                yield row[0].decode("utf-8", "surrogatepass")
 
     def add_outcomes(self, outcomes: Iterable[Outcome]) -> None:
         """Remember what became of images; a later outcome of an image takes the place of an earlier one."""
@@ -167,8 +169,8 @@ def _values(outcome: Outcome) -> tuple[object, ...]:
         outcome.method,
         outcome.state.size,
         outcome.state.mtime_ns,
-        None if outcome.image is None else _bytes(outcome.image),
-        b"".join(map(_bytes, outcome.conditions)),
+        None if outcome.image is None else bytes.fromhex(outcome.image),
+        b"".join(map(bytes.fromhex, outcome.conditions)),
         _packed(outcome.similarity),
         None if outcome.error is None else _text(outcome.error),
     )
@@ -184,13 +186,13 @@ def _outcome(row: tuple[bytes, str, int | None, int | None, bytes | None, bytes,
         raise IndexMismatchError
     path, method, size, mtime_ns, image, conditions, similarity, error, _ = row
     return Outcome(
-        path=_untext(path),
+        path=path.decode("utf-8", "surrogatepass"),
         method=method,
         state=FileState(size=size, mtime_ns=mtime_ns),
         image=None if image is None else image.hex(),
         conditions=tuple(conditions[start : start + 16].hex() for start in range(0, len(conditions), 16)),
-        similarity=tuple(_unpacked(similarity).tolist()) if similarity else (),
-        error=None if error is None else _untext(error),
+        similarity=tuple(np.frombuffer(similarity, dtype="<f8").tolist()),
+        error=None if error is None else error.decode("utf-8", "surrogatepass"),
     )
 
 
@@ -199,16 +201,8 @@ def _text(text: str) -> bytes:
     return text.encode("utf-8", "surrogatepass")
 
 
-def _untext(data: bytes) -> str:
-    return data.decode("utf-8", "surrogatepass")
-
-
 def _packed(numbers: Iterable[float]) -> bytes:
     return np.array(list(numbers), dtype="<f8").tobytes()
-
-
-def _unpacked(packed: bytes) -> FloatArray:
-    return np.frombuffer(packed, dtype="<f8").astype(np.float64)
 
 
 def _sealed(packed: bytes, key: bytes) -> bytes:
@@ -220,11 +214,7 @@ def _unsealed(sealed: bytes, key: bytes) -> FloatArray:
     packed = sealed[:-8]
     if sealed[-8:] != checksum(packed + key).encode():
         raise IndexMismatchError
-    return _unpacked(packed)
-
-
-def _bytes(digest: str) -> bytes:
-    return bytes.fromhex(digest)
+    return np.frombuffer(packed, dtype="<f8").astype(np.float64)
 
 
 def _tail(path: Path, size: int) -> bytes | None:
@@ -239,3 +229,160 @@ def _tail(path: Path, size: int) -> bytes | None:
             return hashlib.blake2b(file.read(size - file.tell()), digest_size=16).digest()
     except FileNotFoundError:
         return None
+
+
+ANSWERS = "answers.jsonl"
+IMAGES = "images.jsonl"
+
+_AT_ONCE = 4096
+"""Lines that are held before they go into the index."""
+
+
+def read_on(folder: Path, index: Index) -> tuple[int, int]:
+    """Read into the index what the files say beyond what it knows already.
+
+    Returns:
+        Up to which byte the answers, and up to which the images, are whole.
+
+    Raises:
+        IndexMismatchError: The index is not of these files.
+        StoreError: A line is damaged although lines after it are whole.
+    """
+    try:
+        answers = _read_answers(folder / ANSWERS, index)
+        return answers, _read_images(folder / IMAGES, index, answers)
+    except (ValueError, TypeError) as error:
+        raise StoreError(
+            f"{folder}: {ANSWERS} or {IMAGES} has a line that no run writes ({error}); put a sound copy back"
+        ) from error
+
+
+def _read_answers(path: Path, index: Index) -> int:
+    end = index.extent(path)
+    held: list[tuple[str, list[float]]] = []
+    for group_end, group in _groups(path, end):
+        held += [(row["key"], row["logits"]) for row in group]
+        end = group_end
+        if len(held) >= _AT_ONCE:
+            index.add_answers(held)
+            held.clear()
+    index.add_answers(held)
+    return end
+
+
+def _groups(path: Path, start: int) -> Iterator[tuple[int, list[Row]]]:
+    """Yield the lines of one call of the model at a time, up to the first that is not whole."""
+    group: list[Row] = []
+    for end, row in read_lines(path, start):
+        if row is None or not _continues(group, row):
+            _refuse_if_in_the_middle(path, start, end)
+            return
+        group.append(row)
+        if row["more"] == 0:
+            yield end, group
+            group = []
+
+
+def _continues(group: list[Row], row: Row) -> bool:
+    whole = isinstance(row.get("key"), str) and isinstance(row.get("logits"), list) and isinstance(row.get("more"), int)
+    return whole and (not group or row["more"] == group[-1]["more"] - 1)
+
+
+def _read_images(path: Path, index: Index, answers: int) -> int:
+    """Read the outcomes whose answers are all there; as both files only grow, the others are the last ones."""
+    end = start = index.extent(path)
+    held: list[Outcome] = []
+    for line_end, row in read_lines(path, start):
+        try:
+            outcome = outcome_of(row or {})
+            stands_on = int(row["answers_end"] if row else 0)
+        except (KeyError, TypeError, ValueError):
+            _refuse_if_in_the_middle(path, start, line_end)
+            break
+        if stands_on > answers:
+            break
+        held.append(outcome)
+        end = line_end
+        if len(held) >= _AT_ONCE:
+            index.add_outcomes(held)
+            held.clear()
+    index.add_outcomes(held)
+    return end
+
+
+def _refuse_if_in_the_middle(path: Path, start: int, end: int) -> None:
+    """Damage behind what the index has read is the end of a run that was cut off; elsewhere somebody has to look."""
+    if start == 0 and any(row is not None for _, row in read_lines(path, end)):
+        with path.open("rb") as file:
+            number = file.read(end).count(b"\n")
+        raise StoreError(
+            f"{path}: line {number} is damaged although later ones are whole; put a sound copy back, or keep the "
+            f"first {number - 1} lines (head -n {number - 1}), and what is gone is asked again"
+        )
+
+
+INDEX = "index.sqlite"
+
+_PATIENCE = 60
+"""Seconds for which a writer waits until a reader has copied the index, and the other way round."""
+
+
+def open_index(folder: Path) -> Index:
+    """Open the index of a run, or begin it anew where its file is no index of this version."""
+    try:
+        return _index(_connect(folder / INDEX))
+    except IndexMismatchError:
+        discard_index(folder)
+        return _index(_connect(folder / INDEX))
+
+
+def discard_index(folder: Path) -> None:
+    """Delete the index, and what SQLite may have left beside it to undo an unfinished change."""
+    for name in (INDEX, f"{INDEX}-journal"):
+        (folder / name).unlink(missing_ok=True)
+
+
+def copy_index(folder: Path) -> Index:
+    """Return the index in a temporary file of SQLite's own, brought up to date with the lines.
+
+    Nothing is locked for longer than the copy takes, and nothing is written below the folder.
+    """
+    try:
+        return _up_to_date(folder, _copied(folder))
+    except StoreError:  # no index, or none that can be used: the lines have everything
+        return _up_to_date(folder, sqlite3.connect(""))
+
+
+def _copied(folder: Path) -> sqlite3.Connection:
+    source = f"{(folder / INDEX).resolve().as_uri()}?mode=ro"
+    copy = sqlite3.connect("")
+    try:
+        with explained(), closing(sqlite3.connect(source, uri=True, timeout=_PATIENCE)) as original:
+            original.backup(copy)
+    except StoreError:
+        copy.close()
+        raise
+    return copy
+
+
+def _up_to_date(folder: Path, connection: sqlite3.Connection) -> Index:
+    index = _index(connection)
+    try:
+        read_on(folder, index)
+    except StoreError:
+        index.close()
+        raise
+    return index
+
+
+def _connect(path: Path) -> sqlite3.Connection:
+    with explained():
+        return sqlite3.connect(path, timeout=_PATIENCE)
+
+
+def _index(connection: sqlite3.Connection) -> Index:
+    try:
+        return Index(connection)
+    except StoreError:
+        connection.close()
+        raise

@@ -1,14 +1,17 @@
-"""An append-only file of JSON lines: whole groups of lines or nothing."""
+"""answers.jsonl and images.jsonl, the files of a run folder that only grow: each line ends in its checksum."""
 
 import json
 import os
 import zlib
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeAlias
 
+from qdebias.equations import FloatArray
 from qdebias.errors import StoreError
+from qdebias.prompts import Placement, Question
 
 Row: TypeAlias = Mapping[str, Any]
 
@@ -116,3 +119,94 @@ def parsed(line: bytes) -> Row | None:
     if row.pop("sum", None) is None or line == said + _SUM % checksum(said).encode():
         return row  # lines of before there were checksums have none
     return None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Answer:
+    """The logits of the options of one question about one sequence of images: a line of answers.jsonl.
+
+    Attributes:
+        key: From `qdebias.methods.outline.answer_key`.
+        images: Digests of the images, in the order in which the model saw them.
+        placement: Whether the images came before or after the question.
+        question: What was asked.
+        logits: (K,) as the backend gave them.
+    """
+
+    key: str
+    images: tuple[str, ...]
+    placement: Placement
+    question: Question
+    logits: FloatArray
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FileState:
+    """By what an unchanged file is recognised without reading it; both are None where there is no file.
+
+    Attributes:
+        size: Bytes.
+        mtime_ns: When it was last changed, in nanoseconds.
+    """
+
+    size: int | None = None
+    mtime_ns: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """What became of one image under one method: a line of images.jsonl.
+
+    Attributes:
+        path: The image file, absolute.
+        method: Id of the method in run.json.
+        state: The file as it was then.
+        image: Digest of its pixels; None where it failed.
+        conditions: Digests of the conditional images, in the order of the method's conditions in run.json.
+        similarity: What the method measured on the pixels in place of asking the model (`Plan.similarity`).
+        error: Why it failed; None where it did not.
+    """
+
+    path: str
+    method: str
+    state: FileState
+    image: str | None = None
+    conditions: tuple[str, ...] = ()
+    similarity: tuple[float, ...] = ()
+    error: str | None = None
+
+
+def file_state(path: Path) -> FileState:
+    """Return the present state of a file."""
+    try:
+        found = path.stat()
+    except (OSError, ValueError):
+        return FileState()
+    return FileState(size=found.st_size, mtime_ns=found.st_mtime_ns)
+
+
+def row_of(outcome: Outcome, **more: float) -> Row:
+    """Return the line of an outcome."""
+    return {
+        "path": outcome.path,
+        "method": outcome.method,
+        "image": outcome.image,
+        "error": outcome.error,
+        "size": outcome.state.size,
+        "mtime_ns": outcome.state.mtime_ns,
+        "conditions": outcome.conditions,
+        "similarity": outcome.similarity,
+    } | more
+
+
+def outcome_of(row: Row) -> Outcome:
+    """Return the outcome of a line; raises KeyError or TypeError where it is none."""
+    return Outcome(
+        path=row["path"],
+        method=row["method"],
+        state=FileState(size=row["size"], mtime_ns=row["mtime_ns"]),
+        image=row["image"],
+        conditions=tuple(row["conditions"]),
+        similarity=tuple(row["similarity"]),
+        error=row["error"],
+    )

@@ -12,7 +12,7 @@ from qdebias.backends.load import load_backend, split_arguments
 from qdebias.image import MAX_PIXELS
 from qdebias.methods import presets
 from qdebias.methods.describe import describe
-from qdebias.methods.method_file import SUFFIX
+from qdebias.methods.expression import SUFFIX
 from qdebias.runs.scorer import Scorer
 
 

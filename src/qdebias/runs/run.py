@@ -1,25 +1,49 @@
-"""A run folder that is open for writing."""
+"""A run folder: open for writing, by one process at a time, or read as it stands at one moment."""
 
+import importlib.metadata
+import os
+import platform
 import time
-from collections.abc import Sequence
-from dataclasses import asdict, replace
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
 from qdebias.backends.base import Fingerprint, identity_difference
 from qdebias.equations import FloatArray
+from qdebias.errors import StoreError
 from qdebias.methods.describe import describe
-from qdebias.methods.keys import identity_digest, method_id, pool_digest, question_id
 from qdebias.methods.method import Context, Method
-from qdebias.methods.outline import outline
-from qdebias.runs.answer import Answer
-from qdebias.runs.environment import environment
-from qdebias.runs.index import IndexMismatchError
-from qdebias.runs.index_file import discard_index, open_index
-from qdebias.runs.lines import Lines, Row
-from qdebias.runs.manifest import Manifest, MethodEntry, write_manifest
-from qdebias.runs.outcome import Outcome, row_of
-from qdebias.runs.reading import ANSWERS, IMAGES, read_on
+from qdebias.methods.outline import identity_digest, method_id, outline, pool_digest, question_id
+from qdebias.runs.index import (
+    ANSWERS,
+    IMAGES,
+    Index,
+    IndexMismatchError,
+    copy_index,
+    discard_index,
+    open_index,
+    read_on,
+)
+from qdebias.runs.lines import Answer, Lines, Outcome, Row, cannot_write, row_of
+from qdebias.runs.manifest import NAME, Manifest, MethodEntry, read_manifest, write_manifest
+from qdebias.system.output import locked
+
+PACKAGES = ("qdebias", "numpy", "pillow", "opencv-python-headless", "numba")
+"""Those that decide the pixels of the images and of their degraded copies."""
+
+
+def environment() -> Mapping[str, str]:
+    """Return the versions of Python, of the system and of `PACKAGES`: a change is noted, and never refused."""
+    versions = {"python": platform.python_version(), "system": f"{platform.system()} {platform.machine()}"}
+    for package in PACKAGES:
+        try:
+            versions[package] = importlib.metadata.version(package)
+        except importlib.metadata.PackageNotFoundError:
+            versions[package] = "absent"
+    return versions
+
 
 SYNC_SECONDS = 1.0
 """How much of the newest work a loss of power may cost; a killed process costs none of it."""
@@ -130,13 +154,13 @@ class Run:
     def mend(self) -> None:
         """Cut off what a process that was killed left unfinished."""
         try:
-            extents = read_on(self.folder, self.index)
+            answers, images = read_on(self.folder, self.index)
         except IndexMismatchError:
             self.index.close()
             discard_index(self.folder)
             self.index = open_index(self.folder)
-            extents = read_on(self.folder, self.index)
-        for lines, size in ((self._answers, extents.answers), (self._images, extents.images)):
+            answers, images = read_on(self.folder, self.index)
+        for lines, size in ((self._answers, answers), (self._images, images)):
             if lines.size > size:
                 self.notes.append(f"{lines.path.name}: cut off {lines.size - size} bytes of unfinished work")
                 lines.cut(size)
@@ -204,3 +228,92 @@ def _answer_row(answer: Answer, question: str, *, session: int, more: int) -> Ro
         "more": more,
         "session": session,
     }
+
+
+@contextmanager
+def open_run(folder: str | os.PathLike[str], fingerprint: Fingerprint, *, model: str) -> Iterator[Run]:
+    """Open a run folder for writing, or begin one, and hold its lock.
+
+    Args:
+        folder: Made where there is none.
+        fingerprint: That of the backend that will answer.
+        model: What `qdebias.load_backend` took, so that the run can be gone on with by its folder alone.
+
+    Raises:
+        StoreError: The folder holds answers of another model, or something else, or is in use, or cannot be written.
+    """
+    path = Path(folder)
+    _make(path)
+    with locked(path):
+        run = Run(path, _manifest_for(path, fingerprint, model), fingerprint)
+        try:
+            run.mend()
+            yield run
+            run.save()
+        finally:
+            run.close()
+
+
+def _make(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        if not (folder / NAME).exists():
+            names = {entry.name for entry in folder.iterdir() if not entry.name.startswith(f".{NAME}.")}
+            strange = sorted(names - {"lock", "lock.holder"})
+            if strange:
+                raise StoreError(f"{folder} holds {strange[0]} and no run; choose a new or empty folder")
+    except (FileExistsError, NotADirectoryError) as error:
+        raise StoreError(f"{folder} is no folder; choose another name for the run") from error
+    except OSError as error:
+        raise cannot_write(folder, error) from error
+
+
+def _manifest_for(folder: Path, fingerprint: Fingerprint, model: str) -> Manifest:
+    manifest = read_manifest(folder)
+    if manifest is None:
+        manifest = Manifest(model=model, identity=dict(fingerprint.identity))
+        write_manifest(folder, manifest)
+    differences = identity_difference(manifest.identity, fingerprint.identity)
+    if differences:
+        kind = manifest.identity.get("dtype")
+        flag = f" (--dtype {kind})" if kind != fingerprint.identity.get("dtype") else ""
+        raise StoreError(
+            f"{folder} holds the answers of another model, and answers are never mixed; {'; '.join(differences)}. "
+            f"Load the same model{flag}, or choose another folder"
+        )
+    return manifest
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Snapshot:
+    """What a run holds.
+
+    Attributes:
+        folder: Where it is kept.
+        manifest: What run.json says.
+        index: What the lines say.
+    """
+
+    folder: Path
+    manifest: Manifest
+    index: Index
+
+
+@contextmanager
+def open_snapshot(folder: str | os.PathLike[str]) -> Iterator[Snapshot]:
+    """Read a run folder, also while another process writes it.
+
+    Raises:
+        StoreError: It holds no run, or a damaged one.
+    """
+    path = Path(folder)
+    _manifest(path)
+    with closing(copy_index(path)) as index:
+        yield Snapshot(folder=path, manifest=_manifest(path), index=index)
+
+
+def _manifest(folder: Path) -> Manifest:
+    manifest = read_manifest(folder)
+    if manifest is None:
+        raise StoreError(f"{folder} holds no run; name a folder that was given as --run")
+    return manifest

@@ -3,31 +3,38 @@
 The engine knows no model and no prompt. Neither the batch size nor the order of the images changes a score.
 """
 
+import threading
 from collections import deque
-from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass, replace
 from itertools import islice
 from os import PathLike
-from typing import Literal, TypeVar
+from typing import Literal
 
 import numpy as np
 
 from qdebias.backends.base import Backend, Fingerprint, OptionLogits
 from qdebias.backends.load import load_backend
 from qdebias.errors import BackendError, ImageError, SettingError
-from qdebias.image import MAX_PIXELS, MIN_SIDE, EncodedImage, ImageSource, RgbImage, digest, load_image
-from qdebias.image.downsize import IDENTITY, downsized
+from qdebias.image import (
+    IDENTITY,
+    MAX_PIXELS,
+    MIN_SIDE,
+    EncodedImage,
+    ImageSource,
+    RgbImage,
+    digest,
+    downsized,
+    load_image,
+)
 from qdebias.image.notebook import strip
-from qdebias.image.pixel_budget import PixelBudget
 from qdebias.methods import presets
 from qdebias.methods.method import Context, Method, Plan, Pool, QDebias, Score
 from qdebias.methods.plan import Failure, OfOneModel
 from qdebias.prompts import Request
 from qdebias.system.processes import refuse_after_fork
-
-Result = TypeVar("Result")
 
 PIXELS_READY = 50_000_000
 """Of how many pixels the images may be, together, that lie ready for the model, and those that it is given at a time;
@@ -68,6 +75,54 @@ class _Prepared:
     plan: Plan
 
 
+class PixelBudget:
+    """Admits numbered images in order while their pixels fit.
+
+    Images are numbered from 1 and admitted by number, whichever thread is first, so that a consumer that takes them in
+    order never waits for one that is held up by a later one. An image larger than the budget is admitted alone.
+
+    Args:
+        size: How many pixels in all.
+    """
+
+    def __init__(self, size: int) -> None:
+        self._size = size
+        self._held: dict[int, int] = {}
+        self._next = 1
+        self._closed = False
+        self._changed = threading.Condition()
+
+    def acquire(self, number: int, pixels: int) -> None:
+        """Wait until it is this image's turn and its pixels fit.
+
+        Raises:
+            CancelledError: The budget was closed.
+        """
+        with self._changed:
+            self._changed.wait_for(lambda: self._closed or (number == self._next and self._fits(pixels)))
+            if self._closed:
+                raise CancelledError
+            self._held[number] = pixels
+            self._next += 1
+            self._changed.notify_all()
+
+    def release(self, number: int) -> None:
+        """Free the pixels of an image."""
+        with self._changed:
+            del self._held[number]
+            self._changed.notify_all()
+
+    def close(self) -> None:
+        """Cancel every thread that waits."""
+        with self._changed:
+            self._closed = True
+            self._changed.notify_all()
+
+    def _fits(self, pixels: int) -> bool:
+        held = sum(self._held.values())
+        return held == 0 or held + pixels <= self._size
+
+
 class Scorer:
     """Scores images with one backend and one method.
 
@@ -80,7 +135,7 @@ class Scorer:
         max_pixels: Larger images are refused before they are decoded.
         pool: Other images, for a method that needs some, such as `mismatched`.
         max_side: Larger images are made smaller before anything else, so that their longer side has this many pixels;
-            see `qdebias.image.downsize`. None, the default: images are scored as they are. It changes scores, and
+            see `qdebias.image`. None, the default: images are scored as they are. It changes scores, and
             is part of the fingerprint. The noise of the degradations stays that of the original image.
 
     Raises:
@@ -164,7 +219,7 @@ class Scorer:
             images = [downsized(image, self.max_side, name="a frame") for image in images]
         request = Request(images=tuple(images), questions=method.questions, placement=method.placement)
         refuse_after_fork()
-        return method.combine(Plan(requests=(request,)), _finite(self.backend.option_logits([request])))
+        return method.combine(Plan(requests=(request,)), finite(self.backend.option_logits([request])))
 
     def score_many(
         self, images: Iterable[ImageSource], *, on_error: Literal["raise", "return"] = "raise"
@@ -204,18 +259,19 @@ class Scorer:
         """Yield what `score_many` yields, each score together with its image and plan."""
         if on_error not in ("raise", "return"):
             raise SettingError(f"on_error is 'raise' or 'return', got {on_error!r}")
-        for batch in self._batches(self._prepare_ahead(images)):
-            for result in self._score_batch(batch):
+        for batch in self._batches(images):
+            for result in self._answer(batch):
                 if isinstance(result, Failure) and on_error == "raise":
                     raise ImageError(result.error)
                 yield result
 
-    def _batches(self, prepared: Iterator[_Prepared | Failure]) -> Iterator[list[_Prepared | Failure]]:
+    def _batches(self, images: Iterable[ImageSource]) -> Iterator[list[_Prepared | Failure]]:
         """Yield what is handed to the backend at a time: fewer images where they are large."""
         batch: list[_Prepared | Failure] = []
-        for item in prepared:
+        for item in self._prepare_ahead(images):
             batch.append(item)
-            if len(batch) == self.batch or sum(map(_pixels, batch)) >= PIXELS_READY:
+            pixels = sum(one.image.size // 3 for one in batch if isinstance(one, _Prepared))
+            if len(batch) == self.batch or pixels >= PIXELS_READY:
                 yield batch
                 batch = []
         if batch:
@@ -232,7 +288,7 @@ class Scorer:
                     number, image = next(numbered, (0, None))
                     if not number:
                         break
-                    pending.append((number, _held(image), pool.submit(self._prepare_or_fail, image, number, budget)))
+                    pending.append((number, _held(image), pool.submit(self._prepare, image, number, budget)))
                 return bool(pending)
 
             try:
@@ -246,15 +302,22 @@ class Scorer:
                 budget.close()
                 pool.shutdown(cancel_futures=True)
 
-    def _prepare_or_fail(self, source: ImageSource, number: int, budget: PixelBudget) -> _Prepared | Failure:
-        name = _name_of(source) or f"image {number}"
+    def _prepare(self, source: ImageSource, number: int, budget: PixelBudget) -> _Prepared | Failure:
+        """Load and plan an image, or say why this one cannot be."""
+        name, admitted = _name_of(source) or f"image {number}", False
         refuse_after_fork()
-        image = _or_failure(name, lambda: load_image(source, max_pixels=self.max_pixels))
-        if isinstance(image, Failure):
+        try:
+            image = load_image(source, max_pixels=self.max_pixels)
+            budget.acquire(number, image.size // 3)
+            admitted = True
+            return self._plan(image, name)
+        except ImageError as error:
+            reason = str(error)
+        except MemoryError:
+            reason = f"{name}: takes more memory than there is; see --max-side and max_side"
+        if not admitted:
             budget.acquire(number, 0)
-            return image
-        budget.acquire(number, image.size // 3)
-        return _or_failure(name, lambda: self._plan(image, name))
+        return Failure(name=name, error=reason)
 
     def _plan(self, image: RgbImage, name: str) -> _Prepared:
         if self.max_side is None:
@@ -262,24 +325,22 @@ class Scorer:
         smaller = downsized(image, self.max_side, name=name)
         return _Prepared(name, smaller, self.method.plan(smaller, replace(self.context, original=digest(image))))
 
-    def _score_batch(self, batch: Sequence[_Prepared | Failure]) -> list[Explanation | Failure]:
-        sound = [item for item in batch if isinstance(item, _Prepared)]
-        results = iter(self._ask_each_if_needed(sound))
-        return [next(results) if isinstance(item, _Prepared) else item for item in batch]
-
-    def _ask_each_if_needed(self, batch: Sequence[_Prepared]) -> list[Explanation | Failure]:
+    def _answer(self, batch: Sequence[_Prepared | Failure]) -> list[Explanation | Failure]:
         """Ask about all at once; where the backend refuses an image, find out which one and keep the others."""
+        prepared = [item for item in batch if isinstance(item, _Prepared)]
         try:
-            return list(self._ask(batch))
+            scored: Iterator[Explanation | Failure] = iter(self._ask(prepared))
         except ImageError as error:
-            if len(batch) == 1:
-                return [Failure(name=batch[0].name, error=f"{batch[0].name}: {error}")]
-            return [result for item in batch for result in self._ask_each_if_needed([item])]
+            if len(prepared) > 1:
+                return [result for item in batch for result in self._answer([item])]
+            name = prepared[0].name
+            scored = iter([Failure(name=name, error=f"{name}: {error}")])
+        return [item if isinstance(item, Failure) else next(scored) for item in batch]
 
     def _ask(self, batch: Sequence[_Prepared]) -> list[Explanation]:
         refuse_after_fork()
         requests = [request for item in batch for request in item.plan.requests]
-        answers = iter(_finite(self.backend.option_logits(requests)) if requests else [])
+        answers = iter(finite(self.backend.option_logits(requests)) if requests else [])
         return [
             Explanation(
                 image=item.image,
@@ -297,20 +358,6 @@ def limited(fingerprint: Fingerprint, max_side: int | None) -> Fingerprint:
     return replace(fingerprint, identity={**fingerprint.identity, IDENTITY: str(max_side)})
 
 
-def _or_failure(name: str, step: Callable[[], Result]) -> Result | Failure:
-    """Return the result of a step, or why this one image has none."""
-    try:
-        return step()
-    except ImageError as error:
-        return Failure(name=name, error=str(error))
-    except MemoryError:
-        return Failure(name=name, error=f"{name}: takes more memory than there is; see --max-side and max_side")
-
-
-def _pixels(item: _Prepared | Failure) -> int:
-    return item.image.size // 3 if isinstance(item, _Prepared) else 0
-
-
 def _held(image: ImageSource) -> int:
     """Return how many bytes of an encoded image are in memory before it is decoded."""
     whole = image.get("bytes") if isinstance(image, Mapping) else getattr(image, "data", image)
@@ -324,11 +371,16 @@ def _name_of(image: ImageSource) -> str | None:
     return image.name if isinstance(image, EncodedImage) else None
 
 
-def _finite(answers: OptionLogits) -> OptionLogits:
+def finite(answers: OptionLogits) -> OptionLogits:
+    """Return the answers of a model if every logit is a number.
+
+    Raises:
+        BackendError: One is not.
+    """
     for logits in (question for request in answers for question in request):
         if not np.isfinite(logits).all():
             raise BackendError(
-                f"the model answered with the logits {logits}; no score can be read from them. "
+                f"the model answered with the logits {logits}, which are not stored: no score can be read from them. "
                 f"If it runs in float16, load it in bfloat16 or float32"
             )
     return answers

@@ -12,8 +12,7 @@ from typing import Protocol
 
 from qdebias.errors import StoreError
 from qdebias.inputs.addresses import failures, is_address, open_filesystem, unsigned, words_of
-from qdebias.runs.lock import locked
-from qdebias.system.output import write_file
+from qdebias.system.output import locked, write_file
 
 
 class Folder(Protocol):

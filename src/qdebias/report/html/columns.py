@@ -12,8 +12,8 @@ from qdebias.methods import presets
 from qdebias.methods.method import QDebias, Score
 from qdebias.methods.plan import Failure
 from qdebias.report.words import words
-from qdebias.runs.recorded import Recorded, recorded
-from qdebias.runs.snapshot import Snapshot
+from qdebias.runs.derive import Recorded, recorded
+from qdebias.runs.run import Snapshot
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -15,7 +15,7 @@ from qdebias.methods.plan import Failure
 from qdebias.metrics.measures import Correlation, correlate
 from qdebias.report.html.columns import ConditionMeans, MethodColumn, read_column
 from qdebias.runs.manifest import Manifest
-from qdebias.runs.snapshot import Snapshot
+from qdebias.runs.run import Snapshot
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

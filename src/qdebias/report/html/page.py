@@ -14,7 +14,7 @@ from qdebias.backends.catalogue import caution
 from qdebias.equations import FloatArray
 from qdebias.errors import SettingError
 from qdebias.methods import presets
-from qdebias.methods.described import described
+from qdebias.methods.describe import setting_lines
 from qdebias.methods.method import Score
 from qdebias.metrics.intervals import Interval
 from qdebias.metrics.measures import Correlation
@@ -24,7 +24,7 @@ from qdebias.report.html.facts import Facts, Human
 from qdebias.report.html.galleries import Gallery, galleries_of
 from qdebias.report.html.pictures import Pictures, pictures_of
 from qdebias.runs.derive import known_pixels
-from qdebias.runs.snapshot import Snapshot
+from qdebias.runs.run import Snapshot
 from qdebias.system.output import write_file
 
 MOST_FAILURES = 200
@@ -99,7 +99,7 @@ def write_page(facts: Facts, snapshot: Snapshot, out: Path, *, count: int = 6, t
             galleries=galleries,
             details=details,
             failures=facts.failures[:MOST_FAILURES],
-            asked="\n".join(described(presets.get(facts.method).method)),
+            asked="\n".join(setting_lines(presets.get(facts.method).method)),
             environment=_environment_of(facts),
             quantiles=np.quantile(facts.value, [0.05, 0.25, 0.5, 0.75, 0.95]).tolist(),
         )

@@ -1,32 +1,120 @@
-"""Scoring into a run folder: what is missing is asked, what is there is combined.
+"""Scoring into a run folder: only what is missing is asked.
 
-The two steps are apart: `ask` fills the store, `results` reads scores from it, and neither decodes an image of which
+`StoredScorer.ask` fills the run and `StoredScorer.results` reads scores from it; neither decodes an image of which
 everything is known.
 """
 
 import json
+import time
+import weakref
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from copy import copy
-from itertools import tee
+from dataclasses import replace
+from itertools import chain, tee
 from pathlib import Path
 from tempfile import TemporaryFile
 from typing import IO
 
+import numpy as np
+
+from qdebias.backends.base import Backend, Fingerprint, OptionLogits
 from qdebias.errors import SettingError, StoreError
-from qdebias.image import EncodedImage
-from qdebias.image.downsize import max_side_of
+from qdebias.image import EncodedImage, RgbImage, digest, max_side_of
 from qdebias.inputs.addresses import absolute_name
 from qdebias.inputs.items import Member
 from qdebias.methods.method import Score
-from qdebias.methods.outline import outline
+from qdebias.methods.outline import answer_key, outline, question_id
 from qdebias.methods.plan import Failure
-from qdebias.runs.backend import StoredBackend
+from qdebias.prompts import Request
 from qdebias.runs.derive import Derivation, derivation, known_pixels
-from qdebias.runs.outcome import FileState, Outcome, file_state
+from qdebias.runs.lines import Answer, FileState, Outcome, file_state
 from qdebias.runs.run import Run
-from qdebias.runs.scorer import Explanation, Scorer
+from qdebias.runs.scorer import Explanation, Scorer, finite
+
+
+class StoredBackend:
+    """Fits `Backend`: answers come from the run where they are there, else from the model and into the run.
+
+    Args:
+        backend: The model.
+        run: The run folder.
+        seconds: Where the time is noted in which the model answered each question, by the key of the answer.
+    """
+
+    def __init__(self, backend: Backend, run: Run, seconds: dict[str, float] | None = None) -> None:
+        self.digests = Digests()
+        self._backend = backend
+        self._run = run
+        self._seconds = {} if seconds is None else seconds
+
+    @property
+    def fingerprint(self) -> Fingerprint:
+        """That of the model."""
+        return self._backend.fingerprint
+
+    def option_logits(self, requests: Sequence[Request]) -> OptionLogits:
+        """Return the logits of every option, see `Backend.option_logits`.
+
+        Raises:
+            StoreError: What the model answered cannot be stored.
+        """
+        keys = [self._keys(request) for request in requests]
+        known = {key: self._run.logits(key) for key in chain(*keys)}
+        missing: list[tuple[Request, list[str]]] = []
+        wanted = {key for key, logits in known.items() if logits is None}
+        for request, row in zip(requests, keys, strict=True):
+            questions = {key: one for key, one in zip(row, request.questions, strict=True) if key in wanted}
+            wanted -= questions.keys()
+            if questions:
+                missing.append((replace(request, questions=tuple(questions.values())), list(questions)))
+        stored = {key: logits for key, logits in known.items() if logits is not None}
+        stored |= {answer.key: answer.logits for answer in self._ask(missing)}
+        return [[stored[key] for key in row] for row in keys]
+
+    def _keys(self, request: Request) -> list[str]:
+        images = tuple(self.digests.of(image) for image in request.images)
+        return [
+            answer_key(self._run.identity, images, question_id(request.placement, one)) for one in request.questions
+        ]
+
+    def _ask(self, missing: Sequence[tuple[Request, list[str]]]) -> list[Answer]:
+        """Ask the model, with the keys of the answers, and store what it says."""
+        if not missing:
+            return []
+        start = time.perf_counter()
+        answered = finite(self._backend.option_logits([request for request, _ in missing]))
+        seconds = time.perf_counter() - start
+        answers = [
+            Answer(
+                key=key,
+                images=tuple(self.digests.of(image) for image in request.images),
+                placement=request.placement,
+                question=question,
+                logits=np.asarray(logits, dtype=np.float64),
+            )
+            for (request, keys), row in zip(missing, answered, strict=True)
+            for key, question, logits in zip(keys, request.questions, row, strict=True)
+        ]
+        self._run.add_answers(answers)
+        self._seconds |= {answer.key: seconds / len(answers) for answer in answers}
+        return answers
+
+
+class Digests:
+    """Digests of images in memory, each computed once while the image lives."""
+
+    def __init__(self) -> None:
+        self._known: dict[int, tuple[weakref.ref[RgbImage], str]] = {}
+
+    def of(self, image: RgbImage) -> str:
+        """Return `qdebias.image.digest` of the image."""
+        number = id(image)
+        if number not in self._known:
+            forget = weakref.ref(image, lambda _: self._known.pop(number, None))
+            self._known[number] = forget, digest(image)
+        return self._known[number][1]
 
 
 class StoredScorer:
@@ -40,6 +128,7 @@ class StoredScorer:
         scorer: How images are scored, with the model whose answers the run holds.
         name: What the method is called in the run.
         total: How many images there will be, for `qdebias status`; None where that is not known yet.
+        seconds: Where the time is noted that the model took for each answer, see `StoredBackend`.
 
     Attributes:
         skipped: How many images `ask` passed over so far because everything about them is stored.
@@ -48,7 +137,15 @@ class StoredScorer:
         SettingError: The method cannot be told from others, or the run holds answers about images of other sizes.
     """
 
-    def __init__(self, run: Run, scorer: Scorer, *, name: str, total: int | None = None) -> None:
+    def __init__(
+        self,
+        run: Run,
+        scorer: Scorer,
+        *,
+        name: str,
+        total: int | None = None,
+        seconds: dict[str, float] | None = None,
+    ) -> None:
         if max_side_of(run.manifest.identity) != scorer.max_side:
             raise SettingError(
                 f"the run was opened for max_side={max_side_of(run.manifest.identity)} and the scorer has "
@@ -56,7 +153,7 @@ class StoredScorer:
             )
         self.skipped = 0
         self._run = run
-        self._stored = StoredBackend(scorer.backend, run)
+        self._stored = StoredBackend(scorer.backend, run, seconds)
         self._scorer = copy(scorer)
         self._scorer.backend = self._stored
         self._name, self._total = name, total
