@@ -57,6 +57,24 @@ def test_unreadable_images_fail_unless_they_may_be_ignored(folder: Path) -> None
     assert "no image could be scored, so nothing was checked" in nothing.stderr
 
 
+def test_pictures_of_formats_that_are_not_decoded_are_no_pass(folder: Path) -> None:  # noqa: F811
+    """A camera writes IMG_1.CR2 beside IMG_1.JPG; neither is passed over in silence."""
+    (folder / "IMG_1.CR2").write_bytes(b"raw")
+    (folder / "scan.jp2").write_bytes(b"JPEG 2000")
+    (folder / "notes.md").write_text("no picture")
+    got = run("check", folder, "--min", "0.1", *BRIGHT)
+    assert got.returncode == 1
+    assert "2 images, 0 below 0.1, 0 failed" in got.stderr
+    first, second = folder / "IMG_1.CR2", folder / "scan.jp2"
+    assert f"left out, of formats that are not decoded: 2 files ({first}, {second})" in got.stderr
+    assert run("check", folder, "--min", "0.1", *BRIGHT, "--ignore-unreadable").returncode == 0
+    for name in ("a.png", "c.png"):
+        (folder / name).unlink()
+    nothing = run("check", folder, "--min", "0.1", *BRIGHT)
+    assert nothing.returncode == 2
+    assert f"no image in this folder; left out, of formats that are not decoded: 2 files ({first}" in nothing.stderr
+
+
 @pytest.mark.parametrize("arguments", [("nowhere", "--min", "0.5"), (".", "--min", "2"), (".", "--method", "best")])
 def test_what_cannot_be_checked_is_the_users_mistake(arguments: tuple[str, ...], folder: Path) -> None:  # noqa: F811
     assert run("check", *arguments, "--model", "fake", cwd=folder).returncode == 2

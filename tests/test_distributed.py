@@ -10,6 +10,7 @@ from functools import partial
 from io import BytesIO
 from pathlib import Path
 from typing import Any
+from zipfile import ZipFile
 
 import fsspec
 import numpy as np
@@ -270,6 +271,21 @@ def test_a_plan_keeps_pieces_of_every_kind(tmp_path: Path) -> None:
     ]
     with pytest.raises(StoreError, match="has no chunk 6"):
         Plan(folder).piece(6)
+
+
+def test_a_worker_tells_what_it_left_out_of_a_shard(tmp_path: Path) -> None:
+    with ZipFile(tmp_path / "s.zip", "w") as archive:
+        archive.write(make_photos(tmp_path / "photos", 1)[0], "a.png")
+        archive.writestr("LICENSE", "no image, and long enough to tell")
+        archive.writestr("a.dng", "raw")
+    folder = open_folder(str(tmp_path / "out"))
+    freeze(open_images([str(tmp_path / "s.zip")]).pieces(), folder, chunk=2)
+    tally = Worker(Setting(model="fake", method="vanilla"), folder).score(0)
+    assert (tally.images, tally.failed) == (1, 0)
+    assert [str(part).partition(":")[0] for part in tally.left_out] == [
+        "left out, without a suffix and no image",
+        "left out, of formats that are not decoded",
+    ]
 
 
 @pytest.mark.parametrize("kind", ["bucket", "gs_bucket"])

@@ -19,6 +19,7 @@ from qdebias.backends.fake import FakeBackend
 from qdebias.errors import ImageError, SettingError
 from qdebias.image import load_image
 from qdebias.inputs import addresses, open_images
+from qdebias.inputs.tables import _unpacked_sizes
 from qdebias.runs.run import open_snapshot
 from test_cli import rows, run
 
@@ -215,6 +216,50 @@ def test_a_parquet_file_that_grows_out_of_proportion_is_refused_by_its_metadata(
             load_image(image)
     names = list(open_images([str(tmp_path / "a.png"), str(tmp_path / "same.parquet")], column="path"))[1:]
     assert ["9,000 characters, too long" in image.error for image in names] == [True, True]  # type: ignore[union-attr]
+
+
+def test_a_parquet_file_that_tells_less_than_its_pages_hold_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Memory is taken for what the header of a page says, not for what the metadata of the file says."""
+    monkeypatch.setattr("qdebias.inputs.tables.MAX_BYTES", 100_000)
+    path = tmp_path / "t.parquet"
+    table = pa.table({"image": [bytes([n]) * 90_000 for n in range(4)]})
+    pq.write_table(table, path, compression="zstd", use_dictionary=False, write_statistics=False)
+
+    def number(value: int, length: int) -> bytes:
+        """As Thrift writes it; zeros at the front make it longer."""
+        parts = [(2 * value >> 7 * place) & 0x7F for place in range(length)]
+        return bytes([part | 0x80 for part in parts[:-1]] + parts[-1:])
+
+    true = pq.ParquetFile(path).metadata.row_group(0).column(0).total_uncompressed_size
+    data, footer = path.read_bytes(), path.stat().st_size - 8 - int.from_bytes(path.read_bytes()[-8:-4], "little")
+    assert data.count(number(true, 3), footer) > 0
+    path.write_bytes(data[:footer] + data[footer:].replace(number(true, 3), number(100, 3)))
+    assert pq.ParquetFile(path).metadata.row_group(0).column(0).total_uncompressed_size == 100
+    with pytest.raises(SettingError, match=r"column 'image' grows from 0\.0 to 0 MB when it is unpacked"):
+        open_images([str(path)])
+
+
+def test_the_pages_of_parquet_files_of_every_kind_are_measured(tmp_path: Path) -> None:
+    rows = [png(n) for n in range(3)] * 40
+    path = tmp_path / "t.parquet"
+    for version in ("1.0", "2.0"):
+        for compression in ("none", "snappy", "gzip", "zstd"):
+            for dictionary in (False, True):
+                pq.write_table(
+                    pa.table({"image": rows}),
+                    path,
+                    compression=compression,
+                    data_page_version=version,
+                    use_dictionary=dictionary,
+                    data_page_size=300,
+                    write_page_checksum=True,
+                )
+                chunk = pq.ParquetFile(path).metadata.row_group(0).column(0)
+                with path.open("rb") as stream:
+                    measured = _unpacked_sizes(stream, chunk)
+                assert 0 < measured <= chunk.total_uncompressed_size < measured + 100 * len(rows)
 
 
 @pytest.mark.parametrize("kind", [tarfile.GNU_FORMAT, tarfile.PAX_FORMAT])

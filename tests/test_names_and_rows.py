@@ -418,6 +418,64 @@ def test_files_without_a_suffix_are_scored_where_they_are_images(photos: Path) -
         assert "no image: 5 files (photos/LICENSE, " in told.stderr
 
 
+def test_links_to_folders_elsewhere_are_named_and_those_within_are_not(photos: Path) -> None:
+    save(photos.parent / "elsewhere" / "d.png")
+    (photos / "out").symlink_to(photos.parent / "elsewhere")
+    (photos / "in").symlink_to(photos / "sub")
+    images = open_images(["photos"])
+    assert len(list(images)) == 3
+    assert [str(one) for one in images.left_out] == ["left out, links to folders: 1 file (photos/out)"]
+
+
+def test_members_of_a_shard_that_are_links_raw_files_or_one_file_twice(photos: Path) -> None:
+    data = (photos / "a.png").read_bytes()
+    link = zipfile.ZipInfo("link.png")
+    link.external_attr = 0o120777 << 16
+    with zipfile.ZipFile("s.zip", "w") as archive:
+        archive.writestr("a.png", data)
+        archive.writestr("./sub/../a.png", data)
+        archive.writestr(link, "a.png")
+        archive.writestr("a.dng", b"raw")
+    images = open_images(["s.zip"])
+    _, again, linked = list(images)
+    assert "another member of this name came before" in str(again)
+    assert "s.zip!link.png: is a symbolic link; store the image itself" in str(linked)
+    assert [str(one) for one in images.left_out] == ["left out, of formats that are not decoded: 1 file (s.zip!a.dng)"]
+
+
+@pytest.mark.parametrize("name", ["scores.csv", "scores.tsv"])
+def test_a_row_with_more_cells_than_columns_is_no_row(photos: Path, name: str) -> None:
+    """Of a decimal comma, and of a name with a comma in it, a part would be taken for the whole."""
+    mark = "\t" if name.endswith("tsv") else ","
+    rows = [("image", "mos"), ("a.png", "1", "5"), ("b.png", "2", ""), ("sub/c.png", "3")]
+    (photos / name).write_text("\n".join(map(mark.join, rows)))
+    with pytest.raises(SettingError, match=rf"{name}, row 1: has 3 cells, and the first line names 2 columns"):
+        load_dataset(photos / name)
+    first, *others = open_images([str(photos / name)])
+    assert f"{name}!0: has 3 cells, and the first line names 2 columns" in str(first)
+    assert others == [photos / "b.png", photos / "sub" / "c.png"]
+
+
+def test_a_row_that_ends_early_is_named(photos: Path) -> None:
+    (photos / "mos.csv").write_text("image,mos\na.png\nb.png,2\n")
+    with pytest.raises(SettingError, match=r"mos\.csv, row 1 \(a\.png\): the score '' is not a number"):
+        load_dataset(photos / "mos.csv")
+
+
+def test_a_table_in_utf16_is_told_as_such(photos: Path) -> None:
+    (photos / "mos.csv").write_text("image,mos\na.png,1\n", encoding="utf-16")
+    with pytest.raises(SettingError, match="is not UTF-8 text"):
+        load_dataset(photos / "mos.csv")
+    with pytest.raises(SettingError, match="is not UTF-8 text; save it as UTF-8"):
+        open_images([str(photos / "mos.csv")])
+
+
+def test_stdin_without_a_name_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(b"\n\n")))
+    with pytest.raises(SettingError, match="stdin, meant by -, names nothing"):
+        open_images(["-"])
+
+
 def test_a_folder_behind_an_address_is_searched_alike() -> None:
     import fsspec
 

@@ -177,6 +177,32 @@ def test_a_rate_limit_is_no_fault_of_an_image() -> None:
     assert "answers 429" in error_of(stub)
 
 
+@pytest.mark.parametrize("status", [403, 404])
+def test_what_is_wrong_with_one_image_is_not_said_of_the_key_or_the_model(status: int) -> None:
+    refused = Fault(status, json.dumps({"error": {"message": "content filter"}}))
+    stub = Stub(shape="other", refuses=lambda images: refused if images[-1].std() else None)
+    told = error_of(stub)
+    assert f"answers {status}: content filter (a grey image" in told
+    assert "QDEBIAS_API_KEY" not in told
+    assert "name of the model" not in told
+
+
+@pytest.mark.parametrize("charset", ["latin-1", "utf-16", "cp1252"])
+def test_words_of_a_server_are_read_in_its_character_set(charset: str) -> None:
+    data = '{"error": {"message": "caf\u00e9"}}'.encode(charset)
+    assert connection._decoded(data, charset) == '{"error": {"message": "caf\u00e9"}}'
+    assert "caf" in connection._decoded('"caf\u00e9"'.encode("latin-1"), "klingon")
+
+
+def test_a_server_with_a_shorter_list_is_asked_for_a_shorter_one() -> None:
+    stub = Stub(shape="other", limit=5, rewrites=with_list(**BOTH))
+    with serving(stub) as url:
+        backend = load_openai(f"{url}#{stub.model}", prompt="trusted")
+        assert len(backend.option_logits(ASKED)) == len(ASKED)
+        with pytest.raises(BackendError, match="at most 5"):
+            load_openai(f"{url}#{stub.model}", prompt="trusted", top_logprobs=20)
+
+
 # --- tokens
 
 
@@ -202,6 +228,7 @@ def test_tokens_are_read_as_vocabularies_spell_them(spell: Callable[[str], str],
         (["\u2581good", "<0x0A>", "<0x20>"], [b" good", b"\n", b" "]),
         ([" good", "\u0120", "\u2581"], [b" good", "\u0120".encode(), "\u2581".encode()]),
         (["good", "\ud83d"], [b"good", b"\xed\xa0\xbd"]),
+        (["b' good'", 'b"\\xe9"', "bytes:\\x20poor", "bytes:a"], [b" good", b"\xe9", b" poor", b"bytes:a"]),
     ],
 )
 def test_spellings_of_tokens(tokens: list[str], want: list[bytes]) -> None:

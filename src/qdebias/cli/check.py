@@ -11,6 +11,7 @@ from qdebias.cli.options import ImageColumn, Paths, RunFolder, Scoring
 from qdebias.cli.runs import named_results
 from qdebias.errors import SettingError
 from qdebias.inputs import open_images
+from qdebias.inputs.items import NOT_DECODED
 from qdebias.methods import presets
 from qdebias.methods.plan import Failure
 from qdebias.metrics.calibration import Calibration, load_calibration
@@ -65,7 +66,8 @@ def check(
         say(f"{count} images, {below} below {least:g}, {failed} failed")
         if ignore_unreadable and failed == count:
             raise SettingError("no image could be scored, so nothing was checked")
-    raise typer.Exit(1 if below or (failed and not ignore_unreadable) else 0)
+        unseen = failed + sum(part.count for part in images.left_out if part.why == NOT_DECODED)
+    raise typer.Exit(1 if below or (unseen and not ignore_unreadable) else 0)
 
 
 def _scale(by: str, file: Path | None, least: float, *, model: str, method: str) -> MosScale | None:

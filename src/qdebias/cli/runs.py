@@ -18,7 +18,8 @@ from qdebias.errors import SettingError, StoreError
 from qdebias.evaluation.method_scores import ModelRun
 from qdebias.evaluation.pipeline import opened_run
 from qdebias.image import max_side_of
-from qdebias.inputs import Images, LeftOut
+from qdebias.inputs import Images
+from qdebias.inputs.items import add_up
 from qdebias.methods import presets
 from qdebias.methods.method import Score
 from qdebias.methods.plan import Failure
@@ -128,9 +129,9 @@ def named_results(
 
 
 def say_left_out(images: Images) -> None:
-    """Say how many files without a suffix are no images, so that nothing is passed over in silence."""
-    if images.left_out:
-        say(one_line(str(sum(images.left_out, LeftOut()))), style="yellow")
+    """Say how many files are no images of the run, so that nothing is passed over in silence."""
+    for left_out in add_up(images.left_out):
+        say(one_line(str(left_out)), style="yellow")
 
 
 def _score_into(

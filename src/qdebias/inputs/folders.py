@@ -11,30 +11,19 @@ from typing import Any
 
 from qdebias.errors import SettingError
 from qdebias.inputs.addresses import explained, is_folder, is_there, open_filesystem
-from qdebias.inputs.items import LeftOut, Nothing, nothing
+from qdebias.inputs.items import LINKS, NOT_DECODED, LeftOut, Nothing, add_up, nothing
 
 SUFFIXES = frozenset(
-    (
-        ".jpg",
-        ".jpeg",
-        ".jpe",
-        ".jfif",
-        ".png",
-        ".webp",
-        ".bmp",
-        ".tif",
-        ".tiff",
-        ".gif",
-        ".ppm",
-        ".pgm",
-        ".avif",
-        ".heic",
-        ".heif",
-        ".hif",
-        ".jxl",
-    )
+    ".jpg .jpeg .jpe .jfif .mpo .png .apng .webp .bmp .tif .tiff .gif .ppm .pgm .pbm .pnm .avif .heic .heif .hif "  # noqa: SIM905
+    ".jxl".split()
 )
 """Suffixes by which a search recognises an image; a file that is named is tried whatever its name."""
+
+NOT_DECODED_SUFFIXES = frozenset(
+    ".jp2 .j2k .jpf .jpx .jxr .wdp .hdp .dng .cr2 .cr3 .crw .nef .nrw .arw .sr2 .srf .raf .orf .rw2 .pef .srw .x3f "  # noqa: SIM905
+    ".3fr .iiq .exr .hdr .pfm .psd .psb .tga .pcx .dds .sgi .dcm .qoi .bpg .flif".split()
+)
+"""Suffixes of pictures that a search names and leaves out: camera raw, JPEG 2000 and XR, HDR, and others."""
 
 
 def looks_like_image(name: str) -> bool:
@@ -46,6 +35,12 @@ def looks_like_image(name: str) -> bool:
 def has_no_suffix(name: str) -> bool:
     """Whether a file's bytes have to tell if it is an image: it has no suffix, and is not hidden."""
     return "." not in name.rpartition("/")[2]
+
+
+def is_not_decoded(name: str) -> bool:
+    """Whether a file is a picture of a format that is not decoded: by its suffix, unless it is hidden."""
+    path = PurePosixPath(name)
+    return path.suffix.lower() in NOT_DECODED_SUFFIXES and not path.name.startswith(".")
 
 
 def begins_image(prefix: bytes) -> bool:
@@ -64,17 +59,16 @@ def folder_names(folder: str) -> Iterator[str | Nothing | LeftOut]:
 
 
 def _or_nothing(folder: str, found: Iterator[str | Nothing | LeftOut]) -> Iterator[str | Nothing | LeftOut]:
-    empty, left = True, LeftOut()
+    empty, left = True, list[LeftOut]()
     for one in found:
         if isinstance(one, LeftOut):
-            left += one
+            left = add_up([*left, one])
             continue
         empty = False
         yield one
     if empty:
         yield nothing(folder, "no image in this folder")
-    if left.count:
-        yield left
+    yield from left
 
 
 def _walk(folder: str) -> Iterator[str | Nothing | LeftOut]:
@@ -89,8 +83,14 @@ def _walk(folder: str) -> Iterator[str | Nothing | LeftOut]:
         if not inside:
             if link and is_known(path):
                 continue
-            if os.path.splitext(path)[1].lower() in SUFFIXES:  # noqa: PTH122
+            suffix = os.path.splitext(path)[1].lower()  # noqa: PTH122
+            if link and is_folder(path):
+                if not _lies_in(os.path.realpath(path), folder):
+                    yield LeftOut(1, (path,), LINKS)
+            elif suffix in SUFFIXES:
                 yield path
+            elif suffix in NOT_DECODED_SUFFIXES:
+                yield LeftOut(1, (path,), NOT_DECODED)
             elif has_no_suffix(path):
                 yield path if _is_image(path) else LeftOut(1, (path,))
             continue
@@ -120,6 +120,10 @@ def _known_targets(folder: str) -> Callable[[str], bool]:
         return len(seen) == count
 
     return is_known
+
+
+def _lies_in(path: str, folder: str) -> bool:
+    return os.path.join(path, "").startswith(os.path.join(os.path.realpath(folder), ""))  # noqa: PTH118
 
 
 def _is_image(path: str) -> bool:
@@ -185,6 +189,8 @@ def _walk_remote(files: Any, folder: str) -> Iterator[str | LeftOut]:  # noqa: A
             continue
         if leads_on:
             yield from _walk_remote(files, path)
+        elif is_not_decoded(path):
+            yield LeftOut(1, (str(files.unstrip_protocol(path)),), NOT_DECODED)
         elif looks_like_image(path) or has_no_suffix(path):
             name = str(files.unstrip_protocol(path))
             sound = not has_no_suffix(path) or begins_image(files.cat_file(path, start=0, end=16))

@@ -21,7 +21,18 @@ from qdebias.inputs.folders import (
     remote_folder_names,
     remote_pattern_names,
 )
-from qdebias.inputs.items import Image, LeftOut, Named, Nothing, Piece, RemoteImage, Unreadable, member_name, named
+from qdebias.inputs.items import (
+    Image,
+    LeftOut,
+    Named,
+    Nothing,
+    Piece,
+    RemoteImage,
+    Unreadable,
+    add_up,
+    member_name,
+    named,
+)
 from qdebias.inputs.shards import Shard
 from qdebias.inputs.tables import dataset_pieces, is_dataset, list_pieces, table_pieces
 
@@ -106,7 +117,7 @@ def open_images(arguments: Sequence[str], *, column: str | None = None) -> Image
         else:
             return images
     if len(missing) < _LOOK_AT:
-        raise SettingError("nothing to score: " + "; ".join(missing[:10]))
+        raise SettingError("nothing to score: " + "; ".join([*missing[:10], *map(str, add_up(images.left_out))]))
     return images
 
 
@@ -114,7 +125,10 @@ def _spelled_out(arguments: Sequence[str]) -> Iterator[str]:
     """Yield the arguments; "-" stands for the lines of stdin, and "{0000..0063}" for each of these numbers."""
     for argument in arguments:
         if argument == "-":
-            yield from (os.fsdecode(line.rstrip(b"\r\n")) for line in sys.stdin.buffer if line.strip())
+            names = [os.fsdecode(line.rstrip(b"\r\n")) for line in sys.stdin.buffer if line.strip()]
+            if not names:
+                raise SettingError("nothing to score: stdin, meant by -, names nothing")
+            yield from names
         else:
             yield from _numbered(argument)
 

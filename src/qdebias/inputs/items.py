@@ -88,26 +88,39 @@ def unreadable(name: str, why: str) -> Unreadable:
     return Unreadable(shown, f"{shown}: {why.removeprefix(f'{shown}: ')}")
 
 
+NO_IMAGE, NOT_DECODED, LINKS = "without a suffix and no image", "of formats that are not decoded", "links to folders"
+"""Why something is left out."""
+
+
 @dataclass(frozen=True, slots=True)
 class LeftOut:
-    """Files or members without a suffix whose bytes are no image: told at the end, and no images of the run.
+    """Files or members that a search found and that are no images of the run: told at the end.
 
     Attributes:
         count: How many there are in one folder, shard or run.
         names: The first of them.
+        why: `NO_IMAGE`, `NOT_DECODED` (they are pictures, by their suffix) or `LINKS` (that lead out of the folder).
     """
 
     count: int = 0
     names: tuple[str, ...] = ()
+    why: str = NO_IMAGE
 
-    def __add__(self, name: "str | LeftOut") -> "LeftOut":
-        other = LeftOut(1, (name,)) if isinstance(name, str) else name
-        return LeftOut(self.count + other.count, (self.names + other.names)[:3])
+    def __add__(self, other: "LeftOut") -> "LeftOut":
+        return LeftOut(self.count + other.count, (self.names + other.names)[:3], other.why)
 
     def __str__(self) -> str:
         files = "1 file" if self.count == 1 else f"{self.count:,} files"
         more = ", ..." if self.count > len(self.names) else ""
-        return f"left out, without a suffix and no image: {files} ({', '.join(map(unsigned, self.names))}{more})"
+        return f"left out, {self.why}: {files} ({', '.join(map(unsigned, self.names))}{more})"
+
+
+def add_up(parts: Iterable[LeftOut]) -> list[LeftOut]:
+    """Return the sum for each reason."""
+    sums: dict[str, LeftOut] = {}
+    for part in parts:
+        sums[part.why] = sums.get(part.why, LeftOut()) + part
+    return list(sums.values())
 
 
 Image: TypeAlias = Path | RemoteImage | Member | Unreadable

@@ -1,5 +1,7 @@
 """Shards: tar files as WebDataset writes them, plain or compressed, and zip files; members are images and notes."""
 
+import posixpath
+import stat
 import tarfile
 import zipfile
 import zlib
@@ -10,8 +12,8 @@ from typing import IO, Any
 
 from qdebias.errors import SettingError
 from qdebias.inputs.addresses import MAX_BYTES, absolute_name, open_container, path_of
-from qdebias.inputs.folders import begins_image, has_no_suffix, looks_like_image
-from qdebias.inputs.items import Image, LeftOut, Member, member_name, unreadable
+from qdebias.inputs.folders import begins_image, has_no_suffix, is_not_decoded, looks_like_image
+from qdebias.inputs.items import NOT_DECODED, Image, LeftOut, Member, add_up, member_name, unreadable
 
 SUFFIXES = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz", ".tar.zst", ".zip")
 
@@ -72,14 +74,16 @@ class Shard:
     def __iter__(self) -> Iterator[Image | LeftOut]:
         """Yield the images in one pass from front to end, without writing a file, and what was left out."""
         seen: set[str] = set()
-        left = LeftOut()
+        left: list[LeftOut] = []
         try:
             with open_container(self.container) as stream:
                 zipped = path_of(self.container).lower().endswith(".zip")
                 for image in self._zip_members(stream, seen) if zipped else self._tar_members(stream, seen):
-                    if isinstance(image, Member) and has_no_suffix(image.key) and not begins_image(image.data):
-                        left += image.name
-                        seen.discard(image.key)
+                    if isinstance(image, LeftOut):
+                        left = add_up([*left, image])
+                    elif isinstance(image, Member) and has_no_suffix(image.key) and not begins_image(image.data):
+                        left = add_up([*left, LeftOut(1, (image.name,))])
+                        seen.discard(posixpath.normpath(image.key))
                     else:
                         yield image
         except _DAMAGED as error:
@@ -89,10 +93,9 @@ class Shard:
             return
         if not seen:
             yield unreadable(self.container, "no image in this shard")
-        if left.count:
-            yield left
+        yield from left
 
-    def _tar_members(self, stream: IO[bytes], seen: set[str]) -> Iterator[Image]:
+    def _tar_members(self, stream: IO[bytes], seen: set[str]) -> Iterator[Image | LeftOut]:
         zst = path_of(self.container).lower().endswith(".zst")
         source = _unpacked(stream) if zst else stream
         with tarfile.open(fileobj=source, mode="r|" if zst else "r|*", tarinfo=_Header) as archive:
@@ -101,23 +104,27 @@ class Shard:
                 if not member.isdir() and _may_be_image(member.name):
                     yield self._image(member.name, member.offset, member.size, archive.extractfile, member, seen)
 
-    def _zip_members(self, stream: IO[bytes], seen: set[str]) -> Iterator[Image]:
+    def _zip_members(self, stream: IO[bytes], seen: set[str]) -> Iterator[Image | LeftOut]:
         with zipfile.ZipFile(stream) as archive:
             for member in archive.infolist():
                 if not member.is_dir() and _may_be_image(member.filename):
                     offset, size = member.header_offset, member.file_size
                     yield self._image(member.filename, offset, size, archive.open, member, seen)
 
-    def _image(self, key: str, offset: int, size: int, extract: Any, member: Any, seen: set[str]) -> Image:  # noqa: ANN401
+    def _image(self, key: str, offset: int, size: int, extract: Any, member: Any, seen: set[str]) -> Image | LeftOut:  # noqa: ANN401
         name = member_name(self.container, key)
-        if key in seen:
+        if is_not_decoded(key):
+            return LeftOut(1, (name,), NOT_DECODED)
+        if (place := posixpath.normpath(key)) in seen:
             number = f"{name}#{offset}"
             return unreadable(number, "another member of this name came before; names are to be unique")
-        seen.add(key)
+        seen.add(place)
         if size > MAX_BYTES:
             return unreadable(name, f"more than {MAX_BYTES / 1e6:.0f} MB, the most that is read for one image")
         if isinstance(member, zipfile.ZipInfo) and member.compress_type in (zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA):
             return unreadable(name, "is packed by bzip2 or LZMA; pack images into a zip as they are, or deflated")
+        if isinstance(member, zipfile.ZipInfo) and stat.S_ISLNK(member.external_attr >> 16):
+            return unreadable(name, "is a symbolic link; store the image itself")
         if isinstance(member, tarfile.TarInfo) and not member.isfile():
             what = f"a link to {member.linkname}" if member.islnk() or member.issym() else "no file"
             return unreadable(name, f"is {what}, and a shard is read from front to end; store the image itself")
@@ -129,7 +136,7 @@ class Shard:
 
 
 def _may_be_image(name: str) -> bool:
-    return looks_like_image(name) or has_no_suffix(name)
+    return looks_like_image(name) or has_no_suffix(name) or is_not_decoded(name)
 
 
 def _unpacked(stream: IO[bytes]) -> Any:  # noqa: ANN401 (pyarrow has no types)

@@ -2,13 +2,13 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from io import TextIOWrapper
+from io import BufferedReader, TextIOWrapper
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from qdebias.errors import MissingPackageError, SettingError
 from qdebias.inputs.addresses import MAX_BYTES, absolute_name, beside, is_there, open_container, path_of, unsigned
-from qdebias.inputs.datasets.readers import check_header, csv_rows
+from qdebias.inputs.datasets.readers import check_cells, check_header, csv_rows
 from qdebias.inputs.items import (
     SIZE,
     Image,
@@ -28,6 +28,9 @@ COLUMNS = ("image", "path", "url", "file_name")
 MOST_TIMES = 100
 """How many times larger than stored the images of a row group may become where they take more than `MAX_BYTES`: encoded
 images hardly shrink, and one page that grows to gigabytes is in memory at once."""
+
+_DEEPEST = 8
+"""Most structures inside each other in the header of a page, which has two."""
 
 _LONGEST_NAME = 8192
 """Most characters of a path or address."""
@@ -66,7 +69,7 @@ class Rows:
         try:
             with open_container(self.container) as stream:
                 file = parquet(self.container, stream)
-                _check_growth(file.metadata.row_group(self.group), self.column)
+                _check_growth(file.metadata.row_group(self.group), self.column, stream)
                 for batch in file.iter_batches(1, row_groups=[self.group], columns=[self.column]):
                     yield image_of_cell(self.container, str(self.start + done), batch.column(0)[0].as_py())
                     done += 1
@@ -109,8 +112,13 @@ def parquet(name: str, stream: Any, *, column: str | None = None) -> Any:  # noq
         raise SettingError(f"{unsigned(name)}: is no Parquet file, or damaged ({error})") from error
 
 
-def _check_growth(group: Any, column: str) -> None:  # noqa: ANN401
+def _check_growth(group: Any, column: str, stream: IO[bytes] | None) -> None:  # noqa: ANN401
     """Refuse a row group whose column would take far more memory than it takes in the file.
+
+    Args:
+        group: Its metadata, which need not be true.
+        column: The column.
+        stream: A file here, of which the headers of its pages are read too; pyarrow takes memory for what they say.
 
     Raises:
         SettingError: It would.
@@ -120,11 +128,82 @@ def _check_growth(group: Any, column: str) -> None:  # noqa: ANN401
     stored, unpacked = (
         sum(getattr(chunk, f"total_{kind}_size") for chunk in chosen) for kind in ("compressed", "uncompressed")
     )
+    if isinstance(stream, BufferedReader):
+        unpacked = max(unpacked, sum(_unpacked_sizes(stream, chunk) for chunk in chosen))
     if unpacked > max(MAX_BYTES, MOST_TIMES * stored):
         raise SettingError(
             f"column {column!r} grows from {stored / 1e6:.1f} to {unpacked / 1e6:,.0f} MB when it is unpacked, "
             f"more than {MOST_TIMES} times; store encoded images (JPEG, PNG) in it"
         )
+
+
+def _unpacked_sizes(stream: IO[bytes], chunk: Any) -> int:  # noqa: ANN401
+    """Return what the pages of a column chunk become together, by their own headers."""
+    starts = (chunk.dictionary_page_offset, chunk.data_page_offset)
+    place = min(start for start in starts if start)
+    end, unpacked, before = place + chunk.total_compressed_size, 0, stream.tell()
+    while place < end:
+        stream.seek(place)
+        page = _thrift_struct(stream, 0)
+        if page.get(2, -1) < 0 or page.get(3, -1) < 0:
+            raise ValueError("a page without a sound header")
+        unpacked += page[2]
+        place = stream.tell() + page[3]
+    stream.seek(before)
+    return unpacked
+
+
+def _thrift_struct(stream: IO[bytes], depth: int) -> dict[int, int]:
+    """Read a structure in the compact protocol of Thrift; return its integers by field, in a page header 1 to 4."""
+    found: dict[int, int] = {}
+    number = 0
+    while head := _byte(stream):
+        number = number + (head >> 4) if head >> 4 else _zigzag(stream)
+        found[number] = _thrift_value(stream, head & 15, depth)
+    return found
+
+
+def _thrift_value(stream: IO[bytes], kind: int, depth: int) -> int:
+    """Read a value; return it if it is an integer, else 0."""
+    if kind in (4, 5, 6):
+        return _zigzag(stream)
+    if kind == 3:
+        _byte(stream)
+    elif kind == 7:
+        stream.seek(8, 1)
+    elif kind == 8:
+        stream.seek(_varint(stream), 1)
+    elif kind in (9, 10) and depth < _DEEPEST:
+        head = _byte(stream)
+        for _ in range(_varint(stream) if head >> 4 == 15 else head >> 4):
+            _thrift_value(stream, head & 15 if head & 15 > 2 else 3, depth + 1)
+    elif kind == 12 and depth < _DEEPEST:
+        _thrift_struct(stream, depth + 1)
+    elif kind not in (1, 2):
+        raise ValueError("a page without a sound header")
+    return 0
+
+
+def _byte(stream: IO[bytes]) -> int:
+    byte = stream.read(1)
+    if not byte:
+        raise ValueError("a page without a sound header")
+    return byte[0]
+
+
+def _varint(stream: IO[bytes]) -> int:
+    value = 0
+    for shift in range(0, 70, 7):
+        byte = _byte(stream)
+        value |= (byte & 0x7F) << shift
+        if byte < 0x80:
+            break
+    return value
+
+
+def _zigzag(stream: IO[bytes]) -> int:
+    value = _varint(stream)
+    return value >> 1 if value % 2 == 0 else -(value >> 1) - 1
 
 
 def image_of_cell(container: str, key: str, cell: Any) -> Image:  # noqa: ANN401
@@ -171,7 +250,11 @@ def _csv_names(name: str, column: str | None) -> Iterator[str | Nothing]:
         place, empty = names.index(chosen_column(name, names, column)), True
         for number, row in enumerate(rows):
             empty = False
-            yield _name_or_nothing(name, number, row[place] if place < len(row) else None)
+            try:
+                check_cells(row, names, member_name(name, str(number)))
+                yield _name_or_nothing(name, number, row[place] if place < len(row) else None)
+            except SettingError as error:
+                yield nothing(member_name(name, str(number)), str(error))
     if empty:
         yield nothing(name, "has column names and no rows")
 
@@ -207,17 +290,13 @@ def _parquet_pieces(name: str, column: str | None) -> Iterator[Piece]:
 
 
 def _cell_names(name: str, file: Any, column: str) -> Iterator[str | Nothing]:  # noqa: ANN401
-    yield from (_name_or_nothing(name, number, value) for number, value in enumerate(_cells(name, file, column)))
-
-
-def _cells(name: str, file: Any, column: str) -> Iterator[Any]:  # noqa: ANN401
     number = 0
     try:
         for group in range(file.num_row_groups):
-            _check_growth(file.metadata.row_group(group), column)
+            _check_growth(file.metadata.row_group(group), column, None)
         for batch in file.iter_batches(columns=[column]):
             for cell in batch.column(0):
-                yield cell.as_py()
+                yield _name_or_nothing(name, number, cell.as_py())
                 number += 1
     except (ValueError, OSError) as error:
         raise SettingError(
@@ -236,10 +315,6 @@ def _or_nothing(name: str, pieces: Iterator[Piece]) -> Iterator[Piece]:
 
 def _text(stream: Any) -> TextIOWrapper:  # noqa: ANN401
     return TextIOWrapper(stream, encoding="utf-8-sig", errors="surrogateescape", newline="")
-
-
-MARKS = ("dataset_dict.json", "state.json")
-"""Files by which such a folder is known: of several splits, of one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -285,8 +360,8 @@ class DatasetRows:
 
 
 def is_dataset(folder: Path) -> bool:
-    """Whether a folder is a data set that was saved to disk."""
-    return any(is_there(folder / mark) for mark in MARKS)
+    """Whether a folder is a data set that was saved to disk, of several splits or of one."""
+    return any(is_there(folder / mark) for mark in ("dataset_dict.json", "state.json"))
 
 
 def dataset_pieces(folder: str, column: str | None) -> Iterator[Piece]:
@@ -301,7 +376,6 @@ def dataset_pieces(folder: str, column: str | None) -> Iterator[Piece]:
 
 
 def _splits(folder: str) -> dict[str, Any]:
-    """Return the splits by name; one without a name where there are none."""
     try:
         import datasets
     except ImportError as error:

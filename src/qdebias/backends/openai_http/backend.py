@@ -196,7 +196,8 @@ class OpenAIBackend:
                 return await answer(urls, patient=False)
             except (RefusedError, PassingError) as error:
                 failure = error
-        raise ImageError(f"{failure} (a grey image of 64 x 64 pixels is answered)") from failure
+        told = failure.told if isinstance(failure, RefusedError) else failure
+        raise ImageError(f"{told} (a grey image of 64 x 64 pixels is answered)") from failure
 
     async def _answer(
         self, session: Session, urls: Sequence[str], *, request: Request, question: Question, patient: bool = True

@@ -263,9 +263,23 @@ def _bytes(text: str, raw: object, space: str) -> bytes:
             return told
     if byte := _ONE_BYTE.fullmatch(text):
         return bytes([int(byte[1], 16)])
+    if (literal := _literal(text)) is not None:
+        return literal
     if space == _BYTE_LEVEL and all(letter in _BYTES for letter in text):
         return bytes(_BYTES[letter] for letter in text)
     return spelled.replace(_PIECES.encode(), b" ") if space == _PIECES else spelled
+
+
+def _literal(text: str) -> bytes | None:
+    r"""Return the bytes of a token that is written as such: b' good', or bytes:\x20good as OpenAI writes it."""
+    inside = re.fullmatch(r"""b(['"])(.*)\1|bytes:(.*\\x.*)""", text, re.DOTALL)
+    if not inside:
+        return None
+    letters = inside[2] if inside[1] else inside[3]
+    try:
+        return letters.encode("latin-1").decode("unicode_escape").encode("latin-1")
+    except UnicodeError:
+        return None
 
 
 def _find(found: Sequence[Candidate], wanted: Wanted, number: int, remedy: str) -> float:

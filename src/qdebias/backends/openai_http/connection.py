@@ -8,7 +8,7 @@ import ipaddress
 import json
 import zlib
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from http import HTTPStatus
@@ -250,7 +250,8 @@ class Session:
                 return value
             status = inside
         clean = self._connection.without_key
-        words = clean(server_words(value, data[:_MOST_WORDS].decode(errors="replace")))
+        text = _decoded(data[:_MOST_WORDS], response.charset_encoding)
+        words = clean(server_words(_json(text.encode()) if value is None else value, text))
         headers = {name: clean(text) for name, text in response.headers.items()}
         raise refusal(status, words, headers, url=url, has_key=self._connection.has_key)
 
@@ -305,6 +306,13 @@ def _too_large(url: str) -> RefusedError:
         f"too large",
         200,
     )
+
+
+def _decoded(data: bytes, charset: str | None) -> str:
+    """Return an error's text in the character set that the server names, if there is such a one."""
+    with suppress(LookupError, UnicodeError):
+        return data.decode(charset or "utf-8")
+    return data.decode(errors="replace")
 
 
 def _json(data: bytes) -> Any:  # noqa: ANN401  whatever the server sent

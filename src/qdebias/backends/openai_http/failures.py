@@ -51,11 +51,13 @@ class RefusedError(BackendError):
 
     Attributes:
         status: Of HTTP; 200 for an error or an empty answer that bears it.
+        told: What the server said, without a remedy for the case that it says so of every request.
     """
 
-    def __init__(self, message: str, status: int) -> None:
+    def __init__(self, message: str, status: int, told: str = "") -> None:
         super().__init__(message)
         self.status = status
+        self.told = told or message
 
     @property
     def absent(self) -> bool:
@@ -78,7 +80,9 @@ def refusal(status: int, words: str, headers: Mapping[str, str], *, url: str, ha
     if status in (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN):
         remedy = "the key in it is wrong" if has_key else "there is none"
         return RefusedError(
-            f"{url} refuses the key ({status}); set the environment variable QDEBIAS_API_KEY: {remedy}{said}", status
+            f"{url} refuses the key ({status}); set the environment variable QDEBIAS_API_KEY: {remedy}{said}",
+            status,
+            told,
         )
     if status == HTTPStatus.REQUEST_ENTITY_TOO_LARGE or _is_too_long(status, words):
         return RefusedError(
@@ -97,7 +101,7 @@ def refusal(status: int, words: str, headers: Mapping[str, str], *, url: str, ha
             f"{told}; it sends on to {headers.get('location', 'nowhere')}: name that URL instead", status
         )
     if status == HTTPStatus.NOT_FOUND:
-        return RefusedError(f"{told}; correct the name of the model, or the path in the URL", status)
+        return RefusedError(f"{told}; correct the name of the model, or the path in the URL", status, told)
     return RefusedError(f"{told}; its log says more", status)
 
 

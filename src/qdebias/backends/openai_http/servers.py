@@ -226,6 +226,9 @@ def _field(reply: Json, name: str, url: str) -> Any:  # noqa: ANN401  whatever t
     return reply[name]
 
 
+FEWEST = 5
+"""Of the most likely tokens, asked for where a server refuses more; some hosted ones tell of no more."""
+
 _NO_ENTRY = (401, 403)
 _META = ("n_params", "size", "ftype")
 """What llama.cpp tells of its weights."""
@@ -277,7 +280,13 @@ def identify(
     server = recognise(entry, asked)
     chosen = {**(PRESETS if server.traits.arguments else {}), **(template_args or {})}
     arguments = {"chat_template_kwargs": chosen} if chosen else {}
-    reply, sampling = _trial(session, server, asked, top_logprobs or server.traits.top, arguments)
+    try:
+        reply, sampling = _trial(session, server, asked, top_logprobs or server.traits.top, arguments)
+    except RefusedError as error:
+        if top_logprobs or "top_logprobs" not in str(error) or not isinstance(server, OtherServer):
+            raise
+        server = replace(server, traits=replace(server.traits, top=FEWEST))
+        reply, sampling = _trial(session, server, asked, FEWEST, arguments)
     reported = reported_name(reply) or asked
     identity = {"backend": "openai", "model": _name(reported), **_weights(entry)}
     if chosen:

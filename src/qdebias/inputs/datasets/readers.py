@@ -15,6 +15,7 @@ from contextlib import closing
 from dataclasses import dataclass
 from importlib import import_module
 from io import StringIO
+from itertools import zip_longest
 from pathlib import Path
 from zipfile import BadZipFile
 
@@ -73,6 +74,8 @@ class Delimited:
         columns = self.columns or (tuple(cell.strip() for cell in rows.pop(0)) if rows else ())
         if self.columns is None:
             check_header(columns, str(path))
+            for number, row in enumerate(rows, start=1):
+                check_cells(row, columns, f"{path}, row {number}")
         return [_named(columns, row) for row in rows]
 
     def _split(self, text: str, path: Path) -> list[list[str]]:
@@ -151,11 +154,26 @@ def check_header(columns: Sequence[str], name: str) -> None:
     """
     if not columns:
         raise SettingError(f"{name}: is empty; its first line names the columns")
+    if any("\0" in column for column in columns):
+        raise SettingError(f"{name}: is not UTF-8 text; save it as UTF-8")
     other = next((mark for mark in (";", "\t", "|") if len(columns) == 1 and mark in columns[0]), None)
     if other is not None:
         raise SettingError(
             f"{name}: its columns are separated by {other!r}, and a .csv by commas; save it with commas"
             + (", or name it .tsv" if other == "\t" else "")
+        )
+
+
+def check_cells(row: Sequence[str], columns: Sequence[str], where: str) -> None:
+    """Refuse a row with more cells than there are columns: of "1,5" and of "a,b.png", one part would be taken.
+
+    Raises:
+        SettingError: It has, and they are not empty.
+    """
+    if any(cell.strip() for cell in row[len(columns) :]):
+        raise SettingError(
+            f"{where}: has {len(row)} cells, and the first line names {len(columns)} columns; put a value or name that "
+            f"holds a comma in quotes, and write decimals with a point"
         )
 
 
@@ -237,7 +255,7 @@ def _rows_of(value: dict[str, object], path: Path) -> list[Mapping[str, object]]
 def _named(columns: tuple[str, ...], row: "list[str] | tuple[object, ...]") -> Mapping[str, object]:
     """Return a row by its columns; the second of one name, for whoever has to know of it, as `second` calls it."""
     named: dict[str, object] = {}
-    for column, cell in zip(columns, row, strict=False):
+    for column, cell in zip_longest(columns, row[: len(columns)]):
         named.setdefault(second(column) if column and column in named else column, cell)
     return named
 

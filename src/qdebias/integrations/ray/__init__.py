@@ -11,7 +11,7 @@ from os import PathLike, fspath
 
 from qdebias.backends.load import require
 from qdebias.errors import SettingError
-from qdebias.inputs import Images, open_images
+from qdebias.inputs import Images, LeftOut, open_images
 from qdebias.inputs.items import SIZE
 from qdebias.integrations.ray.folder import Folder, open_folder
 from qdebias.integrations.ray.plan import SCORES, Manifest, freeze, read_manifest, score_file, write_manifest
@@ -143,7 +143,9 @@ def score_on_ray(
         plan = _planned(read_manifest(folder), given, folder, setting, chunk)
         missing = _missing(plan, folder)
         start = Progress(chunks=plan.extent.chunks, skipped=plan.extent.chunks - len(missing), total=plan.extent.images)
-        return _conducted(missing, plan, folder, setting, workers, start, on_progress) if missing else start
+        if not missing:
+            return start
+        return _conducted(missing, plan, folder, setting, workers, start, on_progress, given.left_out)
 
 
 def _is_unfinished(folder: Folder) -> bool:
@@ -175,8 +177,9 @@ def _conducted(
     workers: Workers,
     progress: Progress,
     on_progress: Callable[[Progress], None],
+    left_out: list[LeftOut],
 ) -> Progress:
-    """Have the missing chunks scored."""
+    """Have the missing chunks scored; what is left out of their shards is added to `left_out`."""
     from qdebias.integrations.ray.cluster import connected, hiring
     from qdebias.integrations.ray.crew import Crew
 
@@ -194,6 +197,7 @@ def _conducted(
         crew = Crew(*hiring(setting, folder, workers), recognise, folder)
         try:
             for tally in crew.work(missing):
+                left_out += tally.left_out if tally else ()
                 progress = replace(
                     progress,
                     done=progress.done + (tally is not None),

@@ -35,11 +35,13 @@ class Tally:
         chunk: Its number.
         images: How many images it has.
         failed: How many of them could not be scored.
+        left_out: What in it is no image of the run.
     """
 
     chunk: int
     images: int
     failed: int
+    left_out: tuple[LeftOut, ...] = ()
 
 
 class Worker:
@@ -54,6 +56,7 @@ class Worker:
         self._setting, self._folder = setting, folder
         self._plan = Plan(folder)
         self._scorer: Scorer | None = None
+        self._left_out: list[LeftOut] = []
 
     def load(self) -> Mapping[str, str]:
         """Load the model and return its identity."""
@@ -89,7 +92,12 @@ class Worker:
                 yield from scorer.score_named([image])
 
     def _images(self, chunk: int) -> Iterator[Image]:
-        return (image for image in self._plan.piece(chunk) if not isinstance(image, LeftOut))
+        self._left_out.clear()
+        for image in self._plan.piece(chunk):
+            if isinstance(image, LeftOut):
+                self._left_out.append(image)
+            else:
+                yield image
 
     def _write(self, chunk: int, results: Iterable[tuple[str, Score | Failure]]) -> Tally:
         setting, images, failed = self._setting, 0, 0
@@ -100,7 +108,7 @@ class Worker:
                     images, failed = images + 1, failed + isinstance(result, Failure)
                     write(answered_record(name, result, model=setting.model, method=setting.method, seed=setting.seed))
             self._folder.write(score_file(chunk), path.read_bytes())
-        return Tally(chunk=chunk, images=images, failed=failed)
+        return Tally(chunk=chunk, images=images, failed=failed, left_out=tuple(self._left_out))
 
     def _ready(self) -> Scorer:
         if self._scorer is None:
