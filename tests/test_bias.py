@@ -29,8 +29,7 @@ from qdebias.methods.method import Context
 from qdebias.methods.plan import Failure
 from qdebias.methods.presets import PAPER, VANILLA
 from qdebias.prompts import Question, Request
-from qdebias.report.grid import choose_examples, draw_grid
-from qdebias.report.strip import draw_strip
+from qdebias.report.paper_figures import choose_examples, draw_grid, draw_strip
 from qdebias.runs.scorer import Scorer
 
 SCENES = ("night", "plant", "still life")

@@ -2,6 +2,7 @@
 
 import csv
 import json
+from dataclasses import replace
 from math import log, sqrt
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from qdebias.backends.fake import FakeBackend
 from qdebias.equations import FloatArray
 from qdebias.image import RgbImage
 from qdebias.methods.method import Context, Score
-from qdebias.report.figure import Row, explain
+from qdebias.report.figure import Row, explain, poster
 from qdebias.runs.scorer import Scorer
 from test_cli import folder, run  # noqa: F401  (fixtures)
 
@@ -155,3 +156,35 @@ def test_more_than_two_options_are_drawn(method: str, bars: int, photo: RgbImage
     if bars == 7:
         assert names == ["bad", "poor", "fair", "good", "excellent", "vanilla", "score"]
         assert widths[:5] == [round(share, 9) for share in reversed(explanation.score.probabilities.values())]
+
+
+def drawn_on_a_poster(plain: list[float], photo: RgbImage) -> tuple[str, list[str], list[float]]:
+    """Return the sentence, the titles of the photographs and the lengths of the bars; the scores are .50, .51, ..."""
+    explanation = Scorer(backend=FakeBackend(), method="paper").explain(photo)
+    rows = [
+        Row(
+            name=f"{number}.png",
+            explanation=replace(explanation, score=replace(explanation.score, value=0.5 + number / 100)),
+            vanilla=value,
+        )
+        for number, value in enumerate(plain)
+    ]
+    figure = poster(rows, model="fake", method="paper", note="It guesses.")
+    assert figure.get_figwidth() > figure.get_figheight()
+    assert "It guesses." in figure.get_supxlabel()
+    titles = [cell.get_title() for cell in figure.axes if cell.get_title()]
+    bars = [round(patch.get_width(), 9) for cell in figure.axes for patch in cell.patches]
+    return figure.get_suptitle().replace("\n", " "), titles, bars
+
+
+def test_poster_shows_the_pair_that_debiasing_puts_in_the_other_order(photo: RgbImage) -> None:
+    sentence, titles, bars = drawn_on_a_poster([0.50, 0.60, 0.52, 0.2, 0.9, 0.51, 0.45], photo)
+    assert sentence == "Asked plainly, fake prefers “1” to “6”. Beside degraded copies, it prefers “6”."
+    assert titles == ["1", "3", "4", "6"]
+    assert bars == [0.6, 0.51, 0.2, 0.53, 0.9, 0.54, 0.45, 0.56]
+
+
+def test_poster_without_such_a_pair_names_what_changed_most(photo: RgbImage) -> None:
+    sentence, titles, _ = drawn_on_a_poster([0.40, 0.45], photo)
+    assert sentence == "fake scores “0” 0.40 asked plainly, and 0.50 beside degraded copies."
+    assert titles == ["0", "1"]

@@ -8,10 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from playwright.sync_api import expect, sync_playwright
 
 import qdebias
-from qdebias.report.html.facts import gather, short_names
-from qdebias.report.html.galleries import galleries_of
+from qdebias.report.facts import galleries_of, read_facts, short_names
 from qdebias.runs.run import open_snapshot
 from test_cli import Outcome, run
 
@@ -122,8 +122,43 @@ def test_change_is_drawn_on_one_scale(scored: Path) -> None:
     assert float(line["y1"] or 0) > float(line["y2"] or 0)
 
 
+def test_page_says_first_how_well_scores_agree_with_people(scored: Path, labels: Path) -> None:
+    evaluate(labels, scored)
+    _, page = report(scored, "--dataset", labels)
+    first = page.text[: page.text.index("Scores\n")]
+    found = re.search(
+        r"(-?\d\.\d{3}) SRCC with the human scores of labels\s*95 % interval \[.+\], n = 20 images", first
+    )
+    assert found is not None, first
+    assert re.search(r"-?\d\.\d{3} vanilla", first)
+
+
+def test_page_is_short_and_nothing_sticks_out_on_a_phone(scored: Path, labels: Path, chromium: str) -> None:
+    names = {path.name: f"{'w' * 60}{path.name}" for path in labels.parent.glob("photos/*.png")}
+    report(scored, "--dataset", labels)
+    page = labels.parent / "report.html"
+    text = page.read_text(encoding="utf-8")
+    for short, long in names.items():
+        text = text.replace(f">{short}<", f">{long}<")
+    page.write_text(text, encoding="utf-8")
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
+        view = browser.new_page(viewport={"width": 390, "height": 844})
+        view.goto(page.as_uri())
+        assert view.evaluate("document.documentElement.scrollHeight") < 4000
+        assert not view.locator("article").first.is_visible()
+        view.locator(".tile").first.click()  # opens the details of this image
+        article = view.locator(f"article{view.evaluate('location.hash')}")
+        expect(article).to_be_in_viewport()
+        view.evaluate("document.querySelectorAll('details').forEach(one => { one.open = true })")
+        wide = "[...document.querySelectorAll('body *')].filter(one => !one.closest('.scroll') && {}).length"
+        assert view.evaluate(wide.format("one.getBoundingClientRect().right > innerWidth + 1")) == 0
+        assert view.evaluate("document.documentElement.scrollWidth") == 390
+        browser.close()
+
+
 def test_style_sheet_refers_to_nothing_outside() -> None:
-    style = (Path(qdebias.__file__).parent / "report/html/templates/report.css").read_text(encoding="utf-8")
+    style = (Path(qdebias.__file__).parent / "report/templates/report.css").read_text(encoding="utf-8")
     assert not re.search(r"url\(|@import|@font-face|//[a-z]", style)
 
 
@@ -168,8 +203,8 @@ def test_labels_can_be_given_afterwards(scored: Path, labels: Path) -> None:
 
 def test_galleries_show_the_extremes(scored: Path) -> None:
     with open_snapshot(scored) as snapshot:
-        facts = gather(snapshot, method="paper")
-    found = {gallery.title: gallery.places for gallery in galleries_of(facts, 3)}
+        facts = read_facts(snapshot, method="paper")
+    found = {gallery.title: gallery.indices for gallery in galleries_of(facts, 3)}
     order = np.argsort(facts.value)
     assert found["Worst"] == tuple(order[:3])
     assert found["Best"] == tuple(order[::-1][:3])
@@ -181,7 +216,7 @@ def test_galleries_show_the_extremes(scored: Path) -> None:
 def test_details_show_the_conditions_with_their_numbers(scored: Path, photos: Path) -> None:
     _, page = report(scored, "--gallery", "1")
     with open_snapshot(scored) as snapshot:
-        facts = gather(snapshot, method="paper")
+        facts = read_facts(snapshot, method="paper")
     best = int(np.argmax(facts.value))
     (score,) = qdebias.score(Path(facts.paths[best]), model="fake")
     for good, weight in zip(score.good, score.weight, strict=True):

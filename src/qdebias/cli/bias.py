@@ -85,7 +85,7 @@ def bias(
 
 def _exposure(scorer: Scorer, inputs: Inputs, model: str) -> _Findings:
     """Measure the exposure of images."""
-    from qdebias.report.strip import draw_strip
+    from qdebias.report.paper_figures import draw_strip
 
     method = Exposure()
     results = _expose(scorer, inputs.paths)
@@ -104,7 +104,7 @@ def _offsets(
     model_run: ModelRun, scorer: Scorer, data: Dataset, *, by: str | None, limit: int | None, model: str, resamples: int
 ) -> _Findings:
     """Measure offsets at equal human score, and the mean exposure of each content."""
-    from qdebias.report.scatter import draw_scatter
+    from qdebias.report.paper_figures import draw_scatter
 
     part, recipes = first_items(data, limit), recipes_of(BIAS, data.name)
     with progress(total=len(part) * len(recipes)) as show:
@@ -131,7 +131,7 @@ def _stored(run: Path, by: str | None, resamples: int, plot: Path | None) -> _Fi
     pairs = [(evidence, measure_bias(evidence, kind=by, resamples=resamples)) for evidence in evidences]
 
     def draw(plot: Path) -> None:
-        from qdebias.report.scatter import draw_scatter
+        from qdebias.report.paper_figures import draw_scatter
 
         if len(pairs) > 1:
             raise SettingError(f"{run} holds {len(pairs)} datasets, and a picture shows one; give --dataset and --root")

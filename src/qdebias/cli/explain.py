@@ -27,14 +27,20 @@ def explain(
     paths: Paths,
     options: Scoring,
     out: Annotated[Path, typer.Option(help="The picture to write: .png, .pdf, .svg or .jpg.")] = Path("explain.png"),
+    grid: Annotated[
+        bool, typer.Option("--grid", help="Draw every image with all its copies, one row an image.")
+    ] = False,
     column: ImageColumn = None,
 ) -> None:
-    """Draw how a score came about: the image, its degraded copies, P(good) and weight of each, the score.
+    """Draw how scores came about: each image, its degraded copies, and the score before and after debiasing.
 
-    One row an image. The score of the plain question (`vanilla`) stands beside it, and the probability of each option
-    where there are more than two, as of five levels.
+    Several images become a landscape picture of the two to four in which debiasing changes most. One image, or
+    `--grid`, becomes a row for each image with P(good) and weight of every copy, the score above that of the plain
+    question (`vanilla`), and the probability of each option where there are more than two, as of five levels.
     """
-    from qdebias.report.figure import Row, draw
+    from qdebias.backends.catalogue import caution
+    from qdebias.report import figure
+    from qdebias.report.picture import save
 
     inputs = find_inputs(paths, column=column)
     say_left_out(inputs.images)
@@ -43,19 +49,27 @@ def explain(
         raise SettingError(f"{len(inputs.paths)} images do not fit in one picture; name {MOST_ROWS} or fewer")
     scorer = options.scorer()
     vanilla = Scorer(backend=scorer.backend, method="vanilla", seed=options.seed, max_pixels=options.max_pixels)
-    rows: list[Row] = []
+    rows: list[figure.Row] = []
     errors = [failure.error for failure in inputs.failures]
     for path in track(inputs.paths, total=len(inputs.paths)):
         try:
             explanation = scorer.explain(path)
             plain = None if options.method == "vanilla" else vanilla.score(explanation.image).value
-            rows.append(Row(name=one_line(path.name), explanation=explanation, vanilla=plain))
+            rows.append(figure.Row(name=one_line(path.name), explanation=explanation, vanilla=plain))
         except ImageError as error:
             errors.append(str(error))
     failed = say_failed(errors)
     if rows:
-        draw(rows, out, title=f"model {options.model}, method {options.method}, seed {options.seed}")
-        say(f"{len(rows)} images explained in {out}")
+        if grid or options.method == "vanilla" or len(rows) == 1:
+            save(
+                figure.explain(rows, title=f"model {options.model}, method {options.method}, seed {options.seed}"), out
+            )
+            more = ""
+        else:
+            poster = figure.poster(rows, model=options.model, method=options.method, note=caution(options.model))
+            save(poster, out)
+            more = f", which shows the {figure.POSTER} in which debiasing changes most; --grid shows all"
+        say(f"{len(rows)} images explained in {out}" + more * (len(rows) > figure.POSTER))
     raise typer.Exit(1 if failed else 0)
 
 

@@ -93,8 +93,7 @@ def reproduce(
 
 
 def _draw(what: str, evidence: Evidence, dataset: Dataset, out: Path, *, resamples: int) -> None:
-    from qdebias.report.grid import choose_examples, draw_grid
-    from qdebias.report.scatter import draw_scatter
+    from qdebias.report.paper_figures import choose_examples, draw_grid, draw_scatter
 
     bias = measure_bias(evidence, before=PLAIN, resamples=resamples)
     if what == "figure1":

@@ -43,7 +43,8 @@ def report(
     - `qdebias score photos --run runs/photos --method vanilla` before it adds what debiasing changes
     - `qdebias evaluate koniq10k --root data/koniq10k --run runs/koniq`, then `qdebias report runs/koniq`
     """
-    from qdebias.report.html import gather, write_page
+    from qdebias.report.facts import read_facts
+    from qdebias.report.page import write_page
 
     with open_snapshot(folder) as snapshot:
         say_unfinished(folder)
@@ -56,7 +57,7 @@ def report(
             data = labels.load(dataset)
             refuse_inputs(data, out=out)
             known = recall(snapshot, data, (before, chosen), seed=seed)
-        facts = gather(snapshot, method=chosen, before=before, seed=seed, labels=known, resamples=resamples)
+        facts = read_facts(snapshot, method=chosen, before=before, seed=seed, labels=known, resamples=resamples)
         refuse_inputs(map(Path, facts.paths), out=out)
         write_page(facts, snapshot, out, count=gallery, title=title)
     say(f"{len(facts.paths)} images, {len(facts.failures)} without a score, {out.stat().st_size / 1e6:.1f} MB in {out}")

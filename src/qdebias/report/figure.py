@@ -1,30 +1,34 @@
-"""One picture that explains scores: the query, its conditional images, and what the model made of each pair."""
+"""Pictures that explain scores: a poster of a few photographs, and a grid with every degraded copy."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from itertools import combinations
+from textwrap import fill
 
-import cv2
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from qdebias.image import RgbImage
 from qdebias.methods.method import Score
-from qdebias.report.picture import save
-from qdebias.report.words import words
+from qdebias.report.picture import reduced, show, words
 from qdebias.runs.scorer import Explanation
 
 PANEL = 2.3
-"""Width of one picture, in inches; height is three quarters of it."""
+"""Width of one picture of the grid, in inches; height is three quarters of it."""
 
 LONGEST_SIDE = 640
 """Images are drawn no larger than this, in pixels; the model saw them in full."""
 
+POSTER = 4
+"""Photographs on a poster, at most."""
+
+BEFORE, AFTER = "#9aa5b1", "#1769aa"
+
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Row:
-    """What one row of the picture shows.
+    """What is drawn of one image.
 
     Attributes:
         name: Title of the row.
@@ -36,47 +40,134 @@ class Row:
     explanation: Explanation
     vanilla: float | None = None
 
+    @property
+    def value(self) -> float:
+        """The score, in [0, 1]."""
+        return self.explanation.score.value
 
-def draw(rows: Sequence[Row], out: Path, *, title: str) -> None:
-    """Write the picture; its format follows the suffix of `out`.
+    @property
+    def plain(self) -> float:
+        """The score of the plain question, NaN where there is none."""
+        return np.nan if self.vanilla is None else self.vanilla
 
-    Raises:
-        SettingError: The file cannot be written, or its suffix names no format of pictures.
+
+def poster(rows: Sequence[Row], *, model: str, method: str, note: str = "") -> Figure:
+    """Return a landscape picture of two to four photographs, each with its score before and after, and one sentence.
+
+    Args:
+        rows: Two or more, each with its vanilla score; of more than four, those in which debiasing changes most.
+        model: Name of the model.
+        method: Name of the method.
+        note: What has to be said about the model.
     """
-    save(explain(rows, title=title), out)
+    pair, chosen = _choose(rows)
+    wide = 11.2 / len(chosen)
+    heights = (0.75 * wide + 0.3, 0.19 * wide, 1.3)
+    figure = Figure(figsize=(12.8, sum(heights) + 1.4), layout="constrained")
+    beside = "beside degraded copies" if chosen[0].explanation.plan.conditions else f"under {method}"
+    sentence = fill(_sentence(pair, chosen, model, beside), 76, break_on_hyphens=False)
+    figure.suptitle(sentence, fontsize=18, weight="bold")
+    axes = figure.subplots(3, len(chosen), squeeze=False, height_ratios=heights)
+    for number, (row, (photo, copies, bars)) in enumerate(zip(chosen, axes.T, strict=True)):
+        show(photo, _cropped(row.explanation.image), longest=LONGEST_SIDE)
+        photo.set_title(_short(row.name, 32), fontsize=13)
+        copies.axis("off")
+        if row.explanation.plan.conditions:
+            if number == 0:
+                copies.text(-0.025, 0.5, "its copies", fontsize=12, ha="right", va="center", transform=copies.transAxes)
+            copies.imshow(_strip([one.image for one in row.explanation.plan.conditions]))
+        _draw_bars(bars, row, ("asked plainly", beside.replace("degraded", "its")) if number == 0 else None)
+    footer = f"model {model}, method {method}, against vanilla; drawn by qdebias. {note}"
+    figure.supxlabel(fill(footer, 150), fontsize=10, color="#555555")
+    return figure
+
+
+def _choose(rows: Sequence[Row]) -> tuple[tuple[Row, Row] | None, list[Row]]:
+    """Return two images that debiasing puts in the other order, if any, and up to four with them, in their order."""
+    gaps = {
+        pair: min(pair[0].plain - pair[1].plain, pair[1].value - pair[0].value)
+        for one, two in combinations(rows, 2)
+        for pair in ((one, two), (two, one))
+    }
+    pair = max(gaps, key=lambda pair: gaps[pair])
+    turned = pair if gaps[pair] >= 0.005 else None
+    first = list(turned or ())
+    others = sorted((row for row in rows if row not in first), key=lambda row: -abs(row.value - row.plain))
+    chosen = [*first, *others][:POSTER]
+    return turned, [row for row in rows if row in chosen]
+
+
+def _sentence(pair: tuple[Row, Row] | None, rows: Sequence[Row], model: str, beside: str) -> str:
+    if pair is not None:
+        one, two = (f"“{_short(row.name, 24)}”" for row in pair)
+        return f"Asked plainly, {model} prefers {one} to {two}. {beside.capitalize()}, it prefers {two}."
+    most = max(rows, key=lambda row: abs(row.value - row.plain))
+    return f"{model} scores “{_short(most.name, 24)}” {most.plain:.2f} asked plainly, and {most.value:.2f} {beside}."
+
+
+def _short(name: str, most: int) -> str:
+    stem = name.rpartition(".")[0] or name
+    return stem if len(stem) <= most else stem[: most - 1] + "…"
+
+
+def _cropped(image: RgbImage) -> RgbImage:
+    """Return the largest part in the middle that is 4 wide and 3 high."""
+    height, width = image.shape[:2]
+    tall, wide = min(height, max(1, width * 3 // 4)), min(width, max(1, height * 4 // 3))
+    top, left = (height - tall) // 2, (width - wide) // 2
+    return image[top : top + tall, left : left + wide]
+
+
+def _strip(images: Sequence[RgbImage]) -> RgbImage:
+    """Return small copies of images side by side."""
+    small = [reduced(_cropped(image), LONGEST_SIDE // len(images)) for image in images]
+    height = min(image.shape[0] for image in small)
+    gap = np.full((height, 6, 3), 255, dtype=np.uint8)
+    return np.hstack([part for image in small for part in (image[:height], gap)][:-1])
+
+
+def _draw_bars(cell: Axes, row: Row, labels: tuple[str, str] | None) -> None:
+    for place, value, colour in ((1, row.plain, BEFORE), (0, row.value, AFTER)):
+        cell.barh(place, value, color=colour, height=0.78)
+        inside = value > 0.75
+        cell.text(
+            value - 0.02 if inside else value + 0.02,
+            place,
+            f"{value:.2f}",
+            fontsize=19,
+            weight="bold",
+            color="white" if inside else "#222222",
+            va="center",
+            ha="right" if inside else "left",
+        )
+    cell.set(xlim=(0, 1), xticks=[], ylim=(-0.5, 1.5))
+    cell.set_yticks([1, 0], labels or ("", ""), fontsize=12)
+    cell.tick_params(length=0)
+    cell.spines[:].set_visible(False)
 
 
 def explain(rows: Sequence[Row], *, title: str) -> Figure:
-    """Return the picture."""
+    """Return a grid: a row for each image, with its degraded copies and what the model made of each pair."""
     columns = 2 + max(len(row.explanation.plan.conditions) for row in rows)
     figure = Figure(figsize=(PANEL * columns, 0.45 + PANEL * len(rows)), layout="constrained")
     figure.suptitle(title, fontsize=11)
     axes = figure.subplots(len(rows), columns, squeeze=False)
-    for row, cells in zip(rows, axes, strict=True):
-        _draw_row(row, list(cells))
+    for row, (query, *pictures, scale) in zip(rows, axes, strict=True):
+        score = row.explanation.score
+        _show(query, row.explanation.image, row.name)
+        for cell in pictures:
+            cell.axis("off")
+        for index, (cell, condition) in enumerate(zip(pictures, row.explanation.plan.conditions, strict=False)):
+            same = f"   P(same) {score.same[index]:.2f}" if len(score.same) else ""
+            caption = f"P(good) {score.good[index]:.3f}\nweight {score.weight[index]:.3f}{same}"
+            _show(cell, condition.image, words(condition.kind), caption)
+        _draw_scale(scale, score, row.vanilla)
     return figure
 
 
-def _draw_row(row: Row, cells: list[Axes]) -> None:
-    query, *pictures, scale = cells
-    score = row.explanation.score
-    _show(query, row.explanation.image, row.name)
-    for cell in pictures:
-        cell.axis("off")
-    for index, (cell, condition) in enumerate(zip(pictures, row.explanation.plan.conditions, strict=False)):
-        same = f"   P(same) {score.same[index]:.2f}" if len(score.same) else ""
-        caption = f"P(good) {score.good[index]:.3f}\nweight {score.weight[index]:.3f}{same}"
-        _show(cell, condition.image, words(condition.kind), caption)
-    _draw_scale(scale, score, row.vanilla)
-
-
 def _show(cell: Axes, image: RgbImage, title: str, caption: str = "") -> None:
-    height, width = image.shape[:2]
-    factor = min(1.0, LONGEST_SIDE / max(height, width))
-    size = (max(1, round(width * factor)), max(1, round(height * factor)))
-    cell.imshow(cv2.resize(image, size, interpolation=cv2.INTER_AREA))
+    show(cell, image, longest=LONGEST_SIDE)
     cell.axis("on")
-    cell.set(xticks=[], yticks=[])
     cell.set_title(title, fontsize=8, parse_math=False)  # a file may be called $x^$.png
     cell.set_xlabel(caption, fontsize=8)
 

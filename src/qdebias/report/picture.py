@@ -1,16 +1,40 @@
-"""Writing a picture to a file."""
+"""What the pictures here have in common: writing a figure, small copies of images, names as words."""
 
+import re
 import warnings
 from functools import cache
 from pathlib import Path
 
+import cv2
+import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.backend_bases import FigureCanvasBase
 from matplotlib.figure import Figure
 from matplotlib.font_manager import fontManager
 from matplotlib.text import Text
 
 from qdebias.errors import SettingError
+from qdebias.image import RgbImage
 from qdebias.system.output import replacing
+
+
+def words(kind: str) -> str:
+    """Return "zoom blur" for "ZoomBlur"."""
+    return re.sub(r"(?<=[a-z])(?=[A-Z])|_", " ", kind).lower()
+
+
+def reduced(image: RgbImage, longest: int) -> RgbImage:
+    """Return an image with its longer side at most `longest` pixels."""
+    height, width = image.shape[:2]
+    factor = min(1.0, longest / max(height, width))
+    size = (max(1, round(width * factor)), max(1, round(height * factor)))
+    return np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_AREA), dtype=np.uint8)
+
+
+def show(cell: Axes, image: RgbImage, *, longest: int) -> None:
+    """Draw an image into a cell of a figure, without ticks."""
+    cell.imshow(reduced(image, longest))
+    cell.set(xticks=[], yticks=[])
 
 
 def save(figure: Figure, out: Path) -> None:

@@ -1,6 +1,6 @@
 """From what the engine found to what goes out."""
 
-from qdebias.report.words import words
+from qdebias.report.picture import words
 from qdebias.runs.scorer import Explanation
 from qdebias.service.guard import problem
 from qdebias.service.refusal import Refusal

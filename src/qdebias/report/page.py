@@ -1,0 +1,273 @@
+"""A run as one HTML page that needs nothing else: no network, no script, every picture inside."""
+
+import base64
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+from PIL import Image
+
+import qdebias
+from qdebias.backends.catalogue import caution
+from qdebias.equations import FloatArray
+from qdebias.errors import QdebiasError, SettingError
+from qdebias.image import RgbImage, digest, load_image
+from qdebias.methods.describe import setting_lines
+from qdebias.methods.method import Context, Score
+from qdebias.metrics.measures import Correlation
+from qdebias.report import charts
+from qdebias.report.facts import Facts, Gallery, Human, galleries_of, scores_of
+from qdebias.report.picture import reduced, words
+from qdebias.runs.derive import known_pixels
+from qdebias.runs.run import Snapshot
+from qdebias.system.output import write_file
+
+SMALL, LARGE = 200, 320
+"""Longest side of a picture in a gallery and in the details, in pixels."""
+
+MOST_FAILURES = 200
+MOST_CONTENTS = 20
+"""More than these are counted, and not listed."""
+
+PER_BIN, MOST_BINS = 10, 10
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Headline:
+    """What the report says first: a number, what it is, its interval and n, and the same of the plain question."""
+
+    value: str
+    title: str
+    interval: str
+    before: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ConditionPicture:
+    """A conditional image as a data address, with what the model said under it; `same` is None if it was not asked."""
+
+    kind: str
+    picture: str
+    good: float
+    same: float | None
+    weight: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Detail:
+    """One image in full.
+
+    Attributes:
+        index: Which of the images of the report.
+        name: As it is printed.
+        score: Its score.
+        before: Score of the plain question; None where it was not asked.
+        human: What people said; None where that is not known.
+        small: The image for a gallery, as a data address; empty where it cannot be read any more.
+        large: The image for the details; likewise.
+        conditions: Its conditional images.
+        note: Why a picture is missing; empty where none is.
+    """
+
+    index: int
+    name: str
+    score: Score
+    before: float | None
+    human: float | None
+    small: str = ""
+    large: str = ""
+    conditions: tuple[ConditionPicture, ...] = ()
+    note: str = ""
+
+
+def write_page(facts: Facts, snapshot: Snapshot, out: Path, *, count: int = 6, title: str | None = None) -> None:
+    """Write the report.
+
+    Args:
+        facts: From `read_facts`.
+        snapshot: The run they are from.
+        out: The file, which is replaced.
+        count: How many images each gallery shows; each takes some 60 kB.
+        title: What stands above; by default the run folder.
+
+    Raises:
+        SettingError: The file cannot be written.
+    """
+    galleries = galleries_of(facts, count)
+    environment = Environment(
+        loader=PackageLoader("qdebias.report"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    page = environment.get_template("report.html.j2").render(
+        facts=facts,
+        method=facts.recipe.name,
+        caution=caution(facts.manifest.model),
+        title=title or f"Image quality: {facts.folder.name}",
+        version=qdebias.__version__,
+        headline=_headline(facts),
+        charts=_charts(facts),
+        human=facts.human,
+        measures=[] if facts.human is None else _measures(facts.human),
+        galleries=galleries,
+        details=_details(facts, snapshot, galleries),
+        failures=facts.failures[:MOST_FAILURES],
+        settings="\n".join(setting_lines(facts.recipe.method)),
+        environment=_environment_of(facts),
+    )
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        write_file(out, page)
+    except OSError as error:
+        raise SettingError(f"{out}: cannot be written ({error.strerror or error})") from error
+
+
+def _headline(facts: Facts) -> Headline:
+    count = f"{len(facts.value):,} image{'' if len(facts.value) == 1 else 's'}"
+    if facts.human is not None:
+        srcc, _, interval = _measure(facts.human.agreement, "srcc").partition(" ")
+        return Headline(
+            value=srcc,
+            title=f"SRCC with the human scores of {facts.human.title}",
+            interval=f"95 % interval {interval}, n = {count}" if interval else f"n = {count}",
+            before=_measure(facts.human.agreement_before, "srcc"),
+        )
+    low, median, high = np.quantile(facts.value, [0.05, 0.5, 0.95])
+    known = facts.value_before[~np.isnan(facts.value_before)]
+    return Headline(
+        value=f"{median:.3f}",
+        title="median score",
+        interval=f"90 % of the scores in [{low:.3f}, {high:.3f}], n = {count}",
+        before=f"{np.median(known):.3f}" if facts.before else "",
+    )
+
+
+def _measures(human: Human) -> list[tuple[str, str, str]]:
+    """Return a row for each measure: its name, and what it is for either method."""
+    both = (human.agreement_before, human.agreement)
+    rows = (("SRCC", "srcc"), ("PLCC", "plcc"), ("PLCC, 4-parameter logistic", "plcc_logistic"), ("KRCC", "krcc"))
+    return [(title, _measure(both[0], name), _measure(both[1], name)) for title, name in rows]
+
+
+def _measure(correlation: Correlation | None, name: str) -> str:
+    """Return a measure with its 95 % interval, as "0.622 [0.579, 0.661]"; empty without a correlation."""
+    if correlation is None:
+        return ""
+    value, interval = getattr(correlation, name), getattr(correlation, f"{name}_interval")
+    if np.isnan(value):
+        return "no fit"
+    return f"{value:.3f}" + (f" [{interval.low:.3f}, {interval.high:.3f}]" if interval else "")
+
+
+def _environment_of(facts: Facts) -> Mapping[str, Any]:
+    """Return when, and with which versions, the run was last written."""
+    last = dict(facts.manifest.sessions[-1]) if facts.manifest.sessions else {}
+    environment: Mapping[str, Any] = last.pop("environment", {})
+    return {**last, **environment}
+
+
+def _charts(facts: Facts) -> Mapping[str, Markup]:
+    """Return the charts that the facts allow, as SVG, by name."""
+    known = ~np.isnan(facts.value_before)
+    columns = [facts.value, facts.value_before[known]] if facts.before else [facts.value]
+    made = {"distribution": charts.histogram(columns, "score")}
+    x_label = f"score of {facts.recipe.name}"
+    if facts.before:
+        both = facts.value_before[known], facts.value[known]
+        made["change"] = charts.scatter(*both, f"score of {facts.before}", x_label, same_scale=True)
+    return made if facts.human is None else made | _human_charts(facts, facts.human, x_label)
+
+
+def _human_charts(facts: Facts, human: Human, x_label: str) -> dict[str, Markup]:
+    y_label = f"human score, {human.title}"
+    fit, curve = human.agreement.logistic, None
+    if fit.converged:
+        steps = np.linspace(facts.value.min(), facts.value.max(), 100)
+        curve = (steps, fit(steps))
+    made = {"human": charts.scatter(facts.value, human.quality, x_label, y_label, curve=curve)}
+    bins = _bins(facts.value, human.quality)
+    if len(bins) > 1:
+        made["calibration"] = charts.calibration(bins, f"mean {x_label}", f"mean {y_label}")
+    if human.bias is not None:
+        offsets, half = human.bias.offsets, MOST_CONTENTS // 2
+        drawn = offsets if len(offsets) <= MOST_CONTENTS else (*offsets[:half], *offsets[-half:])
+        made["bias"] = charts.offset_bars(drawn, "ranked too low (-) or too high (+) at equal human score")
+    return made
+
+
+def _bins(value: FloatArray, quality: FloatArray) -> list[tuple[float, float, float]]:
+    """Return mean score, mean human score and its standard error of equally large groups of images."""
+    groups = np.array_split(np.argsort(value, kind="stable"), max(1, min(MOST_BINS, len(value) // PER_BIN)))
+    return [
+        (float(value[one].mean()), float(quality[one].mean()), float(quality[one].std(ddof=1) / len(one) ** 0.5))
+        for one in groups
+        if len(one) > 1
+    ]
+
+
+def _details(facts: Facts, snapshot: Snapshot, galleries: Sequence[Gallery]) -> dict[int, Detail]:
+    """Return everything about each image that a gallery shows."""
+    indices = sorted({index for gallery in galleries for index in gallery.indices})
+    scores = scores_of(snapshot, facts.recipe, {facts.paths[index] for index in indices}, seed=facts.seed)
+    return {index: _detail(facts, snapshot, index, scores[facts.paths[index]]) for index in indices}
+
+
+def _detail(facts: Facts, snapshot: Snapshot, index: int, score: Score) -> Detail:
+    path, before = facts.paths[index], float(facts.value_before[index])
+    pixels = known_pixels(snapshot.index, snapshot.manifest, path, seed=facts.seed)
+    return Detail(
+        index=index,
+        name=facts.names[index],
+        score=score,
+        before=None if np.isnan(before) else before,
+        human=None if facts.human is None else float(facts.human.quality[index]),
+        **_pictures(facts, path, None if pixels is None else pixels.image, score),
+    )
+
+
+def _pictures(facts: Facts, path: str, known: str | None, score: Score) -> dict[str, Any]:
+    """Return the pictures of a detail, its conditional images made anew from the image.
+
+    Args:
+        facts: The method and its seed.
+        path: Where the image was.
+        known: Digest of its pixels when it was scored; None where that is not known.
+        score: Its score.
+    """
+    try:
+        image = load_image(Path(path))
+    except QdebiasError:
+        return {"note": "The image cannot be read any more."}
+    found: dict[str, Any] = {"small": _inlined(image, SMALL), "large": _inlined(image, LARGE)}
+    if known not in (None, digest(image)):
+        return found | {"note": "The file has changed since it was scored; this is the new one."}
+    try:
+        plan = facts.recipe.method.plan(image, Context(seed=facts.seed))
+    except QdebiasError as error:
+        return found | {"note": f"Its conditional images cannot be shown: {error}"}
+    if len(plan.conditions) != len(score.good):
+        return found
+    same = score.same.tolist() or [None] * len(score.good)
+    rows = zip(plan.conditions, score.good.tolist(), same, score.weight.tolist(), strict=True)
+    return found | {
+        "conditions": tuple(
+            ConditionPicture(
+                kind=words(one.kind), picture=_inlined(one.image, SMALL), good=good, same=yes, weight=weight
+            )
+            for one, good, yes, weight in rows
+        )
+    }
+
+
+def _inlined(image: RgbImage, longest: int) -> str:
+    """Return an image as a data address: JPEG, its longest side at most `longest` pixels."""
+    file = BytesIO()
+    Image.fromarray(reduced(image, longest)).save(file, "JPEG", quality=80)
+    return f"data:image/jpeg;base64,{base64.b64encode(file.getvalue()).decode('ascii')}"
