@@ -1,0 +1,215 @@
+"""Loops over the pixels of one view at a time, compiled: what the statistics of a view are made of.
+
+Floats may be added in any order that suits the CPU: sums are repeated to the bit on the same machine.
+"""
+
+from collections.abc import Callable
+from typing import Any, TypeAlias
+
+import numba
+import numpy as np
+import numpy.typing as npt
+
+Float32Array: TypeAlias = npt.NDArray[np.float32]
+Float64Array: TypeAlias = npt.NDArray[np.float64]
+
+LATTICE = 8
+FLOOR = 1e-5
+_TAPS = np.exp(-0.5 * (np.arange(-3, 4) * 6 / 7) ** 2)
+_WINDOW = tuple((_TAPS / _TAPS.sum()).astype(np.float32)[:4])
+"""Half of a Gaussian window of 7 pixels, deviation 7 / 6."""
+
+_ZERO, _ONE, _AREA = np.float32(0), np.float32(1), np.float32(1 / LATTICE**2)
+_SMALL, _FIELD_FLOOR = np.float32(FLOOR**2), np.float32(FLOOR * 300)
+
+
+def _compiled(kernel: Callable[..., None]) -> Callable[..., None]:
+    compiler: Any = numba.njit
+    options = {"nogil": True, "fastmath": {"reassoc", "contract", "nsz", "nnan", "arcp"}}
+    try:
+        code: Callable[..., None] = compiler(cache=True, **options)(kernel)
+    except RuntimeError:  # numba found no folder that it may write its cache to
+        code = compiler(**options)(kernel)
+    return code
+
+
+@_compiled
+def blur_plane(plane: Float32Array, smooth: Float32Array) -> None:
+    """Smooth a plane by a Gaussian window of 7 pixels, edges repeated."""
+    height, width = plane.shape
+    row = np.empty(width + 6, np.float32)
+    for y in range(height):
+        a, b, c = plane[max(y - 3, 0)], plane[max(y - 2, 0)], plane[max(y - 1, 0)]
+        d = plane[y]
+        e, f, g = plane[min(y + 1, height - 1)], plane[min(y + 2, height - 1)], plane[min(y + 3, height - 1)]
+        for x in range(width):
+            near = _WINDOW[2] * (c[x] + e[x]) + _WINDOW[3] * d[x]
+            row[x + 3] = _WINDOW[0] * (a[x] + g[x]) + _WINDOW[1] * (b[x] + f[x]) + near
+        row[:3] = row[3]
+        row[width + 3 :] = row[width + 2]
+        for x in range(width):
+            near = _WINDOW[2] * (row[x + 2] + row[x + 4]) + _WINDOW[3] * row[x + 3]
+            smooth[y, x] = _WINDOW[0] * (row[x] + row[x + 6]) + _WINDOW[1] * (row[x + 1] + row[x + 5]) + near
+
+
+@_compiled
+def mean_sigmoids(below: Float32Array, factors: Float32Array, found: Float64Array) -> None:
+    """Fill (n, factors) with the means of 1 / (1 + factor * value) over each row of (n, values)."""
+    for row in range(len(below)):
+        found[row] = 0
+        for start in range(0, below.shape[1], 128):
+            part = below[row, start : start + 128]
+            for place in range(len(factors)):
+                factor, total = factors[place], _ZERO
+                for x in range(len(part)):
+                    total += _ONE / (_ONE + factor * part[x])
+                found[row, place] += total
+        found[row] /= below.shape[1]
+
+
+@_compiled
+def means_and_deviations(flat: Float32Array, found: Float64Array) -> None:
+    """Fill (2, n, c) with the mean and the standard deviation of each row of (n, c, values)."""
+    for row in range(flat.shape[0]):
+        for place in range(flat.shape[1]):
+            values, total, squares = flat[row, place], 0.0, 0.0
+            for x in range(len(values)):
+                total += values[x]
+            mean = total / len(values)
+            for x in range(len(values)):
+                squares += (values[x] - mean) ** 2
+            found[0, row, place], found[1, row, place] = mean, np.sqrt(squares / len(values))
+
+
+@_compiled
+def field_sums(  # noqa: C901  plain loops, compiled as one
+    light: Float32Array,
+    low: Float32Array,
+    deviation: Float32Array,
+    moments: Float64Array,
+    products: Float64Array,
+    lags: Float64Array,
+) -> None:
+    """Sum up (luminance - local mean) / local deviation of a view, and turn mean squares into deviations in place.
+
+    Args:
+        light: (H, W) luminance.
+        low: Its local mean.
+        deviation: The local mean of its squares; afterwards its local deviation.
+        moments: (4,) means of squares, absolute values, third and fourth powers.
+        products: (4, 4) for each neighbour the means of the positive products, the negative ones, and their squares.
+        lags: (8,) means of products across and down at 2, 3, 4 and 6 pixels.
+    """
+    height, width = light.shape
+    field = np.empty_like(light)
+    for y in range(height):
+        a, b, c, d = _ZERO, _ZERO, _ZERO, _ZERO
+        for x in range(width):
+            spread = np.sqrt(max(deviation[y, x] - low[y, x] * low[y, x], _ZERO))
+            value = (light[y, x] - low[y, x]) / (spread + _FIELD_FLOOR)
+            squared = value * value
+            deviation[y, x], field[y, x] = spread, value
+            a += squared
+            b += abs(value)
+            c += squared * value
+            d += squared * squared
+        for place, part in enumerate((a, b, c, d)):
+            moments[place] += part / (height * width)
+    for place in range(4):
+        down, right = min(place, 1), (1, 0, 1, -1)[place]
+        first, last = max(0, -right), width - max(0, right)
+        for y in range(height - down):
+            here, there = field[y], field[y + down]
+            a, b, c, d = _ZERO, _ZERO, _ZERO, _ZERO
+            for x in range(first, last):
+                product = here[x] * there[x + right]
+                up, under = max(product, _ZERO), min(product, _ZERO)
+                a += up
+                b += under
+                c += up * up
+                d += under * under
+            for number, part in enumerate((a, b, c, d)):
+                products[place, number] += part / ((height - down) * (last - first))
+    for place in range(8):
+        lag = (2, 3, 4, 6)[place // 2]
+        down, right = lag * (place % 2), lag * (1 - place % 2)
+        for y in range(height - down):
+            here, there = field[y], field[y + down]
+            a = _ZERO
+            for x in range(width - right):
+                a += here[x] * there[x + right]
+            lags[place] += a / ((height - down) * (width - right))
+
+
+@_compiled
+def gradient_sums(  # noqa: C901  plain loops, compiled as one
+    plane: Float32Array, steps: Float32Array, found: Float64Array
+) -> None:
+    """Size of the gradient at each pixel, and mean squares of differences.
+
+    Args:
+        plane: (side, side).
+        steps: (side - 1, side - 1).
+        found: (8,) across, down, falling, rising; second differences down, across; fourth ones down, across.
+    """
+    side = len(plane)
+    curves = np.zeros((2, side, side), np.float32)
+    for y in range(side):
+        last, here, after = plane[max(y - 1, 0)], plane[y], plane[min(y + 1, side - 1)]
+        a, b, c, d, e, f = _ZERO, _ZERO, _ZERO, _ZERO, _ZERO, _ZERO
+        if y < side - 1:
+            for x in range(side - 1):
+                across, down = here[x + 1] - here[x], after[x] - here[x]
+                falling, rising = after[x + 1] - here[x], after[x] - here[x + 1]
+                steps[y, x] = np.sqrt(across * across + down * down + _SMALL)
+                a += across * across
+                b += down * down
+                c += falling * falling
+                d += rising * rising
+        if 0 < y < side - 1:
+            for x in range(side):
+                curve = (after[x] - here[x]) - (here[x] - last[x])
+                curves[0, y, x] = curve
+                e += curve * curve
+        for x in range(1, side - 1):
+            curve = (here[x + 1] - here[x]) - (here[x] - here[x - 1])
+            curves[1, y, x] = curve
+            f += curve * curve
+        for place, part in enumerate((a, b, c, d, e, f)):
+            found[place] += part
+    for y in range(side):
+        a, b = _ZERO, _ZERO
+        if 1 < y < side - 2:
+            for x in range(side):
+                curve = (curves[0, y + 1, x] - curves[0, y, x]) - (curves[0, y, x] - curves[0, y - 1, x])
+                a += curve * curve
+        for x in range(2, side - 2):
+            curve = (curves[1, y, x + 1] - curves[1, y, x]) - (curves[1, y, x] - curves[1, y, x - 1])
+            b += curve * curve
+        found[6] += a
+        found[7] += b
+    found[:4] /= (side - 1) ** 2
+    found[4:6] /= side * (side - 2)
+    found[6:] /= side * (side - 4)
+
+
+@_compiled
+def blocks(
+    light: Float32Array, low: Float32Array, noise: Float32Array, extent: Float32Array, step: Float32Array
+) -> None:
+    """Fine noise, range and strongest edge of each 8 x 8 block of a view."""
+    height, width = light.shape
+    place = 0
+    for top in range(0, height, LATTICE):
+        for left in range(0, width, LATTICE):
+            total, highest, lowest, steepest = _ZERO, _ZERO, _ONE, _ZERO
+            for y in range(top, top + LATTICE):
+                for x in range(left, left + LATTICE):
+                    value = light[y, x]
+                    fine = value - low[y, x]
+                    total += fine * fine
+                    highest, lowest = max(highest, value), min(lowest, value)
+                    across, down = light[y, min(x + 1, width - 1)] - value, light[min(y + 1, height - 1), x] - value
+                    steepest = max(steepest, max(abs(across), abs(down)))
+            noise[place], extent[place], step[place] = total * _AREA, highest - lowest, steepest
+            place += 1
