@@ -141,7 +141,16 @@ class _PreparedOnce:
         shown, self._options = flat(images), options
         several = self._family.companion and len(shown) > 1
         parts = [self._part(image, several=several) for image in shown]
-        return BatchFeature({name: joined([part[name] for part in parts], self._family.axis) for name in parts[0]})
+        return BatchFeature({name: self._shapes_of([part[name] for part in parts]) for name in parts[0]})
+
+    def _shapes_of(self, values: Sequence[Any]) -> Any:  # noqa: ANN401
+        """Join the values of several images; of pixels only the shapes, from which prompts are made."""
+        axis = self._family.axis
+        if not _is_large(values[0]):
+            return joined(values, axis)
+        sizes = [max(sizes) for sizes in zip(*(value.shape for value in values), strict=True)]
+        sizes[axis] = sum(value.shape[axis] for value in values)
+        return values[0].new_zeros(()).expand(sizes)
 
     def _part(self, image: Image.Image, *, several: bool) -> Mapping[str, Any]:
         key = self.names[id(image)], int(several)
@@ -185,8 +194,11 @@ def _first(made: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _shape_only(value: Any) -> Any:  # noqa: ANN401
-    large = isinstance(value, torch.Tensor) and value.is_floating_point()
-    return value.new_zeros(()).expand(value.shape) if large else value
+    return value.new_zeros(()).expand(value.shape) if _is_large(value) else value
+
+
+def _is_large(value: Any) -> bool:  # noqa: ANN401
+    return isinstance(value, torch.Tensor) and value.is_floating_point()
 
 
 def _shapes(part: Mapping[str, Any]) -> tuple[object, ...]:
