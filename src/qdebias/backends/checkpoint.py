@@ -137,9 +137,9 @@ class Checkpoint:
         try:
             content = json.loads(path.read_text(encoding="utf-8"))
         except (OSError, ValueError) as error:
-            raise BackendError(f"{path}: cannot be read as JSON ({error}); obtain the file again") from error
+            raise BackendError(f"{path}: cannot be read as JSON ({error}); download the file again") from error
         if not isinstance(content, dict):
-            raise BackendError(f"{path}: holds no JSON object; obtain the file again")
+            raise BackendError(f"{path}: holds no JSON object; download the file again")
         return content
 
     def configuration_digest(self) -> str:

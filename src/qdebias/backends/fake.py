@@ -21,8 +21,8 @@ Answer: TypeAlias = Callable[[Request, Question], Sequence[float]]
 
 def digest_logits(request: Request, question: Question) -> list[float]:
     """Return (K,) logits in [-4, 4) that depend on everything that is asked, and on nothing else."""
-    asked = [*map(digest, request.images), request.placement, question.text, question.answer_prefix]
-    return [_uniform("\0".join([*asked, option])) for option in question.options]
+    parts = [*map(digest, request.images), request.placement, question.text, question.answer_prefix]
+    return [_uniform("\0".join([*parts, option])) for option in question.options]
 
 
 @dataclass(slots=True, kw_only=True)
@@ -76,8 +76,8 @@ class FakeBackend:
 
     def word_vectors(self, words: Sequence[str | int]) -> FloatArray:
         """Return (n, 4) invented vectors of words, see `OpenVocabulary`."""
-        named = [_WORDS[word] if isinstance(word, int) else word for word in words]
-        return np.array([[_uniform(f"{axis}{word}") for axis in range(4)] for word in named])
+        texts = [_WORDS[word] if isinstance(word, int) else word for word in words]
+        return np.array([[_uniform(f"{axis}{word}") for axis in range(4)] for word in texts])
 
     def _note(self, requests: Sequence[Request]) -> None:
         if self.remember:
@@ -100,8 +100,8 @@ _WORDS = tuple(f" word{number}" for number in range(1000))
 
 
 def _top(request: Request, question: Question, k: int) -> TopLogits:
-    asked = [*map(digest, request.images), request.placement, question.text, question.answer_prefix]
-    logits = np.array([_uniform("\0".join([*asked, word])) for word in _WORDS])
+    parts = [*map(digest, request.images), request.placement, question.text, question.answer_prefix]
+    logits = np.array([_uniform("\0".join([*parts, word])) for word in _WORDS])
     return top_of(logits, k, lambda ids: _WORDS[ids[0]])
 
 

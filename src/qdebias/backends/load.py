@@ -95,8 +95,8 @@ def split_arguments(spec: str) -> tuple[str, dict[str, Argument]]:
     """Return the name of a backend alone, and the arguments of the chat template that stand behind it."""
     source, _, rest = spec.rpartition("?")
     pairs = [pair.partition("=") for pair in rest.split("&")]
-    named = not source.startswith("openai:") or "#" in source  # else they are part of the address
-    if not source or not named or not all(name.isidentifier() and equals for name, equals, _ in pairs):
+    is_backend = not source.startswith("openai:") or "#" in source  # else they are part of the address
+    if not source or not is_backend or not all(name.isidentifier() and equals for name, equals, _ in pairs):
         return spec, {}
     return source, {name: _value(unquote(text)) for name, _, text in pairs}
 

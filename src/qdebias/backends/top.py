@@ -23,9 +23,6 @@ class TopReader:
     The answer to a `TopQuestion` is (3 k,) numbers: the ids of the k tokens with the largest logits, in falling order,
     then their logits, then their cosines.
 
-    Args:
-        backend: The model.
-
     Raises:
         BackendError: It does not open its vocabulary.
     """
@@ -50,9 +47,9 @@ class TopReader:
         """Return the logits of every option, see `Backend.option_logits`; (3 k,) numbers for a `TopQuestion`."""
         found: dict[tuple[int, int], FloatArray] = {}
         for k in {_likeliest(question) for request in requests for question in request.questions}:
-            asked = _asking(requests, k)
-            rows = self._ask([request for _, request in asked], k)
-            for (places, _), row in zip(asked, rows, strict=True):
+            cut = _cut_down(requests, k)
+            rows = self._ask([request for _, request in cut], k)
+            for (places, _), row in zip(cut, rows, strict=True):
                 found |= dict(zip(places, row, strict=True))
         return [
             [found[index, place] for place in range(len(request.questions))] for index, request in enumerate(requests)
@@ -111,7 +108,7 @@ def _likeliest(question: Question) -> int | None:
     return question.top if isinstance(question, TopQuestion) else None
 
 
-def _asking(requests: Sequence[Request], k: int | None) -> list[tuple[list[tuple[int, int]], Request]]:
+def _cut_down(requests: Sequence[Request], k: int | None) -> list[tuple[list[tuple[int, int]], Request]]:
     """Return the requests cut down to the questions that are read from k words, each with where those were."""
     cut = []
     for index, request in enumerate(requests):

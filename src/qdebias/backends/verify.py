@@ -137,7 +137,7 @@ def _keys(checkpoint: Checkpoint) -> dict[str, Any]:
 
 
 def _memory(backend: HfBackend) -> dict[str, int]:
-    """Return bytes: of the weights, and the most that the process and the CUDA device had, where that can be told."""
+    """Return bytes: of the weights, and the most that process and CUDA device had, where the system tells it."""
     parameters = backend.model.parameters()
     found = {"weights": sum(parameter.numel() * parameter.element_size() for parameter in parameters)}
     status = Path("/proc/self/status")

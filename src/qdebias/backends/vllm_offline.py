@@ -8,9 +8,9 @@ import importlib
 import importlib.metadata
 import importlib.util
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Protocol
+from typing import Any, TypeAlias
 
 import numpy as np
 from PIL import Image
@@ -26,33 +26,11 @@ from qdebias.image import RgbImage
 from qdebias.prompts import Question, Request
 
 
-class Engine(Protocol):
-    """What is needed of `vllm.LLM`."""
+Engine: TypeAlias = Any
+"""A `vllm.LLM`: its `chat` and its `get_tokenizer` are used."""
 
-    def chat(
-        self,
-        messages: list[list[Json]],
-        sampling_params: Any,  # noqa: ANN401  vllm.SamplingParams, or one for each conversation
-        *,
-        use_tqdm: bool,
-        add_generation_prompt: bool,
-        continue_final_message: bool,
-        chat_template_kwargs: Json,
-    ) -> Sequence[Any]:
-        """Return one `vllm.RequestOutput` a conversation."""
-        ...
-
-    def get_tokenizer(self) -> Any:  # noqa: ANN401  of transformers, or of another library
-        """Return the model's tokenizer."""
-        ...
-
-
-class MakeSampling(Protocol):
-    """What is needed of `vllm.SamplingParams`."""
-
-    def __call__(self, *, max_tokens: int, temperature: float, logprob_token_ids: list[int]) -> Any:  # noqa: ANN401
-        """Return how one token is sampled, and whose log-probabilities are told."""
-        ...
+MakeSampling: TypeAlias = Callable[..., Any]
+"""`vllm.SamplingParams`: how one token is sampled, and whose log-probabilities are told."""
 
 
 def load_vllm(
@@ -157,22 +135,22 @@ class VllmBackend:
             ImageError: An image is more than the engine takes.
             BackendError: The engine does not tell what it was asked for.
         """
-        asked = [(request, question) for request in requests for question in request.questions]
+        pairs = [(request, question) for request in requests for question in request.questions]
         answers: dict[int, FloatArray] = {}
         for begun in (True, False):
-            numbers = [number for number, (_, one) in enumerate(asked) if bool(one.answer_prefix) == begun]
-            answers |= zip(numbers, self._ask([asked[number] for number in numbers], begun=begun), strict=True)
-        in_order = iter([answers[number] for number in range(len(asked))])
+            numbers = [number for number, (_, one) in enumerate(pairs) if bool(one.answer_prefix) == begun]
+            answers |= zip(numbers, self._answer([pairs[number] for number in numbers], begun=begun), strict=True)
+        in_order = iter([answers[number] for number in range(len(pairs))])
         return [[next(in_order) for _ in request.questions] for request in requests]
 
-    def _ask(self, asked: Sequence[tuple[Request, Question]], *, begun: bool) -> list[FloatArray]:
-        if not asked:
+    def _answer(self, pairs: Sequence[tuple[Request, Question]], *, begun: bool) -> list[FloatArray]:
+        if not pairs:
             return []
-        forms = [Form(question=one, placement=r.placement, images=len(r.images)) for r, one in asked]
+        forms = [Form(question=one, placement=r.placement, images=len(r.images)) for r, one in pairs]
         replies = [self._examined(form) for form in forms]
         conversations = [
             messages(one.text, _parts(request.images), request.placement, reply.reply)
-            for (request, one), reply in zip(asked, replies, strict=True)
+            for (request, one), reply in zip(pairs, replies, strict=True)
         ]
         tokens = [_known(reply) for reply in replies]
         outputs = self._chat(conversations, [self._params(ids) for ids in tokens], begun=begun)
@@ -189,8 +167,8 @@ class VllmBackend:
             self._asked[form] = examine(form, render, self._tokenizer)
         return self._asked[form]
 
-    def _render(self, asked: list[Json], *, begun: bool) -> str:
-        (output,) = self._chat([asked], [self._params((0,))], begun=begun)
+    def _render(self, conversation: list[Json], *, begun: bool) -> str:
+        (output,) = self._chat([conversation], [self._params((0,))], begun=begun)
         return self._tokenizer.decode(output.prompt_token_ids)
 
     def _params(self, tokens: Sequence[int]) -> Any:  # noqa: ANN401  vllm.SamplingParams

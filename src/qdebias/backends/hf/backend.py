@@ -27,7 +27,7 @@ from qdebias.image import RgbImage
 from qdebias.prompts import Question, Request, StateQuestion
 
 
-def asks_states(requests: Sequence[Request]) -> bool:
+def has_state_questions(requests: Sequence[Request]) -> bool:
     """Return whether any question is answered by a hidden state."""
     return any(isinstance(question, StateQuestion) for request in requests for question in request.questions)
 
@@ -45,7 +45,7 @@ def state_size(model: Model) -> int:
 
 
 @contextmanager
-def states_shown(model: Model) -> Iterator[None]:
+def states_emitted(model: Model) -> Iterator[None]:
     """Let the head of a model give each hidden state behind the logits that it reads from it.
 
     What a model does to all logits in the end, such as a soft cap, it then does to the states as well.
@@ -81,11 +81,11 @@ def with_image_features(
     rest, known, found = iter(answers), dict[int, FloatArray](), []
     for request in requests:
         image = request.images[-1]
-        asked = [isinstance(question, StateQuestion) for question in request.questions]
-        if any(asked) and id(image) not in known:
+        is_state = [isinstance(question, StateQuestion) for question in request.questions]
+        if any(is_state) and id(image) not in known:
             known[id(image)] = _image_features(model, processor, image)
-        logits = iter(() if all(asked) else next(rest))
-        found.append([known[id(image)] if state else next(logits) for state in asked])
+        logits = iter(() if all(is_state) else next(rest))
+        found.append([known[id(image)] if state else next(logits) for state in is_state])
     return found
 
 
@@ -137,14 +137,14 @@ class HfBackend:
             OptionError: An option is not one token of this model.
             PromptError: The chat template does not keep the images or the answer prefix where they belong.
             ImageError: The processor refuses an image, or the images are more tokens than the model can read.
-            BackendError: The model answers with numbers that are none, or does not fit into memory.
+            BackendError: The model's logits are not finite, or it does not fit into memory.
         """
-        if not asks_states(requests):
+        if not has_state_questions(requests):
             return self._answer(requests, self._options)
         if hasattr(self._model, "image_features"):
             answers = self._answer(without_states(requests), self._options)
             return with_image_features(self._model, self._processor, requests, answers)
-        with states_shown(self._model):
+        with states_emitted(self._model):
             return self._answer(requests, self._options)
 
     @property
@@ -214,7 +214,7 @@ class _PlainRuns:
 LEAST = 0.05
 """The order counts where swapping two images changes the logits by this share of what replacing one does."""
 
-_ASKED = Question(text="Is the second image sharper than the first one?", options=("Yes", "No"), values=(1.0, 0.0))
+_SHARPER = Question(text="Is the second image sharper than the first one?", options=("Yes", "No"), values=(1.0, 0.0))
 _log = logging.getLogger(__name__)
 
 
@@ -243,11 +243,11 @@ def remember_order(model: Model, backend: HfBackend) -> None:
 def swapped_share(backend: HfBackend) -> float:
     """Return how much swapping two images changes the logits, as a share of what replacing one of them does."""
     broad, narrow, steep = (_stripes(width) for width in (64, 8, 23))
-    asked, swapped, replaced = (
-        backend.last_logits([Request(images=images, questions=(_ASKED,))])[0][0]
+    original, swapped, replaced = (
+        backend.last_logits([Request(images=images, questions=(_SHARPER,))])[0][0]
         for images in ((broad, narrow), (narrow, broad), (broad, steep))
     )
-    return float(np.abs(asked - swapped).max() / max(float(np.abs(asked - replaced).max()), 1e-12))
+    return float(np.abs(original - swapped).max() / max(float(np.abs(original - replaced).max()), 1e-12))
 
 
 def _stripes(width: int) -> RgbImage:

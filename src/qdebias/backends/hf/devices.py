@@ -102,7 +102,7 @@ def check_room(needed: Mapping[torch.device, int], remedies: str = "") -> None:
 
 
 def free_memory(device: torch.device) -> int | None:
-    """Return the bytes left on a device; None where that cannot be told."""
+    """Return the bytes left on a device; None where the system does not say."""
     if device.type == "cuda":
         return int(torch.cuda.mem_get_info(device)[0])
     meminfo = Path("/proc/meminfo")
@@ -143,12 +143,7 @@ def _does_not_fit(device: torch.device) -> OutOfMemoryError:
 
 
 class AtOnce:
-    """How much is run together: halved where the memory does not suffice, and remembered.
-
-    Args:
-        size: The most, in units of `size_of_one`.
-        what: What is counted, for the message.
-    """
+    """How much is run together: halved where the memory does not suffice, and remembered."""
 
     def __init__(self, size: int, what: str) -> None:
         self.size = size

@@ -142,11 +142,7 @@ Logits = npt.NDArray[np.float32]
 
 
 class Forward:
-    """Runs a model.
-
-    Args:
-        model: On its device, in evaluation mode.
-    """
+    """Runs a model."""
 
     def __init__(self, model: Model) -> None:
         self._model = model
@@ -173,7 +169,7 @@ class Forward:
             ) from error
         if np.isnan(logits).any() or np.isposinf(logits).any():
             raise BackendError(
-                f"the model answers with numbers that are none (NaN or infinity) in {self._model.dtype}; "
+                f"the model's logits are not finite (NaN or infinity) in {self._model.dtype}; "
                 f"load it with dtype='bfloat16' or dtype='float32'"
             )
         return logits

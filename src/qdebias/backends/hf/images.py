@@ -22,14 +22,7 @@ _BLACK = Image.new("RGB", (32, 32))
 
 
 class SharedImages:
-    """The images of one call.
-
-    Args:
-        model: Encodes them.
-        processor: Prepares them; it is not changed.
-        family: How.
-        at_once: How many images of equal shape are encoded together.
-    """
+    """The images of one call."""
 
     def __init__(self, model: Model, processor: Processor, family: Family, at_once: AtOnce) -> None:
         self._model = model
@@ -138,9 +131,9 @@ class _PreparedOnce:
 
     def __call__(self, images: Any, **options: Any) -> BatchFeature:  # noqa: ANN401
         """Return what the real one would make of all images together."""
-        shown, self._options = flat(images), options
-        several = self._family.companion and len(shown) > 1
-        parts = [self._part(image, several=several) for image in shown]
+        pictures, self._options = flat(images), options
+        several = self._family.companion and len(pictures) > 1
+        parts = [self._part(image, several=several) for image in pictures]
         return BatchFeature({name: self._shapes_of([part[name] for part in parts]) for name in parts[0]})
 
     def _shapes_of(self, values: Sequence[Any]) -> Any:  # noqa: ANN401

@@ -178,7 +178,7 @@ def read_config(checkpoint: Checkpoint) -> Config:
     if not content:
         raise BackendError(
             f"{checkpoint.folder}: has no config.json; a checkpoint folder has config.json, *.safetensors and the "
-            f"processor's files: check the path, or obtain the missing file"
+            f"processor's files: check the path, or download the missing file"
         )
     if kind not in CONFIG_MAPPING:
         code = "; it brings Python code of its own, which qdebias never runs" if "auto_map" in content else ""

@@ -99,9 +99,9 @@ def put_images(hidden: torch.Tensor, slots: torch.Tensor, images: torch.Tensor |
     Raises:
         ValueError: There are more or fewer slots than tokens of images.
     """
-    wanted, given = int(slots.sum()), 0 if images is None else images[..., 0].numel()
-    if wanted != given:
-        raise ValueError(f"the prompts have {wanted} slots for images of {given} tokens together")
+    wanted, present = int(slots.sum()), 0 if images is None else images[..., 0].numel()
+    if wanted != present:
+        raise ValueError(f"the prompts have {wanted} slots for images of {present} tokens together")
     if images is not None:
         hidden[slots] = images.flatten(0, -2).to(hidden.device, hidden.dtype)
 
@@ -136,5 +136,5 @@ class NativeProcessor(ProcessorMixin, ABC):
         """Return `input_ids` and `attention_mask` (1, L) of one text, and `pixel_values` of its images."""
         ids = self.ids_of(text[0])
         data: dict[str, Any] = {"input_ids": [ids], "attention_mask": [[1] * len(ids)]}
-        shown = dict(self.image_processor(images, return_tensors="np")) if images else {}
-        return BatchFeature(data | shown, tensor_type=return_tensors)
+        pixels = dict(self.image_processor(images, return_tensors="np")) if images else {}
+        return BatchFeature(data | pixels, tensor_type=return_tensors)

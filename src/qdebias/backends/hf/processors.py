@@ -50,7 +50,7 @@ def load_processor(checkpoint: Checkpoint, config: Config, **settings: str | Non
     except (OSError, ValueError, TypeError, KeyError, AttributeError, TemplateError) as error:
         raise BackendError(
             f"{folder}: the processor cannot be loaded ({first_line(error)}); a checkpoint folder needs the tokenizer "
-            f"and preprocessor files beside config.json: obtain them again"
+            f"and preprocessor files beside config.json: download them again"
         ) from error
     if processor.chat_template is None:
         processor.chat_template = getattr(processor.tokenizer, "chat_template", None)

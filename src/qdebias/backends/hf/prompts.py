@@ -36,13 +36,13 @@ def fixed(template: str, arguments: Mapping[str, Argument] | None = None) -> tup
         SettingError: The template does not read an argument.
         BackendError: The template is no Jinja, or draws at random.
     """
-    given, names = dict(arguments or {}), _names(template)
-    for name in given:
+    wanted, names = dict(arguments or {}), _names(template)
+    for name in wanted:
         if name not in names or not name.isidentifier():
             raise SettingError(f"the chat template of this model reads no argument {name!r}; leave it out")
     if re.search(r"\|\s*random\b|\blipsum\s*\(", template):
         raise BackendError("the chat template of this model draws at random; use another chat template")
-    chosen = {name: value for name, value in PRESETS.items() if name in names} | given
+    chosen = {name: value for name, value in PRESETS.items() if name in names} | wanted
     lines = [f"{{%- set {name} = {_literal(value)} %}}\n" for name, value in sorted(chosen.items())]
     if "strftime_now" in names:
         lines.append(_clock())
@@ -59,7 +59,7 @@ def _names(template: str) -> set[str]:
     try:
         return {value for _, kind, value in Environment(autoescape=False).lex(template) if kind == "name"}  # noqa: S701
     except TemplateSyntaxError as error:
-        raise BackendError(f"the chat template of this model is damaged ({error}); obtain it again") from error
+        raise BackendError(f"the chat template of this model is damaged ({error}); download it again") from error
 
 
 def _literal(value: Argument) -> str:
@@ -150,18 +150,18 @@ def _apply(processor: Processor, form: Form, images: int, reply: str) -> str:
 
     The reply is a text where the template takes one. Others read nothing but a list of typed parts.
     """
-    shown = [{"type": "image"}] * images
+    pictures = [{"type": "image"}] * images
     text = [{"type": "text", "text": form.question.text}]
-    asked = {"role": "user", "content": shown + text if form.placement == "before" else text + shown}
+    turn = {"role": "user", "content": pictures + text if form.placement == "before" else text + pictures}
     if not reply:
-        return _rendered(processor, form, [asked])
+        return _rendered(processor, form, [turn])
     try:
-        found = _rendered(processor, form, [asked, {"role": "assistant", "content": reply}])
+        found = _rendered(processor, form, [turn, {"role": "assistant", "content": reply}])
     except PromptError:
         found = ""
     if reply in found:
         return found
-    return _rendered(processor, form, [asked, {"role": "assistant", "content": [{"type": "text", "text": reply}]}])
+    return _rendered(processor, form, [turn, {"role": "assistant", "content": [{"type": "text", "text": reply}]}])
 
 
 def _rendered(processor: Processor, form: Form, messages: list[dict[str, Any]]) -> str:
@@ -257,7 +257,7 @@ def encode_prefix(processor: Processor, prompt: Prompt, pictures: Sequence[Image
     if normal(HfTokenizer(processor).decode(behind)) != normal(prompt.suffix):
         raise PromptError(
             f"the tokenizer marks {HfTokenizer(processor).decode(behind)!r} as the beginning of the answer instead of "
-            f"{prompt.suffix!r}; obtain the tokenizer's files again, or choose another answer_prefix"
+            f"{prompt.suffix!r}; download the tokenizer's files again, or choose another answer_prefix"
         )
     return inputs
 

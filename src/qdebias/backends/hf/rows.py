@@ -127,13 +127,7 @@ def _ends(common: int, lengths: Sequence[int]) -> Iterator[int]:
 
 
 def batch_of(rows: Sequence[Row], config: Config, dtype: torch.dtype) -> dict[str, Any]:
-    """Return rows of one shape as arguments of the forward pass, all but the images.
-
-    Args:
-        rows: One or more.
-        config: Of the language model.
-        dtype: Numeric type of the mask.
-    """
+    """Return rows of one shape as arguments of the forward pass, all but the images."""
     inputs: dict[str, Any] = {name: torch.cat([row.inputs[name] for row in rows]) for name in rows[0].inputs}
     if len(rows[0].reads) > 1:
         inputs["position_ids"] = torch.cat([row.positions for row in rows if row.positions is not None], dim=-2)
@@ -179,7 +173,7 @@ def _added(seen: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TokenCost:
-    """What a language model spends, in products of two numbers.
+    """What a language model computes, in products of two numbers.
 
     Attributes:
         token: On a token by itself.
@@ -272,11 +266,11 @@ def _beginning(row: Row, sizes: Mapping[Key, int], names: Mapping[Key, int], ima
     taken = [sizes.get(key, 0) for key in row.images]
     if row.positions is None or not all(taken) or sum(taken) != len(held):
         return _Beginning(torch.empty(0, 1), ())
-    shown = ids.clone()
-    shown[held] = torch.tensor([names[key] for key in row.images]).repeat_interleave(torch.tensor(taken))
+    tokens = ids.clone()
+    tokens[held] = torch.tensor([names[key] for key in row.images]).repeat_interleave(torch.tensor(taken))
     positions = row.positions.flatten(0, -2)[:, :length]
     ends = tuple(int(held[count - 1]) + 1 for count in accumulate(taken))
-    return _Beginning(torch.cat([shown[None], positions]).T, ends)
+    return _Beginning(torch.cat([tokens[None], positions]).T, ends)
 
 
 def _joined(tree: Tree, other: Tree, beginnings: Sequence[_Beginning]) -> Tree:

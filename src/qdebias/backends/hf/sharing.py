@@ -80,14 +80,7 @@ def sharing_named(
 
 
 class SharedRuns:
-    """Answers questions together.
-
-    Args:
-        model: Of a known family.
-        processor: Its own.
-        preparer: Makes its inputs.
-        sharing: What may be shared.
-    """
+    """Answers questions together."""
 
     def __init__(self, model: Model, processor: Processor, preparer: Preparer, sharing: Sharing) -> None:
         self._model = model
@@ -155,8 +148,8 @@ class SharedRuns:
     def _batch(self, images: SharedImages, rows: Sequence[Row]) -> list[Logits]:
         """Return the (prompts, vocabulary) logits of each row."""
         inputs = batch_of(rows, self._model.config.get_text_config(), self._model.dtype)
-        shown = images.insert([key for row in rows for key in row.images])
-        return list(self._forward({**inputs, **shown, "use_cache": False}, rows[0].reads))
+        features = images.insert([key for row in rows for key in row.images])
+        return list(self._forward({**inputs, **features, "use_cache": False}, rows[0].reads))
 
     def _positions(self, inputs: Mapping[str, Any]) -> torch.Tensor:
         """Return the position ids of a prompt, (..., 1, L)."""

@@ -80,9 +80,6 @@ def weight_files(folder: Path) -> WeightFiles:
     Pickles are read by torch's restricted unpickler, which knows tensors and runs no code of theirs. They are mapped
     into memory, but every file has to be opened once more for its names.
 
-    Args:
-        folder: The checkpoint.
-
     Raises:
         BackendError: There is none, one is damaged, or file and index disagree; the message names file and weight.
     """
@@ -94,13 +91,13 @@ def weight_files(folder: Path) -> WeightFiles:
             files = {path: _stored(path) for path in paths}
             _check(files, index)
             return WeightFiles(files)
-    raise BackendError(f"{folder}: holds no weights (*.safetensors); the download is incomplete: obtain it again")
+    raise BackendError(f"{folder}: holds no weights (*.safetensors); the download is incomplete: download it again")
 
 
 def more_than_weights(where: Path) -> BackendError:
     """Return the error for a pickle, or a folder with one, that the restricted unpickler does not read."""
     return BackendError(
-        f"{where}: a weight file holds more than weights, and that is never run, or it is damaged; obtain it again, or "
+        f"{where}: a weight file holds more than weights, which is never run, or it is damaged; download it again, or "
         f"take weights in safetensors format"
     )
 
@@ -126,7 +123,7 @@ def _index(path: Path) -> dict[str, str]:
         index = json.loads(path.read_text(encoding="utf-8"))["weight_map"]
         files = {str(name): str(file) for name, file in index.items()}
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise BackendError(f"{path}: is no index of weights ({error!r}); obtain it again") from error
+        raise BackendError(f"{path}: is no index of weights ({error!r}); download it again") from error
     for file in files.values():
         if Path(file).name != file:
             raise BackendError(f"{path}: names the file {file!r} outside the folder; do not trust this checkpoint")
@@ -141,12 +138,12 @@ def _check(files: Mapping[Path, Mapping[str, Stored]], index: Mapping[str, str])
             if name in found:
                 raise BackendError(f"weight {name}: lies in {found[name].name} and in {path.name}; remove one")
             if index and index.get(name) != path.name:
-                raise BackendError(f"weight {name}: lies in {path.name}, but not by the index; obtain both again")
+                raise BackendError(f"weight {name}: lies in {path.name}, but not by the index; download both again")
             found[name] = path
     for name, file in index.items():
         if name not in found:
             raise BackendError(
-                f"weight {name}: the index says it lies in {file}, but it does not; obtain the file again"
+                f"weight {name}: the index says it lies in {file}, but it does not; download the file again"
             )
 
 
@@ -194,7 +191,7 @@ def _one_line(path: Path) -> Iterator[None]:
         if isinstance(error, BackendError):
             raise
         raise BackendError(
-            f"{path}: is damaged, cut short, or only a Git LFS pointer ({first_line(error)}); obtain it again"
+            f"{path}: is damaged, cut short, or only a Git LFS pointer ({first_line(error)}); download it again"
         ) from error
 
 
@@ -332,7 +329,7 @@ def _from_files(
     except SafetensorError as error:
         raise BackendError(
             f"{checkpoint.folder}: a weight file is damaged, cut short, or only a Git LFS pointer ({error}); "
-            f"obtain it again"
+            f"download it again"
         ) from error
     except pickle.UnpicklingError as error:
         raise more_than_weights(checkpoint.folder) from error
@@ -386,11 +383,11 @@ def _check_complete(checkpoint: Checkpoint, report: Mapping[str, Any], *, allow_
     if missing:
         raise BackendError(
             f"{checkpoint.folder}: the weights lack {len(missing)} tensors of the model, such as {missing[0]!r}; "
-            f"weights and config.json are of different models or the download is incomplete: obtain both again"
+            f"weights and config.json are of different models or the download is incomplete: download both again"
         )
     if surplus:
         raise BackendError(
             f"{checkpoint.folder}: the weights hold {len(surplus)} tensors that the model has no place for, such as "
-            f"{surplus[0]!r}; obtain weights and config.json of one version, or pass allow_surplus=True if these are "
+            f"{surplus[0]!r}; download weights and config.json of one version, or pass allow_surplus=True if these are "
             f"known to be unused"
         )

@@ -39,10 +39,6 @@ class Release:
     def media_offset(self, starts: tuple[int, ...], length: int) -> list[list[int]] | list[int]:
         """Return the argument of that name of the official model, for one sequence.
 
-        Args:
-            starts: First token of each marker.
-            length: L, number of tokens.
-
         Returns:
             240728: (L, 2), the index of the first crop and that plus the number of markers before the token, or
             -1000000 without any marker. 241101: `starts`.
@@ -159,12 +155,12 @@ class MplugOwl3Config(Qwen2Config):
                 the message names the weights.
         """
         self.hyper = sorted(int(match[1]) for match in map(_HYPER.fullmatch, shapes) if match)
-        named = None if self.hyper_layers is None else sorted(layer - 1 for layer in self.hyper_layers)
+        listed = None if self.hyper_layers is None else sorted(layer - 1 for layer in self.hyper_layers)
         if not self.hyper:
             raise BackendError("the checkpoint has no weight self_attn.v_kv_proj: it is no mPLUG-Owl3")
-        if named not in (None, self.hyper):
+        if listed not in (None, self.hyper):
             raise BackendError(
-                f"config.json names the hyper layers {named} (from 0), but the weights v_kv_proj lie in {self.hyper}"
+                f"config.json names the hyper layers {listed} (from 0), but the weights v_kv_proj lie in {self.hyper}"
             )
         self.gate = _gate(shapes, self.hyper)
         self.release = _release(shapes, self.gate).name

@@ -174,12 +174,7 @@ has none. Markers and text are divided by one space, as in that script.
 
 
 class MplugOwl3ImageProcessor(BaseImageProcessor):
-    """Cuts images into square tiles, see `cut_mode`.
-
-    Args:
-        side: Pixels a side of a tile.
-        cut: Whether and how images are cut.
-    """
+    """Cuts images into square tiles, see `cut_mode`."""
 
     model_input_names = ["pixel_values"]  # noqa: RUF012  transformers reads a list
 
@@ -236,7 +231,7 @@ class MplugOwl3Processor(NativeProcessor):
         if len(tokenizer) > config.vocab_size:
             raise BackendError(
                 f"{checkpoint.folder}: the vocabulary has {len(tokenizer)} tokens, the model only {config.vocab_size}; "
-                f"obtain the files of one version"
+                f"download the files of one version"
             )
         found = RELEASES[config.release]
         images = MplugOwl3ImageProcessor(config.vision.image_size, cut_mode(cut or "off", found))
@@ -281,8 +276,8 @@ class MplugOwl3Processor(NativeProcessor):
         `pixel_values` are the tiles that have a marker, and `media_offset` is what the official model takes of that
         name. (The stock processor of 240728 hands over all tiles; those without a marker are never read.)
         """
-        shown = self.image_processor(images, return_tensors="np") if images else {"grids": np.zeros((0, 2), dtype=int)}
-        pieces = list(self._pieces(self.expanded(text[0], np.asarray(shown["grids"]).tolist())))
+        made = self.image_processor(images, return_tensors="np") if images else {"grids": np.zeros((0, 2), dtype=int)}
+        pieces = list(self._pieces(self.expanded(text[0], np.asarray(made["grids"]).tolist())))
         ids = [token for piece in pieces for token in piece]
         marker, starts, length = self.tokenizer.encode(MARKER, add_special_tokens=False), [], 0
         for piece in pieces:
@@ -295,7 +290,7 @@ class MplugOwl3Processor(NativeProcessor):
             "mm_token_type_ids": [begins.tolist()],
             "media_offset": self.release.media_offset(tuple(starts), length),
         }
-        pixels = {"pixel_values": shown["pixel_values"][: len(starts)]} if images else {}
+        pixels = {"pixel_values": made["pixel_values"][: len(starts)]} if images else {}
         return BatchFeature(data | pixels, tensor_type=return_tensors)
 
     def _pieces(self, text: str) -> list[list[int]]:
@@ -317,7 +312,7 @@ def read_vocabulary(folder: Path) -> Qwen2Tokenizer:
             _check_table(json.loads(table.read_text(encoding="utf-8")))
         tokenizer = Qwen2Tokenizer.from_pretrained(folder, local_files_only=True)
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise BackendError(f"{folder}: the vocabulary cannot be read ({error}); obtain its files again") from error
+        raise BackendError(f"{folder}: the vocabulary cannot be read ({error}); download its files again") from error
     for token in SPECIAL:
         if len(tokenizer.encode(token, add_special_tokens=False)) != 1:
             raise BackendError(f"{folder}: the vocabulary has no special token {token}; this is no mPLUG-Owl3 folder")

@@ -161,11 +161,7 @@ def read_vocabulary(folder: Path) -> QwenTokenizer:
 
 
 class QwenVLImageProcessor(BaseImageProcessor):
-    """Squeezes every image to a square, bicubic; its aspect ratio is lost, as in the official code.
-
-    Args:
-        side: Pixels a side of the square.
-    """
+    """Squeezes every image to a square, bicubic; its aspect ratio is lost, as in the official code."""
 
     model_input_names = ["pixel_values"]  # noqa: RUF012  transformers reads a list
 
