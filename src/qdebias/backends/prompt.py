@@ -144,7 +144,7 @@ def normal(text: str) -> str:
 
 
 def common_beginning(prompts: Sequence[Sequence[int]]) -> int:
-    """Return how many tokens all prompts begin with; at most one less than the shortest has, so that each has an end."""
+    """Return how many tokens all prompts begin with: at most one less than the shortest has, so each has an end."""
     columns = zip(*(ids[:-1] for ids in prompts), strict=False)
     return sum(1 for _ in takewhile(lambda column: len(set(column)) == 1, columns))
 

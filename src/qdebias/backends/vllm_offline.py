@@ -25,7 +25,6 @@ from qdebias.errors import BackendError, ImageError, MissingPackageError, Settin
 from qdebias.image import RgbImage
 from qdebias.prompts import Question, Request
 
-
 Engine: TypeAlias = Any
 """A `vllm.LLM`: its `chat` and its `get_tokenizer` are used."""
 
@@ -176,7 +175,7 @@ class VllmBackend:
 
     def _chat(self, conversations: list[list[Json]], params: list[Any], *, begun: bool) -> Sequence[Any]:
         try:
-            return self._engine.chat(
+            outputs: Sequence[Any] = self._engine.chat(
                 conversations,
                 params,
                 use_tqdm=False,
@@ -187,6 +186,7 @@ class VllmBackend:
         except ValueError as error:  # how vLLM refuses a prompt that is too long, or too many images
             line = " ".join(str(error).split())
             raise ImageError(f"vLLM refuses the images or the question: {line}") from error
+        return outputs
 
 
 @dataclass(frozen=True, slots=True)
