@@ -3,6 +3,7 @@
 from typing import Any
 
 import transformers as tf
+from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 
 from published_templates import PUBLISHED
 from tiny_families import (
@@ -449,7 +450,7 @@ HUNYUAN_NAMED = {"image_token": "<img_pad>", "image_start_token": "<img_start>",
 JANUS_NAMED = {"image_token": "<image_placeholder>", "boi_token": "<begin_of_image>", "eoi_token": "<end_of_image>"}
 CHATML = PUBLISHED["internvl3-8b"].template
 
-FURTHER = {
+_FAMILIES = {
     "video_llama_3": Family(
         config=_video_llama_3,
         processor={"processor_class": "VideoLlama3Processor"},
@@ -715,3 +716,6 @@ FURTHER = {
         template=PUBLISHED["minicpm-v-4.6"].template,
     ),
 }
+
+FURTHER = {name: family for name, family in _FAMILIES.items() if name in CONFIG_MAPPING}
+"""Those that the installed transformers has: 5.20 lacks LFM3-VL."""
