@@ -97,8 +97,8 @@ def weight_files(folder: Path) -> WeightFiles:
 def more_than_weights(where: Path) -> BackendError:
     """Return the error for a pickle, or a folder with one, that the restricted unpickler does not read."""
     return BackendError(
-        f"{where}: a weight file holds more than weights, which is never run, or it is damaged; download it again, or "
-        f"take weights in safetensors format"
+        f"{where}: a weight file holds more than weights, and that is never run, or it is damaged; download it again, "
+        f"or take weights in safetensors format"
     )
 
 
