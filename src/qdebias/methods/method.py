@@ -199,7 +199,13 @@ class QDebias:
         """Read every answer, weigh the conditions and average, eq. (8) to (11)."""
         alone = self._logits(answers)
         logits = alone if self.contrast is None else [rows[1:] for rows in alone]
-        evidence = self._evidence(plan, logits)
+        quality, sure = self._read(logits)
+        evidence = Evidence(
+            quality=quality,
+            same=None if self.same is None else expected(logits[-1], self.same.values, self.temperature),
+            similarity=np.array(plan.similarity),
+            certainty=sure,
+        )
         weight = np.zeros(len(evidence.certainty))
         means = []
         for offset in range(self.seeds):
@@ -254,25 +260,15 @@ class QDebias:
                 logits[number] = logits[number] - np.array([answer[number] for answer in answers[1::2]])
         return logits
 
-    def _evidence(self, plan: Plan, logits: Sequence[FloatArray]) -> Evidence:
-        """Read the answers."""
-        quality, sure = self._read(logits)
-        return Evidence(
-            quality=quality,
-            same=None if self.same is None else expected(logits[-1], self.same.values, self.temperature),
-            similarity=np.array(plan.similarity),
-            certainty=sure,
-        )
-
     def _read(self, logits: Sequence[FloatArray]) -> tuple[Probability, FloatArray]:
         """Return the quality that each answer says, and how sure it is, in the mean over the questions."""
-        read = [self._read_one(question, rows) for question, rows in zip(self.qualities, logits, strict=False)]
+        read = [
+            read_top(question, rows, self.temperature)
+            if isinstance(question, TopQuestion)
+            else (expected(rows, question.values, self.temperature), certainty(rows, self.temperature))
+            for question, rows in zip(self.qualities, logits, strict=False)
+        ]
         return mean_of([quality for quality, _ in read]), np.mean([sure for _, sure in read], axis=0)
-
-    def _read_one(self, question: Question, logits: FloatArray) -> tuple[Probability, FloatArray]:
-        if isinstance(question, TopQuestion):
-            return read_top(question, logits, self.temperature)
-        return expected(logits, question.values, self.temperature), certainty(logits, self.temperature)
 
     def _distribution(self, logits: Sequence[FloatArray], weight: FloatArray) -> tuple[dict[str, float], float | None]:
         """Return `Score.probabilities` and `Score.deviation`."""

@@ -283,6 +283,8 @@ def get(text: str) -> Recipe:
     Raises:
         SettingError: There is no such method; the message lists what there is.
     """
+    if text in RECIPES:
+        return RECIPES[text]
     if text.endswith(FIT):
         from qdebias.methods.fitted import load_fit
 

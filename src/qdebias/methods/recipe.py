@@ -54,9 +54,5 @@ class Recipe:
         model = backend.backend if isinstance(backend, TopReader) else backend
         if self.cut is not None and isinstance(model, Cutting):
             model = model.with_cut(self.cut)
-        return TopReader(model) if reads or _reads_likeliest(self.method) else model
-
-
-def _reads_likeliest(method: Method) -> bool:
-    asked = method.qualities if isinstance(method, QDebias) else ()
-    return any(isinstance(question, TopQuestion) for question in asked)
+        questions = self.method.qualities if isinstance(self.method, QDebias) else ()
+        return TopReader(model) if reads or any(isinstance(one, TopQuestion) for one in questions) else model

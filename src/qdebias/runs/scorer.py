@@ -50,11 +50,13 @@ class Explanation:
     """A score together with the pictures that it came from.
 
     Attributes:
+        name: The path or other name of the image, or "image 3" for the third of a list that came as pixels.
         image: The query image, (H, W, 3).
         plan: The conditional images and the questions.
         score: The score.
     """
 
+    name: str
     image: RgbImage
     plan: Plan
     score: Score
@@ -243,15 +245,8 @@ class Scorer:
 
     def score_named(self, images: Iterable[ImageSource]) -> Iterator[tuple[str, Score | Failure]]:
         """Yield the name and the result of each image, in order, a `Failure` for one that cannot be scored."""
-        names: deque[str] = deque()
-
-        def noted() -> Iterator[ImageSource]:
-            for number, image in enumerate(images, start=1):
-                names.append(_name_of(image) or f"image {number}")
-                yield image
-
-        for result in self.score_many(noted(), on_error="return"):
-            yield names.popleft(), result
+        for result in self.explain_many(images, on_error="return"):
+            yield result.name, result.score if isinstance(result, Explanation) else result
 
     def explain_many(
         self, images: Iterable[ImageSource], *, on_error: Literal["raise", "return"] = "raise"
@@ -343,6 +338,7 @@ class Scorer:
         answers = iter(finite(self.backend.option_logits(requests)) if requests else [])
         return [
             Explanation(
+                name=item.name,
                 image=item.image,
                 plan=item.plan,
                 score=self.method.combine(item.plan, list(islice(answers, len(item.plan.requests)))),

@@ -1,6 +1,7 @@
 """The folder of a run that many machines write into: on a disk they share, or behind an address.
 
-Files are small, written as a whole and never changed: a reader sees all of a file or none of it.
+Files are small, written as a whole and never changed: a reader sees all of a file or none of it. Both kinds of folder
+are frozen dataclasses, so that they can be sent to the workers; what cannot be written raises a StoreError.
 """
 
 import os
@@ -8,46 +9,14 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import Protocol
+from typing import TypeAlias
 
 from qdebias.errors import StoreError
 from qdebias.inputs.addresses import failures, is_address, open_filesystem, unsigned, words_of
 from qdebias.system.output import locked, write_file
 
 
-class Folder(Protocol):
-    """A folder of whole files; a frozen dataclass, so that it can be sent to the workers."""
-
-    def names(self, under: str) -> set[str]:
-        """Return the names of the files right below a folder in it; of none where there is no such folder."""
-        ...
-
-    def read(self, name: str) -> bytes | None:
-        """Return what a file holds; None where there is none."""
-        ...
-
-    def write(self, name: str, data: bytes) -> None:
-        """Write a file, in the place of an older one if there is one.
-
-        Raises:
-            StoreError: It cannot be written; nothing was changed.
-        """
-        ...
-
-    def remove(self, name: str) -> None:
-        """Remove a file if it is there."""
-        ...
-
-    def held(self) -> AbstractContextManager[None]:
-        """Keep other commands from writing the folder meanwhile, where that can be done.
-
-        Raises:
-            StoreError: Another command writes it.
-        """
-        ...
-
-
-def open_folder(name: str) -> Folder:
+def open_folder(name: str) -> "Folder":
     """Return the folder of a path or of an address such as "s3://bucket/scores"; it need not exist yet."""
     return RemoteFolder(name.rstrip("/")) if is_address(name) else LocalFolder(Path(name).absolute())
 
@@ -160,3 +129,6 @@ def _told(name: str, *, done: str = "written") -> Iterator[None]:
             f"{unsigned(name)}: cannot be {done} ({words_of(error)}); every chunk that was written is kept, and the "
             f"same command goes on from there once the cause is mended"
         ) from error
+
+
+Folder: TypeAlias = LocalFolder | RemoteFolder
