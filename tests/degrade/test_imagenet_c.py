@@ -1,9 +1,10 @@
 import numpy as np
 import pytest
 
-from qdebias.degrade import Fog, Mud, Spatter, Water, ZoomBlur, imagenet_c
+from qdebias.degrade import DEGRADATIONS, Fog, Mud, Spatter, Water, ZoomBlur, degradation_named, imagenet_c
 from qdebias.degrade.imagenet_c import SEVERITIES
 from qdebias.errors import SettingError
+from qdebias.methods.describe import describe
 
 
 def test_the_released_code_is_severity_3_and_fog_4() -> None:
@@ -31,3 +32,14 @@ def test_every_kind_has_five_severities() -> None:
 def test_an_unknown_kind_or_severity_is_refused(kind: str, severity: int) -> None:
     with pytest.raises(SettingError, match="choose one of these"):
         imagenet_c(kind, severity)
+
+
+def test_both_spellings_name_one_kind() -> None:
+    assert imagenet_c("gaussian_blur", 2) == imagenet_c("gaussian-blur", 2) == degradation_named("gaussian-blur2")
+    assert list(SEVERITIES) == list(DEGRADATIONS)
+
+
+@pytest.mark.parametrize("kind", sorted(DEGRADATIONS))
+def test_run_folders_name_each_kind_as_they_always_did(kind: str) -> None:
+    name = type(DEGRADATIONS[kind]).__name__
+    assert describe(DEGRADATIONS[kind])["is"] == f"qdebias.degrade.{kind.replace('-', '_')}.{name}"

@@ -1,15 +1,9 @@
 """Degradations that make conditional images: worse in quality, the same in content (section 3.2.1 of the paper)."""
 
 from qdebias.degrade.base import Degradation, Rng, draws_noise, kind_of, noise_rng
-from qdebias.degrade.brightness import Brightness
-from qdebias.degrade.contrast import Contrast
 from qdebias.degrade.fog import Fog
-from qdebias.degrade.gaussian_blur import GaussianBlur
-from qdebias.degrade.gaussian_noise import GaussianNoise
-from qdebias.degrade.imagenet_c import imagenet_c
-from qdebias.degrade.jpeg import Jpeg
-from qdebias.degrade.named import DEGRADATIONS, degradation_named, name_of
-from qdebias.degrade.pixelate import Pixelate
+from qdebias.degrade.further import Brightness, Contrast, GaussianBlur, GaussianNoise, Jpeg, Pixelate
+from qdebias.degrade.imagenet_c import DEGRADATIONS, degradation_named, imagenet_c, name_of
 from qdebias.degrade.saturate import Saturate
 from qdebias.degrade.spatter import Mud, Spatter, Water
 from qdebias.degrade.zoom_blur import ZoomBlur

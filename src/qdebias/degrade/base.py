@@ -1,13 +1,16 @@
-"""What a degradation is, and where its randomness comes from."""
+"""What a degradation is, where its randomness comes from, and how its loops over pixels are compiled."""
 
-from collections.abc import Hashable
-from functools import lru_cache
-from typing import Any, Protocol, cast
+import functools
+from collections.abc import Callable, Hashable
+from typing import Any, ParamSpec, Protocol, TypeVar, cast
 
 import numpy as np
 
 from qdebias.errors import ImageError, SettingError
 from qdebias.image import MIN_SIDE, RgbImage
+
+P = ParamSpec("P")
+R = TypeVar("R")
 
 
 class Rng(Protocol):
@@ -69,7 +72,7 @@ def draws_noise(degradation: Degradation) -> bool:
     return _known(degradation) if isinstance(degradation, Hashable) else _tried(degradation)
 
 
-@lru_cache(maxsize=256)
+@functools.lru_cache(maxsize=256)
 def _known(degradation: Hashable) -> bool:
     return _tried(cast(Degradation, degradation))
 
@@ -100,3 +103,28 @@ def rgb_view(image: RgbImage) -> RgbImage:
     view = np.ascontiguousarray(image).view()
     view.flags.writeable = False
     return view
+
+
+def compiled(kernel: Callable[P, R]) -> Callable[P, R]:
+    """Return `kernel` as machine code: one thread, without the GIL, in strict IEEE arithmetic.
+
+    Numba is loaded, and the kernel compiled, at the first call. The machine code is kept on disk where a folder
+    for it can be written, and in memory alone where none can. Strict arithmetic makes the pixels the same on
+    every processor.
+    """
+
+    @functools.cache
+    def machine_code() -> Callable[P, R]:
+        import numba
+
+        try:
+            code: Callable[P, R] = numba.njit(cache=True, nogil=True)(kernel)
+        except RuntimeError:  # numba found no folder that it may write its cache to
+            code = numba.njit(nogil=True)(kernel)
+        return code
+
+    @functools.wraps(kernel)
+    def call(*args: P.args, **kwargs: P.kwargs) -> R:
+        return machine_code()(*args, **kwargs)
+
+    return call

@@ -4,8 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from qdebias.degrade.base import Rng, rgb_view
-from qdebias.degrade.compiled import compiled
+from qdebias.degrade.base import Rng, compiled, rgb_view
 from qdebias.errors import SettingError
 from qdebias.image import RgbImage
 

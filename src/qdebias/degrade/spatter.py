@@ -8,8 +8,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from qdebias.degrade.base import Rng, rgb_view
-from qdebias.degrade.compiled import compiled
+from qdebias.degrade.base import Rng, compiled, rgb_view
 from qdebias.errors import SettingError
 from qdebias.image import RgbImage
 
