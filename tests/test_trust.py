@@ -35,7 +35,7 @@ LOOKS_UP = {
 }
 """Import by a literal table or a constant: parts of this package, plugins of Pillow, modules that Windows lacks."""
 
-OWN_PIPE = "src/qdebias/service/aside.py"
+OWN_PIPE = "src/qdebias/service/background.py"
 """Exchanges pickles with its own child, which draws and correlates, and decodes nothing of anybody's."""
 
 

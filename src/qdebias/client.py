@@ -118,10 +118,15 @@ class Settings:
         headers = {"authorization": f"Bearer {self.key}"} if self.key else {}
         return {"base_url": url, "timeout": self.timeout, "headers": headers}
 
-    def wait(self, attempt: int, answer: "httpx2.Response | None") -> float | None:
-        """Return how many seconds to wait before the next attempt; None where there is to be none."""
+    def wait(self, attempt: int, outcome: "httpx2.Response | Exception") -> float:
+        """Return how many seconds to wait before the next attempt.
+
+        Raises:
+            ServerError: There is to be none.
+        """
+        answer = None if isinstance(outcome, Exception) else outcome
         if attempt >= self.retries or (answer is not None and answer.status_code not in RETRIED):
-            return None
+            raise _error(outcome)
         told = "" if answer is None else answer.headers.get("retry-after", "")
         jitter = random.uniform(0.5, 1.5)  # noqa: S311  so that clients do not come again all at once
         return min(float(told), 60.0) if told.isdecimal() else min(0.25 * 2.0**attempt, 10.0) * jitter
@@ -220,18 +225,14 @@ class Client:
 
         attempt = 0
         while True:
-            answer, failure = None, None
             try:
-                answer = self._http.post(path, **form)
+                outcome: httpx2.Response | Exception = self._http.post(path, **form)
             except httpx2.TransportError as error:
-                failure = error
-            if answer is not None and answer.is_success:
-                return answer
-            seconds = self.settings.wait(attempt, answer)
-            if seconds is None:
-                raise _error(answer, failure)
+                outcome = error
+            if isinstance(outcome, httpx2.Response) and outcome.is_success:
+                return outcome
+            time.sleep(self.settings.wait(attempt, outcome))
             attempt += 1
-            time.sleep(seconds)
 
 
 class AsyncClient:
@@ -311,18 +312,14 @@ class AsyncClient:
 
         attempt = 0
         while True:
-            answer, failure = None, None
             try:
-                answer = await self._http.post(path, **form)
+                outcome: httpx2.Response | Exception = await self._http.post(path, **form)
             except httpx2.TransportError as error:
-                failure = error
-            if answer is not None and answer.is_success:
-                return answer
-            seconds = self.settings.wait(attempt, answer)
-            if seconds is None:
-                raise _error(answer, failure)
+                outcome = error
+            if isinstance(outcome, httpx2.Response) and outcome.is_success:
+                return outcome
+            await asyncio.sleep(self.settings.wait(attempt, outcome))
             attempt += 1
-            await asyncio.sleep(seconds)
 
 
 def _form(images: Sequence[Image], name: str, **texts: str | None) -> dict[str, Any]:
@@ -376,13 +373,12 @@ def _rewards(answer: Mapping[str, Any]) -> Rewards:
     )
 
 
-def _error(answer: "httpx2.Response | None", failure: Exception | None) -> ServerError:
-    if answer is None:
-        return ServerError(0, "no_answer", f"the server cannot be reached ({failure})")
+def _error(outcome: "httpx2.Response | Exception") -> ServerError:
+    if isinstance(outcome, Exception):
+        return ServerError(0, "no_answer", f"the server cannot be reached ({outcome})")
     try:
-        told = answer.json()["error"]
-        return ServerError(answer.status_code, told["code"], told["message"], told["request_id"])
+        told = outcome.json()["error"]
+        return ServerError(outcome.status_code, told["code"], told["message"], told["request_id"])
     except (ValueError, KeyError, TypeError):
-        return ServerError(
-            answer.status_code, "other", f"answered {answer.status_code} in a form that is not qdebias's"
-        )
+        words = f"answered {outcome.status_code} in a form that is not qdebias's"
+        return ServerError(outcome.status_code, "other", words)

@@ -2,7 +2,7 @@
 
 import pytest
 
-from qdebias.service.addresses import is_public
+from qdebias.service.fetch import is_public
 
 LISTED = """
 0.0.0.0 0.1.2.3 10.0.0.1 100.64.0.1 100.100.100.200 100.127.255.255 127.0.0.1 127.1.2.3 168.63.129.16 169.254.169.254

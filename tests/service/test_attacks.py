@@ -15,7 +15,7 @@ import pytest
 
 from qdebias.backends.fake import FakeBackend
 from qdebias.runs.scorer import Scorer
-from qdebias.service.decoders import decode, decoder
+from qdebias.service.processes import decode, decoder
 from qdebias.service.refusal import Reason, Refusal
 from qdebias.service.settings import Settings
 from serving import code, encoded, noise

@@ -124,6 +124,17 @@ def test_importing_it_loads_nothing_heavy() -> None:
     assert ran.stdout == "set()\n"
 
 
+def test_the_package_of_its_own_imports_in_under_a_tenth_of_a_second(tmp_path: Path) -> None:
+    """Of processor time, the least of three; httpx2 is imported when a client is made."""
+    (tmp_path / "qdebias_client.py").write_bytes((ROOT / "src" / "qdebias" / "client.py").read_bytes())
+    code = "import time; start = time.process_time(); import qdebias_client; print(time.process_time() - start)"
+    times = [
+        float(subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, check=True).stdout)
+        for _ in range(3)
+    ]
+    assert min(times) < 0.1
+
+
 def test_rewards_for_flow_grpo(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
     """In the form of its call: a batch (N, 3, H, W) in [0, 1], prompts and metadata; scores and a mapping back."""
     monkeypatch.syspath_prepend(ROOT / "examples" / "rewards")

@@ -13,7 +13,7 @@ import pytest
 
 from qdebias.backends.fake import FakeBackend
 from qdebias.runs.scorer import Scorer
-from qdebias.service.health import health_server
+from qdebias.service.server import health_server
 from qdebias.service.settings import Settings
 from serving import PATIENCE, Gated, Running, code, encoded, noise, running, send, wait_until
 
@@ -164,7 +164,7 @@ def test_an_explanation_keeps_its_place_and_pixels_until_it_is_drawn(monkeypatch
         return b"png"
 
     with running() as server, server.client() as client, ThreadPoolExecutor(1) as pool:
-        monkeypatch.setattr(server.service.aside, "run", draw)
+        monkeypatch.setattr(server.service.background, "run", draw)
         answer = pool.submit(client.post, "/v1/explain", files={"image": encoded(noise(1))})
         drawing.wait(PATIENCE)
         held = (server.service.places.taken, server.service.pixels.out)

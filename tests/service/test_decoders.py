@@ -21,8 +21,7 @@ from qdebias.image import RgbImage, load_image
 from qdebias.service import processes
 from qdebias.service.decoder import FORMATS, Verdict
 from qdebias.service.decoder import decode as decode_here
-from qdebias.service.decoders import decode, decoder, decoders
-from qdebias.service.processes import Pool, Process
+from qdebias.service.processes import Pool, Process, decode, decoder, decoders
 from qdebias.service.reading import Base64
 from qdebias.service.refusal import Reason, Refusal
 from qdebias.service.settings import Settings

@@ -32,7 +32,7 @@ ROUTES = [
 
 
 def test_every_route_but_health_needs_a_key() -> None:
-    from qdebias.service.keys import Keys
+    from qdebias.service.guard import Keys
 
     with running(keys=Keys((KEY,))) as server, server.client() as client:
         for method, path in ROUTES:

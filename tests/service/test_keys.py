@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 from qdebias.errors import SettingError
-from qdebias.service.keys import Keys, load_keys
+from qdebias.service.guard import Keys, load_keys
 
 KEY = "correct-horse-battery"
 

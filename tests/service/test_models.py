@@ -2,7 +2,7 @@ import pytest
 
 from qdebias.backends.fake import FakeBackend
 from qdebias.errors import SettingError
-from qdebias.service.models import named, serve_models
+from qdebias.service.models import serve_models, specs_by_name
 from qdebias.service.server import Listening, run
 from qdebias.service.service import Service
 from qdebias.service.settings import Settings
@@ -16,12 +16,12 @@ def test_a_model_is_called_by_the_last_part_of_its_backend_or_as_one_likes() -> 
         "pkg.mod:make",
         "mine=hf:/a/b",
     ]
-    assert list(named(specs)) == ["nano", "Qwen2-VL", "judge", "make", "mine"]
-    assert named(["mine=hf:/a/b"]) == {"mine": "hf:/a/b"}
-    assert named(["openai:http://host/v1?a=b"]) == {"v1?a=b": "openai:http://host/v1?a=b"}
+    assert list(specs_by_name(specs)) == ["nano", "Qwen2-VL", "judge", "make", "mine"]
+    assert specs_by_name(["mine=hf:/a/b"]) == {"mine": "hf:/a/b"}
+    assert specs_by_name(["openai:http://host/v1?a=b"]) == {"v1?a=b": "openai:http://host/v1?a=b"}
     for bad in ([], ["nano", "nano"], ["a/x", "b/x"]):
         with pytest.raises(SettingError, match="different names"):
-            named(bad)
+            specs_by_name(bad)
 
 
 def test_a_default_method_that_needs_more_than_an_image_is_refused() -> None:

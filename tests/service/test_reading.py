@@ -57,7 +57,7 @@ def test_json_that_is_not_as_described_is_refused(client: httpx2.Client, server:
     answer = client.post(route, content=body, headers=JSON)
     assert code(answer) in ("400 malformed", "413 too_many_images")
     assert len(answer.content) < 1000
-    assert server.service.memory.taken == server.service.places.taken == server.service.places_aside.taken == 0
+    assert server.service.memory.taken == server.service.places.taken == server.service.background_places.taken == 0
 
 
 @pytest.mark.parametrize("route", ["/v1/score", "/v1/score/batch", "/v1/explain", "/v1/agreement"])

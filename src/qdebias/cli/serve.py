@@ -82,8 +82,8 @@ def serve(
     Open http://127.0.0.1:8765 in a browser, or `curl -F image=@photo.jpg http://127.0.0.1:8765/v1/score`.
     """
     require(*PACKAGES, extra="serve")
-    from qdebias.service.keys import load_keys
-    from qdebias.service.models import named
+    from qdebias.service.guard import load_keys
+    from qdebias.service.models import specs_by_name
     from qdebias.service.server import Listening
     from qdebias.service.settings import MEBIBYTE, Settings
 
@@ -96,14 +96,14 @@ def serve(
         host=host, port=port, health_port=health_port, keys=load_keys(keys_file), open_to_all=open_to_all,
         names=name or (), certificate=certificate, private_key=private_key, proxies=proxy or (),
     )  # fmt: skip
-    _run(named(model or ["nano"]), settings, listening, options)
+    _run(specs_by_name(model or ["nano"]), settings, listening, options)
 
 
 def _run(specs: "dict[str, str]", settings: "Settings", listening: "Listening", options: Options) -> None:
-    from qdebias.service.logs import set_up_logs
     from qdebias.service.models import loader
     from qdebias.service.server import run
     from qdebias.service.service import Service
+    from qdebias.service.telemetry import set_up_logs
 
     set_up_logs()
     scheme = "https" if listening.certificate else "http"

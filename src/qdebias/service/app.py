@@ -2,22 +2,22 @@
 
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from functools import partial
+from pathlib import Path
 from typing import Any
 
-from fastapi import FastAPI, Request, Response
+from fastapi import APIRouter, FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import HTMLResponse
+from prometheus_client import CONTENT_TYPE_LATEST
 from starlette.exceptions import HTTPException
 
 import qdebias
-from qdebias.service.api_page import api_page
-from qdebias.service.guard import Guard, error_answer
-from qdebias.service.health import health_routes
-from qdebias.service.keys import Keys
-from qdebias.service.openapi import describe
-from qdebias.service.page_routes import page_routes
+from qdebias.service.guard import Guard, Keys, error_answer
+from qdebias.service.openapi import api_page, describe, failures
 from qdebias.service.refusal import Reason, Refusal
 from qdebias.service.routes import image_routes, other_routes
+from qdebias.service.schema import Health
 from qdebias.service.service import Service
 
 _BY_STATUS = {404: Reason.NOT_FOUND, 405: Reason.NOT_ALLOWED}
@@ -89,3 +89,66 @@ def _add_error_handlers(app: FastAPI) -> None:
     @app.exception_handler(HTTPException)
     async def other(_: Request, error: HTTPException) -> Response:
         return error_answer(Refusal(_BY_STATUS.get(error.status_code, Reason.MALFORMED), headers=error.headers))
+
+
+FOLDER = Path(__file__).parent / "page"
+
+KINDS = {
+    ".html": "text/html",
+    ".css": "text/css",
+    ".js": "text/javascript",
+    ".svg": "image/svg+xml",
+    ".webp": "image/webp",
+    ".jpg": "image/jpeg",
+}
+"""By suffix; what the system would guess differs from machine to machine."""
+
+
+def page_routes() -> APIRouter:
+    """Return one route a file, and the page itself at the root."""
+    router = APIRouter(include_in_schema=False)
+    for path in sorted(FOLDER.iterdir()):
+        answer = partial(
+            Response, path.read_bytes(), media_type=KINDS[path.suffix], headers={"cache-control": "no-cache"}
+        )
+        _add(router, "/" if path.name == "index.html" else f"/{path.name}", answer)
+    return router
+
+
+def _add(router: APIRouter, address: str, answer: "partial[Response]") -> None:
+    @router.get(address)
+    async def file() -> Response:
+        return answer()
+
+
+def health_routes(service: Service) -> APIRouter:
+    """Return the routes for whoever watches the server."""
+    router = APIRouter(tags=["health"])
+
+    @router.get("/healthz", summary="Whether the server lives")
+    async def healthz() -> Health:
+        """Answer as long as the process works; needs no key."""
+        return Health(status="ok")
+
+    @router.get("/readyz", summary="Whether the models are loaded", responses={503: {"model": Health}})
+    async def readyz(response: Response) -> Health:
+        """Answer 200 when images can be scored, 503 before, while no decoder works, and while it stops; no key."""
+        service.decoders.revive()
+        status = service.status
+        response.status_code = 200 if status == "ok" else 503
+        return Health(status=status)
+
+    @router.get(
+        "/metrics",
+        summary="Counters for Prometheus",
+        response_class=Response,
+        responses={
+            200: {"content": {"text/plain": {"schema": {"type": "string"}}}},
+            **failures(Reason.NO_KEY, Reason.CROSS_SITE),
+        },
+    )
+    async def metrics() -> Response:
+        """Return the counters in Prometheus' text format."""
+        return Response(service.metrics.text(), headers={"content-type": CONTENT_TYPE_LATEST})
+
+    return router

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from qdebias.image import RgbImage
 from qdebias.methods.plan import Failure
 from qdebias.runs.scorer import Explanation, Scorer
-from qdebias.service.logs import end_process
+from qdebias.service.telemetry import end_process
 
 Result = Explanation | Failure
 Observer = Callable[[int, float], None]

@@ -8,12 +8,12 @@ not used, nothing is decompressed, nothing of the answer but its body is looked 
 import asyncio
 import socket
 from collections.abc import Awaitable, Callable, Iterable
+from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 from urllib.parse import SplitResult, urljoin, urlsplit
 
 import httpcore2
 from httpcore2 import AsyncNetworkBackend, AsyncNetworkStream
 
-from qdebias.service.addresses import is_public
 from qdebias.service.refusal import Reason, Refusal
 
 PORTS = {"http": 80, "https": 443}
@@ -33,12 +33,7 @@ async def resolve(host: str, port: int) -> list[str]:
 
 
 class PublicOnly(AsyncNetworkBackend):
-    """Connects to public addresses alone.
-
-    Args:
-        resolver: Finds the addresses.
-        inner: Makes the connections.
-    """
+    """Connects to public addresses alone."""
 
     def __init__(self, resolver: Resolver, inner: AsyncNetworkBackend) -> None:
         self._resolver = resolver
@@ -52,11 +47,7 @@ class PublicOnly(AsyncNetworkBackend):
         local_address: str | None = None,
         socket_options: Iterable[httpcore2.SOCKET_OPTION] | None = None,
     ) -> AsyncNetworkStream:
-        """Resolve, check, and connect to the address that was checked.
-
-        Raises:
-            Refusal: An address of the host is not public.
-        """
+        """Resolve, check, and connect to the address that was checked."""
         addresses = await self._resolver(host, port)
         if not addresses or not all(map(is_public, addresses)):
             raise Refusal(Reason.URL_REFUSED)
@@ -66,13 +57,7 @@ class PublicOnly(AsyncNetworkBackend):
 
 
 class Fetcher:
-    """Fetches what URLs name.
-
-    Args:
-        most: Largest body, in bytes.
-        resolver: Finds the addresses of a host name.
-        network: Makes the connections.
-    """
+    """Fetches what URLs name."""
 
     def __init__(self, *, most: int, resolver: Resolver = resolve, network: AsyncNetworkBackend | None = None) -> None:
         self._most = most
@@ -80,11 +65,7 @@ class Fetcher:
         self._ssl = httpcore2.default_ssl_context()
 
     async def fetch(self, url: str) -> bytes:
-        """Return the body that a URL gives.
-
-        Raises:
-            Refusal: The URL or a redirect is not allowed, or there is no body within the limits.
-        """
+        """Return the body that a URL gives."""
         try:
             for _ in range(1 + REDIRECTS):
                 check_url(url)
@@ -126,11 +107,7 @@ class Fetcher:
 
 
 def check_url(url: str) -> None:
-    """Refuse a URL by its form.
-
-    Raises:
-        Refusal: It is not http or https, has a user, an odd port, or characters that do not belong in a URL.
-    """
+    """Refuse a URL by its form."""
     try:
         parts = urlsplit(url)
         sound = _is_sound(url, parts)
@@ -147,3 +124,40 @@ def _is_sound(url: str, parts: SplitResult) -> bool:
 
 
 _HTTP_ERRORS = (httpcore2.NetworkError, httpcore2.ProtocolError, httpcore2.TimeoutException, KeyError)
+
+
+NOT_PUBLIC = """
+0.0.0.0/8 10.0.0.0/8 100.64.0.0/10 127.0.0.0/8 168.63.129.16/32 169.254.0.0/16 172.16.0.0/12 192.0.0.0/24
+192.0.2.0/24 192.31.196.0/24 192.52.193.0/24 192.88.99.0/24 192.168.0.0/16 192.175.48.0/24 198.18.0.0/15
+198.51.100.0/24 203.0.113.0/24 224.0.0.0/4 240.0.0.0/4 ::/96 ::ffff:0:0/96 ::ffff:0:0:0/96 64:ff9b::/96
+64:ff9b:1::/48 100::/64 100:0:0:1::/64 2001::/23 2001:db8::/32 2002::/16 2620:4f:8000::/48 3fff::/20 5f00::/16
+fc00::/7 fe80::/10 fec0::/10 ff00::/8
+"""
+"""This host; private networks, and those of carriers (a cloud's metadata is at 100.100.100.200); a cloud's host that is
+public by number (168.63.129.16); link-local (metadata at 169.254.169.254); documentation; relays of 6to4; multicast;
+IPv4 inside IPv6: compatible, mapped, translated, NAT64, Teredo, 6to4; unique local (metadata at fd00:ec2::254)."""
+
+_REFUSED = tuple(map(ip_network, NOT_PUBLIC.split()))
+
+_ISATAP = (0x00005EFE, 0x02005EFE)
+"""Third quarter of an IPv6 address that carries an IPv4 address in its last one."""
+
+
+def is_public(text: str) -> bool:
+    """Say whether an address, as a resolver gives it, is on the public Internet; one with a zone never is."""
+    try:
+        address = ip_address(text)
+    except ValueError:
+        return False
+    if isinstance(address, IPv6Address) and not _is_plain(address):
+        return False
+    return address.is_global and not address.is_multicast and not _is_listed(address)
+
+
+def _is_plain(address: IPv6Address) -> bool:
+    """Say whether an IPv6 address has no zone and carries no IPv4 address."""
+    return address.scope_id is None and (int(address) >> 32) & 0xFFFFFFFF not in _ISATAP
+
+
+def _is_listed(address: IPv4Address | IPv6Address) -> bool:
+    return any(address.version == network.version and address in network for network in _REFUSED)

@@ -7,11 +7,7 @@ from contextlib import contextmanager
 
 
 class Places:
-    """So many places, taken at once or not at all.
-
-    Args:
-        count: How many there are.
-    """
+    """So many places, taken at once or not at all."""
 
     def __init__(self, count: int) -> None:
         self.count = count

@@ -49,11 +49,7 @@ class Served:
         return tuple(self.scorers[self.model])
 
     def scorer(self, model: str, method: str) -> Scorer:
-        """Return the scorer of two names.
-
-        Raises:
-            Refusal: There is no such model or method.
-        """
+        """Return the scorer of two names."""
         if model not in self.scorers:
             raise Refusal(Reason.NO_MODEL)
         if method not in self.scorers[model]:
@@ -86,17 +82,15 @@ def serve_models(backends: Mapping[str, Backend], settings: Settings) -> Served:
     return Served(scorers=scorers, method=settings.method)
 
 
-def named(specs: Sequence[str]) -> dict[str, str]:
-    """Return what `load_backend` takes, by the names under which it is served.
+def specs_by_name(specs: Sequence[str]) -> dict[str, str]:
+    """Return what `load_backend` takes, by the names under which it is served: <name>=<backend>, or a backend alone.
 
-    Args:
-        specs: Each a backend, or <name>=<backend>. Without a name of its own a model is called by the last part of its
-            backend: answers tell neither folders nor servers.
+    A model without a name is called by the last part of its backend: answers tell neither folders nor servers.
 
     Raises:
         SettingError: There is none, or two have one name.
     """
-    pairs = [_named(spec) for spec in specs]
+    pairs = [_name_and_spec(spec) for spec in specs]
     found = dict(pairs)
     if not found or len(found) != len(pairs):
         raise SettingError(
@@ -107,7 +101,7 @@ def named(specs: Sequence[str]) -> dict[str, str]:
 
 
 def loader(specs: Mapping[str, str], options: Options) -> Callable[[], dict[str, Backend]]:
-    """Return what loads the models of `named`, as the options say, into a process of the service's own."""
+    """Return what loads the models of `specs_by_name`, as the options say, into a process of the service's own."""
 
     def load() -> dict[str, Backend]:
         models = {name: options.backend(spec) for name, spec in specs.items()}
@@ -118,7 +112,7 @@ def loader(specs: Mapping[str, str], options: Options) -> Callable[[], dict[str,
     return load
 
 
-def _named(spec: str) -> tuple[str, str]:
+def _name_and_spec(spec: str) -> tuple[str, str]:
     name, equals, rest = spec.partition("=")
     if equals and _SOUND_NAME.fullmatch(name):
         return name, rest

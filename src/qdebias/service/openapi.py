@@ -1,9 +1,12 @@
-"""What /openapi.json says beyond what FastAPI finds out by itself: bodies of two kinds, errors, keys, examples."""
+"""What /openapi.json says beyond what FastAPI finds out by itself, and a page for people made from it."""
 
+import json
+from pathlib import Path
 from typing import Any
 
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
+from jinja2 import Template
 from msgspec.json import schema_components
 
 from qdebias.service.refusal import Reason
@@ -90,12 +93,7 @@ def json_body(schema: type[AgreementRequest], example: dict[str, Any]) -> dict[s
 
 
 def describe(app: FastAPI, *, keys: bool) -> dict[str, Any]:
-    """Return the whole description.
-
-    Args:
-        app: The application with its routes.
-        keys: Whether it asks for a key.
-    """
+    """Return the whole description."""
     found = get_openapi(title=app.title, version=app.version, description=app.description, routes=app.routes)
     models = (ScoreRequest, BatchRequest, RewardRequest, AgreementRequest)
     _, extra = schema_components(models, ref_template=_REF.format(model="{name}"))
@@ -112,3 +110,56 @@ def describe(app: FastAPI, *, keys: bool) -> dict[str, Any]:
         for path in ("/healthz", "/readyz"):
             found["paths"][path]["get"]["security"] = []
     return found
+
+
+_TEMPLATE = Path(__file__).with_name("api_page.html").read_text(encoding="utf-8")
+
+
+def api_page(api: dict[str, Any], *, url: str) -> str:
+    """Return the page."""
+    operations = [
+        _operation(api, path, method, operation, url.rstrip("/"))
+        for path, methods in api["paths"].items()
+        for method, operation in methods.items()
+    ]
+    return str(Template(_TEMPLATE, autoescape=True, trim_blocks=True).render(api=api, operations=operations))
+
+
+def _operation(api: dict[str, Any], path: str, method: str, said: dict[str, Any], url: str) -> dict[str, Any]:
+    content = said.get("requestBody", {}).get("content", {})
+    fields = {}
+    if content:
+        schema = content["application/json"]["schema"]
+        name = (schema.get("$ref") or schema["allOf"][0]["$ref"]).rpartition("/")[2]
+        fields = api["components"]["schemas"][name]["properties"]
+    curl, python = _examples(url + path, content, keyed=bool(api.get("security")))
+    return {
+        **said,
+        "id": f"{method}{path.replace('/', '-')}",
+        "method": method.upper(),
+        "path": path,
+        "fields": fields,
+        "example": bool(content),
+        "curl": curl,
+        "python": python,
+    }
+
+
+def _examples(address: str, content: dict[str, Any], *, keyed: bool) -> tuple[str, str]:
+    """Return how to call an address with curl and with Python."""
+    form = content.get("multipart/form-data", {}).get("schema")
+    curl, python = f"curl {address}", "import requests\n\n"
+    headers = ', headers={"Authorization": "Bearer KEY"}' if keyed else ""
+    if keyed:
+        curl += ' -H "Authorization: Bearer KEY"'
+    if form:
+        (part,) = form["required"]
+        curl += f" -F {part}=@photo.jpg -F method=paper"
+        python += (
+            f'with open("photo.jpg", "rb") as file:\n    answer = requests.post("{address}", files={{"{part}": file}}'
+        )
+    elif content:
+        body = json.dumps(content["application/json"]["example"])
+        curl += f" -H 'Content-Type: application/json' -d '{body}'"
+        python += f'answer = requests.post("{address}", json={body}'
+    return curl, f"{python}{headers})\nprint(answer.status_code, answer.content[:200])"

@@ -13,14 +13,21 @@ from contextlib import asynccontextmanager, suppress
 from functools import partial
 from typing import IO, Any, TypeVar
 
+import numpy as np
+
+from qdebias.image import RgbImage
 from qdebias.service import READY
-from qdebias.service.logs import log
+from qdebias.service.decoder import HEAD, SIZE, Kind, Verdict
+from qdebias.service.reading import Base64
+from qdebias.service.refusal import Reason, Refusal
+from qdebias.service.settings import Settings
+from qdebias.service.telemetry import log
 from qdebias.system.processes import module_command, module_path
 
 TASKS_A_PROCESS = 2000
 """After so many tasks a process is replaced, whatever memory it may have leaked."""
 
-START_SECONDS = 60.0
+START_SECONDS = 120.0
 """After this long a process that is not ready is killed."""
 
 RETRY_SECONDS = 1.0
@@ -94,8 +101,10 @@ class Process:
         limit = loop.call_later(self.seconds, self.kill)
         self.task = task
 
-        def done(_: asyncio.Future[Result]) -> None:
+        def done(finished: asyncio.Future[Result]) -> None:
             limit.cancel()
+            if not finished.cancelled():
+                finished.exception()  # nobody may be there any more to whom it is told
             self.task = None
             self._tasks += 1
             self._ready &= self._tasks < TASKS_A_PROCESS
@@ -148,11 +157,7 @@ class Process:
 
 
 class Pool:
-    """Several processes that do the same, each for one task at a time.
-
-    Args:
-        processes: The processes.
-    """
+    """Several processes that do the same, each for one task at a time."""
 
     def __init__(self, processes: list[Process]) -> None:
         self._all = processes
@@ -215,3 +220,65 @@ class Pool:
                 log.error("process does not start", error=str(error))
                 await asyncio.sleep(RETRY_SECONDS)
         self._idle.put_nowait(process)
+
+
+_REFUSALS = {
+    Verdict.NO_IMAGE: (Reason.NO_IMAGE, ""),
+    Verdict.TOO_MANY_PIXELS: (Reason.TOO_MANY_PIXELS, ""),
+    Verdict.TOO_SMALL: (Reason.TOO_SMALL, ""),
+    Verdict.SEVERAL_FRAMES: (Reason.SEVERAL_FRAMES, ""),
+    Verdict.PIXEL_TYPE: (Reason.PIXEL_TYPE, ""),
+    Verdict.DAMAGED: (Reason.DAMAGED, ""),
+    Verdict.NOT_BASE64: (Reason.MALFORMED, "an image is not base64"),
+    Verdict.TOO_LARGE: (Reason.TOO_LARGE, ""),
+    Verdict.LOSSY: (Reason.LOSSY, ""),
+}
+
+_MEMORY = {"MALLOC_MMAP_THRESHOLD_": str(1 << 20)}
+"""Has glibc give the memory of an image back to the system as soon as it is done; by itself it learns to keep it."""
+
+
+def decoders(settings: Settings) -> Pool:
+    """Return the processes that decode."""
+    return Pool([decoder(settings) for _ in range(settings.decoders)])
+
+
+def decoder(settings: Settings) -> Process:
+    """Return a process that decodes."""
+    limits = (settings.pixels, settings.image_bytes)
+    return Process("qdebias.service.decoder", *limits, seconds=settings.decode_seconds, environment=_MEMORY)
+
+
+async def decode(process: Process, data: bytes | bytearray | memoryview, *, lossy: bool = True) -> RgbImage:
+    """Return the pixels of a file, which may be Base64."""
+
+    def exchange(source: IO[bytes], sink: IO[bytes]) -> RgbImage | Verdict:
+        view = memoryview(data)
+        kind = (Kind.BASE64 if isinstance(data, Base64) else Kind(0)) | (Kind(0) if lossy else Kind.LOSSLESS)
+        source.write(HEAD.pack(kind, len(view)))
+        source.write(view)
+        source.flush()
+        verdict = Verdict(_read(sink, 1)[0])
+        return _pixels(sink) if verdict is Verdict.PIXELS else verdict
+
+    try:
+        found = await process.run(exchange)
+    except EndedError as error:
+        raise Refusal(Reason.DECODING_TOOK_TOO_LONG) from error
+    if isinstance(found, Verdict):
+        raise Refusal(*_REFUSALS[found])
+    return found
+
+
+def _pixels(sink: IO[bytes]) -> RgbImage:
+    image = np.empty((*SIZE.unpack(_read(sink, SIZE.size)), 3), dtype=np.uint8)
+    if sink.readinto(image.data.cast("B")) < image.nbytes:  # type: ignore[attr-defined]  # of every buffered reader
+        raise EOFError
+    return image
+
+
+def _read(sink: IO[bytes], count: int) -> bytes:
+    found = sink.read(count)
+    if len(found) < count:
+        raise EOFError
+    return found

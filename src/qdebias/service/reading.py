@@ -61,7 +61,7 @@ _PLACE = re.compile(r"\$\.(\w+)")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Asked:
+class ParsedRequest:
     """What a request asks.
 
     Attributes:
@@ -109,12 +109,8 @@ class Form:
         return VALUES_AN_IMAGE * (self.most + 4)
 
 
-async def read(request: Request, form: Form, memory: Holding) -> Asked:
-    """Read and take apart the body of a request, as far as there is memory for it.
-
-    Raises:
-        Refusal: The body is too large, or is not what is expected.
-    """
+async def read(request: Request, form: Form, memory: Holding) -> ParsedRequest:
+    """Read and take apart the body of a request, as far as there is memory for it."""
     kind = media_type(request)
     if kind == "multipart/form-data":
         return await _read_multipart(request, form, memory)
@@ -129,10 +125,10 @@ async def read(request: Request, form: Form, memory: Holding) -> Asked:
     if sum(isinstance(image, Base64) and len(image) > LONGEST_STRING for image in images) != len(body.long):
         raise Refusal(Reason.MALFORMED, "a text is too long")
     lossy = form.lossy or (isinstance(found, RewardRequest) and found.lossy)
-    return Asked(images=images, method=found.method, model=found.model, lossy=lossy)
+    return ParsedRequest(images=images, method=found.method, model=found.model, lossy=lossy)
 
 
-async def _read_packed(request: Request, form: Form, memory: Holding) -> Asked:
+async def _read_packed(request: Request, form: Form, memory: Holding) -> ParsedRequest:
     body = bytearray()
     async for piece in _pieces(request, form.body_bytes, memory):
         body += piece
@@ -144,7 +140,7 @@ async def _read_packed(request: Request, form: Form, memory: Holding) -> Asked:
     if len(found.images) > form.most:
         raise Refusal(Reason.TOO_MANY_IMAGES)
     images = tuple(_array(one) if isinstance(one, RawPixels) else one for one in found.images)
-    return Asked(images=images, method=found.method, model=found.model, lossy=found.lossy)
+    return ParsedRequest(images=images, method=found.method, model=found.model, lossy=found.lossy)
 
 
 def _check_packed(body: bytearray, values: int) -> None:
@@ -249,11 +245,7 @@ class JsonBody:
 
 
 async def read_json(request: Request, most: int, values: int, memory: Holding) -> JsonBody:
-    """Return the JSON body of a request: at most so many bytes, and so many values as `JsonBody` counts them.
-
-    Raises:
-        Refusal: It is no JSON, or too large.
-    """
+    """Return the JSON body of a request: at most so many bytes, and so many values as `JsonBody` counts them."""
     if media_type(request) != "application/json":
         raise Refusal(Reason.CONTENT_TYPE)
     body = JsonBody(values)
@@ -287,7 +279,7 @@ def media_type(request: Request) -> str:
     return request.headers.get("content-type", "").split(";")[0].strip().lower()
 
 
-async def _read_multipart(request: Request, form: Form, memory: Holding) -> Asked:
+async def _read_multipart(request: Request, form: Form, memory: Holding) -> ParsedRequest:
     options = parse_options_header(request.headers["content-type"])[1]
     reader = _FormReader(form)
     try:
@@ -304,7 +296,7 @@ async def _read_multipart(request: Request, form: Form, memory: Holding) -> Aske
     lossy = reader.text("lossy") or str(form.lossy).lower()
     if lossy not in ("true", "false"):
         raise Refusal(Reason.MALFORMED, "lossy is true or false")
-    return Asked(
+    return ParsedRequest(
         images=tuple(reader.images), method=reader.text("method"), model=reader.text("model"), lossy=lossy == "true"
     )
 

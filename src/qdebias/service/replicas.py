@@ -17,11 +17,11 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from qdebias.errors import SettingError
 from qdebias.runs.options import Options as ScoringOptions
 from qdebias.service.app import create_app
-from qdebias.service.keys import load_keys
-from qdebias.service.logs import set_up_logs
-from qdebias.service.models import loader, named
+from qdebias.service.guard import load_keys
+from qdebias.service.models import loader, specs_by_name
 from qdebias.service.service import Service
 from qdebias.service.settings import Settings
+from qdebias.service.telemetry import set_up_logs
 
 
 def _listed(value: object) -> object:
@@ -71,7 +71,7 @@ def app(options: Options) -> Application:
     keys = load_keys(options.keys_file)
     if not keys and not options.open_to_all:
         raise SettingError("there are no keys; set QDEBIAS_SERVE_KEYS or keys_file, or say open_to_all=true")
-    load = loader(named(options.models), ScoringOptions(device=options.device, dtype=options.dtype))
+    load = loader(specs_by_name(options.models), ScoringOptions(device=options.device, dtype=options.dtype))
     settings, hosts = options.settings, frozenset(name.lower() for name in options.names)
 
     def build() -> ASGIApp:
@@ -92,7 +92,7 @@ def app(options: Options) -> Application:
 def without_id(app: ASGIApp) -> ASGIApp:
     """Leave X-Request-ID out of the answers' headers: Ray's proxies, which give each request its id, add it too."""
 
-    async def asked(scope: Scope, receive: Receive, send: Send) -> None:
+    async def without(scope: Scope, receive: Receive, send: Send) -> None:
         async def sent(message: Message) -> None:
             if message["type"] == "http.response.start":
                 del MutableHeaders(scope=message)["x-request-id"]
@@ -100,4 +100,4 @@ def without_id(app: ASGIApp) -> ASGIApp:
 
         await app(scope, receive, sent)
 
-    return asked
+    return without

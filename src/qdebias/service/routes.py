@@ -1,9 +1,10 @@
-"""The routes under /v1: what a request asks is read by `reading`, answered by `Service`."""
+"""The routes under /v1: a request is read by `reading` and gets its place from `Service`; the rest is here."""
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from functools import partial
-from typing import Annotated, Literal
+from typing import Annotated, Literal, TypeVar
 
 import msgspec
 from fastapi import APIRouter, Depends, Query, Request, Response
@@ -11,12 +12,12 @@ from fastapi import APIRouter, Depends, Query, Request, Response
 from qdebias.backends.catalogue import caution
 from qdebias.methods import presets
 from qdebias.report.figure import Row
-from qdebias.service import asking
-from qdebias.service.agreement import agreement
-from qdebias.service.answers import batch_answer
+from qdebias.report.picture import words
+from qdebias.runs.scorer import Explanation
+from qdebias.service.background import agreement, explanation_json, figure_png, reduced
+from qdebias.service.guard import problem
 from qdebias.service.openapi import body_of, failures, json_body
-from qdebias.service.pictures import explanation_json, figure_png, reduced
-from qdebias.service.reading import PACKED, TEXT_FIELDS, Form, media_type
+from qdebias.service.reading import PACKED, TEXT_FIELDS, Form, Source, media_type
 from qdebias.service.refusal import Reason, Refusal
 from qdebias.service.schema import (
     MOST_NUMBERS,
@@ -24,17 +25,20 @@ from qdebias.service.schema import (
     AgreementRequest,
     BatchAnswer,
     BatchRequest,
+    BatchResult,
     ExplanationAnswer,
     MethodInfo,
     Methods,
     ModelInfo,
     Models,
+    Problem,
     RewardAnswer,
+    RewardError,
     RewardRequest,
     ScoreAnswer,
     ScoreRequest,
 )
-from qdebias.service.service import Service
+from qdebias.service.service import Job, Service
 
 NUMBERS_BYTES = 2 << 20
 """Largest body of numbers."""
@@ -61,7 +65,7 @@ def image_routes(service: Service) -> APIRouter:
     @router.post("/score", responses=failures(), openapi_extra=body, summary="Score one image")
     async def score(request: Request) -> ScoreAnswer:
         """Return the quality of one image, sent as a form or as JSON."""
-        return await service.answer(request, one, asking.score)
+        return await service.answer(request, one, score_job)
 
     @router.post(
         "/score/batch",
@@ -71,7 +75,7 @@ def image_routes(service: Service) -> APIRouter:
     )
     async def batch(request: Request) -> BatchAnswer:
         """Return the quality of each image; one that cannot be scored has an error in its place."""
-        return batch_answer(await service.answer(request, many, asking.score_each))
+        return batch_answer(await service.answer(request, many, score_images))
 
     @router.post(
         "/explain",
@@ -88,9 +92,9 @@ def image_routes(service: Service) -> APIRouter:
         drawn = explanation_json if format == "json" else figure_png
 
         async def draw(answer: ScoreAnswer, row: Row) -> bytes:
-            return await service.aside.run(drawn, answer, await asyncio.to_thread(reduced, row))
+            return await service.background.run(drawn, answer, await asyncio.to_thread(reduced, row))
 
-        data = await service.answer(request, one, partial(asking.explain, draw=draw))
+        data = await service.answer(request, one, partial(explain_job, draw=draw))
         return Response(data, media_type="application/json" if format == "json" else "image/png")
 
     return router
@@ -109,18 +113,14 @@ def _add_reward(router: APIRouter, service: Service, form: Form) -> None:
 
         As msgpack (`PackedRewardRequest`) images may be pixels; the answer is msgpack then.
         """
-        found = await service.answer(request, form, asking.reward)
+        found = await service.answer(request, form, reward_job)
         if media_type(request) == PACKED:
             return Response(msgspec.msgpack.encode(found.model_dump()), media_type=PACKED)
         return Response(found.model_dump_json(), media_type="application/json")
 
 
 def refuse_unknown_query(request: Request) -> None:
-    """Refuse a request with a query parameter that its address does not take.
-
-    Raises:
-        Refusal: It has one.
-    """
+    """Refuse a request with a query parameter that its address does not take."""
     known = [parameter.alias for parameter in request.scope["route"].dependant.query_params]
     if not set(request.query_params) <= set(known):
         taken = ", ".join(known) or "none"
@@ -165,7 +165,98 @@ def other_routes(service: Service) -> APIRouter:
     )
     async def compare(request: Request) -> Response:
         """Correlate scores with human scores, and say for each image how far its two ranks are apart."""
-        found = await service.work_aside(request, agreement, most=NUMBERS_BYTES, values=2 * MOST_NUMBERS + 16)
+        found = await service.run_in_background(request, agreement, most=NUMBERS_BYTES, values=2 * MOST_NUMBERS + 16)
         return Response(found, media_type="application/json")
 
     return router
+
+
+Picture = TypeVar("Picture")
+
+PLAIN = "vanilla"
+"""The method that an explanation compares with."""
+
+
+async def score_job(job: Job) -> ScoreAnswer:
+    """Score the only image of a request."""
+    return await _score(job, job.sources[0])
+
+
+async def score_images(job: Job) -> list[ScoreAnswer | Refusal]:
+    """Score each image; one that is refused does not keep the others from their scores."""
+    return list(await asyncio.gather(*(_score_or_refuse(job, source) for source in job.sources)))
+
+
+async def reward_job(job: Job) -> RewardAnswer:
+    """Score each image, for a program that trains on the scores."""
+    found = await score_images(job)
+    return reward_answer(found, model=job.model, method=job.method, fingerprint=job.fingerprint)
+
+
+async def explain_job(job: Job, *, draw: Callable[[ScoreAnswer, Row], Awaitable[Picture]]) -> Picture:
+    """Score the only image of a request, ask the plain question too, and draw how the score came about.
+
+    The pixels count as held, and the request keeps its place, until the picture is drawn.
+    """
+    async with job.decoded(job.sources[0]) as image:
+        methods = dict.fromkeys((job.method, PLAIN))
+        found, *plain = await asyncio.gather(*(job.explain(image, method) for method in methods))
+        answer = score_answer(found, model=job.model, method=job.method, seed=job.seed)
+        row = Row(name="image", explanation=found, vanilla=plain[0].score.value if plain else None)
+        return await draw(answer, row)
+
+
+async def _score(job: Job, source: Source) -> ScoreAnswer:
+    async with job.decoded(source) as image:
+        found = await job.explain(image, job.method)
+    return score_answer(found, model=job.model, method=job.method, seed=job.seed)
+
+
+async def _score_or_refuse(job: Job, source: Source) -> ScoreAnswer | Refusal:
+    try:
+        return await _score(job, source)
+    except Refusal as refusal:
+        return refusal
+
+
+def score_answer(found: Explanation, *, model: str, method: str, seed: int) -> ScoreAnswer:
+    """Return the answer about one image."""
+    score = found.score
+    return ScoreAnswer(
+        score=score.value,
+        model=model,
+        method=method,
+        seed=seed,
+        conditions=[words(condition.kind) for condition in found.plan.conditions],
+        beside=bool(found.plan.conditions) and all(len(request.images) > 1 for request in found.plan.requests),
+        good=score.good.tolist(),
+        same=score.same.tolist(),
+        weight=score.weight.tolist(),
+        probabilities=dict(score.probabilities),
+        deviation=score.deviation,
+        log_odds=score.log_odds,
+    )
+
+
+def reward_answer(found: list[ScoreAnswer | Refusal], *, model: str, method: str, fingerprint: str) -> RewardAnswer:
+    """Return the rewards of several images; one that has none has its error."""
+    return RewardAnswer(
+        rewards=[None if isinstance(one, Refusal) else one.score for one in found],
+        errors=[
+            RewardError(index=index, **problem(one)) for index, one in enumerate(found) if isinstance(one, Refusal)
+        ],
+        model=model,
+        method=method,
+        fingerprint=fingerprint,
+    )
+
+
+def batch_answer(found: list[ScoreAnswer | Refusal]) -> BatchAnswer:
+    """Return the answer about several images."""
+    results = [
+        BatchResult(index=index, result=None, error=Problem(**problem(one)))
+        if isinstance(one, Refusal)
+        else BatchResult(index=index, result=one, error=None)
+        for index, one in enumerate(found)
+    ]
+    return BatchAnswer(results=results, failed=sum(result.error is not None for result in results))

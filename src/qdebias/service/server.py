@@ -1,22 +1,26 @@
-"""The process: Uvicorn around the application, stopping with grace."""
+"""The process: Uvicorn around the application, limits on a connection, stopping with grace, a port for health."""
 
+import asyncio
 import ipaddress
 import os
 import ssl
 import threading
-from collections.abc import Sequence
-from contextlib import ExitStack
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from socket import socket
 from types import FrameType
+from typing import Any
 
 import uvicorn
+from starlette.responses import JSONResponse
+from starlette.types import ASGIApp, Receive, Scope, Send
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from qdebias.errors import SettingError
 from qdebias.service.app import create_app
-from qdebias.service.connection import server_config
-from qdebias.service.health import health_server
-from qdebias.service.keys import Keys
+from qdebias.service.guard import Keys
 from qdebias.service.service import Service
 
 NO_KEYS = Keys()
@@ -72,12 +76,7 @@ class Listening:
 
 
 class Server(uvicorn.Server):
-    """Uvicorn, which says in /readyz that it stops as soon as it is told to.
-
-    Args:
-        config: Of Uvicorn.
-        service: What answers.
-    """
+    """Uvicorn, which says in /readyz that it stops as soon as it is told to."""
 
     def __init__(self, config: uvicorn.Config, service: Service) -> None:
         super().__init__(config)
@@ -148,3 +147,125 @@ def _is_loopback(host: str) -> bool:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
         return host == "localhost"
+
+
+HEAD_BYTES = 64 * 1024
+"""Largest request line with all headers, in bytes."""
+
+PIECE_BYTES = 64 * 1024
+"""So much is taken from the socket before other connections have their turn."""
+
+
+class Connection(HttpToolsProtocol, asyncio.BufferedProtocol):
+    """Closes a connection whose headers take too long or are too large, or whose body goes on after the answer.
+
+    Attributes:
+        deadline: Seconds until the headers of a request have to be there.
+    """
+
+    deadline: float
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401 (Uvicorn's)
+        super().__init__(*args, **kwargs)
+        self._buffer = memoryview(bytearray(PIECE_BYTES))
+        self._head_bytes = 0
+        self._limit: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """Begin to wait for the first headers."""
+        super().connection_made(transport)
+        self._await_head()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Wait for nothing any more."""
+        self._stop_waiting()
+        super().connection_lost(exc)
+
+    def get_buffer(self, sizehint: int) -> memoryview:  # noqa: ARG002
+        """Return where the next bytes are to be written."""
+        return self._buffer
+
+    def buffer_updated(self, nbytes: int) -> None:
+        """Take bytes that arrived."""
+        self._head_bytes += nbytes
+        self.data_received(bytes(self._buffer[:nbytes]))
+        if self._limit is not None and self._head_bytes > HEAD_BYTES and not self.transport.is_closing():
+            self.send_400_response("The headers are too large.")
+
+    def on_message_begin(self) -> None:
+        """Begin to wait for the headers of a request."""
+        super().on_message_begin()
+        self._await_head()
+
+    def on_headers_complete(self) -> None:
+        """Hand the request to the application, which has a deadline of its own."""
+        self._stop_waiting()
+        super().on_headers_complete()
+
+    def on_message_complete(self) -> None:
+        """Note that the body is there, even if nobody wants it any more."""
+        super().on_message_complete()
+        self.cycle.more_body = False
+
+    def on_response_complete(self) -> None:
+        """Give a client that still sends some time to see the answer."""
+        super().on_response_complete()
+        if self.cycle.more_body:
+            self.loop.call_later(self.timeout_keep_alive, self._close_unless_complete, self.cycle)
+
+    def _close_unless_complete(self, cycle: Any) -> None:  # noqa: ANN401
+        if cycle.more_body and not self.transport.is_closing():
+            self.transport.close()
+
+    def _await_head(self) -> None:
+        if self._limit is None:
+            self._head_bytes = 0
+            self._limit = self.loop.call_later(self.deadline, self.transport.close)
+
+    def _stop_waiting(self) -> None:
+        if self._limit is not None:
+            self._limit.cancel()
+            self._limit = None
+
+
+def server_config(app: ASGIApp, *, deadline: float, **more: Any) -> uvicorn.Config:  # noqa: ANN401 (Uvicorn's)
+    """Return how Uvicorn serves an application of ours: a deadline for headers, and no words of its own."""
+    connection = type("Connection", (Connection,), {"deadline": deadline})
+    return uvicorn.Config(
+        app, http=connection, log_config=None, access_log=False, server_header=False, ws="none", **more
+    )
+
+
+def health_app(service: Service) -> ASGIApp:
+    """Return an application of /healthz and /readyz alone, which asks nothing of the service's event loop."""
+
+    async def answer(scope: Scope, receive: Receive, send: Send) -> None:
+        statuses = {"/healthz": "stuck" if service.stuck else "ok", "/readyz": service.status}
+        status = statuses.get(scope["path"])
+        await JSONResponse({"status": status}, 404 if status is None else 200 if status == "ok" else 503)(
+            scope, receive, send
+        )
+
+    return answer
+
+
+@contextmanager
+def health_server(service: Service, host: str, port: int) -> Iterator[socket]:
+    """Answer /healthz and /readyz on a port of their own, in a thread of their own, as long as the context lasts.
+
+    Yields:
+        The socket that listens.
+
+    Raises:
+        SystemExit: The port is taken; its context is the OSError.
+    """
+    deadline = service.settings.deadline
+    config = server_config(health_app(service), deadline=deadline, host=host, port=port, lifespan="off")
+    server, listening = uvicorn.Server(config), config.bind_socket()
+    thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]}, name="qdebias-health", daemon=True)
+    thread.start()
+    try:
+        yield listening
+    finally:
+        server.should_exit = True
+        thread.join(timeout=5)

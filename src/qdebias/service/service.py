@@ -12,17 +12,16 @@ from starlette.requests import ClientDisconnect, Request
 from qdebias.backends.base import Backend
 from qdebias.image import MIN_SIDE, RgbImage
 from qdebias.runs.scorer import Explanation, Scorer
-from qdebias.service.aside import Aside
+from qdebias.service.background import Background
 from qdebias.service.batcher import Batcher
-from qdebias.service.decoders import decode, decoders
 from qdebias.service.fetch import Fetcher
 from qdebias.service.limits import Budget, Holding, Places, held
-from qdebias.service.logs import log
-from qdebias.service.metrics import Metrics
 from qdebias.service.models import Served, serve_models
-from qdebias.service.reading import Asked, Form, Source, read, read_json
+from qdebias.service.processes import decode, decoders
+from qdebias.service.reading import Form, ParsedRequest, Source, read, read_json
 from qdebias.service.refusal import Reason, Refusal, busy
 from qdebias.service.settings import Settings
+from qdebias.service.telemetry import Metrics, log
 
 Answer = TypeVar("Answer")
 Load = Callable[[], Mapping[str, Backend]]
@@ -39,24 +38,18 @@ USUAL_SECONDS = 0.5
 
 
 class Service:
-    """Everything that requests share.
-
-    Args:
-        load: Loads the models.
-        settings: Limits and defaults.
-        fetcher: Fetches URLs; the default is used where the settings allow URLs.
-    """
+    """Everything that requests share."""
 
     def __init__(self, load: Load, settings: Settings, *, fetcher: Fetcher | None = None) -> None:
         self.settings = settings
         self.metrics = Metrics()
         self.places = Places(settings.queue)
-        self.places_aside = Places(settings.queue)
+        self.background_places = Places(settings.queue)
         self.memory = Places(settings.held_bytes)
         self.pixels = Budget(settings.held_pixels)
         self.batcher = Batcher(batch=settings.batch, observe=self.metrics.batch)
         self.decoders = decoders(settings)
-        self.aside = Aside(seconds=settings.deadline)
+        self.background = Background(seconds=settings.deadline)
         self.served: Served | None = None
         self.stopping = False
         self.failure: Exception | None = None
@@ -71,14 +64,10 @@ class Service:
 
     @asynccontextmanager
     async def running(self, *, on_failure: Callable[[], None] = lambda: None) -> AsyncIterator[None]:
-        """Load the models in the background and work until the context ends.
-
-        Args:
-            on_failure: Is called when the models cannot be loaded; `failure` says why.
-        """
+        """Load the models in the background and work until the context ends."""
         self.batcher.start()
         self.decoders.start()
-        self.aside.pool.start()
+        self.background.pool.start()
         self._loading = asyncio.get_running_loop().create_task(self._become_ready(on_failure))
         beating = asyncio.get_running_loop().create_task(self._keep_beating())
         try:
@@ -89,7 +78,7 @@ class Service:
             await asyncio.gather(self._loading, beating, return_exceptions=True)
             await self.batcher.stop()
             await self.decoders.stop()
-            await self.aside.pool.stop()
+            await self.background.pool.stop()
 
     async def _become_ready(self, on_failure: Callable[[], None]) -> None:
         def load() -> None:
@@ -133,11 +122,7 @@ class Service:
         return "ok" if self.decoders.able else "no_decoder"
 
     def ready(self) -> Served:
-        """Return what is served.
-
-        Raises:
-            Refusal: It is not loaded yet, or the server is stopping.
-        """
+        """Return what is served."""
         if self.served is None or self.stopping:
             raise Refusal(Reason.NOT_READY, headers={"retry-after": "5"})
         return self.served
@@ -145,51 +130,30 @@ class Service:
     async def answer(
         self, request: Request, form: Form, work: Callable[["Job"], Coroutine[Any, Any, Answer]]
     ) -> Answer:
-        """Answer one request about images, as long as its client waits.
-
-        Args:
-            request: The request.
-            form: How its body looks.
-            work: Makes the answer.
-
-        Raises:
-            Refusal: It cannot be answered.
-        """
+        """Answer one request about images, as long as its client waits."""
         served = self.ready()
         with held(self.places) as places, held(self.memory) as memory:
             if self._wait_is_too_long() or not places.take(1):
                 raise busy(self._wait())
             with client_leaving():
-                asked = await read(request, form, memory)
-            if not places.take(len(asked.images) - 1):
+                parsed = await read(request, form, memory)
+            if not places.take(len(parsed.images) - 1):
                 raise busy(self._wait())
-            return await while_there(request, work(Job(self, served, asked, memory)))
+            return await while_there(request, work(Job(self, served, parsed, memory)))
 
-    async def work_aside(self, request: Request, work: Callable[[bytes], Answer], *, most: int, values: int) -> Answer:
-        """Answer one request whose body holds no image, as long as its client waits.
-
-        Args:
-            request: The request.
-            work: Makes the answer from the body, in another process.
-            most: Largest body, in bytes.
-            values: See `read_json`.
-
-        Raises:
-            Refusal: It cannot be answered.
-        """
-        with held(self.places_aside) as places, held(self.memory) as memory:
+    async def run_in_background(
+        self, request: Request, work: Callable[[bytes], Answer], *, most: int, values: int
+    ) -> Answer:
+        """Answer one request whose body holds no image, as long as its client waits."""
+        with held(self.background_places) as places, held(self.memory) as memory:
             if not places.take(1):
                 raise busy(1)
             with client_leaving():
                 body = await read_json(request, most, values, memory)
-            return await while_there(request, self.aside.run(work, bytes(body.rest)))
+            return await while_there(request, self.background.run(work, bytes(body.rest)))
 
     async def explain(self, image: RgbImage, scorer: Scorer) -> Explanation:
-        """Return the score of decoded pixels with how it came about.
-
-        Raises:
-            Refusal: The model cannot be shown this image, or cannot answer.
-        """
+        """Return the score of decoded pixels with how it came about."""
         try:
             result = await self.batcher.submit(scorer, image)
         except Exception as error:
@@ -201,11 +165,7 @@ class Service:
 
     @asynccontextmanager
     async def decoded(self, source: Source, memory: Holding, *, lossy: bool = True) -> AsyncIterator[RgbImage]:
-        """Decode an image, and hold its pixels as long as the context lasts.
-
-        Raises:
-            Refusal: It cannot be fetched or decoded.
-        """
+        """Decode an image, and hold its pixels as long as the context lasts."""
         if isinstance(source, np.ndarray):
             image = self._sound(source)
             await self.pixels.acquire(image.size // 3)
@@ -250,23 +210,13 @@ class Service:
 
 
 class Job:
-    """What one request asks of the service.
+    """What one request asks of the service."""
 
-    Args:
-        service: What all requests share.
-        served: The models.
-        asked: What the request asks.
-        memory: What it holds.
-
-    Raises:
-        Refusal: It names a model or method that there is not.
-    """
-
-    def __init__(self, service: Service, served: Served, asked: Asked, memory: Holding) -> None:
-        self.sources = asked.images
-        self.lossy = asked.lossy
-        self.model = asked.model or served.model
-        self.method = asked.method or served.method
+    def __init__(self, service: Service, served: Served, parsed: ParsedRequest, memory: Holding) -> None:
+        self.sources = parsed.images
+        self.lossy = parsed.lossy
+        self.model = parsed.model or served.model
+        self.method = parsed.method or served.method
         self.seed = service.settings.seed
         self._service, self._served, self._memory = service, served, memory
         served.scorer(self.model, self.method)
@@ -303,11 +253,7 @@ def client_leaving() -> Iterator[None]:
 
 
 async def while_there(request: Request, work: Coroutine[Any, Any, Answer]) -> Answer:
-    """Do the work, unless the client leaves before it is done.
-
-    Raises:
-        Refusal: The client left; the work was cancelled.
-    """
+    """Do the work, unless the client leaves before it is done."""
     working = asyncio.ensure_future(work)
     watching = asyncio.ensure_future(_departure(request))
     try:
