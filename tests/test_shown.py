@@ -11,7 +11,7 @@ from qdebias.backends.catalogue import KNOWN_MODELS
 from qdebias.cli import paper, shown
 from qdebias.cli import score as score_module
 from qdebias.cli.paper import form_of, write_tables
-from qdebias.cli.shown import ENDS, MOST, Summary, show, show_measured
+from qdebias.cli.shown import ENDS, MOST, Summary, show, show_measured, show_text
 from qdebias.evaluation.table import Cell, Column, Number, Table, render
 from qdebias.runs.records import Record
 from test_cli import run
@@ -127,3 +127,13 @@ def test_a_summary_counts_tenths_and_passes_over_failures(
     summary.show()
     assert re.search(r"0\.9 to 1\.0 +│ +1 │ █+ ", terminal.getvalue())
     assert "qdebias explain 0.png" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("terminal", [30], indirect=True)
+def test_sentences_break_between_words_on_a_terminal(terminal: StringIO) -> None:
+    sentence = "Licence, splits and citation of one: qdebias datasets NAME."
+    show_text(sentence)
+    lines = terminal.getvalue().splitlines()
+    assert len(lines) > 1
+    assert max(map(len, lines)) <= 30
+    assert " ".join(line.strip() for line in lines) == sentence

@@ -17,7 +17,7 @@ GROUPS = {
     "Score": {
         "score": ("score", "Score images: 0 is the worst, 1 the best."),
         "explain": ("explain", "Draw how a score came about."),
-        "check": ("check", "Fail where an image is worse than a limit, for CI and hooks."),
+        "check": ("filter", "Fail where an image is worse than a limit, for CI and hooks."),
         "filter": ("filter", "Keep the better images: print, copy or move them."),
         "rank": ("rank", "Rank images by asking which of two is better."),
         "frames": ("score", "Score videos by their frames, several in one prompt."),
@@ -39,7 +39,7 @@ GROUPS = {
         "status": ("runs", "Say how far a run is."),
         "retry": ("runs", "Try the images that failed again."),
         "export": ("runs", "Compute scores and logits from stored answers."),
-        "report": ("report", "Write a run as one HTML page."),
+        "report": ("runs", "Write a run as one HTML page."),
     },
     "Serve": {
         "serve": ("serve", "Serve scores over HTTP, and a page that explains them."),

@@ -8,7 +8,7 @@ import typer
 from rich.table import Column, Table
 
 from qdebias.backends.catalogue import KNOWN_MODELS, KnownModel, known_model
-from qdebias.cli.shown import show
+from qdebias.cli.shown import show, show_text
 from qdebias.degrade import DEGRADATIONS
 from qdebias.errors import SettingError
 from qdebias.image import load_image
@@ -54,7 +54,7 @@ def models(
         pairs = "baseline" if model.baseline else PAIRS[model.pairs]
         table.add_row(model.name, _memory(model), pairs, model.licence, model.hub_id or "in the package")
     show(table)
-    typer.echo(
+    show_text(
         "Pairs: trained on several images in a prompt; a baseline is a measure of pixels to compare models with, by "
         "--method vanilla. GiB and licence: of the weights, in bfloat16. More about one: qdebias models NAME.\n"
         "Any other checkpoint for images and text: hf:<hub id or folder>. Any no-reference metric of the package "
@@ -92,7 +92,7 @@ def _print_tokens(model: str | None, path: Path) -> None:
         numbers = (cost.forwards, cost.images, cost.longest, cost.tokens, cost.of_images)
         table.add_row(name, *(f"{number:,}" for number in numbers))
     show(table)
-    typer.echo(
+    show_text(
         f"{path}: {image.shape[1]} x {image.shape[0]}. Tokens of all forwards of one image, each counted in full; what "
         f"forwards have in common is computed once where the model can share it."
     )
@@ -124,7 +124,7 @@ def methods(
     for word, part in every_part():
         parts.add_row(word, part.kind, part.summary)
     show(parts)
-    typer.echo(
+    show_text(
         f"A CONDITION is {', '.join(DEGRADATIONS)}, with a severity of ImageNet-C from 1 to 5 behind it if wanted."
     )
 
@@ -154,7 +154,7 @@ def datasets(
     for row in _rows():
         table.add_row(*row)
     show(table)
-    typer.echo(
+    show_text(
         "Licence, splits and citation of one: qdebias datasets NAME. A label file of one's own can stand instead."
     )
 

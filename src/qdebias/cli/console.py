@@ -91,6 +91,9 @@ class Pace:
 
 def track(items: Iterable[Item], *, total: int | None) -> Iterator[Item]:
     """Yield the items under a progress bar."""
+    if not words.is_terminal:
+        yield from items
+        return
     with progress(total=total) as show:
         for count, item in enumerate(items, start=1):
             yield item
@@ -121,9 +124,12 @@ def progress(*, total: int | None) -> Iterator[Callable[[int], None]]:
         A function that is told, after each image that was answered, how many are done; those that are passed over in
         between count as done, not as answered.
     """
+    if not words.is_terminal:
+        yield lambda _: None
+        return
     told = TextColumn("{task.fields[pace]}")
     columns, pace = (SpinnerColumn(), TextColumn("scoring"), BarColumn(), MofNCompleteColumn(), told), Pace()
-    with Progress(*columns, console=words, transient=True, disable=not words.is_terminal) as bar:
+    with Progress(*columns, console=words, transient=True) as bar:
         task = bar.add_task("scoring", total=total, pace="")
 
         def show(count: int) -> None:

@@ -7,11 +7,11 @@ from typing import Annotated
 import typer
 from rich.table import Column, Table
 
+from qdebias.cli import kept_in
 from qdebias.cli.console import progress, results, say, say_failed, say_note
 from qdebias.cli.options import DatasetName, JsonObject, LabelOptions, Limit, Resamples, RunFolder, Scoring
 from qdebias.cli.outputs import refuse_inputs
 from qdebias.cli.shown import show
-from qdebias.cli.stopping import kept_in
 from qdebias.evaluation import EvaluatedImage, Report
 from qdebias.evaluation import evaluate as evaluate_dataset
 from qdebias.evaluation.evidence import evaluated_evidence, part_name, save

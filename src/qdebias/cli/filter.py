@@ -1,41 +1,42 @@
-"""`qdebias filter`: which images are good enough, and putting them elsewhere."""
+"""`qdebias filter` and `qdebias check`: which images are good enough, and putting them elsewhere."""
 
 import math
 import os
 from collections.abc import Sequence
-from contextlib import ExitStack
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from json import dumps
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from qdebias.cli.console import say, say_failed
-from qdebias.cli.options import ImageColumn, JsonLines, RunFolder, Scoring
+from qdebias.cli.console import one_line, put, say, say_failed
+from qdebias.cli.options import ImageColumn, JsonLines, Paths, RunFolder, Scoring
 from qdebias.cli.outputs import LISTS, refuse_inputs
 from qdebias.cli.runs import named_results, say_unfinished
 from qdebias.curation import COPY, LINK, MOVE, Choice, Top, Way, check_places, choose, place
 from qdebias.errors import SettingError
 from qdebias.inputs import Images, open_images
 from qdebias.inputs.addresses import is_address, is_folder
-from qdebias.inputs.items import Named, Nothing
+from qdebias.inputs.items import NOT_DECODED, Named, Nothing
 from qdebias.methods import presets
 from qdebias.methods.method import Score
 from qdebias.methods.plan import Failure
+from qdebias.metrics.calibration import Calibration, load_calibration
+from qdebias.metrics.mos import MosScale
 from qdebias.runs.derive import recorded
 from qdebias.runs.manifest import NAME as RUN
 from qdebias.runs.records import open_writer
-from qdebias.runs.run import open_run, open_snapshot
+from qdebias.runs.run import open_snapshot
 from qdebias.runs.scores import GivenScore, read_scores
 
+BY = ("score", "mos", "mos_low")
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Judged:
-    """Images with their scores, and the folders they were found in."""
-
-    scores: list[GivenScore]
-    roots: tuple[Path, ...]
+Least = Annotated[float, typer.Option("--min", help="What every image has to reach: a score in [0, 1], or see --by.")]
+By = Annotated[
+    str, typer.Option(help="score, or with --calibration or a fit: mos, or mos_low, the lower end of its interval.")
+]
+Scale = Annotated[Path | None, typer.Option(help="A file of `qdebias calibrate`, for --by mos and mos_low.")]
 
 
 def filter(  # noqa: A001  (the name of the command)
@@ -69,25 +70,21 @@ def filter(  # noqa: A001  (the name of the command)
     - `qdebias filter --scores scores.csv --top 100 --copy-to best` takes scores that are there, whoever made them
     - `qdebias filter --run runs/photos --min 0.6 --link-to good` takes those of a run, without a model
     """
-    method = options.method
-    with ExitStack() as stack:
-        limit = None if top is None else Top.parse(top)
-        _check_bounds(paths or [], scores, least, limit)
-        way = _way(copy_to, move_to, link_to)
-        if paths and scores:
-            raise SettingError("images are scored, or scores are read from a file; leave out the paths or --scores")
-        if paths:
-            images, roots = _checked(paths, column, out, way)
-            scorer = options.scorer()
-            stored = stack.enter_context(open_run(run, scorer.fingerprint, model=options.model)) if run else None
-            scored = [_score(*one) for one in named_results(images, scorer, stored, method=method)]
-            judged = _Judged(scores=scored, roots=roots)
-        else:
-            if run is not None and scores is None and say_unfinished(run, method=method) and not partial:
-                raise SettingError(f"{run} is unfinished; finish it, or choose among what is there with --partial")
-            judged = _given(_stored(scores, run, method, options.seed))
-        found = choose(judged.scores, minimum=least, top=limit)
-        _put(found, judged.roots, out, way, json=json)
+    limit = None if top is None else Top.parse(top)
+    _check_bounds(paths or [], scores, least, limit)
+    way = _way(copy_to, move_to, link_to)
+    if paths and scores:
+        raise SettingError("images are scored, or scores are read from a file; leave out the paths or --scores")
+    if paths:
+        images, roots = _checked(paths, column, out, way)
+        found_scores = [_score(*one) for one in named_results(images, options, run)]
+    else:
+        if run is not None and scores is None and say_unfinished(run, method=options.method) and not partial:
+            raise SettingError(f"{run} is unfinished; finish it, or choose among what is there with --partial")
+        found_scores = _stored(scores, run, options.method, options.seed)
+        roots = (_common_folder(found_scores),)
+    found = choose(found_scores, minimum=least, top=limit)
+    _put(found, roots, out, way, json=json)
     _tell(found)
     raise typer.Exit(1 if found.failed else 0)
 
@@ -118,12 +115,12 @@ def _way(copy_to: Path | None, move_to: Path | None, link_to: Path | None) -> tu
     return named[0] if named else None
 
 
-def _given(scores: list[GivenScore]) -> _Judged:
-    """Return scores that were there, and the deepest folder that holds all of their images."""
+def _common_folder(scores: Sequence[GivenScore]) -> Path:
+    """Return the deepest folder that holds all images."""
     if not scores:
         raise SettingError("there is no image to choose from")
     parents = [os.path.abspath(Path(one.path).parent) for one in scores]  # noqa: PTH100  (links stay)
-    return _Judged(scores=scores, roots=(Path(os.path.commonpath(parents)),))
+    return Path(os.path.commonpath(parents))
 
 
 def _stored(file: Path | None, run: Path | None, method: str, seed: int) -> list[GivenScore]:
@@ -209,3 +206,79 @@ def _place(found: Choice, roots: Sequence[Path], folder: Path, way: Way) -> None
     done = place([Path(one.path) for one in found.kept], roots, folder, way)
     before = f", {done.present} were there before" if done.present else ""
     say(f"{done.made} images {way.name} to {folder}{before}")
+
+
+def check(
+    paths: Paths,
+    options: Scoring,
+    least: Least = 0.5,
+    by: By = "score",
+    calibration: Scale = None,
+    run: RunFolder = None,
+    column: ImageColumn = None,
+    ignore_unreadable: Annotated[
+        bool,
+        typer.Option("--ignore-unreadable", help="Do not fail for images that cannot be scored; they are still named."),
+    ] = False,
+) -> None:
+    """Fail where an image is worse than it should be: for continuous integration and commit hooks.
+
+    Prints score and path of each image below `--min`. Exit codes: 0 every image reaches it; 1 some do not, or cannot
+    be scored (unless `--ignore-unreadable`); 2 nothing could be checked.
+
+    - `qdebias check photos --min 0.4`
+    - `qdebias check photos --min 0.4 --run .qdebias` asks again only about images that have changed
+    - `qdebias check photos --min 3 --by mos_low --calibration mos.json` passes what is 3 or more even at the lower end
+      of its interval
+    """
+    images = open_images(paths, column=column)
+    scale = _scale(by, calibration, least, model=options.model, method=options.method)
+    count = below = failed = 0
+    for name, result in named_results(images, options, run):
+        count += 1
+        if isinstance(result, Failure):
+            failed += say_failed([result.error])
+        elif (value := _value(result.value, by, scale)) < least:
+            below += 1
+            put(f"{value:.4f}\t{one_line(name)}")
+    say(f"{count} images, {below} below {least:g}, {failed} failed")
+    if ignore_unreadable and failed == count:
+        raise SettingError("no image could be scored, so nothing was checked")
+    unseen = failed + sum(part.count for part in images.left_out if part.why == NOT_DECODED)
+    raise typer.Exit(1 if below or (unseen and not ignore_unreadable) else 0)
+
+
+def _scale(by: str, file: Path | None, least: float, *, model: str, method: str) -> MosScale | None:
+    """Return the MOS scale, None where the score itself is what counts."""
+    fit = presets.get(method).method
+    if by == "score" and file is None:
+        if not 0 <= least <= 1:
+            raise SettingError(f"--min is a score in [0, 1], got {least:g}; see --by for a MOS scale")
+        return None
+    scale = fit if isinstance(fit, MosScale) and file is None else _calibration(file, model=model, method=method)
+    if scale is None or by not in BY[1:]:
+        raise SettingError(
+            f"--by is score, or with --calibration or a fit mos or mos_low; got --by {by} and {file or 'no file'}"
+        )
+    if not scale.increasing:
+        raise SettingError(
+            f"lower is better on the scale of {file or method}, and --min is the least that passes; use --by score"
+        )
+    if by == "mos_low" and scale.interval is None:
+        raise SettingError(f"{file}: holds no interval; make it again with qdebias calibrate and 2 folds or more")
+    return scale
+
+
+def _calibration(file: Path | None, *, model: str, method: str) -> Calibration | None:
+    if file is None:
+        return None
+    calibration = load_calibration(file)
+    calibration.check_origin(model=model, method=method)
+    return calibration
+
+
+def _value(score: float, by: str, scale: MosScale | None) -> float:
+    if scale is None:
+        return score
+    mos = scale.mos(score)
+    return mos.value if mos.low is None or by == "mos" else mos.low

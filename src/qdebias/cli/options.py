@@ -205,7 +205,7 @@ def _options(
     model_arg: list[str] | None = None,
     **others: Any,  # noqa: ANN401  (fields of `Options`)
 ) -> Options:
-    settings = dict(pairs_of(model_arg or (), "--model-arg", such_as="quantize=8bit"))
+    settings = dict(pairs_of(model_arg, "--model-arg", such_as="quantize=8bit")) if model_arg else {}
     for name in ("device", "dtype", "spec", "template_args"):
         if name in settings:
             raise SettingError(f"--model-arg takes no {name}; there are --device, --dtype, --model and --template-arg")

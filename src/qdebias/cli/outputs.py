@@ -34,6 +34,8 @@ def check_outputs(options: Mapping[str, object], command: str = "") -> None:
         SettingError: A file to be written is one of those that are read, by whatever name, or two outputs are one.
     """
     outputs = {name: Path(str(options[name])) for name in OUTPUTS if options.get(name)}
+    if not outputs:
+        return
     inputs = [(name, text) for name, value in options.items() if name not in OUTPUTS + _WORDS for text in _texts(value)]
     for option, out in outputs.items():
         if not options.get("ray"):

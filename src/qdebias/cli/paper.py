@@ -24,6 +24,7 @@ from qdebias.evaluation.reproduce import reproduce as reproduce_one
 from qdebias.evaluation.table import FORMS, Table, render
 from qdebias.inputs import find_inputs
 from qdebias.inputs.datasets import Dataset
+from qdebias.system.named import nearest
 from qdebias.system.output import write_file
 
 TERMINAL = "terminal"
@@ -128,7 +129,7 @@ def tables(
     runs, wanted = [*(run or []), *(folders or [])], table or list(TABLES)
     unknown = [name for name in wanted if name not in TABLES]
     if unknown:
-        raise SettingError(f"{unknown[0]!r} is no table; there are {', '.join(TABLES)}")
+        raise SettingError(f"{unknown[0]!r} is no table; there are {', '.join(TABLES)}{nearest(unknown[0], TABLES)}")
     if not runs:
         raise SettingError("name a run folder, such as one that was given to qdebias reproduce as --run")
     chosen = form_of(form, out)

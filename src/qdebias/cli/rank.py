@@ -24,6 +24,7 @@ from qdebias.prompts import Question
 from qdebias.runs.options import Options
 from qdebias.runs.records import open_writer
 from qdebias.runs.scorer import limited
+from qdebias.system.named import nearest
 
 Anchors = Annotated[
     Path | None,
@@ -120,7 +121,7 @@ def _anchors(folder: Path | None) -> list[Path]:
 
 def _question(by: str) -> Question:
     if by not in QUESTIONS:
-        raise SettingError(f"--by is {', '.join(QUESTIONS)}, got {by!r}")
+        raise SettingError(f"--by is {', '.join(QUESTIONS)}, got {by!r}{nearest(by, QUESTIONS)}")
     return QUESTIONS[by]
 
 

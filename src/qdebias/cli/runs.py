@@ -1,4 +1,4 @@
-"""`qdebias status`, `qdebias retry`, `qdebias export`, and what the other commands share about run folders."""
+"""`qdebias status`, `retry`, `export` and `report`, and what the other commands share about run folders."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,10 +12,12 @@ from rich.table import Column, Table
 
 from qdebias.backends.base import Fingerprint
 from qdebias.cli.console import one_line, progress, results, say, say_failed, say_note, track, words
-from qdebias.cli.options import ImageColumn, JsonLines, JsonObject, Seed, sharing
+from qdebias.cli.options import ImageColumn, JsonLines, JsonObject, Labelled, LabelOptions, Resamples, Seed, sharing
+from qdebias.cli.outputs import refuse_inputs
 from qdebias.cli.shown import show
 from qdebias.errors import SettingError, StoreError
-from qdebias.evaluation.method_scores import ModelRun
+from qdebias.evaluation.evidence import Evidence, load_all
+from qdebias.evaluation.method_scores import ModelRun, recall
 from qdebias.evaluation.pipeline import opened_run
 from qdebias.image import max_side_of
 from qdebias.inputs import Images
@@ -116,15 +118,85 @@ def export(
     raise typer.Exit(1 if failed else 0)
 
 
-def named_results(
-    images: Images, scorer: Scorer, run: Run | None, *, method: str
+def report(
+    folder: Folder,
+    out: Annotated[Path, typer.Option(help="The page to write.")] = Path("report.html"),
+    method: Annotated[
+        str | None, typer.Option("--method", "-k", help="What it is about. Default: paper, or the one that was used.")
+    ] = None,
+    before: Annotated[
+        str, typer.Option(help="The method to compare with, if its questions were asked in the run.")
+    ] = "vanilla",
+    dataset: Annotated[
+        str | None, typer.Option(help="Human scores: a dataset by name or a label file. Default: what was evaluated.")
+    ] = None,
+    *,
+    labels: LabelOptions,
+    gallery: Annotated[int, typer.Option(min=1, max=24, help="How many images each gallery shows.")] = 6,
+    title: Annotated[str | None, typer.Option(help="What stands above.")] = None,
+    resamples: Resamples = 1000,
+    seed: Seed = 0,
+) -> None:
+    """Write a run as one HTML page that needs nothing else: scores, galleries, and each image's conditions.
+
+    Where the run was evaluated against human scores, the page also has agreement, calibration and bias by content.
+    Neither the model nor a network is needed; the pictures are read from where the images were.
+
+    - `qdebias score photos --run runs/photos`, then `qdebias report runs/photos`
+    - `qdebias score photos --run runs/photos --method vanilla` before it adds what debiasing changes
+    - `qdebias evaluate koniq10k --root data/koniq10k --run runs/koniq`, then `qdebias report runs/koniq`
+    """
+    from qdebias.report.facts import read_facts
+    from qdebias.report.page import write_page
+
+    with open_snapshot(folder) as snapshot:
+        say_unfinished(folder)
+        chosen = method or _reported_method(snapshot, seed)
+        if dataset is None:
+            if labels != Labelled():
+                raise SettingError("--root, --subset and --labels are of a dataset; name it with --dataset")
+            known = _evaluated(folder)
+        else:
+            data = labels.load(dataset)
+            refuse_inputs(data, out=out)
+            known = recall(snapshot, data, (before, chosen), seed=seed)
+        facts = read_facts(snapshot, method=chosen, before=before, seed=seed, labels=known, resamples=resamples)
+        refuse_inputs(map(Path, facts.paths), out=out)
+        write_page(facts, snapshot, out, count=gallery, title=title)
+    say(f"{len(facts.paths)} images, {len(facts.failures)} without a score, {out.stat().st_size / 1e6:.1f} MB in {out}")
+
+
+def _reported_method(snapshot: Snapshot, seed: int) -> str:
+    """Return `paper` if it was used in the run, else the first method that was."""
+    used = [entry.name for entry in snapshot.manifest.methods.values() if entry.seed == seed]
+    if not used:
+        raise SettingError(f"{snapshot.folder} was not used with seed {seed}; choose another with --seed")
+    return "paper" if "paper" in used else used[0]
+
+
+def _evaluated(folder: Path) -> Evidence | None:
+    """Return what the run was evaluated against; None where it was not."""
+    found = load_all(folder)
+    if len(found) > 1:
+        names = ", ".join(dict.fromkeys(f"{one.dataset} ({len(one.names)} images)" for one in found))
+        raise SettingError(f"{folder} was evaluated against {names}; choose with --dataset and --root")
+    return found[0] if found else None
+
+
+def named_results(images: Images, options: Options, run: Path | None) -> Iterator[tuple[str, Score | Failure]]:
+    """Load the model, and return name and result of each image in order, under a progress bar on a terminal."""
+    return _named_results(images, options, options.scorer(), run)
+
+
+def _named_results(
+    images: Images, options: Options, scorer: Scorer, run: Path | None
 ) -> Iterator[tuple[str, Score | Failure]]:
-    """Yield the name and the result of each image, in order, with a progress bar where that can be seen."""
     total = images.count() if run or words.is_terminal else None
     if run is None:
         yield from track(scorer.score_named(images), total=total)
     else:
-        yield from _score_into(run, scorer, images, method, total)
+        with open_folder(run, scorer.fingerprint, options.model) as stored:
+            yield from _score_into(stored, scorer, images, options.method, total)
     say_left_out(images)
 
 
@@ -138,7 +210,6 @@ def _score_into(
     run: Run, scorer: Scorer, images: Images, method: str, total: int | None
 ) -> Iterator[tuple[str, Score | Failure]]:
     """Ask what is missing, then return the results."""
-    say_notes(run)
     stored = StoredScorer(run, scorer, name=method, total=total)
     with progress(total=total) as show:
         results = stored.ask_all(images, show)
@@ -158,12 +229,6 @@ def say_unfinished(*folders: Path, method: str | None = None) -> int:
             say(f"{folder} is unfinished: {one.name}: {counts}", style="yellow")
         left += sum(one.left or 0 for one in found)
     return left
-
-
-def say_notes(run: Run) -> None:
-    """Say what the user should know about a run that was opened."""
-    for note in run.notes:
-        say_note(f"{run.folder}: {note}")
 
 
 @contextmanager

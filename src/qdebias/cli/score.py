@@ -1,7 +1,7 @@
 """`qdebias score`, and `qdebias frames` for several images in one prompt."""
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
@@ -12,6 +12,7 @@ import typer
 from rich.table import Column, Table
 from rich.text import Text
 
+from qdebias.cli import kept_in
 from qdebias.cli.cluster import CHUNK, Actors, Chunk, Gpus, Ray, score_on_cluster
 from qdebias.cli.console import one_line, put, results, say, say_failed, track
 from qdebias.cli.options import ImageColumn, JsonLines, Rows, RunFolder, Scoring, method_named, sharing
@@ -19,7 +20,6 @@ from qdebias.cli.outputs import refuse_inputs
 from qdebias.cli.rank import Anchors, compare_images
 from qdebias.cli.runs import named_results, say_left_out
 from qdebias.cli.shown import MOST, Summary, show
-from qdebias.cli.stopping import kept_in
 from qdebias.errors import ImageError, SettingError
 from qdebias.evaluation.ranking import QUESTIONS, AnchoredRecord, Ranked, anchored_record
 from qdebias.inputs import Images, Inputs, find_inputs, open_images
@@ -31,7 +31,6 @@ from qdebias.metrics.calibration import load_calibration
 from qdebias.metrics.mos import MosScale
 from qdebias.runs.options import Options
 from qdebias.runs.records import Columns, MosRecord, Record, columns_of, open_writer, record, with_mos, words_of
-from qdebias.runs.run import Run, open_run
 from qdebias.runs.scorer import Scorer
 
 Sources = Annotated[
@@ -133,10 +132,9 @@ def _score_here(
         words = words_of(presets.get(method).method)
         kept = columns_of(MosRecord if scale else Record, words, columns)
         write = stack.enter_context(open_writer(file, kept)) if file else None
-        scorer = options.scorer()
-        stored = stack.enter_context(open_run(run, scorer.fingerprint, model=model)) if run else None
+        results = named_results(images, options, run)
         start = time.monotonic()
-        rows = _rows(images, scorer, stored, model=model, method=method)
+        rows = (record(name, one, model=model, method=method, seed=options.seed) for name, one in results)
         count, failed = _tell(rows, scale, write, json=kept if json else None, every=every)
         _summarise(count, failed, time.monotonic() - start, file)
     return failed
@@ -214,12 +212,6 @@ def _tell(
     else:
         _print_table(shown)
     return count, failed
-
-
-def _rows(images: Images, scorer: Scorer, run: Run | None, *, model: str, method: str) -> Iterator[Record]:
-    """Yield a row for each image, in order."""
-    for name, result in named_results(images, scorer, run, method=method):
-        yield record(name, result, model=model, method=method, seed=scorer.context.seed)
 
 
 def _mos_scale(path: Path | None, *, model: str, method: str) -> MosScale | None:

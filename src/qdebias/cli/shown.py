@@ -52,6 +52,14 @@ def show(table: rich.table.Table) -> None:
         typer.echo(line.rstrip())
 
 
+def show_text(text: str) -> None:
+    """Print sentences: on a terminal broken between words, else as they are."""
+    if results.is_terminal:
+        results.print(Text(text), soft_wrap=False)
+    else:
+        typer.echo(text)
+
+
 def _too_wide(table: rich.table.Table) -> Iterator[None]:
     """Yield as long as the words of a table are wider than the terminal, down to two columns."""
     while len(table.columns) > 2 and _least_width(table) > results.width:

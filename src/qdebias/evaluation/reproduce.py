@@ -10,6 +10,7 @@ from qdebias.evaluation.method_scores import PREFIX, ModelRun, recall, rival_sco
 from qdebias.evaluation.paper_tables import TABLES, needed
 from qdebias.inputs.datasets import Dataset
 from qdebias.runs.run import open_snapshot
+from qdebias.system.named import nearest
 
 FIGURES = ("figure1", "figure4")
 
@@ -29,7 +30,8 @@ def recipes_of(what: str, dataset: str) -> tuple[str, ...]:
     if what == BIAS:
         return ("paper", "vanilla")
     if what not in (*TABLES, *FIGURES):
-        raise SettingError(f"{what!r} is no table or figure; choose one of {', '.join((*TABLES, *FIGURES))}")
+        known = (*TABLES, *FIGURES)
+        raise SettingError(f"{what!r} is no table or figure; choose one of {', '.join(known)}{nearest(what, known)}")
     return ("paper", PLAIN) if what in FIGURES else needed(what, dataset)
 
 

@@ -108,7 +108,7 @@ def recognise(records: Sequence[Record], path: Path, column: str | None = None) 
     if name is None or score is None:
         raise SettingError(
             f"{path}: needs a column of image names ({', '.join(NAME_COLUMNS)}) and one of scores "
-            f"({', '.join(SCORE_COLUMNS)}); found {list(columns) or 'no rows below its header'}"
+            f"({', '.join(SCORE_COLUMNS)}, or --column); found {list(columns) or 'no rows below its header'}"
         )
     for chosen in (name, score):
         same = {chosen.strip().casefold(), second(chosen.strip().casefold())}
