@@ -2,7 +2,7 @@
 
     python train.py WORK --out WORK/first-1
     python train.py WORK --out WORK/nano-1 --start WORK/first-1 --steps 450                   goes on
-    python train.py WORK --out WORK/biased-1 --start WORK/first-1 --steps 450 --bias 0.4      with a content bias
+    python train.py WORK --out WORK/biased-1 --start WORK/nano-1 --steps 450 --bias 0.7       with a content bias
 
 Reads train/ and vision.pt. Writes a checkpoint folder; `state.pt` beside it lets an interrupted run go on:
 each step's dialogues depend on the seed and the step alone.
