@@ -26,7 +26,7 @@ demo: setup ## Score the example photographs and draw how the scores came about
 	@mkdir -p demo
 	$(BIN)/qdebias score examples/photos --out demo/scores.csv
 	$(BIN)/qdebias explain examples/photos --model nano-biased --grid --out demo/report.png
-	$(BIN)/qdebias explain $(addprefix examples/photos/,mountain.jpg stream-blurred.jpg meadow-compressed.jpg) --model nano-biased --out docs/demo.jpg
+	$(BIN)/qdebias explain $(addprefix examples/photos/,mountain.jpg stream-blurred.jpg dandelion.jpg) --model nano-biased --out docs/demo.jpg
 
 test: setup ## Run all tests
 	$(BIN)/python -m pytest -n $(JOBS)
