@@ -100,6 +100,41 @@ def test_intervals_of_the_curve_cover_what_they_say() -> None:
     assert said == pytest.approx(real, abs=0.02)
 
 
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_split_interval_is_of_images_that_the_map_was_not_fitted_on(kind: Kind) -> None:
+    scores, mos = sample(100)
+    made = calibrate(scores, mos, origin=ORIGIN, kind=kind, split=0.4, level=0.8)
+    order = np.random.default_rng(0).permutation(100)
+    alone = calibrate(scores[order[40:]], mos[order[40:]], origin=ORIGIN, kind=kind, level=0.8)
+    assert (made.count, made(scores).tolist(), made.error) == (60, alone(scores).tolist(), alone.error)
+    errors = np.sort(np.abs(made(scores[order[:40]]) - mos[order[:40]]))
+    assert made.interval is not None
+    assert made.interval.half_width == errors[32]  # the 33rd = ceil(41 * .8)
+    assert calibrate(scores, mos, origin=ORIGIN, kind=kind, split=0.4, folds=0).interval is not None
+
+
+def test_split_intervals_cover_what_they_say() -> None:
+    def coverage(seed: int) -> tuple[float, float]:
+        made = calibrate(*sample(300, seed), origin=ORIGIN, split=0.5, folds=0)
+        scores, mos = sample(2000, seed + 1_000_000)
+        assert made.interval is not None
+        return float((abs(mos - made(scores)) <= made.interval.half_width).mean()), made.interval.coverage
+
+    real, said = np.array([coverage(seed) for seed in range(200)]).mean(axis=0)
+    assert real == pytest.approx(0.9, abs=0.02)
+    assert said == pytest.approx(real, abs=0.02)
+
+
+def test_too_few_or_too_many_set_aside_are_refused() -> None:
+    scores, mos = sample(50)
+    with pytest.raises(SettingError, match="needs 9 labelled images or more, got 5"):
+        calibrate(scores, mos, origin=ORIGIN, split=0.1)
+    with pytest.raises(SettingError, match="needs 10 labelled images or more"):
+        calibrate(scores, mos, origin=ORIGIN, split=0.9)
+    with pytest.raises(SettingError, match="set aside lies between 0 and 1"):
+        calibrate(scores, mos, origin=ORIGIN, split=1.0)
+
+
 def test_errors_with_a_heavy_tail_are_covered_too() -> None:
     """Nothing is assumed about their distribution."""
 

@@ -99,6 +99,12 @@ def calibrate(
     level: Annotated[
         float, typer.Option(min=0, max=1, help="Share of new images whose MOS is to lie in the interval.")
     ] = 0.9,
+    split: Annotated[
+        float,
+        typer.Option(
+            min=0, max=1, help="Share of the images that only the interval is learned from; 0: all serve both."
+        ),
+    ] = 0.0,
     out: Annotated[Path, typer.Option(help="The file to write.")] = Path("calibration.json"),
     limit: Limit = None,
 ) -> None:
@@ -120,13 +126,14 @@ def calibrate(
         increasing=data.direction == "higher",
         folds=folds,
         level=level,
+        split=split,
     )
     save_calibration(made, out)
-    _print_calibration(report, made, out)
+    _print_calibration(report, made, out, split=split > 0)
     raise typer.Exit(1 if report.failures else 0)
 
 
-def _print_calibration(report: Report, made: Calibration, out: Path) -> None:
+def _print_calibration(report: Report, made: Calibration, out: Path, *, split: bool) -> None:
     say_failed(row.error for row in report.failures)
     corners = f" with {len(made.scores)} corners" if made.kind == "isotonic" else ""
     results.print(f"{made.kind} map{corners} from {made.count:,} images, scale {made.low:g} to {made.high:g}")
@@ -141,6 +148,6 @@ def _print_calibration(report: Report, made: Calibration, out: Path) -> None:
         interval = made.interval
         results.print(
             f"interval of level {interval.level:g}: mos ± {interval.half_width:.4g}; {interval.coverage:.1%} of the "
-            f"images lie within the one that the other folds give"
+            f"images lie within the one that the other {'half of those set aside gives' if split else 'folds give'}"
         )
     say(f"written to {out}; apply it with qdebias score --calibration {out}")

@@ -7,7 +7,8 @@ is of the model and method that it was fitted with: it refuses the scores of oth
 Around every mapped score lies an interval in which a given share of new human scores falls, whatever their
 distribution, as long as the new images are of the kind of the labelled ones: cross-conformal prediction with absolute
 errors (Vovk, Cross-conformal predictors, 2015; Barber et al., Predictive inference with the jackknife+, 2021). What is
-proved holds for twice the error rate, 80 % in place of 90 %; what is seen is the level itself.
+proved holds for twice the error rate, 80 % in place of 90 %; what is seen is the level itself. Split conformal
+prediction takes the errors of images that are set aside, and fits the map on the others: there the level is proved.
 
 Two kinds: "isotonic" is the best monotone step function, drawn as straight lines between its steps (SciPy's isotonic
 regression); "logistic" is the 4-parameter curve that IQA papers fit, which needs fewer images.
@@ -219,6 +220,7 @@ def calibrate(
     folds: int = 5,
     seed: int = 0,
     level: float = 0.9,
+    split: float = 0.0,
 ) -> Calibration:
     """Fit a map, and find its error and its interval by cross-validation.
 
@@ -228,10 +230,12 @@ def calibrate(
         origin: Whose scores.
         kind: "isotonic" or "logistic".
         increasing: False where lower human scores are better.
-        folds: In how many parts the sample is left out, one after the other; 0 for no error and no interval.
+        folds: In how many parts the sample is left out, one after the other; 0 for no error and no cross-conformal
+            interval.
         seed: Seed of the division into parts.
         level: Share of new images whose human score is to lie in the interval, in (0, 1); it needs level / (1 - level)
             labelled images.
+        split: Share of the images that is set aside for a split conformal interval, in [0, 1); 0: cross-conformal.
 
     Raises:
         SettingError: Too few images, values that are not finite or all equal, or scores that run against the human
@@ -254,6 +258,8 @@ def calibrate(
             f"the scores run against the human ones (SRCC {agreement:.3f}), so no monotone map can say anything; "
             f"{'are lower human scores better?' if increasing else 'are higher human scores better?'}"
         )
+    if split:
+        return _split(x, y, split, origin=origin, kind=kind, increasing=increasing, folds=folds, seed=seed, level=level)
     if folds:
         check_level(level, len(x))
     made = _fit(x, y, kind, increasing, origin)
@@ -265,6 +271,25 @@ def calibrate(
         rest = np.setdiff1d(np.arange(len(x)), part)
         mapped[part] = _fit(x[rest], y[rest], kind, increasing, origin)(x[part])
     return replace(made, error=_error(mapped, y, folds), interval=conformal_interval(np.abs(mapped - y), parts, level))
+
+
+def _split(
+    x: FloatArray,
+    y: FloatArray,
+    split: float,
+    *,
+    seed: int,
+    level: float,
+    **settings: Any,  # noqa: ANN401 (those of `calibrate`)
+) -> Calibration:
+    """Fit a map on some of the images, and take its interval from the others."""
+    if not 0 < split < 1:
+        raise SettingError(f"the share that is set aside lies between 0 and 1, such as 0.5, got {split:g}")
+    aside, kept = np.split(np.random.default_rng(seed).permutation(len(x)), [round(split * len(x))])
+    check_level(level, len(aside))
+    made = calibrate(x[kept], y[kept], seed=seed, level=level, **settings)
+    halves = np.array_split(np.arange(len(aside)), 2)
+    return replace(made, interval=conformal_interval(np.abs(made(x[aside]) - y[aside]), halves, level))
 
 
 def _fit(x: FloatArray, y: FloatArray, kind: Kind, increasing: bool, origin: Origin) -> Calibration:

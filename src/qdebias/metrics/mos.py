@@ -21,8 +21,8 @@ class Interval:
 
     Attributes:
         level: Share of new images whose human score is to lie within, in (0, 1).
-        half_width: The ceil((n + 1) level)-th smallest of the n absolute errors of cross-validation.
-        coverage: Share of the sample that lies within, each fold by the half-width that the other folds give.
+        half_width: The ceil((n + 1) level)-th smallest of n absolute errors, left out or set aside.
+        coverage: Share of these images that lies within, each fold or half by the half-width that the others give.
     """
 
     level: float
@@ -73,7 +73,7 @@ def check_level(level: float, count: int) -> None:
     if not 0 < level < 1:
         raise SettingError(f"the level of the interval lies between 0 and 1, such as 0.9, got {level:g}")
     if _place(level, count) > count:
-        least = math.ceil(level / (1 - level))
+        least = math.ceil(round(level / (1 - level), 9))  # .9 / .1 is not above 9
         raise SettingError(
             f"an interval of level {level:g} needs {least} labelled images or more, got {count}; choose a lower level"
         )
