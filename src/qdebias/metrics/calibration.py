@@ -230,8 +230,7 @@ def calibrate(
         origin: Whose scores.
         kind: "isotonic" or "logistic".
         increasing: False where lower human scores are better.
-        folds: In how many parts the sample is left out, one after the other; 0 for no error and no cross-conformal
-            interval.
+        folds: In how many parts the sample is left out, one after the other; 0: no error, no cross-conformal interval.
         seed: Seed of the division into parts.
         level: Share of new images whose human score is to lie in the interval, in (0, 1); it needs level / (1 - level)
             labelled images.
