@@ -37,11 +37,7 @@ class ImagePool:
             )
 
     def draw(self, image: str, count: int, rng: np.random.Generator) -> tuple[RgbImage, ...]:
-        """Return different images that do not show what the query shows; see `qdebias.methods.method.Pool`.
-
-        Raises:
-            SettingError: There are not enough of them.
-        """
+        """Return different images that do not show what the query shows; see `qdebias.methods.method.Pool`."""
         content = self.content_of.get(image)
         found: list[RgbImage] = []
         for place in rng.permutation(len(self.paths)):

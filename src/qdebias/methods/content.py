@@ -30,9 +30,6 @@ def is_screen(image: RgbImage) -> bool:
     - a twentieth of the pixels or more differ from the pixel to the right or below by 64 grey levels: letters, lines.
 
     Photographs have hard edges or a plain background, seldom both. A screen that is much blurred is not recognised.
-
-    Args:
-        image: (H, W, 3).
     """
     image = np.ascontiguousarray(image)
     colours = cv2.medianBlur(image, 5).astype(np.int64) >> 4

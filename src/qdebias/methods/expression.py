@@ -64,10 +64,6 @@ SPELLED = {
 def parse(text: str, presets: Mapping[str, Recipe]) -> Recipe:
     """Return the method that an expression means.
 
-    Args:
-        text: The expression.
-        presets: The presets by name.
-
     Raises:
         SettingError: A part is unknown, or two do not go together; the message lists what there is.
     """
@@ -261,10 +257,6 @@ _OF_A_QUESTION = {"text", "answer_prefix", "options", "values"}
 
 def read_file(path: Path, presets: Mapping[str, Recipe]) -> Recipe:
     """Return the method that a file describes; it is called by the file's name.
-
-    Args:
-        path: A TOML file.
-        presets: The presets by name.
 
     Raises:
         SettingError: The file cannot be read, or says something that is not understood.

@@ -44,15 +44,10 @@ Shown = TypeVar("Shown", RgbImage, str)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Draw:
-    """How a conditional image is made.
+    """How a conditional image is made."""
 
-    Attributes:
-        degradation: From the query image.
-        offset: What is added to the seed; 0 but for a method of several seeds.
-    """
-
-    degradation: Degradation
-    offset: int
+    degradation: Degradation  # of the query image
+    offset: int  # what is added to the seed; 0 but for a method of several seeds
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -59,11 +59,7 @@ def _digest(value: object, size: int) -> str:
 
 @dataclass(frozen=True)
 class Outline:
-    """What a method asks about one image.
-
-    Attributes:
-        method: The method.
-    """
+    """What a method asks about one image."""
 
     method: QDebias
 
@@ -121,15 +117,10 @@ def condition_name(degradation: Degradation) -> str:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cost:
-    """What one image costs under a method.
+    """What one image costs under a method."""
 
-    Attributes:
-        forwards: Questions that are answered. A backend that shares the beginnings of prompts computes less.
-        encodings: Different images that the model sees, the query included.
-    """
-
-    forwards: int
-    encodings: int
+    forwards: int  # questions that are answered; a backend that shares the beginnings of prompts computes less
+    encodings: int  # different images that the model sees, the query included
 
     def __str__(self) -> str:
         """Return it in words."""

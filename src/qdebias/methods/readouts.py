@@ -74,11 +74,7 @@ ENSEMBLE = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Likeliest:
-    """The k likeliest words, weighed by how they lean: adaptive logit weighting of SeP-IQA.
-
-    Attributes:
-        top: k.
-    """
+    """The k likeliest words, weighed by how they lean: adaptive logit weighting of SeP-IQA."""
 
     top: int
 
@@ -107,11 +103,7 @@ BAD_WORDS = (
 
 
 def check_good_or_poor(question: Question) -> None:
-    """Check that good and poor are a question's options.
-
-    Raises:
-        SettingError: The options are others.
-    """
+    """Check that good and poor are a question's options."""
     if [option.strip().lower() for option in question.options] != ["good", "poor"]:
         raise SettingError(
             f"a readout takes the place of good and poor, and the options of {question.text!r} are "

@@ -31,14 +31,7 @@ class Pixels:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Derivation:
-    """Makes the scores of one method from the answers of a run; `derivation` makes one.
-
-    Attributes:
-        index: The index of the run.
-        identity: Digest of the identity of its model.
-        method: The method.
-        outline: What it asks.
-    """
+    """Makes the scores of one method from the answers of a run; `derivation` makes one."""
 
     index: Index
     identity: str
@@ -66,11 +59,7 @@ class Derivation:
         return answers
 
     def score_of(self, outcome: Outcome) -> Score:
-        """Return the score of an image that was done under this very method.
-
-        Raises:
-            StoreError: An answer is missing.
-        """
+        """Return the score of an image that was done under this very method."""
         made = dict(zip(self.outline.conditions, outcome.conditions, strict=True))
         score = self.score(Pixels(image=outcome.image or "", conditions=made, similarity=outcome.similarity))
         if score is None:
@@ -122,12 +111,7 @@ def known_pixels(
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Recorded:
-    """One image of a run.
-
-    Attributes:
-        path: Where it was.
-        result: Its score, or why it has none.
-    """
+    """One image of a run."""
 
     path: str
     result: Score | Failure

@@ -108,11 +108,7 @@ class Index:
             return int(self._database.execute("SELECT count(*) FROM answers").fetchone()[0])
 
     def extent(self, path: Path) -> int:
-        """Return up to which byte of a file of lines this index has read.
-
-        Raises:
-            IndexMismatchError: The file is not the one that was read: shorter, or other bytes before that place.
-        """
+        """Return up to which byte of a file of lines this index has read."""
         with explained():
             found = self._database.execute("SELECT size, tail FROM extents WHERE file = ?", (path.name,)).fetchone()
         if found is None:

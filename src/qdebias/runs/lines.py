@@ -20,14 +20,7 @@ _SUM = b',"sum":"%s"}\n'
 
 
 class Lines:
-    """A file that lines are appended to; its folder is locked by this process.
-
-    Args:
-        path: The file; made where there is none.
-
-    Raises:
-        StoreError: It cannot be written.
-    """
+    """A file that lines are appended to; its folder is locked by this process."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -38,11 +31,7 @@ class Lines:
         self.size = os.fstat(self._file).st_size
 
     def append(self, rows: Iterable[Row]) -> None:
-        """Write the rows so that they outlive this process; all of them, or none where the disk refuses.
-
-        Raises:
-            StoreError: The disk is full, or refuses otherwise. The file is as it was.
-        """
+        """Write the rows so that they outlive this process; all of them, or none where the disk refuses."""
         data = b"".join(map(_line, rows))
         written = 0
         try:

@@ -98,11 +98,7 @@ def read_manifest(folder: Path) -> Manifest | None:
 
 
 def write_manifest(folder: Path, manifest: Manifest) -> None:
-    """Replace run.json: readers and crashes see the old one or the new one, never a part.
-
-    Raises:
-        StoreError: The folder cannot be written.
-    """
+    """Replace run.json: readers and crashes see the old one or the new one, never a part."""
     path = folder / NAME
     said = asdict(manifest)
     text = json.dumps({"format": FORMAT, "sum": _checksum(said)} | said, indent=1)

@@ -30,11 +30,7 @@ class Row:
     __slots__ = ()
 
     def cells(self, columns: Iterable[str] | None = None) -> dict[str, Any]:
-        """Return the columns by name, in the order of the attributes, or those that are named; None where it has none.
-
-        Args:
-            columns: Their names.
-        """
+        """Return the columns by name, in their order, or those that are named; None where it has none."""
         cells = asdict(self)  # type: ignore[call-overload]
         probabilities = cells.pop("probabilities", {})
         cells |= {f"{P}{word}": share for word, share in probabilities.items()}
@@ -208,22 +204,13 @@ def open_writer(path: Path, columns: type[Row] | Columns = Record) -> Iterator[C
 
 
 def check_suffix(path: Path) -> None:
-    """Check that rows can be written into a file of this name.
-
-    Raises:
-        SettingError: Its suffix names another format.
-    """
+    """Check that rows can be written into a file of this name."""
     if path.suffix.lower() not in SUFFIXES:
         raise SettingError(f"{path}: results are written as {', '.join(SUFFIXES)}; choose one of these suffixes")
 
 
 class _Late:
-    """A text file that is emptied when the first line is written.
-
-    Args:
-        path: The file.
-        head: Writes the beginning.
-    """
+    """A text file that is emptied when the first line is written."""
 
     def __init__(self, path: Path, head: Callable[[IO[str]], object] | None = None) -> None:
         self._path, self._head, self._file = path, head, ExitStack()

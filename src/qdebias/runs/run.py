@@ -119,11 +119,7 @@ class Run:
         return self.index.logits(key)
 
     def add_answers(self, answers: Sequence[Answer]) -> None:
-        """Store what was answered in one call of the backend.
-
-        Raises:
-            StoreError: The disk refuses; nothing of the call is stored.
-        """
+        """Store what was answered in one call of the backend."""
         session = self._begin()
         questions = [question_id(answer.placement, answer.question) for answer in answers]
         self._learn(answers, questions)
@@ -286,13 +282,7 @@ def _manifest_for(folder: Path, fingerprint: Fingerprint, model: str) -> Manifes
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Snapshot:
-    """What a run holds.
-
-    Attributes:
-        folder: Where it is kept.
-        manifest: What run.json says.
-        index: What the lines say.
-    """
+    """What a run holds."""
 
     folder: Path
     manifest: Manifest

@@ -95,11 +95,7 @@ class PixelBudget:
         self._changed = threading.Condition()
 
     def acquire(self, number: int, pixels: int) -> None:
-        """Wait until it is this image's turn and its pixels fit.
-
-        Raises:
-            CancelledError: The budget was closed.
-        """
+        """Wait until it is this image's turn and its pixels fit."""
         with self._changed:
             self._changed.wait_for(lambda: self._closed or (number == self._next and self._fits(pixels)))
             if self._closed:

@@ -16,13 +16,7 @@ SCORE_COLUMNS = ("score", "strength", "predicted_score", "prediction", "predicte
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GivenScore(Row):
-    """A score that was made before.
-
-    Attributes:
-        path: The image, as the file names it.
-        score: Higher is better; None where it failed.
-        error: Why it failed; None where it did not.
-    """
+    """A score that was made before."""
 
     path: str
     score: float | None

@@ -115,12 +115,7 @@ def _last_rows(path: Path) -> list[Row]:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Retried:
-    """An image that was tried again.
-
-    Attributes:
-        method: Under which method.
-        outcome: What became of it this time.
-    """
+    """An image that was tried again."""
 
     method: str
     outcome: Outcome

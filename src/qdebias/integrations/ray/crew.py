@@ -29,14 +29,7 @@ from qdebias.runs.scorer import Scorer
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Tally:
-    """What became of a chunk.
-
-    Attributes:
-        chunk: Its number.
-        images: How many images it has.
-        failed: How many of them could not be scored.
-        left_out: What in it is no image of the run.
-    """
+    """What became of a chunk."""
 
     chunk: int
     images: int
@@ -45,12 +38,7 @@ class Tally:
 
 
 class Worker:
-    """Scores chunks of a run; a Ray actor, though it knows nothing of Ray.
-
-    Args:
-        setting: How images are scored.
-        folder: The folder of the run.
-    """
+    """Scores chunks of a run; a Ray actor, though it knows nothing of Ray."""
 
     def __init__(self, setting: Options, folder: Folder) -> None:
         self._setting, self._folder = setting, folder

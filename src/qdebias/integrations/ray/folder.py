@@ -23,11 +23,7 @@ def open_folder(name: str) -> "Folder":
 
 @dataclass(frozen=True, slots=True)
 class LocalFolder:
-    """A folder on a disk; one that every machine of the cluster sees under this path.
-
-    Attributes:
-        path: Absolute.
-    """
+    """A folder on a disk; one that every machine of the cluster sees under this path."""
 
     path: Path
 
@@ -71,11 +67,7 @@ class LocalFolder:
 
 @dataclass(frozen=True, slots=True)
 class RemoteFolder:
-    """A folder behind an address, through fsspec; object stores show an object when all of it has arrived.
-
-    Attributes:
-        address: Without a slash at the end.
-    """
+    """A folder behind an address, through fsspec; object stores show an object when all of it has arrived."""
 
     address: str
 

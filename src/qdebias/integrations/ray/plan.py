@@ -64,22 +64,14 @@ def freeze(pieces: Iterable[Piece], folder: Folder | None, *, chunk: int) -> Ext
 
 
 class Plan:
-    """Reads the chunks of a frozen plan, one file of it in memory.
-
-    Args:
-        folder: The folder of the run.
-    """
+    """Reads the chunks of a frozen plan, one file of it in memory."""
 
     def __init__(self, folder: Folder) -> None:
         self._folder = folder
         self._part: tuple[int, list[bytes]] = (-1, [])
 
     def piece(self, chunk: int) -> Piece:
-        """Return the images of a chunk.
-
-        Raises:
-            StoreError: The plan is not there or damaged.
-        """
+        """Return the images of a chunk."""
         part, line = divmod(chunk, PART)
         if self._part[0] != part:
             self._part = (part, (self._folder.read(_part_name(part)) or b"").splitlines())
@@ -142,11 +134,7 @@ class Manifest:
     extent: Extent
 
     def check_setting(self, setting: Mapping[str, str]) -> None:
-        """Refuse to go on with another model or method.
-
-        Raises:
-            StoreError: Names each difference.
-        """
+        """Refuse to go on with another model or method."""
         same = self.setting.get(SETTINGS) == setting.get(SETTINGS)  # by whatever name, as `paper-eq7` once was `paper`
         differences = identity_difference({**self.setting} | ({"method": setting["method"]} if same else {}), setting)
         if not same and self.setting.get("method") == setting["method"]:
@@ -154,19 +142,11 @@ class Manifest:
         _refuse(differences)
 
     def check_identity(self, identity: Mapping[str, str]) -> None:
-        """Refuse a model whose answers must not be mixed with those of the run.
-
-        Raises:
-            StoreError: Names each difference.
-        """
+        """Refuse a model whose answers must not be mixed with those of the run."""
         _refuse(identity_difference(self.identity, identity))
 
     def check_listing(self, extent: Extent) -> None:
-        """Refuse images that are not those of the plan.
-
-        Raises:
-            StoreError: They are others, or in another order.
-        """
+        """Refuse images that are not those of the plan."""
         if extent != self.extent:
             raise StoreError(
                 f"the images are not those that this run was begun with ({_words(self.extent)} then, "
