@@ -14,7 +14,7 @@ import transformers
 from typer.testing import CliRunner
 
 from qdebias.cli.app import app
-from qdebias.cli.benchmark import files, sharing
+from qdebias.cli.benchmark import scale, sharing
 from qdebias.cli.benchmark.machine import Utilisation
 from qdebias.cli.benchmark.products import count
 from qdebias.cli.benchmark.scale import measure_scale
@@ -137,7 +137,7 @@ def test_degradations_are_timed_beside_their_reference() -> None:
 
 
 def test_files_of_mixed_sizes_are_scored_and_a_slow_model_is_timed(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(files, "SIDES", (64, 90))
+    monkeypatch.setattr(scale, "SIDES", (64, 90))
     outcome = CliRunner().invoke(app, ["bench", "files", "--images", "30", "--json"])
     assert outcome.exit_code == 0, outcome.stderr
     none, slow = (json.loads(line) for line in outcome.stdout.splitlines())

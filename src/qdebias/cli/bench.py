@@ -168,7 +168,7 @@ def _scale(*, json: bool) -> None:
 
 
 def _files(model: str | None, images: int, device: str | None, dtype: str | None, *, json: bool) -> None:
-    from qdebias.cli.benchmark.files import measure_files
+    from qdebias.cli.benchmark.scale import measure_files
 
     backend = load_backend(model, device=device, dtype=dtype) if model else None
     for line in measure_files(backend, model or "none", images=images):

@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 
 from qdebias.cli.benchmark import reference
-from qdebias.cli.benchmark.images import photo_like
+from qdebias.cli.benchmark.machine import photo_like
 from qdebias.degrade import Degradation, Fog, Saturate, Spatter, ZoomBlur, imagenet_c, noise_rng
 from qdebias.degrade.base import Rng
 from qdebias.image import RgbImage, digest

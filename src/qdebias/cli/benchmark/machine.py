@@ -1,4 +1,4 @@
-"""What the machine is and what it has spent."""
+"""What the machine is and what it has spent, and made-up photographs to measure with."""
 
 import platform
 import statistics
@@ -7,7 +7,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Self
 
+import cv2
+import numpy as np
 import torch
+
+from qdebias.image import RgbImage
 
 
 class Utilisation:
@@ -70,3 +74,11 @@ def device_name(device: torch.device) -> str:
     lines = cpuinfo.read_text(encoding="utf-8").splitlines() if device.type == "cpu" and cpuinfo.is_file() else []
     names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
     return names[0] if names else f"{device.type} ({platform.machine()})"
+
+
+def photo_like(seed: int, width: int, height: int) -> RgbImage:
+    """Return smooth colours with detail: neither flat nor pure noise."""
+    rng = np.random.default_rng(seed)
+    coarse = rng.integers(0, 256, (height // 16 + 2, width // 16 + 2, 3), np.uint8)
+    smooth = cv2.resize(coarse, (width, height), interpolation=cv2.INTER_CUBIC)
+    return np.asarray(np.clip(smooth + rng.normal(0, 8, smooth.shape), 0, 255), dtype=np.uint8)

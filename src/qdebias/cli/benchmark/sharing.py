@@ -14,8 +14,7 @@ from qdebias.backends.hf import Model, Processor
 from qdebias.backends.hf.backend import HfBackend
 from qdebias.backends.hf.families import Family, family_of
 from qdebias.backends.hf.sharing import Sharing, sharing_named
-from qdebias.cli.benchmark.images import photo_like
-from qdebias.cli.benchmark.machine import Utilisation, attention_kernels, device_name
+from qdebias.cli.benchmark.machine import Utilisation, attention_kernels, device_name, photo_like
 from qdebias.cli.benchmark.products import count, floor
 from qdebias.cli.benchmark.shapes import build
 from qdebias.equations import FloatArray, softmax
