@@ -24,7 +24,7 @@ import deadly_backends
 from qdebias.backends.load import load_backend
 from qdebias.errors import SettingError, StoreError
 from qdebias.inputs import open_images
-from qdebias.inputs.items import Named, Nothing
+from qdebias.inputs.items import NamedImages, NoImage
 from qdebias.inputs.shards import Shard
 from qdebias.inputs.tables import DatasetRows, Rows
 from qdebias.integrations.ray import Progress, Setting, Workers, score_on_ray
@@ -254,23 +254,33 @@ def test_scores_without_a_manifest_are_left_alone(begun: Path) -> None:
 
 def test_a_plan_keeps_pieces_of_every_kind(tmp_path: Path) -> None:
     pieces = [
-        Named(("/a.png", "s3://b/\udcff.png", "/c.png")),
+        NamedImages(("/a.png", "s3://b/\udcff.png", "/c.png")),
         Shard("/x.tar"),
         Rows("/t.parquet", "image", 1, 20, 20),
         DatasetRows("/d", "train", "image", 0, 5),
-        Nothing("/e", "/e: no image in this folder"),
+        NoImage("/e", "/e: no image in this folder"),
     ]
     folder = open_folder(str(tmp_path))
     extent = freeze(pieces, folder, chunk=2)
     assert (extent.chunks, extent.images) == (6, None)
     assert extent == freeze(pieces, None, chunk=2)
     assert [Plan(folder).piece(chunk) for chunk in range(6)] == [
-        Named(("/a.png", "s3://b/\udcff.png")),
-        Named(("/c.png",)),
+        NamedImages(("/a.png", "s3://b/\udcff.png")),
+        NamedImages(("/c.png",)),
         *pieces[1:],
     ]
     with pytest.raises(StoreError, match="has no chunk 6"):
         Plan(folder).piece(6)
+
+
+def test_a_plan_that_was_written_before_is_read(tmp_path: Path) -> None:
+    folder = open_folder(str(tmp_path))
+    lines = ['["Named", {"names": ["/a.png"]}]', '["Nothing", {"name": "/e", "error": "/e: no image"}]']
+    folder.write("plan/000000.jsonl", "\n".join(lines).encode())
+    assert [Plan(folder).piece(0), Plan(folder).piece(1)] == [NamedImages(("/a.png",)), NoImage("/e", "/e: no image")]
+    extent = freeze([NamedImages(("/a.png",)), NoImage("/e", "/e: no image")], folder, chunk=1)
+    assert (folder.read("plan/000000.jsonl") or b"").decode() == "\n".join(lines) + "\n"
+    assert extent.chunks == 2
 
 
 def test_a_worker_tells_what_it_left_out_of_a_shard(tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """Where packages of the field do what one would not expect on valid input, ours does what one would."""
 
 import io
+from dataclasses import replace
 from itertools import combinations
 from pathlib import Path
 
@@ -10,12 +11,16 @@ import pytest
 from PIL import Image
 
 import qdebias
+from contract import pair
+from qdebias.backends.hf.loading import prompt_lengths
 from qdebias.equations import FloatArray
 from qdebias.errors import SettingError
 from qdebias.evaluation.strengths import bradley_terry
-from qdebias.image import load_image
+from qdebias.image import RgbImage, load_image
 from qdebias.metrics.measures import Columns, correlate_within
+from qdebias.prompts import Request
 from test_inputs_containers import png, score_of, scores, write_shard
+from tiny_models import checkpoint, load
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (4, 8, 3), np.uint8).repeat(8, axis=0).repeat(8, axis=1)
 
@@ -78,3 +83,31 @@ def test_order_of_a_ranking_is_that_of_the_wins() -> None:
     """evalica's `eigen` puts the loser first, and its Bradley-Terry ties all where one item never loses."""
     pairs = np.array(list(combinations(range(5), 2)))
     assert np.argsort(-bradley_terry(5, pairs, np.full(len(pairs), np.inf)).value).tolist() == [0, 1, 2, 3, 4]
+
+
+def alone(image: RgbImage) -> Request:
+    return replace(pair(1, 2), images=(image,))
+
+
+@pytest.mark.parametrize("family", ["llava_next", "llava_onevision"])
+@pytest.mark.parametrize(("height", "width"), [(40, 57), (97, 31), (33, 90), (64, 65)])
+def test_model_and_processor_cut_off_the_same_columns_of_odd_gaps(family: str, height: int, width: int) -> None:
+    """Of an odd number of padded columns both keep one more than half; a count by the formula would be another."""
+    image = np.random.default_rng(height).integers(0, 256, (height, width, 3), np.uint8)
+    backend = load(family)
+    (encodings,) = backend.encode([alone(image)])
+    (lengths,) = prompt_lengths(f"hf:{checkpoint(family)}", [alone(image)])
+    assert [length.tokens for length in lengths] == [len(encoding.ids) for encoding in encodings]
+    (answers,) = backend.option_logits([alone(image)])  # the model refuses features that do not fit the tokens
+    assert all(np.isfinite(answer).all() for answer in answers)
+
+
+@pytest.mark.parametrize("family", ["qwen2_vl", "qwen2_5_vl", "qwen3_vl"])
+def test_answers_do_not_depend_on_the_conversation_before(family: str) -> None:
+    """These models keep where the text of the last conversation stood, which another picture moves."""
+    small, large = (np.random.default_rng(side).integers(0, 256, (side, 2 * side, 3), np.uint8) for side in (56, 112))
+    backend = load(family)
+    before = backend.option_logits([alone(small)])
+    backend.option_logits([alone(large)])
+    for first, again in zip(before[0], backend.option_logits([alone(small)])[0], strict=True):
+        np.testing.assert_array_equal(first, again)

@@ -20,7 +20,7 @@ import pytest
 from contract import QUALITY, SAME, BackendContract, assert_same, pair, picture
 from qdebias.backends.base import Backend
 from qdebias.backends.openai_http.backend import OpenAIBackend, load_openai
-from qdebias.backends.openai_http.chat import Pictures, png_url
+from qdebias.backends.openai_http.chat import EncodedImages, png_url
 from qdebias.errors import OptionError, PromptError, SettingError
 from qdebias.prompts import Placement, Request
 from qdebias.runs.scorer import Scorer
@@ -137,7 +137,7 @@ def test_answers_are_never_swapped(stub: Stub, url: str) -> None:
 
 def test_each_image_is_encoded_once(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     encoded: Counter[int] = Counter()
-    module = sys.modules[Pictures.__module__]
+    module = sys.modules[EncodedImages.__module__]
 
     def counting(image: np.ndarray) -> str:
         encoded[id(image)] += 1

@@ -18,7 +18,7 @@ from PIL import Image
 from qdebias.backends.base import Fingerprint, OptionLogits
 from qdebias.backends.checkpoint import Checkpoint, locate
 from qdebias.backends.openai_http.chat import Json, messages
-from qdebias.backends.openai_http.prompt import Asked, examine
+from qdebias.backends.openai_http.prompt import PreparedQuestion, prepare
 from qdebias.backends.prompt import PRESETS, Argument, Form
 from qdebias.equations import FloatArray
 from qdebias.errors import BackendError, ImageError, MissingPackageError, SettingError
@@ -112,7 +112,7 @@ class VllmBackend:
         self._sampling = sampling
         self._tokenizer = _Tokenizer(engine.get_tokenizer())
         self._arguments = dict(template_args)
-        self._asked: dict[Form, Asked] = {}
+        self._prepared: dict[Form, PreparedQuestion] = {}
         template = self._render(messages("A question?", [], "before", "An answer"), begun=True)
         digest = hashlib.blake2b(template.encode(), digest_size=8).hexdigest()
         self._fingerprint = replace(fingerprint, identity={**fingerprint.identity, "template": digest})
@@ -146,7 +146,7 @@ class VllmBackend:
         if not pairs:
             return []
         forms = [Form(question=one, placement=r.placement, images=len(r.images)) for r, one in pairs]
-        replies = [self._examined(form) for form in forms]
+        replies = [self._prepared_question(form) for form in forms]
         conversations = [
             messages(one.text, _parts(request.images), request.placement, reply.reply)
             for (request, one), reply in zip(pairs, replies, strict=True)
@@ -155,16 +155,16 @@ class VllmBackend:
         outputs = self._chat(conversations, [self._params(ids) for ids in tokens], begun=begun)
         return [_logprobs(output, ids) for output, ids in zip(outputs, tokens, strict=True)]
 
-    def _examined(self, form: Form) -> Asked:
+    def _prepared_question(self, form: Form) -> PreparedQuestion:
         """Return how a question is asked, after checking it once."""
-        if form not in self._asked:
+        if form not in self._prepared:
 
             def render(images: int, prefix: str) -> str:
                 grey = _parts([np.full((64, 64, 3), 128, dtype=np.uint8)] * images)
                 return self._render(messages(form.question.text, grey, form.placement, prefix), begun=bool(prefix))
 
-            self._asked[form] = examine(form, render, self._tokenizer)
-        return self._asked[form]
+            self._prepared[form] = prepare(form, render, self._tokenizer)
+        return self._prepared[form]
 
     def _render(self, conversation: list[Json], *, begun: bool) -> str:
         (output,) = self._chat([conversation], [self._params((0,))], begun=begun)
@@ -206,10 +206,10 @@ def _parts(images: Sequence[RgbImage]) -> list[Json]:
     return [{"type": "image_pil", "image_pil": Image.fromarray(image)} for image in images]
 
 
-def _known(asked: Asked) -> tuple[int, ...]:
-    if asked.wanted.tokens is None:
+def _known(prepared: PreparedQuestion) -> tuple[int, ...]:
+    if prepared.options.tokens is None:
         raise BackendError("the model has no tokenizer; give vLLM a checkpoint with one")
-    return asked.wanted.tokens
+    return prepared.options.tokens
 
 
 def _logprobs(output: Any, tokens: Sequence[int]) -> FloatArray:  # noqa: ANN401  vllm.RequestOutput

@@ -18,7 +18,7 @@ from qdebias.curation import COPY, LINK, MOVE, Choice, Top, Way, check_places, c
 from qdebias.errors import SettingError
 from qdebias.inputs import Images, open_images
 from qdebias.inputs.addresses import is_address, is_folder
-from qdebias.inputs.items import NOT_DECODED, Named, Nothing
+from qdebias.inputs.items import NOT_DECODED, NamedImages, NoImage
 from qdebias.methods import presets
 from qdebias.methods.method import Score
 from qdebias.methods.plan import Failure
@@ -150,8 +150,8 @@ def _check_places(images: Images, roots: Sequence[Path], target: Path, way: Way)
     """Say before hours of scoring, not after, which images cannot be put elsewhere."""
     files: list[Path] = []
     for piece in images.pieces():
-        names = piece.names if isinstance(piece, Named) else () if isinstance(piece, Nothing) else (piece.label,)
-        strange = next((name for name in names if is_address(name) or not isinstance(piece, Named)), None)
+        names = piece.names if isinstance(piece, NamedImages) else () if isinstance(piece, NoImage) else (piece.label,)
+        strange = next((name for name in names if is_address(name) or not isinstance(piece, NamedImages)), None)
         if strange is not None:
             raise SettingError(
                 f"{strange}: is no file of its own here, so that it cannot be copied, moved or linked; "

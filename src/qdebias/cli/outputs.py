@@ -9,7 +9,7 @@ from qdebias.errors import SettingError
 from qdebias.inputs import Images
 from qdebias.inputs.datasets import Dataset
 from qdebias.inputs.folders import looks_like_image
-from qdebias.inputs.items import Named
+from qdebias.inputs.items import NamedImages
 from qdebias.inputs.tables import is_dataset
 from qdebias.runs.records import check_suffix
 
@@ -96,7 +96,9 @@ def _files(inputs: Images | Dataset | Iterable[Path]) -> Iterator[str | Path]:
         yield from inputs.paths
     elif isinstance(inputs, Images):
         for piece in inputs.pieces():
-            yield from map(_local, piece.names) if isinstance(piece, Named) else [_local(piece.label.partition("!")[0])]
+            yield from (
+                map(_local, piece.names) if isinstance(piece, NamedImages) else [_local(piece.label.partition("!")[0])]
+            )
     else:
         yield from inputs
 

@@ -3,7 +3,7 @@
 Files, folders, patterns, lists, tables, tar shards, data sets on disk, and addresses; see docs/inputs.md.
 """
 
-from qdebias.inputs.images import Images, Inputs, find_inputs, image_named, open_images
+from qdebias.inputs.images import Images, Inputs, find_image, find_inputs, open_images
 from qdebias.inputs.items import Image, LeftOut, Member, Piece, RemoteImage, Unreadable
 
 __all__ = [
@@ -15,7 +15,7 @@ __all__ = [
     "Piece",
     "RemoteImage",
     "Unreadable",
+    "find_image",
     "find_inputs",
-    "image_named",
     "open_images",
 ]

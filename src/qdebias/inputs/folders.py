@@ -11,7 +11,7 @@ from typing import Any
 
 from qdebias.errors import SettingError
 from qdebias.inputs.addresses import explained, is_folder, is_there, open_filesystem
-from qdebias.inputs.items import LINKS, NOT_DECODED, LeftOut, Nothing, add_up, nothing
+from qdebias.inputs.items import LINKS, NOT_DECODED, LeftOut, NoImage, add_up, no_image
 
 SUFFIXES = frozenset(
     ".jpg .jpeg .jpe .jfif .mpo .png .apng .webp .bmp .tif .tiff .gif .ppm .pgm .pbm .pnm .avif .heic .heif .hif "  # noqa: SIM905
@@ -50,7 +50,7 @@ def begins_image(prefix: bytes) -> bool:
     return decoding.begins_image(prefix)
 
 
-def folder_names(folder: str) -> Iterator[str | Nothing | LeftOut]:
+def folder_names(folder: str) -> Iterator[str | NoImage | LeftOut]:
     """Yield the images below a folder, sorted by path, and what was left out.
 
     Hidden files and folders are passed over, links to folders too.
@@ -58,7 +58,7 @@ def folder_names(folder: str) -> Iterator[str | Nothing | LeftOut]:
     return _or_nothing(folder, _walk(str(Path(folder))))
 
 
-def _or_nothing(folder: str, found: Iterator[str | Nothing | LeftOut]) -> Iterator[str | Nothing | LeftOut]:
+def _or_nothing(folder: str, found: Iterator[str | NoImage | LeftOut]) -> Iterator[str | NoImage | LeftOut]:
     empty, left = True, list[LeftOut]()
     for one in found:
         if isinstance(one, LeftOut):
@@ -67,11 +67,11 @@ def _or_nothing(folder: str, found: Iterator[str | Nothing | LeftOut]) -> Iterat
         empty = False
         yield one
     if empty:
-        yield nothing(folder, "no image in this folder")
+        yield no_image(folder, "no image in this folder")
     yield from left
 
 
-def _walk(folder: str) -> Iterator[str | Nothing | LeftOut]:
+def _walk(folder: str) -> Iterator[str | NoImage | LeftOut]:
     """Keep the way back in a list of our own: folders may be deeper than calls can be.
 
     Paths are text here: `Path` takes longer than all the rest for a hundred thousand files.
@@ -98,7 +98,7 @@ def _walk(folder: str) -> Iterator[str | Nothing | LeftOut]:
             with os.scandir(path) as entries:
                 found = [(entry.name, _leads_on(entry), entry.is_symlink()) for entry in entries]
         except OSError as error:
-            yield nothing(path, str(error.strerror))
+            yield no_image(path, str(error.strerror))
             continue
         start = "" if path == "." else os.path.join(path, "")  # noqa: PTH118
         found.sort(reverse=True)
@@ -140,11 +140,11 @@ def _leads_on(entry: os.DirEntry[str]) -> bool:
     return entry.is_dir(follow_symlinks=False)
 
 
-def pattern_names(pattern: str) -> Iterator[str | Nothing]:
+def pattern_names(pattern: str) -> Iterator[str | NoImage]:
     """Yield what a pattern matches, sorted; folders are left out."""
     matches = sorted(set(_matching(Path(pattern).parts)))
     if not matches:
-        yield nothing(pattern, "no file matches this pattern")
+        yield no_image(pattern, "no file matches this pattern")
     yield from (str(match) for match in matches if not is_folder(match))
 
 
@@ -172,14 +172,14 @@ def _folders(base: Path) -> Iterator[Path]:
             waiting += [path / entry.name for entry in entries if _leads_on(entry) and not entry.name.startswith(".")]
 
 
-def remote_folder_names(address: str) -> Iterator[str | Nothing | LeftOut]:
+def remote_folder_names(address: str) -> Iterator[str | NoImage | LeftOut]:
     """Yield the images below a folder behind an address, sorted by path within each folder, and what was left out."""
     try:
         with explained(address):
             files, path = open_filesystem(address)
             yield from _or_nothing(address, _walk_remote(files, path.rstrip("/")))
     except SettingError as error:
-        yield nothing(address, str(error))
+        yield no_image(address, str(error))
 
 
 def _walk_remote(files: Any, folder: str) -> Iterator[str | LeftOut]:  # noqa: ANN401 (fsspec has no types)
@@ -197,17 +197,17 @@ def _walk_remote(files: Any, folder: str) -> Iterator[str | LeftOut]:  # noqa: A
             yield name if sound else LeftOut(1, (name,))
 
 
-def remote_pattern_names(address: str) -> Iterator[str | Nothing]:
+def remote_pattern_names(address: str) -> Iterator[str | NoImage]:
     """Yield what a pattern in an address matches, sorted."""
     try:
         with explained(address):
             files, path = open_filesystem(address)
             matches = sorted(files.glob(path))
     except SettingError as error:
-        yield nothing(address, str(error))
+        yield no_image(address, str(error))
         return
     if not matches:
-        yield nothing(address, "nothing matches this pattern")
+        yield no_image(address, "nothing matches this pattern")
     yield from (str(files.unstrip_protocol(match)) for match in matches)
 
 

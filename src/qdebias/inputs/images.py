@@ -24,14 +24,14 @@ from qdebias.inputs.folders import (
 from qdebias.inputs.items import (
     Image,
     LeftOut,
-    Named,
-    Nothing,
+    NamedImages,
+    NoImage,
     Piece,
     RemoteImage,
     Unreadable,
     add_up,
+    in_pieces,
     member_name,
-    named,
 )
 from qdebias.inputs.shards import Shard
 from qdebias.inputs.tables import dataset_pieces, is_dataset, list_pieces, table_pieces
@@ -53,10 +53,8 @@ _LOOK_AT = 100
 class Images:
     """The images of a run; can be gone through any number of times, and is found anew each time.
 
-    Attributes:
-        arguments: What was typed.
-        column: The column of the tables among them; None takes the first that usually holds images.
-        left_out: What was left out so far, the last time that they were gone through.
+    `column` is that of the tables among them (None: the first that usually holds images), `left_out` what was left
+    out the last time that they were gone through.
     """
 
     arguments: tuple[str, ...]
@@ -153,7 +151,7 @@ def _pieces(argument: str, column: str | None) -> Iterator[Piece | LeftOut]:
     argument = true_name(argument)
     path = Path(argument)
     if is_folder(path):
-        return dataset_pieces(argument, column) if is_dataset(path) else named(folder_names(argument))
+        return dataset_pieces(argument, column) if is_dataset(path) else in_pieces(folder_names(argument))
     if not is_there(path) and glob.has_magic(argument):
         return _opened(pattern_names(argument), column)
     if path.suffix.lower() == _LIST:
@@ -167,15 +165,15 @@ def _remote_pieces(address: str, column: str | None) -> Iterator[Piece | LeftOut
     if path_of(address).lower().endswith(_LIST):
         return list_pieces(address)
     if not _is_container(address) and not address.startswith(("http://", "https://")) and is_remote_folder(address):
-        return named(remote_folder_names(address))
+        return in_pieces(remote_folder_names(address))
     return _opened(iter((address,)), column)
 
 
-def _opened(names: Iterator[str | Nothing], column: str | None) -> Iterator[Piece | LeftOut]:
+def _opened(names: Iterator[str | NoImage], column: str | None) -> Iterator[Piece | LeftOut]:
     """Yield the pieces of names, of which some may be shards and tables."""
     for container, group in groupby(names, lambda name: isinstance(name, str) and _is_container(name)):
         if not container:
-            yield from named(group)
+            yield from in_pieces(group)
             continue
         for name in map(str, group):
             yield from table_pieces(name, column) if path_of(name).lower().endswith(_TABLES) else (Shard(name),)
@@ -215,24 +213,18 @@ def _unique(pieces: Iterator[Piece]) -> Iterator[Piece]:
         return name if is_address(name) or not is_there(name) else true_path(name)
 
     for piece in pieces:
-        names = piece.names if isinstance(piece, Named) else (piece.label,)
+        names = piece.names if isinstance(piece, NamedImages) else (piece.label,)
         keys = [hashlib.blake2b(key(name).encode(errors="surrogateescape"), digest_size=16).digest() for name in names]
         fresh = [name for name, key in zip(names, keys, strict=True) if not (key in seen or seen.add(key))]  # type: ignore[func-returns-value]
         if len(fresh) == len(names):
             yield piece
         elif fresh:
-            yield Named(tuple(fresh))
+            yield NamedImages(tuple(fresh))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Inputs:
-    """The images of a command.
-
-    Attributes:
-        paths: Each image once, in the order in which it was named; within a folder sorted by path.
-        images: What was named, as it is streamed.
-        failures: What was named and holds no image, or could not be looked into.
-    """
+    """The images of a command: local files, each once and in the order named, and what holds no image."""
 
     paths: tuple[Path, ...]
     images: Images
@@ -265,14 +257,8 @@ def find_inputs(arguments: Sequence[str], *, column: str | None = None) -> Input
 
 
 @dataclass(frozen=True, slots=True)
-class SoughtMember:
-    """An image inside a shard, table or data set, looked for when it is needed.
-
-    Attributes:
-        container: Where it is.
-        key: What it is called there.
-        column: The column of images, where it is a table; None takes the usual one.
-    """
+class MemberByName:
+    """An image inside a shard, table or data set, looked for when it is needed."""
 
     container: str
     key: str
@@ -295,12 +281,12 @@ class SoughtMember:
         raise ImageError(f"{self.name}: is not there any more")
 
 
-def image_named(name: str, *, column: str | None = None) -> Image | SoughtMember:
+def find_image(name: str, *, column: str | None = None) -> Image | MemberByName:
     """Return the image that was called so in a result."""
     if is_address(name):
-        return next((SoughtMember(*parts, column) for parts in _parts(name)), RemoteImage(name))
+        return next((MemberByName(*parts, column) for parts in _parts(name)), RemoteImage(name))
     path = Path(name)
-    return path if is_there(path) else next((SoughtMember(*parts, column) for parts in _parts(name)), path)
+    return path if is_there(path) else next((MemberByName(*parts, column) for parts in _parts(name)), path)
 
 
 def _parts(name: str) -> Iterator[tuple[str, str]]:

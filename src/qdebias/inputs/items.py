@@ -15,11 +15,7 @@ from qdebias.inputs.addresses import absolute_name, is_address, read_address, un
 
 @dataclass(frozen=True, slots=True)
 class RemoteImage:
-    """An image behind an address, fetched when it is needed.
-
-    Attributes:
-        address: Such as "s3://bucket/a.jpg".
-    """
+    """An image behind an address such as "s3://bucket/a.jpg", fetched when it is needed."""
 
     address: str
 
@@ -39,13 +35,7 @@ class RemoteImage:
 
 @dataclass(frozen=True, slots=True)
 class Member:
-    """An image that was read out of a shard or a table.
-
-    Attributes:
-        container: The shard or table, a path or an address.
-        key: What it is called there: the name of a member, the number of a row.
-        data: What would stand in its file.
-    """
+    """An image read out of a shard or a table, where it is called `key`: a name, or the number of a row."""
 
     container: str
     key: str
@@ -63,12 +53,7 @@ class Member:
 
 @dataclass(frozen=True, slots=True)
 class Unreadable:
-    """Something that was named and holds no image, or of which the image cannot be had: a failure in its place.
-
-    Attributes:
-        name: What was named.
-        error: Why, and what to do about it, in one line that begins with the name.
-    """
+    """A failure in the place of an image: what was named, and why in one line that begins with it."""
 
     name: str
     error: str
@@ -94,13 +79,7 @@ NO_IMAGE, NOT_DECODED, LINKS = "without a suffix and no image", "of formats that
 
 @dataclass(frozen=True, slots=True)
 class LeftOut:
-    """Files or members that a search found and that are no images of the run: told at the end.
-
-    Attributes:
-        count: How many there are in one folder, shard or run.
-        names: The first of them.
-        why: `NO_IMAGE`, `NOT_DECODED` (they are pictures, by their suffix) or `LINKS` (that lead out of the folder).
-    """
+    """Files or members that a search leaves out of a run: how many, the first names, and why."""
 
     count: int = 0
     names: tuple[str, ...] = ()
@@ -132,7 +111,7 @@ def member_name(container: str, key: str) -> str:
     return f"{unsigned(container)}!{key}"
 
 
-Other = TypeVar("Other", bound="Nothing | LeftOut")
+Other = TypeVar("Other", bound="NoImage | LeftOut")
 
 SIZE = 500
 """Most images in a piece of those that are named one by one."""
@@ -161,12 +140,8 @@ class Piece(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Named:
-    """Images that have a path or address each.
-
-    Attributes:
-        names: Paths and addresses.
-    """
+class NamedImages:
+    """Images that have a path or address each."""
 
     names: tuple[str, ...]
 
@@ -180,9 +155,9 @@ class Named:
         """How many they are."""
         return len(self.names)
 
-    def absolute(self) -> "Named":
+    def absolute(self) -> "NamedImages":
         """Return them with absolute paths."""
-        return Named(tuple(map(absolute_name, self.names)))
+        return NamedImages(tuple(map(absolute_name, self.names)))
 
     def __iter__(self) -> Iterator[Image]:
         """Yield each as what its name says it is."""
@@ -190,13 +165,8 @@ class Named:
 
 
 @dataclass(frozen=True, slots=True)
-class Nothing:
-    """Something that was named and holds no image.
-
-    Attributes:
-        name: What was named.
-        error: Why it holds none, in one line that begins with the name.
-    """
+class NoImage:
+    """Something that was named and holds no image, and why, in one line that begins with it."""
 
     name: str
     error: str
@@ -211,31 +181,31 @@ class Nothing:
         """One failure."""
         return 1
 
-    def absolute(self) -> "Nothing":
+    def absolute(self) -> "NoImage":
         """Return it with an absolute path."""
-        return Nothing(absolute_name(self.name), self.error)
+        return NoImage(absolute_name(self.name), self.error)
 
     def __iter__(self) -> Iterator[Image]:
         """Yield the failure."""
         yield Unreadable(self.name, self.error)
 
 
-def nothing(name: str, why: str) -> Nothing:
+def no_image(name: str, why: str) -> NoImage:
     """Return what holds no image under its name without a signature; see `unreadable`."""
     found = unreadable(name, why)
-    return Nothing(found.name, found.error)
+    return NoImage(found.name, found.error)
 
 
-def named(found: Iterable[str | Other]) -> Iterator[Named | Other]:
+def in_pieces(found: Iterable[str | Other]) -> Iterator[NamedImages | Other]:
     """Gather names into pieces of at most `SIZE`, in order; anything else is yielded as it is."""
     names: list[str] = []
     for one in found:
         if isinstance(one, str):
             names.append(one)
         if names and (len(names) == SIZE or not isinstance(one, str)):
-            yield Named(tuple(names))
+            yield NamedImages(tuple(names))
             names = []
         if not isinstance(one, str):
             yield one
     if names:
-        yield Named(tuple(names))
+        yield NamedImages(tuple(names))

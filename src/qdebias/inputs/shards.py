@@ -49,11 +49,7 @@ class _Header(tarfile.TarInfo):
 
 @dataclass(frozen=True, slots=True)
 class Shard:
-    """The images of one tar or zip file; members with other suffixes belong to them and are passed over.
-
-    Attributes:
-        container: Its path or address.
-    """
+    """The images of one tar or zip file; members with other suffixes belong to them and are passed over."""
 
     container: str
 

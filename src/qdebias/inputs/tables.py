@@ -13,12 +13,12 @@ from qdebias.inputs.items import (
     SIZE,
     Image,
     Member,
-    Named,
-    Nothing,
+    NamedImages,
+    NoImage,
     Piece,
+    in_pieces,
     member_name,
-    named,
-    nothing,
+    no_image,
     unreadable,
 )
 
@@ -38,14 +38,9 @@ _LONGEST_NAME = 8192
 
 @dataclass(frozen=True, slots=True)
 class Rows:
-    """The images in one row group of a Parquet file.
+    """The images in one row group of a Parquet file: bytes, or structures as Hugging Face writes them.
 
-    Attributes:
-        container: The file, a path or an address.
-        column: The column: of bytes, or of structures with `bytes` and `path`, as Hugging Face writes them.
-        group: Number of the row group.
-        start: Number of its first row in the file, from 0.
-        count: How many rows it has.
+    `start` is the number of its first row in the file, from 0.
     """
 
     container: str
@@ -83,19 +78,19 @@ def table_pieces(name: str, column: str | None) -> Iterator[Piece]:
     """Yield the images of a Parquet, CSV or TSV file."""
     try:
         if path_of(name).lower().endswith((".csv", ".tsv")):
-            yield from named(_csv_names(name, column))
+            yield from in_pieces(_csv_names(name, column))
         else:
             yield from _parquet_pieces(name, column)
     except SettingError as error:
-        yield nothing(name, str(error))
+        yield no_image(name, str(error))
 
 
 def list_pieces(name: str) -> Iterator[Piece]:
     """Yield the images of a list, one path or address a line; empty lines are passed over."""
     try:
-        yield from _or_nothing(name, named(_lines(name)))
+        yield from _or_nothing(name, in_pieces(_lines(name)))
     except SettingError as error:
-        yield nothing(name, str(error))
+        yield no_image(name, str(error))
 
 
 def parquet(name: str, stream: Any, *, column: str | None = None) -> Any:  # noqa: ANN401 (pyarrow has no types)
@@ -115,10 +110,8 @@ def parquet(name: str, stream: Any, *, column: str | None = None) -> Any:  # noq
 def _check_growth(group: Any, column: str, stream: IO[bytes] | None) -> None:  # noqa: ANN401
     """Refuse a row group whose column would take far more memory than it takes in the file.
 
-    Args:
-        group: Its metadata, which need not be true.
-        column: The column.
-        stream: A file here, of which the headers of its pages are read too; pyarrow takes memory for what they say.
+    Its metadata need not be true: of a file here (`stream`), the headers of its pages are read too, as pyarrow takes
+    memory for what they say.
 
     Raises:
         SettingError: It would.
@@ -211,7 +204,7 @@ def image_of_cell(container: str, key: str, cell: Any) -> Image:  # noqa: ANN401
     name = member_name(container, key)
     value = (cell.get("bytes") or cell.get("path")) if isinstance(cell, dict) else cell
     if isinstance(value, str) and value:
-        return next(iter(Named((beside(container, value),))))
+        return next(iter(NamedImages((beside(container, value),))))
     if not isinstance(value, bytes) or not value:
         return unreadable(name, "holds no image")
     if len(value) > MAX_BYTES:
@@ -241,7 +234,7 @@ def _lines(name: str) -> Iterator[str]:
         yield from (beside(name, line.strip("\r\n")) for line in text if line.strip())
 
 
-def _csv_names(name: str, column: str | None) -> Iterator[str | Nothing]:
+def _csv_names(name: str, column: str | None) -> Iterator[str | NoImage]:
     with open_container(name) as stream, _text(stream) as text:
         tabs = path_of(name).lower().endswith(".tsv")
         rows = (row for row in csv_rows(text, unsigned(name), delimiter="\t" if tabs else ",") if row)
@@ -254,16 +247,16 @@ def _csv_names(name: str, column: str | None) -> Iterator[str | Nothing]:
                 check_cells(row, names, member_name(name, str(number)))
                 yield _name_or_nothing(name, number, row[place] if place < len(row) else None)
             except SettingError as error:
-                yield nothing(member_name(name, str(number)), str(error))
+                yield no_image(member_name(name, str(number)), str(error))
     if empty:
-        yield nothing(name, "has column names and no rows")
+        yield no_image(name, "has column names and no rows")
 
 
-def _name_or_nothing(container: str, number: int, value: str | None) -> str | Nothing:
+def _name_or_nothing(container: str, number: int, value: str | None) -> str | NoImage:
     place = member_name(container, str(number))
     if value and len(value) > _LONGEST_NAME:
-        return nothing(place, f"{len(value):,} characters, too long for a path or address")
-    return beside(container, value) if value else nothing(place, "names no image")
+        return no_image(place, f"{len(value):,} characters, too long for a path or address")
+    return beside(container, value) if value else no_image(place, "names no image")
 
 
 def _parquet_pieces(name: str, column: str | None) -> Iterator[Piece]:
@@ -275,9 +268,9 @@ def _parquet_pieces(name: str, column: str | None) -> Iterator[Piece]:
         kind = file.schema_arrow.field(file.schema_arrow.names.index(chosen)).type
         kind = kind.value_type if kinds.is_dictionary(kind) else kind
         if file.metadata.num_rows == 0:
-            yield nothing(name, "has column names and no rows")
+            yield no_image(name, "has column names and no rows")
         if kinds.is_string(kind) or kinds.is_large_string(kind) or kinds.is_string_view(kind):
-            yield from named(_cell_names(name, parquet(name, stream, column=chosen), chosen))
+            yield from in_pieces(_cell_names(name, parquet(name, stream, column=chosen), chosen))
             return
         binary = (kinds.is_binary, kinds.is_large_binary, kinds.is_binary_view, kinds.is_fixed_size_binary)
         if not (kinds.is_struct(kind) or any(one(kind) for one in binary)):
@@ -289,7 +282,7 @@ def _parquet_pieces(name: str, column: str | None) -> Iterator[Piece]:
             start += count
 
 
-def _cell_names(name: str, file: Any, column: str) -> Iterator[str | Nothing]:  # noqa: ANN401
+def _cell_names(name: str, file: Any, column: str) -> Iterator[str | NoImage]:  # noqa: ANN401
     number = 0
     try:
         for group in range(file.num_row_groups):
@@ -310,7 +303,7 @@ def _or_nothing(name: str, pieces: Iterator[Piece]) -> Iterator[Piece]:
         empty = False
         yield piece
     if empty:
-        yield nothing(name, "names no image")
+        yield no_image(name, "names no image")
 
 
 def _text(stream: Any) -> TextIOWrapper:  # noqa: ANN401
@@ -319,15 +312,7 @@ def _text(stream: Any) -> TextIOWrapper:  # noqa: ANN401
 
 @dataclass(frozen=True, slots=True)
 class DatasetRows:
-    """Some rows of a data set.
-
-    Attributes:
-        container: Its folder.
-        split: Which split, empty where it has none.
-        column: The column with the images.
-        start: The first row.
-        stop: The row behind the last.
-    """
+    """Rows `start` to `stop`, exclusive, of a split of a data set in a folder; "" where it has none."""
 
     container: str
     split: str
@@ -372,7 +357,7 @@ def dataset_pieces(folder: str, column: str | None) -> Iterator[Piece]:
             for start in range(0, len(rows), SIZE):
                 yield DatasetRows(folder, split, chosen, start, min(start + SIZE, len(rows)))
     except SettingError as error:
-        yield Nothing(folder, str(error))
+        yield NoImage(folder, str(error))
 
 
 def _splits(folder: str) -> dict[str, Any]:

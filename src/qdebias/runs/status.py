@@ -7,7 +7,7 @@ from pathlib import Path
 from qdebias.backends.base import Backend
 from qdebias.errors import SettingError
 from qdebias.image import MAX_PIXELS, max_side_of
-from qdebias.inputs.images import image_named
+from qdebias.inputs.images import find_image
 from qdebias.methods import presets
 from qdebias.methods.describe import describe
 from qdebias.methods.method import Method
@@ -167,7 +167,7 @@ def retry_failures(
         )
         scorers[method] = StoredScorer(run, scorer, name=entry.name)
     for method, stored in scorers.items():
-        images = (image_named(name, column=column) for name in failed[method])
+        images = (find_image(name, column=column) for name in failed[method])
         for outcome in stored.ask(images, retry=True):
             yield Retried(method=run.manifest.methods[method].name, outcome=outcome)
 

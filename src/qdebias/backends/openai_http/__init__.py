@@ -1,8 +1,8 @@
 """Any OpenAI-compatible server as a backend: `openai:<url>#<model>`; what each server can do is in docs/servers.md.
 
-- `address` and `connection`: where the server is, and how it is talked to: retries, the key, errors in one line
-- `pictures`, `chat`: what is sent; `answer`: what is read from the reply
-- `servers`: what differs between servers; `identify`: which one it is, and which model it serves
+- `connection`: where the server is, and how it is talked to: retries, the key; `failures`: errors in one line
+- `chat`: what is sent, and what is read from the reply
+- `servers`: what differs between servers, which one it is, and which model it serves
 - `prompt`: the proof that the server asks what was asked for
 - `backend`: all of it as a `Backend`
 """

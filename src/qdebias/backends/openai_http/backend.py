@@ -10,10 +10,10 @@ import numpy as np
 
 from qdebias.backends.base import Fingerprint, OptionLogits
 from qdebias.backends.openai_http.chat import (
+    EncodedImages,
     Json,
     MissingOptionError,
-    Pictures,
-    Wanted,
+    OptionTokens,
     conversation,
     likelier_lead,
     option_logprobs,
@@ -22,7 +22,7 @@ from qdebias.backends.openai_http.chat import (
 )
 from qdebias.backends.openai_http.connection import Address, Connection, Session, parse_address
 from qdebias.backends.openai_http.failures import PassingError, RefusedError
-from qdebias.backends.openai_http.prompt import Asked, Lead, check_unseen, examine, find_lead, wanted
+from qdebias.backends.openai_http.prompt import Lead, PreparedQuestion, check_unseen, find_lead, prepare, tokens_to_read
 from qdebias.backends.openai_http.servers import Served, fingerprint, identify
 from qdebias.backends.prompt import Argument, Form
 from qdebias.equations import FloatArray
@@ -93,7 +93,7 @@ class OpenAIBackend:
         self._served = served
         self._top = served.server.traits.top if top_logprobs is None else top_logprobs
         self._prompt = prompt
-        self._asked: dict[Form, Asked] = {}
+        self._prepared: dict[Form, PreparedQuestion] = {}
         self._counted: Lead | None = None
 
     def __repr__(self) -> str:
@@ -120,9 +120,9 @@ class OpenAIBackend:
             return []
         asked = [replace(request, questions=tuple(map(self._form, request.questions))) for request in requests]
         with self._connection.session() as session:
-            self._examine(session, asked)
-            pictures = Pictures(asked)
-            answers = session.gather([partial(self._ask, session, pictures, request) for request in asked])
+            self._prepare_all(session, asked)
+            pictures = EncodedImages(asked)
+            answers = session.run_all([partial(self._ask, session, pictures, request) for request in asked])
             if session.interrupted:
                 self._check_still_the_same(session)
         return answers
@@ -133,15 +133,15 @@ class OpenAIBackend:
         options = tuple(option.strip().capitalize() for option in question.options)
         return replace(question, answer_prefix="", options=options)
 
-    def _examine(self, session: Session, requests: Sequence[Request]) -> None:
+    def _prepare_all(self, session: Session, requests: Sequence[Request]) -> None:
         """Check each question once, before it is asked about the first image."""
         for request in requests:
             for question in request.questions:
                 form = _form_of(request, question)
-                if form not in self._asked:
-                    self._asked[form] = self._examined(session, form)
+                if form not in self._prepared:
+                    self._prepared[form] = self._prepared_question(session, form)
 
-    def _examined(self, session: Session, form: Form) -> Asked:
+    def _prepared_question(self, session: Session, form: Form) -> PreparedQuestion:
         server, trusted = self._served.server, self._prompt == "trusted"
 
         def render(images: int, prefix: str) -> str:
@@ -153,11 +153,13 @@ class OpenAIBackend:
             return session.post(*self._completion({"top_logprobs": 1, **fields}))
 
         if self._served.shows_prompts:
-            return examine(form, render, server.tokenizer(session), trusted=trusted)
+            return prepare(form, render, server.tokenizer(session), trusted=trusted)
         if not trusted:
             check_unseen(form, complete)
         lead = "" if form.question.answer_prefix else self._lead(form, complete)
-        return Asked(form.question.answer_prefix, wanted(form.question, server.tokenizer(session), lead=lead))
+        return PreparedQuestion(
+            form.question.answer_prefix, tokens_to_read(form.question, server.tokenizer(session), lead=lead)
+        )
 
     def _lead(self, form: Form, complete: Callable[[Json], Json]) -> str:
         """Return the white space before a reply: by the count of tokens, else by what the model prefers to say."""
@@ -170,11 +172,13 @@ class OpenAIBackend:
         clearly = not self._counted.counted and self._prompt != "trusted"
         return likelier_lead(reply, form.question.options, clearly=clearly)
 
-    async def _ask(self, session: Session, pictures: Pictures, request: Request) -> list[FloatArray]:
+    async def _ask(self, session: Session, pictures: EncodedImages, request: Request) -> list[FloatArray]:
         urls = await pictures.urls(request)
-        return [await self._judge(session, urls, request, question) for question in request.questions]
+        return [await self._answer_or_refuse(session, urls, request, question) for question in request.questions]
 
-    async def _judge(self, session: Session, urls: Sequence[str], request: Request, question: Question) -> FloatArray:
+    async def _answer_or_refuse(
+        self, session: Session, urls: Sequence[str], request: Request, question: Question
+    ) -> FloatArray:
         """Return the answer about some images; if there is none, find out whether it is for these images alone.
 
         Then the same is asked once about grey images. What fails for them too is a failure of the server. A failure
@@ -202,18 +206,20 @@ class OpenAIBackend:
     async def _answer(
         self, session: Session, urls: Sequence[str], *, request: Request, question: Question, patient: bool = True
     ) -> FloatArray:
-        asked = self._asked[_form_of(request, question)]
-        fields = conversation(question.text, urls, placement=request.placement, prefix=asked.reply)
+        prepared = self._prepared[_form_of(request, question)]
+        fields = conversation(question.text, urls, placement=request.placement, prefix=prepared.reply)
         traits = self._served.server.traits
         try:
-            return await self._read(session, fields, asked.wanted, self._top, patient=patient)
+            return await self._read(session, fields, prepared.options, self._top, patient=patient)
         except MissingOptionError:
             if traits.most <= self._top:
                 raise
-        return await self._read(session, fields, asked.wanted, traits.most, patient=patient)
+        return await self._read(session, fields, prepared.options, traits.most, patient=patient)
 
-    async def _read(self, session: Session, fields: Json, options: Wanted, top: int, *, patient: bool) -> FloatArray:
-        reading = {"top_logprobs": top, **self._served.server.reading(options.tokens)}
+    async def _read(
+        self, session: Session, fields: Json, options: OptionTokens, top: int, *, patient: bool
+    ) -> FloatArray:
+        reading = {"top_logprobs": top, **self._served.server.logprob_fields(options.tokens)}
         reply = await session.send(*self._completion({**fields, **reading}), patient=patient)
         name = reported_name(reply) or self._served.reported
         if name != self._served.reported:
@@ -225,11 +231,11 @@ class OpenAIBackend:
 
     def _completion(self, fields: Json) -> tuple[str, Json]:
         """Return URL and body of a chat completion."""
-        body = {"model": self._served.asked, **self._served.sampling, **self._served.arguments, **fields}
+        body = {"model": self._served.requested, **self._served.sampling, **self._served.arguments, **fields}
         return f"{self._connection.address.api}/chat/completions", body
 
     def _check_still_the_same(self, session: Session) -> None:
-        now = identify(session, self._top, self._served.given)
+        now = identify(session, self._top, self._served.template_args)
         if now.identity != self._served.identity:
             raise BackendError(
                 f"{self._connection.address.api} came back with another model: {dict(now.identity)} instead of "

@@ -30,14 +30,7 @@ PLAIN_SAMPLING: Mapping[str, Any] = {"max_tokens": 1, "temperature": 1, "top_p":
 
 
 def messages(text: str, images: Sequence[Json], placement: Placement, prefix: str) -> list[Json]:
-    """Return the messages of a conversation.
-
-    Args:
-        text: The question.
-        images: Its images, as parts of a message.
-        placement: Whether the images come before or after the question.
-        prefix: How the answer begins; empty: the model begins it.
-    """
+    """Return the messages of a conversation; with an empty `prefix` the model begins the answer."""
     words = [{"type": "text", "text": text}]
     content = [*images, *words] if placement == "before" else [*words, *images]
     question: Json = {"role": "user", "content": content if images else text}
@@ -45,17 +38,10 @@ def messages(text: str, images: Sequence[Json], placement: Placement, prefix: st
 
 
 def conversation(text: str, urls: Sequence[str] = (), *, placement: Placement = "before", prefix: str = "") -> Json:
-    """Return the fields of a request that say what is asked: `messages`, and how the last one is meant.
-
-    Args:
-        text: The question.
-        urls: Data URLs of its images.
-        placement: See `messages`.
-        prefix: See `messages`.
-    """
+    """Return the fields of a request that say what is asked: `messages`, and how the last one is meant."""
     images = [{"type": "image_url", "image_url": {"url": url}} for url in urls]
-    asked: Json = {"messages": messages(text, images, placement, prefix)}
-    return {**asked, **CONTINUE} if prefix else asked
+    fields: Json = {"messages": messages(text, images, placement, prefix)}
+    return {**fields, **CONTINUE} if prefix else fields
 
 
 _FAST = 1  # level of zlib; higher ones take several times as long for a tenth of the size
@@ -68,7 +54,7 @@ def png_url(image: RgbImage) -> str:
     return f"data:image/png;base64,{base64.b64encode(buffer.getbuffer()).decode('ascii')}"
 
 
-class Pictures:
+class EncodedImages:
     """The data URLs of the images of some requests: each image is encoded once, and dropped after its last request.
 
     Args:
@@ -114,13 +100,7 @@ class MissingOptionError(OptionError):
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """One entry of the list.
-
-    Attributes:
-        text: The token's bytes.
-        token: Its id; None where the server gives none.
-        logprob: Its log-probability.
-    """
+    """One entry of the list; `token` is None where the server gives no ids."""
 
     text: bytes
     token: int | None
@@ -128,25 +108,15 @@ class Candidate:
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
-    """How the options of one question are found in a list.
-
-    Attributes:
-        words: (K,) the text of each option's token.
-        tokens: (K,) its id; None where the server does not tell.
-    """
+class OptionTokens:
+    """The (K,) tokens of the options of a question as text, and their ids where the server tells them."""
 
     words: tuple[str, ...]
     tokens: tuple[int, ...] | None = None
 
 
-def option_logprobs(reply: Json, wanted: Wanted, remedy: str) -> FloatArray:
-    """Return the (K,) log-probabilities of the options.
-
-    Args:
-        reply: The answer to a chat completion.
-        wanted: The options.
-        remedy: What helps on this server where an option is missing.
+def option_logprobs(reply: Json, wanted: OptionTokens, remedy: str) -> FloatArray:
+    """Return the (K,) log-probabilities of the options; `remedy` is what helps where one is missing.
 
     Raises:
         RefusedError: The reply holds no log-probabilities, although they were asked for.
@@ -167,7 +137,7 @@ def candidates(reply: Json) -> list[Candidate]:
         first = choice["logprobs"]["content"][0]
         likeliest = first.get("top_logprobs")
     except (KeyError, IndexError, TypeError, AttributeError) as error:
-        raise RefusedError(_without(reply), 200) from error
+        raise RefusedError(_no_logprobs(reply), 200) from error
     if not isinstance(likeliest, list) or not likeliest:
         raise RefusedError(
             "the server tells the log-probability of the token that it sampled and of no other: it ignores "
@@ -178,11 +148,11 @@ def candidates(reply: Json) -> list[Candidate]:
     space = _written_space([str(entry.get("token")) for entry in entries])
     found = dict.fromkeys(one for one in (_candidate(entry, space) for entry in entries) if one)
     if not found:
-        raise RefusedError(_without(reply), 200)
+        raise RefusedError(_no_logprobs(reply), 200)
     return list(found)
 
 
-def _without(reply: Json) -> str:
+def _no_logprobs(reply: Json) -> str:
     try:
         reason = str(reply["choices"][0]["finish_reason"])
     except (KeyError, IndexError, TypeError):
@@ -198,10 +168,8 @@ def _without(reply: Json) -> str:
 def likelier_lead(reply: Json, words: Sequence[str], *, clearly: bool) -> str:
     """Return whether a space belongs before the first word of a reply: "" or " ", whichever the model prefers.
 
-    Args:
-        reply: The answer about images that do not matter.
-        words: The options; those that bring a space along have no part in it.
-        clearly: Whether one spelling must be ten times as likely as the other.
+    Options that bring a space along have no part in it. `clearly`: one spelling must be ten times as likely as the
+    other.
 
     Raises:
         OptionError: It cannot be told.
@@ -282,7 +250,7 @@ def _literal(text: str) -> bytes | None:
         return None
 
 
-def _find(found: Sequence[Candidate], wanted: Wanted, number: int, remedy: str) -> float:
+def _find(found: Sequence[Candidate], wanted: OptionTokens, number: int, remedy: str) -> float:
     word = wanted.words[number]
     told = [one for one in found if one.logprob > LEAST and math.isfinite(one.logprob)]
     if wanted.tokens is not None and all(one.token is not None for one in found):

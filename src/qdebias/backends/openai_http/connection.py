@@ -37,12 +37,10 @@ FORM = "http://localhost:8000/v1#model"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Address:
-    """A server and one of its models.
+    """A server and one of its models (empty: the only one).
 
-    Attributes:
-        api: URL that the paths of the OpenAI API are put behind, such as "http://localhost:8000/v1".
-        root: URL that the server's own paths are put behind, such as "http://localhost:8000".
-        model: Name of the model; empty: the only one there is.
+    `api`, such as "http://localhost:8000/v1", is what the paths of the OpenAI API are put behind, `root`, without
+    /v1, those of the server's own.
     """
 
     api: str
@@ -106,12 +104,8 @@ _MOST_WORDS = 10_000
 class Connection:
     """How a server is reached. Its text and its errors never hold the key.
 
-    Args:
-        address: Where it is.
-        key: The API key; empty: none is sent.
-        timeout: Seconds until an answer that is not there counts as lost.
-        patience: Seconds for which a request is tried again while the server is away or busy.
-        concurrency: How many requests are under way at a time.
+    `timeout` and `patience` are seconds: until an answer counts as lost, and for which a request is tried again while
+    the server is away or busy. At most `concurrency` requests are under way at a time.
 
     Raises:
         SettingError: A setting is out of range, or the key holds what cannot be sent.
@@ -140,11 +134,7 @@ class Connection:
 
     @contextmanager
     def session(self, *, waiting: bool = True) -> Iterator["Session"]:
-        """Open the connection, for the thread that asks.
-
-        Args:
-            waiting: Whether a server that is not there may come back.
-        """
+        """Open the connection, for this thread; `waiting`: a server that is not there may come back."""
         with (
             start_blocking_portal() as portal,
             portal.wrap_async_context_manager(self._client()) as client,
@@ -196,20 +186,15 @@ class Session:
         """Return what is answered to a JSON object; raises as `send` does."""
         return self._portal.call(self.send, url, body)
 
-    def gather(self, jobs: Sequence[Callable[[], Awaitable[Result]]]) -> list[Result]:
+    def run_all(self, jobs: Sequence[Callable[[], Awaitable[Result]]]) -> list[Result]:
         """Run asynchronous functions, `concurrency` at a time, and return their results in order.
 
         The first failure stops them all and is raised.
         """
-        return self._portal.call(self._gather, jobs)
+        return self._portal.call(self._run_all, jobs)
 
     async def send(self, url: str, body: Mapping[str, Any], *, patient: bool = True) -> Json:
-        """Return the JSON object that the server answers; a failure that may pass is tried again.
-
-        Args:
-            url: Where to.
-            body: What is sent.
-            patient: Whether it is tried again.
+        """Return the JSON object that the server answers; if `patient`, a failure that may pass is tried again.
 
         Raises:
             PassingError: It did not pass.
@@ -255,7 +240,7 @@ class Session:
         headers = {name: clean(text) for name, text in response.headers.items()}
         raise refusal(status, words, headers, url=url, has_key=self._connection.has_key)
 
-    async def _gather(self, jobs: Sequence[Callable[[], Awaitable[Result]]]) -> list[Result]:
+    async def _run_all(self, jobs: Sequence[Callable[[], Awaitable[Result]]]) -> list[Result]:
         results: dict[int, Result] = {}
         slots = anyio.Semaphore(self._connection.concurrency)
 

@@ -21,13 +21,10 @@ _FEW_TRIES = 3
 
 
 class PassingError(BackendError):
-    """Something that may pass: asking again makes sense.
+    """Something that may pass: try again, at most `tries` times, after `retry_after` seconds.
 
-    Attributes:
-        tries: How often asking makes sense; without a limit while the server is away.
-        retry_after: Seconds that the server wants to be left alone.
-        broken: Whether the connection broke, so that another server may stand at the address afterwards.
-        limited: Whether the server limits the rate of requests, whatever they are.
+    `broken`: another server may stand at the address afterwards; `limited`: the server limits the rate of all
+    requests.
     """
 
     def __init__(
@@ -66,15 +63,7 @@ class RefusedError(BackendError):
 
 
 def refusal(status: int, words: str, headers: Mapping[str, str], *, url: str, has_key: bool) -> BackendError:
-    """Return the error for an answer that is none.
-
-    Args:
-        status: Of HTTP, or of the error inside an answer; 200 where that has none.
-        words: From `server_words`.
-        headers: Of the answer.
-        url: What was asked.
-        has_key: Whether a key was sent.
-    """
+    """Return the error for an answer that is none; `status` may be that of an error inside it."""
     said = f": {words}" if words else ""
     told = f"{url} answers {status}{said}"
     if status in (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN):
@@ -106,14 +95,7 @@ def refusal(status: int, words: str, headers: Mapping[str, str], *, url: str, ha
 
 
 def breakdown(error: httpx2.TransportError | TimeoutError, *, url: str, timeout: float, waiting: bool) -> PassingError:
-    """Return the error for a connection that failed.
-
-    Args:
-        error: What was raised.
-        url: What was asked.
-        timeout: Seconds that were waited at most.
-        waiting: Whether a server that is not there may come back.
-    """
+    """Return the error for a connection that failed; `waiting`: a server that is not there may come back."""
     if isinstance(error, httpx2.ConnectError | httpx2.ConnectTimeout):
         return PassingError(
             f"cannot reach {url} ({first_line(error)}); start the server, or correct the URL",
@@ -140,12 +122,7 @@ def unreadable(url: str) -> PassingError:
 
 
 def server_words(body: Any, text: str) -> str:  # noqa: ANN401  whatever the server sent
-    """Return what a server says about an error, in one line of limited length.
-
-    Args:
-        body: The JSON value that it sent, None if it is none.
-        text: The same as text.
-    """
+    """Return what a server says about an error, given as JSON and text, in one line of limited length."""
     found = body
     for name in ("error", "detail", "message"):
         if isinstance(found, list) and found:

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
-from qdebias.backends.openai_http.chat import Json, Wanted, conversation, prompt_tokens
+from qdebias.backends.openai_http.chat import Json, OptionTokens, conversation, prompt_tokens
 from qdebias.backends.openai_http.failures import RefusedError
 from qdebias.backends.prompt import Form, Render, Tokenizer, normal, opening, option_tokens
 from qdebias.errors import PromptError
@@ -22,26 +22,17 @@ _DATES = ("%Y-%m-%d", "%d %b %Y", "%d %B %Y", "%B %d, %Y", "%d/%m/%Y", "%m/%d/%Y
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
-    """How a question is sent, and how its answer is read.
-
-    Attributes:
-        reply: How the answer begins.
-        wanted: How the options are found in the answers.
-    """
+class PreparedQuestion:
+    """How the answer to a question is begun, and how its options are found in it."""
 
     reply: str
-    wanted: Wanted
+    options: OptionTokens
 
 
-def examine(form: Form, render: Render, tokenizer: Tokenizer | None, *, trusted: bool = False) -> Asked:
+def prepare(form: Form, render: Render, tokenizer: Tokenizer | None, *, trusted: bool = False) -> PreparedQuestion:
     """Check how a question is asked, and return how it is sent and read.
 
-    Args:
-        form: The question.
-        render: Gives its prompt, which goes on with a begun reply.
-        tokenizer: The model's own, None where nobody lends it.
-        trusted: Whether the prompt is believed to be right, unseen.
+    `render` gives its prompt, which goes on with a begun reply; `trusted` prompts are believed to be right, unseen.
 
     Raises:
         PromptError: Something else is asked, or something else tomorrow.
@@ -49,32 +40,28 @@ def examine(form: Form, render: Render, tokenizer: Tokenizer | None, *, trusted:
     """
     question, prefix = form.question, form.question.answer_prefix
     if trusted and prefix:
-        return Asked(prefix, wanted(question, tokenizer, prefix))
+        return PreparedQuestion(prefix, tokens_to_read(question, tokenizer, prefix))
     if prefix:
         _check_end(render(form.images, prefix), prefix)
     begun = opening(form, render, trusted=trusted)
     _check_date(begun.text)
     if not prefix:
-        return Asked("", wanted(question, tokenizer, begun.text[-_TAIL:], begun.lead))
-    return Asked(_sent(form, render, begun.text + begun.lead), wanted(question, tokenizer, prefix))
+        return PreparedQuestion("", tokens_to_read(question, tokenizer, begun.text[-_TAIL:], begun.lead))
+    return PreparedQuestion(_sent(form, render, begun.text + begun.lead), tokens_to_read(question, tokenizer, prefix))
 
 
-def wanted(question: Question, tokenizer: Tokenizer | None, context: str = "", lead: str = "") -> Wanted:
+def tokens_to_read(question: Question, tokenizer: Tokenizer | None, context: str = "", lead: str = "") -> OptionTokens:
     """Return how the options of a question are found in the answers.
 
-    Args:
-        question: The question.
-        tokenizer: The model's own, None where nobody lends it.
-        context: What the options stand behind.
-        lead: White space that the template writes before a reply.
+    They stand behind `context` and the white space `lead` that the template writes before a reply.
 
     Raises:
         OptionError: An option is no single token of the model.
     """
     words = tuple(option if option[0].isspace() else lead + option for option in question.options)
     if tokenizer is None:
-        return Wanted(words)
-    return Wanted(words, option_tokens(tokenizer, tokenizer.encode(context), question, lead))
+        return OptionTokens(words)
+    return OptionTokens(words, option_tokens(tokenizer, tokenizer.encode(context), question, lead))
 
 
 def _check_end(prompt: str, prefix: str) -> None:
@@ -174,12 +161,7 @@ def _check_thought(text: str, complete: Completion) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Lead:
-    """The white space that a template writes before a reply.
-
-    Attributes:
-        text: It; None where the number of tokens does not tell.
-        counted: Whether the server counts at all.
-    """
+    """The white space that a template writes before a reply; None where the number of tokens does not tell."""
 
     text: str | None
     counted: bool = True

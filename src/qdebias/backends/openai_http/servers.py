@@ -20,12 +20,8 @@ from qdebias.errors import BackendError, SettingError
 class Traits:
     """What is known of a kind of server.
 
-    Attributes:
-        name: What it is called.
-        top: How many of the most likely tokens are asked for at first.
-        most: How many can be asked for where an option is not among them.
-        remedy: What helps where an option is missing nevertheless.
-        arguments: Whether it is known to hand `chat_template_kwargs` on to the chat template.
+    That is how many of the most likely tokens are asked for at first (`top`) and at most, what helps where an option
+    is missing nevertheless, and whether it hands `chat_template_kwargs` (`arguments`) to the template.
     """
 
     name: str
@@ -43,7 +39,7 @@ class Server(Protocol):
         """What is known of it."""
         ...
 
-    def reading(self, tokens: Sequence[int] | None) -> Mapping[str, Any]:
+    def logprob_fields(self, tokens: Sequence[int] | None) -> Mapping[str, Any]:
         """Return the fields of a request that let the server tell the options' probabilities.
 
         Args:
@@ -68,7 +64,7 @@ class OtherServer:
         name="unknown", top=20, most=0, remedy="ask for a longer list (top_logprobs) where the server allows it"
     )
 
-    def reading(self, tokens: Sequence[int] | None) -> Mapping[str, Any]:  # noqa: ARG002
+    def logprob_fields(self, tokens: Sequence[int] | None) -> Mapping[str, Any]:  # noqa: ARG002
         """Return nothing: there is no way to name tokens."""
         return {}
 
@@ -88,10 +84,6 @@ class VllmServer:
     The log-probabilities are raw by default (--logprobs-mode). Should the server process them, the fields below leave
     nothing to process: its defaults come from the model's generation_config.json and may cut off all but some tokens.
     Versions that do not know logprob_token_ids ignore it and return the most likely tokens.
-
-    Attributes:
-        model: Name of the model.
-        traits: See `Traits`.
     """
 
     model: str
@@ -104,7 +96,7 @@ class VllmServer:
         "top_logprobs=1000",
     )
 
-    def reading(self, tokens: Sequence[int] | None) -> Mapping[str, Any]:
+    def logprob_fields(self, tokens: Sequence[int] | None) -> Mapping[str, Any]:
         """Ask for exactly the options, and for ids instead of texts."""
         unprocessed = {"top_k": -1, "min_p": 0.0, "repetition_penalty": 1.0}
         if tokens is None:
@@ -127,15 +119,11 @@ class VllmServer:
 
 @dataclass(frozen=True, slots=True)
 class LlamaServer:
-    """llama-server of llama.cpp: returns as many log-probabilities as are asked for, raw, with token ids.
-
-    Attributes:
-        traits: See `Traits`.
-    """
+    """llama-server of llama.cpp: returns as many log-probabilities as are asked for, raw, with token ids."""
 
     traits: Traits
 
-    def reading(self, tokens: Sequence[int] | None) -> Mapping[str, Any]:
+    def logprob_fields(self, tokens: Sequence[int] | None) -> Mapping[str, Any]:
         """Let an option be the sampled token.
 
         The bias changes what is sampled and not the log-probabilities. Without it, the server drops all of them when
@@ -156,13 +144,7 @@ class LlamaServer:
 
 @dataclass(frozen=True, slots=True)
 class RemoteTokenizer:
-    """The tokenizer of the model on a server, as `option_tokens` wants it.
-
-    Attributes:
-        session: The connection.
-        field: What the server calls the text.
-        extra: What else it wants to be sent.
-    """
+    """The tokenizer on a server; `field` is what it calls the text, `extra` what else it wants."""
 
     session: Session
     field: str
@@ -183,12 +165,7 @@ class RemoteTokenizer:
 
 
 def recognise(entry: Mapping[str, Any], model: str) -> Server:
-    """Return the kind of a server.
-
-    Args:
-        entry: What it says about the model in its list of models.
-        model: Name of the model.
-    """
+    """Return the kind of a server, from what its list of models says about the model."""
     owner = entry.get("owned_by")
     if owner == "vllm":
         return VllmServer(model)
@@ -238,26 +215,19 @@ _META = ("n_params", "size", "ftype")
 class Served:
     """A model on a server.
 
-    Attributes:
-        asked: The name under which it is asked for.
-        reported: The name that its answers bear; a hosted service adds a date, for example.
-        server: The kind of server.
-        identity: What is known of the weights and the chat template.
-        environment: What is known of the server.
-        shows_prompts: Whether it shows the prompts that it makes.
-        sampling: Fields of a request that ask for one token as the model would sample it.
-        given: Arguments of the chat template that were asked for.
-        arguments: The field of a request that gives the chat template its arguments; empty: there is none.
+    It has the name it is requested by, the name that its answers bear (a hosted service adds a date), what is known
+    of its weights and template (`identity`), where and by what it is served (`environment`), and the fields that
+    every request takes: `sampling` asks for one token as the model would sample it, `arguments` are the template's.
     """
 
-    asked: str
+    requested: str
     reported: str
     server: Server
     identity: Mapping[str, str]
     environment: Mapping[str, str]
     shows_prompts: bool
     sampling: Mapping[str, Any]
-    given: Mapping[str, Argument] | None
+    template_args: Mapping[str, Argument] | None
     arguments: Mapping[str, Any]
 
 
@@ -266,28 +236,25 @@ def identify(
 ) -> Served:
     """Find out which model the server serves, and that it tells log-probabilities.
 
-    Args:
-        session: The connection.
-        top_logprobs: How many of the most likely tokens will be asked for; None fits the server.
-        template_args: Arguments of the chat template; a server that is known to take some gets `PRESETS` too.
+    A server that is known to take arguments of the chat template gets `PRESETS` beside `template_args`.
 
     Raises:
         BackendError: It does not serve the model, or gives no log-probabilities.
         SettingError: None is named, and it serves more or fewer than one.
     """
-    entry = _chosen(session)
-    asked = str(entry["id"])
-    server = recognise(entry, asked)
+    entry = _listed_model(session)
+    name = str(entry["id"])
+    server = recognise(entry, name)
     chosen = {**(PRESETS if server.traits.arguments else {}), **(template_args or {})}
     arguments = {"chat_template_kwargs": chosen} if chosen else {}
     try:
-        reply, sampling = _trial(session, server, asked, top_logprobs or server.traits.top, arguments)
+        reply, sampling = _try_out(session, server, name, top_logprobs or server.traits.top, arguments)
     except RefusedError as error:
         if top_logprobs or "top_logprobs" not in str(error) or not isinstance(server, OtherServer):
             raise
         server = replace(server, traits=replace(server.traits, top=FEWEST))
-        reply, sampling = _trial(session, server, asked, FEWEST, arguments)
-    reported = reported_name(reply) or asked
+        reply, sampling = _try_out(session, server, name, FEWEST, arguments)
+    reported = reported_name(reply) or name
     identity = {"backend": "openai", "model": _name(reported), **_weights(entry)}
     if chosen:
         identity["template_args"] = json.dumps(chosen, sort_keys=True)
@@ -301,24 +268,24 @@ def identify(
         "httpx2": importlib.metadata.version("httpx2"),
     }
     return Served(
-        asked=asked,
+        requested=name,
         reported=reported,
         server=server,
         identity=identity,
         environment=environment,
         shows_prompts=template is not None,
         sampling=sampling,
-        given=template_args,
+        template_args=template_args,
         arguments=arguments,
     )
 
 
-def _trial(session: Session, server: Server, model: str, top: int, arguments: Json) -> tuple[Json, Json]:
+def _try_out(session: Session, server: Server, model: str, top: int, arguments: Json) -> tuple[Json, Json]:
     """Ask something short, as options will be asked for; return the reply, and the fields that worked."""
     tokenizer = server.tokenizer(session)
     tokens = tokenizer.encode(" good")[:1] if tokenizer else None
     asked = {"model": model, **conversation("Good or poor?"), **arguments}
-    fields = {**asked, "top_logprobs": top, **server.reading(tokens)}
+    fields = {**asked, "top_logprobs": top, **server.logprob_fields(tokens)}
     sampling = dict(PLAIN_SAMPLING)
     url = f"{session.address.api}/chat/completions"
     try:
@@ -337,7 +304,7 @@ def fingerprint(served: Served, form: str) -> Fingerprint:
     return Fingerprint(identity={**served.identity, "prompt": form}, environment=served.environment)
 
 
-def _chosen(session: Session) -> Mapping[str, Any]:
+def _listed_model(session: Session) -> Mapping[str, Any]:
     """Return what the server's list says about the model; a server may have no list that can be read."""
     name, url = session.address.model, f"{session.address.api}/models"
     try:

@@ -28,15 +28,7 @@ from qdebias.inputs.datasets.tree import Tree, find_labels, open_tree
 
 
 def to_items(records: Sequence[Record], labels: Labels, entry: Entry, file: LabelFile, path: Path) -> list[Item]:
-    """Return one item per row, without paths.
-
-    Args:
-        records: The rows of one label file.
-        labels: What their columns mean.
-        entry: The dataset.
-        file: Which of the labels' files it is.
-        path: Where it is, for error messages.
-    """
+    """Return one item per row of a label file, without paths; the file's own path is for messages."""
     items = []
     for number, record in enumerate(records, start=1):
         name = _own_name(text(record, labels.name), entry.depth)
@@ -190,15 +182,7 @@ def _scene(record: Record, labels: Labels, where: str) -> str:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LabelledImages:
-    """Labels as read: every image they list, whether or not it is there.
-
-    Attributes:
-        items: The images, without paths.
-        labels: The form that the labels had.
-        scale: The scale that the scores are on.
-        files: The files they were read from.
-        notes: What a report has to say about them.
-    """
+    """Labels as read: every image they list, there or not, their form and scale, and notes for a report."""
 
     items: tuple[Item, ...]
     labels: Labels
@@ -219,7 +203,7 @@ def read_labels(entry: Entry, tree: Tree, given: Path | None) -> LabelledImages:
         SettingError: There are none, or their scores are on no scale that this dataset's can be on.
     """
     if given is not None and not given.is_dir():
-        return _read_given(entry, given)
+        return _read_file(entry, given)
     where = tree if given is None else open_tree(given, f"the labels of {entry.title}")
     refused = []
     for labels in entry.labels:
@@ -240,7 +224,7 @@ def read_labels(entry: Entry, tree: Tree, given: Path | None) -> LabelledImages:
     )
 
 
-def _read_given(entry: Entry, path: Path) -> LabelledImages:
+def _read_file(entry: Entry, path: Path) -> LabelledImages:
     """Read a file as the form whose file name it has, or else as one whose columns it has."""
     if not path.is_file():
         raise SettingError(f"{path}: no such label file")

@@ -76,7 +76,7 @@ class Delimited:
             check_header(columns, str(path))
             for number, row in enumerate(rows, start=1):
                 check_cells(row, columns, f"{path}, row {number}")
-        return [_named(columns, row) for row in rows]
+        return [_as_record(columns, row) for row in rows]
 
     def _split(self, text: str, path: Path) -> list[list[str]]:
         if self.delimiter is None:
@@ -104,7 +104,7 @@ class Workbook:
         if not rows:
             raise SettingError(f"{path}: has no row of column names")
         columns = tuple("" if cell is None else str(cell).strip() for cell in rows[0])
-        return [_named(columns, row) for row in rows[1:]]
+        return [_as_record(columns, row) for row in rows[1:]]
 
     def _rows(self, path: Path) -> list[tuple[object, ...]]:
         try:
@@ -188,7 +188,7 @@ def _read_parquet(path: Path) -> list[Mapping[str, object]]:
         plain = [field.name for field in file.schema_arrow if not any(kind(field.type) for kind in kinds)]
         found = file.read(columns=list(dict.fromkeys(plain)))
         rows = zip(*(column.to_pylist() for column in found.columns), strict=True)
-        return [_named(tuple(found.column_names), row) for row in rows]
+        return [_as_record(tuple(found.column_names), row) for row in rows]
     except (OSError, ValueError) as error:  # ValueError: also a name that is no UTF-8
         raise SettingError(f"{path}: is not a readable Parquet file ({error})") from error
 
@@ -252,7 +252,7 @@ def _rows_of(value: dict[str, object], path: Path) -> list[Mapping[str, object]]
     return [dict(zip(lists, row, strict=True)) for row in zip(*lists.values(), strict=True)]
 
 
-def _named(columns: tuple[str, ...], row: "list[str] | tuple[object, ...]") -> Mapping[str, object]:
+def _as_record(columns: tuple[str, ...], row: "list[str] | tuple[object, ...]") -> Mapping[str, object]:
     """Return a row by its columns; the second of one name, for whoever has to know of it, as `second` calls it."""
     named: dict[str, object] = {}
     for column, cell in zip_longest(columns, row[: len(columns)]):

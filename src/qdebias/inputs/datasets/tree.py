@@ -108,12 +108,7 @@ def _folded(name: str) -> str:
 
 
 def open_tree(root: Path, what: str) -> Tree:
-    """Return the tree of a folder that has to exist.
-
-    Args:
-        root: The folder.
-        what: What it is meant to hold, for the error.
-    """
+    """Return the tree of a folder that has to exist; `what` it is meant to hold is for the error."""
     if not root.is_dir():
         raise SettingError(f"{root}: no such folder; root must be the folder that holds {what}")
     return Tree(root)
@@ -134,13 +129,9 @@ def find_images(
 ) -> tuple[dict[str, str], tuple[str, ...]]:
     """Return path by name for the images that are there, and the folders that they are in.
 
-    The first layout that has any of the images is the one that counts: images are never gathered from two copies.
-
-    Args:
-        tree: Where to look.
-        tops: Folders that may wrap the layout.
-        layouts: Folders that belong together, the preferred layout first.
-        names: The images' names, with the folders that belong to them.
+    The first layout that has any of the images is the one that counts: images are never taken from two copies. A
+    layout is the folders that belong together, below the root or one of the folders (`tops`) that may wrap
+    everything.
     """
     for layout in layouts:
         for base in tree.wrappers(tops):

@@ -15,7 +15,7 @@ from typing import Any
 from qdebias.backends.base import identity_difference
 from qdebias.errors import StoreError
 from qdebias.inputs import Piece
-from qdebias.inputs.items import Named, Nothing
+from qdebias.inputs.items import NamedImages, NoImage
 from qdebias.inputs.shards import Shard
 from qdebias.inputs.tables import DatasetRows, Rows
 from qdebias.integrations.ray.folder import Folder
@@ -23,7 +23,14 @@ from qdebias.integrations.ray.folder import Folder
 PART = 100
 """Chunks in a file of the plan."""
 
-_KINDS: dict[str, type[Any]] = {kind.__name__: kind for kind in (Named, Nothing, Shard, Rows, DatasetRows)}
+_KINDS: dict[str, type[Any]] = {
+    "Named": NamedImages,  # as the first plans were written
+    "Nothing": NoImage,
+    "Shard": Shard,
+    "Rows": Rows,
+    "DatasetRows": DatasetRows,
+}
+_NAMES = {kind: name for name, kind in _KINDS.items()}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,21 +95,21 @@ def _lines(pieces: Iterable[Piece], chunk: int) -> Iterator[tuple[str, int | Non
     for piece in pieces:
         for part in _cut(piece.absolute(), chunk):
             values: Any = part
-            yield json.dumps([type(part).__name__, asdict(values)]) + "\n", part.count
+            yield json.dumps([_NAMES[type(values)], asdict(values)]) + "\n", part.count
 
 
 def _cut(piece: Piece, chunk: int) -> Iterator[Piece]:
-    if not isinstance(piece, Named):
+    if not isinstance(piece, NamedImages):
         yield piece
         return
     for start in range(0, len(piece.names), chunk):
-        yield Named(piece.names[start : start + chunk])
+        yield NamedImages(piece.names[start : start + chunk])
 
 
 def _parsed(line: bytes) -> Piece:
     kind, values = json.loads(line)
-    if kind == Named.__name__:
-        return Named(tuple(values["names"]))
+    if _KINDS[kind] is NamedImages:
+        return NamedImages(tuple(values["names"]))
     piece: Piece = _KINDS[kind](**values)
     return piece
 
