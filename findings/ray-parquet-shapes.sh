@@ -12,6 +12,7 @@ trap 'rm -rf "$folder"' EXIT
 python3 -m venv "$folder/venv"
 "$folder/venv/bin/pip" install --quiet "ray[data]==2.60.0" pillow==13.0.0 pyarrow==26.0.1 polars==2.1.0 pandas==3.1.1 numpy==2.4.6
 cd "$folder"
+export RAY_raylet_start_wait_time_s=240 # a busy machine takes long to start Ray
 "$folder/venv/bin/python" - <<'PYTHON'
 import glob
 import subprocess
