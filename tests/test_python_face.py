@@ -31,6 +31,7 @@ def test_scores_are_numbers_and_are_sorted(scorer: Scorer) -> None:
     scores = [scorer.score(picture(seed, 40, 40)) for seed in range(5)]
     values = [score.value for score in scores]
     assert [float(score) for score in sorted(scores)] == sorted(values)
+    assert round(scores[0], 2) == round(values[0], 2)
     assert float(max(scores)) == max(values)
     assert (scores[0] < 2) is (scores[0] > -1) is True
     assert math.isclose(float(np.mean([float(score) for score in scores])), sum(values) / 5)
@@ -73,6 +74,12 @@ def test_tensors_are_scored_as_the_pixels_that_they_were(scorer: Scorer) -> None
     [
         (lambda: Scorer(backend=3), "3 is no model; give its name, such as 'nano'"),  # type: ignore[arg-type]
         (lambda: Scorer(backend="fake", method=3), "3 is no method; give its name"),  # type: ignore[arg-type]
+        (lambda: Scorer(backend="fake", method=qdebias.QDebias), "is no method; give its name"),  # type: ignore[arg-type]
+        (lambda: Scorer(backend="fake", seed="a"), "seed is an integer, got 'a'"),  # type: ignore[arg-type]
+        (lambda: Scorer(backend="fake", threads=None), "threads is an integer, got None"),  # type: ignore[arg-type]
+        (lambda: list(Scorer(backend="fake").score_many("photos/")), "several images are a list of them"),
+        (lambda: qdebias.load_backend(None), "None is no name of a model"),  # type: ignore[arg-type]
+        (lambda: qdebias.presets.get(3), "3 is no name of a method"),  # type: ignore[arg-type]
         (lambda: qdebias.evaluate(3), "3 is no dataset; give its name"),  # type: ignore[arg-type]
     ],
 )

@@ -18,6 +18,7 @@ from pathlib import Path
 
 from qdebias.degrade import Degradation, Fog, Saturate, Spatter, ZoomBlur, imagenet_c
 from qdebias.equations import equal_weight, similarity_weight, winner_weight
+from qdebias.errors import SettingError
 from qdebias.methods.expression import SUFFIX, add_parts, parse, read_file
 from qdebias.methods.method import QDebias, Vanilla
 from qdebias.methods.readouts import LEVELS5, Likeliest
@@ -283,6 +284,8 @@ def get(text: str) -> Recipe:
     Raises:
         SettingError: There is no such method; the message lists what there is.
     """
+    if not isinstance(text, str):
+        raise SettingError(f"{text!r} is no name of a method; give one such as 'paper'")
     if text in RECIPES:
         return RECIPES[text]
     if text.endswith(FIT):

@@ -152,11 +152,7 @@ class Scorer:
         pool: Pool | None = None,
         max_side: int | None = None,
     ) -> None:
-        if batch < 1 or threads < 1 or max_pixels < 1 or seed < 0:
-            raise SettingError(
-                f"batch, threads and max_pixels must be 1 or more and seed 0 or more, got "
-                f"batch={batch}, threads={threads}, max_pixels={max_pixels}, seed={seed}"
-            )
+        _check_numbers(batch=batch, threads=threads, max_pixels=max_pixels, seed=seed)
         if max_side is not None and max_side < MIN_SIDE:
             raise SettingError(f"max_side must be {MIN_SIDE} or more, got {max_side}")
         if max_side is not None and pool is not None and getattr(pool, "max_side", None) != max_side:
@@ -165,7 +161,7 @@ class Scorer:
             backend = load_backend(backend)
         if not hasattr(backend, "option_logits"):
             raise SettingError(f"{backend!r} is no model; give its name, such as 'nano', or what load_backend returns")
-        if not isinstance(method, str) and not hasattr(method, "plan"):
+        if not isinstance(method, str) and (isinstance(method, type) or not hasattr(method, "plan")):
             raise SettingError(f"{method!r} is no method; give its name, such as 'paper', or a method object")
         if isinstance(method, str):
             recipe = presets.get(method)
@@ -250,6 +246,8 @@ class Scorer:
         """Yield what `score_many` yields, each score together with its image and plan."""
         if on_error not in ("raise", "return"):
             raise SettingError(f"on_error is 'raise' or 'return', got {on_error!r}")
+        if isinstance(images, str | PathLike):
+            raise SettingError(f"several images are a list of them, got {images!r}; qdebias.score takes a folder")
         for batch in self._batches(images):
             for result in self._answer(batch):
                 if isinstance(result, Failure) and on_error == "raise":
@@ -376,3 +374,12 @@ def finite(answers: OptionLogits) -> OptionLogits:
                 f"If it runs in float16, load it in bfloat16 or float32"
             )
     return answers
+
+
+def _check_numbers(*, seed: int, **positive: int) -> None:
+    for name, number in {**positive, "seed": seed}.items():
+        if not isinstance(number, int | np.integer):
+            raise SettingError(f"{name} is an integer, got {number!r}")
+    if min(positive.values()) < 1 or seed < 0:
+        got = ", ".join(f"{name}={number}" for name, number in {**positive, "seed": seed}.items())
+        raise SettingError(f"batch, threads and max_pixels must be 1 or more and seed 0 or more, got {got}")
