@@ -1,4 +1,4 @@
-"""From a dataset and a model to a report, through a run folder that can be gone on with."""
+"""From a dataset and a model to a report, through a run folder that can be resumed."""
 
 import warnings
 from collections.abc import Callable, Iterator

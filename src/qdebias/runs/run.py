@@ -233,7 +233,7 @@ def open_run(folder: str | os.PathLike[str], fingerprint: Fingerprint, *, model:
     Args:
         folder: Made where there is none.
         fingerprint: That of the backend that will answer.
-        model: What `qdebias.load_backend` took, so that the run can be gone on with by its folder alone.
+        model: What `qdebias.load_backend` took, so that the run can be resumed by its folder alone.
 
     Raises:
         StoreError: The folder holds answers of another model, or something else, or is in use, or cannot be written.
