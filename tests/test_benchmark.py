@@ -15,8 +15,7 @@ from typer.testing import CliRunner
 
 from qdebias.cli.app import app
 from qdebias.cli.benchmark import scale, sharing
-from qdebias.cli.benchmark.machine import Utilisation
-from qdebias.cli.benchmark.products import count
+from qdebias.cli.benchmark.machine import Utilisation, count
 from qdebias.cli.benchmark.scale import measure_scale
 from qdebias.cli.benchmark.shapes import SHAPES, build
 from qdebias.errors import SettingError

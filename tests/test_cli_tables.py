@@ -12,7 +12,7 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from qdebias.cli.app import app
-from qdebias.metrics import lpips as lpips_module
+from qdebias.metrics import packages as lpips_module
 
 COUNT = 12
 ROOT = Path(__file__).resolve().parent.parent

@@ -18,8 +18,8 @@ from qdebias.backends.fake import FakeBackend
 from qdebias.cli.app import app
 from qdebias.curation import COPY, LINK, MOVE, Top, Way, choose, place
 from qdebias.errors import SettingError
+from qdebias.runs.records import GivenScore, read_scores
 from qdebias.runs.scorer import Scorer
-from qdebias.runs.scores import GivenScore, read_scores
 
 
 def scored(**scores: float | None) -> list[GivenScore]:

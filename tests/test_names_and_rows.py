@@ -29,8 +29,8 @@ from qdebias.inputs.datasets import load_dataset
 from qdebias.integrations.frames import with_scores
 from qdebias.integrations.ray.folder import open_folder
 from qdebias.methods.plan import Failure
+from qdebias.runs.records import read_scores
 from qdebias.runs.scorer import Scorer
-from qdebias.runs.scores import read_scores
 from test_cli import run
 
 

@@ -15,8 +15,7 @@ from transformers.modeling_outputs import BaseModelOutputWithPooling
 
 import qdebias
 from qdebias.backends.nano import BIASED, CHECKPOINT, NanoForConditionalGeneration, NanoProcessor
-from qdebias.backends.nano.statistics import SIZE, statistics
-from qdebias.backends.nano.views import COUNT, SIDE, STEEPEST, sharpness, views
+from qdebias.backends.nano.statistics import COUNT, SIDE, SIZE, STEEPEST, sharpness, statistics, views
 
 OPTIONS = ["good", "poor", "yes", "no", "excellent", "fair", "bad", "average", "first", "second", "high", "low"]
 PLAIN = "How good is this picture? Good or poor?"

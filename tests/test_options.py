@@ -33,7 +33,7 @@ OF_OTHERS = {
     "backends/load.py": {"--upgrade"},  # pip
     "backends/openai_http/servers.py": {"--logprobs-mode", "--max-logprobs"},  # vLLM
     "integrations/ray/cluster.py": {"--address", "--head"},  # Ray
-    "metrics/pyiqa.py": {"--index-url"},  # pip
+    "metrics/packages.py": {"--index-url"},  # pip
 }
 OF_IMAGES = ("score", "check", "explain", "degrade", "rank", "filter", "retry", "serve")
 OF_RUNS = ("score", "check", "filter", "rank", "evaluate", "compare", "reproduce", "bias", "calibrate", "fit")

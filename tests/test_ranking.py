@@ -24,8 +24,8 @@ from qdebias.evaluation.ranking import QUESTIONS, Ranking, rank
 from qdebias.evaluation.strengths import bradley_terry, rings
 from qdebias.image import digest, load_image
 from qdebias.prompts import Question, Request
+from qdebias.runs.records import read_scores
 from qdebias.runs.run import open_run
-from qdebias.runs.scores import read_scores
 
 COUNT = 12
 EXAMPLES = Path(__file__).resolve().parent.parent / "examples" / "photos"

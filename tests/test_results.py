@@ -15,7 +15,7 @@ from qdebias.errors import SettingError
 from qdebias.evaluation.compare import compare_stored
 from qdebias.inputs.datasets import load_dataset
 from qdebias.metrics.measures import is_constant
-from qdebias.report.picture import save
+from qdebias.report.figure import save
 from qdebias.runs.run import open_run
 from qdebias.runs.scorer import Scorer
 from qdebias.runs.stored import StoredScorer

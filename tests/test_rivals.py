@@ -16,9 +16,8 @@ from qdebias.errors import ImageError, MissingPackageError, SettingError
 from qdebias.image import RgbImage
 from qdebias.methods.method import Score
 from qdebias.methods.plan import Failure
-from qdebias.metrics import lpips as lpips_module
-from qdebias.metrics.lpips import Lpips
-from qdebias.metrics.pyiqa import KNOWN_RIVALS, load_rival
+from qdebias.metrics import packages as lpips_module
+from qdebias.metrics.packages import KNOWN_RIVALS, Lpips, load_rival
 from qdebias.runs.scorer import Scorer
 
 

@@ -22,7 +22,7 @@ from qdebias.evaluation.table import Number, Table, render
 from qdebias.image import load_image
 from qdebias.inputs.datasets import Dataset, load_dataset
 from qdebias.methods.presets import RECIPES
-from qdebias.metrics import lpips as lpips_module
+from qdebias.metrics import packages as lpips_module
 from qdebias.metrics.measures import correlate
 from qdebias.prompts import Question, Request
 from qdebias.runs.lines import checksum

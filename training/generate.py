@@ -18,9 +18,8 @@ import torch
 from distortions import OWN, SEEN, UNSEEN, Rng
 from targets import KINDS, quality
 
-from qdebias.backends.nano.identity import IdentityEncoder
-from qdebias.backends.nano.statistics import statistics
-from qdebias.backends.nano.views import views
+from qdebias.backends.nano.modeling import IdentityEncoder
+from qdebias.backends.nano.statistics import statistics, views
 
 SEED = 7
 PARTS = ("train", "validation", "test")

@@ -31,9 +31,9 @@ from qdebias.inputs.datasets.readers import read_records
 from qdebias.methods.expression import known_parts
 from qdebias.methods.method import Score, Vanilla
 from qdebias.metrics.calibration import load_calibration
+from qdebias.runs.records import read_scores
 from qdebias.runs.run import open_run, open_snapshot
 from qdebias.runs.scorer import Scorer
-from qdebias.runs.scores import read_scores
 from qdebias.runs.status import run_status
 from qdebias.runs.stored import StoredScorer
 

@@ -14,7 +14,7 @@ from PIL import Image
 from qdebias.backends.base import Fingerprint, OptionLogits
 from qdebias.errors import BackendError
 from qdebias.image import RgbImage
-from qdebias.metrics.pyiqa import load_rival
+from qdebias.metrics.packages import load_rival
 from qdebias.prompts import Request
 
 

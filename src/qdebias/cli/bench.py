@@ -77,8 +77,8 @@ def bench(
             return
         report = _sharing(shape, images or 1, _size(size or "512x384"), repeat, divide, threads, device, dtype)
         if plot:
-            from qdebias.cli.benchmark.plot import draw
-            from qdebias.report.picture import save
+            from qdebias.cli.benchmark.sharing import draw
+            from qdebias.report.figure import save
 
             save(draw(report), plot)
     if json:

@@ -40,7 +40,7 @@ def explain(
     """
     from qdebias.backends.catalogue import caution
     from qdebias.report import figure
-    from qdebias.report.picture import save
+    from qdebias.report.figure import save
 
     inputs = find_inputs(paths, column=column)
     say_left_out(inputs.images)

@@ -26,9 +26,8 @@ from qdebias.metrics.calibration import Calibration, load_calibration
 from qdebias.metrics.mos import MosScale
 from qdebias.runs.derive import recorded
 from qdebias.runs.manifest import NAME as RUN
-from qdebias.runs.records import open_writer
+from qdebias.runs.records import GivenScore, open_writer, read_scores
 from qdebias.runs.run import open_snapshot
-from qdebias.runs.scores import GivenScore, read_scores
 
 BY = ("score", "mos", "mos_low")
 

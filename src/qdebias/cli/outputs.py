@@ -75,7 +75,7 @@ def refuse_inputs(inputs: Images | Dataset | Iterable[Path], **outputs: Path | S
 def _check_form(command: str, option: str, out: Path) -> None:
     """Say before hours of work that a file cannot be written."""
     if option == "plot" or command == "explain":
-        from qdebias.report.picture import check_format
+        from qdebias.report.figure import check_format
 
         check_format(out)
     elif command != "reproduce" and looks_like_image(out.name):

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 
 from qdebias.errors import SettingError
-from qdebias.runs.scores import GivenScore
+from qdebias.runs.records import GivenScore
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -16,8 +16,8 @@ from qdebias.evaluation.method_scores import ModelRun, recall
 from qdebias.inputs.datasets import Dataset
 from qdebias.methods import presets
 from qdebias.methods.outline import Cost, cost_of
+from qdebias.runs.records import GivenScore, read_scores
 from qdebias.runs.run import Snapshot, open_snapshot
-from qdebias.runs.scores import GivenScore, read_scores
 from qdebias.runs.status import recipe_of
 
 
@@ -134,7 +134,7 @@ def compare_stored(
     """Compare what is there already, without a model: answers in run folders, and files of scores.
 
     Args:
-        sources: Run folders, and files as `qdebias.runs.scores.read_scores` takes them. Where there are several, a
+        sources: Run folders, and files as `qdebias.runs.records.read_scores` takes them. Where there are several, a
             method of a run is named with its folder; a file is named by its name without the suffix.
         dataset: The images, and what people said about them.
         methods: Which methods of the run folders; none: all that were used there with this seed.
@@ -191,7 +191,7 @@ def read_file_scores(path: Path, dataset: Dataset) -> Scores:
     the dataset share it. Images that the file leaves out have no score.
 
     Args:
-        path: See `qdebias.runs.scores.read_scores`.
+        path: See `qdebias.runs.records.read_scores`.
         dataset: The images, and what people said about them.
 
     Raises:

@@ -23,8 +23,7 @@ from qdebias.methods.describe import describe
 from qdebias.methods.method import Method, Pool, QDebias, Score
 from qdebias.methods.outline import identity_digest
 from qdebias.methods.plan import Failure
-from qdebias.metrics.lpips import Lpips
-from qdebias.metrics.pyiqa import load_rival
+from qdebias.metrics.packages import Lpips, load_rival
 from qdebias.runs.derive import Derivation, derivation, known_pixels
 from qdebias.runs.run import Run, Snapshot
 from qdebias.runs.scorer import Scorer, limited

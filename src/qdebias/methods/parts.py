@@ -55,7 +55,7 @@ from qdebias.methods.recipe import (
     SEP_IQA_SOURCE,
     VCD,
 )
-from qdebias.metrics.lpips import Lpips
+from qdebias.metrics.packages import Lpips
 from qdebias.prompts import Question
 
 NEEDS_SAME = (semantic_weight, winner_weight)

@@ -24,7 +24,7 @@ from qdebias.methods.method import QDebias, Vanilla
 from qdebias.methods.readouts import LEVELS5, Likeliest
 from qdebias.methods.recipe import DOG_IQA, OURS, Q_ALIGN, Q_BENCH, Q_REALIGN, SEP_IQA_SOURCE, SEP_LEVELS, VCD
 from qdebias.methods.recipe import Recipe as Recipe
-from qdebias.metrics.lpips import Lpips
+from qdebias.metrics.packages import Lpips
 from qdebias.prompts import Question
 
 PREFIX = "The quality of the image is"

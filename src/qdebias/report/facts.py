@@ -18,7 +18,7 @@ from qdebias.methods.method import QDebias, Score
 from qdebias.methods.plan import Failure
 from qdebias.methods.recipe import Recipe
 from qdebias.metrics.measures import Correlation, correlate
-from qdebias.report.picture import words
+from qdebias.report.figure import words
 from qdebias.runs.derive import recorded
 from qdebias.runs.manifest import Manifest
 from qdebias.runs.run import Snapshot

@@ -22,7 +22,7 @@ from qdebias.methods.method import Context, Score
 from qdebias.metrics.measures import Correlation
 from qdebias.report import charts
 from qdebias.report.facts import Facts, Gallery, Human, galleries_of, scores_of
-from qdebias.report.picture import reduced, words
+from qdebias.report.figure import reduced, words
 from qdebias.runs.derive import known_pixels
 from qdebias.runs.run import Snapshot
 from qdebias.system.output import write_file

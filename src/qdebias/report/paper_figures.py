@@ -14,7 +14,7 @@ from qdebias.evaluation.bias import UNLABELLED, Bias, Exposure, contents_of, des
 from qdebias.evaluation.evidence import Evidence, Scores
 from qdebias.image import load_image
 from qdebias.methods.method import Score
-from qdebias.report.picture import save, show
+from qdebias.report.figure import save, show
 
 GREEN, BLUE, RED, GREY = "#2ca02c", "#1f77b4", "#d62728", "#b0b0b0"
 

@@ -11,8 +11,7 @@ from fastapi import APIRouter, Depends, Query, Request, Response
 
 from qdebias.backends.catalogue import caution
 from qdebias.methods import presets
-from qdebias.report.figure import Row
-from qdebias.report.picture import words
+from qdebias.report.figure import Row, words
 from qdebias.runs.scorer import Explanation
 from qdebias.service.background import agreement, explanation_json, figure_png, reduced
 from qdebias.service.guard import problem

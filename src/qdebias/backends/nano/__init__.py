@@ -10,8 +10,7 @@ from transformers import (
     AutoProcessor,
 )
 
-from qdebias.backends.nano.configuration import NanoConfig, NanoVisionConfig
-from qdebias.backends.nano.modeling import NanoForConditionalGeneration, NanoVisionModel
+from qdebias.backends.nano.modeling import NanoConfig, NanoForConditionalGeneration, NanoVisionConfig, NanoVisionModel
 from qdebias.backends.nano.processing import NanoImageProcessor, NanoProcessor
 
 CHECKPOINT = Path(__file__).parent / "checkpoint"

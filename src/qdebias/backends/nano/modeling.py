@@ -1,15 +1,86 @@
-"""The embedded model: LLaVA's forward pass around our vision encoder."""
+"""The embedded model as transformers holds it: its configuration, its encoder of scenes, and the model."""
 
 from typing import cast
 
 import torch
 from torch import nn
-from transformers import LlavaForConditionalGeneration, PreTrainedModel
+from torch.nn import functional
+from transformers import LlavaConfig, LlavaForConditionalGeneration, PreTrainedConfig, PreTrainedModel
 from transformers.modeling_outputs import BaseModelOutputWithPooling
 
-from qdebias.backends.nano.configuration import NanoConfig, NanoVisionConfig
-from qdebias.backends.nano.identity import IdentityEncoder
 from qdebias.backends.nano.statistics import COLOURS, statistics
+
+
+class NanoVisionConfig(PreTrainedConfig):
+    """Vision encoder: fixed image statistics, a fixed linear rating of them, and a learned thumbnail.
+
+    Attributes:
+        hidden_size: Width of an image token.
+        steps: Smooth steps by which the token of quality tells how high the rating is.
+        identity_size: Length of the unit vector that names the scene.
+        statistics_size: Number of fixed statistics per image.
+    """
+
+    model_type = "qdebias_nano_vision"
+    base_config_key = "vision_config"
+
+    hidden_size: int = 128
+    steps: int = 32
+    identity_size: int = 64
+    statistics_size: int = 715
+    num_hidden_layers: int = 1
+    initializer_range: float = 0.02
+
+
+class NanoConfig(LlavaConfig):
+    """A LLaVA-like model (vision encoder, projector, Llama decoder) with the encoder above."""
+
+    model_type = "qdebias_nano"
+
+
+GRID = 32
+WINDOW = 9
+
+
+class IdentityEncoder(nn.Module):
+    """A unit vector of a locally normalised grey thumbnail, then an identity token.
+
+    Local normalisation removes what fog, saturation and contrast change and keeps where things are.
+    """
+
+    def __init__(self, config: NanoVisionConfig) -> None:
+        super().__init__()
+        self.convolutions = nn.Sequential(
+            nn.Conv2d(1, 16, 5, stride=2, padding=2),
+            nn.GELU(),
+            nn.Conv2d(16, 32, 3, stride=2, padding=1),
+            nn.GELU(),
+        )
+        self.embed = nn.Linear(32 * (GRID // 4) ** 2, config.identity_size)
+        self.last = nn.Linear(config.identity_size, config.hidden_size, bias=False)
+
+    @staticmethod
+    def pattern(thumbnails: torch.Tensor) -> torch.Tensor:
+        """Map (images, 3, side, side) in [0, 1] to (images, 32, 32), locally of mean 0 and variance 1."""
+        grey = functional.adaptive_avg_pool2d(thumbnails.mean(dim=1, keepdim=True), GRID)
+        mean, square = (_blur(part) for part in (grey, grey * grey))
+        deviation = (square - mean * mean).clamp(min=0).sqrt()
+        return ((grey - mean) / (deviation + 0.01)).squeeze(1)
+
+    def embedding(self, patterns: torch.Tensor) -> torch.Tensor:
+        """Map (images, 32, 32) to unit vectors (images, identity_size)."""
+        patterns = patterns.to(self.embed.weight.dtype).unsqueeze(1)
+        return functional.normalize(self.embed(self.convolutions(patterns).flatten(1)), dim=1)
+
+    def forward(self, patterns: torch.Tensor) -> torch.Tensor:
+        """Map (images, 32, 32) to (images, 1, hidden_size)."""
+        return cast(torch.Tensor, self.last(self.embedding(patterns)).unsqueeze(1))
+
+
+def _blur(grey: torch.Tensor) -> torch.Tensor:
+    padded = functional.pad(grey, [WINDOW // 2] * 4, mode="reflect")
+    return functional.avg_pool2d(padded, WINDOW, stride=1)
+
 
 TOKENS = 3
 

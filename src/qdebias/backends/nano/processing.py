@@ -8,7 +8,7 @@ from PIL import Image
 from transformers import BatchFeature, PreTrainedTokenizerBase, ProcessorMixin
 from transformers.image_processing_utils import BaseImageProcessor
 
-from qdebias.backends.nano.views import UInt8Array, rgb_array, views
+from qdebias.backends.nano.statistics import UInt8Array, rgb_array, views
 
 Picture: TypeAlias = Image.Image | UInt8Array
 Images: TypeAlias = Picture | Sequence[Picture] | Sequence[Sequence[Picture]]

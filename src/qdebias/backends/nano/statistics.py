@@ -1,12 +1,10 @@
-"""Fixed natural-scene statistics of an image: what the vision encoder knows before it learns anything.
+"""The views of an image that are measured, and the statistics of all of them."""
 
-Everything here is arithmetic on pixels. Moments of locally normalised luminance (Ruderman; Mittal et al., BRISQUE),
-gradient and contrast histograms, a Laplacian pyramid, differences on the 8-pixel JPEG lattice, noise floors, opponent
-colours, saturation and the dark channel (He et al.).
-"""
-
+import cv2
 import numpy as np
+import numpy.typing as npt
 import torch
+from PIL import Image
 
 from qdebias.backends.nano.loops import Float32Array, Float64Array
 from qdebias.backends.nano.measures import (
@@ -17,7 +15,88 @@ from qdebias.backends.nano.measures import (
     quantiles,
     texture,
 )
-from qdebias.backends.nano.views import NATIVE
+
+UInt8Array = npt.NDArray[np.uint8]
+
+SIDE = 128
+NATIVE = ((0.5, 0.5), (0.0, 0.0), (0.0, 1.0), (1.0, 0.0), (1.0, 1.0))  # (down, right) of the free space
+HALF = ((0.5, 0.0), (0.5, 1.0))
+COUNT = 1 + len(NATIVE) + len(HALF) + 1
+LATTICE = 8
+LARGEST = 1024
+STEEPEST = 1020  # the largest Laplacian of bytes
+
+
+def views(image: UInt8Array) -> UInt8Array:
+    """Cut an image into a thumbnail and crops at full and half resolution, and map the sharpness of all of it.
+
+    Images with a side above 1024 pixels are first reduced by area averaging, as a viewer's screen does.
+    Native crops start on the 8-pixel lattice, so that JPEG blocks keep their phase.
+
+    Args:
+        image: (H, W, 3) RGB.
+
+    Returns:
+        (9, 3, 128, 128): thumbnail, five native crops, two half-resolution crops, `sharpness` in three equal channels.
+    """
+    image = _limit(image)
+    half = cv2.resize(image, (max(1, image.shape[1] // 2), max(1, image.shape[0] // 2)), interpolation=cv2.INTER_AREA)
+    thumbnail = cv2.resize(image, (SIDE, SIDE), interpolation=cv2.INTER_AREA)
+    cuts = [thumbnail]
+    cuts += [_crop(image, *place) for place in NATIVE]
+    cuts += [_crop(np.asarray(half, dtype=np.uint8), *place) for place in HALF]
+    cuts.append(np.repeat(sharpness(image)[..., None], 3, axis=2))
+    return np.ascontiguousarray(np.stack(cuts).transpose(0, 3, 1, 2))
+
+
+def sharpness(image: UInt8Array) -> UInt8Array:
+    """Largest size of the Laplacian in each cell of a grid over the whole image.
+
+    Args:
+        image: (H, W, 3) RGB.
+
+    Returns:
+        (128, 128): 255 log(1 + |Laplacian|) / log(1021), so that one step is 3 %.
+    """
+    grey = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)
+    size = np.abs(cv2.Laplacian(grey, cv2.CV_16S))
+    for axis, side in enumerate(size.shape):
+        size = np.maximum.reduceat(size, np.arange(SIDE) * side // SIDE, axis=axis)
+    return np.asarray(np.rint(255 * np.log1p(size) / np.log1p(STEEPEST)), dtype=np.uint8)
+
+
+def _limit(image: UInt8Array) -> UInt8Array:
+    longest = max(image.shape[:2])
+    if longest <= LARGEST:
+        return image
+    size = [max(1, round(side * LARGEST / longest)) for side in image.shape[:2]]
+    return np.asarray(cv2.resize(image, (size[1], size[0]), interpolation=cv2.INTER_AREA), dtype=np.uint8)
+
+
+def _crop(image: UInt8Array, down: float, right: float) -> UInt8Array:
+    missing = [max(0, SIDE - side) for side in image.shape[:2]]
+    if any(missing):
+        image = np.pad(image, ((0, missing[0]), (0, missing[1]), (0, 0)), mode="symmetric")
+    top, left = (
+        int(part * (side - SIDE)) // LATTICE * LATTICE
+        for part, side in zip((down, right), image.shape[:2], strict=True)
+    )
+    return image[top : top + SIDE, left : left + SIDE]
+
+
+def rgb_array(image: Image.Image | UInt8Array) -> UInt8Array:
+    """Return an image as (H, W, 3) RGB bytes.
+
+    Raises:
+        ValueError: The input is no RGB image of bytes.
+    """
+    if isinstance(image, Image.Image):
+        return np.asarray(image.convert("RGB"), dtype=np.uint8)
+    array = np.asarray(image)
+    if array.ndim != 3 or array.shape[2] != 3 or array.dtype != np.uint8:
+        raise ValueError(f"need (H, W, 3) uint8 or a PIL image, got {array.dtype} of shape {array.shape}")
+    return array
+
 
 SIZE = 715
 SHARPNESS = slice(578, 590)  # quantiles of the map of sharpness

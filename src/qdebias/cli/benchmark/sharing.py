@@ -8,14 +8,14 @@ from typing import Any
 
 import numpy as np
 import torch
+from matplotlib.figure import Figure
 
 from qdebias.backends.base import Fingerprint, OptionLogits
 from qdebias.backends.hf import Model, Processor
 from qdebias.backends.hf.backend import HfBackend
 from qdebias.backends.hf.families import Family, family_of
 from qdebias.backends.hf.sharing import Sharing, sharing_named
-from qdebias.cli.benchmark.machine import Utilisation, attention_kernels, device_name, photo_like
-from qdebias.cli.benchmark.products import count, floor
+from qdebias.cli.benchmark.machine import Utilisation, attention_kernels, count, device_name, floor, photo_like
 from qdebias.cli.benchmark.shapes import build
 from qdebias.equations import FloatArray, softmax
 from qdebias.errors import BackendError
@@ -251,3 +251,18 @@ def _way(run: _Run, counted: Mapping[str, _Counted], spent: Mapping[str, _Spent]
         peak_memory_bytes=time_.memory,
         utilisation=time_.utilisation,
     )
+
+
+def draw(report: Report) -> Figure:
+    """Return a picture of the speed of each way, as a multiple of the authors' way."""
+    figure = Figure(figsize=(7, 0.6 * len(report.ways) + 1.4), layout="constrained")
+    axes = figure.subplots()
+    bars = axes.barh(
+        [f"{way.name}: {way.summary}" for way in report.ways], [way.speedup_over_authors for way in report.ways]
+    )
+    axes.bar_label(bars, [f"{way.speedup_over_authors:.2f}x, {way.seconds:.2f} s" for way in report.ways], padding=3)
+    axes.invert_yaxis()
+    axes.set_xlabel("speed, as a multiple of the authors' way")
+    axes.set_title(f"{report.shape}, {report.device}, {report.dtype}", fontsize="medium")
+    axes.margins(x=0.25)
+    return figure

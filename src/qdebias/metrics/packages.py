@@ -1,15 +1,69 @@
-"""Images in the form that the packages of rivals take."""
+"""Metrics of other packages, pyiqa and LPIPS, where a user has installed these."""
 
 import importlib
 import re
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
 
 from qdebias.errors import ImageError, MissingPackageError, SettingError
 from qdebias.image import RgbImage
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Lpips:
+    """Distance of two images of one size: 0 for the same image, up to about 1; call it with the two.
+
+    Attributes:
+        network: "alex" (the package's default; the paper names none), "vgg" or "squeeze".
+    """
+
+    network: str = "alex"
+
+    def __call__(self, first: RgbImage, second: RgbImage) -> float:
+        """Return the distance.
+
+        Raises:
+            ImageError: The images differ in size.
+            MissingPackageError: The package or its weights are absent.
+        """
+        if first.shape != second.shape:
+            raise ImageError(f"LPIPS compares images of one size, got {first.shape} and {second.shape}")
+        network = _load(self.network)
+        with importlib.import_module("torch").inference_mode():
+            return float(network(to_tensor(first), to_tensor(second), normalize=True).item())
+
+    def check(self) -> None:
+        """Make sure that it can be used, before a run begins.
+
+        Raises:
+            MissingPackageError: The package or its weights are absent; the message says what to do.
+        """
+        _load(self.network)
+
+
+@lru_cache(maxsize=1)
+def _load(network: str) -> Any:  # noqa: ANN401 (the package has no types)
+    try:
+        package = importlib.import_module("lpips")
+    except ImportError as error:
+        raise MissingPackageError(f'LPIPS needs the package lpips ({error}): pip install "qdebias[rivals]"') from error
+    except RuntimeError as error:
+        raise MissingPackageError(f"LPIPS needs torchvision, and {UNFIT.format(error=error)}") from error
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)  # it calls torchvision in the old way
+            return package.LPIPS(net=network, verbose=False)
+    except (OSError, RuntimeError) as error:
+        raise MissingPackageError(
+            f"the weights of LPIPS ({network}) cannot be had ({error}); connect to the internet once, or put "
+            f"torchvision's file for this network into ~/.cache/torch/hub/checkpoints"
+        ) from error
+
 
 INSTALL = "pip install torch torchvision --index-url https://download.pytorch.org/whl/cpu"
 
