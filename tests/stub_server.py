@@ -61,10 +61,10 @@ class Stub:
         usage: Whether it counts tokens.
         knows_ids: Whether, as vLLM, it knows logprob_token_ids.
         limit: How many of the most likely tokens it tells at most.
-        continues: Whether it goes on with a begun answer; if not, it closes it and opens another one.
+        continues: Whether it continues a started answer; if not, it closes it and opens another one.
         refuses_fields: Whether it refuses what it does not know.
         drops_prefix: Whether it leaves the begun answer out.
-        trims: Whether it cuts the space off the end of a begun answer.
+        trims: Whether it cuts the space off the end of a started answer.
         images_first: Whether its template moves the images to the front.
         gap: What its template writes before a reply.
         opens: What its template writes where the model begins a reply, and nowhere else, as an empty thought.

@@ -146,7 +146,7 @@ def test_template_that_prints_lists_alone_is_refused(with_template: Callable[...
 
 
 def test_template_that_opens_a_thought(with_template: Callable[..., HfBackend]) -> None:
-    """There is nowhere to read a first word; a begun answer stands where the template writes one without a thought."""
+    """There is nowhere to read a first word; a prefix stands where the template writes one without a thought."""
     backend = with_template(THINKING)
     with pytest.raises(PromptError, match="opens a chain of thought, or something else first"):
         ask(backend, SAME)

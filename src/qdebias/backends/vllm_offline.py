@@ -125,7 +125,7 @@ class VllmBackend:
     def option_logits(self, requests: Sequence[Request]) -> OptionLogits:
         """Return the log-probabilities of every option, see `Backend.option_logits`.
 
-        All questions go to the engine at once, those with a begun answer before the others; questions about the same
+        All questions go to the engine at once, those with a started answer before the others; questions about the same
         images stand side by side, so that its prefix cache has them.
 
         Raises:

@@ -82,8 +82,8 @@ class OpenAIBackend:
         top_logprobs: How many of the most likely tokens are asked for; None fits the server.
         prompt: "checked": the question as it is, and an error unless the server proves that it asks it so.
             "trusted": the same, without the proof. "no-prefix": the answer prefix is dropped, and each option read as
-            the first word of the reply, without its space and with a capital; for servers that cannot go on with a
-            begun answer. The form is part of the fingerprint's identity.
+            the first word of the reply, without its space and with a capital; for servers that cannot continue a
+            started answer. The form is part of the fingerprint's identity.
     """
 
     def __init__(

@@ -32,7 +32,7 @@ class PreparedQuestion:
 def prepare(form: Form, render: Render, tokenizer: Tokenizer | None, *, trusted: bool = False) -> PreparedQuestion:
     """Check how a question is asked, and return how it is sent and read.
 
-    `render` gives its prompt, which goes on with a begun reply; `trusted` prompts are believed to be right, unseen.
+    `render` gives its prompt, which continues a started reply; `trusted` prompts are believed to be right, unseen.
 
     Raises:
         PromptError: Something else is asked, or something else tomorrow.
@@ -97,7 +97,7 @@ def _sent(form: Form, render: Render, before: str) -> str:
         if normal(prompt).split() == normal(before + prefix).split():
             return reply
     raise PromptError(
-        f"the server goes on with the answer prefix behind {stem[-40:]!r}, while the model begins its reply behind "
+        f"the server continues the answer prefix behind {stem[-40:]!r}, while the model begins its reply behind "
         f"{before[-40:]!r}; {OTHERWISE}"
     )
 
@@ -133,12 +133,12 @@ def _check_continued(text: str, prefix: str, complete: Completion) -> None:
     try:
         none, once, twice, whole = (_count(complete, text, begun) for begun in ("", core, f"{core} {core}", prefix))
     except RefusedError as error:
-        raise PromptError(f"this server does not go on with a begun answer ({error}); {OTHERWISE}") from error
+        raise PromptError(f"this server does not continue a started answer ({error}); {OTHERWISE}") from error
     added, again = once - none, twice - once
     trimmed = prefix != core and whole <= once
     if again <= 0 or added != again or trimmed:
         raise PromptError(
-            f"this server does not go on with the answer prefix {prefix!r}: it makes {added} tokens of it, and {again} "
+            f"this server does not continue the answer prefix {prefix!r}: it makes {added} tokens of it, and {again} "
             f"more when it is there twice; {OTHERWISE}"
         )
 
@@ -146,7 +146,7 @@ def _check_continued(text: str, prefix: str, complete: Completion) -> None:
 def _check_thought(text: str, complete: Completion) -> None:
     """Refuse a prompt that holds more where the model begins its reply than where a reply was begun: a thought.
 
-    A single token may be a space that the first word merges with. A server that does not go on with a begun answer, or
+    A single token may be a space that the first word merges with. A server that does not continue a started answer, or
     does not count, tells nothing.
     """
     none, once, twice = (_tokens(complete, conversation(text, prefix=begun)) for begun in ("", "Yes", "Yes Yes"))
@@ -226,6 +226,6 @@ def _count(complete: Completion, text: str, prefix: str) -> int:
     if count is None:
         raise PromptError(
             f"this server does not count the tokens of a prompt (usage.prompt_tokens), so nothing tells whether it "
-            f"goes on with a begun answer; {OTHERWISE}, or with prompt='trusted'"
+            f"continues a started answer; {OTHERWISE}, or with prompt='trusted'"
         )
     return count

@@ -258,7 +258,7 @@ class Crew:
             deaths.alone[place] += 1
             if deaths.alone[place] > ALONE:
                 raise BackendError(
-                    f"chunk {chunk} of the plan kills every worker, and no image of it can be told to do so; "
+                    f"chunk {chunk} of the plan ends every worker, and which of its images does so is not known; "
                     f"look at what it names, and leave that out"
                 )
         else:
