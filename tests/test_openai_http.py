@@ -360,7 +360,7 @@ def test_images_after_the_question_need_trust_where_prompts_are_not_shown() -> N
 
 
 def test_server_that_refuses_the_fields_cannot_continue() -> None:
-    message = r"does not go on .*422: Extra inputs are not permitted.*'no-prefix'"
+    message = r"does not continue .*422: Extra inputs are not permitted.*'no-prefix'"
     with serving(Stub(shape="other", refuses_fields=True)) as url, pytest.raises(PromptError, match=message):
         load_openai(f"{url}#stub/model").option_logits([pair(1, 2)])
 
