@@ -42,6 +42,10 @@ class ServerError(Exception):
         super().__init__(f"{code}: {message}" + (f" (request {request_id})" if request_id else ""))
         self.status, self.code, self.message, self.request_id = status, code, message, request_id
 
+    def __reduce__(self) -> tuple[type["ServerError"], tuple[int, str, str, str]]:
+        """Return what it is built from again, in another process."""
+        return type(self), (self.status, self.code, self.message, self.request_id)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Score:

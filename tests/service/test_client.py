@@ -1,6 +1,7 @@
 """The thin client against a real server, and the examples that stand on it."""
 
 import asyncio
+import pickle
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -98,6 +99,8 @@ def test_errors_say_what_the_server_said(client: Client) -> None:
     with pytest.raises(ServerError, match="no_method: this server has no such method") as caught:
         client.score(noise(1), method="nonsense")
     assert (caught.value.status, len(caught.value.request_id) > 0) == (422, True)
+    other = pickle.loads(pickle.dumps(caught.value))  # noqa: S301  what a worker process raises
+    assert (type(other), vars(other), str(other)) == (ServerError, vars(caught.value), str(caught.value))
     with pytest.raises(ValueError, match="not list"):
         client.score([1, 2])
 
