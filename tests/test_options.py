@@ -35,8 +35,8 @@ OF_OTHERS = {
     "integrations/ray/cluster.py": {"--address", "--head"},  # Ray
     "metrics/packages.py": {"--index-url"},  # pip
 }
-OF_IMAGES = ("score", "check", "explain", "degrade", "rank", "filter", "retry", "serve")
-OF_RUNS = ("score", "check", "filter", "rank", "evaluate", "compare", "reproduce", "bias", "calibrate", "fit")
+OF_IMAGES = ("score", "check", "explain", "degrade", "rank", "burst", "filter", "retry", "serve")
+OF_RUNS = ("score", "check", "filter", "rank", "burst", "evaluate", "compare", "reproduce", "bias", "calibrate", "fit")
 OF_DATASETS = ("evaluate", "compare", "reproduce", "bias", "calibrate", "fit")
 
 

@@ -40,6 +40,7 @@ def test_no_file_is_open_to_more_than_the_umask_lets(umask: int, tmp_path: Path)
         ("degrade", "photos/0.png", "--out", "degraded"),
         ("filter", "photos", *fake, "--top", "50%", "--copy-to", "kept", "--out", "lists"),
         ("rank", "photos", "--model", "fake", "--out", "ranks.csv"),
+        ("burst", "photos", "--model", "fake", "--out", "groups.csv", "--sheet", "sheet.png", "--copy-to", "best"),
     ):
         got = run(*words, cwd=tmp_path)
         assert got.returncode == 0, got.stderr

@@ -19,6 +19,7 @@ GROUPS = {
         "explain": ("explain", "Draw how a score came about."),
         "check": ("filter", "Fail where an image is worse than a limit, for CI and hooks."),
         "filter": ("filter", "Keep the better images: print, copy or move them."),
+        "burst": ("burst", "Keep the best of each group of similar photographs."),
         "rank": ("rank", "Rank images by asking which of two is better."),
         "frames": ("score", "Score videos by their frames, several in one prompt."),
         "degrade": ("explain", "Write the degraded copies that the model is shown."),
@@ -54,7 +55,7 @@ GROUPS = {
 }
 """The help: each command with the module that holds the function of its name, and a line about it."""
 
-CAUTIOUS = ("score", "filter", "check", "evaluate", "rank")
+CAUTIOUS = ("score", "filter", "check", "evaluate", "rank", "burst")
 """The commands that end in a word about the embedded model, where that was used."""
 
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing about the embedded model.")]

@@ -71,12 +71,12 @@ def filter(  # noqa: A001  (the name of the command)
     """
     limit = None if top is None else Top.parse(top)
     _check_bounds(paths or [], scores, least, limit)
-    way = _way(copy_to, move_to, link_to)
+    way = way_of(copy_to, move_to, link_to)
     if paths and scores:
         raise SettingError("images are scored, or scores are read from a file; leave out the paths or --scores")
     if paths:
         images, roots = _checked(paths, column, out, way)
-        found_scores = [_score(*one) for one in named_results(images, options, run)]
+        found_scores = [given_score(*one) for one in named_results(images, options, run)]
     else:
         if run is not None and scores is None and say_unfinished(run, method=options.method) and not partial:
             raise SettingError(f"{run} is unfinished; finish it, or choose among what is there with --partial")
@@ -106,7 +106,7 @@ def _check_bounds(paths: Sequence[str], scores: Path | None, least: float | None
         raise SettingError(f"--min is a score in [0, 1], got {least:g}; a file of --scores may have another scale")
 
 
-def _way(copy_to: Path | None, move_to: Path | None, link_to: Path | None) -> tuple[Path, Way] | None:
+def way_of(copy_to: Path | None, move_to: Path | None, link_to: Path | None) -> tuple[Path, Way] | None:
     """Return where the kept images go and how, None where they stay."""
     named = [(folder, way) for folder, way in ((copy_to, COPY), (move_to, MOVE), (link_to, LINK)) if folder is not None]
     if len(named) > 1:
@@ -130,7 +130,7 @@ def _stored(file: Path | None, run: Path | None, method: str, seed: int) -> list
         raise SettingError("name images, or a file with --scores, or a run folder with --run")
     with open_snapshot(run) as snapshot:
         found = recorded(snapshot, presets.get(method).method, name=method, seed=seed)
-        return [_score(one.path, one.result) for one in found]
+        return [given_score(one.path, one.result) for one in found]
 
 
 def _checked(
@@ -141,11 +141,11 @@ def _checked(
     roots = tuple(path for path in map(Path, paths) if is_folder(path))
     refuse_inputs(images, out=[out / f"{name}.csv" for name in LISTS] if out else None)
     if way is not None:
-        _check_places(images, roots, *way)
+        check_all_places(images, roots, *way)
     return images, roots
 
 
-def _check_places(images: Images, roots: Sequence[Path], target: Path, way: Way) -> None:
+def check_all_places(images: Images, roots: Sequence[Path], target: Path, way: Way) -> None:
     """Say before hours of scoring, not after, which images cannot be put elsewhere."""
     files: list[Path] = []
     for piece in images.pieces():
@@ -160,7 +160,8 @@ def _check_places(images: Images, roots: Sequence[Path], target: Path, way: Way)
     check_places(files, roots, target, way)
 
 
-def _score(path: str, result: Score | Failure) -> GivenScore:
+def given_score(path: str, result: Score | Failure) -> GivenScore:
+    """Return the score of an image, or why it has none."""
     if isinstance(result, Failure):
         return GivenScore(path=path, score=None, error=result.error)
     return GivenScore(path=path, score=result.value, error=None)
@@ -198,11 +199,12 @@ def _put(found: Choice, roots: Sequence[Path], out: Path | None, way: tuple[Path
         _write_lists(found, out)
     _print(found, json=json)
     if way is not None:
-        _place(found, roots, *way)
+        place_all([one.path for one in found.kept], roots, *way)
 
 
-def _place(found: Choice, roots: Sequence[Path], folder: Path, way: Way) -> None:
-    done = place([Path(one.path) for one in found.kept], roots, folder, way)
+def place_all(paths: Sequence[str], roots: Sequence[Path], folder: Path, way: Way) -> None:
+    """Put images below a folder, and say how many."""
+    done = place([Path(path) for path in paths], roots, folder, way)
     before = f", {done.present} were there before" if done.present else ""
     say(f"{done.made} images {way.name} to {folder}{before}")
 

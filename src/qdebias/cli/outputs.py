@@ -13,13 +13,13 @@ from qdebias.inputs.items import NamedImages
 from qdebias.inputs.tables import is_dataset
 from qdebias.runs.records import check_suffix
 
-OUTPUTS = ("out", "plot")
+OUTPUTS = ("out", "plot", "sheet")
 """The options that name a file to write."""
 
 _WORDS = ("what", "title", "form", "by", "kind", "subset", "against", "table", "aspect")
 """The options that name no file."""
 
-_ROWS = ("score", "frames", "evaluate", "rank", "export")
+_ROWS = ("score", "frames", "evaluate", "rank", "burst", "export")
 _TEXTS = ("compare", "tables", "bias", "calibrate", "fit", "verify")
 
 _RUN_FILES = ("run.json", "answers.jsonl", "images.jsonl", "index.sqlite", "lock", "lock.holder")
@@ -45,7 +45,9 @@ def check_outputs(options: Mapping[str, object], command: str = "") -> None:
                 if _overlaps(written, text, is_model=name == "model"):
                     raise _refusal(option, written, text)
     if len(outputs) == 2 and _is_same(*outputs.values()):
-        raise SettingError(f"--out and --plot are the same file, {outputs['out']}; choose two")
+        raise SettingError(
+            f"{' and '.join(f'--{name}' for name in outputs)} are the same file, {outputs['out']}; choose two"
+        )
 
 
 def refuse_inputs(inputs: Images | Dataset | Iterable[Path], **outputs: Path | Sequence[Path] | None) -> None:
@@ -74,13 +76,16 @@ def refuse_inputs(inputs: Images | Dataset | Iterable[Path], **outputs: Path | S
 
 def _check_form(command: str, option: str, out: Path) -> None:
     """Say before hours of work that a file cannot be written."""
-    if option == "plot" or command == "explain":
+    if option == "sheet":
+        if out.suffix.lower() != ".png" or not out.parent.is_dir():
+            raise SettingError(f"--sheet {out}: name a .png in a folder that is there")
+    elif option == "plot" or command == "explain":
         from qdebias.report.figure import check_format
 
         check_format(out)
     elif command != "reproduce" and looks_like_image(out.name):
         raise SettingError(f"--out {out} is the name of an image, and {command} writes none; choose another")
-    if command in _ROWS:
+    if command in _ROWS and option == "out":
         check_suffix(out)
     if command in _ROWS + _TEXTS and option == "out" and not out.parent.is_dir():
         raise SettingError(f"--out {out}: there is no folder {out.parent}; make it, or choose another")

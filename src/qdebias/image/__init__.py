@@ -15,6 +15,7 @@ import stat
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from datetime import datetime
 from io import BytesIO
 from pathlib import Path
 from typing import Any, Protocol, TypeAlias, runtime_checkable
@@ -24,7 +25,7 @@ import numpy.typing as npt
 from PIL import Image
 
 from qdebias.errors import DamagedImageError, ImageError
-from qdebias.image.decoding import OF_PILLOW, decode, open_picture
+from qdebias.image.decoding import OF_PILLOW, capture_time, decode, open_picture
 
 RgbImage: TypeAlias = npt.NDArray[np.uint8]
 
@@ -93,12 +94,35 @@ def load_image(source: ImageSource, *, max_pixels: int = MAX_PIXELS) -> RgbImage
             return _decode(picture, name, max_pixels)
     if not isinstance(source, str | os.PathLike) or not str(source):
         raise ImageError(f"{source!r} is no image; give a path, pixels (H, W, 3) of uint8, a Pillow image or bytes")
-    with _one_line(source):
-        if not stat.S_ISREG(Path(source).stat().st_mode):
-            raise ImageError(f"{source}: is no file; name an image file, or its folder where folders are taken")
+    with _opened(source) as picture:
+        return _decode(picture, str(source), max_pixels)
+
+
+def load_preview(path: Path, side: int, *, max_pixels: int = MAX_PIXELS) -> tuple[RgbImage, datetime | None]:
+    """Return an image of at least `side` pixels a side (fewer where it has fewer), and when it was taken.
+
+    A JPEG is decoded at a reduced scale, which takes a fraction of the time and memory, and is not searched for damage;
+    any other format is decoded in full.
+
+    Returns:
+        uint8 array (H, W, 3), upright, and the capture time by EXIF, None where the file tells none.
+
+    Raises:
+        ImageError: See `load_image`.
+    """
+    with _opened(path) as picture:
+        pixels = _decode(picture, str(path), max_pixels, side)
+        return pixels, capture_time(picture)
+
+
+@contextmanager
+def _opened(path: str | os.PathLike[str]) -> Iterator[Image.Image]:
+    with _one_line(path):
+        if not stat.S_ISREG(Path(path).stat().st_mode):
+            raise ImageError(f"{path}: is no file; name an image file, or its folder where folders are taken")
         # Opened here: given a path, Pillow maps some formats into memory, where a file that shrinks kills the process.
-        with Path(source).open("rb") as file, open_picture(file, str(source)) as picture:
-            return _decode(picture, str(source), max_pixels)
+        with Path(path).open("rb") as file, open_picture(file, str(path)) as picture:
+            yield picture
 
 
 def is_tensor(value: object) -> bool:
@@ -127,7 +151,7 @@ def _checked_array(array: npt.NDArray[Any]) -> RgbImage:
     return array
 
 
-def _decode(picture: Image.Image, name: str, max_pixels: int) -> RgbImage:
+def _decode(picture: Image.Image, name: str, max_pixels: int, side: int | None = None) -> RgbImage:
     width, height = picture.size
     if width * height > max_pixels:
         raise ImageError(
@@ -137,7 +161,7 @@ def _decode(picture: Image.Image, name: str, max_pixels: int) -> RgbImage:
     _check_sides(width, height, name)
     if getattr(picture, "is_animated", False) and picture.format != "MPO":  # to count 100,000 would take minutes
         raise ImageError(f"{name}: holds several frames; extract the one to be scored into a file of its own")
-    return decode(picture, name)
+    return decode(picture, name, side=side)
 
 
 def _check_sides(width: int, height: int, name: str) -> None:

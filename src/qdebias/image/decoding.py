@@ -7,6 +7,7 @@ that is let through with `tifffile` and `imagecodecs`.
 import re
 import struct
 from contextlib import suppress
+from datetime import datetime
 from importlib import import_module
 from typing import Any, BinaryIO
 
@@ -144,24 +145,58 @@ def _plugin(name: str, prefix: bytes) -> tuple[bool, Any]:
     return accept is not None and accept(prefix) is True, {"TIFF": _Tiff, "AVIF": _Avif}.get(name, factory)
 
 
-def decode(picture: Image.Image, name: str) -> npt.NDArray[np.uint8]:
+def decode(picture: Image.Image, name: str, *, side: int | None = None) -> npt.NDArray[np.uint8]:
     """Return the pixels of an opened image, upright: uint8 (H, W, 3).
+
+    Args:
+        picture: The image, of which nothing is decoded yet.
+        name: What errors call it.
+        side: Pixels that either side has at least: a JPEG is decoded at the smallest of its scales that has them, and
+            not searched for damage. None: every pixel.
 
     Raises:
         ImageError: It is damaged, or its pixels are of a kind that is not decoded.
     """
+    scaled = side is not None and isinstance(picture, JpegImagePlugin.JpegImageFile) and _can_be_scaled(picture)
+    if scaled and side is not None:
+        picture.draft(None, (side, side))
     raw = str(picture.tile[0].args) if isinstance(picture, ImageFile) and picture.tile else ""
     fault = _unshown(picture, raw)
     if fault:
         raise ImageError(f"{name}: {fault}; save it as PNG or TIFF with 8 bits per channel, as it should be seen")
     may_be_dark = not _has_16_bits(picture, raw) or _states_range(picture)
-    _refuse_damaged_jpeg(picture, name)
+    if not scaled:
+        _refuse_damaged_jpeg(picture, name)
     _decode_whole(picture, name)
     turn = _TURNS.get(_orientation(picture) or 1)  # after the pixels: in a PNG it may stand behind them
     upright = _to_rgb(picture, raw, name)
     if not may_be_dark:
         _refuse_dark(picture, name)
     return np.asarray(upright if turn is None else upright.transpose(turn))
+
+
+def _can_be_scaled(picture: JpegImagePlugin.JpegImageFile) -> bool:
+    """Whether a JPEG is baseline, extended or progressive; of others, such as lossless ones, there are no scales."""
+    file, kind = picture.fp, 0
+    if file is None:
+        return False
+    place = file.tell()
+    file.seek(2)
+    while len(header := file.read(4)) == 4 and header[0] == 0xFF:
+        kind, length = header[1], int.from_bytes(header[2:], "big")
+        if 0xC0 <= kind <= 0xCF and kind not in (0xC4, 0xC8, 0xCC):
+            break
+        file.seek(max(length, 2) - 2, 1)
+    file.seek(place)
+    return kind in (0xC0, 0xC1, 0xC2)
+
+
+def capture_time(picture: Image.Image) -> datetime | None:
+    """Return when a picture was taken by the clock of its camera (EXIF DateTimeOriginal); None where nothing tells."""
+    with suppress(*OF_PILLOW):
+        text = picture.getexif().get_ifd(0x8769)[0x9003]
+        return datetime.strptime(text[:19], "%Y:%m:%d %H:%M:%S")  # cameras tell no zone
+    return None
 
 
 def _orientation(picture: Image.Image) -> int | None:

@@ -1,0 +1,219 @@
+"""Photographs of one moment: found by what they show and when they were taken, of each group the best, and a sheet."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+from pathlib import Path
+from typing import TypeAlias
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+from PIL import Image, ImageDraw
+
+from qdebias.curation.choose import Top, choose
+from qdebias.equations import FloatArray
+from qdebias.errors import ImageError, SettingError
+from qdebias.evaluation.method_scores import ModelRun
+from qdebias.evaluation.pairs import Limits, read_digests
+from qdebias.evaluation.ranking import rank
+from qdebias.image import load_preview
+from qdebias.runs.records import GivenScore, Row
+from qdebias.system.output import replacing
+
+LEAST = 0.72
+"""Correlation from which two photographs are of one scene, see docs/curation.md for what was measured."""
+
+_SIDE = 64
+_GRID = 16
+_BLOCK = 256
+_SHARES = (0.95, 0.9)
+_PLAIN = 0.02
+"""Standard deviation of the logarithmic contrast below which a picture shows nothing that tells it from others."""
+
+Greys: TypeAlias = npt.NDArray[np.uint8]
+View: TypeAlias = tuple[int, int, int]
+
+
+def _views() -> tuple[tuple[View, View], ...]:
+    """Return which parts of two previews are compared.
+
+    The whole with the whole, parts with the whole where a camera came closer, and opposite parts where it turned.
+    """
+    whole, pairs = (0, 0, _SIDE), [((0, 0, _SIDE), (0, 0, _SIDE))]
+    for side in (round(_SIDE * share) for share in _SHARES):
+        least, parts = _SIDE - side, [(x, y) for y in range(3) for x in range(3)]
+        cut = [(round(least * x / 2), round(least * y / 2), side) for x, y in parts]
+        pairs += [(part, whole) for part in cut]
+        pairs += list(zip(cut[:4], cut[:4:-1], strict=True))
+    return tuple(pairs)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Shot(Row):
+    """What became of a photograph.
+
+    Attributes:
+        group: Number of its group, from 1; those of a single photograph are counted too. None where it cannot be read.
+        verdict: kept, rejected or failed.
+        path: The file.
+        value: By comparison the strength within its group, see `qdebias.evaluation.strengths`; by score the score. None
+            where nothing was asked, because the group is of one image.
+        error: Why it failed.
+    """
+
+    group: int | None
+    verdict: str
+    path: str
+    value: float | None = None
+    error: str | None = None
+
+
+def find_groups(paths: Iterable[Path], *, seconds: float, max_pixels: int) -> tuple[list[list[Path]], dict[Path, str]]:
+    """Return the photographs in groups, in the order of their first, and why some cannot be read.
+
+    Files are opened one after another, and of each 64 x 64 grey pixels are kept.
+
+    Args:
+        paths: Image files.
+        seconds: Photographs that were taken further apart are not of one group, where both say when they were.
+        max_pixels: Larger images are refused.
+    """
+    greys: list[Greys] = []
+    times, found, errors = [], [], {}
+    for path in paths:
+        try:
+            pixels, time = load_preview(path, 2 * _SIDE, max_pixels=max_pixels)
+        except ImageError as error:
+            errors[path] = str(error)
+            continue
+        grey = cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY)
+        greys.append(np.asarray(cv2.resize(grey, (_SIDE, _SIDE), interpolation=cv2.INTER_AREA), dtype=np.uint8))
+        times.append(np.nan if time is None else (time - time.min).total_seconds())
+        found.append(path)
+    groups: dict[int, list[Path]] = {}
+    for path, label in zip(found, _labels(greys, np.array(times), seconds), strict=True):
+        groups.setdefault(label, []).append(path)
+    return list(groups.values()), errors
+
+
+def _labels(greys: Sequence[Greys], times: FloatArray, seconds: float) -> list[int]:
+    """Return a label of each image: the same where images are alike, or are linked by others that are."""
+    labels = np.arange(len(greys))
+    for view, other_view in _views():
+        patterns, others = _patterns(greys, view), _patterns(greys, other_view)
+        for start in range(0, len(greys), _BLOCK):
+            part = slice(start, start + _BLOCK)
+            apart = np.abs(times[part, None] - times) > seconds  # not where a time is NaN
+            alike = (patterns[part] @ others.T >= LEAST) & ~apart
+            for row in np.flatnonzero(alike.any(axis=1)).tolist():
+                joined = np.unique([labels[start + row], *labels[alike[row]]])
+                if len(joined) > 1:
+                    labels[np.isin(labels, joined)] = joined[0]
+    return labels.tolist()
+
+
+def _patterns(greys: Sequence[Greys], view: View) -> npt.NDArray[np.float32]:
+    """Return unit vectors (N, 256) of local contrast, which neither exposure nor blur changes much.
+
+    The logarithm makes an exposure a constant, and what is brighter than its surroundings stays. Zeros where there is
+    hardly any contrast, which are like nothing.
+    """
+    left, top, side = view
+    patterns = np.zeros((len(greys), _GRID * _GRID), dtype=np.float32)
+    for row, grey in zip(patterns, greys, strict=True):
+        small = cv2.resize(grey[top : top + side, left : left + side], (_GRID, _GRID), interpolation=cv2.INTER_AREA)
+        light = np.log(small.astype(np.float32) + 8)
+        local = light - cv2.GaussianBlur(light, (0, 0), _GRID / 8)
+        local -= local.mean()
+        if local.std() >= _PLAIN:
+            row[:] = (local / np.linalg.norm(local)).ravel()
+    return patterns
+
+
+def compare_group(paths: Sequence[Path], model: ModelRun) -> list[GivenScore]:
+    """Return the strength of each image of a group, by comparisons in both orders; those of equal pixels are one."""
+    limits = Limits(max_pixels=model.max_pixels, max_side=model.max_side)
+    files = list(read_digests(paths, limits))
+    found = [GivenScore(path=str(one.path), score=None, error=one.error) for one in files if one.error]
+    readable = [one.path for one in files if not one.error]
+    if len({one.digest for one in files if not one.error}) < 2:
+        return found + [GivenScore(path=str(path), score=0.0, error=None) for path in readable]
+    try:
+        ranking = rank(
+            readable,
+            backend=model.backend,
+            run=model.run,
+            seed=model.seed,
+            batch=max(1, model.batch // 2),
+            max_pixels=limits.max_pixels,
+            max_side=limits.max_side,
+        )
+    except SettingError as error:  # the model refuses so many of them that no two can be compared
+        return found + [GivenScore(path=str(path), score=None, error=str(error)) for path in readable]
+    return found + [GivenScore(path=row.path, score=row.strength, error=row.error) for row in ranking.rows]
+
+
+def choose_best(groups: Iterable[Sequence[Path]], scores: Iterable[GivenScore], *, keep: int) -> list[Shot]:
+    """Return the photographs group by group, in each the best first, those of equal value by path.
+
+    Args:
+        groups: See `find_groups`. A photograph alone is kept.
+        scores: Strengths or scores of the photographs that are not alone.
+        keep: How many of each group are kept.
+    """
+    of, shots = {one.path: one for one in scores}, []
+    for number, group in enumerate(groups, start=1):
+        if len(group) == 1:
+            shots.append(Shot(group=number, verdict="kept", path=str(group[0])))
+            continue
+        found = choose([of[str(path)] for path in group], top=Top(count=keep))
+        for verdict, images in (("kept", found.kept), ("rejected", found.rejected), ("failed", found.failed)):
+            shots += [
+                Shot(group=number, verdict=verdict, path=one.path, value=one.score, error=one.error) for one in images
+            ]
+    return shots
+
+
+MOST_ROWS, MOST_COLUMNS = 100, 8
+_TILE, _GAP, _LINE = 160, 6, 14
+_FRAMES = {"kept": "#1a9850", "rejected": "#bbbbbb", "failed": "#d73027"}
+
+
+def draw_sheet(shots: Sequence[Shot], file: Path, *, max_pixels: int) -> int:
+    """Draw the groups of two and more, one a row and the best on the left; what is kept has a green frame.
+
+    At most 100 rows of 8 are drawn.
+
+    Returns:
+        How many groups were left out.
+
+    Raises:
+        SettingError: The file cannot be written.
+    """
+    found = [list(group) for _, group in groupby(shots, lambda shot: shot.group)]
+    groups = [group for group in found if len(group) > 1 and group[0].group is not None]
+    rows, step = groups[:MOST_ROWS], _TILE + 2 * _GAP
+    columns = min(MOST_COLUMNS, max(map(len, rows), default=1))
+    sheet = Image.new("RGB", (columns * step, max(1, len(rows)) * (step + _LINE)), "white")
+    draw = ImageDraw.Draw(sheet)
+    for row, group in enumerate(rows):
+        top = row * (step + _LINE)
+        more = f", {len(group) - columns} more not drawn" if len(group) > columns else ""
+        draw.text((_GAP, top), f"group {group[0].group}: {len(group)} photographs{more}", fill="black")
+        for column, shot in enumerate(group[:columns]):
+            left, upper = column * step, top + _LINE
+            frame = (left + 1, upper + 1, left + step - 2, upper + step - 2)
+            draw.rectangle(frame, outline=_FRAMES[shot.verdict], width=_GAP - 2)
+            try:
+                tile = Image.fromarray(load_preview(Path(shot.path), _TILE, max_pixels=max_pixels)[0])
+            except ImageError:
+                continue  # its row says why
+            tile.thumbnail((_TILE, _TILE))
+            sheet.paste(tile, (left + (step - tile.width) // 2, upper + (step - tile.height) // 2))
+    try:
+        with replacing(file) as out:
+            sheet.save(out, "PNG")
+    except OSError as error:
+        raise SettingError(f"{file}: cannot be written ({error.strerror or error})") from error
+    return len(groups) - len(rows)
