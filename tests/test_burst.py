@@ -181,3 +181,13 @@ def test_a_sheet_has_an_end(tmp_path: Path) -> None:
     rows = [Shot(group=number, verdict="kept", path=path) for number in range(MOST_ROWS + 3) for _ in range(2)]
     assert draw_sheet(rows, tmp_path / "sheet.png", max_pixels=MAX_PIXELS) == 3
     assert draw_sheet(rows[:1], tmp_path / "sheet.png", max_pixels=MAX_PIXELS) == 0
+
+
+@pytest.mark.parametrize("by", ["comparison", "score"])
+def test_names_may_be_relative_and_odd(photos: Path, monkeypatch: pytest.MonkeyPatch, by: str) -> None:
+    names = {"0/sharp.jpg": "0/[1].jpg", "0/dark.jpg": "0/{0..3}.jpg", "0/blurred.jpg": "0/a!*.jpg"}
+    for old, new in names.items():
+        (photos / old).rename(photos / new)
+    monkeypatch.chdir(photos)
+    text = call("./0/", "alone.jpg", "--by", by, "--model", "fake", "--json")
+    assert {json.loads(line)["path"] for line in text.splitlines()} == {*names.values(), "alone.jpg"}

@@ -21,10 +21,6 @@ from qdebias.inputs.addresses import is_folder
 from qdebias.runs.options import Options
 from qdebias.runs.records import GivenScore, open_writer
 
-BY = ("comparison", "score")
-
-Groups = Sequence[Sequence[Path]]
-
 
 def burst(
     paths: Paths,
@@ -56,7 +52,7 @@ def burst(
     - `qdebias burst photos --keep 2 --copy-to best --run runs/burst`
     - `qdebias burst photos --by score --method vanilla --out groups.csv`
     """
-    if by not in BY or (by == "comparison" and options.method != "paper"):
+    if by not in ("comparison", "score") or (by == "comparison" and options.method != "paper"):
         raise SettingError(f"--by is comparison, which has no --method, --aspect or --fit, or score; got {by!r}")
     way = way_of(copy_to, move_to, link_to)
     inputs = find_inputs(paths, column=column)
@@ -69,7 +65,7 @@ def burst(
     found, errors = find_groups(track(files, total=len(files)), seconds=seconds, max_pixels=options.max_pixels)
     several = [group for group in found if len(group) > 1]
     say(f"{len(several)} groups of 2 and more, {len(found) - len(several)} images are like no other")
-    scores = (_compared if by == "comparison" else _scored)(several, options, run) if several else []
+    scores = _scores(several, by, options, run) if several else []
     shots = choose_best(found, scores, keep=keep)
     shots += [Shot(group=None, verdict="failed", path=str(path), error=error) for path, error in errors.items()]
     shots += [Shot(group=None, verdict="failed", path=one.name, error=one.error) for one in inputs.failures]
@@ -88,28 +84,23 @@ def burst(
     raise typer.Exit(1 if failed else 0)
 
 
-def _compared(groups: Groups, options: Options, run: Path | None) -> list[GivenScore]:
+def _scores(groups: Sequence[Sequence[Path]], by: str, options: Options, run: Path | None) -> list[GivenScore]:
+    if by == "score":
+        images = Images(arguments=tuple(str(path) for group in groups for path in group))
+        return [given_score(*one) for one in named_results(images, options, run)]
     with open_model_run(options, run) as model:
         return [one for group in track(groups, total=len(groups)) for one in compare_group(group, model)]
 
 
-def _scored(groups: Groups, options: Options, run: Path | None) -> list[GivenScore]:
-    images = Images(arguments=tuple(str(path) for group in groups for path in group))
-    return [given_score(*one) for one in named_results(images, options, run)]
-
-
 def _print(shots: Sequence[Shot], *, json: bool) -> None:
     """Print the kept paths as they are, for other programs; a table on a terminal; or every image as an object."""
-    if json:
-        for shot in shots:
-            typer.echo(shot.json())
-    elif results.is_terminal:
+    if results.is_terminal and not json:
         table = Table(Column("group", justify="right"), "", Column("value", justify="right"), "image")
         for shot in shots:
             value = "" if shot.value is None else f"{shot.value:.4f}"
             table.add_row(str(shot.group or ""), shot.verdict, value, Text(one_line(shot.path)))
         show(table)
-    else:
-        for shot in shots:
-            if shot.verdict == "kept":
-                typer.echo(shot.path)
+        return
+    for shot in shots:
+        if json or shot.verdict == "kept":
+            typer.echo(shot.json() if json else shot.path)

@@ -24,24 +24,17 @@ from qdebias.system.output import replacing
 LEAST = 0.72
 """Correlation from which two photographs are of one scene, see docs/curation.md for what was measured."""
 
-_SIDE = 64
-_GRID = 16
-_BLOCK = 256
-_SHARES = (0.95, 0.9)
+_SIDE, _GRID, _BLOCK = 64, 16, 256
 _PLAIN = 0.02
 """Standard deviation of the logarithmic contrast below which a picture shows nothing that tells it from others."""
 
-Greys: TypeAlias = npt.NDArray[np.uint8]
 View: TypeAlias = tuple[int, int, int]
 
 
 def _views() -> tuple[tuple[View, View], ...]:
-    """Return which parts of two previews are compared.
-
-    The whole with the whole, parts with the whole where a camera came closer, and opposite parts where it turned.
-    """
+    """Return which parts are compared: all with all, parts with all (one came closer), opposite parts (one turned)."""
     whole, pairs = (0, 0, _SIDE), [((0, 0, _SIDE), (0, 0, _SIDE))]
-    for side in (round(_SIDE * share) for share in _SHARES):
+    for side in (round(_SIDE * share) for share in (0.95, 0.9)):
         least, parts = _SIDE - side, [(x, y) for y in range(3) for x in range(3)]
         cut = [(round(least * x / 2), round(least * y / 2), side) for x, y in parts]
         pairs += [(part, whole) for part in cut]
@@ -54,11 +47,10 @@ class Shot(Row):
     """What became of a photograph.
 
     Attributes:
-        group: Number of its group, from 1; those of a single photograph are counted too. None where it cannot be read.
+        group: Number of its group, from 1; None where it cannot be read.
         verdict: kept, rejected or failed.
         path: The file.
-        value: By comparison the strength within its group, see `qdebias.evaluation.strengths`; by score the score. None
-            where nothing was asked, because the group is of one image.
+        value: Its strength within the group, or its score; None where it failed, or is alone in its group.
         error: Why it failed.
     """
 
@@ -72,14 +64,10 @@ class Shot(Row):
 def find_groups(paths: Iterable[Path], *, seconds: float, max_pixels: int) -> tuple[list[list[Path]], dict[Path, str]]:
     """Return the photographs in groups, in the order of their first, and why some cannot be read.
 
-    Files are opened one after another, and of each 64 x 64 grey pixels are kept.
-
-    Args:
-        paths: Image files.
-        seconds: Photographs that were taken further apart are not of one group, where both say when they were.
-        max_pixels: Larger images are refused.
+    Files are opened one after another, and 64 x 64 grey pixels of each are kept. Two that say when they were taken,
+    more than `seconds` apart, are not alike; images of more than `max_pixels` are refused.
     """
-    greys: list[Greys] = []
+    greys: list[npt.NDArray[np.uint8]] = []
     times, found, errors = [], [], {}
     for path in paths:
         try:
@@ -97,7 +85,7 @@ def find_groups(paths: Iterable[Path], *, seconds: float, max_pixels: int) -> tu
     return list(groups.values()), errors
 
 
-def _labels(greys: Sequence[Greys], times: FloatArray, seconds: float) -> list[int]:
+def _labels(greys: Sequence[npt.NDArray[np.uint8]], times: FloatArray, seconds: float) -> list[int]:
     """Return a label of each image: the same where images are alike, or are linked by others that are."""
     labels = np.arange(len(greys))
     for view, other_view in _views():
@@ -107,17 +95,15 @@ def _labels(greys: Sequence[Greys], times: FloatArray, seconds: float) -> list[i
             apart = np.abs(times[part, None] - times) > seconds  # not where a time is NaN
             alike = (patterns[part] @ others.T >= LEAST) & ~apart
             for row in np.flatnonzero(alike.any(axis=1)).tolist():
-                joined = np.unique([labels[start + row], *labels[alike[row]]])
-                if len(joined) > 1:
+                if len(joined := np.unique([labels[start + row], *labels[alike[row]]])) > 1:
                     labels[np.isin(labels, joined)] = joined[0]
     return labels.tolist()
 
 
-def _patterns(greys: Sequence[Greys], view: View) -> npt.NDArray[np.float32]:
-    """Return unit vectors (N, 256) of local contrast, which neither exposure nor blur changes much.
+def _patterns(greys: Sequence[npt.NDArray[np.uint8]], view: View) -> npt.NDArray[np.float32]:
+    """Return unit vectors (N, 256) of local contrast, which neither exposure (by the logarithm) nor blur changes much.
 
-    The logarithm makes an exposure a constant, and what is brighter than its surroundings stays. Zeros where there is
-    hardly any contrast, which are like nothing.
+    Zeros where there is hardly any contrast, which are like nothing.
     """
     left, top, side = view
     patterns = np.zeros((len(greys), _GRID * _GRID), dtype=np.float32)
@@ -136,12 +122,12 @@ def compare_group(paths: Sequence[Path], model: ModelRun) -> list[GivenScore]:
     limits = Limits(max_pixels=model.max_pixels, max_side=model.max_side)
     files = list(read_digests(paths, limits))
     found = [GivenScore(path=str(one.path), score=None, error=one.error) for one in files if one.error]
-    readable = [one.path for one in files if not one.error]
-    if len({one.digest for one in files if not one.error}) < 2:
+    readable = {one.path: one.digest for one in files if not one.error}
+    if len(set(readable.values())) < 2:
         return found + [GivenScore(path=str(path), score=0.0, error=None) for path in readable]
     try:
         ranking = rank(
-            readable,
+            list(readable),
             backend=model.backend,
             run=model.run,
             seed=model.seed,
@@ -155,12 +141,9 @@ def compare_group(paths: Sequence[Path], model: ModelRun) -> list[GivenScore]:
 
 
 def choose_best(groups: Iterable[Sequence[Path]], scores: Iterable[GivenScore], *, keep: int) -> list[Shot]:
-    """Return the photographs group by group, in each the best first, those of equal value by path.
+    """Return the photographs group by group, in each the best first, of which `keep` are kept.
 
-    Args:
-        groups: See `find_groups`. A photograph alone is kept.
-        scores: Strengths or scores of the photographs that are not alone.
-        keep: How many of each group are kept.
+    Of a photograph that is alone in its group no score (or strength) is needed: it is kept.
     """
     of, shots = {one.path: one for one in scores}, []
     for number, group in enumerate(groups, start=1):
@@ -169,9 +152,8 @@ def choose_best(groups: Iterable[Sequence[Path]], scores: Iterable[GivenScore], 
             continue
         found = choose([of[str(path)] for path in group], top=Top(count=keep))
         for verdict, images in (("kept", found.kept), ("rejected", found.rejected), ("failed", found.failed)):
-            shots += [
-                Shot(group=number, verdict=verdict, path=one.path, value=one.score, error=one.error) for one in images
-            ]
+            for one in images:
+                shots.append(Shot(group=number, verdict=verdict, path=one.path, value=one.score, error=one.error))
     return shots
 
 
@@ -183,13 +165,7 @@ _FRAMES = {"kept": "#1a9850", "rejected": "#bbbbbb", "failed": "#d73027"}
 def draw_sheet(shots: Sequence[Shot], file: Path, *, max_pixels: int) -> int:
     """Draw the groups of two and more, one a row and the best on the left; what is kept has a green frame.
 
-    At most 100 rows of 8 are drawn.
-
-    Returns:
-        How many groups were left out.
-
-    Raises:
-        SettingError: The file cannot be written.
+    Returns how many groups were left out: there are at most 100 rows of 8.
     """
     found = [list(group) for _, group in groupby(shots, lambda shot: shot.group)]
     groups = [group for group in found if len(group) > 1 and group[0].group is not None]
@@ -203,8 +179,7 @@ def draw_sheet(shots: Sequence[Shot], file: Path, *, max_pixels: int) -> int:
         draw.text((_GAP, top), f"group {group[0].group}: {len(group)} photographs{more}", fill="black")
         for column, shot in enumerate(group[:columns]):
             left, upper = column * step, top + _LINE
-            frame = (left + 1, upper + 1, left + step - 2, upper + step - 2)
-            draw.rectangle(frame, outline=_FRAMES[shot.verdict], width=_GAP - 2)
+            draw.rectangle((left, upper, left + step, upper + step), outline=_FRAMES[shot.verdict], width=_GAP - 2)
             try:
                 tile = Image.fromarray(load_preview(Path(shot.path), _TILE, max_pixels=max_pixels)[0])
             except ImageError:
