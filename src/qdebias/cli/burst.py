@@ -52,8 +52,7 @@ def burst(
     - `qdebias burst photos --keep 2 --copy-to best --run runs/burst`
     - `qdebias burst photos --by score --method vanilla --out groups.csv`
     """
-    if by not in ("comparison", "score") or (by == "comparison" and options.method != "paper"):
-        raise SettingError(f"--by is comparison, which has no --method, --aspect or --fit, or score; got {by!r}")
+    _check_choice(by, options.method)
     way = way_of(copy_to, move_to, link_to)
     inputs = find_inputs(paths, column=column)
     say_left_out(inputs.images)
@@ -82,6 +81,13 @@ def burst(
     failed = say_failed(shot.error for shot in shots)
     say(f"{len(kept)} images kept, {len(shots) - len(kept) - failed} rejected, {failed} failed")
     raise typer.Exit(1 if failed else 0)
+
+
+def _check_choice(by: str, method: str) -> None:
+    if by not in ("comparison", "score"):
+        raise SettingError(f"--by is comparison or score; got {by!r}")
+    if by == "comparison" and method != "paper":
+        raise SettingError("a comparison has no --method, --aspect or --fit; leave it out, or choose --by score")
 
 
 def _scores(groups: Sequence[Sequence[Path]], by: str, options: Options, run: Path | None) -> list[GivenScore]:
