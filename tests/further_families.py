@@ -231,7 +231,7 @@ def _video_llama_3(ids: dict[str, int]) -> Any:
     return tf.VideoLlama3Config(
         vision_config={**{name: value for name, value in VISION.items() if name != "image_size"}, "patch_size": 14},
         text_config={**TEXT, "model_type": "qwen2", "vocab_size": ids["vocabulary"]},
-        image_token_id=ids["<|image_pad|>"],
+        image_token_id=ids["<image>"],
         video_token_id=ids["<|video_pad|>"],
     )
 
@@ -303,7 +303,7 @@ def _aria(ids: dict[str, int]) -> Any:
         vision_config={**VISION, "model_type": "idefics3_vision", "image_size": 980, "patch_size": 140},
         text_config={**TEXT, "vocab_size": ids["vocabulary"], "moe_num_experts": 2, "moe_num_shared_experts": 1},
         projector_patch_to_query_dict={49: 2},
-        image_token_index=ids["<image>"],
+        image_token_index=ids["<|img|>"],
     )
 
 
@@ -350,7 +350,7 @@ def _deepseek_vl_hybrid(ids: dict[str, int]) -> Any:
             "num_pos_feats": 16,
         },
         text_config={**TEXT, "model_type": "llama", "vocab_size": ids["vocabulary"]},
-        image_token_id=ids["<image>"],
+        image_token_id=ids["<image_placeholder>"],
     )
 
 
@@ -460,15 +460,16 @@ _FAMILIES = {
             "patch_size": 14,
             "merge_size": 1,
         },
-        special=("<|im_start|>", "<|im_end|>", "<|image_pad|>", "<|video_pad|>"),
-        template=CHATML.replace("<IMG_CONTEXT>\\n", "<|image_pad|>"),
+        special=("<|im_start|>", "<|im_end|>", "<image>", "<|video_pad|>"),
+        named={"image_token": "<image>"},
+        template=PUBLISHED["videollama3-2b"].template,
     ),
     "exaone4_5": Family(
         config=_exaone4_5,
         processor={"processor_class": "Exaone4_5_Processor"},
         images=_QWEN_IMAGES,
-        special=_QWEN_SPECIAL,
-        template=PUBLISHED["qwen3-vl-8b"].template,
+        special=(*_QWEN_SPECIAL, "<vision>", "</vision>"),
+        template=PUBLISHED["exaone-4.5-33b"].template,
     ),
     "llava_next_video": Family(
         config=_llava_next_video,
@@ -631,9 +632,9 @@ _FAMILIES = {
         config=_aria,
         processor={"processor_class": "AriaProcessor", "size_conversion": {"980": 2}},
         images={"image_processor_type": "AriaImageProcessor"},
-        special=("<|im_start|>", "<|im_end|>", "<image>"),
-        named={"image_token": "<image>"},
-        template=CHATML.replace("<IMG_CONTEXT>", "<image>"),
+        special=("<|im_start|>", "<|im_end|>", "<fim_prefix>", "<|img|>", "<fim_suffix>"),
+        named={"image_token": "<|img|>"},
+        template=PUBLISHED["aria"].template,
     ),
     "cohere_compass": Family(
         config=_cohere_compass,
@@ -650,9 +651,9 @@ _FAMILIES = {
             "size": SIZE,
             "high_res_size": {"height": 64, "width": 64},
         },
-        special=("<|im_start|>", "<|im_end|>", "<image>"),
-        named={"image_token": "<image>"},
-        template=CHATML.replace("<IMG_CONTEXT>", "<image>"),
+        special=("<image_placeholder>",),
+        named={"image_token": "<image_placeholder>"},
+        template=PUBLISHED["deepseek-vl-1.3b"].template,
     ),
     "ernie4_5_vl_moe": Family(
         config=_ernie4_5_vl_moe,
@@ -674,9 +675,10 @@ _FAMILIES = {
             "max_pixels": 48 * 48,
             "spatial_factor": 8,
         },
-        special=("<|im_start|>", "<|im_end|>", *EMU_NAMED.values(), *EMU_CODES),
+        special=(*EMU_NAMED.values(), *EMU_CODES),
         named=EMU_NAMED,
-        template="{{ bos_token }}" + CHATML.replace("<IMG_CONTEXT>", "<image>"),
+        after=False,
+        template=PUBLISHED["emu3-chat"].template,
     ),
     "granite4_vision": Family(
         config=_granite4_vision,

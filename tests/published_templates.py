@@ -19,6 +19,7 @@ class Published:
         start: What stands before the images.
         image: What stands for one image; {n} is its number, from 1 on.
         between: What stands between two images besides.
+        gap: What stands between the last image and the question besides.
         end: What stands between the question and the reply.
         lead: White space that belongs to the first word of a reply.
         token: The placeholder of an image as its processor calls it.
@@ -32,6 +33,7 @@ class Published:
     image: str
     end: str
     between: str = ""
+    gap: str = ""
     lead: str = ""
     token: str = "<image>"  # noqa: S105
     revision: str = ""
@@ -179,7 +181,33 @@ PUBLISHED = {
         ),
         start="<|im_start|>user ",
         image="<image>",
+        gap="\n",
         end="<|im_end|><|im_start|>assistant\n",
+        first=True,
+    ),
+    "llava-interleave-7b": Published(
+        does="as that of LLaVA-OneVision, with a line break behind the role and behind the turn; a reply begins on a "
+        "new line, which the generation prompt has not; read in a copy of the 0.5B",
+        template=loop(
+            "{{- '<|im_start|>user\\n' }}" + images_first("'<image>'", "'\\n' + part.text") + "{{- '<|im_end|>\\n' }}",
+            "{{- '<|im_start|>assistant\\n' }}" + images_first("''", "'\\n' + part.text") + "{{- '<|im_end|>\\n' }}",
+            "{{- '<|im_start|>assistant\\n' }}",
+        ),
+        image="<image>",
+        gap="\n",
+        first=True,
+        **CHATML,
+    ),
+    "llava-1.6-mistral-7b": Published(
+        does="as that of BakLLaVA, but writes all images first and no start token, which the tokenizer adds",
+        template=loop(
+            "{{- '[INST] ' }}" + images_first("'<image>\\n'", "part.text") + "{{- ' [/INST]' }}",
+            "{{- ' ' + turn.content[0].text + '<\\\\s> ' }}",
+        ),
+        start="[INST] ",
+        image="<image>\n",
+        end=" [/INST]",
+        lead=" ",
         first=True,
     ),
     "llava-next-video-7b": Published(
@@ -213,6 +241,64 @@ PUBLISHED = {
         end="\n\n<|Assistant|>:",
         lead=" ",
         token="<image_placeholder>",  # noqa: S106
+    ),
+    "deepseek-vl-1.3b": Published(
+        does="writes a system text of its own, and nothing between images and text; trims a turn; a reply has a space "
+        "before it that the generation prompt has not; takes lists of parts alone",
+        template="{{- 'You see pictures.\\n\\n' }}"
+        + loop(
+            "{{- 'User: ' }}" + parts("'<image_placeholder>'", "part.text | trim") + "{{- '\\n\\n' }}",
+            "{{- 'Assistant: ' + turn.content[0].text | trim }}",
+            "{{- 'Assistant:' }}",
+        ),
+        start="You see pictures.\n\nUser: ",
+        image="<image_placeholder>",
+        end="\n\nAssistant:",
+        lead=" ",
+        token="<image_placeholder>",  # noqa: S106
+    ),
+    "aria": Published(
+        does="ChatML without a system message; an image stands between two marks of code completion",
+        template=chatml("'<fim_prefix><|img|><fim_suffix>'"),
+        image="<fim_prefix><|img|><fim_suffix>",
+        token="<|img|>",  # noqa: S106
+        **CHATML,
+    ),
+    "emu3-chat": Published(
+        does="as that of LLaVA-1.5, without a line break behind an image",
+        template=loop(
+            "{{- turn.role.upper() + ': ' }}" + images_first("'<image>'", "part.text + ' '"),
+            "{{- turn.role.upper() + ': ' }}" + images_first("'<image>'", "part.text + ' '"),
+            "{{- 'ASSISTANT:' }}",
+        ),
+        start="USER: ",
+        image="<image>",
+        end=" ASSISTANT:",
+        lead=" ",
+        first=True,
+    ),
+    "videollama3-2b": Published(
+        does="ChatML, a line break behind every image, whose token it takes from the tokenizer (image_token); a system "
+        "message of its own on request (add_system_prompt)",
+        template="{%- if add_system_prompt %}{{- '<|im_start|>system\\nYou see pictures.<|im_end|>\\n' }}{%- endif %}"
+        + chatml("image_token + '\\n'"),
+        image="<image>\n",
+        revision="928862f",
+        **CHATML,
+    ),
+    "exaone-4.5-33b": Published(
+        does="writes a line break behind an image, and where enable_thinking is false an empty thought where a reply "
+        "is generated; thinks otherwise. Read off the texts that tests of transformers expect, about one image; how "
+        "two images and a reply are written was not seen",
+        template=loop(
+            "{{- '<|user|>\\n' }}" + parts("'<vision><|image_pad|></vision>\\n'") + "{{- '<|endofturn|>\\n' }}",
+            f"{{{{- '<|assistant|>\\n{EMPTY}' }}}}" + either(parts("''")) + "{{- '<|endofturn|>\\n' }}",
+            "{{- '<|assistant|>\\n' }}" + HYBRID,
+        ),
+        start="<|user|>\n",
+        image="<vision><|image_pad|></vision>\n",
+        end="<|endofturn|>\n<|assistant|>\n<think>\n\n</think>\n\n",
+        token="<|image_pad|>",  # noqa: S106
     ),
     "ovis2-2b": Published(
         does="writes a system message of its own before all else, and a line break behind every image",
@@ -334,6 +420,7 @@ PUBLISHED = {
         ),
         start="[gMASK]<sop><|user|>",
         image="\n<|begin_of_image|><|image|><|end_of_image|>",
+        gap="\n",
         end="/nothink<|assistant|>\n<think></think>\n",
         token="<|image|>",  # noqa: S106
     ),

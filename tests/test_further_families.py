@@ -62,6 +62,14 @@ MODEL_OF = {
     "janus": "janus-pro-1b",
     "llava_next_video": "llava-next-video-7b",
     "ovis2": "ovis2-2b",
+    "llava_interleave": "llava-interleave-7b",
+    "llava_next": "llava-1.6-mistral-7b",
+    "deepseek_vl": "deepseek-vl-1.3b",
+    "deepseek_vl_hybrid": "deepseek-vl-1.3b",
+    "aria": "aria",
+    "emu3": "emu3-chat",
+    "video_llama_3": "videollama3-2b",
+    "exaone4_5": "exaone-4.5-33b",
 }
 """Tiny families, and the model whose template they are asked with here."""
 

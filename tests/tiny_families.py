@@ -235,7 +235,7 @@ def _deepseek_vl(ids: dict[str, int]) -> Any:
     return tf.DeepseekVLConfig(
         vision_config={**VISION, "model_type": "siglip_vision_model", "vision_use_head": False},
         text_config={**TEXT, "model_type": "llama", "vocab_size": ids["vocabulary"]},
-        image_token_id=ids["<image>"],
+        image_token_id=ids["<image_placeholder>"],
     )
 
 
@@ -480,9 +480,9 @@ FAMILIES = {
         config=_deepseek_vl,
         processor={"processor_class": "DeepseekVLProcessor", "num_image_tokens": 4},
         images={"image_processor_type": "DeepseekVLImageProcessor", "size": SIZE},
-        special=("<|im_start|>", "<|im_end|>", "<image>"),
-        named={"image_token": "<image>"},
-        template=CHATML.replace("IMAGE", "<image>"),
+        special=("<|im_start|>", "<|im_end|>", "<image_placeholder>"),
+        named={"image_token": "<image_placeholder>"},
+        template=CHATML.replace("IMAGE", "<image_placeholder>"),
     ),
     "glm4v": Family(
         config=_glm4v,
