@@ -30,15 +30,15 @@ def main() -> None:
     """Ask for the features once, then fit each choice."""
     chosen = _arguments()
     data = load_dataset(chosen.dataset, root=chosen.root, subset=chosen.subset)
-    backend, names = load_backend(chosen.model), [presets.get(name).name for name in chosen.methods.split(",")]
-    features = features_of(names, state=isinstance(backend, TellsStates))
+    backend, recipes = load_backend(chosen.model), list(map(presets.get, chosen.methods.split(",")))
+    features = features_of(recipes, state=isinstance(backend, TellsStates))
     scorer = Scorer(backend=backend, method=features)
     with open_run(chosen.run, scorer.fingerprint, model=chosen.model) as run:
         scorer.backend = StoredBackend(backend, run)
         sample = ask(data, scorer, features)
     baseline = Scorer(backend=BASELINES["sharpness"], method="vanilla").score_many(sample.dataset.paths)
     others = {
-        names[0]: np.array([score.log_odds for score in sample.zero_shot]),
+        recipes[0].name: np.array([score.log_odds for score in sample.zero_shot]),
         "sharpness": np.array([score.log_odds for score in baseline]),
     }
     print(f"{data.summary}; {chosen.model}, {len(sample.quality):,} images, {sum(sample.blocks):,} features\n")
@@ -56,10 +56,10 @@ def main() -> None:
                 rest[name].append(spearmanr(scores[out], sample.quality[out]).statistic)
             left_out = ridge.left_out(sample.features[few], sample.quality[few], sample.groups[few])
             promised, zero_shot = (
-                spearmanr(one, sample.quality[few]).statistic for one in (left_out, others[names[0]][few])
+                spearmanr(one, sample.quality[few]).statistic for one in (left_out, others[recipes[0].name][few])
             )
             if promised > zero_shot:
-                gains.append(fitted[-1] - rest[names[0]][-1])
+                gains.append(fitted[-1] - rest[recipes[0].name][-1])
         means = " | ".join(f"{np.mean(found):.3f}" for found in rest.values())
         refused = f"{chosen.choices - len(gains)} of {chosen.choices} | {min(gains, default=float('nan')):+.3f}"
         print(f"| {count} | {np.mean(fitted):.3f} | {min(fitted):.3f} | {refused} | {means} |")

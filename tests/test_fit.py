@@ -151,7 +151,7 @@ def test_methods_that_ask_something_else_by_now_are_refused(saved: Path, monkeyp
 def test_a_file_that_is_no_fit_is_refused_in_words(saved: Path, edit, message: str) -> None:  # noqa: ANN001
     saved.write_text(json.dumps(edit(json.loads(saved.read_text()))))
     with pytest.raises(SettingError, match=f"mine.fit: .*{message}"):
-        load_fit(saved)
+        load_fit(saved, presets.get)
 
 
 def test_a_fit_that_is_no_better_than_no_fit_is_refused(dataset: Dataset) -> None:

@@ -71,8 +71,8 @@ def test_scores_from_a_run_are_the_scores(text: str, paths: list[Path], tmp_path
     assert asked > 0
     assert fill(tmp_path / "run", paths, text) == (scores, 0)
     with open_snapshot(tmp_path / "run") as snapshot:
-        rows = recorded(snapshot, presets.get(text).method, name=text)
-        assert [value_of(row.result) for row in rows] == scores
+        rows = recorded(snapshot, presets.get(text))
+        assert [value_of(result) for _, result in rows] == scores
 
 
 @pytest.mark.parametrize(

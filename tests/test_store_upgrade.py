@@ -40,8 +40,8 @@ def test_every_score_of_an_earlier_run_is_derived_again(run: Path) -> None:
     with open_snapshot(run) as snapshot:
         for name in sorted({method for method, *_ in SCORES}):
             now = name if name in WITHOUT_FOG else with_printed_fog(name)
-            for one in recorded(snapshot, presets.get(now).method, name=now):
-                found[name, one.path] = (one.result.value, one.result.spread)
+            for path, score in recorded(snapshot, presets.get(now)):
+                found[name, path] = (score.value, score.spread)
     assert len(found) == len(SCORES) == 22
     for name, path, value, spread in SCORES:
         assert found[name, path] == (pytest.approx(value, abs=1e-15), spread and pytest.approx(spread, abs=1e-15))
@@ -61,7 +61,7 @@ def test_what_was_paper_is_not_taken_for_it_now(run: Path) -> None:
         assert {*WITHOUT_FOG, "paper-eq7", "average+eq7"} <= names
         assert "paper" not in names
         with pytest.raises(SettingError, match=r"no answers to what paper .* used with .*paper-eq7"):
-            recorded(snapshot, presets.PAPER, name="paper")
+            recorded(snapshot, presets.get("paper"))
 
 
 def test_what_a_method_of_a_user_was_called_stays() -> None:
@@ -131,8 +131,8 @@ def test_a_method_has_the_description_that_files_have_of_it(name: str) -> None:
 
 def test_fits_pools_and_plans_of_clusters_know_their_methods_again() -> None:
     asked = {
-        "paper vanilla state": features_of(["paper", "vanilla"], state=True),
-        "paper+levels5": features_of(["paper+levels5"], state=False),
+        "paper vanilla state": features_of([presets.get("paper"), presets.get("vanilla")], state=True),
+        "paper+levels5": features_of([presets.get("paper+levels5")], state=False),
     }
     assert {name: method_id(describe(one), 0) for name, one in asked.items()} == DESCRIBED["fits"]
     settings = {name: Options(method=name).decisive()["settings of the method"] for name in DESCRIBED["ray"]}

@@ -81,6 +81,17 @@ def _special(words: str, token: str) -> str:
     return f"{words!r} contains {token!r}, which models read as a special token and not as text; leave it out"
 
 
+PREFIX = "The quality of the image is"
+
+
+def good_or_poor(text: str) -> Question:
+    """Return a question of the paper: the answer begins with `PREFIX`, and the options are good and poor."""
+    return Question(text=text, answer_prefix=PREFIX, options=(" good", " poor"), values=(1.0, 0.0))
+
+
+VANILLA = good_or_poor("Rate the quality of the image. Good or poor?")
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TopQuestion(Question):
     """A question whose answer is read from the k likeliest words, whatever they are; see `qdebias.backends.top`.

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated
 
@@ -108,7 +108,7 @@ def _offsets(
 
     part, recipes = first_items(data, limit), recipes_of(BIAS, data.name)
     with progress(total=len(part) * len(recipes)) as show:
-        model_run = model_run.with_progress(lambda name, done: show(done + len(part) * recipes.index(name)))
+        model_run = replace(model_run, progress=lambda name, done: show(done + len(part) * recipes.index(name)))
         evidence = reproduce(BIAS, data, model_run, model=model, limit=limit)
     found = measure_bias(evidence, kind=by, resamples=resamples)
     exposure = exposure_by_content(evidence, _expose(scorer, part.paths), found.kind)

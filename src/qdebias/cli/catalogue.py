@@ -16,7 +16,7 @@ from qdebias.inputs.datasets.dataset import CATALOGUE, Entry, entry
 from qdebias.methods import presets
 from qdebias.methods.describe import setting_lines
 from qdebias.methods.method import Method
-from qdebias.methods.outline import cost_of, outline, token_cost
+from qdebias.methods.outline import cost_of, outline_of, token_cost
 from qdebias.methods.parts import CONDITIONS, NUMBERED, PARTS, Part
 from qdebias.methods.recipe import Recipe
 from qdebias.prompts import Question, TopQuestion
@@ -259,8 +259,8 @@ def _in_full(question: Question) -> str:
 
 def _all_asked_by(method: Method) -> tuple[Question, ...]:
     """Return every question of a method: about quality, then about the same object where it asks that."""
-    outlined = outline(method)
-    return () if outlined is None else tuple(dict.fromkeys(one for row in outlined.questions for one in row))
+    outline = outline_of(method)
+    return () if outline is None else outline.questions
 
 
 def _asked_by(method: Method) -> tuple[Question, ...]:

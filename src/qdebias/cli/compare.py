@@ -17,7 +17,7 @@ from qdebias.cli.outputs import refuse_inputs
 from qdebias.cli.paper import Form, Out, form_of, tell_failures, write_tables
 from qdebias.cli.runs import open_model_run, say_unfinished
 from qdebias.errors import SettingError
-from qdebias.evaluation.compare import compare_models, compare_stored, most_questions_first
+from qdebias.evaluation.compare import compare_models, compare_stored, most_questions_first, spelled
 from qdebias.evaluation.comparison import BEST
 from qdebias.evaluation.method_scores import ModelRun
 from qdebias.methods import presets
@@ -107,7 +107,8 @@ def compare(
 
         def opened(model: str) -> AbstractContextManager[ModelRun]:
             model_run = open_model_run(replace(options, model=model), folders[model])
-            return _with_progress(model_run, most_questions_first(methods_of[model]), images)
+            order = [recipe.name for recipe in most_questions_first(spelled(methods_of[model]))]
+            return _with_progress(model_run, order, images)
 
         found = compare_models(data, methods_of, opened, limit=limit, against=against, resamples=resamples)
     if json:
@@ -121,7 +122,7 @@ def compare(
 def _with_progress(opening: AbstractContextManager[ModelRun], order: Sequence[str], images: int) -> Iterator[ModelRun]:
     """Show how far the asking is."""
     with opening as model_run, progress(total=images * len(order)) as show:
-        yield model_run.with_progress(lambda name, done: show(done + images * order.index(name)))
+        yield replace(model_run, progress=lambda name, done: show(done + images * order.index(name)))
 
 
 def models_of(given: Sequence[str], methods: Sequence[str]) -> dict[str, list[str]]:

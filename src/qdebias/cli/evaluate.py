@@ -18,7 +18,7 @@ from qdebias.evaluation.evidence import evaluated_evidence, part_name, save
 from qdebias.evaluation.readout import Readout
 from qdebias.evaluation.report import MEASURES
 from qdebias.inputs.datasets import Dataset
-from qdebias.methods import presets
+from qdebias.methods.recipe import Recipe
 from qdebias.metrics.intervals import Interval
 from qdebias.metrics.measures import Correlation, MeanCorrelation
 from qdebias.runs.options import Options
@@ -63,7 +63,7 @@ def evaluate(
     with kept_in(run):
         data = labels.load(dataset)
         refuse_inputs(data, out=out)
-        _say_if_fitted_to(data, options.method)
+        _say_if_fitted_to(data, options.recipe)
         readout: Readout = "literal" if literal else "exact"
         report = evaluated(data, options, run, limit=limit, readout=readout, resamples=resamples)
         if run is not None:  # for tables, bias and reports
@@ -92,7 +92,7 @@ def evaluated(
             data,
             model=options.backend(),
             model_name=options.model,
-            method=options.method,
+            method=options.recipe,
             run=run,
             seed=options.seed,
             limit=limit,
@@ -106,13 +106,12 @@ def evaluated(
         )
 
 
-def _say_if_fitted_to(data: Dataset, method: str) -> None:
+def _say_if_fitted_to(data: Dataset, recipe: Recipe) -> None:
     """Say that a fit is evaluated on what it was made with."""
-    fit = presets.get(method).method
-    if getattr(getattr(fit, "labels", None), "digest", None) == data.label_digest:
+    if getattr(getattr(recipe.method, "labels", None), "digest", None) == data.label_digest:
         say(
-            f"note: {method} was fitted to these very labels, so this is not how it agrees with others; qdebias fit "
-            f"printed that"
+            f"note: {recipe.name} was fitted to these very labels, so this is not how it agrees with others; qdebias "
+            f"fit printed that"
         )
 
 

@@ -19,13 +19,13 @@ from qdebias.errors import SettingError
 from qdebias.inputs import Images, open_images
 from qdebias.inputs.addresses import is_address, is_folder
 from qdebias.inputs.items import NOT_DECODED, NamedImages, NoImage
-from qdebias.methods import presets
 from qdebias.methods.method import Score
 from qdebias.methods.plan import Failure
 from qdebias.metrics.calibration import Calibration, load_calibration
 from qdebias.metrics.mos import MosScale
 from qdebias.runs.derive import recorded
 from qdebias.runs.manifest import NAME as RUN
+from qdebias.runs.options import Options
 from qdebias.runs.records import GivenScore, open_writer, read_scores
 from qdebias.runs.run import open_snapshot
 
@@ -80,7 +80,7 @@ def filter(  # noqa: A001  (the name of the command)
     else:
         if run is not None and scores is None and say_unfinished(run, method=options.method) and not partial:
             raise SettingError(f"{run} is unfinished; finish it, or choose among what is there with --partial")
-        found_scores = _stored(scores, run, options.method, options.seed)
+        found_scores = _stored(scores, run, options)
         roots = (_common_folder(found_scores),)
     found = choose(found_scores, minimum=least, top=limit)
     _put(found, roots, out, way, json=json)
@@ -122,15 +122,14 @@ def _common_folder(scores: Sequence[GivenScore]) -> Path:
     return Path(os.path.commonpath(parents))
 
 
-def _stored(file: Path | None, run: Path | None, method: str, seed: int) -> list[GivenScore]:
+def _stored(file: Path | None, run: Path | None, options: Options) -> list[GivenScore]:
     """Return the scores of a file, or else of a run."""
     if file is not None:
         return read_scores(file)
     if run is None:
         raise SettingError("name images, or a file with --scores, or a run folder with --run")
     with open_snapshot(run) as snapshot:
-        found = recorded(snapshot, presets.get(method).method, name=method, seed=seed)
-        return [given_score(one.path, one.result) for one in found]
+        return [given_score(*one) for one in recorded(snapshot, options.recipe, seed=options.seed)]
 
 
 def _checked(
@@ -233,7 +232,7 @@ def check(
       of its interval
     """
     images = open_images(paths, column=column)
-    scale = _scale(by, calibration, least, model=options.model, method=options.method)
+    scale = _scale(by, calibration, least, options)
     count = below = failed = 0
     for name, result in named_results(images, options, run):
         count += 1
@@ -249,21 +248,26 @@ def check(
     raise typer.Exit(1 if below or (unseen and not ignore_unreadable) else 0)
 
 
-def _scale(by: str, file: Path | None, least: float, *, model: str, method: str) -> MosScale | None:
+def _scale(by: str, file: Path | None, least: float, options: Options) -> MosScale | None:
     """Return the MOS scale, None where the score itself is what counts."""
-    fit = presets.get(method).method
+    fit = options.recipe.method
     if by == "score" and file is None:
         if not 0 <= least <= 1:
             raise SettingError(f"--min is a score in [0, 1], got {least:g}; see --by for a MOS scale")
         return None
-    scale = fit if isinstance(fit, MosScale) and file is None else _calibration(file, model=model, method=method)
+    scale = (
+        fit
+        if isinstance(fit, MosScale) and file is None
+        else _calibration(file, model=options.model, method=options.method)
+    )
     if scale is None or by not in BY[1:]:
         raise SettingError(
             f"--by is score, or with --calibration or a fit mos or mos_low; got --by {by} and {file or 'no file'}"
         )
     if not scale.increasing:
         raise SettingError(
-            f"lower is better on the scale of {file or method}, and --min is the least that passes; use --by score"
+            f"lower is better on the scale of {file or options.method}, and --min is the least that passes; use "
+            f"--by score"
         )
     if by == "mos_low" and scale.interval is None:
         raise SettingError(f"{file}: holds no interval; make it again with qdebias calibrate and 2 folds or more")

@@ -171,7 +171,7 @@ DatasetName = Annotated[
 
 
 def method_named(method: str, aspect: str | None = None, fit: Path | None = None) -> str:
-    """Return the name of a method as it is always written, asked about an aspect where there is one.
+    """Return the name of a method, asked about an aspect where there is one.
 
     Args:
         method: The method.
@@ -179,21 +179,21 @@ def method_named(method: str, aspect: str | None = None, fit: Path | None = None
         fit: A fit, in the place of both.
 
     Raises:
-        SettingError: There is no such method or aspect, or no such fit.
+        SettingError: There is no such aspect, or the file is not named as a fit.
     """
     if fit is not None:
         if aspect is not None or method != "paper":
             raise SettingError("--fit is a method of its own; leave out --method and --aspect")
         if fit.suffix != presets.FIT:
             raise SettingError(f"--fit {fit} is not the name of a fit, which ends in {presets.FIT}")
-        return presets.get(str(fit)).name
+        return str(fit)
     if aspect is None:
-        return presets.get(method).name
+        return method
     if aspect not in ASPECTS:
         raise SettingError(
             f"there is no aspect {aspect!r}{nearest(aspect, ASPECTS)}; choose one of {', '.join(ASPECTS)}"
         )
-    return presets.get(f"{method}+{aspect}").name
+    return f"{method}+{aspect}"
 
 
 def _options(

@@ -29,7 +29,7 @@ from qdebias.methods.recipe import Recipe
 from qdebias.runs.derive import recorded
 from qdebias.runs.manifest import Manifest, read_manifest
 from qdebias.runs.options import Options
-from qdebias.runs.records import AnsweredRecord, Columns, answered_record, columns_of, open_writer, words_of
+from qdebias.runs.records import AnsweredRecord, Columns, answered_record, columns_of, open_writer
 from qdebias.runs.run import Run, Snapshot, open_snapshot
 from qdebias.runs.scorer import Scorer, limited
 from qdebias.runs.status import (
@@ -112,7 +112,7 @@ def export(
         raise SettingError("name a file with --out, or print the rows with --json")
     with open_snapshot(folder) as snapshot:
         recipe = presets.get(method or _only_method(snapshot, seed))
-        kept = columns_of(AnsweredRecord, words_of(recipe.method), columns)
+        kept = columns_of(AnsweredRecord, recipe.words, columns)
         count, failed = _export(snapshot, recipe, seed, out, kept, json=json)
     say(f"{count} images, {failed} without a score" + (f", written to {out}" if out else ""))
     raise typer.Exit(1 if failed else 0)
@@ -151,7 +151,7 @@ def report(
 
     with open_snapshot(folder) as snapshot:
         say_unfinished(folder)
-        chosen = method or _reported_method(snapshot, seed)
+        recipe, other = presets.get(method or _reported_method(snapshot, seed)), presets.get(before)
         if dataset is None:
             if labels != Labelled():
                 raise SettingError("--root, --subset and --labels are of a dataset; name it with --dataset")
@@ -159,8 +159,8 @@ def report(
         else:
             data = labels.load(dataset)
             refuse_inputs(data, out=out)
-            known = recall(snapshot, data, (before, chosen), seed=seed)
-        facts = read_facts(snapshot, method=chosen, before=before, seed=seed, labels=known, resamples=resamples)
+            known = recall(snapshot, data, (other, recipe), seed=seed)
+        facts = read_facts(snapshot, method=recipe, before=other, seed=seed, labels=known, resamples=resamples)
         refuse_inputs(map(Path, facts.paths), out=out)
         write_page(facts, snapshot, out, count=gallery, title=title)
     say(f"{len(facts.paths)} images, {len(facts.failures)} without a score, {out.stat().st_size / 1e6:.1f} MB in {out}")
@@ -196,7 +196,7 @@ def _named_results(
         yield from track(scorer.score_named(images), total=total)
     else:
         with open_folder(run, scorer.fingerprint, options.model) as stored:
-            yield from _score_into(stored, scorer, images, options.method, total)
+            yield from _score_into(stored, scorer, images, total)
     say_left_out(images)
 
 
@@ -206,11 +206,9 @@ def say_left_out(images: Images) -> None:
         say(one_line(str(left_out)), style="yellow")
 
 
-def _score_into(
-    run: Run, scorer: Scorer, images: Images, method: str, total: int | None
-) -> Iterator[tuple[str, Score | Failure]]:
+def _score_into(run: Run, scorer: Scorer, images: Images, total: int | None) -> Iterator[tuple[str, Score | Failure]]:
     """Ask what is missing, then return the results."""
-    stored = StoredScorer(run, scorer, name=method, total=total)
+    stored = StoredScorer(run, scorer, total=total)
     with progress(total=total) as show:
         results = stored.ask_all(images, show)
     if stored.skipped:
@@ -285,8 +283,8 @@ def _rows(
     snapshot: Snapshot, recipe: Recipe, seed: int, out: Path | None, columns: Columns
 ) -> Iterator[AnsweredRecord]:
     rows = (
-        answered_record(one.path, one.result, model=snapshot.manifest.model, method=recipe.name, seed=seed)
-        for one in recorded(snapshot, recipe.method, name=recipe.name, seed=seed)
+        answered_record(path, result, model=snapshot.manifest.model, method=recipe.name, seed=seed)
+        for path, result in recorded(snapshot, recipe, seed=seed)
     )
     if out is None:
         yield from rows

@@ -15,7 +15,7 @@ from rich.text import Text
 from qdebias.cli import kept_in
 from qdebias.cli.cluster import CHUNK, Actors, Chunk, Gpus, Ray, score_on_cluster
 from qdebias.cli.console import one_line, put, results, say, say_failed, track
-from qdebias.cli.options import ImageColumn, JsonLines, Rows, RunFolder, Scoring, method_named, sharing
+from qdebias.cli.options import ImageColumn, JsonLines, Rows, RunFolder, Scoring, sharing
 from qdebias.cli.outputs import refuse_inputs
 from qdebias.cli.rank import Anchors, compare_images
 from qdebias.cli.runs import named_results, say_left_out
@@ -24,13 +24,12 @@ from qdebias.errors import ImageError, SettingError
 from qdebias.evaluation.ranking import QUESTIONS, AnchoredRecord, Ranked, anchored_record
 from qdebias.inputs import Images, Inputs, find_inputs, open_images
 from qdebias.integrations.ray import Workers
-from qdebias.methods import presets
 from qdebias.methods.method import Score
 from qdebias.methods.plan import Failure
 from qdebias.metrics.calibration import load_calibration
 from qdebias.metrics.mos import MosScale
 from qdebias.runs.options import Options
-from qdebias.runs.records import Columns, MosRecord, Record, columns_of, open_writer, record, with_mos, words_of
+from qdebias.runs.records import Columns, MosRecord, Record, columns_of, open_writer, record, with_mos
 from qdebias.runs.scorer import Scorer
 
 Sources = Annotated[
@@ -128,9 +127,8 @@ def _score_here(
     """Score in this process and return how many images failed."""
     model, method, file = options.model, options.method, Path(out) if out else None
     with ExitStack() as stack:
-        scale = _mos_scale(calibration, model=model, method=method)
-        words = words_of(presets.get(method).method)
-        kept = columns_of(MosRecord if scale else Record, words, columns)
+        scale = _mos_scale(calibration, options)
+        kept = columns_of(MosRecord if scale else Record, options.recipe.words, columns)
         write = stack.enter_context(open_writer(file, kept)) if file else None
         results = named_results(images, options, run)
         start = time.monotonic()
@@ -214,13 +212,12 @@ def _tell(
     return count, failed
 
 
-def _mos_scale(path: Path | None, *, model: str, method: str) -> MosScale | None:
+def _mos_scale(path: Path | None, options: Options) -> MosScale | None:
     """Return what tells human scores: the calibration of a file, or a method that is a fit; None where nothing does."""
-    fit = presets.get(method).method
     if path is None:
-        return fit if isinstance(fit, MosScale) else None
+        return options.recipe.method if isinstance(options.recipe.method, MosScale) else None
     calibration = load_calibration(path)
-    calibration.check_origin(model=model, method=method)
+    calibration.check_origin(model=options.model, method=options.method)
     return calibration
 
 
@@ -299,9 +296,9 @@ def frames(
     - `qdebias frames clip/ other/ --model qrealign-mini` prints score and folder
     """
     failed = 0
-    options = replace(options, model=model, method=method_named(method))
+    options = replace(options, model=model, method=method)
     with ExitStack() as stack:
-        columns = columns_of(Record, words_of(presets.get(options.method).method))
+        columns = columns_of(Record, options.recipe.words)
         inputs = {folder: find_inputs([str(folder)]) for folder in folders}
         for found in inputs.values():
             refuse_inputs(found.images, out=out)

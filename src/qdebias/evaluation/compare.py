@@ -16,6 +16,7 @@ from qdebias.evaluation.method_scores import ModelRun, recall
 from qdebias.inputs.datasets import Dataset
 from qdebias.methods import presets
 from qdebias.methods.outline import Cost, cost_of
+from qdebias.methods.recipe import Recipe
 from qdebias.runs.records import GivenScore, read_scores
 from qdebias.runs.run import Snapshot, open_snapshot
 from qdebias.runs.status import recipe_of
@@ -105,19 +106,25 @@ def _ask(
     """Return what one model says, what was spent on each method, and how many questions were asked."""
     seconds: dict[str, float] = {}
     model_run = replace(model_run, answer_seconds=seconds)
-    evidence = model_run.score_dataset(dataset, most_questions_first(methods), model=model, limit=limit)
-    usage = usage_of(model_run.run, methods, first_items(dataset, limit).paths, seconds, seed=model_run.seed)
+    recipes = spelled(methods)
+    evidence = model_run.score_dataset(dataset, most_questions_first(recipes), model=model, limit=limit)
+    usage = usage_of(model_run.run, recipes, first_items(dataset, limit).paths, seconds, seed=model_run.seed)
     return evidence, usage, len(seconds)
 
 
-def most_questions_first(methods: Sequence[str]) -> list[str]:
+def spelled(methods: Sequence[str]) -> list[Recipe]:
+    """Return methods under the names that they are given here."""
+    return [replace(presets.get(name), name=name) for name in methods]
+
+
+def most_questions_first(recipes: Sequence[Recipe]) -> list[Recipe]:
     """Return the methods that ask the most questions first: those that others' questions are a part of.
 
     A method that asks two questions about a pair of images shares all that the model computes about the pair; asked
     after a method that needs one of them, it would look at the pair again.
     """
-    costs = {name: cost_of(presets.get(name).method) for name in methods}
-    return sorted(methods, key=lambda name: -(costs[name] or Cost(forwards=0, encodings=0)).forwards)
+    nothing = Cost(forwards=0, encodings=0)
+    return sorted(recipes, key=lambda recipe: -(cost_of(recipe.method) or nothing).forwards)
 
 
 def compare_stored(
@@ -175,7 +182,7 @@ def compare_stored(
 def _of_run(folder: Path, dataset: Dataset, methods: Sequence[str], seed: int) -> dict[str, Scores | NotRun]:
     with open_snapshot(folder) as snapshot:
         chosen = list(methods) or _used(snapshot, seed)
-        return dict(recall(snapshot, dataset, chosen, seed=seed).results)
+        return dict(recall(snapshot, dataset, spelled(chosen), seed=seed).results)
 
 
 def _used(snapshot: Snapshot, seed: int) -> list[str]:

@@ -11,8 +11,8 @@ from qdebias.errors import SettingError
 from qdebias.evaluation.agreement import Agreement, Agreements, agreement_cells
 from qdebias.evaluation.evidence import Evidence, NotRun
 from qdebias.evaluation.table import Cell, Cells, Column, Number, Table
-from qdebias.methods import presets
-from qdebias.methods.outline import Outline, cost_of, outline
+from qdebias.methods.outline import Outline, cost_of, outline_of
+from qdebias.methods.recipe import Recipe
 from qdebias.runs.derive import known_pixels
 from qdebias.runs.run import Run
 
@@ -35,31 +35,30 @@ class Usage:
 
 
 def usage_of(
-    run: Run, methods: Sequence[str], paths: Sequence[Path], seconds: Mapping[str, float], *, seed: int
+    run: Run, recipes: Sequence[Recipe], paths: Sequence[Path], seconds: Mapping[str, float], *, seed: int
 ) -> dict[str, Usage]:
     """Return what was spent on each method."""
     left, found = set(seconds), {}
-    for name in methods:
-        method = presets.get(name).method
-        outlined, cost = outline(method), cost_of(method)
-        if outlined is None or cost is None:
-            found[name] = Usage()
+    for recipe in recipes:
+        outline, cost = outline_of(recipe.method), cost_of(recipe.method)
+        if outline is None or cost is None:
+            found[recipe.name] = Usage()
             continue
-        images = list(_keys(run, outlined, paths, seed)) if seconds else []
+        images = list(_keys(run, outline, paths, seed)) if seconds else []
         own = left.intersection(itertools.chain.from_iterable(images))
         left -= own
         timed = [sum(seconds[key] for key in keys) for keys in images if keys and all(key in seconds for key in keys)]
         rate = len(timed) / sum(timed) if sum(timed) > 0 else None
-        found[name] = Usage(forwards=cost.forwards, asked=len(own), rate=rate)
+        found[recipe.name] = Usage(forwards=cost.forwards, asked=len(own), rate=rate)
     return found
 
 
-def _keys(run: Run, outlined: Outline, paths: Sequence[Path], seed: int) -> Iterator[list[str]]:
+def _keys(run: Run, outline: Outline, paths: Sequence[Path], seed: int) -> Iterator[list[str]]:
     """Yield the keys of the questions about each image."""
     for path in paths:
-        pixels = known_pixels(run.index, run.manifest, str(path.absolute()), seed=seed)
+        pixels = known_pixels(run, str(path.absolute()), seed=seed)
         if pixels is not None:
-            rows = outlined.keys(run.identity, pixels.image, pixels.conditions) or ()
+            rows = outline.keys(run.identity, pixels.image, pixels.conditions) or ()
             yield [key for row in rows for key in row]
 
 

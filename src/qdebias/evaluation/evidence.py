@@ -11,9 +11,9 @@ import numpy.typing as npt
 
 from qdebias.equations import FloatArray
 from qdebias.errors import SettingError, StoreError
-from qdebias.evaluation import Report
 from qdebias.evaluation.published import TITLES
 from qdebias.evaluation.readout import read
+from qdebias.evaluation.report import Report
 from qdebias.inputs.datasets import CATALOGUE, Dataset
 from qdebias.methods import presets
 from qdebias.methods.method import Method, Score

@@ -29,6 +29,7 @@ from qdebias.methods import presets
 from qdebias.methods.fitted import Features, Fitted, Labels, features_of, save_fit
 from qdebias.methods.method import Score
 from qdebias.methods.plan import Failure
+from qdebias.methods.recipe import Recipe
 from qdebias.metrics.measures import is_constant
 from qdebias.metrics.mos import Interval, check_level, conformal_interval
 from qdebias.metrics.ridge import Ridge, folds_of
@@ -105,18 +106,18 @@ def fit(
         SettingError: There are fewer than `LEAST` images, or the fit is no better than the zero-shot score.
         BackendError, StoreError: As from `qdebias.evaluate`.
     """
-    names = tuple(dict.fromkeys(presets.get(name).name for name in methods))
+    recipes = list({recipe.name: recipe for recipe in map(presets.get, methods)}.values())
     backend = load_backend(model) if isinstance(model, str) else model
-    features = features_of(names, state=isinstance(backend, TellsStates))
+    features = features_of(recipes, state=isinstance(backend, TellsStates))
     scorer = Scorer(backend=backend, method=features, seed=seed, batch=batch, max_pixels=max_pixels, max_side=max_side)
     spec = model_name or (model if isinstance(model, str) else type(model).__name__)
     with opened_run(run, scorer.fingerprint, spec, on_note) as folder:
         scorer.backend = StoredBackend(backend, folder)
         sample = ask(dataset, scorer, features, on_progress)
-    worth = _worth(sample, names[0], folds=folds, level=level, model=spec, resamples=resamples)
+    worth = _worth(sample, recipes[0], folds=folds, level=level, model=spec, resamples=resamples)
     made = Fitted(
         features=features,
-        names=names,
+        names=tuple(recipe.name for recipe in recipes),
         predict=worth.ridge.learn(sample.features, worth.target, sample.groups),
         labels=worth.labels,
         interval=worth.interval,
@@ -199,7 +200,7 @@ class _Worth:
     comparison: Comparison
 
 
-def _worth(sample: Sample, zero_shot: str, *, folds: int, level: float, model: str, resamples: int) -> _Worth:
+def _worth(sample: Sample, zero_shot: Recipe, *, folds: int, level: float, model: str, resamples: int) -> _Worth:
     """Predict every label without its image, and compare.
 
     Raises:
@@ -235,16 +236,16 @@ def _labels(dataset: Dataset) -> Labels:
     )
 
 
-def _compare(sample: Sample, predicted: FloatArray, zero_shot: str, *, model: str, resamples: int) -> Comparison:
+def _compare(sample: Sample, predicted: FloatArray, zero_shot: Recipe, *, model: str, resamples: int) -> Comparison:
     """Return the predictions beside the zero-shot score and the baseline, on the same images."""
     baseline = Scorer(backend=BASELINES[BASELINE], method="vanilla")
     results = {
         FITTED: Scores(value=predicted, order=predicted),
-        zero_shot: collect(presets.get(zero_shot).method, sample.zero_shot),
+        zero_shot.name: collect(zero_shot.method, sample.zero_shot),
         BASELINE: collect(baseline.method, baseline.score_many(sample.dataset.paths, on_error="return")),
     }
     evidence = evidence_of(sample.dataset, results, model=model, seed=0)
-    return compare(Agreements(evidence, resamples=resamples), list(results), against=zero_shot)
+    return compare(Agreements(evidence, resamples=resamples), list(results), against=zero_shot.name)
 
 
 def _refuse_no_better(comparison: Comparison) -> None:

@@ -5,14 +5,13 @@ from the answers to `paper`, without a call of the model and without decoding an
 """
 
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
 from qdebias.backends.base import Backend, identity_difference
-from qdebias.equations import equal_weight
 from qdebias.errors import ImageError, MissingPackageError
 from qdebias.evaluation.evidence import Evidence, NotRun, Scores, collect, evidence_of, first_items
 from qdebias.image import MAX_PIXELS, load_image
@@ -20,10 +19,11 @@ from qdebias.image.pool import ImagePool
 from qdebias.inputs.datasets import Dataset
 from qdebias.methods import presets
 from qdebias.methods.describe import describe
-from qdebias.methods.method import Method, Pool, QDebias, Score
-from qdebias.methods.outline import identity_digest
+from qdebias.methods.method import Method, Pool, Score
+from qdebias.methods.outline import outline_of
 from qdebias.methods.plan import Failure
-from qdebias.metrics.packages import Lpips, load_rival
+from qdebias.methods.recipe import Recipe, joint
+from qdebias.metrics.packages import load_rival
 from qdebias.runs.derive import Derivation, derivation, known_pixels
 from qdebias.runs.run import Run, Snapshot
 from qdebias.runs.scorer import Scorer, limited
@@ -63,19 +63,19 @@ class ModelRun:
     answer_seconds: dict[str, float] | None = None
 
     def score_dataset(
-        self, dataset: Dataset, recipes: Sequence[str], *, model: str, limit: int | None = None
+        self, dataset: Dataset, methods: Sequence[str | Recipe], *, model: str, limit: int | None = None
     ) -> Evidence:
         """Return what the model says about a dataset under each method.
 
         Args:
             dataset: From `qdebias.load_dataset`.
-            recipes: Names of methods; those whose questions contain other methods' questions first.
+            methods: Names of methods, or these; those whose questions contain other methods' questions first.
             model: What the model is called.
             limit: Take only this many images, from the start.
         """
-        part = first_items(dataset, limit)
+        part, recipes = first_items(dataset, limit), list(map(presets.get, methods))
         self._ask_together(part, recipes)
-        results = {recipe: self._scores(part, recipe) for recipe in recipes}
+        results = {recipe.name: self._scores(part, recipe) for recipe in recipes}
         evidence = evidence_of(dataset, results, model=model, seed=self.seed, limit=limit)
         if "mismatched" not in results:
             return evidence
@@ -83,35 +83,44 @@ class ModelRun:
         note = f"Semantically inconsistent conditions of {evidence.title}: degraded {source}, chosen by seed."
         return replace(evidence, notes=(*evidence.notes, note))
 
-    def _ask_together(self, dataset: Dataset, recipes: Sequence[str]) -> None:
+    def _ask_together(self, dataset: Dataset, recipes: Sequence[Recipe]) -> None:
         """Ask several prompts about the same pairs at once; what each method makes of it comes afterwards."""
-        joint = joint_method([one for one in recipes if not self._other_identity(one)])
-        if joint is None:
+        together = joint([one for one in recipes if not self._other_identity(one)])
+        if together is None:
             return
-        backend = StoredBackend(self.backend, self.run, self.answer_seconds)
-        scorer = self.scorer(backend, joint)
-        report_progress = self.progress_of(recipes[0])
-        missing = unanswered(self.run, joint, dataset.paths, seed=self.seed)
+        scorer = self.scorer(StoredBackend(self.backend, self.run, self.answer_seconds), together)
+        derived = derivation(self.run, together)
+        missing = (path for path in dataset.paths if not self._is_answered(derived, path))
         for done, _ in enumerate(scorer.score_many(missing, on_error="return"), start=1):
-            if report_progress is not None:
-                report_progress(done)
+            self._tell(recipes[0], done)
 
-    def _scores(self, dataset: Dataset, recipe: str) -> Scores | NotRun:
-        chosen = presets.get(recipe)
-        method = chosen.method
-        obstacle = _obstacle(method) or self._other_identity(recipe)
-        if obstacle:
+    def _is_answered(self, derived: Derivation, path: Path) -> bool:
+        pixels = known_pixels(self.run, str(path.absolute()), seed=self.seed)
+        return pixels is not None and derived.answers(pixels) is not None
+
+    def _scores(self, dataset: Dataset, recipe: Recipe) -> Scores | NotRun:
+        try:
+            recipe.check()
+        except MissingPackageError as error:
+            return NotRun(reason=str(error))
+        if obstacle := self._other_identity(recipe):
             return NotRun(reason=obstacle)
-        pool = self._pool(dataset) if isinstance(method, QDebias) and method.mismatched else None
-        scorer = self.scorer(chosen.fit(self.backend), method, pool)
-        stored = StoredScorer(self.run, scorer, name=recipe, total=len(dataset), seconds=self.answer_seconds)
-        report_progress = self.progress_of(recipe)
+        outline, pool = outline_of(recipe.method), None
+        if outline is not None and outline.needs_pool:
+            found = dataset_pool(dataset, self.run, seed=self.seed, max_pixels=self.max_pixels)
+            pool = self.pool or replace(found, max_side=self.max_side)
+        stored = StoredScorer(
+            self.run, self.scorer(self.backend, recipe, pool), total=len(dataset), seconds=self.answer_seconds
+        )
         for count, _ in enumerate(stored.ask(dataset.paths), start=1):
-            if report_progress is not None:
-                report_progress(count + stored.skipped)
-        return collect(method, stored.results(dataset.paths))
+            self._tell(recipe, count + stored.skipped)
+        return collect(recipe.method, stored.results(dataset.paths))
 
-    def scorer(self, backend: Backend, method: Method, pool: Pool | None = None) -> Scorer:
+    def _tell(self, recipe: Recipe, done: int) -> None:
+        if self.progress is not None:
+            self.progress(recipe.name, done)
+
+    def scorer(self, backend: Backend, method: Method | Recipe, pool: Pool | None = None) -> Scorer:
         """Return what scores images as this run has them."""
         return Scorer(
             backend=backend,
@@ -123,27 +132,11 @@ class ModelRun:
             max_side=self.max_side,
         )
 
-    def _other_identity(self, recipe: str) -> str:
+    def _other_identity(self, recipe: Recipe) -> str:
         """Return why the answers under a method cannot be kept in this run, nothing where they can."""
-        fitted = presets.get(recipe).fit(self.backend)
-        identity = limited(fitted.fingerprint, self.max_side).identity
-        differences = identity_difference(self.run.manifest.identity, identity)
-        if not differences:
-            return ""
-        return f"{recipe} changes the model ({'; '.join(differences)}), so its answers belong into another run folder"
-
-    def _pool(self, dataset: Dataset) -> Pool:
-        found = dataset_pool(dataset, self.run, seed=self.seed, max_pixels=self.max_pixels)
-        return self.pool or replace(found, max_side=self.max_side)
-
-    def with_progress(self, progress: Progress) -> "ModelRun":
-        """Return the same that reports its progress elsewhere."""
-        return replace(self, progress=progress)
-
-    def progress_of(self, recipe: str) -> Callable[[int], None] | None:
-        """Return what is called with the number of images that are done under one method."""
-        progress = self.progress
-        return None if progress is None else lambda done: progress(recipe, done)
+        identity = limited(recipe.fit(self.backend).fingerprint, self.max_side).identity
+        found = "; ".join(identity_difference(self.run.manifest.identity, identity))
+        return found and f"{recipe.name} changes the model ({found}), so its answers belong into another run folder"
 
 
 def dataset_pool(dataset: Dataset, run: Run, *, seed: int, max_pixels: int) -> ImagePool:
@@ -155,7 +148,7 @@ def dataset_pool(dataset: Dataset, run: Run, *, seed: int, max_pixels: int) -> I
     contents = tuple(item.scene or item.group or item.name for item in dataset.items)
     content_of = {}
     for path, content in zip(dataset.paths, contents, strict=True):
-        pixels = known_pixels(run.index, run.manifest, str(path.absolute()), seed=seed)
+        pixels = known_pixels(run, str(path.absolute()), seed=seed)
         if pixels is not None:
             content_of[pixels.image] = content
     return ImagePool(paths=tuple(dataset.paths), contents=contents, content_of=content_of, max_pixels=max_pixels)
@@ -170,63 +163,18 @@ def _others_of(dataset: Dataset) -> str:
     return "other images of the same dataset, whose labels do not say what they show"
 
 
-def _obstacle(method: Method) -> str:
-    """Return why a method cannot be run on this machine, nothing where it can."""
-    if isinstance(method, QDebias) and isinstance(method.distance, Lpips):
-        try:
-            method.distance.check()
-        except MissingPackageError as error:
-            return str(error)
-    return ""
-
-
 def pool_of(paths: Sequence[Path], *, max_pixels: int = MAX_PIXELS, max_side: int | None = None) -> ImagePool:
     """Return image files from elsewhere as a pool, as the paper has it; each shows something of its own."""
     names = tuple(map(str, paths))
     return ImagePool(paths=tuple(paths), contents=names, max_pixels=max_pixels, max_side=max_side)
 
 
-def joint_method(recipes: Sequence[str]) -> QDebias | None:
-    """Return a method that asks the prompts of several recipes at once; its own score is of no interest.
-
-    It has the questions of those that show the same pairs of images as the first; None where there are not several.
-    """
-    methods = [one for one in (presets.get(recipe).method for recipe in recipes) if isinstance(one, QDebias)]
-    paired = [one for one in methods if one.degradations and not one.mismatched and one.contrast is None]
-    alike = [one for one in paired if _stripped(one) == _stripped(paired[0])]
-    questions = tuple(dict.fromkeys(one.quality for one in alike))
-    if len(questions) < 2:
-        return None
-    same = next((one.same for one in alike if one.same is not None), None)
-    return replace(_stripped(alike[0]), quality=questions[0], ensemble=questions[1:], same=same)
-
-
-def unanswered(run: Run, joint: QDebias, paths: Sequence[Path], *, seed: int) -> Iterator[Path]:
-    """Yield the images about which not all of the questions are answered in the run."""
-    found = derivation(run.index, run.identity, joint)
-    for path in paths:
-        pixels = known_pixels(run.index, run.manifest, str(path.absolute()), seed=seed)
-        if pixels is None or found.answers(pixels) is None:
-            yield path
-
-
-def _stripped(method: QDebias) -> QDebias:
-    """Return the method without what does not change the pairs of images: its questions and its arithmetic."""
-    return QDebias(
-        quality=presets.CONDITIONAL,
-        degradations=method.degradations,
-        weigh=equal_weight,
-        placement=method.placement,
-        query_first=method.query_first,
-    )
-
-
 def recall(
-    snapshot: Snapshot, dataset: Dataset, recipes: Sequence[str], *, seed: int = 0, limit: int | None = None
+    snapshot: Snapshot, dataset: Dataset, methods: Sequence[str | Recipe], *, seed: int = 0, limit: int | None = None
 ) -> Evidence:
     """Return the scores under each method that follow from the stored answers about a dataset."""
-    part = first_items(dataset, limit)
-    results = {recipe: _recall_one(snapshot, part.paths, recipe, seed) for recipe in recipes}
+    paths = first_items(dataset, limit).paths
+    results = {one.name: _recall_one(snapshot, paths, one, seed) for one in map(presets.get, methods)}
     return evidence_of(dataset, results, model=snapshot.manifest.model, seed=seed, limit=limit)
 
 
@@ -234,37 +182,35 @@ def with_all_methods(snapshot: Snapshot, evidence: Evidence) -> Evidence:
     """Return the scores of an evaluation with those of every other method that the run has answers for."""
     paths = [Path(evidence.root, name) for name in evidence.names]
     entries = [entry for entry in snapshot.manifest.methods.values() if entry.seed == evidence.seed]
-    further = {entry.name for entry in entries if recipe_of(entry) is not None} - evidence.results.keys()
-    found = {name: _recall_one(snapshot, paths, name, evidence.seed) for name in sorted(further)}
+    further = {entry.name: recipe for entry in entries if (recipe := recipe_of(entry)) is not None}
+    found = {
+        name: _recall_one(snapshot, paths, replace(recipe, name=name), evidence.seed)
+        for name, recipe in sorted(further.items())
+        if name not in evidence.results
+    }
     held = {name: scores for name, scores in found.items() if isinstance(scores, Scores)}
     return replace(evidence, results={**evidence.results, **held})
 
 
-def _recall_one(snapshot: Snapshot, paths: Sequence[Path], recipe: str, seed: int) -> Scores | NotRun:
-    method = presets.get(recipe).method
-    found = derivation(snapshot.index, identity_digest(snapshot.manifest.identity), method)
-    known = _methods(snapshot, method, seed) if not found.outline.shared else []
-    results = [_result(snapshot, found, known, str(path.absolute()), seed) for path in paths]
+def _recall_one(snapshot: Snapshot, paths: Sequence[Path], recipe: Recipe, seed: int) -> Scores | NotRun:
+    derived, entries = derivation(snapshot, recipe.method), snapshot.manifest.methods.items()
+    settings = json.loads(json.dumps(describe(recipe.method)))
+    known = [number for number, entry in entries if (entry.settings, entry.seed) == (settings, seed)][::-1]
+    results = [_result(derived, known, str(path.absolute()), seed) for path in paths]
     if not any(isinstance(result, Score) for result in results):
-        return NotRun(reason=f"{recipe}: not all of its questions were asked in this run; use qdebias reproduce")
-    return collect(method, results)
+        return NotRun(reason=f"{recipe.name}: not all of its questions were asked in this run; use qdebias reproduce")
+    return collect(recipe.method, results)
 
 
-def _methods(snapshot: Snapshot, method: Method, seed: int) -> list[str]:
-    """Return under which ids a method was used, the latest first: one for each pool of images."""
-    settings = json.loads(json.dumps(describe(method)))
-    entries = snapshot.manifest.methods.items()
-    return [number for number, entry in entries if (entry.settings, entry.seed) == (settings, seed)][::-1]
-
-
-def _result(snapshot: Snapshot, found: Derivation, known: Sequence[str], path: str, seed: int) -> Score | Failure:
+def _result(derived: Derivation, known: Sequence[str], path: str, seed: int) -> Score | Failure:
+    """Return the score of an image; `known` are the ids of the method, the latest first: one for each pool."""
     failure = Failure(name=path, error=f"{path}: was not asked about")
-    if found.outline.shared:
-        pixels = known_pixels(snapshot.index, snapshot.manifest, path, seed=seed)
-        return (None if pixels is None else found.score(pixels)) or failure
-    outcomes = [snapshot.index.outcome(path, number) for number in known]
+    if derived.outline.shared:
+        pixels = known_pixels(derived.run, path, seed=seed)
+        return (None if pixels is None else derived.score(pixels)) or failure
+    outcomes = [derived.run.index.outcome(path, number) for number in known]
     done = [outcome for outcome in outcomes if outcome is not None and outcome.error is None]
-    return found.score_of(done[0]) if done else failure
+    return derived.result(done[0]) if done else failure
 
 
 PREFIX = "rival "

@@ -111,7 +111,9 @@ class PairComparer:
         """
         found = []
         for images, sign in (((pair[0].digest, pair[1].digest), 1), ((pair[1].digest, pair[0].digest), -1)):
-            logits = self._run.logits(answer_key(self._run.identity, images, question_id("before", self._question)))
+            logits = self._run.index.logits(
+                answer_key(self._run.identity, images, question_id("before", self._question))
+            )
             if logits is None:
                 return None
             found.append(sign * float(logits[0] - logits[1]))

@@ -3,18 +3,17 @@
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import replace
 from os import PathLike
 from tempfile import TemporaryDirectory
 
 from qdebias.backends.base import Backend, Fingerprint
-from qdebias.errors import SettingError
+from qdebias.evaluation.evidence import first_items
 from qdebias.evaluation.readout import Readout
-from qdebias.evaluation.report import EvaluatedImage, Report, evaluated, make_report
+from qdebias.evaluation.report import Report, evaluated, make_report
 from qdebias.image import MAX_PIXELS
 from qdebias.inputs.datasets import Dataset, load_dataset
-from qdebias.methods import presets
 from qdebias.methods.method import Method
+from qdebias.methods.recipe import Recipe
 from qdebias.runs.run import Run, open_run
 from qdebias.runs.scorer import Scorer
 from qdebias.runs.stored import StoredScorer
@@ -25,7 +24,7 @@ def evaluate(
     *,
     model: str | Backend = "nano",
     model_name: str | None = None,
-    method: str | Method = "paper",
+    method: str | Method | Recipe = "paper",
     run: "str | PathLike[str] | None" = None,
     seed: int = 0,
     limit: int | None = None,
@@ -64,35 +63,18 @@ def evaluate(
         BackendError: The model cannot be loaded or cannot answer.
     """
     data = dataset if isinstance(dataset, Dataset) else load_dataset(dataset)
-    if limit is not None and limit < 1:
-        raise SettingError(f"limit must be 1 or more, got {limit}")
+    part = first_items(data, limit)
     scorer = Scorer(backend=model, method=method, seed=seed, batch=batch, max_pixels=max_pixels, max_side=max_side)
-    spec = model_name or _name(model)
-    names = {
-        "model": scorer.backend.fingerprint.identity.get("model", spec),
-        "method": presets.get(method).name if isinstance(method, str) else _name(method),
-    }
-    part = replace(data, items=data.items[:limit])
+    spec = model_name or (model if isinstance(model, str) else type(model).__name__)
     with opened_run(run, scorer.fingerprint, spec, on_note) as folder:
-        stored = StoredScorer(folder, scorer, name=names["method"], total=len(part))
-        _ask(part, stored, on_progress)
-        rows = _rows(part, stored, scorer.method, readout)
+        stored = StoredScorer(folder, scorer, total=len(part))
+        for asked, _ in enumerate(stored.ask(part.paths), start=1):
+            if on_progress is not None:
+                on_progress(asked + stored.skipped)
+        results = zip(part.items, stored.results(part.paths), strict=True)
+        rows = [evaluated(part, item, result, scorer.method, readout) for item, result in results]
+    names = {"model": scorer.backend.fingerprint.identity.get("model", spec), "method": scorer.recipe.name}
     return make_report(data, rows, **names, seed=seed, limit=limit, readout=readout, resamples=resamples)
-
-
-def _name(thing: object) -> str:
-    return thing if isinstance(thing, str) else type(thing).__name__
-
-
-def _ask(dataset: Dataset, stored: StoredScorer, on_progress: Callable[[int], None] | None) -> None:
-    for asked, _ in enumerate(stored.ask(dataset.paths), start=1):
-        if on_progress is not None:
-            on_progress(asked + stored.skipped)
-
-
-def _rows(dataset: Dataset, stored: StoredScorer, method: Method, readout: Readout) -> list[EvaluatedImage]:
-    results = zip(dataset.items, stored.results(dataset.paths), strict=True)
-    return [evaluated(dataset, item, result, method, readout) for item, result in results]
 
 
 @contextmanager

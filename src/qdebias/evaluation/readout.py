@@ -12,17 +12,11 @@ made from one prompt should have. The ties that remain are ties of the logits th
 PLCC is of the score as it is. The literal readout computes everything as published scripts do, rounding included.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
-import numpy as np
-
-from qdebias.equations import Evidence, FloatArray, Probability
 from qdebias.errors import SettingError
-from qdebias.methods.method import Method, QDebias, Score
-from qdebias.metrics.measures import literal_probability
-from qdebias.prompts import Question
+from qdebias.methods.method import Method, Score
 
 Readout: TypeAlias = Literal["exact", "literal"]
 """How scores are read from logits: "exact" as above, "literal" as scripts write it, exp / (exp + exp)."""
@@ -45,35 +39,12 @@ def read(method: Method, score: Score, readout: Readout) -> Reading:
     """Return what of a score is correlated.
 
     Raises:
-        SettingError: The literal formula does not fit the method's questions.
+        SettingError: The literal formula is not known for the method, or does not fit its questions.
     """
-    if readout == "literal":
-        value = _literal(method, score)
-        return Reading(score=value, rank=value)
-    return Reading(score=score.value, rank=score.value if score.log_odds is None else score.log_odds)
-
-
-def _literal(method: Method, score: Score) -> float:
-    if not isinstance(method, QDebias) or method.ensemble or method.prior is not None or method.seeds > 1:
-        raise SettingError(
-            f"the literal formula is not known for {type(method).__name__} of these settings; leave it out"
-        )
-    good = _probabilities([request[0] for request in score.logits], method.quality, method.temperature)
-    weight = score.weight
-    if method.same is not None:
-        same = _probabilities([request[1] for request in score.logits], method.same, method.temperature)
-        with np.errstate(divide="ignore"):
-            known = Probability(log_p=np.log(same), log_q=np.log1p(-same))
-        none = np.zeros(len(good))
-        weight = method.weigh(Evidence(quality=known, same=known, similarity=none, certainty=none))
-    return float(weight @ good)
-
-
-def _probabilities(logits: Sequence[FloatArray], question: Question, temperature: float) -> FloatArray:
-    if question.values != (1.0, 0.0):
-        raise SettingError(
-            f"the literal formula is of two options with the values 1 and 0, and the question {question.text!r} has "
-            f"{question.values}; leave it out"
-        )
-    pairs = np.array(logits)
-    return literal_probability(pairs[:, 0], pairs[:, 1], temperature=temperature)
+    if readout == "exact":
+        return Reading(score=score.value, rank=score.value if score.log_odds is None else score.log_odds)
+    literal = getattr(method, "literal", None)
+    if literal is None:
+        raise SettingError(f"the literal formula is not known for {type(method).__name__}; leave it out")
+    value = float(literal(score))
+    return Reading(score=value, rank=value)

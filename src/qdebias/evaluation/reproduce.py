@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 from qdebias.errors import SettingError
@@ -63,12 +64,9 @@ def reproduce(
         key = PREFIX + name
         known = [one.results.get(key) for one in load_all(model_run.run.folder) if one.names == evidence.names]
         done = next((scores for scores in known if isinstance(scores, Scores)), None)
+        progress = None if model_run.progress is None else partial(model_run.progress, key)
         results[key] = done or rival_scores(
-            first_items(dataset, limit),
-            name,
-            device=device,
-            max_pixels=model_run.max_pixels,
-            progress=model_run.progress_of(key),
+            first_items(dataset, limit), name, device=device, max_pixels=model_run.max_pixels, progress=progress
         )
     evidence = replace(evidence, results=results)
     save(evidence, model_run.run.folder, part=part_name(dataset, limit))

@@ -9,7 +9,7 @@ from qdebias.image import ImageSource
 from qdebias.methods import presets
 from qdebias.methods.plan import Failure
 from qdebias.runs.api import score
-from qdebias.runs.records import Columns, Row, columns_of, words_of
+from qdebias.runs.records import Columns, Row, columns_of
 
 COLUMNS = "score,error"
 """What is added where no columns are named."""
@@ -37,7 +37,7 @@ def columns_named(columns: str, *, method: str) -> Columns:
     Raises:
         SettingError: There is no such column or method.
     """
-    return columns_of(ScoreRow, words_of(presets.get(method).method), columns)
+    return columns_of(ScoreRow, presets.get(method).words, columns)
 
 
 def score_columns(

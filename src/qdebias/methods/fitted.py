@@ -4,7 +4,7 @@ It is a method like any other, named by its file: `--method mine.fit`. The file 
 """
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from itertools import islice
 from os import PathLike
@@ -17,17 +17,19 @@ from qdebias.backends.base import identity_difference
 from qdebias.equations import FloatArray
 from qdebias.errors import SettingError
 from qdebias.image import RgbImage
-from qdebias.methods import presets
 from qdebias.methods.describe import describe
 from qdebias.methods.method import Answers, Context, Plan, QDebias, Score
-from qdebias.methods.outline import method_id, outline
+from qdebias.methods.outline import QUERY, Asked, Outline, method_id
 from qdebias.methods.recipe import Recipe
 from qdebias.metrics.mos import Direction, Interval, Mos
 from qdebias.metrics.ridge import Linear
-from qdebias.prompts import Request, StateQuestion, TopQuestion
+from qdebias.prompts import VANILLA, Request, StateQuestion, TopQuestion
 from qdebias.system.output import write_file
 
 FORMAT = "qdebias fit 1"
+
+FIT = ".fit"
+"""How the name of a file with a fit ends."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,6 +53,17 @@ class Features:
             conditions=tuple(condition for plan in plans for condition in plan.conditions),
         )
 
+    @property
+    def outline(self) -> Outline:
+        """What is asked, known before there is an image."""
+        outlines = [method.outline for method in self.methods]
+        state = () if self.state is None else (Asked(images=(QUERY,), questions=(self.state,)),)
+        return Outline(
+            requests=tuple(asked for one in outlines for asked in one.requests) + state,
+            conditions=tuple(name for one in outlines for name in one.conditions),
+            kinds=tuple(kind for one in outlines for kind in one.kinds),
+        )
+
     def combine(self, plan: Plan, answers: Answers) -> Score:  # noqa: ARG002 (the plan holds nothing that is needed)
         """Return the zero-shot score, with all answers."""
         return replace(self.scores(answers)[0], logits=tuple(map(tuple, answers)))
@@ -68,8 +81,10 @@ class Features:
     def scores(self, answers: Answers) -> list[Score]:
         """Return the score under each method."""
         rest = iter(answers)
+        shown = (method.shown(QUERY, [QUERY] * len(method.draws), None) for method in self.methods)
         return [
-            method.combine(Plan(requests=()), list(islice(rest, max(1, len(method.draws))))) for method in self.methods
+            method.combine(Plan(requests=()), list(islice(rest, len(list(requests)))))
+            for method, requests in zip(self.methods, shown, strict=True)
         ]
 
 
@@ -130,6 +145,11 @@ class Fitted:
         """Ask for the features."""
         return self.features.plan(image, context)
 
+    @property
+    def outline(self) -> Outline:
+        """What is asked, known before there is an image."""
+        return self.features.outline
+
     def combine(self, plan: Plan, answers: Answers) -> Score:
         """Return the predicted quality; P(good) and weights of the conditions are those of the zero-shot score.
 
@@ -179,32 +199,29 @@ class Fitted:
             )
 
 
-def features_of(names: Sequence[str], *, state: bool) -> Features:
+def features_of(recipes: Sequence[Recipe], *, state: bool) -> Features:
     """Return what is asked for the features of an image.
 
     Args:
-        names: The methods whose log-odds are features; the first gives the zero-shot score.
+        recipes: The methods whose log-odds are features; the first gives the zero-shot score.
         state: Whether the model tells hidden states; the question is that of the preset `vanilla`.
 
     Raises:
-        SettingError: There is no such method, or its answers alone do not make its score.
+        SettingError: The answers to a method alone do not make its score.
     """
-    vanilla = _lone(presets.RECIPES["vanilla"]).quality
+    for recipe in recipes:
+        method = recipe.method
+        if not isinstance(method, QDebias) or not method.outline.shared or method.prior or recipe.cut is not None:
+            raise SettingError(
+                f"method {recipe.name!r} cannot be a part of a fit; choose paper, vanilla or a readout of these"
+            )
+        if any(isinstance(question, TopQuestion) for question in method.questions):
+            raise SettingError(f"method {recipe.name!r} reads whatever words come, which no fit can be made of")
     question = StateQuestion(
-        text=vanilla.text, answer_prefix=vanilla.answer_prefix, options=vanilla.options, values=vanilla.values
+        text=VANILLA.text, answer_prefix=VANILLA.answer_prefix, options=VANILLA.options, values=VANILLA.values
     )
-    return Features(methods=tuple(_lone(presets.get(name)) for name in names), state=question if state else None)
-
-
-def _lone(recipe: Recipe) -> QDebias:
-    outlined = outline(recipe.method)
-    if outlined is None or not outlined.shared or outlined.method.prior is not None or recipe.cut is not None:
-        raise SettingError(
-            f"method {recipe.name!r} cannot be a part of a fit; choose paper, vanilla or a readout of these"
-        )
-    if any(isinstance(question, TopQuestion) for question in outlined.method.questions):
-        raise SettingError(f"method {recipe.name!r} reads whatever words come, which no fit can be made of")
-    return outlined.method
+    methods = tuple(recipe.method for recipe in recipes if isinstance(recipe.method, QDebias))
+    return Features(methods=methods, state=question if state else None)
 
 
 def save_fit(fit: Fitted, path: "str | PathLike[str]") -> None:
@@ -233,8 +250,12 @@ def save_fit(fit: Fitted, path: "str | PathLike[str]") -> None:
         raise SettingError(f"{path}: cannot be written ({error.strerror or error})") from error
 
 
-def load_fit(path: "str | PathLike[str]") -> Fitted:
+def load_fit(path: "str | PathLike[str]", get: Callable[[str], Recipe]) -> Fitted:
     """Return the fit of a file.
+
+    Args:
+        path: The file.
+        get: From the name of a method to the method, `qdebias.methods.presets.get`.
 
     Raises:
         SettingError: It cannot be read, is no fit, or its methods ask something else by now.
@@ -243,7 +264,7 @@ def load_fit(path: "str | PathLike[str]") -> Fitted:
         said = json.loads(Path(path).read_text(encoding="utf-8"))
         if said["format"] != FORMAT:
             raise SettingError("is of another version; fit it again with qdebias fit")
-        features = features_of(said["names"], state=said["state"])
+        features = features_of([get(name) for name in said["names"]], state=said["state"])
         if said["asked"] != _asked(features):
             names = " and ".join(said["names"])
             raise SettingError(f"was fitted when {names} asked something else; fit it again with qdebias fit")
@@ -262,8 +283,8 @@ def check_name(path: "str | PathLike[str]") -> None:
     Raises:
         SettingError: The name does not end in .fit.
     """
-    if Path(path).suffix != presets.FIT:
-        raise SettingError(f"{path}: the name of a fit ends in {presets.FIT}; choose one that does")
+    if Path(path).suffix != FIT:
+        raise SettingError(f"{path}: the name of a fit ends in {FIT}; choose one that does")
 
 
 _ARRAYS = ("mean", "scale", "weight")

@@ -29,6 +29,7 @@ from qdebias.equations import (
 from qdebias.errors import SettingError
 from qdebias.image import RgbImage, digest
 from qdebias.methods.content import ContentFree
+from qdebias.methods.outline import QUERY, Asked, Outline, condition_name
 from qdebias.methods.plan import Answers as Answers
 from qdebias.methods.plan import Condition as Condition
 from qdebias.methods.plan import Context as Context
@@ -37,17 +38,10 @@ from qdebias.methods.plan import Plan as Plan
 from qdebias.methods.plan import Pool as Pool
 from qdebias.methods.plan import Score as Score
 from qdebias.methods.readouts import read_top
+from qdebias.metrics.measures import literal_probability
 from qdebias.prompts import Placement, Question, Request, TopQuestion
 
 Shown = TypeVar("Shown", RgbImage, str)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Draw:
-    """How a conditional image is made."""
-
-    degradation: Degradation  # of the query image
-    offset: int  # what is added to the seed; 0 but for a method of several seeds
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -137,12 +131,31 @@ class QDebias:
         return self.qualities if self.same is None else (*self.qualities, self.same)
 
     @property
-    def draws(self) -> tuple[Draw, ...]:
-        """How the conditional images are made, in the order of the plan."""
-        return tuple(
-            Draw(degradation=degradation, offset=offset)
+    def draws(self) -> list[tuple[Degradation, int]]:
+        """How each conditional image is made: the degradation, and what is added to the seed."""
+        return [
+            (degradation, offset)
             for degradation in self.degradations
             for offset in range(self.seeds if self.seeds > 1 and draws_noise(degradation) else 1)
+        ]
+
+    @property
+    def outline(self) -> Outline:
+        """What is asked about an image, known before there is one."""
+        other = " of another image" if self.mismatched else ""
+        names = tuple(
+            condition_name(degradation) + (f" with seed + {offset}" if offset else "") + other
+            for degradation, offset in self.draws
+        )
+        shown = self.shown(QUERY, names, None if self.prior is None else self.prior.digest)
+        return Outline(
+            requests=tuple(
+                Asked(images=images, questions=questions, placement=self.placement) for images, questions in shown
+            ),
+            conditions=names,
+            kinds=tuple(kind_of(degradation) for degradation, _ in self.draws),
+            shared=self.distance is None and self.suits is None and not self.mismatched,
+            needs_pool=self.mismatched,
         )
 
     def plan(self, image: RgbImage, context: Context) -> Plan:
@@ -154,7 +167,7 @@ class QDebias:
         conditions = self._conditions(image, context)
         similarity: tuple[float, ...] = ()
         if self.suits is not None:
-            similarity = tuple(float(self.suits(image, draw.degradation)) for draw in self.draws)
+            similarity = tuple(float(self.suits(image, degradation)) for degradation, _ in self.draws)
         if self.distance is not None:
             similarity = tuple(1.0 - self.distance(image, condition.image) for condition in conditions)
         shown = self.shown(image, [one.image for one in conditions], None if self.prior is None else self.prior.image)
@@ -229,11 +242,41 @@ class QDebias:
             deviation=deviation,
         )
 
+    def literal(self, score: Score) -> float:
+        """Return the quality as published scripts compute it, exp / (exp + exp), rounding included.
+
+        Raises:
+            SettingError: The formula does not fit this method.
+        """
+        if self.ensemble or self.prior is not None or self.seeds > 1 or self.contrast is not None:
+            raise SettingError("the literal formula is not known for QDebias of these settings; leave it out")
+        good = self._literal(score, 0)
+        weight = score.weight
+        if self.same is not None:
+            same = self._literal(score, 1)
+            with np.errstate(divide="ignore"):
+                known = Probability(log_p=np.log(same), log_q=np.log1p(-same))
+            none = np.zeros(len(good))
+            weight = self.weigh(Evidence(quality=known, same=known, similarity=none, certainty=none))
+        return float(weight @ good)
+
+    def _literal(self, score: Score, number: int) -> FloatArray:
+        """Return (N,) the probability of the first of two options of one question."""
+        question = self.questions[number]
+        if question.values != (1.0, 0.0):
+            raise SettingError(
+                f"the literal formula is of two options with the values 1 and 0, and the question {question.text!r} "
+                f"has {question.values}; leave it out"
+            )
+        pairs = np.array([request[number] for request in score.logits])
+        return literal_probability(pairs[:, 0], pairs[:, 1], temperature=self.temperature)
+
     def _conditions(self, image: RgbImage, context: Context) -> tuple[Condition, ...]:
         key = context.key(image)
         if not self.mismatched:
             return tuple(
-                make_condition(draw.degradation, image, seed=context.seed + draw.offset, key=key) for draw in self.draws
+                make_condition(degradation, image, seed=context.seed + offset, key=key)
+                for degradation, offset in self.draws
             )
         if context.pool is None:
             raise SettingError(
@@ -282,7 +325,7 @@ class QDebias:
         """Return which conditions belong to one seed, in the order of the degradations."""
         if self.seeds == 1:
             return list(range(max(1, len(self.degradations))))
-        draws = [(draw.degradation, draw.offset) for draw in self.draws]
+        draws = self.draws
         return [draws.index((one, offset if draws_noise(one) else 0)) for one in self.degradations]
 
     def _weight(self, evidence: Evidence) -> FloatArray:

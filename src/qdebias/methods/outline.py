@@ -5,13 +5,12 @@ import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property, lru_cache
+from functools import lru_cache
 
 from qdebias.degrade import Degradation
 from qdebias.errors import SettingError
 from qdebias.image import RgbImage
 from qdebias.methods.describe import describe
-from qdebias.methods.method import Method, QDebias
 from qdebias.prompts import Placement, Question, Request, StateQuestion, TopQuestion
 
 
@@ -57,33 +56,52 @@ def _digest(value: object, size: int) -> str:
     return hashlib.blake2b(text.encode(), digest_size=size).hexdigest()
 
 
-@dataclass(frozen=True)
+QUERY = ""
+"""What stands in an outline for the query image."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Asked:
+    """A request before there are pixels.
+
+    Attributes:
+        images: The images: `QUERY`, one of `Outline.conditions`, or the digest of an image that is always the same.
+        questions: What is asked about them.
+        placement: Whether the images come before or after the question.
+    """
+
+    images: tuple[str, ...]
+    questions: tuple[Question, ...]
+    placement: Placement = "before"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Outline:
-    """What a method asks about one image."""
+    """What a method asks about an image, known before there is one: the property `outline` of a method.
 
-    method: QDebias
+    A method that has one keeps `qdebias export`, `report` and `compare` without the images: its `combine` is then given
+    the stored answers, and a plan that holds nothing but `similarity`.
+
+    Attributes:
+        requests: In the order of the plan.
+        conditions: Names of the conditional images, in the order of the plan; a name and the seed decide what is done
+            to the query image.
+        kinds: Kind of each, see `Condition.kind`.
+        shared: Whether image, seed and the names of the conditions decide the conditions and all else that `combine`
+            needs: then what other methods noted of the same conditions serves this method too.
+        needs_pool: Whether it needs other images, `Context.pool`.
+    """
+
+    requests: tuple[Asked, ...]
+    conditions: tuple[str, ...] = ()
+    kinds: tuple[str, ...] = ()
+    shared: bool = True
+    needs_pool: bool = False
 
     @property
-    def shared(self) -> bool:
-        """Whether image, seed and the names of the conditions decide the conditions and all else that `combine` needs.
-
-        Then what other methods noted of the same conditions serves this method too.
-        """
-        return self.method.distance is None and self.method.suits is None and not self.method.mismatched
-
-    @cached_property
-    def conditions(self) -> tuple[str, ...]:
-        """Names of the conditional images, in the order of the plan."""
-        other = " of another image" if self.method.mismatched else ""
-        return tuple(
-            condition_name(draw.degradation) + (f" with seed + {draw.offset}" if draw.offset else "") + other
-            for draw in self.method.draws
-        )
-
-    @property
-    def questions(self) -> tuple[tuple[Question, ...], ...]:
-        """The questions of each request, in the order of the plan."""
-        return tuple(questions for _, questions in self.method.shown("", self.conditions, ""))
+    def questions(self) -> tuple[Question, ...]:
+        """Every question that is asked, each once."""
+        return tuple(dict.fromkeys(question for asked in self.requests for question in asked.questions))
 
     def keys(self, identity: str, image: str, conditions: Mapping[str, str]) -> list[list[str]] | None:
         """Return the key of each answer, request by request; None where a conditional image was never made.
@@ -95,19 +113,21 @@ class Outline:
         """
         if not all(name in conditions for name in self.conditions):
             return None
-        prior, placement = self.method.prior, self.method.placement
-        shown = self.method.shown(
-            image, [conditions[name] for name in self.conditions], None if prior is None else prior.digest
-        )
+        known = {QUERY: image, **conditions}
         return [
-            [answer_key(identity, images, question_id(placement, question)) for question in questions]
-            for images, questions in shown
+            [
+                answer_key(
+                    identity, [known.get(name, name) for name in asked.images], question_id(asked.placement, one)
+                )
+                for one in asked.questions
+            ]
+            for asked in self.requests
         ]
 
 
-def outline(method: Method) -> Outline | None:
-    """Return what a method asks, None where it is of a class whose plans are not known here."""
-    return Outline(method) if type(method) is QDebias else None
+def outline_of(method: object) -> Outline | None:
+    """Return what a method asks, None where it does not tell."""
+    return getattr(method, "outline", None)
 
 
 def condition_name(degradation: Degradation) -> str:
@@ -127,13 +147,13 @@ class Cost:
         return f"{_many(self.forwards, 'forward')}, {_many(self.encodings, 'image encoding')}"
 
 
-def cost_of(method: Method) -> Cost | None:
-    """Return what one image costs, None for a method of a class that is not known here."""
-    outlined = outline(method)
-    if outlined is None:
+def cost_of(method: object) -> Cost | None:
+    """Return what one image costs, None for a method that does not tell what it asks."""
+    outline = outline_of(method)
+    if outline is None:
         return None
-    encodings = 1 + len(set(outlined.conditions)) + (outlined.method.prior is not None)
-    return Cost(forwards=sum(map(len, outlined.questions)), encodings=encodings)
+    encodings = len({image for asked in outline.requests for image in asked.images})
+    return Cost(forwards=sum(len(asked.questions) for asked in outline.requests), encodings=encodings)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -155,7 +175,7 @@ class TokenCost:
     of_images: int
 
 
-def token_cost(method: Method, model: str, image: RgbImage) -> TokenCost:
+def token_cost(method: object, model: str, image: RgbImage) -> TokenCost:
     """Return what an image of this size costs; conditional images have the size of the query.
 
     Raises:
@@ -165,19 +185,20 @@ def token_cost(method: Method, model: str, image: RgbImage) -> TokenCost:
     """
     from qdebias.backends.hf.loading import prompt_lengths
 
-    outlined = outline(method)
-    if outlined is None:
+    outline = outline_of(method)
+    if outline is None:
         raise SettingError(f"the requests of a {type(method).__name__} are not known before they are made")
-    shown = outlined.method.shown("", outlined.conditions, "")
-    times = Counter((len(images), question) for images, questions in shown for question in questions)
-    placement = outlined.method.placement
+    times = Counter(
+        (len(asked.images), question, asked.placement) for asked in outline.requests for question in asked.questions
+    )
     requests = [
-        Request(images=(image,) * several, questions=(question,), placement=placement) for several, question in times
+        Request(images=(image,) * several, questions=(question,), placement=placement)
+        for several, question, placement in times
     ]
     lengths = [length for (length,) in prompt_lengths(model, requests)]
     return TokenCost(
         forwards=times.total(),
-        images=max(several for several, _ in times),
+        images=max(several for several, _, _ in times),
         longest=max(length.tokens for length in lengths),
         tokens=sum(count * length.tokens for count, length in zip(times.values(), lengths, strict=True)),
         of_images=sum(count * length.of_images for count, length in zip(times.values(), lengths, strict=True)),

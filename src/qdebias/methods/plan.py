@@ -138,7 +138,12 @@ class Score:
 
 
 class Method(Protocol):
-    """A way to score an image with a large multimodal model."""
+    """A way to score an image with a large multimodal model.
+
+    It may tell more, each as a property: `outline`, what it asks (`qdebias.methods.outline.Outline`), for the scores of
+    a run folder without its images; `words`, the options whose probabilities its scores hold, for columns; `questions`,
+    all that is asked about one sequence of images, where some are `TopQuestion`s.
+    """
 
     def plan(self, image: RgbImage, context: Context) -> Plan:
         """Say what to ask about `image`."""

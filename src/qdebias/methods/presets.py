@@ -20,21 +20,15 @@ from qdebias.degrade import Degradation, Fog, Saturate, Spatter, ZoomBlur, image
 from qdebias.equations import equal_weight, similarity_weight, winner_weight
 from qdebias.errors import SettingError
 from qdebias.methods.expression import SUFFIX, add_parts, parse, read_file
-from qdebias.methods.method import QDebias, Vanilla
+from qdebias.methods.fitted import FIT as FIT
+from qdebias.methods.fitted import load_fit
+from qdebias.methods.method import Method, QDebias, Vanilla
 from qdebias.methods.readouts import LEVELS5, Likeliest
 from qdebias.methods.recipe import DOG_IQA, OURS, Q_ALIGN, Q_BENCH, Q_REALIGN, SEP_IQA_SOURCE, SEP_LEVELS, VCD
 from qdebias.methods.recipe import Recipe as Recipe
 from qdebias.metrics.packages import Lpips
-from qdebias.prompts import Question
-
-PREFIX = "The quality of the image is"
-
-FIT = ".fit"
-"""How the name of a file with a fit ends."""
-
-
-def _good_or_poor(text: str) -> Question:
-    return Question(text=text, answer_prefix=PREFIX, options=(" good", " poor"), values=(1.0, 0.0))
+from qdebias.prompts import PREFIX, Question, good_or_poor
+from qdebias.prompts import VANILLA as VANILLA
 
 
 def _level_of(text: str, noun: str) -> Question:
@@ -44,15 +38,14 @@ def _level_of(text: str, noun: str) -> Question:
     return Question(text=text, answer_prefix=f"The {noun} is", options=options, values=words.values)
 
 
-VANILLA = _good_or_poor("Rate the quality of the image. Good or poor?")
-QBENCH = _good_or_poor("Rate the quality of the image.")
+QBENCH = good_or_poor("Rate the quality of the image.")
 
-CONDITIONAL = _good_or_poor(
+CONDITIONAL = good_or_poor(
     "The visual quality of the first image is poor. How about the visual quality of the second image? Good or poor?"
 )
-T1 = _good_or_poor("Rate the quality of the second image. Good or poor?")
-T2 = _good_or_poor("How about the visual quality of the second image? Good or poor?")
-T3 = _good_or_poor(
+T1 = good_or_poor("Rate the quality of the second image. Good or poor?")
+T2 = good_or_poor("How about the visual quality of the second image? Good or poor?")
+T3 = good_or_poor(
     "The visual quality of the first image is poor. Rate the visual quality of the second image. Good or poor?"
 )
 SAME_OBJECT = Question(
@@ -67,11 +60,11 @@ RELEASED_CONDITIONAL = Question(
 )
 RELEASED_SAME_OBJECT = replace(SAME_OBJECT, text="Do these two images describe the same object? Yes or no")
 
-CONDITIONAL_QUERY_FIRST = _good_or_poor(
+CONDITIONAL_QUERY_FIRST = good_or_poor(
     "The visual quality of the second image is poor. How about the visual quality of the first image? Good or poor?"
 )
 
-PRISTINE = _good_or_poor(
+PRISTINE = good_or_poor(
     "The visual quality of the first image is excellent. "
     "How about the visual quality of the second image? Good or poor?"
 )
@@ -272,28 +265,31 @@ _RECIPES = (
 RECIPES = {recipe.name: recipe for recipe in _RECIPES}
 
 
-def get(text: str) -> Recipe:
+def get(method: str | Method | Recipe) -> Recipe:
     """Return the recipe of a method.
 
     Args:
-        text: One of `RECIPES`; or an expression, such as "paper+levels5+logodds" or "paper@fog,package.module:rain",
+        method: One of `RECIPES`; or an expression, such as "paper+levels5+logodds" or "paper@fog,package.module:rain",
             or a file that describes a method, "mine.toml", with or without parts behind it, see
             `qdebias.methods.expression`; or a fit, "mine.fit", see `qdebias.methods.fitted`. In the place of a preset,
-            "package.module:name" is a method of one's own, or a class or function that makes one.
+            "package.module:name" is a method of one's own, or a class or function that makes one. A recipe is returned
+            as it is, and a method object gets the name of its class.
 
     Raises:
         SettingError: There is no such method; the message lists what there is.
     """
-    if not isinstance(text, str):
-        raise SettingError(f"{text!r} is no name of a method; give one such as 'paper'")
-    if text in RECIPES:
-        return RECIPES[text]
-    if text.endswith(FIT):
-        from qdebias.methods.fitted import load_fit
-
-        fit = load_fit(text)
-        return Recipe(text, fit, f"fitted to {fit.labels.summary}", source=OURS)
-    path, suffix, parts = text.rpartition(SUFFIX)
+    if isinstance(method, Recipe):
+        return method
+    if not isinstance(method, str):
+        if isinstance(method, type) or not hasattr(method, "plan"):
+            raise SettingError(f"{method!r} is no method; give its name, such as 'paper', or a method object")
+        return Recipe(type(method).__name__, method, "a method of your own", source="")
+    if method in RECIPES:
+        return RECIPES[method]
+    if method.endswith(FIT):
+        fit = load_fit(method, get)
+        return Recipe(method, fit, f"fitted to {fit.labels.summary}", source=OURS)
+    path, suffix, parts = method.rpartition(SUFFIX)
     if not suffix or parts[:1] not in ("", "+"):
-        return parse(text, RECIPES)
+        return parse(method, RECIPES)
     return add_parts(read_file(Path(path + suffix), RECIPES), parts.split("+")[1:], RECIPES)

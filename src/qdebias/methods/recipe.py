@@ -1,10 +1,14 @@
 """A method with its name and where it comes from."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from qdebias.backends.base import Backend, Cutting
 from qdebias.backends.top import TopReader
+from qdebias.equations import equal_weight
 from qdebias.methods.method import Method, QDebias
+from qdebias.metrics.packages import Lpips
 from qdebias.prompts import TopQuestion
 
 PAPER = "Q-Debias (Pan et al., arXiv 2411.12791)"
@@ -44,6 +48,11 @@ class Recipe:
     source: str = PAPER
     cut: str | None = None
 
+    @property
+    def words(self) -> tuple[str, ...]:
+        """The options whose probabilities the scores hold, where the method tells them."""
+        return getattr(self.method, "words", ())
+
     def fit(self, backend: Backend) -> Backend:
         """Return the backend with what belongs to this method; the model is not loaded again.
 
@@ -54,5 +63,40 @@ class Recipe:
         model = backend.backend if isinstance(backend, TopReader) else backend
         if self.cut is not None and isinstance(model, Cutting):
             model = model.with_cut(self.cut)
-        questions = self.method.qualities if isinstance(self.method, QDebias) else ()
+        questions = getattr(self.method, "questions", ())
         return TopReader(model) if reads or any(isinstance(one, TopQuestion) for one in questions) else model
+
+    def check(self) -> None:
+        """Make sure that the method can be used on this machine, before a run begins.
+
+        Raises:
+            MissingPackageError: It needs a package that is absent.
+        """
+        if isinstance(self.method, QDebias) and isinstance(self.method.distance, Lpips):
+            self.method.distance.check()
+
+
+def joint(recipes: Sequence[Recipe]) -> QDebias | None:
+    """Return a method that asks the questions of several at once; its own score is of no interest.
+
+    It has the questions of those that show the same pairs of images as the first; None where there are not several.
+    """
+    paired = [
+        one.method
+        for one in recipes
+        if isinstance(one.method, QDebias)
+        and one.method.degradations
+        and not one.method.mismatched
+        and one.method.contrast is None
+    ]
+    alike = [one for one in paired if _pairs(one) == _pairs(paired[0])]
+    questions = tuple(dict.fromkeys(one.quality for one in alike))
+    if len(questions) < 2:
+        return None
+    same = next((one.same for one in alike if one.same is not None), None)
+    return QDebias(quality=questions[0], ensemble=questions[1:], same=same, weigh=equal_weight, **_pairs(alike[0]))
+
+
+def _pairs(method: QDebias) -> dict[str, Any]:
+    """Return what decides which images are shown, and in which order."""
+    return {name: getattr(method, name) for name in ("degradations", "placement", "query_first")}

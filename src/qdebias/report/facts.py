@@ -7,14 +7,14 @@ from pathlib import Path, PurePath
 
 import numpy as np
 
-from qdebias.degrade import kind_of
 from qdebias.equations import FloatArray
 from qdebias.errors import SettingError
 from qdebias.evaluation.bias import Bias, deserved, fractional_ranks, measure_bias
 from qdebias.evaluation.evidence import Evidence, Scores
 from qdebias.evaluation.readout import read
 from qdebias.methods import presets
-from qdebias.methods.method import QDebias, Score
+from qdebias.methods.method import Score
+from qdebias.methods.outline import outline_of
 from qdebias.methods.plan import Failure
 from qdebias.methods.recipe import Recipe
 from qdebias.metrics.measures import Correlation, correlate
@@ -126,8 +126,8 @@ class Gallery:
 def read_facts(
     snapshot: Snapshot,
     *,
-    method: str,
-    before: str = "vanilla",
+    method: str | Recipe,
+    before: str | Recipe = "vanilla",
     seed: int = 0,
     labels: Evidence | None = None,
     resamples: int = 1000,
@@ -136,8 +136,8 @@ def read_facts(
 
     Args:
         snapshot: The run.
-        method: Name of the method that the report is about.
-        before: Name of the method that it is compared with, if its answers are there.
+        method: The method that the report is about.
+        before: The method that it is compared with, if its answers are there.
         seed: Seed of the degradations.
         labels: Human scores; the report is then about the images that have one.
         resamples: How many bootstrap resamples the intervals of the agreement have; those of the bias a fifth.
@@ -145,24 +145,24 @@ def read_facts(
     Raises:
         SettingError: The run has no score under the method, or none of an image with a label.
     """
-    recipe = presets.get(method)
+    recipe, compared = presets.get(method), presets.get(before)
     column = read_column(snapshot, recipe, seed=seed)
     try:
-        other = read_column(snapshot, presets.get(before), seed=seed) if before != method else None
+        other = read_column(snapshot, compared, seed=seed) if compared.name != recipe.name else None
     except SettingError:
         other = None
     quality = None if labels is None else _quality(labels)
     chosen = [index for index, path in enumerate(column.paths) if quality is None or path in quality]
     if not chosen:
         which = "of the labelled images" if labels is not None else "at all"
-        raise SettingError(f"{snapshot.folder} has no score under {method} {which}, so there is nothing to report")
+        raise SettingError(f"{snapshot.folder} has no score under {recipe.name} {which}, so there is nothing to report")
     paths = tuple(column.paths[index] for index in chosen)
     order, order_before = column.order[chosen], _aligned(other, paths, "order")
     facts = Facts(
         folder=snapshot.folder,
         manifest=snapshot.manifest,
         recipe=recipe,
-        before="" if np.isnan(order_before).all() else before,
+        before="" if np.isnan(order_before).all() else compared.name,
         seed=seed,
         paths=paths,
         names=short_names(paths),
@@ -189,15 +189,15 @@ def read_column(snapshot: Snapshot, recipe: Recipe, *, seed: int) -> Column:
     readings: list[tuple[float, float]] = []
     failures: list[Failure] = []
     sums: FloatArray = np.zeros((3, 0))
-    for row in recorded(snapshot, recipe.method, name=recipe.name, seed=seed):
-        if isinstance(row.result, Failure):
-            failures.append(row.result)
+    for path, result in recorded(snapshot, recipe, seed=seed):
+        if isinstance(result, Failure):
+            failures.append(result)
             continue
-        reading = read(recipe.method, row.result, "exact")
-        paths.append(row.path)
+        reading = read(recipe.method, result, "exact")
+        paths.append(path)
         readings.append((reading.score, reading.rank))
-        same = row.result.same if len(row.result.same) else np.full(len(row.result.good), np.nan)
-        sums = np.stack([row.result.good, same, row.result.weight]) + (sums if sums.size else 0)
+        same = result.same if len(result.same) else np.full(len(result.good), np.nan)
+        sums = np.stack([result.good, same, result.weight]) + (sums if sums.size else 0)
     numbers = np.array(readings, dtype=np.float64).reshape(-1, 2)
     return Column(
         paths=tuple(paths),
@@ -210,20 +210,17 @@ def read_column(snapshot: Snapshot, recipe: Recipe, *, seed: int) -> Column:
 
 def scores_of(snapshot: Snapshot, recipe: Recipe, wanted: set[str], *, seed: int) -> dict[str, Score]:
     """Return the scores of a few images in full, by path."""
-    rows = (one for one in recorded(snapshot, recipe.method, name=recipe.name, seed=seed) if one.path in wanted)
-    return {one.path: one.result for one in rows if isinstance(one.result, Score)}
+    rows = recorded(snapshot, recipe, seed=seed)
+    return {path: result for path, result in rows if path in wanted and isinstance(result, Score)}
 
 
 def _condition_means(recipe: Recipe, means: FloatArray) -> tuple[ConditionMeans, ...]:
-    draws = recipe.method.draws if isinstance(recipe.method, QDebias) else ()
-    columns = means.T.tolist()
-    if len(draws) != len(columns):
+    outline, columns = outline_of(recipe.method), means.T.tolist()
+    if outline is None or len(outline.kinds) != len(columns):
         return ()
     return tuple(
-        ConditionMeans(
-            kind=words(kind_of(draw.degradation)), good=good, same=None if np.isnan(same) else same, weight=weight
-        )
-        for draw, (good, same, weight) in zip(draws, columns, strict=True)
+        ConditionMeans(kind=words(kind), good=good, same=None if np.isnan(same) else same, weight=weight)
+        for kind, (good, same, weight) in zip(outline.kinds, columns, strict=True)
     )
 
 

@@ -221,7 +221,7 @@ def _details(facts: Facts, snapshot: Snapshot, galleries: Sequence[Gallery]) -> 
 
 def _detail(facts: Facts, snapshot: Snapshot, index: int, score: Score) -> Detail:
     path, before = facts.paths[index], float(facts.value_before[index])
-    pixels = known_pixels(snapshot.index, snapshot.manifest, path, seed=facts.seed)
+    pixels = known_pixels(snapshot, path, seed=facts.seed)
     return Detail(
         index=index,
         name=facts.names[index],

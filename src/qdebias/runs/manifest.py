@@ -9,7 +9,7 @@ import json
 import os
 import re
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -64,10 +64,6 @@ class Manifest:
     sessions: tuple[Mapping[str, Any], ...] = ()
     questions: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     methods: Mapping[str, MethodEntry] = field(default_factory=dict)
-
-    def with_method(self, method: str, entry: MethodEntry) -> "Manifest":
-        """Return the manifest with a method added or replaced."""
-        return replace(self, methods={**self.methods, method: entry})
 
 
 def read_manifest(folder: Path) -> Manifest | None:

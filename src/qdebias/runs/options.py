@@ -13,6 +13,7 @@ from qdebias.image import MAX_PIXELS
 from qdebias.methods import presets
 from qdebias.methods.describe import describe
 from qdebias.methods.expression import SUFFIX
+from qdebias.methods.recipe import Recipe
 from qdebias.runs.scorer import Scorer
 
 
@@ -22,7 +23,8 @@ class Options:
 
     Attributes:
         model: What `qdebias.load_backend` takes; arguments of its chat template may stand behind it.
-        method: What `qdebias.methods.presets.get` takes.
+        method: What `qdebias.methods.presets.get` takes; afterwards the name of the method as it is always written.
+        recipe: The method itself.
         seed: Seed of the random degradations.
         batch: How many images go to the model at a time.
         device: Where the model runs; None is the best there is.
@@ -41,6 +43,11 @@ class Options:
     max_pixels: int = MAX_PIXELS
     max_side: int | None = None
     model_args: Mapping[str, object] = field(default_factory=dict)
+    recipe: Recipe = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "recipe", presets.get(self.method))
+        object.__setattr__(self, "method", self.recipe.name)
 
     def backend(self, model: str | None = None) -> Backend:
         """Load the model, or another one in the same way.
@@ -56,7 +63,7 @@ class Options:
         """Return what scores, with a backend that is loaded already or one of its own; raises as `backend` does."""
         return Scorer(
             backend=backend or self.backend(),
-            method=self.method,
+            method=self.recipe,
             seed=self.seed,
             batch=self.batch,
             max_pixels=self.max_pixels,
@@ -82,7 +89,7 @@ class Options:
         Raises:
             SettingError: There is no such method, or it cannot be told from others.
         """
-        settings = json.dumps(describe(presets.get(self.method).method), sort_keys=True)
+        settings = json.dumps(describe(self.recipe.method), sort_keys=True)
         return {
             "model": self.model,
             "method": self.method,

@@ -12,7 +12,7 @@ from typing import IO, Any, TypeAlias, TypeVar, get_args, get_origin, get_type_h
 from qdebias.errors import SettingError
 from qdebias.inputs.datasets.dataset import NAME_COLUMNS
 from qdebias.inputs.datasets.readers import read_records, second
-from qdebias.methods.method import Method, QDebias, Score
+from qdebias.methods.method import Score
 from qdebias.methods.plan import Failure
 from qdebias.metrics.mos import Mos
 from qdebias.system.output import locked_output, replacing
@@ -69,11 +69,6 @@ def columns_of(kind: type[Row], words: Iterable[str] = (), chosen: str | None = 
     if unknown or not names:
         raise SettingError(f"there is no column {', '.join(unknown) or chosen!r}; there are {', '.join(known)}")
     return {name: known[name] for name in names}
-
-
-def words_of(method: Method) -> tuple[str, ...]:
-    """Return what the options are called whose probabilities a method's scores hold; none of one's own are known."""
-    return method.words if isinstance(method, QDebias) else ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -11,11 +11,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from qdebias.backends.base import Fingerprint, identity_difference
-from qdebias.equations import FloatArray
 from qdebias.errors import StoreError
 from qdebias.methods.describe import describe
 from qdebias.methods.method import Context, Method
-from qdebias.methods.outline import identity_digest, method_id, outline, pool_digest, question_id
+from qdebias.methods.outline import identity_digest, method_id, outline_of, pool_digest, question_id
 from qdebias.runs.index import (
     ANSWERS,
     IMAGES,
@@ -26,7 +25,7 @@ from qdebias.runs.index import (
     open_index,
     read_on,
 )
-from qdebias.runs.lines import Answer, Lines, Outcome, Row, cannot_write, row_of
+from qdebias.runs.lines import Answer, Lines, Outcome, cannot_write, row_of
 from qdebias.runs.manifest import NAME, Manifest, MethodEntry, read_manifest, write_manifest
 from qdebias.system.output import locked
 
@@ -57,30 +56,25 @@ class Run:
 
     Attributes:
         folder: Where it is kept.
+        manifest: What run.json says.
+        identity: Digest of the identity of the model.
+        index: What the other files say.
         notes: What the user should know: what was mended, and how this environment differs from the last one.
     """
 
     def __init__(self, folder: Path, manifest: Manifest, fingerprint: Fingerprint) -> None:
         self.folder = folder
         self.notes: list[str] = []
-        self._manifest = manifest
+        self.manifest = manifest
+        self.identity = identity_digest(fingerprint.identity)
         self._environment = {**environment(), **fingerprint.environment}
         self._session: int | None = None
-        self._identity = identity_digest(fingerprint.identity)
-        self._compare_environments()
+        if manifest.sessions:
+            differences = identity_difference(manifest.sessions[-1]["environment"], self._environment)
+            self.notes += [f"another environment than before: {difference}" for difference in differences]
         self.index = open_index(folder)
         self._answers, self._images = Lines(folder / ANSWERS), Lines(folder / IMAGES)
         self._synced = self._indexed = time.monotonic()
-
-    @property
-    def identity(self) -> str:
-        """Digest of the identity of the model."""
-        return self._identity
-
-    @property
-    def manifest(self) -> Manifest:
-        """What run.json says."""
-        return self._manifest
 
     def method(self, method: Method, *, name: str, context: Context, total: int | None = None) -> str:
         """Make a method known to the run and return its id.
@@ -94,38 +88,48 @@ class Run:
         Raises:
             SettingError: The method cannot be told from others, see `qdebias.methods.describe`.
         """
-        outlined, settings = outline(method), describe(method)
+        outline, settings = outline_of(method), describe(method)
         entry = MethodEntry(
             name=name,
             seed=context.seed,
-            conditions=() if outlined is None else outlined.conditions,
+            conditions=() if outline is None else outline.conditions,
             settings=settings,
             pool=None if context.pool is None else pool_digest(describe(context.pool)),
             total=total,
         )
         numbers = (
             number
-            for number, known in self._manifest.methods.items()
+            for number, known in self.manifest.methods.items()
             if (known.settings, known.seed, known.pool) == (settings, entry.seed, entry.pool)
         )
         number = next(numbers, None) or method_id(settings, entry.seed, entry.pool)
-        known = self._manifest.methods.get(number)
+        known = self.manifest.methods.get(number)
         if known is None or (total is not None and known.total != total):
-            self._write(self._manifest.with_method(number, entry))
+            entry = entry if known is None else replace(entry, conditions=known.conditions)
+            self._write(replace(self.manifest, methods={**self.manifest.methods, number: entry}))
         return number
-
-    def logits(self, key: str) -> FloatArray | None:
-        """Return the logits that are stored under a key, None where there are none."""
-        return self.index.logits(key)
 
     def add_answers(self, answers: Sequence[Answer]) -> None:
         """Store what was answered in one call of the backend."""
         session = self._begin()
-        questions = [question_id(answer.placement, answer.question) for answer in answers]
-        self._learn(answers, questions)
+        asked = [question_id(answer.placement, answer.question) for answer in answers]
+        fresh = {
+            question: {"placement": answer.placement} | asdict(answer.question)
+            for answer, question in zip(answers, asked, strict=True)
+            if question not in self.manifest.questions
+        }
+        if fresh:
+            self._write(replace(self.manifest, questions={**self.manifest.questions, **fresh}))
         rows = [
-            _answer_row(answer, question, session=session, more=len(answers) - number)
-            for number, (answer, question) in enumerate(zip(answers, questions, strict=True), start=1)
+            {
+                "key": answer.key,
+                "question": question,
+                "images": answer.images,
+                "logits": answer.logits.tolist(),
+                "more": len(answers) - number,
+                "session": session,
+            }
+            for number, (answer, question) in enumerate(zip(answers, asked, strict=True), start=1)
         ]
         self._answers.append(rows)
         self.index.add_answers((row["key"], row["logits"]) for row in rows)
@@ -178,23 +182,13 @@ class Run:
         """Return the number of this session, after writing down its environment when it is the first thing stored."""
         if self._session is None:
             session = {"started": datetime.now(UTC).isoformat(timespec="seconds"), "environment": self._environment}
-            self._session = len(self._manifest.sessions)
-            self._write(replace(self._manifest, sessions=(*self._manifest.sessions, session)))
+            self._session = len(self.manifest.sessions)
+            self._write(replace(self.manifest, sessions=(*self.manifest.sessions, session)))
         return self._session
-
-    def _learn(self, answers: Sequence[Answer], questions: Sequence[str]) -> None:
-        """Write down the questions that were never asked before."""
-        fresh = {
-            question: {"placement": answer.placement} | asdict(answer.question)
-            for answer, question in zip(answers, questions, strict=True)
-            if question not in self._manifest.questions
-        }
-        if fresh:
-            self._write(replace(self._manifest, questions={**self._manifest.questions, **fresh}))
 
     def _write(self, manifest: Manifest) -> None:
         write_manifest(self.folder, manifest)
-        self._manifest = manifest
+        self.manifest = manifest
 
     def _save_now_and_then(self) -> None:
         now = time.monotonic()
@@ -208,22 +202,6 @@ class Run:
         self._answers.sync()
         self._images.sync()
         self._synced = time.monotonic()
-
-    def _compare_environments(self) -> None:
-        if self._manifest.sessions:
-            differences = identity_difference(self._manifest.sessions[-1]["environment"], self._environment)
-            self.notes += [f"another environment than before: {difference}" for difference in differences]
-
-
-def _answer_row(answer: Answer, question: str, *, session: int, more: int) -> Row:
-    return {
-        "key": answer.key,
-        "question": question,
-        "images": answer.images,
-        "logits": answer.logits.tolist(),
-        "more": more,
-        "session": session,
-    }
 
 
 @contextmanager
@@ -287,6 +265,11 @@ class Snapshot:
     folder: Path
     manifest: Manifest
     index: Index
+
+    @property
+    def identity(self) -> str:
+        """Digest of the identity of the model."""
+        return identity_digest(self.manifest.identity)
 
 
 @contextmanager

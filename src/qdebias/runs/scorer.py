@@ -31,8 +31,10 @@ from qdebias.image import (
 )
 from qdebias.image.notebook import strip
 from qdebias.methods import presets
-from qdebias.methods.method import Context, Method, Plan, Pool, QDebias, Score
+from qdebias.methods.method import Context, Method, Plan, Pool, Score
+from qdebias.methods.outline import QUERY, outline_of
 from qdebias.methods.plan import Failure, OfOneModel
+from qdebias.methods.recipe import Recipe
 from qdebias.prompts import Request
 from qdebias.system.processes import refuse_after_fork
 
@@ -126,7 +128,7 @@ class Scorer:
 
     Args:
         backend: The model, or what `qdebias.load_backend` takes, such as "nano".
-        method: The name of a preset, whose options the backend is given, or any object that fits `Method`.
+        method: What `qdebias.presets.get` takes: a name, a recipe, or any object that fits `Method`.
         seed: Seed of the random degradations; the same image and seed give the same score.
         batch: How many images are handed to the backend at a time.
         threads: How many threads load and degrade images ahead of the model.
@@ -144,7 +146,7 @@ class Scorer:
         self,
         *,
         backend: str | Backend,
-        method: str | Method = "paper",
+        method: str | Method | Recipe = "paper",
         seed: int = 0,
         batch: int = 8,
         threads: int = 2,
@@ -161,13 +163,9 @@ class Scorer:
             backend = load_backend(backend)
         if not hasattr(backend, "option_logits"):
             raise SettingError(f"{backend!r} is no model; give its name, such as 'nano', or what load_backend returns")
-        if not isinstance(method, str) and (isinstance(method, type) or not hasattr(method, "plan")):
-            raise SettingError(f"{method!r} is no method; give its name, such as 'paper', or a method object")
-        if isinstance(method, str):
-            recipe = presets.get(method)
-            self.backend, self.method = recipe.fit(backend), recipe.method
-        else:
-            self.backend, self.method = backend, method
+        self.recipe = presets.get(method)
+        self.method = self.recipe.method
+        self.backend = self.recipe.fit(backend) if isinstance(method, str | Recipe) else backend
         self.context = Context(seed=seed, pool=pool)
         self.batch = batch
         self.threads = threads
@@ -205,15 +203,16 @@ class Scorer:
             ImageError: One of them cannot be read, or together they are too many for the model.
             BackendError: The model cannot answer.
         """
-        method = self.method
-        if not isinstance(method, QDebias) or method.degradations or method.prior is not None:
+        outline = outline_of(self.method)
+        if outline is None or [asked.images for asked in outline.requests] != [(QUERY,)]:
             raise SettingError("frames are asked about by methods without conditions, such as qrealign-video")
         images = [load_image(frame, max_pixels=self.max_pixels) for frame in frames]
         if self.max_side is not None:
             images = [downsized(image, self.max_side, name="a frame") for image in images]
-        request = Request(images=tuple(images), questions=method.questions, placement=method.placement)
+        (asked,) = outline.requests
+        request = Request(images=tuple(images), questions=asked.questions, placement=asked.placement)
         refuse_after_fork()
-        return method.combine(Plan(requests=(request,)), finite(self.backend.option_logits([request])))
+        return self.method.combine(Plan(requests=(request,)), finite(self.backend.option_logits([request])))
 
     def score_many(
         self, images: Iterable[ImageSource], *, on_error: Literal["raise", "return"] = "raise"

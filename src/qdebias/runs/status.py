@@ -10,7 +10,6 @@ from qdebias.image import MAX_PIXELS, max_side_of
 from qdebias.inputs.images import find_image
 from qdebias.methods import presets
 from qdebias.methods.describe import describe
-from qdebias.methods.method import Method
 from qdebias.methods.presets import Recipe
 from qdebias.runs.index import IMAGES
 from qdebias.runs.lines import Outcome, Row, parsed
@@ -157,9 +156,15 @@ def retry_failures(
     scorers = {}
     for method in failed:
         entry = run.manifest.methods[method]
+        recipe = recipe_of(entry)
+        if recipe is None or describe(recipe.method) != entry.settings or entry.pool is not None:
+            raise SettingError(
+                f"method {entry.name!r} of this run is none that its name alone brings back; retry in Python: "
+                f"StoredScorer(run, Scorer(...), name={entry.name!r}).ask(paths, retry=True)"
+            )
         scorer = Scorer(
             backend=backend,
-            method=_preset(entry),
+            method=recipe.method,
             seed=entry.seed,
             batch=batch,
             max_pixels=max_pixels,
@@ -178,13 +183,3 @@ def recipe_of(entry: MethodEntry) -> Recipe | None:
         return presets.get(entry.name)
     except SettingError:
         return None
-
-
-def _preset(entry: MethodEntry) -> Method:
-    recipe = recipe_of(entry)
-    if recipe is None or describe(recipe.method) != entry.settings or entry.pool is not None:
-        raise SettingError(
-            f"method {entry.name!r} of this run is none that its name alone brings back; retry in Python: "
-            f"StoredScorer(run, Scorer(...), name={entry.name!r}).ask(paths, retry=True)"
-        )
-    return recipe.method

@@ -25,7 +25,7 @@ from qdebias.image import EncodedImage, RgbImage, digest, max_side_of
 from qdebias.inputs.addresses import absolute_name
 from qdebias.inputs.items import Member
 from qdebias.methods.method import Score
-from qdebias.methods.outline import answer_key, outline, question_id
+from qdebias.methods.outline import answer_key, outline_of, question_id
 from qdebias.methods.plan import Failure
 from qdebias.prompts import Request
 from qdebias.runs.derive import Derivation, derivation, known_pixels
@@ -61,7 +61,7 @@ class StoredBackend:
             StoreError: What the model answered cannot be stored.
         """
         keys = [self._keys(request) for request in requests]
-        known = {key: self._run.logits(key) for key in chain(*keys)}
+        known = {key: self._run.index.logits(key) for key in chain(*keys)}
         missing: list[tuple[Request, list[str]]] = []
         wanted = {key for key, logits in known.items() if logits is None}
         for request, row in zip(requests, keys, strict=True):
@@ -126,7 +126,7 @@ class StoredScorer:
     Args:
         run: The run folder, from `open_run`.
         scorer: How images are scored, with the model whose answers the run holds.
-        name: What the method is called in the run.
+        name: What the method is called in the run; None: as the scorer has it.
         total: How many images there will be, for `qdebias status`; None where that is not known yet.
         seconds: Where the time is noted that the model took for each answer, see `StoredBackend`.
 
@@ -142,7 +142,7 @@ class StoredScorer:
         run: Run,
         scorer: Scorer,
         *,
-        name: str,
+        name: str | None = None,
         total: int | None = None,
         seconds: dict[str, float] | None = None,
     ) -> None:
@@ -156,10 +156,11 @@ class StoredScorer:
         self._stored = StoredBackend(scorer.backend, run, seconds)
         self._scorer = copy(scorer)
         self._scorer.backend = self._stored
-        self._name, self._total = name, total
-        self._method = run.method(scorer.method, name=name, context=scorer.context, total=total)
-        known = outline(scorer.method) is not None
-        self._derivation = derivation(run.index, run.identity, scorer.method) if known else None
+        self._name, self._total = name or scorer.recipe.name, total
+        self._method = run.method(scorer.method, name=self._name, context=scorer.context, total=total)
+        outline, conditions = outline_of(scorer.method), run.manifest.methods[self._method].conditions
+        known = outline is not None and len(outline.conditions) == len(conditions)  # a fit once noted none
+        self._derivation = derivation(run, scorer.method) if known else None
 
     def ask(self, images: Iterable[Path | EncodedImage], *, retry: bool = False) -> Iterator[Outcome]:
         """Ask what is missing about the images, and yield what became of each that was not done before.
@@ -210,7 +211,10 @@ class StoredScorer:
             for asked, _ in enumerate(self.ask(_noted(images, names)), start=1):
                 on_progress(asked + self.skipped)
             names.seek(0)
-            self._note_total(sum(1 for _ in names))
+            total = sum(1 for _ in names)
+            if self._total != total:  # it was not known at the beginning
+                self._total = total
+                self._run.method(self._scorer.method, name=self._name, context=self._scorer.context, total=total)
             names.seek(0)
             return self._named_results(names, images, stack.pop_all())
 
@@ -232,16 +236,7 @@ class StoredScorer:
                     f"{shown}: is not in index.sqlite of this run; ask about it first, or, if that was done, the index "
                     f"is damaged: delete it, and it is made anew"
                 )
-            elif outcome.error is not None:
-                yield Failure(name=shown, error=outcome.error)
-            else:
-                yield derived.score_of(outcome)
-
-    def _note_total(self, total: int) -> None:
-        """Write down for how many images the run was asked, where that was not known at the beginning."""
-        if self._total != total:
-            self._total = total
-            self._run.method(self._scorer.method, name=self._name, context=self._scorer.context, total=total)
+            yield derived.result(outcome, shown)
 
     def _missing(
         self, images: Iterable[Path | EncodedImage], underway: deque[tuple[str, FileState]], *, retry: bool
@@ -249,24 +244,23 @@ class StoredScorer:
         """Yield the images that have to be looked at, and put each at the end of `underway`."""
         for image in images:
             name, state = _stored(image), _state(image)
-            if self._settled(name, state, retry=retry) or any(name == other for other, _ in underway):
+            found = self._run.index.outcome(name, self._method)
+            if found is not None and found.state == state:
+                settled = found.error is None or not retry
+            else:
+                settled = found is None and self._known_from_other_methods(name, state)
+            if settled or any(name == other for other, _ in underway):
                 self.skipped += 1
                 continue
             underway.append((name, state))
             yield image
-
-    def _settled(self, path: str, state: FileState, *, retry: bool) -> bool:
-        found = self._run.index.outcome(path, self._method)
-        if found is not None and found.state == state:
-            return found.error is None or not retry
-        return found is None and self._known_from_other_methods(path, state)
 
     def _known_from_other_methods(self, path: str, state: FileState) -> bool:
         """Whether every answer is stored already because other methods asked the same; if so, note it down."""
         if self._derivation is None or not self._derivation.outline.shared:
             return False
         seed = self._scorer.context.seed
-        pixels = known_pixels(self._run.index, self._run.manifest, path, seed=seed, state=state)
+        pixels = known_pixels(self._run, path, seed=seed, state=state)
         if pixels is None or self._derivation.answers(pixels) is None:
             return False
         conditions = tuple(pixels.conditions[name] for name in self._derivation.outline.conditions)

@@ -23,7 +23,7 @@ from qdebias.integrations.ray.plan import Plan, score_file
 from qdebias.methods.method import Score
 from qdebias.methods.plan import Failure
 from qdebias.runs.options import Options
-from qdebias.runs.records import AnsweredRecord, answered_record, columns_of, open_writer, words_of
+from qdebias.runs.records import AnsweredRecord, answered_record, columns_of, open_writer
 from qdebias.runs.scorer import Scorer
 
 
@@ -91,7 +91,7 @@ class Worker:
         setting, images, failed = self._setting, 0, 0
         with tempfile.TemporaryDirectory(prefix="qdebias-") as here:
             path = Path(here) / "chunk.parquet"
-            with open_writer(path, columns_of(AnsweredRecord, words_of(self._ready().method))) as write:
+            with open_writer(path, columns_of(AnsweredRecord, setting.recipe.words)) as write:
                 for name, result in results:
                     images, failed = images + 1, failed + isinstance(result, Failure)
                     write(answered_record(name, result, model=setting.model, method=setting.method, seed=setting.seed))
