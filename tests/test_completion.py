@@ -11,7 +11,7 @@ import pytest
 from typer.testing import CliRunner
 
 from qdebias.cli.app import GROUPS, app
-from qdebias.cli.completion import INDEX
+from qdebias.cli.completion import INDEX, command_of, indexed
 from reference_data import skip_absent
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -87,15 +87,44 @@ def test_a_real_bash_completes() -> None:
     assert (run.stdout.split(), run.stderr) == (["rank"], "")
 
 
+@pytest.mark.parametrize("name", commands.FUNCTIONS)
+def test_the_help_from_the_index_is_that_of_the_command(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    texts = []
+    for command in (indexed(name), command_of(name, commands.FUNCTIONS[name])):
+        command.main(["--help"], prog_name=f"qdebias {name}", standalone_mode=False)
+        texts.append(capsys.readouterr().out)
+    assert texts[0] == texts[1] != ""
+
+
+def test_help_groups_commands_and_keeps_lists_and_words(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    runner = CliRunner()
+    page = runner.invoke(app, ["--help"]).stdout
+    for group, names in GROUPS.items():
+        rows = page.partition(f"\n{group}:\n")[2].split("\n\n")[0].splitlines()
+        assert [row.split()[0] for row in rows] == [*names]
+    lines = runner.invoke(app, ["compare", "--help"]).stdout.splitlines()
+    about = lines[: lines.index("Arguments:")]
+    assert sum(line.startswith("  - qdebias compare ") for line in about) == 4
+    assert not [line for line in about if line.endswith("-")]
+    assert max(map(len, lines)) <= 80
+
+
+def test_a_value_that_reads_help_is_a_value(tmp_path: Path) -> None:
+    got = CliRunner().invoke(app, ["score", str(tmp_path), "--model", "--help"])
+    assert (got.exit_code, "Usage" in got.output) == (2, False)
+
+
 ENDED = """
 import sys
 try:
     {}
 finally:
-    heavy = {{"torch", "transformers", "numba", "scipy", "matplotlib", "ray"}}
-    print(*heavy & {{*sys.modules}}, file=sys.stderr)
+    print(*{{*{}}} & {{*sys.modules}}, file=sys.stderr)
 """
-"""Runs something, and says on stderr what it loaded that takes long."""
+"""Runs something, and says on stderr which of some modules it loaded."""
+
+HEAVY = ["torch", "transformers", "numba", "scipy", "matplotlib", "ray", "numpy", "PIL", "cv2", "pyarrow", "pydantic"]
 
 
 def test_the_index_of_completion_is_that_of_the_commands() -> None:
@@ -103,34 +132,43 @@ def test_the_index_of_completion_is_that_of_the_commands() -> None:
     assert made == commands.index(), "an option has changed: run python tools/commands.py"
 
 
-@pytest.mark.parametrize("line", ["", "qdebias ", "qdebias score --me", "qdebias score --method pap"])
-def test_help_and_completion_load_nothing_heavy(line: str) -> None:
+@pytest.mark.parametrize("line", ["qdebias ", "qdebias score --me", "qdebias score --method pap"])
+def test_completion_loads_nothing_heavy(line: str) -> None:
     asked = {"COMP_WORDS": line, "COMP_CWORD": str(line.count(" ")), "_QDEBIAS_COMPLETE": "complete_bash"}
-    code = ENDED.format("from qdebias.cli import main; main()")
-    if line:
-        code = code.replace('"torch"', '"torch", "numpy", "PIL", "cv2", "pyarrow", "rich.console"')
+    assert ("paper" if "pap" in line else "--method" if "--" in line else "explain") in light("rich.console", asked)
+
+
+@pytest.mark.parametrize("asked", [["--help"], ["score", "--help"], ["help", "compare"]])
+def test_help_loads_nothing_heavy(asked: list[str]) -> None:
+    assert ("explain" if len(asked) == 1 else "--method") in light("qdebias.cli.options", {}, *asked)
+
+
+def light(also: str, environment: dict[str, str], *arguments: str) -> str:
+    """Return what a command prints, which loads none of `HEAVY` and not this module."""
+    code = ENDED.format("from qdebias.cli import main; main()", HEAVY + also.split())
     run = subprocess.run(
-        [sys.executable, "-c", code, *([] if line else ["--help"])],
-        env={**os.environ, **(asked if line else {})},
+        [sys.executable, "-c", code, *arguments],
+        env={**os.environ, **environment},
         capture_output=True,
         text=True,
         check=True,
     )
     assert run.stderr == "\n"
-    assert ("paper" if "pap" in line else "--method" if "--" in line else "explain") in run.stdout
+    return run.stdout
 
 
 def test_the_page_of_all_options_has_every_one() -> None:
     page = commands.page()
-    for name, command in commands.COMMANDS.items():
+    for name, function in commands.FUNCTIONS.items():
+        command = command_of(name, function)
         section = page.partition(f"### {name}\n")[2].partition("\n### ")[0]
-        assert command.help.splitlines()[0] in section
+        assert str(command.help).splitlines()[0] in section
         for param in command.params:
             assert all(option in section for option in param.opts), (name, param.opts)
 
 
 def test_no_command_loads_anything_heavy_before_it_runs() -> None:
     modules = {module for commands in GROUPS.values() for module, _ in commands.values()}
-    code = ENDED.format(f"import {', '.join(f'qdebias.cli.{module}' for module in modules)}")
+    code = ENDED.format(f"import {', '.join(f'qdebias.cli.{module}' for module in modules)}", HEAVY[:6])
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert run.stderr == "\n"

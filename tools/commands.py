@@ -1,4 +1,4 @@
-"""The page of the documentation with every command and option, and the index that completion reads.
+"""The page of the documentation with every command and option, and the index that completion and `--help` read.
 
 MkDocs makes the page when it builds the site, so it is never out of date. `python tools/commands.py` writes the index
 anew, `src/qdebias/cli/completion.json`; after a change of an option a test asks for it.
@@ -15,7 +15,7 @@ from mkdocs.structure.files import File, Files
 
 from qdebias.backends.catalogue import KNOWN_MODELS
 from qdebias.cli.app import GROUPS, app
-from qdebias.cli.completion import INDEX, index_of
+from qdebias.cli.completion import INDEX, command_of, index_of
 from qdebias.inputs.datasets import CATALOGUE
 from qdebias.methods.parts import ASPECTS, PARTS
 from qdebias.methods.presets import RECIPES
@@ -28,10 +28,9 @@ Made from the commands when this site was built: what `qdebias help COMMAND` pri
 [The command line](commands.md).
 """
 
-COMMANDS: dict[str, Any] = {
-    name: typer.main.get_command(app).commands[name].load()  # type: ignore[attr-defined]
-    for commands in GROUPS.values()
-    for name in commands
+FUNCTIONS: dict[str, Any] = {
+    name: command.function()
+    for name, command in typer.main.get_command(app).commands.items()  # type: ignore[attr-defined]
 }
 
 
@@ -46,12 +45,12 @@ def page() -> str:
     sections = [HEAD]
     for group, commands in GROUPS.items():
         sections.append(f"## {group}\n")
-        sections += [_section(name, COMMANDS[name]) for name in commands]
+        sections += [_section(name, command_of(name, FUNCTIONS[name])) for name in commands]
     return "\n".join(sections)
 
 
 def index() -> str:
-    """Return the index as JSON: the parameters of each command, and the names that values may have."""
+    """Return the index as JSON: help and parameters of each command, and the names that values may have."""
     names = {
         "methods": [*RECIPES],
         "parts": [*PARTS],
@@ -59,7 +58,7 @@ def index() -> str:
         "datasets": [*CATALOGUE],
         "aspects": [*ASPECTS],
     }
-    commands = {name: index_of(command) for name, command in COMMANDS.items()}
+    commands = {name: index_of(function) for name, function in FUNCTIONS.items()}
     lines = (f' "{name}": {json.dumps(params)}' for name, params in commands.items())
     return f'{{"names": {json.dumps(names)},\n"commands": {{\n' + ",\n".join(lines) + "\n}}\n"
 

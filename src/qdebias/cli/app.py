@@ -67,23 +67,30 @@ class Listed(TyperCommand):
     Args:
         name: Of the command.
         module: Below `qdebias.cli`; holds a function of this name.
-        group: The heading that it stands under.
         summary: What the help says.
     """
 
-    def __init__(self, name: str, module: str, group: str, summary: str) -> None:
-        super().__init__(name, short_help=summary, rich_help_panel=group)
+    def __init__(self, name: str, module: str, summary: str) -> None:
+        super().__init__(name, short_help=summary)
         self._module = module
 
     def make_context(self, info_name: Any, args: Any, parent: Any = None, **extra: Any) -> Any:  # noqa: ANN401
-        """Return the context of the command itself."""
-        command = indexed(str(self.name)) if extra.get("resilient_parsing") else self.load()
-        return command.make_context(info_name, args, parent, **extra)
+        """Return the context of the command itself; its help ends the program without importing it."""
+        name = str(self.name)
+        if extra.get("resilient_parsing"):
+            return indexed(name, whole=False).make_context(info_name, args, parent, **extra)
+        if {"-h", "--help"} & {*args}:
+            indexed(name).make_context(info_name, [*args], parent, **extra)
+        return self.load().make_context(info_name, args, parent, **extra)
 
     def load(self) -> TyperCommand:
-        """Import the command."""
-        function = getattr(import_module(f"qdebias.cli.{self._module}"), str(self.name))
-        return command_of(str(self.name), _checked(str(self.name), function))
+        """Return the command itself."""
+        return command_of(str(self.name), self.function())
+
+    def function(self) -> Callable[..., None]:
+        """Import the command, and return what it runs."""
+        name = str(self.name)
+        return _checked(name, getattr(import_module(f"qdebias.cli.{self._module}"), name))
 
 
 class Commands(Completed, TyperGroup):
@@ -91,8 +98,8 @@ class Commands(Completed, TyperGroup):
 
     def __init__(self, **attributes: Any) -> None:  # noqa: ANN401
         listed = [
-            Listed(name, module, group, summary)
-            for group, commands in GROUPS.items()
+            Listed(name, module, summary)
+            for commands in GROUPS.values()
             for name, (module, summary) in commands.items()
         ]
         super().__init__(**attributes | {"commands": listed})
@@ -100,6 +107,12 @@ class Commands(Completed, TyperGroup):
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:  # noqa: ANN401
         """Read the options before the command."""
         return super().parse_args(ctx, [*args[1:], "--help"] if args[:1] == ["help"] else args)
+
+    def format_commands(self, _: Any, formatter: Any) -> None:  # noqa: ANN401
+        """Write the commands of each group."""
+        for group, commands in GROUPS.items():
+            with formatter.section(group):
+                formatter.write_dl([(f"{name:9}", summary) for name, (_, summary) in commands.items()])
 
 
 def _checked(name: str, command: Callable[..., None]) -> Callable[..., None]:
@@ -155,7 +168,7 @@ def _warn_of(options: Mapping[str, object]) -> None:
 app = typer.Typer(
     cls=Commands,
     no_args_is_help=True,
-    rich_markup_mode="markdown",
+    rich_markup_mode=None,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )

@@ -18,8 +18,6 @@ from qdebias.inputs.items import SIZE
 from qdebias.integrations.ray import Progress, Workers, score_on_ray
 from qdebias.runs.options import Options
 
-_PANEL = "On a cluster"
-
 _EVERY = 10.0
 """Seconds between two lines about how far it is."""
 
@@ -28,7 +26,6 @@ Ray = Annotated[
     typer.Option(
         "--ray",
         metavar="ADDRESS",
-        rich_help_panel=_PANEL,
         help="Score with workers of Ray, into the folder --out: `local` takes this machine, `auto` the cluster that it "
         "belongs to, HOST:PORT the head of that. The same command goes on where it stopped.",
     ),
@@ -38,7 +35,6 @@ Actors = Annotated[
     typer.Option(
         "--actors",
         min=1,
-        rich_help_panel=_PANEL,
         help="How many workers, each with a model. Default: as many as there is room for.",
     ),
 ]
@@ -47,7 +43,6 @@ Gpus = Annotated[
     typer.Option(
         "--gpus",
         min=0,
-        rich_help_panel=_PANEL,
         help="GPUs of a worker; 0.5 puts two on one. Default: 1 if the cluster has any.",
     ),
 ]
@@ -56,7 +51,6 @@ Chunk = Annotated[
     typer.Option(
         "--chunk",
         min=1,
-        rich_help_panel=_PANEL,
         help="Most images in a file of results, which is what the death of a worker costs.",
     ),
 ]
