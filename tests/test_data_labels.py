@@ -472,7 +472,7 @@ def test_label_file_has_the_count_scale_and_direction_that_is_known(
 
 
 def test_every_dataset_of_the_catalogue_has_a_case() -> None:
-    assert {case.dataset for case in CASES} == set(CATALOGUE)
+    assert {case.dataset for case in CASES} == set(CATALOGUE) - {"konvid1k", "livevqc"}  # videos: see test_video.py
 
 
 def loaded(file: str, shared: Path, root: Path, pictures: Pictures, *, subset: str | None = None) -> Dataset:

@@ -5,6 +5,7 @@ import re
 import tarfile
 from pathlib import Path
 
+import av
 import datasets
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -26,6 +27,8 @@ def make_world(folder: Path) -> None:
     _save(small["fig.jpg"], folder / "photos" / "more" / "fig.png")
     for name, image in zip(("photo.jpg", "a.jpg", "b.jpg", "b.png"), small.values(), strict=False):
         _save(image, folder / name)
+    for name in ("clip.mp4", "clips/a.mp4"):
+        _film(list(small.values()), folder / name)
     _tables(folder)
     _labels(folder, list(small.values()))
     methods = (ROOT / "docs" / "methods.md").read_text(encoding="utf-8")
@@ -40,6 +43,16 @@ def _shrunk(path: Path) -> Image.Image:
 def _save(image: Image.Image, path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     image.save(path)
+
+
+def _film(images: list[Image.Image], path: Path) -> None:
+    path.parent.mkdir(exist_ok=True)
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("mpeg4", rate=25)
+        stream.width, stream.height = SIZE
+        for image in images:
+            container.mux(stream.encode(av.VideoFrame.from_image(image)))
+        container.mux(stream.encode())
 
 
 def _tables(folder: Path) -> None:

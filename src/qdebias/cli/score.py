@@ -7,7 +7,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
-import numpy as np
 import typer
 from rich.table import Column, Table
 from rich.text import Text
@@ -22,7 +21,8 @@ from qdebias.cli.runs import named_results, say_left_out
 from qdebias.cli.shown import MOST, Summary, show
 from qdebias.errors import ImageError, SettingError
 from qdebias.evaluation.ranking import QUESTIONS, AnchoredRecord, Ranked, anchored_record
-from qdebias.inputs import Images, Inputs, find_inputs, open_images
+from qdebias.inputs import Image, Images, Inputs, find_inputs, open_images
+from qdebias.inputs.video import FRAMES, places
 from qdebias.integrations.ray import Workers
 from qdebias.methods.method import Score
 from qdebias.methods.plan import Failure
@@ -31,12 +31,13 @@ from qdebias.metrics.mos import MosScale
 from qdebias.runs.options import Options
 from qdebias.runs.records import Columns, MosRecord, Record, columns_of, open_writer, record, with_mos
 from qdebias.runs.scorer import Scorer
+from qdebias.runs.videos import VideoRecord, video_records
 
 Sources = Annotated[
     list[str],
     typer.Argument(
         help="Image files, folders (searched recursively), patterns in quotes, lists (.txt), tables (.parquet, .csv, "
-        ".tsv), tar shards, data sets on disk, and addresses of these: s3://, gs://, hf://, https://."
+        ".tsv), tar shards, data sets on disk, videos, and addresses of these: s3://, gs://, hf://, https://."
     ),
 ]
 Out = Annotated[
@@ -74,6 +75,9 @@ def score(
     columns: ColumnNames = None,
     anchors: Anchors = None,
     column: ImageColumn = None,
+    frames: Annotated[
+        int, typer.Option(min=1, help="How many frames of a video are scored, at equal distances.")
+    ] = FRAMES,
     ray: Ray = None,
     actors: Actors = None,
     gpus: Gpus = None,
@@ -90,11 +94,12 @@ def score(
     - `qdebias score folder --fit mine.fit` scores as labels of one's own say, see `qdebias fit`
     - `qdebias score folder --anchors scale` compares with fixed images: strengths of different runs are on one scale
     - `qdebias score folder --run scores` can be stopped at any time, and goes on when it is given again
+    - `qdebias score clip.mp4` gives a video the mean score of 8 frames, and says which is worst and when
     - `qdebias score s3://bucket/photos/ --ray auto --out s3://bucket/scores` uses a cluster
     - `qdebias score list.txt images.parquet "shards/*.tar" s3://bucket/photos/` reads lists, tables, shards and clouds
     """
     with kept_in(run if ray is None else out):
-        images = open_images(paths, column=column)
+        images = open_images(paths, column=column, frames=frames)
         refuse_inputs(images, out=Path(out) if out else None)
         if anchors is not None:
             refuse_beside_anchors({"--ray": ray, "--calibration": calibration, "--seed": options.seed})
@@ -126,14 +131,18 @@ def _score_here(
 ) -> int:
     """Score in this process and return how many images failed."""
     model, method, file = options.model, options.method, Path(out) if out else None
+    videos = images.hold_videos()
     with ExitStack() as stack:
         scale = _mos_scale(calibration, options)
-        kept = columns_of(MosRecord if scale else Record, options.recipe.words, columns)
+        if scale and videos:
+            raise SettingError("a MOS scale is one of images; score videos without --calibration and --fit")
+        kept = columns_of(MosRecord if scale else VideoRecord if videos else Record, options.recipe.words, columns)
         write = stack.enter_context(open_writer(file, kept)) if file else None
         results = named_results(images, options, run)
         start = time.monotonic()
         rows = (record(name, one, model=model, method=method, seed=options.seed) for name, one in results)
-        count, failed = _tell(rows, scale, write, json=kept if json else None, every=every)
+        told = video_records(rows) if videos else rows
+        count, failed = _tell(told, scale, write, json=kept if json else None, every=every)
         _summarise(count, failed, time.monotonic() - start, file)
     return failed
 
@@ -234,7 +243,7 @@ def _print_row(row: Record, rows: list[Record], *, json: Columns | None, most: i
 def _line(row: Record) -> str:
     """Return score, spread and MOS if any, and path, with tabs between."""
     score = "failed" if row.score is None else f"{row.score:.4f}"
-    return "\t".join([score, *_spread(row), *_mapped(row), one_line(row.path)])
+    return "\t".join([score, *_spread(row), *_mapped(row), *_worst(row), one_line(row.path)])
 
 
 def _print_table(rows: Sequence[Record]) -> None:
@@ -243,19 +252,29 @@ def _print_table(rows: Sequence[Record]) -> None:
         return
     mapped = [Column("MOS", justify="right")] if isinstance(rows[0], MosRecord) else []
     spread = [Column("spread", justify="right")] if any(map(_spread, rows)) else []
-    table = Table("image", Column("score", justify="right"), *spread, *mapped, Column("", min_width=20))
+    worst = [Column("worst frame", justify="right")] if any(map(_worst, rows)) else []
+    table = Table("image", Column("score", justify="right"), *spread, *mapped, *worst, Column("", min_width=20))
     for row in rows:
         if row.score is None:
             table.add_row(Text(one_line(row.path)), Text("failed", style="red"))
         else:
             bar = Text("█" * round(20 * row.score), style="blue")
-            table.add_row(Text(one_line(row.path)), f"{row.score:.4f}", *_spread(row), *_mapped(row), bar)
+            cells = (*_spread(row), *_mapped(row), *(_worst(row) or [""] * len(worst)))
+            table.add_row(Text(one_line(row.path)), f"{row.score:.4f}", *cells, bar)
     show(table)
 
 
 def _spread(row: Record) -> list[str]:
-    """Return the deviation over seeds in print, nothing where there is one seed."""
-    return [] if row.spread is None else [f"±{row.spread:.4f}"]
+    """Return the deviation over seeds, or over the frames of a video, in print; nothing where there is one."""
+    spread = row.frame_deviation if isinstance(row, VideoRecord) else row.spread
+    return [] if spread is None else [f"±{spread:.4f}"]
+
+
+def _worst(row: Record) -> list[str]:
+    """Return the lowest score of the frames of a video and its time in print, nothing for an image."""
+    if not isinstance(row, VideoRecord) or row.worst is None:
+        return []
+    return [f"{row.worst:.4f} at {row.worst_frame}"]
 
 
 def _mapped(row: Record) -> list[str]:
@@ -275,7 +294,8 @@ def _summarise(count: int, failed: int, seconds: float, out: Path | None) -> Non
 
 def frames(
     folders: Annotated[
-        list[Path], typer.Argument(help="Folders, each with the frames of one video as images, by name in their order.")
+        list[Path],
+        typer.Argument(help="Videos, or folders that each hold the frames of one as images, by name in their order."),
     ],
     model: Annotated[
         str, typer.Option("--model", "-m", help="A model that was trained on frames, such as qrealign-mini.")
@@ -290,22 +310,21 @@ def frames(
     out: Rows = None,
     json: Annotated[bool, typer.Option("--json", help="Print JSON Lines, one object a folder.")] = False,
 ) -> None:
-    """Score videos by their frames: one prompt shows several frames of a folder, and gives it one score.
+    """Score videos by their frames: one prompt shows several frames of a video, and gives it one score.
 
-    - `ffmpeg -i clip.mp4 clip/%05d.png` takes a video apart
-    - `qdebias frames clip/ other/ --model qrealign-mini` prints score and folder
+    - `qdebias frames clip.mp4 clip/ --model qrealign-mini` prints score and name
     """
     failed = 0
     options = replace(options, model=model, method=method)
     with ExitStack() as stack:
         columns = columns_of(Record, options.recipe.words)
-        inputs = {folder: find_inputs([str(folder)]) for folder in folders}
-        for found in inputs.values():
-            refuse_inputs(found.images, out=out)
+        inputs = {folder: open_images([str(folder)], frames=count) for folder in folders}
+        for images in inputs.values():
+            refuse_inputs(images, out=out)
         write = stack.enter_context(open_writer(out, columns)) if out else None
         scorer = options.scorer()
-        for folder, found in track(inputs.items(), total=len(inputs)):
-            result = _score_frames(scorer, chosen(found.paths, count))
+        for folder, images in track(inputs.items(), total=len(inputs)):
+            result = _score_frames(scorer, chosen(list(images), count))
             row = record(str(folder), result, model=model, method=options.method, seed=0)
             if write:
                 write(row)
@@ -314,14 +333,13 @@ def frames(
     raise typer.Exit(1 if failed else 0)
 
 
-def chosen(paths: Sequence[Path], count: int) -> list[Path]:
-    """Return so many of the paths at equal distances from the first to the last, or all if there are no more."""
-    places = np.linspace(0, len(paths) - 1, min(count, len(paths))).round().astype(int)
-    return [paths[place] for place in places]
+def chosen(images: Sequence[Image], count: int) -> list[Image]:
+    """Return so many of the images at equal distances from the first to the last, or all if there are no more."""
+    return [images[place] for place in places(len(images), count)]
 
 
-def _score_frames(scorer: Scorer, paths: Sequence[Path]) -> Score | Failure:
+def _score_frames(scorer: Scorer, images: Sequence[Image]) -> Score | Failure:
     try:
-        return scorer.score_frames(paths)
+        return scorer.score_frames(images)
     except ImageError as error:
         return Failure(name="", error=str(error))

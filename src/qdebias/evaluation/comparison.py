@@ -165,15 +165,15 @@ def compare(
 
     Args:
         agreements: Their agreement with people.
-        methods: Keys of `Evidence.results`, two or more, in the order in which they are to be listed.
+        methods: Keys of `Evidence.results`, in the order in which they are to be listed.
         against: The method that the differences are to, or `BEST`; None: the first.
         usage: What was spent on each method, where a model was asked.
         asked: How many questions the model was asked in all.
 
     Raises:
-        SettingError: Fewer than two methods, one of them twice, or `against` is none of them.
+        SettingError: There is no method, one of them twice, or `against` is none of them.
     """
-    check(methods, against)
+    check(methods, against, least=1)
     base = _best(agreements, methods) if against == BEST else against or methods[0]
     return Comparison(
         evidence=agreements.evidence,
@@ -191,9 +191,9 @@ def compare(
     )
 
 
-def check(methods: Sequence[str], against: str | None) -> None:
+def check(methods: Sequence[str], against: str | None, *, least: int = 2) -> None:
     """Refuse what cannot be compared, before anything is asked; see `compare`."""
-    if len(methods) < 2 or len(set(methods)) < len(methods):
+    if len(methods) < least or len(set(methods)) < len(methods):
         raise SettingError(f"a comparison needs two or more different methods, got {', '.join(methods) or 'none'}")
     if against not in (None, BEST, *methods):
         raise SettingError(

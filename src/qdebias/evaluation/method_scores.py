@@ -17,6 +17,7 @@ from qdebias.evaluation.evidence import Evidence, NotRun, Scores, collect, evide
 from qdebias.image import MAX_PIXELS, load_image
 from qdebias.image.pool import ImagePool
 from qdebias.inputs.datasets import Dataset
+from qdebias.inputs.datasets.load import refuse_videos
 from qdebias.methods import presets
 from qdebias.methods.describe import describe
 from qdebias.methods.method import Method, Pool, Score
@@ -73,6 +74,7 @@ class ModelRun:
             model: What the model is called.
             limit: Take only this many images, from the start.
         """
+        refuse_videos(dataset)
         part, recipes = first_items(dataset, limit), list(map(presets.get, methods))
         self._ask_together(part, recipes)
         results = {recipe.name: self._scores(part, recipe) for recipe in recipes}

@@ -12,6 +12,7 @@ from qdebias.evaluation.readout import Readout
 from qdebias.evaluation.report import Report, evaluated, make_report
 from qdebias.image import MAX_PIXELS
 from qdebias.inputs.datasets import Dataset, load_dataset
+from qdebias.inputs.datasets.load import refuse_videos
 from qdebias.methods.method import Method
 from qdebias.methods.recipe import Recipe
 from qdebias.runs.run import Run, open_run
@@ -63,6 +64,7 @@ def evaluate(
         BackendError: The model cannot be loaded or cannot answer.
     """
     data = dataset if isinstance(dataset, Dataset) else load_dataset(dataset)
+    refuse_videos(data)
     part = first_items(data, limit)
     scorer = Scorer(backend=model, method=method, seed=seed, batch=batch, max_pixels=max_pixels, max_side=max_side)
     spec = model_name or (model if isinstance(model, str) else type(model).__name__)

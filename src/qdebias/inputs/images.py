@@ -35,6 +35,7 @@ from qdebias.inputs.items import (
 )
 from qdebias.inputs.shards import Shard
 from qdebias.inputs.tables import dataset_pieces, is_dataset, list_pieces, table_pieces
+from qdebias.inputs.video import FRAMES, Video, is_video
 
 if TYPE_CHECKING:
     from qdebias.methods.plan import Failure
@@ -53,12 +54,13 @@ _LOOK_AT = 100
 class Images:
     """The images of a run; can be gone through any number of times, and is found anew each time.
 
-    `column` is that of the tables among them (None: the first that usually holds images), `left_out` what was left
-    out the last time that they were gone through.
+    `column` is that of the tables among them (None: the first that usually holds images), `frames` how many of each
+    video are taken, `left_out` what was left out the last time that they were gone through.
     """
 
     arguments: tuple[str, ...]
     column: str | None = None
+    frames: int = FRAMES
     left_out: list[LeftOut] = field(default_factory=list, compare=False, repr=False)
 
     def __iter__(self) -> Iterator[Image]:
@@ -78,11 +80,15 @@ class Images:
 
     def _found(self) -> Iterator[Piece]:
         for argument in self.arguments:
-            for piece in _pieces(argument, self.column):
+            for piece in _pieces(argument, self.column, self.frames):
                 if isinstance(piece, LeftOut):
                     self.left_out.append(piece)
                 else:
                     yield piece
+
+    def hold_videos(self) -> bool:
+        """Whether a video is among what was named."""
+        return any(isinstance(piece, Video) for piece in self.pieces())
 
     def count(self) -> int | None:
         """Return how many they are; None where that takes reading whole shards."""
@@ -94,18 +100,19 @@ class Images:
         return total
 
 
-def open_images(arguments: Sequence[str], *, column: str | None = None) -> Images:
+def open_images(arguments: Sequence[str], *, column: str | None = None, frames: int = FRAMES) -> Images:
     """Return the images that are meant by what was typed.
 
     That is any mixture of files, folders (searched recursively, without hidden files), patterns such as "*.jpg", lists
-    (.txt), tables (.parquet, .csv, .tsv), tar shards, data sets on disk, and addresses of all of these. A named file
-    that does not exist stays among the images, so that it fails with a row of its own like any other bad image.
+    (.txt), tables (.parquet, .csv, .tsv), tar shards, data sets on disk, videos (`frames` of each), and addresses of
+    all of these. A named file that does not exist stays among the images, so that it fails with a row of its own like
+    any other bad image.
 
     Raises:
         SettingError: Nothing at all was found.
         MissingPackageError: An optional package is needed.
     """
-    images = Images(arguments=tuple(_spelled_out(arguments)), column=column)
+    images = Images(arguments=tuple(_spelled_out(arguments)), column=column, frames=frames)
     missing = []
     for image in islice(images, _LOOK_AT):
         if isinstance(image, Unreadable):
@@ -145,38 +152,41 @@ def _numbered(argument: str) -> Iterator[str]:
         yield from _numbered(f"{argument[: found.start()]}{number:0{len(found[1])}d}{argument[found.end() :]}")
 
 
-def _pieces(argument: str, column: str | None) -> Iterator[Piece | LeftOut]:
+def _pieces(argument: str, column: str | None, frames: int) -> Iterator[Piece | LeftOut]:
     if is_address(argument):
-        return _remote_pieces(argument, column)
+        return _remote_pieces(argument, column, frames)
     argument = true_name(argument)
     path = Path(argument)
     if is_folder(path):
         return dataset_pieces(argument, column) if is_dataset(path) else in_pieces(folder_names(argument))
     if not is_there(path) and glob.has_magic(argument):
-        return _opened(pattern_names(argument), column)
+        return _opened(pattern_names(argument), column, frames)
     if path.suffix.lower() == _LIST:
         return list_pieces(argument)
-    return _opened(iter((str(path),)), column)
+    return _opened(iter((str(path),)), column, frames)
 
 
-def _remote_pieces(address: str, column: str | None) -> Iterator[Piece | LeftOut]:
+def _remote_pieces(address: str, column: str | None, frames: int) -> Iterator[Piece | LeftOut]:
     if glob.has_magic(address) and not address.startswith(("http://", "https://")):
-        return _opened(remote_pattern_names(address), column)
+        return _opened(remote_pattern_names(address), column, frames)
     if path_of(address).lower().endswith(_LIST):
         return list_pieces(address)
     if not _is_container(address) and not address.startswith(("http://", "https://")) and is_remote_folder(address):
         return in_pieces(remote_folder_names(address))
-    return _opened(iter((address,)), column)
+    return _opened(iter((address,)), column, frames)
 
 
-def _opened(names: Iterator[str | NoImage], column: str | None) -> Iterator[Piece | LeftOut]:
-    """Yield the pieces of names, of which some may be shards and tables."""
+def _opened(names: Iterator[str | NoImage], column: str | None, frames: int) -> Iterator[Piece | LeftOut]:
+    """Yield the pieces of names, of which some may be shards, tables and videos."""
     for container, group in groupby(names, lambda name: isinstance(name, str) and _is_container(name)):
         if not container:
             yield from in_pieces(group)
             continue
         for name in map(str, group):
-            yield from table_pieces(name, column) if path_of(name).lower().endswith(_TABLES) else (Shard(name),)
+            if path_of(name).lower().endswith(_TABLES):
+                yield from table_pieces(name, column)
+            else:
+                yield Video(name, frames) if is_video(name) else Shard(name)
 
 
 def holds_several(name: str) -> bool:
@@ -198,7 +208,7 @@ def _names_each_once(argument: str) -> bool:
 
 
 def _is_container(name: str) -> bool:
-    return path_of(name).lower().endswith((*shards.SUFFIXES, *_TABLES))
+    return path_of(name).lower().endswith((*shards.SUFFIXES, *_TABLES)) or is_video(name)
 
 
 def _unique(pieces: Iterator[Piece]) -> Iterator[Piece]:
@@ -251,7 +261,7 @@ def find_inputs(arguments: Sequence[str], *, column: str | None = None) -> Input
             failures.append(Failure(name=image.name, error=image.error))
         else:
             raise SettingError(
-                f"{image.name}: is no file of its own; only `score` and `check` take shards and addresses"
+                f"{image.name}: is no file of its own; only `score` and `check` take shards, videos and addresses"
             )
     return Inputs(paths=tuple(paths), images=images, failures=tuple(failures))
 

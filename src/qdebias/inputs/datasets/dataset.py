@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from qdebias.errors import SettingError
-from qdebias.inputs.datasets.matlab import Grid, LiveMatrix, read_csiq_workbook, read_livec
+from qdebias.inputs.datasets.matlab import Columns, Grid, LiveMatrix, read_csiq_workbook
 from qdebias.inputs.datasets.readers import Delimited, read_records
 from qdebias.metrics.mos import Direction
 from qdebias.system.named import nearest
@@ -169,6 +169,7 @@ class Labels:
         variant: What these labels are, in words for a report.
         files: The files that together list the images.
         name: Column of the image's name.
+        suffix: What the names lack of the names of the files.
         score: Column of the human score.
         scales: The scales that the scores may be on; the first that holds all of them is taken. None: the dataset's.
         direction: Which scores are better. None: as in the dataset.
@@ -187,6 +188,7 @@ class Labels:
     files: tuple[LabelFile, ...]
     name: str
     score: str
+    suffix: str = ""
     scales: tuple[Range, ...] | None = None
     direction: Direction | None = None
     reference: str = ""
@@ -264,7 +266,8 @@ Table: TypeAlias = dict[str, Any]
 
 _FIRST = ("livec", "koniq10k", "agiqa3k", "kadid10k", "spaq", "siqad")  # the six of the paper, in its order
 _READERS: Mapping[str, Reader] = {
-    "livec": read_livec,
+    "livec": Columns(scores="AllMOS_release", names="AllImages_release", beside="AllImages_release.mat"),
+    "live-vqc": Columns(scores="mos", names="video_list"),
     "live": LiveMatrix(variable="dmos"),
     "live realigned": LiveMatrix(variable="dmos_new"),
     "csiq workbook": read_csiq_workbook,

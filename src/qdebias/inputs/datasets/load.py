@@ -13,6 +13,7 @@ from qdebias.inputs.datasets.dataset import entry as entry_of
 from qdebias.inputs.datasets.labels import LabelledImages, merge, read_labels, recognise, to_items
 from qdebias.inputs.datasets.readers import read_records
 from qdebias.inputs.datasets.tree import Tree, find_images, open_tree
+from qdebias.inputs.video import is_video
 from qdebias.metrics.mos import Direction
 
 SAMPLE = "sample"
@@ -71,6 +72,19 @@ def load_dataset(
     tree = open_tree(Path(root), entry.title)
     read = read_labels(entry, tree, None if labels is None else Path(labels))
     return _assemble(entry, tree, read, subset, images=images)
+
+
+def refuse_videos(dataset: Dataset) -> None:
+    """Refuse to ask a model about a dataset of videos.
+
+    Raises:
+        SettingError: It is one.
+    """
+    if dataset.items and is_video(dataset.items[0].name):
+        raise SettingError(
+            f"{dataset.name} holds videos; score their frames with `qdebias score VIDEOS --out scores.csv`, then "
+            f"`qdebias compare scores.csv --mos {dataset.name}` says how well they agree with people"
+        )
 
 
 def _load_file(

@@ -67,14 +67,28 @@ def load_variable(path: Path, variable: str) -> npt.NDArray[Any]:
     raise SettingError(f"{path}: is not a readable MATLAB file (reading it ended the process that did)")
 
 
-def read_livec(path: Path) -> list[Mapping[str, object]]:
-    """Return LIVE Challenge's rows: AllMOS_release.mat, with the names of AllImages_release.mat beside it."""
-    scores = load_variable(path, "AllMOS_release").ravel()
-    cells = load_variable(path.with_name("AllImages_release.mat"), "AllImages_release").ravel()
-    names = cells.tolist()
-    if len(names) != len(scores):
-        raise SettingError(f"{path}: {len(scores)} scores, but {len(names)} names in AllImages_release.mat")
-    return [{"name": name, "score": score} for name, score in zip(names, scores.tolist(), strict=True)]
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Columns:
+    """Two variables of equal length.
+
+    Attributes:
+        names: The variable of the names.
+        scores: The variable of the scores.
+        beside: The file of the names, where it is another one beside that of the scores.
+    """
+
+    names: str
+    scores: str
+    beside: str = ""
+
+    def __call__(self, path: Path) -> list[Mapping[str, object]]:
+        """Return the rows with columns name and score."""
+        scores = load_variable(path, self.scores).ravel().tolist()
+        other = path.with_name(self.beside) if self.beside else path
+        names = load_variable(other, self.names).ravel().tolist()
+        if len(names) != len(scores):
+            raise SettingError(f"{path}: {len(scores)} scores, but {len(names)} names in {other.name}")
+        return [{"name": name, "score": score} for name, score in zip(names, scores, strict=True)]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

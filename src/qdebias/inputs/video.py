@@ -1,0 +1,118 @@
+"""Videos: frames at equal distances, each an image of its own. Decoded by PyAV, of the extra `video`."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from importlib import import_module
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from qdebias.errors import ImageError, MissingPackageError, SettingError
+from qdebias.inputs.addresses import absolute_name, open_container, path_of
+from qdebias.inputs.items import Image, Member, unreadable
+
+SUFFIXES = (".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".flv", ".mpg", ".mpeg", ".ts", ".wmv", ".3gp", ".y4m")
+
+FRAMES = 8
+"""How many frames of a video are scored."""
+
+_HDR = {16: "PQ", 18: "HLG"}
+_BT709, _UNKNOWN = 1, (0, 2)
+
+
+@dataclass(frozen=True, slots=True)
+class Video:
+    """Some frames of one video, at equal distances from the first to the last; all if it has no more."""
+
+    container: str
+    frames: int = FRAMES
+
+    @property
+    def label(self) -> str:
+        """Its path or address."""
+        return self.container
+
+    @property
+    def count(self) -> int:
+        """How many frames are taken; fewer where the video has fewer."""
+        return self.frames
+
+    def absolute(self) -> "Video":
+        """Return it with an absolute path."""
+        return Video(absolute_name(self.container), self.frames)
+
+    def __iter__(self) -> Iterator[Image]:
+        """Yield the frames, called by their time: `clip.mp4!3.203s`."""
+        try:
+            av = import_module("av")
+        except ImportError as error:
+            raise MissingPackageError(
+                f"{self.container}: videos are decoded by PyAV; install it (pip install 'qdebias[video]')"
+            ) from error
+        try:
+            yield from self._chosen(av)
+        except (av.FFmpegError, SettingError, ImageError, OSError) as error:
+            words = f"is damaged, or no video ({error.strerror})" if isinstance(error, av.FFmpegError) else str(error)
+            yield unreadable(self.container, words)
+
+    def _chosen(self, av: Any) -> list[Member]:  # noqa: ANN401 (loaded where it is needed)
+        """Return the frames. What the header says about their number may be wrong; then the video is read once more."""
+        with open_container(self.container) as file, av.open(file) as video:
+            stated = video.streams.video[0].frames if video.streams.video else 0
+        found, count = self._read(av, places(stated, self.frames))
+        if not count:
+            raise ImageError("has no picture")
+        return found if count == stated else self._read(av, places(count, self.frames))[0]
+
+    def _read(self, av: Any, numbers: Sequence[int]) -> tuple[list[Member], int]:  # noqa: ANN401
+        """Return the frames with these numbers, and how many frames there are."""
+        found, count, wanted = [], 0, set(numbers)
+        with open_container(self.container) as file, av.open(file) as video:
+            for stream in video.streams.video[:1]:
+                stream.thread_type = "AUTO"
+                for frame in video.decode(stream):
+                    if frame.is_corrupt:
+                        raise ImageError(f"frame {count} is damaged")
+                    if count in wanted:
+                        key = f"frame{count}" if frame.time is None else f"{frame.time:.3f}s"
+                        found.append(Member(self.container, key, _ppm(_rgb(av, frame))))
+                    count += 1
+        return found, count
+
+
+def is_video(name: str) -> bool:
+    """Whether a path or address has the suffix of a video."""
+    return path_of(name).lower().endswith(SUFFIXES)
+
+
+def places(count: int, frames: int) -> list[int]:
+    """Return the numbers of at most so many frames at equal distances, from the first to the last."""
+    return [int(place) for place in np.linspace(0, count - 1, min(count, frames)).round()]
+
+
+def _rgb(av: Any, frame: Any) -> npt.NDArray[np.uint8]:  # noqa: ANN401
+    """Return a frame, upright, by the matrix that it names; where it names none, as players do: BT.709 for HD.
+
+    Raises:
+        ImageError: It is HDR, whose values mean something else, or larger than any image may be.
+    """
+    from qdebias.image import MAX_PIXELS  # loads Pillow, which labels alone do not need
+
+    if frame.color_trc in _HDR:
+        raise ImageError(f"is HDR ({_HDR[frame.color_trc]}); convert it to SDR first")
+    if frame.width * frame.height > MAX_PIXELS:
+        raise ImageError(f"{frame.width} x {frame.height} are more than {MAX_PIXELS / 1e6:.0f} megapixels")
+    unknown_hd = frame.colorspace in _UNKNOWN and (frame.width >= 1280 or frame.height > 576)
+    flags = av.video.reformatter.Interpolation
+    pixels = frame.reformat(
+        format="rgb24",
+        src_colorspace=_BT709 if unknown_hd else None,
+        interpolation=flags.BICUBIC | flags.ACCURATE_RND | flags.FULL_CHR_H_INT,
+    ).to_ndarray()
+    return np.ascontiguousarray(np.rot90(pixels, round(frame.rotation / 90)))
+
+
+def _ppm(pixels: npt.NDArray[np.uint8]) -> bytes:
+    """Return the file that holds the pixels as they are."""
+    return b"P6 %d %d 255\n" % (pixels.shape[1], pixels.shape[0]) + pixels.tobytes()
