@@ -137,3 +137,19 @@ def test_a_fault_is_told_to_those_who_asked_and_the_thread_goes_on() -> None:
         assert batcher.seconds_an_image > 0
 
     with_batcher(use)
+
+
+def test_a_fault_of_the_batcher_itself_is_told_to_whoever_ends_the_process() -> None:
+    told: list[BaseException] = []
+
+    def observe(_count: int, _seconds: float) -> None:
+        raise ZeroDivisionError
+
+    async def use(batcher: Batcher) -> None:
+        job = asyncio.ensure_future(batcher.submit(Scorer(backend=FakeBackend()), noise(0)))
+        while not told:
+            await asyncio.sleep(0.01)
+        job.cancel()
+
+    with_batcher(use, observe=observe, on_broken=told.append)
+    assert [type(error) for error in told] == [ZeroDivisionError]

@@ -234,6 +234,19 @@ def test_it_is_not_ready_while_no_decoder_can_work() -> None:
         assert post(here, 1).status_code == 200
 
 
+def test_decoders_that_die_idle_come_back_whoever_asks() -> None:
+    with (
+        running() as here,
+        health_server(here.service, "127.0.0.1", 0) as listening,
+        httpx2.Client(base_url=f"http://127.0.0.1:{listening.getsockname()[1]}", trust_env=False) as health,
+    ):
+        for process in here.service.decoders._all:
+            assert process.process is not None
+            process.process.kill()
+        wait_until(lambda: health.get("/readyz").json() == {"status": "no_decoder"})
+        wait_until(lambda: health.get("/readyz").json() == {"status": "ok"})
+
+
 def test_health_has_a_port_of_its_own_that_waits_for_no_work(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("qdebias.service.service.STUCK_SECONDS", 1.0)
     with (

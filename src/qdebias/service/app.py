@@ -133,7 +133,6 @@ def health_routes(service: Service) -> APIRouter:
     @router.get("/readyz", summary="Whether the models are loaded", responses={503: {"model": Health}})
     async def readyz(response: Response) -> Health:
         """Answer 200 when images can be scored, 503 before, while no decoder works, and while it stops; no key."""
-        service.decoders.revive()
         status = service.status
         response.status_code = 200 if status == "ok" else 503
         return Health(status=status)

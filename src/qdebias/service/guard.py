@@ -128,7 +128,7 @@ class Guard:
         hosts: Names under which the server may be addressed; none allows every name. Keeps a page that gives its own
             name the address of this machine (DNS rebinding) from a server without keys.
         metrics: Where requests are counted.
-        deadline: Seconds until a request is answered, or refused.
+        deadline: Seconds from the first byte of a request until it is answered, or refused.
     """
 
     def __init__(self, app: ASGIApp, *, keys: Keys, hosts: frozenset[str], metrics: Metrics, deadline: float) -> None:
@@ -150,7 +150,7 @@ class Guard:
             await self._answer(scope, receive, send, headers, request_id)
 
     async def _answer(self, scope: Scope, receive: Receive, send: Send, headers: Headers, request_id: str) -> None:
-        start = time.monotonic()
+        start: float = scope.get("state", {}).get("began", time.monotonic())
         status = 0
         arrived = False
         method = scope["method"]
@@ -173,7 +173,7 @@ class Guard:
                     out.setdefault(name, value)
             await send(message)
 
-        limit = asyncio.timeout(self._deadline)
+        limit = asyncio.timeout_at(start + self._deadline)
         try:
             refusal = self._refusal(scope, headers)
             answering = error_answer(refusal) if refusal else self._app

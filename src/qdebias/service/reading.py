@@ -45,6 +45,8 @@ VALUES_AN_IMAGE = 8
 
 PACKED = "application/msgpack"
 TEXT_FIELDS = ("method", "model", "url")
+LONGEST_TYPE = 1000
+"""Of a Content-Type header, in bytes; what it takes to parse grows with the square of its length."""
 LONGEST_TEXT = 2048
 """Of a text in a form or in msgpack, in bytes."""
 LONGEST_STRING = 2 * LONGEST_TEXT
@@ -276,7 +278,10 @@ def _source(image: ImageSource, body: JsonBody) -> Source:
 
 def media_type(request: Request) -> str:
     """Return what the body of a request is said to be, in lower case and without parameters."""
-    return request.headers.get("content-type", "").split(";")[0].strip().lower()
+    said = request.headers.get("content-type", "")
+    if len(said) > LONGEST_TYPE:
+        raise Refusal(Reason.CONTENT_TYPE)
+    return said.split(";")[0].strip().lower()
 
 
 async def _read_multipart(request: Request, form: Form, memory: Holding) -> ParsedRequest:

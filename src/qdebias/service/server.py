@@ -155,6 +155,9 @@ HEAD_BYTES = 64 * 1024
 PIECE_BYTES = 64 * 1024
 """So much is taken from the socket before other connections have their turn."""
 
+MOST_AHEAD = 8
+"""Requests that a client may send before it has the answer to an earlier one."""
+
 
 class Connection(HttpToolsProtocol, asyncio.BufferedProtocol):
     """Closes a connection whose headers take too long or are too large, or whose body goes on after the answer.
@@ -169,6 +172,7 @@ class Connection(HttpToolsProtocol, asyncio.BufferedProtocol):
         super().__init__(*args, **kwargs)
         self._buffer = memoryview(bytearray(PIECE_BYTES))
         self._head_bytes = 0
+        self._began = 0.0
         self._limit: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
@@ -193,13 +197,26 @@ class Connection(HttpToolsProtocol, asyncio.BufferedProtocol):
             self.send_400_response("The headers are too large.")
 
     def on_message_begin(self) -> None:
-        """Begin to wait for the headers of a request."""
+        """Begin to wait for the headers of a request; too many at once are answered with 400.
+
+        Raises:
+            ValueError: They are too many; the parser takes any exception for a request that is not sound.
+        """
+        if len(self.pipeline) >= MOST_AHEAD:
+            raise ValueError("requests are sent without waiting for answers")
         super().on_message_begin()
+        self._began = self.loop.time()
         self._await_head()
 
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """Keep a header; those behind the body, which nobody reads, are not counted and not kept."""
+        if self._limit is not None:
+            super().on_header(name, value)
+
     def on_headers_complete(self) -> None:
-        """Hand the request to the application, which has a deadline of its own."""
+        """Hand the request to the application, whose deadline counts from the first byte."""
         self._stop_waiting()
+        self.scope["state"]["began"] = self._began
         super().on_headers_complete()
 
     def on_message_complete(self) -> None:

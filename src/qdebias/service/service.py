@@ -94,6 +94,7 @@ class Service:
     async def _keep_beating(self) -> None:
         while True:
             self.beat = time.monotonic()
+            self.decoders.revive()
             await asyncio.sleep(BEAT_SECONDS)
 
     @property
