@@ -1,11 +1,15 @@
 """What people type in a notebook: values that print, sort and draw themselves, and wrong types told in a sentence."""
 
 import math
+import os
+import re
 from pathlib import Path
 
+import nbformat
 import numpy as np
 import pytest
 import torch
+from nbclient import NotebookClient
 from PIL import Image
 
 import qdebias
@@ -58,6 +62,30 @@ def test_a_report_prints_itself_in_a_line(tmp_path: Path) -> None:
     assert len(qdebias.score(str(tmp_path), model="fake")) == 6
 
 
+def test_a_notebook_shows_scores_plans_and_reports(tmp_path: Path) -> None:
+    for number in range(6):
+        Image.fromarray(picture(number, 40, 48)).save(tmp_path / f"{number}.png")
+    labels = tmp_path / "labels.csv"
+    labels.write_text("img_path,gt_score\n" + "".join(f"{number}.png,{number}\n" for number in range(6)))
+    start = f"import qdebias\nexplanation = qdebias.Scorer(backend='fake').explain({str(tmp_path / '1.png')!r})"
+    report = f"qdebias.evaluate({str(labels)!r}, model='fake', resamples=20)"
+    sources = [start, "explanation", "explanation.score", "explanation.plan", report]
+    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(source) for source in sources])
+    NotebookClient(notebook, timeout=120).execute()
+    shown = [cell.outputs[-1].data for cell in notebook.cells[1:]]
+    texts, pages = [one["text/plain"] for one in shown], [one["text/html"] for one in shown]
+    assert [text.split("(")[0] for text in texts] == ["Explanation", "Score", "Plan", "Report"]
+    assert not any("\n" in text for text in texts)
+    assert [page.count("data:image/png;base64,") for page in pages] == [5, 0, 4, 0]
+    assert "How about the visual quality of the second image?" in pages[2]
+    headline = texts[3].partition(": ")[2].removesuffix(")")
+    assert f"<b>{headline}</b>" in pages[3]
+    assert re.match(r"SRCC -?\d\.\d{3} \[-?\d\.\d{3}, -?\d\.\d{3}\], PLCC -?\d\.\d{3}, 6 images, 0 failed$", headline)
+    assert pages[3].count("<circle") == 6
+    if folder := os.environ.get("QDEBIAS_SCREENS"):
+        Path(folder, "notebook.html").write_text("<hr>".join(pages), encoding="utf-8")
+
+
 def test_tensors_are_scored_as_the_pixels_that_they_were(scorer: Scorer) -> None:
     images = [picture(seed, 40, 48) for seed in range(3)]
     batch = torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2)
@@ -79,7 +107,7 @@ def test_tensors_are_scored_as_the_pixels_that_they_were(scorer: Scorer) -> None
         (lambda: Scorer(backend="fake", threads=None), "threads is an integer, got None"),  # type: ignore[arg-type]
         (lambda: list(Scorer(backend="fake").score_many("photos/")), "several images are a list of them"),
         (lambda: qdebias.load_backend(None), "None is no name of a model"),  # type: ignore[arg-type]
-        (lambda: qdebias.presets.get(3), "3 is no name of a method"),  # type: ignore[arg-type]
+        (lambda: qdebias.presets.get(3), "3 is no method; give its name"),  # type: ignore[arg-type]
         (lambda: qdebias.evaluate(3), "3 is no dataset; give its name"),  # type: ignore[arg-type]
     ],
 )

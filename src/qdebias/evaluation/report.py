@@ -5,7 +5,10 @@ import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
+from html import escape
 from typing import Any, Literal, TypeAlias
+
+import numpy as np
 
 from qdebias.errors import SettingError
 from qdebias.evaluation.readout import Readout, read
@@ -173,13 +176,30 @@ class Report:
         """The images that have no score, and so no part in the correlation."""
         return tuple(row for row in self.rows if row.error is not None)
 
-    def __repr__(self) -> str:
+    @property
+    def headline(self) -> str:
+        """SRCC with its interval, PLCC, and of how many images."""
         found = self.correlation.srcc_interval
         interval = f" [{found.low:.3f}, {found.high:.3f}]" if found else ""
-        return (
-            f"Report({self.dataset}, {self.model}, {self.method}: SRCC {self.srcc:.3f}{interval}, "
-            f"PLCC {self.plcc:.3f}, {self.count} images, {len(self.failures)} failed)"
+        return f"SRCC {self.srcc:.3f}{interval}, PLCC {self.plcc:.3f}, {self.count} images, {len(self.failures)} failed"
+
+    def __repr__(self) -> str:
+        return f"Report({self.dataset}, {self.model}, {self.method}: {self.headline})"
+
+    def _repr_html_(self) -> str:
+        from qdebias.metrics.charts import STYLE, scatter  # imports Matplotlib
+
+        one = _columns([row for row in self.rows if row.error is None])
+        value, quality = np.array(one.predicted), np.array(one.mos)
+        fit, steps = self.correlation.logistic, np.linspace(value.min(), value.max(), 100)
+        drawn = scatter(
+            value,
+            quality,
+            f"score of {self.method}, model {self.model}",
+            f"human score, {self.dataset}",
+            curve=(steps, fit(steps)) if fit.converged else None,
         )
+        return f'<style>{STYLE}</style><div class="qd"><p><b>{escape(self.headline)}</b></p>{drawn}</div>'
 
     @property
     def srcc(self) -> float:

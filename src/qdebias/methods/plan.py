@@ -2,13 +2,14 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from html import escape
 from typing import Protocol, TypeAlias, runtime_checkable
 
 import numpy as np
 
 from qdebias.equations import FloatArray
 from qdebias.image import RgbImage, digest
-from qdebias.image.notebook import bar, table
+from qdebias.image.notebook import bar, strip, table
 from qdebias.prompts import Request
 
 Answers: TypeAlias = Sequence[Sequence[FloatArray]]
@@ -75,6 +76,13 @@ class Plan:
         kinds = ", ".join(condition.kind for condition in self.conditions) or "no conditions"
         questions = sum(len(request.questions) for request in self.requests)
         return f"Plan({kinds}; {questions} questions in {len(self.requests)} requests)"
+
+    def _repr_html_(self) -> str:
+        asked = dict.fromkeys(
+            f"{one.text} {one.answer_prefix}" for request in self.requests for one in request.questions
+        )
+        drawn = strip((one.image, one.kind) for one in self.conditions)
+        return f"{drawn}<ul>{''.join(f'<li>{escape(text)}</li>' for text in asked)}</ul>"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

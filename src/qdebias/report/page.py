@@ -16,11 +16,12 @@ import qdebias
 from qdebias.backends.catalogue import caution
 from qdebias.equations import FloatArray
 from qdebias.errors import QdebiasError, SettingError
+from qdebias.evaluation.table import Number
 from qdebias.image import RgbImage, digest, load_image
 from qdebias.methods.describe import setting_lines
 from qdebias.methods.method import Context, Score
+from qdebias.metrics import charts
 from qdebias.metrics.measures import Correlation
-from qdebias.report import charts
 from qdebias.report.facts import Facts, Gallery, Human, galleries_of, scores_of
 from qdebias.report.figure import reduced, words
 from qdebias.runs.derive import known_pixels
@@ -198,8 +199,13 @@ def _human_charts(facts: Facts, human: Human, x_label: str) -> dict[str, Markup]
     if human.bias is not None:
         offsets, half = human.bias.offsets, MOST_CONTENTS // 2
         drawn = offsets if len(offsets) <= MOST_CONTENTS else (*offsets[:half], *offsets[-half:])
-        made["bias"] = charts.offset_bars(drawn, "ranked too low (-) or too high (+) at equal human score")
+        rows = [(one.content, one.count, _ends(one.before), _ends(one.after)) for one in drawn]
+        made["bias"] = charts.offset_bars(rows, "ranked too low (-) or too high (+) at equal human score")
     return made
+
+
+def _ends(number: Number) -> charts.Measured:
+    return number.value, number.low, number.high
 
 
 def _bins(value: FloatArray, quality: FloatArray) -> list[tuple[float, float, float]]:

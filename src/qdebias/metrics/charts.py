@@ -9,12 +9,19 @@ from markupsafe import Markup
 from matplotlib.ticker import MaxNLocator
 
 from qdebias.equations import FloatArray
-from qdebias.evaluation.bias import Offset
 
 MOST_POINTS = 2000
 """Points of a scatter plot that are drawn; of more, an even selection."""
 
 Span = tuple[float, float]
+Measured = tuple[float, float | None, float | None]
+"""A number and the ends of its interval, None where it has none."""
+
+STYLE = (
+    ".qd svg{max-width:520px}.qd text{font:12px sans-serif;fill:currentColor}.qd .grid{stroke:#8885}"
+    ".qd .s0{fill:#4477aa;fill-opacity:.6}.qd .curve{fill:none;stroke:#ee6677;stroke-width:2}"
+)
+"""Colours of a chart in an element of class `qd`, outside of the page of a report, which has its own."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -134,22 +141,26 @@ def calibration(bins: Sequence[tuple[float, float, float]], x_label: str, y_labe
     return _finished(svg)
 
 
-def offset_bars(offsets: Sequence[Offset], x_label: str) -> Markup:
-    """Return two bars for each content: its offset before and after debiasing, with intervals."""
-    numbers = [number for one in offsets for number in (one.before, one.after)]
-    ends = [end for one in numbers for end in (one.value, one.low, one.high) if end is not None]
+def offset_bars(offsets: Sequence[tuple[str, int, Measured, Measured]], x_label: str) -> Markup:
+    """Return two bars for each content, with intervals.
+
+    Args:
+        offsets: Of each content its name, how many images show it, and its offset before and after debiasing.
+        x_label: What the offsets are.
+    """
+    ends = [end for one in offsets for number in one[2:] for end in number if end is not None]
     reach = 1.05 * max(map(abs, ends), default=1.0) or 1.0
     plot = Plot(across=(-reach, reach), up=(0, len(offsets)), height=64 + 30 * len(offsets), left=190)
     svg = plot.start("offset of each content", x_label)
-    for row, one in enumerate(offsets):
+    for row, (content, count, before, after) in enumerate(offsets):
         up = len(offsets) - row
-        name = one.content if len(one.content) <= 18 else one.content[:17] + "…"
-        _text(svg, plot.left - 8, plot.y(up) + 18, f"{name} ({one.count})", "end")
-        for offset, lower, colour in ((one.before, 4, "s1"), (one.after, 15, "s0")):
-            x, zero = plot.x(offset.value), plot.x(0)
+        name = content if len(content) <= 18 else content[:17] + "…"
+        _text(svg, plot.left - 8, plot.y(up) + 18, f"{name} ({count})", "end")
+        for (value, low, high), lower, colour in ((before, 4, "s1"), (after, 15, "s0")):
+            x, zero = plot.x(value), plot.x(0)
             _bar(svg, min(x, zero), plot.y(up) + lower, abs(x - zero), 10, colour)
-            if offset.low is not None and offset.high is not None:
-                plot.line(svg, (offset.low, up), (offset.high, up), "whisker", lower=lower + 5)
+            if low is not None and high is not None:
+                plot.line(svg, (low, up), (high, up), "whisker", lower=lower + 5)
     plot.line(svg, (0, 0), (0, len(offsets)), "axis")
     return _finished(svg)
 
