@@ -7,7 +7,7 @@ import numpy.typing as npt
 
 from qdebias.equations import FloatArray
 from qdebias.evaluation.evidence import Evidence, NotRun, Scores
-from qdebias.evaluation.table import Cell, Number
+from qdebias.evaluation.table import NOTHING, Cell, Number
 from qdebias.metrics.intervals import Resampling, pearson, resample, spearman
 from qdebias.metrics.measures import LEAST, is_constant
 
@@ -29,8 +29,10 @@ class Agreement:
     count: int
 
 
-def agreement_cells(found: Agreement | NotRun) -> tuple[Cell, Cell]:
-    """Return SRCC and PLCC as cells of a table, or why there are none."""
+def agreement_cells(found: Agreement | NotRun | None) -> tuple[Cell, Cell]:
+    """Return SRCC and PLCC as cells of a table, or why there are none; empty ones for None."""
+    if found is None:
+        return NOTHING, NOTHING
     if isinstance(found, NotRun):
         cell = Cell(content="not run", notes=(found.reason,))
         return cell, cell

@@ -65,8 +65,6 @@ def _keys(run: Run, outline: Outline, paths: Sequence[Path], seed: int) -> Itera
 BEST = "best"
 """In place of a method's name: the one with the highest SRCC."""
 
-NOTHING = Cell()
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Compared:
@@ -139,11 +137,7 @@ class Comparison:
         return json.dumps(self.values(), ensure_ascii=False, allow_nan=False)
 
     def _row(self, one: Compared) -> Cells:
-        cells = [
-            Cell(content=one.name),
-            *agreement_cells(one.agreement),
-            *(agreement_cells(one.gain) if one.gain else (NOTHING,) * 2),
-        ]
+        cells = [Cell(content=one.name), *agreement_cells(one.agreement), *agreement_cells(one.gain)]
         count = str(one.agreement.count) if isinstance(one.agreement, Agreement) else None
         cells.append(Cell(content=count))
         if self.asked is not None:

@@ -1,6 +1,7 @@
 """The tables of the paper with our numbers beside the printed ones."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 
 from qdebias.evaluation.agreement import Agreements, agreement_cells
 from qdebias.evaluation.evidence import Evidence, Scores
@@ -18,13 +19,10 @@ from qdebias.evaluation.published import (
     TABLE4,
     TABLE5,
     TITLES,
-    ModelRow,
     Printed,
     PublishedRow,
 )
-from qdebias.evaluation.table import Cell, Cells, Column, Number, Table
-
-NOTHING = Cell()
+from qdebias.evaluation.table import NOTHING, Cell, Cells, Column, Number, Table
 
 ABLATIONS: Mapping[str, tuple[str, tuple[str, ...], tuple[PublishedRow, ...]]] = {
     "table3": (
@@ -80,7 +78,7 @@ def _ablation(table: str, measured: Sequence[Agreements]) -> Table:
         cells = [Cell(content=text) for text in (row.name, *row.settings)]
         for one in measured:
             gain = None if row.recipe == "paper" else one.gain(row.recipe, "paper")
-            cells += [*agreement_cells(one.of(row.recipe)), *(agreement_cells(gain) if gain else (NOTHING, NOTHING))]
+            cells += [*agreement_cells(one.of(row.recipe)), *agreement_cells(gain)]
         for dataset in datasets:
             cells += _printed(row.values.get(dataset), _later(row, dataset))
         lines.append(tuple(cells))
@@ -92,41 +90,40 @@ def _table1(measured: Sequence[Agreements]) -> Table:
     datasets = _datasets(measured)
     columns = [Column(name="Method"), Column(name="Numbers from"), Column(name="Trained on")]
     columns += [Column(name=name, group=_title(measured, dataset)) for dataset in datasets for name in ("SRCC", "PLCC")]
-    published = [row for row in (*RIVALS, *TABLE1_OURS) if any(dataset in row.values for dataset in datasets)]
-    lines = [_table1_published(row, SOURCE[row.version], datasets) for row in published]
+    published, after = (
+        [row for row in rows if any(dataset in row.values for dataset in datasets)]
+        for rows in ((*RIVALS, *TABLE1_OURS), AFTER)
+    )
+
+    def line(names: Sequence[str], found: Callable[[str], Sequence[Cell]]) -> Cells:
+        return (*(Cell(content=name) for name in names), *(cell for dataset in datasets for cell in found(dataset)))
+
+    def of_paper(row: PublishedRow, source: str) -> Cells:
+        return line((row.name, source, row.training or "nothing"), lambda name: _printed(row.values.get(name)))
+
+    lines = [of_paper(row, SOURCE[row.version]) for row in published]
     for model in dict.fromkeys(one.evidence.model for one in measured):
-        of_model = {one.evidence.dataset: one for one in measured if one.evidence.model == model}
-        lines += _table1_measured(model, of_model, datasets)
-    after = [row for row in AFTER if any(dataset in row.values for dataset in datasets)]
-    lines += [_table1_published(row, f"after the paper: {row.source}", datasets) for row in after]
+        held = {one.evidence.dataset: one for one in measured if one.evidence.model == model}
+        rivals = dict.fromkeys(
+            name for one in held.values() for name in one.evidence.results if name.startswith(PREFIX)
+        )
+        spatter = {"only-spatter": "Q-Debias, spatter only"} if "siqad" in held else {}
+        for recipe, name in {**{one: one.removeprefix(PREFIX) for one in rivals}, **TABLE1_MEASURED, **spatter}.items():
+            source = "measured, pyiqa" if recipe in rivals else f"measured, {model}"
+            lines.append(line((name, source, ""), partial(_measured, held, recipe)))
+        gain = ("Q-Debias minus Q-Bench prompt", f"measured, {model}", "")
+        lines.append(line(gain, partial(_measured, held, "paper", "qbench")))
+    lines += [of_paper(row, f"after the paper: {row.source}") for row in after]
     notes = (*remarks(measured, published), *([AFTER_NOTE] if after else []))
     return Table(title="Table 1: comparison of methods", columns=tuple(columns), rows=tuple(lines), notes=notes)
 
 
-def _table1_published(row: PublishedRow, source: str, datasets: Sequence[str]) -> Cells:
-    cells = [Cell(content=text) for text in (row.name, source, row.training or "nothing")]
-    return (*cells, *(cell for dataset in datasets for cell in _printed(row.values.get(dataset))))
-
-
-def _table1_measured(model: str, measured: Mapping[str, Agreements], datasets: Sequence[str]) -> list[Cells]:
-    rivals = dict.fromkeys(
-        name for one in measured.values() for name in one.evidence.results if name.startswith(PREFIX)
-    )
-    spatter = {"only-spatter": "Q-Debias, spatter only"} if "siqad" in measured else {}
-    names = {**{name: name.removeprefix(PREFIX) for name in rivals}, **TABLE1_MEASURED, **spatter}
-    lines: list[Cells] = []
-    for recipe, name in names.items():
-        source = "measured, pyiqa" if recipe in rivals else f"measured, {model}"
-        cells = [Cell(content=text) for text in (name, source, "")]
-        for dataset in datasets:
-            cells += agreement_cells(measured[dataset].of(recipe)) if dataset in measured else (NOTHING, NOTHING)
-        lines.append(tuple(cells))
-    cells = [Cell(content=text) for text in ("Q-Debias minus Q-Bench prompt", f"measured, {model}", "")]
-    for dataset in datasets:
-        cells += (
-            agreement_cells(measured[dataset].gain("paper", "qbench")) if dataset in measured else (NOTHING, NOTHING)
-        )
-    return [*lines, tuple(cells)]
+def _measured(held: Mapping[str, Agreements], recipe: str, *base: str) -> tuple[Cell, Cell]:
+    """Return the agreement of a method on the last dataset that is named, minus that of a base before it, if any."""
+    *others, dataset = base
+    if dataset not in held:
+        return NOTHING, NOTHING
+    return agreement_cells(held[dataset].gain(recipe, others[0]) if others else held[dataset].of(recipe))
 
 
 def _table2(measured: Sequence[Agreements]) -> Table:
@@ -136,27 +133,26 @@ def _table2(measured: Sequence[Agreements]) -> Table:
         for part in ("vanilla prompt", "Q-Debias", "gain"):
             group = f"{_title(measured, dataset)}, {part}"
             columns += [Column(name=name, group=group) for name in ("SRCC", "PLCC")]
-    published = [row for row in TABLE2 if any(dataset in row.debiased for dataset in datasets)]
-    lines: list[Cells] = [
-        (
-            Cell(content=row.name),
-            Cell(content=SOURCE[row.version]),
-            *(cell for dataset in datasets for cell in _printed_model(row, dataset)),
-        )
-        for row in published
-    ]
+    published = [row for row in TABLE2 if any(dataset in row.values for dataset in datasets)]
+    lines: list[Cells] = []
+    for row in published:
+        cells = [Cell(content=row.name), Cell(content=SOURCE[row.version])]
+        lines.append((*cells, *(cell for dataset in datasets for cell in _printed_model(row, dataset))))
     for model in dict.fromkeys(one.evidence.model for one in measured):
         cells = [Cell(content=model), Cell(content="measured")]
         for dataset in datasets:
             found = [one for one in measured if (one.evidence.model, one.evidence.dataset) == (model, dataset)]
-            cells += _measured_model(found[0]) if found else [NOTHING] * 6
+            for one in found[:1]:
+                agreements = one.of("vanilla"), one.of("paper"), one.gain("paper", "vanilla")
+                cells += [cell for agreement in agreements for cell in agreement_cells(agreement)]
+            cells += [] if found else [NOTHING] * 6
         lines.append(tuple(cells))
     notes = remarks(measured, published)
     return Table(title="Table 2: other language models", columns=tuple(columns), rows=tuple(lines), notes=notes)
 
 
-def _printed_model(row: ModelRow, dataset: str) -> list[Cell]:
-    vanilla, debiased = row.vanilla.get(dataset), row.debiased.get(dataset)
+def _printed_model(row: PublishedRow, dataset: str) -> list[Cell]:
+    vanilla, debiased = row.vanilla.get(dataset), row.values.get(dataset)
     cells = [*_printed(vanilla), *_printed(debiased)]
     if vanilla is None or debiased is None:
         return [*cells, NOTHING, NOTHING]
@@ -165,19 +161,12 @@ def _printed_model(row: ModelRow, dataset: str) -> list[Cell]:
     return [*cells, *(Cell(content=Number(value=gain, signed=True), notes=note) for gain in gains)]
 
 
-def _measured_model(one: Agreements) -> list[Cell]:
-    return [
-        *agreement_cells(one.of("vanilla")),
-        *agreement_cells(one.of("paper")),
-        *agreement_cells(one.gain("paper", "vanilla")),
-    ]
-
-
 def _printed(printed: Printed | None, later: str = "") -> tuple[Cell, Cell]:
     if printed is None:
         return NOTHING, NOTHING
-    notes = tuple(note for note in (printed.note, later) if note)
-    return tuple(Cell(content=Number(value=value), notes=notes) for value in (printed.srcc, printed.plcc))  # type: ignore[return-value]  # two
+    notes = tuple(filter(None, (printed.note, later)))
+    srcc, plcc = (Cell(content=Number(value=value), notes=notes) for value in (printed.srcc, printed.plcc))
+    return srcc, plcc
 
 
 def _later(row: PublishedRow, dataset: str) -> str:
@@ -185,12 +174,9 @@ def _later(row: PublishedRow, dataset: str) -> str:
     for other in TABLE1_OURS:
         new, old = other.values.get(dataset), row.values.get(dataset)
         if other.version == LATER and other.recipe == row.recipe and new and old:
-            return "" if (new.srcc, new.plcc) == (old.srcc, old.plcc) else _says(new)
+            same = (new.srcc, new.plcc) == (old.srcc, old.plcc)
+            return "" if same else f"{SOURCE[LATER]} prints {new.srcc:.3f} and {new.plcc:.3f} here."
     return ""
-
-
-def _says(printed: Printed) -> str:
-    return f"{SOURCE[LATER]} prints {printed.srcc:.3f} and {printed.plcc:.3f} here."
 
 
 def _datasets(measured: Iterable[Agreements]) -> list[str]:
@@ -217,13 +203,19 @@ _INTERVALS = (
 )
 
 
-def remarks(measured: Sequence[Agreements], published: Sequence[PublishedRow | ModelRow]) -> tuple[str, ...]:
+def remarks(measured: Sequence[Agreements], published: Sequence[PublishedRow]) -> tuple[str, ...]:
     """Return the notes on a whole table."""
     evidences = [one.evidence for one in measured]
-    known = {dataset for row in published for dataset in _datasets_of(row)}
+    known = {dataset for row in published for dataset in row.values}
     notes = [note for evidence in evidences for note in _about(evidence)]
-    notes += [_absent(evidence, known) for evidence in evidences if evidence.dataset not in known]
-    resampled = {_resampled(evidence) for evidence in evidences}
+    for evidence in evidences:
+        if evidence.dataset not in known:
+            where = " in this table" if evidence.dataset in TITLES and known else ""
+            notes.append(f"The paper has no numbers for {evidence.title}{where}; they are ours alone.")
+    resampled = {
+        "over images" if evidence.groups is None else "over groups of images that share their content"
+        for evidence in evidences
+    }
     notes.append(_INTERVALS.format(resampled=" or ".join(sorted(resampled))))
     if any(evidence.dataset in known for evidence in evidences):
         notes.append(_PAPER)
@@ -231,27 +223,12 @@ def remarks(measured: Sequence[Agreements], published: Sequence[PublishedRow | M
 
 
 def _about(evidence: Evidence) -> list[str]:
-    failed = {name: scores.failed for name, scores in evidence.results.items() if isinstance(scores, Scores)}
     notes = [f"Measured: model {evidence.model}, seed {evidence.seed}, {evidence.summary}.", *evidence.notes]
+    failed = {name: scores.failed for name, scores in evidence.results.items() if isinstance(scores, Scores)}
     missing = sorted(name for name, count in failed.items() if count)
     if missing:
-        count = max(failed.values())
         notes.append(
-            f"{evidence.title}, {evidence.model}: {count} of {len(evidence.names)} images have no score and are left "
-            f"out, of {', '.join(missing)}."
+            f"{evidence.title}, {evidence.model}: {max(failed.values())} of {len(evidence.names)} images have no score "
+            f"and are left out, of {', '.join(missing)}."
         )
     return notes
-
-
-def _absent(evidence: Evidence, known: set[str]) -> str:
-    if evidence.dataset in TITLES and known:
-        return f"The paper has no numbers for {evidence.title} in this table; they are ours alone."
-    return f"The paper has no numbers for {evidence.title}; they are ours alone."
-
-
-def _resampled(evidence: Evidence) -> str:
-    return "over images" if evidence.groups is None else "over groups of images that share their content"
-
-
-def _datasets_of(row: PublishedRow | ModelRow) -> set[str]:
-    return set(row.debiased if isinstance(row, ModelRow) else row.values)

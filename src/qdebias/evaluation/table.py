@@ -54,6 +54,7 @@ class Cell:
         return "-" if self.content is None else str(self.content)
 
 
+NOTHING = Cell()
 Cells: TypeAlias = tuple[Cell, ...]
 
 

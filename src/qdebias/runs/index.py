@@ -19,54 +19,59 @@ import numpy as np
 
 from qdebias.equations import FloatArray
 from qdebias.errors import StoreError
-from qdebias.runs.lines import FileState, Outcome, Row, checksum, outcome_of, read_lines
+from qdebias.runs.lines import Outcome, Row, checksum, line_of, outcome_of, parsed, read_lines, row_of
 
-VERSION = 3
+VERSION = 4
 
 _TABLES = f"""
 BEGIN;
 CREATE TABLE answers (key BLOB PRIMARY KEY, logits BLOB NOT NULL) WITHOUT ROWID;
-CREATE TABLE images (
-    path BLOB, method TEXT, size INTEGER, mtime_ns INTEGER, image BLOB, conditions BLOB, similarity BLOB,
-    error BLOB, sum TEXT,
-    PRIMARY KEY (path, method)
-) WITHOUT ROWID;
+CREATE TABLE images (path BLOB, method TEXT, failed INTEGER, line BLOB, PRIMARY KEY (path, method)) WITHOUT ROWID;
 CREATE TABLE extents (file TEXT PRIMARY KEY, size INTEGER NOT NULL, tail BLOB NOT NULL) WITHOUT ROWID;
 PRAGMA user_version = {VERSION};
 COMMIT;
 """
-
-_COLUMNS = "path, method, size, mtime_ns, image, conditions, similarity, error, sum"
 
 
 class Index:
     """What the lines of one run say, by key and by path.
 
     Args:
-        connection: An SQLite database, either new and empty or made by this class.
+        connection: An SQLite database, either new and empty or made by this class; closed where it is neither.
     """
 
     def __init__(self, connection: sqlite3.Connection) -> None:
         self._database = connection
-        with explained():
-            connection.execute("PRAGMA cache_size = -65536")  # 64 MiB
-            version = connection.execute("PRAGMA user_version").fetchone()[0]
-            if version == 0:
-                connection.executescript(_TABLES)
-        if version not in (0, VERSION):
-            raise IndexMismatchError
+        try:
+            with explained():
+                connection.execute("PRAGMA cache_size = -65536")  # 64 MiB
+                version = connection.execute("PRAGMA user_version").fetchone()[0]
+                if version == 0:
+                    connection.executescript(_TABLES)
+            if version not in (0, VERSION):
+                raise IndexMismatchError
+        except StoreError:
+            connection.close()
+            raise
 
     def logits(self, key: str) -> FloatArray | None:
         """Return the stored logits (K,) of an answer, None where there is none."""
+        name = bytes.fromhex(key)
         with explained():
-            found = self._database.execute("SELECT logits FROM answers WHERE key = ?", (bytes.fromhex(key),)).fetchone()
-        return None if found is None else _unsealed(found[0], bytes.fromhex(key))
+            found = self._database.execute("SELECT logits FROM answers WHERE key = ?", (name,)).fetchone()
+        if found is None:
+            return None
+        packed = found[0][:-8]
+        if found[0][-8:] != checksum(packed + name).encode():
+            raise IndexMismatchError
+        return np.frombuffer(packed, dtype="<f8").astype(np.float64)
 
     def add_answers(self, answers: Iterable[tuple[str, Iterable[float]]]) -> None:
-        """Remember logits by their keys."""
-        rows = ((bytes.fromhex(key), _sealed(_packed(logits), bytes.fromhex(key))) for key, logits in answers)
+        """Remember logits by their keys, with a checksum: SQLite would not notice another number in its file."""
+        rows = ((bytes.fromhex(key), np.array(list(logits), dtype="<f8").tobytes()) for key, logits in answers)
+        sealed = ((key, packed + checksum(packed + key).encode()) for key, packed in rows)
         with explained():
-            self._database.executemany("INSERT OR IGNORE INTO answers VALUES (?, ?)", rows)
+            self._database.executemany("INSERT OR IGNORE INTO answers VALUES (?, ?)", sealed)
 
     def outcome(self, path: str, method: str) -> Outcome | None:
         """Return what became of an image under a method, None where nothing did."""
@@ -88,18 +93,14 @@ class Index:
 
     def add_outcomes(self, outcomes: Iterable[Outcome]) -> None:
         """Remember what became of images; a later outcome of an image takes the place of an earlier one."""
+        rows = ((_text(one.path), one.method, one.error is not None, line_of(row_of(one))) for one in outcomes)
         with explained():
-            self._database.executemany(
-                f"INSERT OR REPLACE INTO images ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",  # noqa: S608 (a constant)
-                map(_values, outcomes),
-            )
+            self._database.executemany("INSERT OR REPLACE INTO images VALUES (?, ?, ?, ?)", rows)
 
     def counts(self) -> dict[str, tuple[int, int]]:
         """Return for each method how many images are done and how many failed."""
         with explained():
-            rows = self._database.execute(
-                "SELECT method, sum(error IS NULL), sum(error IS NOT NULL) FROM images GROUP BY method"
-            )
+            rows = self._database.execute("SELECT method, sum(NOT failed), sum(failed) FROM images GROUP BY method")
             return {method: (done, failed) for method, done, failed in rows}
 
     def answer_count(self) -> int:
@@ -130,8 +131,11 @@ class Index:
 
     def _outcomes(self, where: str, *values: object) -> Iterator[Outcome]:
         with explained():
-            for row in self._database.execute(f"SELECT {_COLUMNS} FROM images {where}", values):  # noqa: S608 (constants)
-                yield _outcome(row)
+            for path, method, line in self._database.execute(f"SELECT path, method, line FROM images {where}", values):  # noqa: S608 (constants)
+                row = parsed(line)
+                if row is None or (_text(row["path"]), row["method"]) != (path, method):
+                    raise IndexMismatchError
+                yield outcome_of(row)
 
 
 class IndexMismatchError(StoreError):
@@ -158,59 +162,9 @@ def explained() -> Iterator[None]:
         raise IndexMismatchError from error
 
 
-def _values(outcome: Outcome) -> tuple[object, ...]:
-    """Return a row of the table of images, with a checksum behind it as behind logits."""
-    values = (
-        _text(outcome.path),
-        outcome.method,
-        outcome.state.size,
-        outcome.state.mtime_ns,
-        None if outcome.image is None else bytes.fromhex(outcome.image),
-        b"".join(map(bytes.fromhex, outcome.conditions)),
-        _packed(outcome.similarity),
-        None if outcome.error is None else _text(outcome.error),
-    )
-    return *values, _sum(values)
-
-
-def _sum(values: tuple[object, ...]) -> str:
-    return checksum(repr(values).encode())
-
-
-def _outcome(row: tuple[bytes, str, int | None, int | None, bytes | None, bytes, bytes, bytes | None, str]) -> Outcome:
-    if row[-1] != _sum(row[:-1]):
-        raise IndexMismatchError
-    path, method, size, mtime_ns, image, conditions, similarity, error, _ = row
-    return Outcome(
-        path=path.decode("utf-8", "surrogatepass"),
-        method=method,
-        state=FileState(size=size, mtime_ns=mtime_ns),
-        image=None if image is None else image.hex(),
-        conditions=tuple(conditions[start : start + 16].hex() for start in range(0, len(conditions), 16)),
-        similarity=tuple(np.frombuffer(similarity, dtype="<f8").tolist()),
-        error=None if error is None else error.decode("utf-8", "surrogatepass"),
-    )
-
-
 def _text(text: str) -> bytes:
     """Encode a path, which may be no text, or a message that names one."""
     return text.encode("utf-8", "surrogatepass")
-
-
-def _packed(numbers: Iterable[float]) -> bytes:
-    return np.array(list(numbers), dtype="<f8").tobytes()
-
-
-def _sealed(packed: bytes, key: bytes) -> bytes:
-    """Return logits with a checksum behind them: SQLite would not notice another number in its file."""
-    return packed + checksum(packed + key).encode()
-
-
-def _unsealed(sealed: bytes, key: bytes) -> FloatArray:
-    packed = sealed[:-8]
-    if sealed[-8:] != checksum(packed + key).encode():
-        raise IndexMismatchError
-    return np.frombuffer(packed, dtype="<f8").astype(np.float64)
 
 
 def _tail(path: Path, size: int) -> bytes | None:
@@ -266,22 +220,21 @@ def _read_answers(path: Path, index: Index) -> int:
     return end
 
 
+_ANSWER: dict[str, type] = {"key": str, "logits": list, "more": int}
+
+
 def _groups(path: Path, start: int) -> Iterator[tuple[int, list[Row]]]:
     """Yield the lines of one call of the model at a time, up to the first that is not whole."""
     group: list[Row] = []
     for end, row in read_lines(path, start):
-        if row is None or not _continues(group, row):
+        whole = row is not None and all(isinstance(row.get(name), kind) for name, kind in _ANSWER.items())
+        if row is None or not whole or (group and row["more"] != group[-1]["more"] - 1):
             _refuse_if_in_the_middle(path, start, end)
             return
         group.append(row)
         if row["more"] == 0:
             yield end, group
             group = []
-
-
-def _continues(group: list[Row], row: Row) -> bool:
-    whole = isinstance(row.get("key"), str) and isinstance(row.get("logits"), list) and isinstance(row.get("more"), int)
-    return whole and (not group or row["more"] == group[-1]["more"] - 1)
 
 
 def _read_images(path: Path, index: Index, answers: int) -> int:
@@ -326,10 +279,10 @@ _PATIENCE = 60
 def open_index(folder: Path) -> Index:
     """Open the index of a run, or begin it anew where its file is no index of this version."""
     try:
-        return _index(_connect(folder / INDEX))
+        return Index(_connect(folder / INDEX))
     except IndexMismatchError:
         discard_index(folder)
-        return _index(_connect(folder / INDEX))
+        return Index(_connect(folder / INDEX))
 
 
 def discard_index(folder: Path) -> None:
@@ -362,7 +315,7 @@ def _copied(folder: Path) -> sqlite3.Connection:
 
 
 def _up_to_date(folder: Path, connection: sqlite3.Connection) -> Index:
-    index = _index(connection)
+    index = Index(connection)
     try:
         read_on(folder, index)
     except StoreError:
@@ -374,11 +327,3 @@ def _up_to_date(folder: Path, connection: sqlite3.Connection) -> Index:
 def _connect(path: Path) -> sqlite3.Connection:
     with explained():
         return sqlite3.connect(path, timeout=_PATIENCE)
-
-
-def _index(connection: sqlite3.Connection) -> Index:
-    try:
-        return Index(connection)
-    except StoreError:
-        connection.close()
-        raise

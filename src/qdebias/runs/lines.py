@@ -4,7 +4,7 @@ import json
 import os
 import zlib
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -24,43 +24,46 @@ class Lines:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        try:
+        with _refusals(path):
             self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o666)
-        except OSError as error:
-            raise cannot_write(path, error) from error
         self.size = os.fstat(self._file).st_size
 
     def append(self, rows: Iterable[Row]) -> None:
         """Write the rows so that they outlive this process; all of them, or none where the disk refuses."""
-        data = b"".join(map(_line, rows))
+        data = b"".join(map(line_of, rows))
         written = 0
-        try:
-            while written < len(data):
-                written += os.write(self._file, data[written:])
-        except OSError as error:
-            with suppress(OSError):  # else the torn line is cut off when the run is next opened
-                os.ftruncate(self._file, self.size)
-            raise cannot_write(self.path, error) from error
+        with _refusals(self.path):
+            try:
+                while written < len(data):
+                    written += os.write(self._file, data[written:])
+            except OSError:
+                with suppress(OSError):  # else the torn line is cut off when the run is next opened
+                    os.ftruncate(self._file, self.size)
+                raise
         self.size += len(data)
 
     def cut(self, size: int) -> None:
         """Drop everything behind the first `size` bytes."""
-        try:
+        with _refusals(self.path):
             os.ftruncate(self._file, size)
-        except OSError as error:
-            raise cannot_write(self.path, error) from error
         self.size = size
 
     def sync(self) -> None:
         """Make what was written outlive the machine's loss of power."""
-        try:
+        with _refusals(self.path):
             os.fsync(self._file)
-        except OSError as error:
-            raise cannot_write(self.path, error) from error
 
     def close(self) -> None:
         """Close the file."""
         os.close(self._file)
+
+
+@contextmanager
+def _refusals(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise cannot_write(path, error) from error
 
 
 def read_lines(path: Path, start: int) -> Iterator[tuple[int, Row | None]]:
@@ -88,7 +91,7 @@ def checksum(data: bytes) -> str:
     return f"{zlib.crc32(data):08x}"
 
 
-def _line(row: Row) -> bytes:
+def line_of(row: Row) -> bytes:
     """Return a line that ends in the checksum of what comes before it."""
     said = json.dumps(row, separators=(",", ":"), allow_nan=False).encode()[:-1]
     return said + _SUM % checksum(said).encode()
