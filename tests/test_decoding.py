@@ -1,6 +1,7 @@
 """Every kind of picture is what viewers show, as other decoders read it, or is refused in one line."""
 
 import io
+import re
 import struct
 import threading
 import zlib
@@ -221,9 +222,9 @@ def test_a_picture_of_which_nothing_is_visible_is_refused(photo: RgbImage, tmp_p
         load_image(tmp_path / "a.png")
 
 
-def jpeg(photo: RgbImage, **options: Any) -> bytes:
+def jpeg(photo: RgbImage, *, mode: str = "RGB", **options: Any) -> bytes:
     out = io.BytesIO()
-    Image.fromarray(np.tile(photo, (3, 3, 1))).save(out, "JPEG", **options)
+    Image.fromarray(np.tile(photo, (3, 3, 1))).convert(mode).save(out, "JPEG", **options)
     return out.getvalue()
 
 
@@ -231,25 +232,41 @@ KINDS: list[dict[str, Any]] = [
     {},
     {"progressive": True},
     {"restart_marker_blocks": 4},
+    {"progressive": True, "restart_marker_blocks": 4},
     {"quality": 95, "subsampling": 0},
+    {"mode": "L"},
+    {"mode": "CMYK", "progressive": True},
 ]
+END = b"\xff\xd9"
 
 
 @pytest.mark.parametrize("options", KINDS, ids=str)
-def test_a_jpeg_that_ends_early_or_has_a_hole_is_refused(options: dict[str, Any], photo: RgbImage) -> None:
-    """Pillow fills what is missing with grey, without an error."""
+def test_a_jpeg_that_ends_early_is_refused_wherever_it_ends(options: dict[str, Any], photo: RgbImage) -> None:
+    """Pillow fills what is missing with grey, or leaves it coarse, without an error."""
     sound = jpeg(photo, **options)
+    start = sound.index(b"\xff\xda") + 20
+    scans = [found.start() for found in re.finditer(b"\xff\xda", sound)][1:]
+    for place in [*range(start, len(sound) - 40, (len(sound) - start) // 20), *scans]:
+        zeros = bytes(len(sound) - place - 2)
+        for data in (sound[:place] + END, sound[:place], sound[:place] + zeros + END, sound[:place] + zeros):
+            with pytest.raises(DamagedImageError, match="damaged or cut short"):
+                load_image(data)
+        with pytest.raises(DamagedImageError):
+            load_image(Image.open(io.BytesIO(sound[:place] + END)))
+
+
+@pytest.mark.parametrize("options", KINDS, ids=str)
+def test_a_jpeg_with_a_hole_or_a_divisor_of_0_is_refused(options: dict[str, Any], photo: RgbImage) -> None:
+    sound = jpeg(photo, **options)
+    middle, table = len(sound) // 2, sound.index(b"\xff\xdb") + 5
     assert load_image(sound).shape[2] == 3
-    middle = len(sound) // 2
     for data in (
-        sound[:middle] + b"\xff\xd9",
-        sound[:middle] + bytes(200) + sound[middle + 200 :],
-        sound[:-500] + b"\xff\xd9",
+        sound[:middle] + b"\xff" * 200 + sound[middle + 200 :],
+        sound[:middle] + bytes(1000) + sound[middle + 1000 :],
+        sound[:table] + b"\0" + sound[table + 1 :],
     ):
         with pytest.raises(DamagedImageError, match="damaged or cut short"):
             load_image(data)
-        with pytest.raises(DamagedImageError):
-            load_image(Image.open(io.BytesIO(data)))
 
 
 @pytest.mark.parametrize("options", KINDS, ids=str)
@@ -260,10 +277,42 @@ def test_harmless_bytes_in_a_jpeg_are_no_damage(options: dict[str, Any], photo: 
     for data in (
         sound + bytes(5000),  # behind the end, as phones put films there
         sound[:-2] + bytes(3) + sound[-2:],
+        sound[:-2] + b"\xff" * 9 + sound[-2:],
         sound[:at] + b"\0\0" + sound[at:],
         sound.replace(b"JFIF\0\1\1", b"JFIF\0\3\1"),
+        sound[:2] + b"\xff\xe2\0\x12ICC_PROFILE\0\7\1ab" + sound[2:],
     ):
         np.testing.assert_array_equal(load_image(data), want)
+
+
+@pytest.mark.parametrize(
+    ("form", "options"),
+    [
+        *(("PNG", {}), ("AVIF", {}), ("WEBP", {"lossless": True}), ("TIFF", {"compression": "tiff_lzw"})),
+        *(("TIFF", {"compression": "tiff_adobe_deflate"}), ("TIFF", {"compression": "jpeg"}), ("GIF", {})),
+    ],
+    ids=str,
+)
+def test_other_formats_whose_data_are_zeros_to_the_end_are_refused(
+    form: str, options: dict[str, Any], photo: RgbImage
+) -> None:
+    """As a download leaves them that was interrupted and whose place had been reserved."""
+    out = io.BytesIO()
+    Image.fromarray(np.tile(photo, (3, 3, 1))).save(out, form, **options)
+    sound = out.getvalue()
+    for place in range(len(sound) // 10, len(sound) - 100, len(sound) // 10):
+        with pytest.raises(ImageError):
+            load_image(sound[:place] + bytes(len(sound) - place))
+
+
+@pytest.mark.parametrize("form", ["WEBP", "AVIF"])
+@pytest.mark.parametrize("colour", ["white", "black", "#78828c"])
+def test_a_picture_of_one_colour_is_no_damage(colour: str, form: str) -> None:
+    """Data of lossy WebP end in thousands of zeros then."""
+    for options in ({"quality": 100, "method": 0}, {"quality": 60}, {"lossless": True}):
+        out = io.BytesIO()
+        Image.new("RGB", (800, 600), colour).save(out, form, **options if form == "WEBP" else {})
+        assert load_image(out.getvalue()).shape == (600, 800, 3)
 
 
 ODD_TAGS = {

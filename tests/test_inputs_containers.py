@@ -19,7 +19,8 @@ from qdebias.backends.fake import FakeBackend
 from qdebias.errors import ImageError, SettingError
 from qdebias.image import load_image
 from qdebias.inputs import addresses, open_images
-from qdebias.inputs.tables import _unpacked_sizes
+from qdebias.inputs.datasets.readers import read_records
+from qdebias.inputs.parquet import batches, page_sizes
 from qdebias.runs.run import open_snapshot
 from test_cli import rows, run
 
@@ -201,7 +202,7 @@ def test_an_address_of_no_known_kind_is_the_users_mistake() -> None:
 def test_a_parquet_file_that_grows_out_of_proportion_is_refused_by_its_metadata(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("qdebias.inputs.tables.MAX_BYTES", 100_000)
+    monkeypatch.setattr("qdebias.inputs.parquet.MAX_BYTES", 100_000)
     same = pa.table({"image": [bytes(90_000)] * 2, "path": ["x" * 9000] * 2})
     pq.write_table(same, tmp_path / "same.parquet", compression="zstd")
     other = pa.table({"image": [bytes(90_000 + n) for n in range(4)]})
@@ -218,14 +219,8 @@ def test_a_parquet_file_that_grows_out_of_proportion_is_refused_by_its_metadata(
     assert ["9,000 characters, too long" in image.error for image in names] == [True, True]  # type: ignore[union-attr]
 
 
-def test_a_parquet_file_that_tells_less_than_its_pages_hold_is_refused(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Memory is taken for what the header of a page says, not for what the metadata of the file says."""
-    monkeypatch.setattr("qdebias.inputs.tables.MAX_BYTES", 100_000)
-    path = tmp_path / "t.parquet"
-    table = pa.table({"image": [bytes([n]) * 90_000 for n in range(4)]})
-    pq.write_table(table, path, compression="zstd", use_dictionary=False, write_statistics=False)
+def tell_less(path: Path) -> None:
+    """Have the metadata of a Parquet file of one column say that it takes 100 bytes."""
 
     def number(value: int, length: int) -> bytes:
         """As Thrift writes it; zeros at the front make it longer."""
@@ -237,8 +232,48 @@ def test_a_parquet_file_that_tells_less_than_its_pages_hold_is_refused(
     assert data.count(number(true, 3), footer) > 0
     path.write_bytes(data[:footer] + data[footer:].replace(number(true, 3), number(100, 3)))
     assert pq.ParquetFile(path).metadata.row_group(0).column(0).total_uncompressed_size == 100
-    with pytest.raises(SettingError, match=r"column 'image' grows from 0\.0 to 0 MB when it is unpacked"):
-        open_images([str(path)])
+
+
+@pytest.mark.parametrize("kind", ["images", "names", "labels"])
+@pytest.mark.parametrize("address", ["{path}", "memory://lying/t.parquet"])
+def test_a_parquet_file_that_tells_less_than_its_pages_hold_is_refused(
+    address: str, kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Memory is taken for what the header of a page says, not for what the metadata of the file says."""
+    import fsspec
+
+    monkeypatch.setattr("qdebias.inputs.parquet.MAX_BYTES", 100_000)
+    path, name = tmp_path / "t.parquet", "image" if kind == "images" else "path"
+    cells = [bytes([65 + n]) * 90_000 for n in range(4)]
+    table = pa.table({name: cells if kind == "images" else [cell.decode() for cell in cells]})
+    pq.write_table(table, path, compression="zstd", use_dictionary=False, write_statistics=False)
+    tell_less(path)
+    fsspec.filesystem("memory").pipe_file("/lying/t.parquet", path.read_bytes())
+    words = rf"t\.parquet.*: column '{name}' grows from 0\.0 to 0 MB when it is unpacked"
+    if kind == "labels":
+        with pytest.raises(SettingError, match=words):
+            read_records(path)
+        return
+    with pytest.raises(SettingError, match=words):
+        open_images([address.format(path=path)])
+
+
+def test_texts_that_have_nearly_all_in_common_are_read_a_few_at_a_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of 3,000 such names of a million characters, a file of 475 bytes, pyarrow makes 6 GB at once."""
+    monkeypatch.setattr("qdebias.inputs.parquet.BATCH", 1_000_000)
+    monkeypatch.setattr("qdebias.inputs.datasets.readers.MAX_BYTES", 2_000_000)
+    path, names = tmp_path / "t.parquet", ["d" * 7000 + f"{n}.png" for n in range(3000)]
+    encoding = {"use_dictionary": False, "column_encoding": {"path": "DELTA_BYTE_ARRAY"}, "compression": "zstd"}
+    pq.write_table(pa.table({"path": names}), path, **encoding)
+    with path.open("rb") as stream:
+        read = list(batches(str(path), pq.ParquetFile(stream), ["path"]))
+    assert max(batch.nbytes for batch in read) < 1_000_000
+    assert [name for batch in read for name in batch.column(0).to_pylist()] == names
+    assert [Path(str(image)).name for image in open_images([str(path)])] == names
+    with pytest.raises(SettingError, match="repeat until they fill more memory than a table should"):
+        read_records(path)
 
 
 def test_the_pages_of_parquet_files_of_every_kind_are_measured(tmp_path: Path) -> None:
@@ -258,7 +293,7 @@ def test_the_pages_of_parquet_files_of_every_kind_are_measured(tmp_path: Path) -
                 )
                 chunk = pq.ParquetFile(path).metadata.row_group(0).column(0)
                 with path.open("rb") as stream:
-                    measured = _unpacked_sizes(stream, chunk)
+                    measured = sum(page_sizes(stream, chunk))
                 assert 0 < measured <= chunk.total_uncompressed_size < measured + 100 * len(rows)
 
 

@@ -98,6 +98,47 @@ def test_scores_of_a_model_are_not_taken_for_labels(photos: Path) -> None:
         load_dataset("sc.csv", column="human")
 
 
+@pytest.mark.parametrize(
+    "columns", ["path,score", "score,path", "path,score,error", "path,score,log_odds", "path,model,method"]
+)
+def test_a_part_of_the_columns_of_scores_is_no_label_file(columns: str, photos: Path) -> None:
+    assert run("score", photos, "--model", "fake", "--columns", columns, "--out", "t.csv").returncode == 0
+    for command in (("evaluate", "t.csv", "--model", "fake"), ("compare", "t.csv", "labels.csv", "--mos", "t.csv")):
+        done = run(*command)
+        assert (done.returncode, done.stderr.count("\n")) == (2, 1), done.stderr
+        assert "t.csv: " in done.stderr
+        assert "--column" in done.stderr
+
+
+def test_scores_of_people_may_lie_in_0_to_1(photos: Path) -> None:
+    assert photos.is_dir()
+    rows = "".join(f"photos/{n}.png,{n / 10}\n" for n in range(6))
+    for header, column in (("path,score\n", "score"), ("path,mos\n", None)):
+        Path("l.csv").write_text(header + rows)
+        assert len(load_dataset("l.csv", column=column)) == 6
+    scores("five.csv", 1, 2, 3, 4, 5, 5)
+    assert len(load_dataset("five.csv")) == 6
+
+
+@pytest.mark.parametrize("digits", [17, 4, 2])
+def test_labels_that_are_the_scores_themselves_are_refused_whatever_they_are_called(digits: int, photos: Path) -> None:
+    found = qdebias.score(sorted(photos.glob("*.png")), model="fake")
+    rows = "".join(f"photos/{number}.png,{score.value:.{digits}f}\n" for number, score in enumerate(found))
+    Path("own.csv").write_text("path,mos\n" + rows)
+    scores("given.csv", *(score.value for score in found)), scores("other.csv", 6, 1, 4, 2, 3, 5)
+    ask = ("--model", "fake", "--resamples", "0")
+    for command in (
+        ("evaluate", "own.csv", *ask),
+        ("compare", "own.csv", "--methods", "paper,average", *ask),
+        ("compare", "given.csv", "other.csv", "--mos", "own.csv", "--resamples", "0"),
+    ):
+        done = run(*command)
+        assert (done.returncode, "so that they say nothing about it; give labels that people made" in done.stderr) == (
+            2,
+            True,
+        ), done.stderr
+
+
 def test_a_column_of_human_scores_can_be_named(photos: Path) -> None:
     Path("l.csv").write_text("image,sharp,nice\n" + "".join(f"photos/{n}.png,{n},{9 - n}\n" for n in range(6)))
     assert photos.is_dir()

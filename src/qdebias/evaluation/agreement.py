@@ -9,7 +9,7 @@ from qdebias.equations import FloatArray
 from qdebias.evaluation.evidence import Evidence, NotRun, Scores
 from qdebias.evaluation.table import NOTHING, Cell, Number
 from qdebias.metrics.intervals import Resampling, pearson, resample, spearman
-from qdebias.metrics.measures import LEAST, is_constant
+from qdebias.metrics.measures import LEAST, is_constant, refuse_own_scores
 
 Mask = npt.NDArray[np.bool_]
 
@@ -108,6 +108,7 @@ class Agreements:
         if isinstance(scores, NotRun):
             return scores
         order, value = scores.order[chosen], scores.value[chosen]
+        refuse_own_scores(value, quality, recipe)
         problem = _undefined(quality, order, value)
         if problem:
             return NotRun(reason=f"{recipe}: {problem}")

@@ -16,7 +16,14 @@ from qdebias.inputs.datasets import Dataset, Item
 from qdebias.methods.method import Method, Score
 from qdebias.methods.plan import Failure
 from qdebias.metrics.intervals import Interval
-from qdebias.metrics.measures import Columns, Correlation, MeanCorrelation, correlate, correlate_within
+from qdebias.metrics.measures import (
+    Columns,
+    Correlation,
+    MeanCorrelation,
+    correlate,
+    correlate_within,
+    refuse_own_scores,
+)
 from qdebias.runs.records import Row, plain_logits
 
 
@@ -284,6 +291,7 @@ def make_report(
 
 def _correlate(rows: Sequence[EvaluatedImage], resamples: int) -> Correlation:
     one = _columns(rows)
+    refuse_own_scores(np.asarray(one.predicted), np.asarray(one.mos), "the model")
     return correlate(
         one.predicted, one.mos, ranked_by=one.ranked_by, resamples=resamples, level=LEVEL, groups=one.groups
     )

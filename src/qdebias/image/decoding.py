@@ -4,7 +4,6 @@ Pillow decodes. What it decodes wrongly, or does not tell, is refused here; test
 that is let through with `tifffile` and `imagecodecs`.
 """
 
-import re
 import struct
 from contextlib import suppress
 from datetime import datetime
@@ -13,7 +12,6 @@ from typing import Any, BinaryIO
 
 import numpy as np
 import numpy.typing as npt
-import simplejpeg
 from PIL import (  # noqa: F401  # noqa: F401
     AvifImagePlugin,
     BmpImagePlugin,
@@ -29,6 +27,7 @@ from PIL import (  # noqa: F401  # noqa: F401
 from PIL.ImageFile import ImageFile
 
 from qdebias.errors import DamagedImageError, ImageError
+from qdebias.image.damage import can_be_scaled, damage, png_chunks
 
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF", "PPM", "AVIF", "HEIF", "JXL")
 """The formats that are decoded, told by content and not by name. Others are refused: rarely used decoders are
@@ -59,13 +58,6 @@ _TURNS = {
 _ALPHA_MODES = frozenset(("RGBA", "LA", "PA", "RGBa", "La", "RGBX"))
 _DIRECT_MODES = frozenset(("RGB", "L", "P", "CMYK", "YCbCr", "1"))
 _DEPTHS = {"1": 1, "L;2": 2, "L;4": 4}
-
-_HARMLESS = re.compile(
-    r"unknown JFIF revision|Adobe color transform|ICC marker|Invalid SOS parameters"
-    r"|\b(?:[1-9]|1[0-6]) extraneous bytes before marker 0xd9"
-    r"|extraneous bytes before marker 0x(?:e.|fe|db|c0|c2)"
-)
-"""Warnings of libjpeg that concern no pixel: odd tags, a few bytes of padding before the end, and between headers."""
 
 
 class _Tiff(TiffImagePlugin.TiffImageFile):
@@ -157,38 +149,23 @@ def decode(picture: Image.Image, name: str, *, side: int | None = None) -> npt.N
     Raises:
         ImageError: It is damaged, or its pixels are of a kind that is not decoded.
     """
-    scaled = side is not None and isinstance(picture, JpegImagePlugin.JpegImageFile) and _can_be_scaled(picture)
-    if scaled and side is not None:
+    scaled = side is not None and can_be_scaled(picture)
+    if side is not None and scaled:
         picture.draft(None, (side, side))
     raw = str(picture.tile[0].args) if isinstance(picture, ImageFile) and picture.tile else ""
     fault = _unshown(picture, raw)
     if fault:
         raise ImageError(f"{name}: {fault}; save it as PNG or TIFF with 8 bits per channel, as it should be seen")
     may_be_dark = not _has_16_bits(picture, raw) or _states_range(picture)
-    if not scaled:
-        _refuse_damaged_jpeg(picture, name)
+    wrong = None if scaled else damage(picture)
+    if wrong is not None:
+        raise DamagedImageError(f"{name}: damaged or cut short ({wrong}); obtain the file again")
     _decode_whole(picture, name)
     turn = _TURNS.get(_orientation(picture) or 1)  # after the pixels: in a PNG it may stand behind them
     upright = _to_rgb(picture, raw, name)
     if not may_be_dark:
         _refuse_dark(picture, name)
     return np.asarray(upright if turn is None else upright.transpose(turn))
-
-
-def _can_be_scaled(picture: JpegImagePlugin.JpegImageFile) -> bool:
-    """Whether a JPEG is baseline, extended or progressive; of others, such as lossless ones, there are no scales."""
-    file, kind = picture.fp, 0
-    if file is None:
-        return False
-    place = file.tell()
-    file.seek(2)
-    while len(header := file.read(4)) == 4 and header[0] == 0xFF:
-        kind, length = header[1], int.from_bytes(header[2:], "big")
-        if 0xC0 <= kind <= 0xCF and kind not in (0xC4, 0xC8, 0xCC):
-            break
-        file.seek(max(length, 2) - 2, 1)
-    file.seek(place)
-    return kind in (0xC0, 0xC1, 0xC2)
 
 
 def capture_time(picture: Image.Image) -> datetime | None:
@@ -266,19 +243,6 @@ def _numbers(tags: Any, tag: int) -> list[float]:  # noqa: ANN401
     return [value for value in (values if isinstance(values, tuple) else (values,)) if isinstance(value, int | float)]
 
 
-def _refuse_damaged_jpeg(picture: Image.Image, name: str) -> None:
-    """Look for the warnings of libjpeg, which Pillow passes over: it fills what is missing with grey."""
-    if not isinstance(picture, JpegImagePlugin.JpegImageFile) or not picture.tile or picture.fp is None:
-        return
-    picture.fp.seek(0)
-    space = "CMYK" if picture.mode == "CMYK" else "GRAY"
-    try:  # not scaled: of a lossless JPEG, which cannot be, simplejpeg 1.9 would write beyond its memory
-        simplejpeg.decode_jpeg(picture.fp.read(), space, fastdct=True, fastupsample=True)
-    except ValueError as error:
-        if "orrupt" in str(error) and not _HARMLESS.search(str(error)):
-            raise DamagedImageError(f"{name}: damaged or cut short ({error}); obtain the file again") from error
-
-
 def _decode_whole(picture: Image.Image, name: str) -> None:
     """Decode the pixels; where compressed data ends early without an error, Pillow would leave the rest black.
 
@@ -351,25 +315,11 @@ def _states_range(picture: Image.Image) -> bool:
     """Whether a file of 16 bits says that its values fill them, so that low ones mean a dark picture."""
     if isinstance(picture, TiffImagePlugin.TiffImageFile):
         return 281 in picture.tag_v2 or 341 in picture.tag_v2  # a low one was refused before
-    return picture.format == "PNG" and isinstance(picture, ImageFile) and _significant_bits(picture) == 16
-
-
-def _significant_bits(picture: ImageFile) -> int | None:
-    """Return the least number of the chunk sBIT of a PNG, which Pillow passes over; None where there is none."""
-    file, found = picture.fp, None
-    if file is None:
-        return None
-    place = file.tell()
-    file.seek(8)
-    while len(header := file.read(8)) == 8:
-        length, kind = struct.unpack(">I4s", header)
-        if kind == b"sBIT":
-            found = min(file.read(min(length, 4)), default=None)
-        if kind in (b"sBIT", b"IDAT"):
-            break
-        file.seek(length + 4, 1)
-    file.seek(place)
-    return found
+    if picture.format != "PNG" or not isinstance(picture, ImageFile) or picture.fp is None:
+        return False
+    chunks = png_chunks(picture.fp)
+    first = next(((kind, data) for kind, data, _ in chunks if kind in (b"sBIT", b"IDAT")), (b"", b""))
+    return first[0] == b"sBIT" and min(first[1], default=0) == 16
 
 
 def _refuse_dark(picture: Image.Image, name: str) -> None:

@@ -104,13 +104,6 @@ def read_address(address: str) -> bytes:
     return data
 
 
-def open_address(address: str) -> IO[bytes]:
-    """Return an open shard, table or list behind an address; call it within `explained`."""
-    files, path = open_filesystem(address)
-    stream: IO[bytes] = files.open(path, "rb", block_size=BLOCK)
-    return stream
-
-
 def open_filesystem(address: str) -> tuple[Any, str]:
     """Return the file system of fsspec that an address belongs to, and the path in it.
 
@@ -241,15 +234,17 @@ def failures() -> tuple[type[Exception], ...]:
 
 
 @contextmanager
-def open_container(name: str) -> Iterator[IO[bytes]]:
-    """Open a shard, table or list.
+def open_container(name: str, *, block: int = BLOCK) -> Iterator[IO[bytes]]:
+    """Open a shard, table or list; of one behind an address, `block` bytes are read at a time.
 
     Raises:
         SettingError: It cannot be read, now or while it is being read.
     """
     if is_address(name):
-        with explained(name), open_address(name) as stream:
-            yield stream
+        with explained(name):
+            files, path = open_filesystem(name)
+            with files.open(path, "rb", block_size=block) as stream:
+                yield stream
         return
     try:
         with Path(name).open("rb") as stream:

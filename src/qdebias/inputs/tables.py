@@ -2,9 +2,9 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from io import BufferedReader, TextIOWrapper
+from io import TextIOWrapper
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 from qdebias.errors import MissingPackageError, SettingError
 from qdebias.inputs.addresses import MAX_BYTES, absolute_name, beside, is_there, open_container, path_of, unsigned
@@ -21,16 +21,10 @@ from qdebias.inputs.items import (
     no_image,
     unreadable,
 )
+from qdebias.inputs.parquet import batches, check_growth, open_parquet
 
 COLUMNS = ("image", "path", "url", "file_name")
 """The first of these that a table has is taken where no column is named."""
-
-MOST_TIMES = 100
-"""How many times larger than stored the images of a row group may become where they take more than `MAX_BYTES`: encoded
-images hardly shrink, and one page that grows to gigabytes is in memory at once."""
-
-_DEEPEST = 8
-"""Most structures inside each other in the header of a page, which has two."""
 
 _LONGEST_NAME = 8192
 """Most characters of a path or address."""
@@ -63,8 +57,8 @@ class Rows:
         done = 0
         try:
             with open_container(self.container) as stream:
-                file = parquet(self.container, stream)
-                _check_growth(file.metadata.row_group(self.group), self.column, stream)
+                file = open_parquet(self.container, stream)
+                check_growth(self.container, file.metadata.row_group(self.group), self.column)
                 for batch in file.iter_batches(1, row_groups=[self.group], columns=[self.column]):
                     yield image_of_cell(self.container, str(self.start + done), batch.column(0)[0].as_py())
                     done += 1
@@ -91,112 +85,6 @@ def list_pieces(name: str) -> Iterator[Piece]:
         yield from _or_nothing(name, in_pieces(_lines(name)))
     except SettingError as error:
         yield no_image(name, str(error))
-
-
-def parquet(name: str, stream: Any, *, column: str | None = None) -> Any:  # noqa: ANN401 (pyarrow has no types)
-    """Return an open Parquet file; of `column`, equal values are in memory once.
-
-    Raises:
-        SettingError: It is none.
-    """
-    import pyarrow.parquet as pq
-
-    try:
-        return pq.ParquetFile(stream, buffer_size=1 << 20, read_dictionary=[column] if column else None)
-    except ValueError as error:  # also where a column's name is no UTF-8
-        raise SettingError(f"{unsigned(name)}: is no Parquet file, or damaged ({error})") from error
-
-
-def _check_growth(group: Any, column: str, stream: IO[bytes] | None) -> None:  # noqa: ANN401
-    """Refuse a row group whose column would take far more memory than it takes in the file.
-
-    Its metadata need not be true: of a file here (`stream`), the headers of its pages are read too, as pyarrow takes
-    memory for what they say.
-
-    Raises:
-        SettingError: It would.
-    """
-    chunks = [group.column(number) for number in range(group.num_columns)]
-    chosen = [chunk for chunk in chunks if f"{chunk.path_in_schema}.".startswith(f"{column}.")]
-    stored, unpacked = (
-        sum(getattr(chunk, f"total_{kind}_size") for chunk in chosen) for kind in ("compressed", "uncompressed")
-    )
-    if isinstance(stream, BufferedReader):
-        unpacked = max(unpacked, sum(_unpacked_sizes(stream, chunk) for chunk in chosen))
-    if unpacked > max(MAX_BYTES, MOST_TIMES * stored):
-        raise SettingError(
-            f"column {column!r} grows from {stored / 1e6:.1f} to {unpacked / 1e6:,.0f} MB when it is unpacked, "
-            f"more than {MOST_TIMES} times; store encoded images (JPEG, PNG) in it"
-        )
-
-
-def _unpacked_sizes(stream: IO[bytes], chunk: Any) -> int:  # noqa: ANN401
-    """Return what the pages of a column chunk become together, by their own headers."""
-    starts = (chunk.dictionary_page_offset, chunk.data_page_offset)
-    place = min(start for start in starts if start)
-    end, unpacked, before = place + chunk.total_compressed_size, 0, stream.tell()
-    while place < end:
-        stream.seek(place)
-        page = _thrift_struct(stream, 0)
-        if page.get(2, -1) < 0 or page.get(3, -1) < 0:
-            raise ValueError("a page without a sound header")
-        unpacked += page[2]
-        place = stream.tell() + page[3]
-    stream.seek(before)
-    return unpacked
-
-
-def _thrift_struct(stream: IO[bytes], depth: int) -> dict[int, int]:
-    """Read a structure in the compact protocol of Thrift; return its integers by field, in a page header 1 to 4."""
-    found: dict[int, int] = {}
-    number = 0
-    while head := _byte(stream):
-        number = number + (head >> 4) if head >> 4 else _zigzag(stream)
-        found[number] = _thrift_value(stream, head & 15, depth)
-    return found
-
-
-def _thrift_value(stream: IO[bytes], kind: int, depth: int) -> int:
-    """Read a value; return it if it is an integer, else 0."""
-    if kind in (4, 5, 6):
-        return _zigzag(stream)
-    if kind == 3:
-        _byte(stream)
-    elif kind == 7:
-        stream.seek(8, 1)
-    elif kind == 8:
-        stream.seek(_varint(stream), 1)
-    elif kind in (9, 10) and depth < _DEEPEST:
-        head = _byte(stream)
-        for _ in range(_varint(stream) if head >> 4 == 15 else head >> 4):
-            _thrift_value(stream, head & 15 if head & 15 > 2 else 3, depth + 1)
-    elif kind == 12 and depth < _DEEPEST:
-        _thrift_struct(stream, depth + 1)
-    elif kind not in (1, 2):
-        raise ValueError("a page without a sound header")
-    return 0
-
-
-def _byte(stream: IO[bytes]) -> int:
-    byte = stream.read(1)
-    if not byte:
-        raise ValueError("a page without a sound header")
-    return byte[0]
-
-
-def _varint(stream: IO[bytes]) -> int:
-    value = 0
-    for shift in range(0, 70, 7):
-        byte = _byte(stream)
-        value |= (byte & 0x7F) << shift
-        if byte < 0x80:
-            break
-    return value
-
-
-def _zigzag(stream: IO[bytes]) -> int:
-    value = _varint(stream)
-    return value >> 1 if value % 2 == 0 else -(value >> 1) - 1
 
 
 def image_of_cell(container: str, key: str, cell: Any) -> Image:  # noqa: ANN401
@@ -263,14 +151,14 @@ def _parquet_pieces(name: str, column: str | None) -> Iterator[Piece]:
     import pyarrow.types as kinds
 
     with open_container(name) as stream:
-        file = parquet(name, stream)
+        file = open_parquet(name, stream)
         chosen = chosen_column(name, file.schema_arrow.names, column)
         kind = file.schema_arrow.field(file.schema_arrow.names.index(chosen)).type
         kind = kind.value_type if kinds.is_dictionary(kind) else kind
         if file.metadata.num_rows == 0:
             yield no_image(name, "has column names and no rows")
         if kinds.is_string(kind) or kinds.is_large_string(kind) or kinds.is_string_view(kind):
-            yield from in_pieces(_cell_names(name, parquet(name, stream, column=chosen), chosen))
+            yield from in_pieces(_cell_names(name, file, chosen))
             return
         binary = (kinds.is_binary, kinds.is_large_binary, kinds.is_binary_view, kinds.is_fixed_size_binary)
         if not (kinds.is_struct(kind) or any(one(kind) for one in binary)):
@@ -285,12 +173,12 @@ def _parquet_pieces(name: str, column: str | None) -> Iterator[Piece]:
 def _cell_names(name: str, file: Any, column: str) -> Iterator[str | NoImage]:  # noqa: ANN401
     number = 0
     try:
-        for group in range(file.num_row_groups):
-            _check_growth(file.metadata.row_group(group), column, None)
-        for batch in file.iter_batches(columns=[column]):
+        for batch in batches(name, file, [column]):
             for cell in batch.column(0):
                 yield _name_or_nothing(name, number, cell.as_py())
                 number += 1
+    except SettingError:
+        raise
     except (ValueError, OSError) as error:
         raise SettingError(
             f"{unsigned(name)}: cannot be read beyond row {number}; it may be damaged ({error})"

@@ -148,6 +148,19 @@ def is_constant(array: FloatArray) -> bool:
     return bool(np.linalg.norm(array - mean) <= 1e-13 * abs(mean)) or bool(np.ptp(array) == 0)
 
 
+def refuse_own_scores(scores: FloatArray, human: FloatArray, name: str) -> None:
+    """Refuse human scores that are, up to two digits, the very scores of `name` that they are to be compared with.
+
+    Raises:
+        SettingError: They are.
+    """
+    if len(scores) >= LEAST and not is_constant(human) and np.abs(scores - human).max() < 0.0051:
+        raise SettingError(
+            f"the human scores of all {len(scores)} images are those of {name} itself, so that they say nothing about "
+            f"it; give labels that people made"
+        )
+
+
 def _plcc_or_nan(mapped: FloatArray, mos: FloatArray) -> float:
     from scipy import stats
 

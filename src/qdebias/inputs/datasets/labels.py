@@ -88,9 +88,9 @@ def recognise(records: Sequence[Record], path: Path, column: str | None = None) 
         raise SettingError(
             f"{path}: has no column {column!r}; choose one of {', '.join(columns.values())} with --column"
         )
-    if column is None and {"model", "method"} <= columns.keys():
+    if column is None and ({"model", "method"} <= columns.keys() or {"log_odds", "mos_low"} & columns.keys()):
         raise SettingError(
-            f"{path}: holds scores of a model (it has columns model and method), not of people; "
+            f"{path}: holds scores of a model (it has columns that qdebias writes beside them), not of people; "
             f"name the column of human scores with --column, or give a label file"
         )
     wanted = SCORE_COLUMNS if column is None else (column.strip().casefold(),)

@@ -120,6 +120,11 @@ def _load_file(
     )
     items, notes = merge(to_items(records, form, entry, form.files[0], path), (), path)
     scores = [item.mos for item in items]
+    if column is None and form.score.casefold() == "score" and all(0 <= score <= 1 for score in scores):
+        raise SettingError(
+            f"{path}: its scores are called {form.score} and all lie in [0, 1], as those that qdebias writes; if they "
+            f"are of people, name their column (--column {form.score}), or call it mos"
+        )
     read = LabelledImages(
         items=tuple(items), labels=form, scale=(min(scores), max(scores)), files=(path,), notes=tuple(notes)
     )

@@ -20,6 +20,8 @@ from pathlib import Path
 from zipfile import BadZipFile
 
 from qdebias.errors import MissingPackageError, SettingError
+from qdebias.inputs.addresses import MAX_BYTES
+from qdebias.inputs.parquet import MOST_TIMES, batches, open_parquet
 
 DAMAGED = (
     *(OSError, EOFError, SyntaxError, ValueError, TypeError, AttributeError),
@@ -179,18 +181,26 @@ def check_cells(row: Sequence[str], columns: Sequence[str], where: str) -> None:
 
 def _read_parquet(path: Path) -> list[Mapping[str, object]]:
     """Return the rows of a Parquet file, without the columns that hold images."""
-    import pyarrow as pa
-    import pyarrow.parquet as pq
+    import pyarrow.types as kinds
 
+    unread = (kinds.is_nested, kinds.is_binary, kinds.is_large_binary, kinds.is_binary_view)
+    records: list[Mapping[str, object]] = []
     try:
-        file = pq.ParquetFile(path)
-        kinds = (pa.types.is_nested, pa.types.is_binary, pa.types.is_large_binary, pa.types.is_binary_view)
-        plain = [field.name for field in file.schema_arrow if not any(kind(field.type) for kind in kinds)]
-        found = file.read(columns=list(dict.fromkeys(plain)))
-        rows = zip(*(column.to_pylist() for column in found.columns), strict=True)
-        return [_as_record(tuple(found.column_names), row) for row in rows]
+        with path.open("rb") as stream:
+            file = open_parquet(str(path), stream)
+            plain = [field.name for field in file.schema_arrow if not any(kind(field.type) for kind in unread)]
+            left = max(MAX_BYTES, MOST_TIMES * path.stat().st_size)
+            for batch in batches(str(path), file, list(dict.fromkeys(plain))):
+                left -= batch.nbytes
+                if left < 0:
+                    raise SettingError(f"{path}: its texts repeat until they fill more memory than a table should")
+                rows = zip(*(column.to_pylist() for column in batch.columns), strict=True)
+                records += [_as_record(tuple(batch.schema.names), row) for row in rows]
+    except SettingError:
+        raise
     except (OSError, ValueError) as error:  # ValueError: also a name that is no UTF-8
         raise SettingError(f"{path}: is not a readable Parquet file ({error})") from error
+    return records
 
 
 def read_json(path: Path) -> list[Mapping[str, object]]:
