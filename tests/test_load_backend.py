@@ -149,26 +149,37 @@ def test_old_transformers_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
         load_backend("nano")
 
 
-@pytest.mark.parametrize("model", ["nano", "mplug-owl3"])
-def test_broken_torchvision_is_refused_in_one_line(model: str, tmp_path: Path, photo: RgbImage) -> None:
+def score_beside_broken_torchvision(model: str, folder: Path, photo: RgbImage) -> subprocess.CompletedProcess[str]:
     """In a process of its own: what transformers imports first decides where it would break."""
-    package = tmp_path / "torchvision"
+    package = folder / "torchvision"
     package.mkdir()
     (package / "__init__.py").write_text("raise RuntimeError('operator torchvision::nms does not exist')")
-    Image.fromarray(photo).save(tmp_path / "photo.png")
-    path = os.pathsep.join([str(tmp_path), *sys.path])
-    program = "from qdebias.cli import main; main()"
-    done = subprocess.run(
-        [sys.executable, "-c", program, "score", str(tmp_path / "photo.png"), "--model", model],
+    Image.fromarray(photo).save(folder / "photo.png")
+    path = os.pathsep.join([str(folder), *sys.path])
+    program = "import sys; from qdebias.cli import main; main()"
+    return subprocess.run(
+        [sys.executable, "-X", "importtime", "-c", program, "score", str(folder / "photo.png"), "--model", model],
         env=os.environ | {"PYTHONPATH": path},
         capture_output=True,
         text=True,
         check=False,
     )
+
+
+def test_broken_torchvision_is_refused_in_one_line(tmp_path: Path, photo: RgbImage) -> None:
+    done = score_beside_broken_torchvision("mplug-owl3", tmp_path, photo)
+    (said,) = (line for line in done.stderr.splitlines() if not line.startswith("import time:"))
     assert done.returncode == 2
-    assert done.stderr.count("\n") == 1
-    assert "torchvision is installed but broken (operator torchvision::nms does not exist)" in done.stderr
-    assert "`pip uninstall torchvision`" in done.stderr
+    assert "torchvision is installed but broken (operator torchvision::nms does not exist)" in said
+    assert "`pip uninstall torchvision`" in said
+
+
+def test_nano_imports_neither_transformers_nor_torchvision(tmp_path: Path, photo: RgbImage) -> None:
+    done = score_beside_broken_torchvision("nano", tmp_path, photo)
+    imported = {line.rpartition("|")[2].strip() for line in done.stderr.splitlines()}
+    assert done.returncode == 0, done.stderr
+    assert "torch" in imported
+    assert not {name for name in imported if name.split(".")[0] in ("transformers", "torchvision")}
 
 
 @pytest.mark.parametrize(("name", "near"), [("nanoo", "nano"), ("Qwen2-VL-2b", "qwen2-vl-2b"), ("zzz", None)])

@@ -14,8 +14,11 @@ from transformers import AutoModelForImageTextToText, AutoProcessor
 from transformers.modeling_outputs import BaseModelOutputWithPooling
 
 import qdebias
-from qdebias.backends.nano import BIASED, CHECKPOINT, NanoForConditionalGeneration, NanoProcessor
+from qdebias.backends.hf.loading import load_hf
+from qdebias.backends.nano import BIASED, CHECKPOINT
+from qdebias.backends.nano.pretrained import NanoForConditionalGeneration, NanoProcessor
 from qdebias.backends.nano.statistics import COUNT, SIDE, SIZE, STEEPEST, sharpness, statistics, views
+from qdebias.prompts import Placement, Question, Request
 
 OPTIONS = ["good", "poor", "yes", "no", "excellent", "fair", "bad", "average", "first", "second", "high", "low"]
 PLAIN = "How good is this picture? Good or poor?"
@@ -116,6 +119,21 @@ def test_encoded_images_and_a_cache_stand_for_pixels() -> None:
         cached = model()(input_ids=inputs["input_ids"][:, -3:], **{cache: begun[cache]}).logits[:, -1]
     torch.testing.assert_close(again, want, atol=1e-4, rtol=1e-4)
     torch.testing.assert_close(cached, want, atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize("placement", ["before", "after"])
+def test_plain_torch_gives_the_ids_and_the_logits_of_transformers(placement: Placement) -> None:
+    images = sample("astronaut"), sample("coffee")
+    question = Question(text=PLAIN, options=(" good", " poor"), values=(1.0, 0.0), answer_prefix=PREFIX)
+    request = Request(images=images, questions=(question,), placement=placement)
+    backend = load_hf(CHECKPOINT, device="cpu")
+    turns = conversation(*images)
+    if placement == "after":
+        turns[0]["content"] = turns[0]["content"][-1:] + turns[0]["content"][:-1]
+    inputs = prepared(turns)
+    assert backend.encode([request])[0][0].ids.tolist() == inputs["input_ids"][0].tolist()
+    for ours in (backend, backend.plain()):
+        np.testing.assert_allclose(ours.last_logits([request])[0][0], last(inputs)[0].double().numpy(), atol=1e-6)
 
 
 def test_wrong_number_of_images_is_refused() -> None:

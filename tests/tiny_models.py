@@ -22,7 +22,8 @@ import transformers as tf
 
 from further_families import FURTHER
 from qdebias.backends.hf.backend import HfBackend
-from qdebias.backends.hf.loading import load_hf, quiet
+from qdebias.backends.hf.loading import load_hf
+from qdebias.backends.hf.pretrained import quiet
 from tiny_families import FAMILIES, Family
 
 torch.set_num_threads(1)  # for tensors this small, threads cost more than they give
@@ -58,7 +59,7 @@ def torchvision_module() -> Iterator[None]:
         patch.setattr(sys.modules[names[2]], "functional", sys.modules[names[3]], raising=False)
         from transformers.models.pixtral.processing_pixtral import PixtralProcessor
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("qdebias.backends.hf.processors._processor_class", lambda *_: PixtralProcessor)
+        patch.setattr("qdebias.backends.hf.pretrained._processor_class", lambda *_: PixtralProcessor)
         yield
 
 

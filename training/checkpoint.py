@@ -7,14 +7,14 @@ import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import LlamaConfig, PreTrainedTokenizerFast
 
-from qdebias.backends.nano import (
+from qdebias.backends.nano.modeling import TOKENS
+from qdebias.backends.nano.pretrained import (
     NanoConfig,
     NanoForConditionalGeneration,
     NanoImageProcessor,
     NanoProcessor,
     NanoVisionConfig,
 )
-from qdebias.backends.nano.modeling import TOKENS
 from qdebias.backends.nano.statistics import SIZE
 
 SPECIAL = ["<|pad|>", "<image>", "<|user|>", "<|assistant|>", "<|end|>"]

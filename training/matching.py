@@ -11,7 +11,7 @@ from generate import Set
 from sampler import groups_of, quality_of
 from torch.nn import functional
 
-from qdebias.backends.nano import NanoForConditionalGeneration, NanoProcessor
+from qdebias.backends.nano.pretrained import NanoForConditionalGeneration, NanoProcessor
 
 PAIRS = 128
 

@@ -18,7 +18,7 @@ from sklearn.linear_model import Ridge
 from targets import damaged
 from torch.nn import functional
 
-from qdebias.backends.nano import NanoVisionConfig, NanoVisionModel
+from qdebias.backends.nano.pretrained import NanoVisionConfig, NanoVisionModel
 from qdebias.backends.nano.statistics import SHARPNESS
 
 SEED = 11

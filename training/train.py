@@ -23,7 +23,7 @@ from matching import first_lessons, spread_out
 from perceive import rating
 from sampler import FIRST, SHARES, Dialogue, Sampler, nearest
 
-from qdebias.backends.nano import NanoForConditionalGeneration, NanoProcessor, NanoVisionModel
+from qdebias.backends.nano.pretrained import NanoForConditionalGeneration, NanoProcessor, NanoVisionModel
 
 BATCH = 64
 PARTS = 4  # of a batch, each of dialogues of about the same length

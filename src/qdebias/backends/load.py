@@ -142,7 +142,8 @@ def _find(spec: str) -> Maker:
 
 
 def _checkpoint(source: str, release: str | None = None) -> Maker:
-    _check_transformers()
+    _check_packages()
+    check_torchvision()
     from qdebias.backends.hf.loading import load_hf
 
     return partial(load_hf, source) if release is None else partial(load_hf, source, release=release)
@@ -177,17 +178,16 @@ def check_torchvision() -> None:
         ) from error
 
 
-def _check_transformers() -> None:
-    """Refuse what transformers cannot work with, before any part of it is imported."""
+def _check_packages() -> None:
+    """Refuse an incomplete or old extra, before any part of it is imported."""
     require("torch", "transformers", extra="torch")
-    check_torchvision()
     version = importlib.metadata.version("transformers")
     if tuple(int(part) for part in version.split(".")[:2]) < OLDEST_TRANSFORMERS:
         raise MissingPackageError(f'transformers {version} is too old: pip install --upgrade "qdebias[torch]"')
 
 
 def _embedded(name: str, folder: str) -> Maker:
-    _check_transformers()
+    _check_packages()
     from qdebias.backends.hf.loading import load_hf
 
     return partial(load_hf, Path(__file__).parent / "nano" / folder, name=name)

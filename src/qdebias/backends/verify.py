@@ -19,7 +19,8 @@ from qdebias import __version__
 from qdebias.backends.base import Backend
 from qdebias.backends.checkpoint import Checkpoint, locate
 from qdebias.backends.hf.backend import HfBackend
-from qdebias.backends.hf.loading import described, load_hf
+from qdebias.backends.hf.loading import load_hf
+from qdebias.backends.hf.pretrained import described
 from qdebias.backends.hf.weights import WeightFiles, weight_files
 from qdebias.errors import BackendError
 from qdebias.image import RgbImage

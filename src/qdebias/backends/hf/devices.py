@@ -1,5 +1,6 @@
 """Where a model runs, in which numeric type, and how much the memory there holds at once."""
 
+import importlib.metadata
 import logging
 import platform
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -8,9 +9,7 @@ from pathlib import Path
 from typing import TypeVar
 
 import PIL
-import tokenizers
 import torch
-import transformers
 
 from qdebias.errors import BackendError, SettingError
 
@@ -70,14 +69,12 @@ def has_bfloat16_units() -> bool:
     return any(probe is not None and probe() for probe in probes)
 
 
-def environment_of(device: torch.device) -> dict[str, str]:
-    """Return what runs the model, for the fingerprint."""
+def environment_of(device: torch.device, packages: Sequence[str]) -> dict[str, str]:
+    """Return what runs the model, for the fingerprint: the device, and the versions of packages."""
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else platform.machine()
     return {
         "device": f"{device.type} ({name})",
-        "torch": torch.__version__,
-        "transformers": transformers.__version__,
-        "tokenizers": tokenizers.__version__,
+        **{package: importlib.metadata.version(package) for package in packages},
         "pillow": PIL.__version__,
     }
 

@@ -1,5 +1,6 @@
 """Each distinct image of a call prepared and encoded once, however many prompts show it."""
 
+import json
 from collections.abc import Mapping, Sequence
 from copy import copy
 from typing import Any, TypeAlias
@@ -7,7 +8,6 @@ from typing import Any, TypeAlias
 import numpy as np
 import torch
 from PIL import Image
-from transformers import BatchFeature
 
 from qdebias.backends.hf import Model, Part, Processor
 from qdebias.backends.hf.devices import AtOnce, memory_of
@@ -119,6 +119,7 @@ class _PreparedOnce:
         self._options: Mapping[str, Any] = {}
         self._parts: dict[Key, Mapping[str, Any]] = {}
         self._dropped: set[str] = set()
+        self._kind: Any = dict
         self.names: dict[int, str] = {}
         self.waiting: dict[Key, Mapping[str, Any]] = {}
 
@@ -129,12 +130,12 @@ class _PreparedOnce:
         """Return the images as they are: they are no addresses."""
         return images
 
-    def __call__(self, images: Any, **options: Any) -> BatchFeature:  # noqa: ANN401
+    def __call__(self, images: Any, **options: Any) -> Any:  # noqa: ANN401
         """Return what the real one would make of all images together."""
         pictures, self._options = flat(images), options
         several = self._family.companion and len(pictures) > 1
         parts = [self._part(image, several=several) for image in pictures]
-        return BatchFeature({name: self._shapes_of([part[name] for part in parts]) for name in parts[0]})
+        return self._kind({name: self._shapes_of([part[name] for part in parts]) for name in parts[0]})
 
     def _shapes_of(self, values: Sequence[Any]) -> Any:  # noqa: ANN401
         """Join the values of several images; of pixels only the shapes, from which prompts are made."""
@@ -154,7 +155,9 @@ class _PreparedOnce:
         return self._parts[key]
 
     def _made(self, image: Image.Image, *, several: bool) -> Mapping[str, Any]:
-        made = _as_tensors(self._real([[image, _BLACK] if several else [image]], **self._options))
+        found = self._real([[image, _BLACK] if several else [image]], **self._options)
+        self._kind = type(found)
+        made = {name: torch.from_numpy(one) if isinstance(one, np.ndarray) else one for name, one in found.items()}
         return _first(made) if several else made
 
     def tiles(self, name: str) -> int:
@@ -177,10 +180,6 @@ class _PreparedOnce:
         self.waiting.clear()
 
 
-def _as_tensors(made: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: torch.from_numpy(value) if isinstance(value, np.ndarray) else value for name, value in made.items()}
-
-
 def _first(made: Mapping[str, Any]) -> dict[str, Any]:
     """Return of two images' arrays the first one's; what counts the images of a prompt stays as it is."""
     return {name: value if len(value) == 1 else value[:1] for name, value in made.items()}
@@ -201,3 +200,10 @@ def _shapes(part: Mapping[str, Any]) -> tuple[object, ...]:
 def flat(images: Any) -> list[Image.Image]:  # noqa: ANN401
     """Return the images of nested lists, in order."""
     return [images] if isinstance(images, Image.Image) else [one for part in images for one in flat(part)]
+
+
+def image_settings(processor: Processor) -> str:
+    """Return how images become pixel values, as one line: the class and the configuration of the image processor."""
+    part = processor.image_processor
+    settings = {name: value for name, value in part.to_dict().items() if not name.startswith("_")}
+    return f"{type(part).__name__} {json.dumps(settings, sort_keys=True, default=str)}"

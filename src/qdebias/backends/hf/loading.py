@@ -1,77 +1,36 @@
-"""Loading a transformers checkpoint so that nothing about it is left to chance: type, device, weights, code."""
+"""Loading a checkpoint so that nothing about it is left to chance: type, device, weights, code."""
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
-import transformers
 from huggingface_hub import try_to_load_from_cache
 from huggingface_hub.errors import HFValidationError
-from transformers import AutoConfig, AutoModelForImageTextToText, AutoProcessor
-from transformers.models.auto.configuration_auto import CONFIG_MAPPING
-from transformers.models.auto.modeling_auto import MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING
-from transformers.utils import logging
 
-import qdebias.backends.nano
 from qdebias.backends.base import Fingerprint
 from qdebias.backends.catalogue import KNOWN_MODELS
 from qdebias.backends.checkpoint import Checkpoint, locate
-from qdebias.backends.hf import Config, Model, Processor
+from qdebias.backends.hf import Processor
 from qdebias.backends.hf.backend import CuttingBackend, HfBackend, remember_order
 from qdebias.backends.hf.devices import dtype_of, environment_of
 from qdebias.backends.hf.families import family_of
 from qdebias.backends.hf.forward import Preparer, places_of
-from qdebias.backends.hf.processors import image_settings, limit_pixels, load_processor
+from qdebias.backends.hf.images import image_settings
 from qdebias.backends.hf.prompts import fix_template
-from qdebias.backends.hf.sharing import Sharing, sharing_named
-from qdebias.backends.hf.weights import Storage, WeightFiles, load_weights, storage_of, weight_files
-from qdebias.backends.mplug_owl2.configuration import MplugOwl2Config
-from qdebias.backends.mplug_owl2.modeling import MplugOwl2ForConditionalGeneration
-from qdebias.backends.mplug_owl2.processing import MplugOwl2Processor
-from qdebias.backends.mplug_owl3.configuration import MplugOwl3Config
-from qdebias.backends.mplug_owl3.modeling import MplugOwl3ForConditionalGeneration
-from qdebias.backends.mplug_owl3.processing import MplugOwl3Processor
+from qdebias.backends.hf.sharing import sharing_named
+from qdebias.backends.hf.weights import storage_of
 from qdebias.backends.prompt import Argument
-from qdebias.backends.qwen_vl.modeling import QwenVLConfig, QwenVLForConditionalGeneration
-from qdebias.backends.qwen_vl.processing import QwenVLProcessor
-from qdebias.errors import BackendError, SettingError, first_line
+from qdebias.errors import SettingError
 from qdebias.prompts import Request
 
-NATIVE = (
-    (MplugOwl2Config, MplugOwl2ForConditionalGeneration, MplugOwl2Processor),
-    (MplugOwl3Config, MplugOwl3ForConditionalGeneration, MplugOwl3Processor),
-    (QwenVLConfig, QwenVLForConditionalGeneration, QwenVLProcessor),
-)
-"""Models whose architecture is ours. A further one is a file that models, a file that processes, and a line here and in
-`families.py`."""
 
-
-def register() -> None:
-    """Tell transformers' Auto classes about our own models; may be called more than once."""
-    qdebias.backends.nano.register()
-    for config, model, processor in NATIVE:
-        AutoConfig.register(config.model_type, config, exist_ok=True)
-        AutoModelForImageTextToText.register(config, model, exist_ok=True)
-        AutoProcessor.register(config, processor, exist_ok=True)
-
-
-register()
-
-
-@contextmanager
-def quiet() -> Iterator[None]:
-    """Show only errors of transformers, and no progress bar, inside the block."""
-    verbosity, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
-    logging.set_verbosity_error()
-    logging.disable_progress_bar()
-    try:
-        yield
-    finally:
-        logging.set_verbosity(verbosity)
-        if bars:
-            logging.enable_progress_bar()
+def _reader(kind: object, *, plain: bool = True) -> Any:  # noqa: ANN401  a module
+    """Return the module that reads a checkpoint: nano's own, without transformers, where its weights lie plainly."""
+    light = kind == "qdebias_nano" and plain
+    return import_module("qdebias.backends.nano.loading" if light else "qdebias.backends.hf.pretrained")
 
 
 def load_hf(
@@ -123,79 +82,58 @@ def load_hf(
     storage = storage_of(device, device_map, quantize)
     share = sharing_named(sharing, storage.device, tokens_at_once, images_at_once, alone=storage.alone)
     checkpoint = locate(source, revision)
-    with quiet():
-        config, files = described(checkpoint)
-        kind = dtype_of(dtype, storage.device, config.dtype or config.get_text_config().dtype)
-        processor = load_processor(checkpoint, config, form=form, cut=cut, release=release)
-        template = fix_template(checkpoint, config, processor, template_args)
-        limit_pixels(processor, min_pixels, max_pixels)
-        model = load_weights(checkpoint, config, files, storage, dtype=kind, allow_surplus=allow_surplus)
-    said = {"model": name or checkpoint.name, "dtype": str(kind).removeprefix("torch."), **template}
-    fingerprint = _fingerprint(checkpoint, processor, storage, said)
-    return _backend(model, processor, fingerprint, share(family_of(model)))
-
-
-def _backend(model: Model, processor: Processor, fingerprint: Fingerprint, sharing: Sharing | None) -> HfBackend:
-    make = CuttingBackend if hasattr(processor, "with_cut") else HfBackend
-    backend = make(model=model, processor=processor, fingerprint=fingerprint, sharing=sharing)
-    remember_order(model, backend)
-    return backend
-
-
-def _fingerprint(checkpoint: Checkpoint, processor: Processor, storage: Storage, said: dict[str, str]) -> Fingerprint:
-    return Fingerprint(
-        identity=said | _identity(checkpoint, processor) | storage.identity,
-        environment=environment_of(storage.device),
-    )
-
-
-def _identity(checkpoint: Checkpoint, processor: Processor) -> dict[str, str]:
-    return {
+    kind = checkpoint.read_json("config.json").get("model_type")
+    reader = _reader(kind, plain=not (quantize or device_map))
+    config, files = reader.described(checkpoint)
+    number = dtype_of(dtype, storage.device, config.dtype or config.get_text_config().dtype)
+    processor = reader.load_processor(checkpoint, config, form=form, cut=cut, release=release)
+    template = fix_template(checkpoint, config, processor, template_args)
+    limit_pixels(processor, min_pixels, max_pixels)
+    model = reader.load_weights(checkpoint, config, files, storage, dtype=number, allow_surplus=allow_surplus)
+    identity = {
+        "model": name or checkpoint.name,
+        "dtype": str(number).removeprefix("torch."),
+        **template,
         "backend": "hf",
         "revision": checkpoint.revision,
         "configuration": checkpoint.configuration_digest(),
         "weights": checkpoint.weights_digest(),
         **getattr(processor, "identity", {"images": image_settings(processor)}),
+        **({"quantize": quantize} if quantize else {}),
     }
+    make = CuttingBackend if hasattr(processor, "with_cut") else HfBackend
+    backend = make(
+        model=model,
+        processor=processor,
+        fingerprint=Fingerprint(identity=identity, environment=environment_of(storage.device, reader.PACKAGES)),
+        sharing=share(family_of(model)),
+    )
+    remember_order(model, backend)
+    return backend
 
 
-def described(checkpoint: Checkpoint) -> tuple[Config, WeightFiles]:
-    """Return the config of a model, with what only names and shapes of its weights say, and the files of the weights.
+def limit_pixels(processor: Processor, min_pixels: int | None, max_pixels: int | None) -> None:
+    """Set between how many pixels the image processor of the Qwen-VL family resizes each image.
+
+    Args:
+        processor: Changed in place.
+        min_pixels: Smallest height x width after resizing; None leaves the checkpoint's own.
+        max_pixels: Largest height x width after resizing; None leaves the checkpoint's own.
 
     Raises:
-        BackendError: Either is missing or damaged, or of another kind of model.
+        SettingError: This family has no such limits, or they exclude each other.
     """
-    config, files = read_config(checkpoint), weight_files(checkpoint.folder)
-    if hasattr(config, "fit"):
-        config.fit(files.shapes)
-    return config, files
-
-
-def read_config(checkpoint: Checkpoint) -> Config:
-    """Return the transformers configuration of a checkpoint, or say in one line why it cannot be run here."""
-    content = checkpoint.read_json("config.json")
-    kind = content.get("model_type")
-    if not content:
-        raise BackendError(
-            f"{checkpoint.folder}: has no config.json; a checkpoint folder has config.json, *.safetensors and the "
-            f"processor's files: check the path, or download the missing file"
-        )
-    if kind not in CONFIG_MAPPING:
-        code = "; it brings Python code of its own, which qdebias never runs" if "auto_map" in content else ""
-        raise BackendError(
-            f"{checkpoint.folder}: model type {kind!r} is unknown to transformers {transformers.__version__}{code}: "
-            f"use a model that transformers has, or a newer transformers"
-        )
-    try:
-        config = AutoConfig.from_pretrained(checkpoint.folder, local_files_only=True, trust_remote_code=False)
-    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
-        raise BackendError(
-            f"{checkpoint.folder}: config.json is not usable ({first_line(error)}); download it again, or use another "
-            f"model"
-        ) from error
-    if type(config) not in MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING:
-        raise BackendError(f"{checkpoint.folder}: a model of type {kind!r} does not answer questions about images")
-    return config
+    if min_pixels is None and max_pixels is None:
+        return
+    part = processor.image_processor
+    if not type(part).__name__.startswith("Qwen2VLImageProcessor"):
+        raise SettingError(f"min_pixels and max_pixels are known to the Qwen-VL family, not to {type(part).__name__}")
+    size = dict(part.size)
+    lower = size["shortest_edge"] if min_pixels is None else min_pixels
+    upper = size["longest_edge"] if max_pixels is None else max_pixels
+    if not 0 < lower <= upper:
+        raise SettingError(f"0 < min_pixels <= max_pixels must hold, got {lower} and {upper}")
+    part.size = {"shortest_edge": lower, "longest_edge": upper}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -224,14 +162,15 @@ def prompt_lengths(model: str, requests: Sequence[Request]) -> list[list[PromptL
         ImageError: The processor refuses an image, or the prompt is longer than the model can read.
     """
     checkpoint = _checkpoint(model)
-    if checkpoint.read_json("config.json").get("model_type") == MplugOwl3Config.model_type:
+    kind = checkpoint.read_json("config.json").get("model_type")
+    if kind == "mplugowl3":
         raise SettingError(f"{model}: mPLUG-Owl3 reads images beside its prompt, and not as tokens of it")
-    with quiet():
-        config = read_config(checkpoint)
-        processor = load_processor(checkpoint, config)
-        fix_template(checkpoint, config, processor)
-        preparer = Preparer(SimpleNamespace(config=config), processor)
-        prepared = [preparer.prepare(request) for request in requests]
+    reader = _reader(kind)
+    config = reader.read_config(checkpoint)
+    processor = reader.load_processor(checkpoint, config)
+    fix_template(checkpoint, config, processor)
+    preparer = Preparer(SimpleNamespace(config=config), processor)
+    prepared = [preparer.prepare(request) for request in requests]
     return [
         [
             PromptLength(tokens=len(one.ids), of_images=int(places_of(one.inputs, preparer.image_token).sum()))

@@ -5,11 +5,11 @@ import json
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from jinja2 import Environment, TemplateError, TemplateSyntaxError
 from PIL import Image
-from transformers import ProcessorMixin
 
 from qdebias.backends.checkpoint import Checkpoint
 from qdebias.backends.hf import Config, Processor
@@ -165,8 +165,13 @@ def _apply(processor: Processor, form: Form, images: int, reply: str) -> str:
 
 
 def _rendered(processor: Processor, form: Form, messages: list[dict[str, Any]]) -> str:
+    render = getattr(processor, "render", None)
+    if render is None:
+        from transformers import ProcessorMixin
+
+        render = partial(ProcessorMixin.apply_chat_template, processor)
     try:
-        prompt = ProcessorMixin.apply_chat_template(processor, messages, add_generation_prompt=len(messages) == 1)
+        prompt = render(messages, add_generation_prompt=len(messages) == 1)
     except (TemplateError, ValueError, TypeError, KeyError) as error:
         raise PromptError(
             f"the chat template of this model refuses the question {form.question.text!r}: {first_line(error)}"

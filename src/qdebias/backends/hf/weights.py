@@ -1,4 +1,4 @@
-"""The weights of a checkpoint: names and shapes in the files, then a model of transformers filled with all of them."""
+"""The weights of a checkpoint: names and shapes in the files, and where they are to lie."""
 
 import importlib.util
 import json
@@ -11,14 +11,11 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
-import transformers
 from safetensors import SafetensorError, safe_open
 
 from qdebias.backends.checkpoint import WEIGHTS, Checkpoint
-from qdebias.backends.hf import Config, Model
-from qdebias.backends.hf.devices import check_room, device_of, is_want_of_memory, memory_of
+from qdebias.backends.hf.devices import device_of
 from qdebias.errors import BackendError, MissingPackageError, SettingError, first_line
-from qdebias.system.processes import page_out
 
 WHOLE = ("model.safetensors", "pytorch_model.bin")
 """The file of weights that are not divided; an index of several has the same name and an ending."""
@@ -70,7 +67,7 @@ class WeightFiles:
         """Yield the wanted tensors one by one, in the order of the files; each is read when it is yielded."""
         for path, held in self.files.items():
             names = [name for name in held if name in wanted]
-            with _one_line(path):
+            with one_line(path):
                 yield from _read(path, names)
 
 
@@ -148,7 +145,7 @@ def _check(files: Mapping[Path, Mapping[str, Stored]], index: Mapping[str, str])
 
 
 def _stored(path: Path) -> dict[str, Stored]:
-    with _one_line(path):
+    with one_line(path):
         if path.suffix == ".bin":
             held = _unpickled(path).items()
             return {name: Stored(tuple(tensor.shape), tensor.is_floating_point()) for name, tensor in held}
@@ -179,7 +176,7 @@ def _unpickled(path: Path) -> dict[str, torch.Tensor]:
 
 
 @contextmanager
-def _one_line(path: Path) -> Iterator[None]:
+def one_line(path: Path) -> Iterator[None]:
     """Turn what the readers raise about `path` into one BackendError."""
     try:
         yield
@@ -242,7 +239,9 @@ class Storage:
         bits: dict[str, Any] = {"load_in_8bit": True}
         if self.quantize == "4bit":
             bits = {"load_in_4bit": True, "bnb_4bit_quant_type": "nf4", "bnb_4bit_compute_dtype": dtype}
-        config = transformers.BitsAndBytesConfig(llm_int8_skip_modules=[PRECISE], **bits)
+        from transformers import BitsAndBytesConfig
+
+        config = BitsAndBytesConfig(llm_int8_skip_modules=[PRECISE], **bits)
         return {"quantization_config": config, "device_map": self.device_map or {"": str(self.device)}}
 
 
@@ -282,95 +281,7 @@ def storage_of(device: str | None, device_map: str | Mapping[str, str] | None, q
     return Storage(device=device_of(device), device_map=device_map, quantize=quantize)
 
 
-def load_weights(
-    checkpoint: Checkpoint,
-    config: Config,
-    files: WeightFiles,
-    storage: Storage,
-    *,
-    dtype: torch.dtype,
-    allow_surplus: bool,
-) -> Model:
-    """Return a model filled with the weights of a checkpoint.
-
-    Raises:
-        BackendError: They do not fill it, are damaged, or do not fit into memory.
-    """
-    size = BITS[storage.quantize] / 8 if storage.quantize else dtype.itemsize
-    if storage.device_map is None:
-        check_room({storage.device: int(files.numbers * size)}, REMEDIES)
-    with memory_of(storage.device):
-        stored = storage.arguments(dtype)
-        model, report = _from_files(checkpoint, config, dtype, stored, pickled=files.pickled)
-        _check_complete(checkpoint, report, allow_surplus=allow_surplus)
-        _check_numbers(checkpoint, model, files)
-        if isinstance(storage.device_map, dict):
-            _check_covered(model, storage.device_map)
-        return _in_memory(model if stored else model.to(storage.device)).eval()
-
-
-def _from_files(
-    checkpoint: Checkpoint, config: Config, dtype: torch.dtype, stored: Mapping[str, Any], *, pickled: bool
-) -> tuple[Model, Mapping[str, Any]]:
-    """Return the model, its weights mapped into memory, and what transformers says of them."""
-    try:
-        loaded: Any = transformers.AutoModelForImageTextToText.from_pretrained(
-            checkpoint.folder,
-            config=config,
-            dtype=dtype,
-            local_files_only=True,
-            trust_remote_code=False,
-            use_safetensors=not pickled,
-            weights_only=True,
-            ignore_mismatched_sizes=True,  # reported, and then refused
-            output_loading_info=True,
-            **stored,
-        )
-    except SafetensorError as error:
-        raise BackendError(
-            f"{checkpoint.folder}: a weight file is damaged, cut short, or only a Git LFS pointer ({error}); "
-            f"download it again"
-        ) from error
-    except pickle.UnpicklingError as error:
-        raise more_than_weights(checkpoint.folder) from error
-    except (OSError, ValueError, RuntimeError, KeyError, TypeError, AttributeError) as error:
-        if is_want_of_memory(error):
-            raise
-        raise BackendError(f"{checkpoint.folder}: the model cannot be loaded: {first_line(error)}") from error
-    model, report = loaded
-    return model, report
-
-
-def _in_memory(model: Model) -> Model:
-    """Copy weights out of mapped files: whoever overwrites such a file would change scores, or end the process.
-
-    Each mapped weight leaves memory when it is copied, so that they never lie there twice.
-    """
-    for weight in (*model.parameters(), *model.buffers()):
-        if weight.device.type == "cpu" and weight.is_floating_point():  # quantized ones are made anew
-            mapped, weight.data = weight.data, weight.data.clone()
-            page_out(mapped.data_ptr(), mapped.nbytes)
-    return model
-
-
-def _check_numbers(checkpoint: Checkpoint, model: Model, files: WeightFiles) -> None:
-    """Refuse integers in the place of weights, which transformers would cast, unless config.json says what they are."""
-    integers = files.integers & {name for name, _ in model.named_parameters()}
-    if integers and getattr(model.config, "quantization_config", None) is None:
-        raise BackendError(
-            f"{checkpoint.folder}: the weight {min(integers)!r} holds integers, and config.json does not say how it is "
-            f"quantized; use a checkpoint that is not quantized"
-        )
-
-
-def _check_covered(model: Model, device_map: Mapping[str, str]) -> None:
-    """Refuse a mapping that leaves out a weight: transformers would put it anywhere."""
-    for name, _ in model.named_parameters():
-        if not any(name == part or not part or name.startswith(f"{part}.") for part in device_map):
-            raise SettingError(f"device_map says nothing about {name}; add an entry '' for all that is not named")
-
-
-def _check_complete(checkpoint: Checkpoint, report: Mapping[str, Any], *, allow_surplus: bool) -> None:
+def check_complete(checkpoint: Checkpoint, report: Mapping[str, Any], *, allow_surplus: bool) -> None:
     """Refuse weights that do not fill the model: transformers would fill the gaps with random numbers."""
     missing, wrong = sorted(report["missing_keys"]), sorted(report["mismatched_keys"])
     surplus = [] if allow_surplus else sorted(report["unexpected_keys"])

@@ -14,9 +14,8 @@ from transformers import BatchFeature
 from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
 
 from qdebias.backends.checkpoint import Checkpoint
-from qdebias.backends.hf.images import flat
+from qdebias.backends.hf.images import flat, image_settings
 from qdebias.backends.hf.native import NativeProcessor
-from qdebias.backends.hf.processors import image_settings
 from qdebias.backends.mplug_owl2.configuration import IMAGE_TOKEN, MplugOwl2Config
 from qdebias.errors import BackendError, SettingError
 

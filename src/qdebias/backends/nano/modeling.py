@@ -1,42 +1,26 @@
-"""The embedded model as transformers holds it: its configuration, its encoder of scenes, and the model."""
+"""The embedded model in plain torch: what sees, the decoder (that of Llama), and both together (as in LLaVA).
 
-from typing import cast
+`pretrained.py` has the same model as a class of transformers, under the same names of weights.
+"""
+
+from collections.abc import Mapping
+from types import SimpleNamespace
+from typing import Any, TypeAlias, cast
 
 import torch
 from torch import nn
 from torch.nn import functional
-from transformers import LlavaConfig, LlavaForConditionalGeneration, PreTrainedConfig, PreTrainedModel
-from transformers.modeling_outputs import BaseModelOutputWithPooling
 
 from qdebias.backends.nano.statistics import COLOURS, statistics
 
+Config: TypeAlias = Any
+"""The entries of config.json, or of a part of it, as attributes."""
 
-class NanoVisionConfig(PreTrainedConfig):
-    """Vision encoder: fixed image statistics, a fixed linear rating of them, and a learned thumbnail.
+Rotation: TypeAlias = tuple[torch.Tensor, torch.Tensor]
+"""Cosine and sine of the angles by which queries and keys are rotated, (R, L, head) each."""
 
-    Attributes:
-        hidden_size: Width of an image token.
-        steps: Smooth steps by which the token of quality tells how high the rating is.
-        identity_size: Length of the unit vector that names the scene.
-        statistics_size: Number of fixed statistics per image.
-    """
-
-    model_type = "qdebias_nano_vision"
-    base_config_key = "vision_config"
-
-    hidden_size: int = 128
-    steps: int = 32
-    identity_size: int = 64
-    statistics_size: int = 715
-    num_hidden_layers: int = 1
-    initializer_range: float = 0.02
-
-
-class NanoConfig(LlavaConfig):
-    """A LLaVA-like model (vision encoder, projector, Llama decoder) with the encoder above."""
-
-    model_type = "qdebias_nano"
-
+TOKENS = 3
+"""Of an image."""
 
 GRID = 32
 WINDOW = 9
@@ -48,7 +32,7 @@ class IdentityEncoder(nn.Module):
     Local normalisation removes what fog, saturation and contrast change and keeps where things are.
     """
 
-    def __init__(self, config: NanoVisionConfig) -> None:
+    def __init__(self, config: Config) -> None:
         super().__init__()
         self.convolutions = nn.Sequential(
             nn.Conv2d(1, 16, 5, stride=2, padding=2),
@@ -82,45 +66,13 @@ def _blur(grey: torch.Tensor) -> torch.Tensor:
     return functional.avg_pool2d(padded, WINDOW, stride=1)
 
 
-TOKENS = 3
-
-
-class NanoVisionModel(PreTrainedModel):
-    """Three image tokens: the rating of its fixed statistics, its colours, and the scene (from the thumbnail)."""
-
-    config: NanoVisionConfig
-    config_class = NanoVisionConfig
-    main_input_name = "pixel_values"
-
-    def __init__(self, config: NanoVisionConfig) -> None:
-        super().__init__(config)
-        self.quality = QualityEncoder(config)
-        self.identity = IdentityEncoder(config)
-        self.post_init()
-
-    def forward(self, pixel_values: torch.Tensor, **_: object) -> BaseModelOutputWithPooling:
-        """Encode images.
-
-        Args:
-            pixel_values: (images, views, 3, side, side) in [0, 1].
-
-        Returns:
-            `last_hidden_state` and the last of `hidden_states`: (images, 3, hidden_size).
-        """
-        pixels = pixel_values.float()
-        standard = self.quality.standard(statistics(pixels))
-        identity = self.identity(self.identity.pattern(pixels[:, 0]))
-        tokens = torch.cat([self.quality(self.quality.rate(standard), standard), identity], dim=1).to(self.dtype)
-        return BaseModelOutputWithPooling(last_hidden_state=tokens, hidden_states=(tokens,))
-
-
 class QualityEncoder(nn.Module):
     """A fixed rating of the standardised statistics, told in smooth steps, and the thumbnail's colours.
 
     The rating is linear, less a second linear measure, of damage, where that is above 0.
     """
 
-    def __init__(self, config: NanoVisionConfig) -> None:
+    def __init__(self, config: Config) -> None:
         super().__init__()
         size = config.statistics_size
         self.mean = nn.Parameter(torch.zeros(size), requires_grad=False)
@@ -145,18 +97,156 @@ class QualityEncoder(nn.Module):
         return torch.stack([self.value(told), self.colour(standard[:, COLOURS])], dim=1)
 
 
-class NanoForConditionalGeneration(LlavaForConditionalGeneration):
-    """LLaVA with `NanoVisionModel` as its vision tower; the forward pass is transformers' own."""
+class VisionEncoder(nn.Module):
+    """Three image tokens: the rating of its fixed statistics, its colours, and the scene (from the thumbnail)."""
 
-    config: NanoConfig
-    config_class = NanoConfig
+    def __init__(self, config: Config) -> None:
+        super().__init__()
+        self.quality = QualityEncoder(config)
+        self.identity = IdentityEncoder(config)
+
+    def forward(self, pixel_values: torch.Tensor) -> torch.Tensor:
+        """Map (images, views, 3, side, side) in [0, 1] to (images, 3, hidden_size)."""
+        pixels = pixel_values.float()
+        standard = self.quality.standard(statistics(pixels))
+        identity = self.identity(self.identity.pattern(pixels[:, 0]))
+        return torch.cat([self.quality(self.quality.rate(standard), standard), identity], dim=1)
+
+
+class RmsNorm(nn.Module):
+    """Divides by the root of the mean square, computed in float32."""
+
+    def __init__(self, width: int, epsilon: float) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(width))
+        self.epsilon = epsilon
+
+    def forward(self, hidden: torch.Tensor) -> torch.Tensor:
+        """Map (..., width) to the same shape."""
+        exact = hidden.float()
+        exact = exact * torch.rsqrt(exact.pow(2).mean(-1, keepdim=True) + self.epsilon)
+        return self.weight * exact.to(hidden.dtype)
+
+
+class Attention(nn.Module):
+    """Causal self-attention under rotary positions."""
+
+    def __init__(self, config: Config) -> None:
+        super().__init__()
+        self.head, width = config.head_dim, config.num_attention_heads * config.head_dim
+        self.q_proj, self.k_proj, self.v_proj = (nn.Linear(config.hidden_size, width, bias=False) for _ in range(3))
+        self.o_proj = nn.Linear(width, config.hidden_size, bias=False)
+
+    def forward(self, hidden: torch.Tensor, rotation: Rotation, mask: torch.Tensor | None) -> torch.Tensor:
+        """Map (R, L, hidden_size) to the same shape.
+
+        Args:
+            hidden: R rows of L tokens.
+            rotation: Of queries and keys.
+            mask: (R, 1, L, L), added to the scores; None: a token sees itself and all before it.
+        """
+        parts = (project(hidden) for project in (self.q_proj, self.k_proj, self.v_proj))
+        query, key, value = (part.unflatten(-1, (-1, self.head)).transpose(1, 2) for part in parts)
+        cosine, sine = (part.unsqueeze(1) for part in rotation)
+        query, key = (part * cosine + _turned(part) * sine for part in (query, key))
+        read = functional.scaled_dot_product_attention(query, key, value, attn_mask=mask, is_causal=mask is None)
+        return cast(torch.Tensor, self.o_proj(read.transpose(1, 2).flatten(2)))
+
+
+def _turned(states: torch.Tensor) -> torch.Tensor:
+    first, second = states.chunk(2, dim=-1)
+    return torch.cat([-second, first], dim=-1)
+
+
+class Mlp(nn.Module):
+    """Gated linear unit."""
+
+    def __init__(self, config: Config) -> None:
+        super().__init__()
+        hidden, inner = config.hidden_size, config.intermediate_size
+        self.gate_proj, self.up_proj = (nn.Linear(hidden, inner, bias=False) for _ in range(2))
+        self.down_proj = nn.Linear(inner, hidden, bias=False)
+
+    def forward(self, hidden: torch.Tensor) -> torch.Tensor:
+        """Map (R, L, hidden_size) to the same shape."""
+        gated = functional.silu(self.gate_proj(hidden)) * self.up_proj(hidden)
+        return cast(torch.Tensor, self.down_proj(gated))
+
+
+class Layer(nn.Module):
+    """One layer of the decoder."""
+
+    def __init__(self, config: Config) -> None:
+        super().__init__()
+        self.self_attn, self.mlp = Attention(config), Mlp(config)
+        self.input_layernorm, self.post_attention_layernorm = (
+            RmsNorm(config.hidden_size, config.rms_norm_eps) for _ in range(2)
+        )
+
+    def forward(self, hidden: torch.Tensor, rotation: Rotation, mask: torch.Tensor | None) -> torch.Tensor:
+        """Map (R, L, hidden_size) to the same shape; the arguments are those of `Attention`."""
+        hidden = hidden + self.self_attn(self.input_layernorm(hidden), rotation, mask)
+        return cast(torch.Tensor, hidden + self.mlp(self.post_attention_layernorm(hidden)))
+
+
+class Decoder(nn.Module):
+    """Embedding, layers, last norm."""
+
+    def __init__(self, config: Config) -> None:
+        super().__init__()
+        self.config = config
+        self.embed_tokens = nn.Embedding(config.vocab_size, config.hidden_size)
+        self.layers = nn.ModuleList(Layer(config) for _ in range(config.num_hidden_layers))
+        self.norm = RmsNorm(config.hidden_size, config.rms_norm_eps)
+
+    def forward(self, hidden: torch.Tensor, positions: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:
+        """Map embedded (R, L, hidden_size) at positions (R or 1, L) to the same shape, under the last norm."""
+        steps = torch.arange(0, self.config.head_dim, 2, dtype=torch.float32) / self.config.head_dim
+        frequencies = 1.0 / self.config.rope_parameters.rope_theta**steps
+        angles = (positions[..., None].float() * frequencies.to(hidden.device)).repeat(1, 1, 2)
+        rotation = angles.cos().to(hidden.dtype), angles.sin().to(hidden.dtype)
+        for layer in self.layers:
+            hidden = layer(hidden, rotation, mask)
+        return cast(torch.Tensor, self.norm(hidden))
+
+
+class Projector(nn.Module):
+    """From image tokens to tokens of the decoder."""
+
+    def __init__(self, config: Config) -> None:
+        super().__init__()
+        width = config.text_config.hidden_size
+        self.linear_1, self.linear_2 = nn.Linear(config.vision_config.hidden_size, width), nn.Linear(width, width)
+
+    def forward(self, tokens: torch.Tensor) -> torch.Tensor:
+        """Map (images, 3, vision hidden_size) to (images, 3, hidden_size)."""
+        return cast(torch.Tensor, self.linear_2(functional.gelu(self.linear_1(tokens))))
+
+
+class NanoModel(nn.Module):
+    """What sees, what projects, and what answers."""
+
+    def __init__(self, config: Config) -> None:
+        super().__init__()
+        self.vision_tower = VisionEncoder(config.vision_config)
+        self.multi_modal_projector = Projector(config)
+        self.language_model = Decoder(config.text_config)
+
+    def get_image_features(self, pixel_values: torch.Tensor) -> SimpleNamespace:
+        """Encode (images, views, 3, side, side); `pooler_output` has (3, hidden_size) of each image."""
+        tokens = self.vision_tower(pixel_values).to(self.multi_modal_projector.linear_1.weight.dtype)
+        return SimpleNamespace(pooler_output=list(self.multi_modal_projector(tokens)))
+
+
+class TellsImageFeatures:
+    """What a model with the encoder above knows of images beside its hidden states."""
 
     @property
-    def image_features_size(self) -> int:
+    def image_features_size(self: Any) -> int:
         """Number of values of `image_features` for an image."""
         return int(self.config.vision_config.statistics_size) + 1
 
-    def image_features(self, pixel_values: torch.Tensor) -> torch.Tensor:
+    def image_features(self: Any, pixel_values: torch.Tensor) -> torch.Tensor:
         """Return what the encoder knows of the quality of images: their statistics, then their rating.
 
         Args:
@@ -164,3 +254,83 @@ class NanoForConditionalGeneration(LlavaForConditionalGeneration):
         """
         measured, quality = statistics(pixel_values.float()), self.model.vision_tower.quality
         return torch.cat([measured, quality.rate(quality.standard(measured)).unsqueeze(1).float()], dim=1)
+
+
+class Nano(TellsImageFeatures, nn.Module):
+    """The embedded model, with what `HfBackend` uses of a model of transformers."""
+
+    def __init__(self, config: Config) -> None:
+        super().__init__()
+        text = config.text_config
+        self.config = config
+        self.model = NanoModel(config)
+        self.lm_head = nn.Linear(text.hidden_size, text.vocab_size, bias=False)
+        self.lm_head.weight = self.model.language_model.embed_tokens.weight
+
+    @property
+    def base_model(self) -> NanoModel:
+        """All but the head."""
+        return self.model
+
+    @property
+    def device(self) -> torch.device:
+        """Where its weights lie."""
+        return self.lm_head.weight.device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Their numeric type."""
+        return self.lm_head.weight.dtype
+
+    def get_input_embeddings(self) -> nn.Embedding:
+        """Return the embedding of words."""
+        return self.model.language_model.embed_tokens
+
+    def get_output_embeddings(self) -> nn.Linear:
+        """Return the head."""
+        return self.lm_head
+
+    def get_decoder(self) -> nn.Module:
+        """Return the language model, without what sees."""
+        return self.model.language_model
+
+    def forward(
+        self,
+        input_ids: torch.Tensor,
+        attention_mask: torch.Tensor | None = None,
+        position_ids: torch.Tensor | None = None,
+        pixel_values: torch.Tensor | None = None,
+        mm_encoder_outputs: Mapping[str, Any] | None = None,
+        logits_to_keep: int | torch.Tensor = 0,
+        **_: object,
+    ) -> SimpleNamespace:
+        """Return `logits` of R rows of L tokens, (R, positions, vocabulary).
+
+        Args:
+            input_ids: (R, L), with the image token for each token of an image.
+            attention_mask: (R, 1, L, L), added to the scores of attention; or (R, L) of ones.
+            position_ids: (R, L); None counts them.
+            pixel_values: (images, views, 3, side, side).
+            mm_encoder_outputs: Under "image", what encoded images; instead of `pixel_values`.
+            logits_to_keep: So many last positions, or these; 0 is all.
+
+        Raises:
+            ValueError: Rows are padded, or the tokens of images are more or fewer than their places.
+        """
+        mask = attention_mask if attention_mask is not None and attention_mask.dim() == 4 else None
+        if mask is None and attention_mask is not None and not attention_mask.all():
+            raise ValueError("padded rows are not supported; run rows of one length together")
+        if position_ids is None:
+            position_ids = torch.arange(input_ids.shape[1], device=input_ids.device)[None]
+        images = None if mm_encoder_outputs is None else mm_encoder_outputs["image"]
+        if pixel_values is not None:
+            images = self.model.get_image_features(pixel_values)
+        hidden = self.model.language_model.embed_tokens(input_ids)
+        slots = input_ids == self.config.image_token_index
+        features = hidden[:0, 0] if images is None else torch.cat(list(images.pooler_output))
+        if int(slots.sum()) != len(features):
+            raise ValueError(f"the prompts have {int(slots.sum())} slots for {len(features)} tokens of images")
+        hidden[slots] = features.to(hidden.device, hidden.dtype)
+        hidden = self.model.language_model(hidden, position_ids, mask)
+        kept = slice(-logits_to_keep, None) if isinstance(logits_to_keep, int) else logits_to_keep
+        return SimpleNamespace(logits=self.lm_head(hidden[:, kept]))

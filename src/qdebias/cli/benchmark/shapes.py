@@ -13,8 +13,7 @@ import transformers
 
 from qdebias.backends.checkpoint import Checkpoint
 from qdebias.backends.hf import Config, Model, Processor
-from qdebias.backends.hf.loading import quiet
-from qdebias.backends.hf.processors import load_processor
+from qdebias.backends.hf.pretrained import load_processor, quiet
 from qdebias.errors import SettingError
 from qdebias.methods import presets
 

@@ -1,19 +1,88 @@
-"""Image processor and processor of the embedded model, as transformers' Auto classes expect them."""
+"""The embedded model as transformers holds it, for training and as a check; importing this registers its classes."""
 
 from collections.abc import Sequence
 from typing import TypeAlias
 
 import numpy as np
+import torch
 from PIL import Image
-from transformers import BatchFeature, PreTrainedTokenizerBase, ProcessorMixin
+from transformers import (
+    AutoConfig,
+    AutoImageProcessor,
+    AutoModel,
+    AutoModelForImageTextToText,
+    AutoProcessor,
+    BatchFeature,
+    LlavaConfig,
+    LlavaForConditionalGeneration,
+    PreTrainedConfig,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+    ProcessorMixin,
+)
 from transformers.image_processing_utils import BaseImageProcessor
+from transformers.modeling_outputs import BaseModelOutputWithPooling
 
+from qdebias.backends.nano.modeling import IdentityEncoder, QualityEncoder, TellsImageFeatures, VisionEncoder
 from qdebias.backends.nano.statistics import UInt8Array, rgb_array, views
 
 Picture: TypeAlias = Image.Image | UInt8Array
 Images: TypeAlias = Picture | Sequence[Picture] | Sequence[Sequence[Picture]]
 
 IMAGE_TOKEN = "<image>"  # noqa: S105
+
+
+class NanoVisionConfig(PreTrainedConfig):
+    """Vision encoder: fixed image statistics, a fixed linear rating of them, and a learned thumbnail.
+
+    Attributes:
+        hidden_size: Width of an image token.
+        steps: Smooth steps by which the token of quality tells how high the rating is.
+        identity_size: Length of the unit vector that names the scene.
+        statistics_size: Number of fixed statistics per image.
+    """
+
+    model_type = "qdebias_nano_vision"
+    base_config_key = "vision_config"
+
+    hidden_size: int = 128
+    steps: int = 32
+    identity_size: int = 64
+    statistics_size: int = 715
+    num_hidden_layers: int = 1
+    initializer_range: float = 0.02
+
+
+class NanoConfig(LlavaConfig):
+    """A LLaVA-like model (vision encoder, projector, Llama decoder) with the encoder above."""
+
+    model_type = "qdebias_nano"
+
+
+class NanoVisionModel(PreTrainedModel):
+    """`VisionEncoder` under the names that transformers gives its outputs."""
+
+    config: NanoVisionConfig
+    config_class = NanoVisionConfig
+    main_input_name = "pixel_values"
+
+    def __init__(self, config: NanoVisionConfig) -> None:
+        super().__init__(config)
+        self.quality = QualityEncoder(config)
+        self.identity = IdentityEncoder(config)
+        self.post_init()
+
+    def forward(self, pixel_values: torch.Tensor, **_: object) -> BaseModelOutputWithPooling:
+        """Encode (images, views, 3, side, side) in [0, 1] to (images, 3, hidden_size)."""
+        tokens = VisionEncoder.forward(self, pixel_values).to(self.dtype)
+        return BaseModelOutputWithPooling(last_hidden_state=tokens, hidden_states=(tokens,))
+
+
+class NanoForConditionalGeneration(TellsImageFeatures, LlavaForConditionalGeneration):
+    """LLaVA with `NanoVisionModel` as its vision tower; the forward pass is transformers' own."""
+
+    config: NanoConfig
+    config_class = NanoConfig
 
 
 class NanoImageProcessor(BaseImageProcessor):
@@ -105,3 +174,11 @@ def _flat(images: Images) -> list[Picture]:
     if isinstance(images, Image.Image | np.ndarray):
         return [images]
     return [picture for part in images for picture in _flat(part)]
+
+
+AutoConfig.register(NanoVisionConfig.model_type, NanoVisionConfig, exist_ok=True)
+AutoConfig.register(NanoConfig.model_type, NanoConfig, exist_ok=True)
+AutoModel.register(NanoVisionConfig, NanoVisionModel, exist_ok=True)
+AutoModelForImageTextToText.register(NanoConfig, NanoForConditionalGeneration, exist_ok=True)
+AutoImageProcessor.register(NanoConfig, image_processor_classes={"pil": NanoImageProcessor}, exist_ok=True)
+AutoProcessor.register(NanoConfig, NanoProcessor, exist_ok=True)

@@ -1,0 +1,319 @@
+"""Checkpoints of transformers: their configuration, their processor, and their model filled with the weights.
+
+transformers loads a video processor with every processor that has one, and that needs torchvision. Nothing here shows
+videos, so that part is left out. Pillow is chosen even where torchvision is installed, because the two resize with
+differences of one grey level, and a score must not depend on what else is installed.
+"""
+
+import inspect
+import pickle
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+import transformers
+from jinja2 import TemplateError
+from safetensors import SafetensorError
+from transformers import (
+    AutoConfig,
+    AutoFeatureExtractor,
+    AutoImageProcessor,
+    AutoModelForImageTextToText,
+    AutoProcessor,
+    AutoTokenizer,
+)
+from transformers.models.auto.configuration_auto import CONFIG_MAPPING
+from transformers.models.auto.modeling_auto import MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING
+from transformers.models.auto.processing_auto import PROCESSOR_MAPPING, processor_class_from_name
+from transformers.utils import logging
+
+import qdebias.backends.nano.pretrained  # noqa: F401  registers its classes
+from qdebias.backends.checkpoint import Checkpoint
+from qdebias.backends.hf import Config, Model, Part, Processor, ProcessorClass
+from qdebias.backends.hf.devices import check_room, is_want_of_memory, memory_of
+from qdebias.backends.hf.weights import (
+    BITS,
+    REMEDIES,
+    Storage,
+    WeightFiles,
+    check_complete,
+    more_than_weights,
+    weight_files,
+)
+from qdebias.backends.mplug_owl2.configuration import MplugOwl2Config
+from qdebias.backends.mplug_owl2.modeling import MplugOwl2ForConditionalGeneration
+from qdebias.backends.mplug_owl2.processing import MplugOwl2Processor
+from qdebias.backends.mplug_owl3.configuration import MplugOwl3Config
+from qdebias.backends.mplug_owl3.modeling import MplugOwl3ForConditionalGeneration
+from qdebias.backends.mplug_owl3.processing import MplugOwl3Processor
+from qdebias.backends.qwen_vl.modeling import QwenVLConfig, QwenVLForConditionalGeneration
+from qdebias.backends.qwen_vl.processing import QwenVLProcessor
+from qdebias.errors import BackendError, MissingPackageError, SettingError, first_line
+from qdebias.system.processes import page_out
+
+PACKAGES = ("torch", "transformers", "tokenizers")
+"""What runs a model beside this package."""
+
+NATIVE = (
+    (MplugOwl2Config, MplugOwl2ForConditionalGeneration, MplugOwl2Processor),
+    (MplugOwl3Config, MplugOwl3ForConditionalGeneration, MplugOwl3Processor),
+    (QwenVLConfig, QwenVLForConditionalGeneration, QwenVLProcessor),
+)
+"""Models whose architecture is ours. A further one is a file that models, a file that processes, and a line here and in
+`families.py`."""
+
+
+def register() -> None:
+    """Tell transformers' Auto classes about our own models; may be called more than once."""
+    for config, model, processor in NATIVE:
+        AutoConfig.register(config.model_type, config, exist_ok=True)
+        AutoModelForImageTextToText.register(config, model, exist_ok=True)
+        AutoProcessor.register(config, processor, exist_ok=True)
+
+
+register()
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Show only errors of transformers, and no progress bar, inside the block."""
+    verbosity, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(verbosity)
+        if bars:
+            logging.enable_progress_bar()
+
+
+@quiet()
+def described(checkpoint: Checkpoint) -> tuple[Config, WeightFiles]:
+    """Return the config of a model, with what only names and shapes of its weights say, and the files of the weights.
+
+    Raises:
+        BackendError: Either is missing or damaged, or of another kind of model.
+    """
+    config, files = read_config(checkpoint), weight_files(checkpoint.folder)
+    if hasattr(config, "fit"):
+        config.fit(files.shapes)
+    return config, files
+
+
+def read_config(checkpoint: Checkpoint) -> Config:
+    """Return the transformers configuration of a checkpoint, or say in one line why it cannot be run here."""
+    content = checkpoint.read_json("config.json")
+    kind = content.get("model_type")
+    if not content:
+        raise BackendError(
+            f"{checkpoint.folder}: has no config.json; a checkpoint folder has config.json, *.safetensors and the "
+            f"processor's files: check the path, or download the missing file"
+        )
+    if kind not in CONFIG_MAPPING:
+        code = "; it brings Python code of its own, which qdebias never runs" if "auto_map" in content else ""
+        raise BackendError(
+            f"{checkpoint.folder}: model type {kind!r} is unknown to transformers {transformers.__version__}{code}: "
+            f"use a model that transformers has, or a newer transformers"
+        )
+    try:
+        config = AutoConfig.from_pretrained(checkpoint.folder, local_files_only=True, trust_remote_code=False)
+    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
+        raise BackendError(
+            f"{checkpoint.folder}: config.json is not usable ({first_line(error)}); download it again, or use another "
+            f"model"
+        ) from error
+    if type(config) not in MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING:
+        raise BackendError(f"{checkpoint.folder}: a model of type {kind!r} does not answer questions about images")
+    return config
+
+
+_NAMED_IN = ("processor_config.json", "preprocessor_config.json", "tokenizer_config.json", "config.json")
+
+
+@quiet()
+def load_processor(checkpoint: Checkpoint, config: Config, **settings: str | None) -> Processor:
+    """Return the processor of a checkpoint: tokenizer, image processor, and chat template if there is one.
+
+    Args:
+        checkpoint: A folder; nothing is fetched.
+        config: Its transformers configuration.
+        settings: Options of our own models' processors; None leaves what the checkpoint says.
+
+    Raises:
+        SettingError: The processor has no such option.
+        BackendError: A file is missing or damaged, or the processor cannot work on images.
+        MissingPackageError: This family's processor needs a package that is not installed.
+    """
+    folder, kind = checkpoint.folder, _processor_class(checkpoint, config)
+    chosen = {name: value for name, value in settings.items() if value is not None}
+    own = inspect.getattr_static(kind, "from_folder", None)  # a plain look makes transformers' stand-ins raise
+    known = inspect.signature(kind.from_folder).parameters if own is not None else {}
+    if unknown := chosen.keys() - set(known):
+        raise SettingError(f"{checkpoint.name}: models of type {config.model_type!r} have no {', '.join(unknown)}")
+    if known:
+        return kind.from_folder(checkpoint, config, **chosen)
+    try:
+        processor = _image_only(kind).from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+    except ImportError as error:
+        raise MissingPackageError(
+            f"{checkpoint.name}: its processor needs a package that is not installed "
+            f"({first_line(error).partition('. ')[0]}); install it, torchvision in the version made for this torch"
+        ) from error
+    except (OSError, ValueError, TypeError, KeyError, AttributeError, TemplateError) as error:
+        raise BackendError(
+            f"{folder}: the processor cannot be loaded ({first_line(error)}); a checkpoint folder needs the tokenizer "
+            f"and preprocessor files beside config.json: download them again"
+        ) from error
+    if processor.chat_template is None:
+        processor.chat_template = getattr(processor.tokenizer, "chat_template", None)
+    return processor
+
+
+def _processor_class(checkpoint: Checkpoint, config: Config) -> ProcessorClass:
+    """Return the processor class that the folder names, else the one transformers has for the model."""
+    for file in _NAMED_IN:
+        name = checkpoint.read_json(file).get("processor_class")
+        found = processor_class_from_name(name) if isinstance(name, str) else None
+        if found is not None:
+            return found
+    if type(config) in PROCESSOR_MAPPING:
+        return PROCESSOR_MAPPING[type(config)]
+    raise BackendError(f"{checkpoint.folder}: transformers has no image-and-text processor for {config.model_type!r}")
+
+
+def _image_only(kind: ProcessorClass) -> ProcessorClass:
+    """Return a subclass that loads its image processor with Pillow and no video processor at all.
+
+    A subclass because transformers checks and stores every part by its place among the arguments: the video part
+    keeps its place, and is a `_NoVideo`.
+    """
+
+    class ImageOnly(kind):
+        @classmethod
+        def _get_arguments_from_pretrained(cls, folder: Path, *_: object, **__: object) -> list[Part]:
+            return [_part(name, folder) for name in cls.get_attributes()]
+
+        def check_argument_for_proper_class(self, argument_name: str, argument: Part) -> type | None:
+            if isinstance(argument, _NoVideo):
+                return None
+            return cast(type, super().check_argument_for_proper_class(argument_name, argument))
+
+    ImageOnly.__name__ = kind.__name__
+    return ImageOnly
+
+
+class _NoVideo(dict[str, object]):
+    """Stands where a processor has the part that only video needs, with the attributes that some read from it.
+
+    It is false, and writes itself as empty JSON.
+    """
+
+    model_input_names = ()
+    slice_mode = False
+    downsample_mode = ""
+
+
+def _part(name: str, folder: Path) -> Part:
+    loaders = {
+        "tokenizer": AutoTokenizer,
+        "image_processor": AutoImageProcessor,
+        "feature_extractor": AutoFeatureExtractor,
+    }
+    if "video" in name:
+        return _NoVideo()
+    if name not in loaders:
+        raise ValueError(f"its processor has a part {name!r} that is neither for text nor for images")
+    backend = {"backend": "pil"} if name == "image_processor" else {}
+    return loaders[name].from_pretrained(folder, local_files_only=True, trust_remote_code=False, **backend)
+
+
+@quiet()
+def load_weights(
+    checkpoint: Checkpoint,
+    config: Config,
+    files: WeightFiles,
+    storage: Storage,
+    *,
+    dtype: torch.dtype,
+    allow_surplus: bool,
+) -> Model:
+    """Return a model filled with the weights of a checkpoint.
+
+    Raises:
+        BackendError: They do not fill it, are damaged, or do not fit into memory.
+    """
+    size = BITS[storage.quantize] / 8 if storage.quantize else dtype.itemsize
+    if storage.device_map is None:
+        check_room({storage.device: int(files.numbers * size)}, REMEDIES)
+    with memory_of(storage.device):
+        stored = storage.arguments(dtype)
+        model, report = _from_files(checkpoint, config, dtype, stored, pickled=files.pickled)
+        check_complete(checkpoint, report, allow_surplus=allow_surplus)
+        _check_numbers(checkpoint, model, files)
+        if isinstance(storage.device_map, dict):
+            _check_covered(model, storage.device_map)
+        return _in_memory(model if stored else model.to(storage.device)).eval()
+
+
+def _from_files(
+    checkpoint: Checkpoint, config: Config, dtype: torch.dtype, stored: Mapping[str, Any], *, pickled: bool
+) -> tuple[Model, Mapping[str, Any]]:
+    """Return the model, its weights mapped into memory, and what transformers says of them."""
+    try:
+        loaded: Any = transformers.AutoModelForImageTextToText.from_pretrained(
+            checkpoint.folder,
+            config=config,
+            dtype=dtype,
+            local_files_only=True,
+            trust_remote_code=False,
+            use_safetensors=not pickled,
+            weights_only=True,
+            ignore_mismatched_sizes=True,  # reported, and then refused
+            output_loading_info=True,
+            **stored,
+        )
+    except SafetensorError as error:
+        raise BackendError(
+            f"{checkpoint.folder}: a weight file is damaged, cut short, or only a Git LFS pointer ({error}); "
+            f"download it again"
+        ) from error
+    except pickle.UnpicklingError as error:
+        raise more_than_weights(checkpoint.folder) from error
+    except (OSError, ValueError, RuntimeError, KeyError, TypeError, AttributeError) as error:
+        if is_want_of_memory(error):
+            raise
+        raise BackendError(f"{checkpoint.folder}: the model cannot be loaded: {first_line(error)}") from error
+    model, report = loaded
+    return model, report
+
+
+def _in_memory(model: Model) -> Model:
+    """Copy weights out of mapped files: whoever overwrites such a file would change scores, or end the process.
+
+    Each mapped weight leaves memory when it is copied, so that they never lie there twice.
+    """
+    for weight in (*model.parameters(), *model.buffers()):
+        if weight.device.type == "cpu" and weight.is_floating_point():  # quantized ones are made anew
+            mapped, weight.data = weight.data, weight.data.clone()
+            page_out(mapped.data_ptr(), mapped.nbytes)
+    return model
+
+
+def _check_numbers(checkpoint: Checkpoint, model: Model, files: WeightFiles) -> None:
+    """Refuse integers in the place of weights, which transformers would cast, unless config.json says what they are."""
+    integers = files.integers & {name for name, _ in model.named_parameters()}
+    if integers and getattr(model.config, "quantization_config", None) is None:
+        raise BackendError(
+            f"{checkpoint.folder}: the weight {min(integers)!r} holds integers, and config.json does not say how it is "
+            f"quantized; use a checkpoint that is not quantized"
+        )
+
+
+def _check_covered(model: Model, device_map: Mapping[str, str]) -> None:
+    """Refuse a mapping that leaves out a weight: transformers would put it anywhere."""
+    for name, _ in model.named_parameters():
+        if not any(name == part or not part or name.startswith(f"{part}.") for part in device_map):
+            raise SettingError(f"device_map says nothing about {name}; add an entry '' for all that is not named")
