@@ -218,26 +218,27 @@ _SHARPER = Question(text="Is the second image sharper than the first one?", opti
 _log = logging.getLogger(__name__)
 
 
-def remember_order(model: Model, backend: HfBackend) -> None:
-    """Warn where the order of images carries no weight, and write that into the identity of the backend.
+def remember_order(backend: HfBackend) -> HfBackend:
+    """Return the backend; where the order of images carries no weight, warn, and write that into its identity.
 
     Only a model whose images enter by cross attention is asked.
     """
-    if "cross_attention_states" not in inspect.signature(type(model).forward).parameters:
-        return
+    if "cross_attention_states" not in inspect.signature(type(backend.model).forward).parameters:
+        return backend
     try:
         share = swapped_share(backend)
     except PromptError:  # one image a prompt: there is no order
-        return
-    if share >= LEAST:
-        return
-    _log.warning(
-        "swapping two images changes the answer of this model by %.1f %% of what replacing one does: it hardly knows "
-        "which is the first, so methods that show two images, and rank, say little with it; take another model",
-        100 * share,
-    )
-    known = backend.fingerprint
-    backend.fingerprint = replace(known, identity={**known.identity, "image_order": "carries no weight"})
+        return backend
+    if share < LEAST:
+        _log.warning(
+            "swapping two images changes the answer of this model by %.1f %% of what replacing one does: it hardly "
+            "knows which is the first, so methods that show two images, and rank, say little with it; take another "
+            "model",
+            100 * share,
+        )
+        known = backend.fingerprint
+        backend.fingerprint = replace(known, identity={**known.identity, "image_order": "carries no weight"})
+    return backend
 
 
 def swapped_share(backend: HfBackend) -> float:

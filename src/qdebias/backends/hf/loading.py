@@ -13,23 +13,23 @@ from huggingface_hub.errors import HFValidationError
 from qdebias.backends.base import Fingerprint
 from qdebias.backends.catalogue import KNOWN_MODELS
 from qdebias.backends.checkpoint import Checkpoint, locate
-from qdebias.backends.hf import Processor
+from qdebias.backends.hf import Model, Processor
 from qdebias.backends.hf.backend import CuttingBackend, HfBackend, remember_order
 from qdebias.backends.hf.devices import dtype_of, environment_of
 from qdebias.backends.hf.families import family_of
 from qdebias.backends.hf.forward import Preparer, places_of
 from qdebias.backends.hf.images import image_settings
 from qdebias.backends.hf.prompts import fix_template
-from qdebias.backends.hf.sharing import sharing_named
-from qdebias.backends.hf.weights import storage_of
+from qdebias.backends.hf.sharing import Sharing, sharing_named
+from qdebias.backends.hf.weights import Storage, storage_of
 from qdebias.backends.prompt import Argument
 from qdebias.errors import SettingError
 from qdebias.prompts import Request
 
 
-def _reader(kind: object, *, plain: bool = True) -> Any:  # noqa: ANN401  a module
+def _reader(checkpoint: Checkpoint, *, plain: bool = True) -> Any:  # noqa: ANN401  a module
     """Return the module that reads a checkpoint: nano's own, without transformers, where its weights lie plainly."""
-    light = kind == "qdebias_nano" and plain
+    light = plain and checkpoint.read_json("config.json").get("model_type") == "qdebias_nano"
     return import_module("qdebias.backends.nano.loading" if light else "qdebias.backends.hf.pretrained")
 
 
@@ -67,7 +67,7 @@ def load_hf(
         form: How questions are written for the first Qwen-VL or mPLUG-Owl2, see `FORMS` of their processors.
         cut: How mPLUG-Owl3 cuts images, see `MplugOwl3Processor.from_folder`.
         release: The only release of mPLUG-Owl3 that is accepted, see there.
-        template_args: Arguments of the chat template, see `qdebias.backends.chat_template.fixed`.
+        template_args: Arguments of the chat template.
         quantize: "8bit" or "4bit", see `storage_of`.
         device_map: Instead of `device`, see `storage_of`.
         sharing: "all", "images" (each encoded once, but every question run alone) or "off". The logits are the same.
@@ -82,34 +82,36 @@ def load_hf(
     storage = storage_of(device, device_map, quantize)
     share = sharing_named(sharing, storage.device, tokens_at_once, images_at_once, alone=storage.alone)
     checkpoint = locate(source, revision)
-    kind = checkpoint.read_json("config.json").get("model_type")
-    reader = _reader(kind, plain=not (quantize or device_map))
+    reader = _reader(checkpoint, plain=not (quantize or device_map))
     config, files = reader.described(checkpoint)
     number = dtype_of(dtype, storage.device, config.dtype or config.get_text_config().dtype)
     processor = reader.load_processor(checkpoint, config, form=form, cut=cut, release=release)
     template = fix_template(checkpoint, config, processor, template_args)
     limit_pixels(processor, min_pixels, max_pixels)
     model = reader.load_weights(checkpoint, config, files, storage, dtype=number, allow_surplus=allow_surplus)
+    said = {"model": name or checkpoint.name, "dtype": str(number).removeprefix("torch."), **template}
+    fingerprint = _fingerprint(checkpoint, processor, said, storage, reader.PACKAGES)
+    return _backend(model, processor, fingerprint, share(family_of(model)))
+
+
+def _backend(model: Model, processor: Processor, fingerprint: Fingerprint, sharing: Sharing | None) -> HfBackend:
+    make = CuttingBackend if hasattr(processor, "with_cut") else HfBackend
+    return remember_order(make(model=model, processor=processor, fingerprint=fingerprint, sharing=sharing))
+
+
+def _fingerprint(
+    checkpoint: Checkpoint, processor: Processor, said: Mapping[str, str], storage: Storage, packages: Sequence[str]
+) -> Fingerprint:
     identity = {
-        "model": name or checkpoint.name,
-        "dtype": str(number).removeprefix("torch."),
-        **template,
+        **said,
         "backend": "hf",
         "revision": checkpoint.revision,
         "configuration": checkpoint.configuration_digest(),
         "weights": checkpoint.weights_digest(),
         **getattr(processor, "identity", {"images": image_settings(processor)}),
-        **({"quantize": quantize} if quantize else {}),
+        **({"quantize": storage.quantize} if storage.quantize else {}),
     }
-    make = CuttingBackend if hasattr(processor, "with_cut") else HfBackend
-    backend = make(
-        model=model,
-        processor=processor,
-        fingerprint=Fingerprint(identity=identity, environment=environment_of(storage.device, reader.PACKAGES)),
-        sharing=share(family_of(model)),
-    )
-    remember_order(model, backend)
-    return backend
+    return Fingerprint(identity=identity, environment=environment_of(storage.device, packages))
 
 
 def limit_pixels(processor: Processor, min_pixels: int | None, max_pixels: int | None) -> None:
@@ -162,10 +164,9 @@ def prompt_lengths(model: str, requests: Sequence[Request]) -> list[list[PromptL
         ImageError: The processor refuses an image, or the prompt is longer than the model can read.
     """
     checkpoint = _checkpoint(model)
-    kind = checkpoint.read_json("config.json").get("model_type")
-    if kind == "mplugowl3":
+    if checkpoint.read_json("config.json").get("model_type") == "mplugowl3":
         raise SettingError(f"{model}: mPLUG-Owl3 reads images beside its prompt, and not as tokens of it")
-    reader = _reader(kind)
+    reader = _reader(checkpoint)
     config = reader.read_config(checkpoint)
     processor = reader.load_processor(checkpoint, config)
     fix_template(checkpoint, config, processor)

@@ -227,11 +227,6 @@ class Storage:
         """
         return self.quantize == "8bit"
 
-    @property
-    def identity(self) -> dict[str, str]:
-        """What of it decides the logits."""
-        return {"quantize": self.quantize} if self.quantize else {}
-
     def arguments(self, dtype: torch.dtype) -> dict[str, Any]:
         """Return it as arguments of `from_pretrained`."""
         if self.quantize is None:
