@@ -249,7 +249,7 @@ def test_the_command_prints_a_table_and_one_object_of_json(dataset: Dataset, tmp
     asked = ("compare", labels, "--model", "fake", "--run", folder, "-k", "vanilla,average", "-k", "paper")
     text = call(*asked, "--resamples", 50)
     rows = [[cell.strip() for cell in line.split("|")] for line in text.splitlines() if line.startswith("|")]
-    assert rows[0][1:9] == ["Method", "SRCC", "PLCC", "ΔSRCC", "ΔPLCC", "Images", "Forwards an image", "Asked now"]
+    assert rows[0][1:9] == ["Method", "SRCC", "PLCC", "ΔSRCC", "ΔPLCC", "Images", "Forward passes", "Questions asked"]
     assert rows[0][9] == "Images/s"
     assert [row[1] for row in rows[2:]] == ["vanilla", "average", "paper"]
     assert [row[8] for row in rows[2:]] == ["20", "80", "80"]

@@ -73,10 +73,19 @@ def test_an_interval_stands_below_its_number(terminal: StringIO) -> None:
     assert re.search(r"paper +│ +0\.500 │ 12 *\n +│ \[0\.250, 0\.750\] │", terminal.getvalue())
 
 
-@pytest.mark.parametrize("terminal", [18], indirect=True)
+@pytest.mark.parametrize("terminal", [10], indirect=True)
 def test_a_terminal_that_is_too_narrow_gets_markdown(terminal: StringIO, capsys: pytest.CaptureFixture[str]) -> None:
     show_measured(TABLE)
     assert (capsys.readouterr().out, terminal.getvalue()) == (render(TABLE, "markdown"), "")
+
+
+@pytest.mark.parametrize("terminal", [24], indirect=True)
+def test_the_last_columns_are_left_out_where_they_do_not_fit(
+    terminal: StringIO, capsys: pytest.CaptureFixture[str]
+) -> None:
+    show_measured(TABLE)
+    assert "0.500" in terminal.getvalue()
+    assert capsys.readouterr() == ("", f"this terminal is too narrow for: {TABLE.columns[-1].name}\n")
 
 
 @pytest.mark.parametrize("terminal", [60], indirect=True)
@@ -110,7 +119,7 @@ def test_many_images_end_in_a_summary(
 ) -> None:
     monkeypatch.setattr(score_module, "results", shown.results)
     rows = [row(number, number / count) for number in range(count)]
-    score_module._tell(rows, None, None, json=None, every=every)
+    score_module._tell(lambda: rows, None, Record, json=False, every=every)
     names = {number for number in range(count) if re.search(rf" {number}\.png ", terminal.getvalue())}
     ends = {*range(ENDS), *range(count - ENDS, count)}
     assert names == ({*range(count)} if every or count == MOST else ends)

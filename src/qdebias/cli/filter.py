@@ -14,6 +14,7 @@ from qdebias.cli.console import one_line, put, say, say_failed
 from qdebias.cli.options import ImageColumn, JsonLines, Paths, RunFolder, Scoring
 from qdebias.cli.outputs import LISTS, refuse_inputs
 from qdebias.cli.runs import named_results, say_unfinished
+from qdebias.cli.score import mos_scale
 from qdebias.curation import COPY, LINK, MOVE, Choice, Top, Way, check_places, choose, place
 from qdebias.errors import SettingError
 from qdebias.inputs import Images, open_images
@@ -21,7 +22,6 @@ from qdebias.inputs.addresses import is_address, is_folder
 from qdebias.inputs.items import NOT_DECODED, NamedImages, NoImage
 from qdebias.methods.method import Score
 from qdebias.methods.plan import Failure
-from qdebias.metrics.calibration import Calibration, load_calibration
 from qdebias.metrics.mos import MosScale
 from qdebias.runs.derive import recorded
 from qdebias.runs.manifest import NAME as RUN
@@ -250,16 +250,11 @@ def check(
 
 def _scale(by: str, file: Path | None, least: float, options: Options) -> MosScale | None:
     """Return the MOS scale, None where the score itself is what counts."""
-    fit = options.recipe.method
     if by == "score" and file is None:
         if not 0 <= least <= 1:
             raise SettingError(f"--min is a score in [0, 1], got {least:g}; see --by for a MOS scale")
         return None
-    scale = (
-        fit
-        if isinstance(fit, MosScale) and file is None
-        else _calibration(file, model=options.model, method=options.method)
-    )
+    scale = mos_scale(file, options)
     if scale is None or by not in BY[1:]:
         raise SettingError(
             f"--by is score, or with --calibration or a fit mos or mos_low; got --by {by} and {file or 'no file'}"
@@ -272,14 +267,6 @@ def _scale(by: str, file: Path | None, least: float, options: Options) -> MosSca
     if by == "mos_low" and scale.interval is None:
         raise SettingError(f"{file}: holds no interval; make it again with qdebias calibrate and 2 folds or more")
     return scale
-
-
-def _calibration(file: Path | None, *, model: str, method: str) -> Calibration | None:
-    if file is None:
-        return None
-    calibration = load_calibration(file)
-    calibration.check_origin(model=model, method=method)
-    return calibration
 
 
 def _value(score: float, by: str, scale: MosScale | None) -> float:

@@ -1,9 +1,10 @@
 """`qdebias score`, and `qdebias frames` for several images in one prompt."""
 
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, nullcontext
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -98,19 +99,22 @@ def score(
     - `qdebias score s3://bucket/photos/ --ray auto --out s3://bucket/scores` uses a cluster
     - `qdebias score list.txt images.parquet "shards/*.tar" s3://bucket/photos/` reads lists, tables, shards and clouds
     """
+    refused: dict[str, object] = {"--ray": ray, "--calibration": calibration, "--seed": options.seed}
     with kept_in(run if ray is None else out):
         images = open_images(paths, column=column, frames=frames)
         refuse_inputs(images, out=Path(out) if out else None)
         if anchors is not None:
-            refuse_beside_anchors({"--ray": ray, "--calibration": calibration, "--seed": options.seed})
+            refuse_beside_anchors(refused)
             inputs, question = find_inputs(paths, column=column), question_of(options.method)
-            failed = _score_by_anchors(
-                inputs, anchors, options, question, out=out, json=json, every=every, run=run, columns=columns
-            )
+            kept = columns_of(AnchoredRecord, (), columns)
+            rows = partial(_anchored, inputs, anchors, options, question, run)
+            failed = _tell(rows, out, kept, json=json, every=every)
         elif ray is None:
-            failed = _score_here(
-                images, options, out=out, json=json, every=every, run=run, calibration=calibration, columns=columns
-            )
+            scale, videos = mos_scale(calibration, options), images.hold_videos()
+            if scale and videos:
+                raise SettingError("a MOS scale is one of images; score videos without --calibration and --fit")
+            kept = columns_of(MosRecord if scale else VideoRecord if videos else Record, options.recipe.words, columns)
+            failed = _tell(partial(_scored, images, options, run, scale), out, kept, json=json, every=every)
         else:
             workers = Workers(address=ray, count=actors, gpus=gpus)
             refused = {"--json": json, "--run": run, "--calibration": calibration, "--columns": columns}
@@ -118,33 +122,14 @@ def score(
     raise typer.Exit(1 if failed else 0)
 
 
-def _score_here(
-    images: Images,
-    options: Options,
-    *,
-    out: str | None,
-    json: bool,
-    every: bool,
-    run: Path | None,
-    calibration: Path | None,
-    columns: str | None,
-) -> int:
-    """Score in this process and return how many images failed."""
-    model, method, file = options.model, options.method, Path(out) if out else None
-    videos = images.hold_videos()
-    with ExitStack() as stack:
-        scale = _mos_scale(calibration, options)
-        if scale and videos:
-            raise SettingError("a MOS scale is one of images; score videos without --calibration and --fit")
-        kept = columns_of(MosRecord if scale else VideoRecord if videos else Record, options.recipe.words, columns)
-        write = stack.enter_context(open_writer(file, kept)) if file else None
-        results = named_results(images, options, run)
-        start = time.monotonic()
-        rows = (record(name, one, model=model, method=method, seed=options.seed) for name, one in results)
-        told = video_records(rows) if videos else rows
-        count, failed = _tell(told, scale, write, json=kept if json else None, every=every)
-        _summarise(count, failed, time.monotonic() - start, file)
-    return failed
+def _scored(images: Images, options: Options, run: Path | None, scale: MosScale | None) -> Iterable[Record]:
+    found = named_results(images, options, run)
+    rows = (record(name, one, model=options.model, method=options.method, seed=options.seed) for name, one in found)
+    if images.hold_videos():
+        return video_records(rows)
+    if scale is None:
+        return rows
+    return (with_mos(row, None if row.score is None else scale.mos(row.score)) for row in rows)
 
 
 def refuse_beside_anchors(given: Mapping[str, object]) -> None:
@@ -165,79 +150,54 @@ def question_of(method: str) -> str:
     return about[method]
 
 
-def _score_by_anchors(
-    inputs: Inputs,
-    anchors: Path,
-    options: Options,
-    question: str,
-    *,
-    out: str | None,
-    json: bool,
-    every: bool,
-    run: Path | None,
-    columns: str | None,
-) -> int:
-    """Compare each image with the anchors, in both orders, and return how many failed."""
-    file, kept = Path(out) if out else None, columns_of(AnchoredRecord, (), columns)
-    with ExitStack() as stack:
-        write = stack.enter_context(open_writer(file, kept)) if file else None
-        start = time.monotonic()
-        found = compare_images(inputs.paths, options, question=QUESTIONS[question], run=run, anchors=anchors)
-        ranked = {row.path: row for row in found.rows}
-        rows = [ranked[str(path)] for path in inputs.paths]
-        rows += [Ranked(path=failure.name, error=failure.error) for failure in inputs.failures]
-        named = f"{question} beside {anchors}"
-        records = (anchored_record(row, model=options.model, method=named) for row in rows)
-        count, failed = _tell(records, None, write, json=kept if json else None, every=every)
-        say_left_out(inputs.images)
-        _summarise(count, failed, time.monotonic() - start, file)
-    return failed
+def _anchored(
+    inputs: Inputs, anchors: Path, options: Options, question: str, run: Path | None
+) -> Iterator[AnchoredRecord]:
+    """Compare each image with the anchors, in both orders."""
+    found = compare_images(inputs.paths, options, question=QUESTIONS[question], run=run, anchors=anchors)
+    ranked = {row.path: row for row in found.rows}
+    failures = [Ranked(path=failure.name, error=failure.error) for failure in inputs.failures]
+    for row in [*(ranked[str(path)] for path in inputs.paths), *failures]:
+        yield anchored_record(row, model=options.model, method=f"{question} beside {anchors}")
+    say_left_out(inputs.images)
 
 
-def _tell(
-    plain: Iterable[Record],
-    scale: MosScale | None,
-    write: Callable[[Record], None] | None,
-    *,
-    json: Columns | None,
-    every: bool,
-) -> tuple[int, int]:
-    """Write and print the rows as they come, and return how many there were and how many failed."""
+def _tell(scored: Callable[[], Iterable[Record]], out: str | None, columns: Columns, *, json: bool, every: bool) -> int:
+    """Score, write and print the rows as they come, and return how many failed."""
     count = failed = 0
     shown: list[Record] = []
     summary = Summary()
-    for one in plain:
-        count += 1
-        row = one if scale is None else with_mos(one, None if one.score is None else scale.mos(one.score))
-        if write:
-            write(row)
-        summary.add(row)
-        _print_row(row, shown, json=json, most=None if every else MOST)
-        failed += say_failed([row.error])
-    if shown and count > len(shown):
-        summary.show()
-    else:
-        _print_table(shown)
-    return count, failed
+    with open_writer(Path(out), columns) if out else nullcontext() as write:
+        rows, start = scored(), time.monotonic()
+        for row in rows:
+            count += 1
+            if write:
+                write(row)
+            summary.add(row)
+            if json:
+                put(row.json(columns))
+            elif not results.is_terminal:
+                typer.echo(_line(row))
+            elif every or len(shown) < MOST:
+                shown.append(row)
+            failed += say_failed([row.error])
+        if shown and count > len(shown):
+            summary.show()
+        else:
+            _print_table(shown)
+        rate = count / max(time.monotonic() - start, 1e-9)
+        say(f"{count} images, {failed} failed, {rate:.2f} images/s" + (f", written to {out}" if out else ""))
+    return failed
 
 
-def _mos_scale(path: Path | None, options: Options) -> MosScale | None:
+def mos_scale(path: Path | None, options: Options) -> MosScale | None:
     """Return what tells human scores: the calibration of a file, or a method that is a fit; None where nothing does."""
+    fit = options.recipe.method
     if path is None:
-        return options.recipe.method if isinstance(options.recipe.method, MosScale) else None
+        return fit if isinstance(fit, MosScale) else None
     calibration = load_calibration(path)
     calibration.check_origin(model=options.model, method=options.method)
     return calibration
-
-
-def _print_row(row: Record, rows: list[Record], *, json: Columns | None, most: int | None) -> None:
-    """Print a row, or keep it for the table where that is printed in the end."""
-    if json is not None:
-        put(row.json(json))
-    elif not results.is_terminal:
-        typer.echo(_line(row))
-    elif most is None or len(rows) < most:
-        rows.append(row)
 
 
 def _line(row: Record) -> str:
@@ -285,11 +245,6 @@ def _mapped(row: Record) -> list[str]:
         return ["failed"]
     interval = "" if row.mos_low is None else f" [{row.mos_low:.4g}, {row.mos_high:.4g}]"
     return [f"{row.mos:.4g}{interval}"]
-
-
-def _summarise(count: int, failed: int, seconds: float, out: Path | None) -> None:
-    where = f", written to {out}" if out else ""
-    say(f"{count} images, {failed} failed, {count / max(seconds, 1e-9):.2f} images/s{where}")
 
 
 def frames(

@@ -2,7 +2,7 @@
 
 import heapq
 import shlex
-from collections.abc import Iterator
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from io import StringIO
 from typing import TYPE_CHECKING
@@ -39,11 +39,10 @@ def show(table: rich.table.Table) -> None:
     On a terminal that is too narrow for its words the last columns are left out, and said to be.
     """
     if results.is_terminal:
-        left_out = [str(table.columns.pop().header) for _ in _too_wide(table)]
+        left_out = _leave_out(table)
         table.columns[0].overflow = "fold"
         results.print(table)
-        if any(left_out):
-            say(f"this terminal is too narrow for: {', '.join(filter(None, reversed(left_out)))}")
+        _say_too_narrow(left_out)
         return
     table.box, table.pad_edge, table.padding = None, False, (0, 2, 0, 0)
     page = StringIO()
@@ -60,10 +59,18 @@ def show_text(text: str) -> None:
         typer.echo(text)
 
 
-def _too_wide(table: rich.table.Table) -> Iterator[None]:
-    """Yield as long as the words of a table are wider than the terminal, down to two columns."""
+def _leave_out(table: rich.table.Table) -> list[str]:
+    """Take the last columns from a table that is wider than the terminal, down to two, and return their names."""
+    names: list[str] = []
     while len(table.columns) > 2 and _least_width(table) > results.width:
-        yield
+        names.insert(0, str(table.columns.pop().header))
+    return list(filter(None, names))
+
+
+def _say_too_narrow(names: Sequence[str]) -> None:
+    """Name the columns that were left out."""
+    if names:
+        say(f"this terminal is too narrow for: {', '.join(names)}")
 
 
 def _least_width(table: rich.table.Table) -> int:
@@ -71,10 +78,14 @@ def _least_width(table: rich.table.Table) -> int:
 
 
 def show_measured(table: "Table") -> None:
-    """Print a table on a terminal, with intervals below their numbers; as Markdown where that would be too wide."""
+    """Print a table on a terminal, with intervals below their numbers; as Markdown where two columns are too wide.
+
+    Where the terminal is too narrow the last columns are left out, and named.
+    """
     from qdebias.evaluation.table import render
 
     drawn = _drawn(table)
+    left_out = _leave_out(drawn)
     if _least_width(drawn) > results.width:
         typer.echo(render(table, "markdown"), nl=False)
         return
@@ -83,6 +94,7 @@ def show_measured(table: "Table") -> None:
         results.print(Text(f"({number}) {note}"))
     for note in table.notes:
         results.print(Text(note, style="dim"))
+    _say_too_narrow(left_out)
 
 
 def _drawn(table: "Table") -> rich.table.Table:

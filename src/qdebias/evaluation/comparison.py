@@ -23,10 +23,10 @@ class Usage:
 
     Attributes:
         forwards: How many questions it asks about one image, each a forward pass.
-        asked: How many the model was asked now for its sake: those that neither the run held, nor a method that is
+        asked: How many the model was asked for it in this call: those that neither the run held, nor a method that is
             listed before it asks.
         rate: How many images a second the model answers all questions of this method about, whatever else is asked:
-            measured on the images of which all of them were asked now. None where there are none.
+            measured on the images of which all of them were asked in this call. None where there are none.
     """
 
     forwards: int | None = None
@@ -103,15 +103,15 @@ class Comparison:
         """Return the comparison as a table."""
         heads = ["Method", "SRCC", "PLCC", "ΔSRCC", "ΔPLCC", "Images"]
         if self.asked is not None:
-            heads += ["Forwards an image", "Asked now", "Images/s"]
+            heads += ["Forward passes", "Questions asked", "Images/s"]
         notes = [
             f"ΔSRCC and ΔPLCC: minus {self.against} on the same images, with paired 95 % bootstrap intervals.",
             self.evidence.summary,
         ]
         if self.asked is not None:
             notes.append(
-                f"{self.asked:,} questions were asked now; the others were stored, or are shared. Images/s: while the "
-                f"model answered, of the images about which all of a method's questions were asked now."
+                f"{self.asked:,} questions were asked; the other answers were stored, or are shared with another method. "
+                f"Images/s: while the model answered, over the images of which all of a method's questions were asked."
             )
         return Table(
             title=f"{self.evidence.title}, {self.evidence.model}",
