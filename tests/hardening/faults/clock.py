@@ -35,7 +35,7 @@ def _jumps(command: Batch, root: Path, times: int) -> Observed:
     assert command.complete(root, environment=JUMPS) == command.expected()
     jumped = int((time.monotonic() - begin) * A_SECOND)
     _check_it_jumped(root)
-    return Observed(trials=jumped, words=f"{jumped} jumps: every image once, equal bytes")
+    return Observed(trials=jumped, words=f"{jumped} jumps: every image once, identical bytes")
 
 
 def _check_it_jumped(root: Path) -> None:

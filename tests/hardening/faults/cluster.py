@@ -62,7 +62,7 @@ def two_at_once(root: Path, _: int) -> Observed:
     assert done.returncode == 0, done
     RAY.check_whole(root)
     assert RAY.results(root, done) == RAY.expected()
-    return Observed(trials=1, words="the second refused in one line, the first as if alone")
+    return Observed(trials=1, words="the second refused with a one-line error, the first undisturbed")
 
 
 def full_disk(root: Path, _: int) -> Observed:
@@ -73,7 +73,9 @@ def full_disk(root: Path, _: int) -> Observed:
         done = RAY.steps(root)
         grow(root / "out")
         assert RAY.complete(root, FAKE) == RAY.expected()
-    return Observed(trials=1, words=f"one line, full at {done} of {COUNT // CHUNK} chunks; then went on: equal rows")
+    return Observed(
+        trials=1, words=f"a one-line error, full at {done} of {COUNT // CHUNK} chunks; then resumed: identical rows"
+    )
 
 
 def locked_disk(root: Path, _: int) -> Observed:
@@ -83,7 +85,7 @@ def locked_disk(root: Path, _: int) -> Observed:
     with read_only(root / "out"):
         assert_one_line(RAY.run(root, FAKE), READ_ONLY)
     assert not contents(root / "out")
-    return Observed(trials=1, words="one line before anything begins")
+    return Observed(trials=1, words="a one-line error before anything starts")
 
 
 def corrupted(root: Path, times: int) -> Observed:
@@ -100,7 +102,7 @@ def corrupted(root: Path, times: int) -> Observed:
             assert_one_line(done, "manifest|folder holds scores of another kind|images are not those")
             noticed += 1
         assert RAY.results(root, done) == expected
-    return Observed(trials=times, words=f"{noticed} of {times} refused in one line, rows as they were")
+    return Observed(trials=times, words=f"{noticed} of {times} refused with a one-line error, rows unchanged")
 
 
 def swapped(root: Path, times: int) -> Observed:
@@ -119,4 +121,4 @@ def swapped(root: Path, times: int) -> Observed:
         assert_one_line(RAY.run(root, MODEL), rf"{NAMED}|holds scores of another kind \(weights: ")
         (root / FILE).write_bytes(sound)
         assert RAY.complete(root, MODEL) == expected
-    return Observed(trials=2 * times, words="equal rows to the end of that run; then refused in one line")
+    return Observed(trials=2 * times, words="identical rows to the end of that run; then refused with a one-line error")

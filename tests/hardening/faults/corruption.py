@@ -42,7 +42,9 @@ def _corrupted(command: Batch, root: Path, times: int) -> Observed:
     restore(root / "run", sound)
     assert command.complete(root, FAKE) == expected
     return Observed(
-        trials=times, words=f"{noticed} refused in one line that names the file, {mended} mended; never another score"
+        trials=times,
+        words=f"{noticed} refused with a one-line error that names the file, {mended} "
+        "repaired; never a different score",
     )
 
 

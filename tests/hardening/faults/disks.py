@@ -45,7 +45,8 @@ def _full(command: Batch, root: Path, times: int) -> Observed:
     assert command.complete(root, FAKE) == command.expected(FAKE)
     return Observed(
         trials=len(places) + 3,
-        words=f"one line; full at {places[0]} to {places[-1]} of {command.steps(root)}, then went on: equal bytes",
+        words=f"a one-line error, full at {places[0]} to {places[-1]} of "
+        f"{command.steps(root)}, then resumed: identical bytes",
     )
 
 
@@ -66,7 +67,9 @@ def _locked(command: Batch, root: Path, times: int) -> Observed:
         assert_one_line(command.run(root, FAKE, "--out", "locked/rows.csv"), READ_ONLY)
         assert_one_line(command.run(root, FAKE, "--run", "locked/run"), READ_ONLY)
     assert command.complete(root, FAKE) == expected
-    return Observed(trials=times + 2, words="one line, nothing changed, could be read; then went on: equal bytes")
+    return Observed(
+        trials=times + 2, words="a one-line error, nothing changed, still readable; then resumed: identical bytes"
+    )
 
 
 def contents(folder: Path) -> dict[str, bytes]:

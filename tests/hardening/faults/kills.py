@@ -42,5 +42,5 @@ def _goes_on(command: Batch, signals: tuple[signal.Signals, ...], root: Path, ti
     total = command.steps(root)
     assert places[-1] < total, "every trial has to come before the end"
     return Observed(
-        trials=times, words=f"stopped at {places[0]} to {places[-1]} of {total}: every image once, equal bytes"
+        trials=times, words=f"stopped at {places[0]} to {places[-1]} of {total}: every image once, identical bytes"
     )

@@ -42,7 +42,7 @@ def _try(command: Batch, root: Path, times: int) -> Observed:
         _fails_alone(command, root, large)
     return Observed(
         trials=2 * times,
-        words="the image a row that says so, the others scored, scored once there was memory; the model one line",
+        words="the image became a row that says so, and was scored once there was memory; the model a one-line error",
     )
 
 

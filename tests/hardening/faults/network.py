@@ -46,7 +46,8 @@ def _drops(command: Batch, root: Path, times: int) -> Observed:
     rows = f"; {fetched} images that could not be fetched were rows, scored on retry" if fetched else ""
     return Observed(
         trials=times + 1 + (times + 1 if fetched else 0),
-        words=f"{times} breaks passed over, equal bytes; at the last one line, then only {asked} missing asked{rows}",
+        words=f"{times} breaks survived, identical bytes; after the last a one-line "
+        f"error, then only {asked} missing asked{rows}",
     )
 
 
@@ -62,7 +63,8 @@ def _stalls(command: Batch, root: Path, times: int) -> Observed:
         asked = _does_not_pass(command, root, stub, cable, Cable.squeeze, Cable.renew, "did not answer within 1 s")
     return Observed(
         trials=times + 1,
-        words=f"{times} stalls passed over, equal bytes; at the last one line, then only the {asked} missing asked",
+        words=f"{times} stalls survived, identical bytes; after the last a one-line "
+        f"error, then only the {asked} missing asked",
     )
 
 

@@ -43,7 +43,8 @@ def killed(root: Path, times: int) -> Observed:
         assert served.scores() == expected()
     return Observed(
         trials=times,
-        words=f"{whole} answers whole and right, {times * len(IMAGES) - whole} connections broke; right again",
+        words=f"{whole} complete and correct answers, {times * len(IMAGES) - whole} "
+        "broken connections; correct again afterwards",
     )
 
 
@@ -58,7 +59,9 @@ def told(root: Path, times: int) -> Observed:
             assert "Traceback" not in done.stderr, done.stderr
             whole += _check_whole_or([answer.result() for answer in answers], DROPPED, TOLD)
     refused = times * len(IMAGES) - whole
-    return Observed(trials=times, words=f"{whole} under way answered, {refused} that came later refused, none half")
+    return Observed(
+        trials=times, words=f"{whole} requests in progress answered, {refused} later ones refused, none cut short"
+    )
 
 
 def drops(root: Path, times: int) -> Observed:
@@ -77,7 +80,10 @@ def drops(root: Path, times: int) -> Observed:
         assert served.scores() == expected()
         assert served.metric("qdebias_held_bytes") == served.metric("qdebias_queue_images") == 0
         served.stop(signal.SIGTERM)
-    return Observed(trials=times, words=f"{whole} answers whole and right, the others broke; no place stayed taken")
+    return Observed(
+        trials=times,
+        words=f"{whole} complete and correct answers, the other connections broke; no queue slot stayed taken",
+    )
 
 
 def slow_model(root: Path, times: int) -> Observed:
@@ -90,7 +96,7 @@ def slow_model(root: Path, times: int) -> Observed:
             (root / "stall").unlink()
             assert served.score(IMAGES[0]) == expected()[0]
         served.stop(signal.SIGTERM)
-    return Observed(trials=times, words="504 at the deadline, scored as ever afterwards")
+    return Observed(trials=times, words="504 at the deadline, scored normally afterwards")
 
 
 def jumps(root: Path, _: int) -> Observed:
@@ -103,7 +109,7 @@ def jumps(root: Path, _: int) -> Observed:
             rounds += 1
         trials = int((time.monotonic() - begin) * 5)
         served.stop(signal.SIGTERM)
-    return Observed(trials=trials, words=f"{rounds * len(IMAGES)} scores as ever, no deadline missed")
+    return Observed(trials=trials, words=f"{rounds * len(IMAGES)} unchanged scores, no deadline missed")
 
 
 def same_port(root: Path, times: int) -> Observed:
@@ -116,7 +122,7 @@ def same_port(root: Path, times: int) -> Observed:
             assert_one_line(second, rf"{port}.*in use")
             assert served.score(IMAGES[0]) == expected()[0]
         served.stop(signal.SIGTERM)
-    return Observed(trials=times, words="the second refused in one line, the first as if alone")
+    return Observed(trials=times, words="the second refused with a one-line error, the first undisturbed")
 
 
 def swapped(root: Path, times: int) -> Observed:
@@ -133,7 +139,9 @@ def swapped(root: Path, times: int) -> Observed:
     again = run(("serve", "--port", free_port(), "--model", f"model={MODEL}"), folder=root)
     assert_calm(again, 2)
     assert "error: model: a weight file is damaged, cut short" in again.stderr, again.stderr
-    return Observed(trials=times + 1, words="the same scores to its end; then refused in one line that names the file")
+    return Observed(
+        trials=times + 1, words="the same scores to its end; then refused with a one-line error that names the file"
+    )
 
 
 @contextmanager

@@ -38,7 +38,7 @@ def _swapped(command: Batch, root: Path, times: int) -> Observed:
     assert command.complete(root, MODEL) == expected
     return Observed(
         trials=2 * times,
-        words="equal bytes to the end of that run; then refused in one line that names weights or file",
+        words="identical bytes to the end of that run; then refused with a one-line error that names weights or file",
     )
 
 

@@ -32,7 +32,7 @@ def _two(command: Batch, root: Path, times: int) -> Observed:
         done = sorted((one.finish() for one in both), key=lambda one: one.returncode)
         assert_one_line(done[1], "is being written by")
         _is_whole(command, root, done[0], expected)
-    return Observed(trials=2 * times, words="the second refused in one line, the first as if alone")
+    return Observed(trials=2 * times, words="the second refused with a one-line error, the first undisturbed")
 
 
 def _is_whole(command: Batch, root: Path, done: Done, expected: object) -> None:
