@@ -110,7 +110,7 @@ class Comparison:
         ]
         if self.asked is not None:
             notes.append(
-                f"{self.asked:,} questions were asked; the other answers were stored, or are shared with another method. "
+                f"{self.asked:,} questions were asked; the other answers were stored, or shared by another method. "
                 f"Images/s: while the model answered, over the images of which all of a method's questions were asked."
             )
         return Table(
