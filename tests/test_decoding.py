@@ -17,7 +17,7 @@ from PIL import Image, ImageOps
 
 from qdebias.errors import DamagedImageError, ImageError
 from qdebias.image import RgbImage, load_image
-from qdebias.image.decoding import FORMATS, open_picture
+from qdebias.image.decoding import FORMATS, decode, open_picture
 from qdebias.inputs.folders import looks_like_image
 
 SIDE = 64
@@ -375,6 +375,16 @@ def test_the_limit_of_pixels_is_the_only_one_and_no_global_is_touched(monkeypatc
         thread.join()
     assert [one.shape for one in found] == [(200, 300, 3)] * 4
     assert Image.MAX_IMAGE_PIXELS == 100
+
+
+@pytest.mark.parametrize("was_a_jpeg", [False, True])
+def test_a_jpeg_xl_that_its_decoder_has_turned_is_not_turned_again(*, was_a_jpeg: bool) -> None:
+    """Its plugin gives the EXIF data beside turned pixels; beside those of a JPEG as it was, which are not turned."""
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    picture = Image.new("RGB", (64, 32))
+    picture.format, picture.info["exif"], picture.jpeg = "JXL", exif.tobytes(), was_a_jpeg  # type: ignore[attr-defined]
+    assert decode(picture, "a").shape == ((64, 32, 3) if was_a_jpeg else (32, 64, 3))
 
 
 @pytest.mark.parametrize(

@@ -185,6 +185,8 @@ def _orientation(picture: Image.Image) -> int | None:
         if isinstance(picture, TiffImagePlugin.TiffImageFile):
             found = picture.tag_v2.get(0x0112)
             return found if isinstance(found, int) else None
+        if picture.format == "JXL" and not getattr(picture, "jpeg", False):
+            return None  # its decoder has turned it, by what the picture says itself; EXIF does not count beside that
         block = picture.info.get("exif") or _raw_profile(picture.info.get("Raw profile type exif", ""))
         while block.startswith(b"Exif\0\0"):
             block = block[6:]
