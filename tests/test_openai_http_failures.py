@@ -18,7 +18,7 @@ import pytest
 from contract import QUALITY, assert_same, pair, picture
 from qdebias.backends.openai_http import connection
 from qdebias.backends.openai_http.backend import load_openai
-from qdebias.backends.openai_http.failures import PassingError, refusal, server_words
+from qdebias.backends.openai_http.connection import PassingError, refusal, server_words
 from qdebias.errors import BackendError, ImageError, QdebiasError, SettingError
 from qdebias.methods.plan import Failure
 from qdebias.runs.run import open_run

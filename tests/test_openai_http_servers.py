@@ -14,7 +14,7 @@ from contract import SAME, pair, picture
 from qdebias.backends.openai_http import connection
 from qdebias.backends.openai_http.backend import load_openai
 from qdebias.backends.openai_http.chat import candidates
-from qdebias.backends.openai_http.failures import refusal, server_words
+from qdebias.backends.openai_http.connection import refusal, server_words
 from qdebias.errors import BackendError, ImageError, QdebiasError, SettingError
 from qdebias.methods.plan import Failure
 from qdebias.runs.scorer import Scorer

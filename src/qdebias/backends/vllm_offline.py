@@ -17,7 +17,8 @@ from PIL import Image
 
 from qdebias.backends.base import Fingerprint, OptionLogits
 from qdebias.backends.checkpoint import Checkpoint, locate
-from qdebias.backends.openai_http.chat import Json, messages
+from qdebias.backends.openai_http import Json
+from qdebias.backends.openai_http.chat import messages
 from qdebias.backends.openai_http.prompt import PreparedQuestion, prepare
 from qdebias.backends.prompt import PRESETS, Argument, Form
 from qdebias.equations import FloatArray

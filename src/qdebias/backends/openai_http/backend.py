@@ -9,9 +9,9 @@ from typing import Literal, TypeAlias
 import numpy as np
 
 from qdebias.backends.base import Fingerprint, OptionLogits
+from qdebias.backends.openai_http import Address, Json, parse_address
 from qdebias.backends.openai_http.chat import (
     EncodedImages,
-    Json,
     MissingOptionError,
     OptionTokens,
     conversation,
@@ -20,10 +20,9 @@ from qdebias.backends.openai_http.chat import (
     png_url,
     reported_name,
 )
-from qdebias.backends.openai_http.connection import Address, Connection, Session, parse_address
-from qdebias.backends.openai_http.failures import PassingError, RefusedError
+from qdebias.backends.openai_http.connection import Connection, PassingError, RefusedError, Session
 from qdebias.backends.openai_http.prompt import Lead, PreparedQuestion, check_unseen, find_lead, prepare, tokens_to_read
-from qdebias.backends.openai_http.servers import Served, fingerprint, identify
+from qdebias.backends.openai_http.servers import Served, identify
 from qdebias.backends.prompt import Argument, Form
 from qdebias.equations import FloatArray
 from qdebias.errors import BackendError, ImageError, SettingError
@@ -91,7 +90,7 @@ class OpenAIBackend:
     ) -> None:
         self._connection = connection
         self._served = served
-        self._top = served.server.traits.top if top_logprobs is None else top_logprobs
+        self._top = served.server.top if top_logprobs is None else top_logprobs
         self._prompt = prompt
         self._prepared: dict[Form, PreparedQuestion] = {}
         self._counted: Lead | None = None
@@ -102,7 +101,8 @@ class OpenAIBackend:
     @property
     def fingerprint(self) -> Fingerprint:
         """What made the answers of this backend."""
-        return fingerprint(self._served, self._prompt)
+        identity = {**self._served.identity, "prompt": self._prompt}
+        return Fingerprint(identity=identity, environment=self._served.environment)
 
     def option_logits(self, requests: Sequence[Request]) -> OptionLogits:
         """Return the log-probabilities of every option, see `Backend.option_logits`.
@@ -120,7 +120,11 @@ class OpenAIBackend:
             return []
         asked = [replace(request, questions=tuple(map(self._form, request.questions))) for request in requests]
         with self._connection.session() as session:
-            self._prepare_all(session, asked)
+            for request in asked:
+                for question in request.questions:  # each is checked once, before it is asked about the first image
+                    form = _form_of(request, question)
+                    if form not in self._prepared:
+                        self._prepared[form] = self._prepared_question(session, form)
             pictures = EncodedImages(asked)
             answers = session.run_all([partial(self._ask, session, pictures, request) for request in asked])
             if session.interrupted:
@@ -132,14 +136,6 @@ class OpenAIBackend:
             return question
         options = tuple(option.strip().capitalize() for option in question.options)
         return replace(question, answer_prefix="", options=options)
-
-    def _prepare_all(self, session: Session, requests: Sequence[Request]) -> None:
-        """Check each question once, before it is asked about the first image."""
-        for request in requests:
-            for question in request.questions:
-                form = _form_of(request, question)
-                if form not in self._prepared:
-                    self._prepared[form] = self._prepared_question(session, form)
 
     def _prepared_question(self, session: Session, form: Form) -> PreparedQuestion:
         server, trusted = self._served.server, self._prompt == "trusted"
@@ -208,13 +204,13 @@ class OpenAIBackend:
     ) -> FloatArray:
         prepared = self._prepared[_form_of(request, question)]
         fields = conversation(question.text, urls, placement=request.placement, prefix=prepared.reply)
-        traits = self._served.server.traits
+        most = self._served.server.most
         try:
             return await self._read(session, fields, prepared.options, self._top, patient=patient)
         except MissingOptionError:
-            if traits.most <= self._top:
+            if most <= self._top:
                 raise
-        return await self._read(session, fields, prepared.options, traits.most, patient=patient)
+        return await self._read(session, fields, prepared.options, most, patient=patient)
 
     async def _read(
         self, session: Session, fields: Json, options: OptionTokens, top: int, *, patient: bool
@@ -227,7 +223,7 @@ class OpenAIBackend:
                 f"{self._connection.address.api} answers as {name!r} and no longer as "
                 f"{self._served.reported!r}; serve that model again, or begin a new run"
             )
-        return option_logprobs(reply, options, self._served.server.traits.remedy)
+        return option_logprobs(reply, options, self._served.server.remedy)
 
     def _completion(self, fields: Json) -> tuple[str, Json]:
         """Return URL and body of a chat completion."""
@@ -250,6 +246,6 @@ def _form_of(request: Request, question: Question) -> Form:
 def _key(address: Address) -> str:
     """Return the API key; OpenAI's is not shown to anybody else."""
     key = os.environ.get("QDEBIAS_API_KEY", "")
-    if not key and address.is_openai:
+    if not key and address.host == "api.openai.com":
         key = os.environ.get("OPENAI_API_KEY", "")
     return key.strip()

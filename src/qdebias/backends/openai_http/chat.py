@@ -8,19 +8,18 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from io import BytesIO
-from typing import Any, TypeAlias
+from typing import Any
 
 import anyio
 import numpy as np
 from PIL import Image
 
-from qdebias.backends.openai_http.failures import RefusedError
+from qdebias.backends.openai_http import Json
+from qdebias.backends.openai_http.connection import RefusedError
 from qdebias.equations import FloatArray
 from qdebias.errors import OptionError
 from qdebias.image import RgbImage
 from qdebias.prompts import Placement, Request
-
-Json: TypeAlias = dict[str, Any]
 
 CONTINUE: Mapping[str, Any] = {"continue_final_message": True, "add_generation_prompt": False}
 """Asks the server to leave the assistant's message open, so that the model goes on with it."""

@@ -1,94 +1,27 @@
 """Where a server is, and talking to it: JSON there and back, in bounded number, again where a failure may pass.
 
 The event loop runs in a thread of its own, for as long as a session lasts: a caller may have a loop running already,
-and nothing of it is touched.
+and nothing of it is touched. What goes wrong is one of two errors, each in one line: it may pass, or it is refused.
 """
 
 import ipaddress
 import json
+import math
 import zlib
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
-from functools import partial
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
 from http import HTTPStatus
-from typing import Any, TypeVar
-from urllib.parse import SplitResult, urlsplit
+from typing import Any, TypeVar, cast
 
 import anyio
 import httpx2
 from anyio.from_thread import BlockingPortal, start_blocking_portal
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, stop_before_delay, wait_random_exponential
 
-from qdebias.backends.openai_http.chat import Json
-from qdebias.backends.openai_http.failures import (
-    PassingError,
-    RefusedError,
-    breakdown,
-    refusal,
-    server_words,
-    status_inside,
-    unreadable,
-)
-from qdebias.errors import SettingError
-
-FORM = "http://localhost:8000/v1#model"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Address:
-    """A server and one of its models (empty: the only one).
-
-    `api`, such as "http://localhost:8000/v1", is what the paths of the OpenAI API are put behind, `root`, without
-    /v1, those of the server's own.
-    """
-
-    api: str
-    root: str
-    model: str
-
-    @property
-    def is_openai(self) -> bool:
-        """Whether this is OpenAI's own service."""
-        return urlsplit(self.api).hostname == "api.openai.com"
-
-    @property
-    def is_loopback(self) -> bool:
-        """Whether the server runs on this machine."""
-        host = urlsplit(self.api).hostname or ""
-        try:
-            return ipaddress.ip_address(host).is_loopback
-        except ValueError:
-            return host == "localhost"
-
-
-def parse_address(text: str) -> Address:
-    """Return the address that `<url>#<model>` names; where the URL has no path, it is that of the API, /v1.
-
-    Raises:
-        SettingError: It is no such URL, or holds a password.
-    """
-    url, _, model = text.partition("#")
-    parts = _split(url)
-    path = parts.path.rstrip("/") or "/v1"
-    api = parts._replace(path=path).geturl()
-    return Address(api=api, root=api.removesuffix("/v1"), model=model)
-
-
-def _split(url: str) -> SplitResult:
-    try:
-        parts = urlsplit(url)
-        sound = parts.scheme in ("http", "https") and bool(parts.hostname) and (parts.port is None or parts.port > 0)
-    except ValueError:
-        sound = False
-    if "@" in url:  # not quoted: it may hold a password
-        raise SettingError(
-            "the URL of a server must not hold a user name or password; put the key into QDEBIAS_API_KEY instead"
-        )
-    if not sound or parts.query:
-        raise SettingError(f"{url!r} is no URL of a server; write it like openai:{FORM}")
-    return parts
-
+from qdebias.backends.openai_http import Address, Json
+from qdebias.errors import BackendError, SettingError, first_line
 
 Result = TypeVar("Result")
 
@@ -135,28 +68,28 @@ class Connection:
     @contextmanager
     def session(self, *, waiting: bool = True) -> Iterator["Session"]:
         """Open the connection, for this thread; `waiting`: a server that is not there may come back."""
-        with (
-            start_blocking_portal() as portal,
-            portal.wrap_async_context_manager(self._client()) as client,
-        ):
+        with start_blocking_portal() as portal, portal.wrap_async_context_manager(self._client()) as client:
             yield Session(self, portal, client, waiting=waiting)
 
-    def without_key(self, text: str) -> str:
-        """Return the text with the key made unreadable, should a server repeat it."""
-        return text.replace(self._key, "***") if self._key else text
-
-    @property
-    def has_key(self) -> bool:
-        """Whether a key is sent."""
-        return bool(self._key)
+    def refusal(self, status: int, words: str, headers: Mapping[str, str], url: str) -> BackendError:
+        """Return the error for an answer that is none, see `refusal`; without the key, should the server repeat it."""
+        told = [words, *headers.values()]
+        if self._key:
+            told = [text.replace(self._key, "***") for text in told]
+        clean = dict(zip(headers, told[1:], strict=True))
+        return refusal(status, told[0], clean, url=url, has_key=bool(self._key))
 
     def _client(self) -> httpx2.AsyncClient:
+        try:
+            nearby = ipaddress.ip_address(self.address.host).is_loopback
+        except ValueError:
+            nearby = self.address.host == "localhost"
         return httpx2.AsyncClient(
             headers={"Accept-Encoding": "identity"} | ({"Authorization": f"Bearer {self._key}"} if self._key else {}),
             timeout=httpx2.Timeout(self.timeout, connect=min(CONNECT_SECONDS, self.timeout), pool=None),
             limits=httpx2.Limits(max_connections=self.concurrency, max_keepalive_connections=self.concurrency),
             verify=self._certificates,
-            trust_env=not self.address.is_loopback,  # a proxy cannot reach this machine
+            trust_env=not nearby,  # a proxy cannot reach this machine
         )
 
 
@@ -208,10 +141,11 @@ class Session:
     async def _send_again(self, method: str, url: str, body: Mapping[str, Any] | None, patient: bool) -> Any:  # noqa: ANN401
         if not patient:
             return await self._send_once(method, url, body)
+        too_late = stop_before_delay(self._connection.patience)
         retrying = AsyncRetrying(
             retry=retry_if_exception_type(PassingError),
-            wait=_wait,
-            stop=partial(_stop, self._connection.patience),
+            wait=lambda state: _failure(state).retry_after + _backoff(state),  # no less than the server asks for
+            stop=lambda state: state.attempt_number >= _failure(state).tries or too_late(state),
             reraise=True,
         )
         return await retrying(self._send_once, method, url, body)
@@ -234,11 +168,9 @@ class Session:
             if inside is None:
                 return value
             status = inside
-        clean = self._connection.without_key
         text = _decoded(data[:_MOST_WORDS], response.charset_encoding)
-        words = clean(server_words(_json(text.encode()) if value is None else value, text))
-        headers = {name: clean(text) for name, text in response.headers.items()}
-        raise refusal(status, words, headers, url=url, has_key=self._connection.has_key)
+        words = server_words(_json(text.encode()) if value is None else value, text)
+        raise self._connection.refusal(status, words, response.headers, url)
 
     async def _run_all(self, jobs: Sequence[Callable[[], Awaitable[Result]]]) -> list[Result]:
         results: dict[int, Result] = {}
@@ -264,33 +196,29 @@ class Session:
 
 async def _content(response: httpx2.Response, url: str) -> bytes:
     """Return the content of an answer, unpacked; no more than MOST_BYTES are ever held."""
-    held = bytearray()
-    async for part in response.aiter_raw():
-        held += part
-        if len(held) > MOST_BYTES:
-            raise _too_large(url)
-    data = bytes(held)
-    coding = response.headers.get("content-encoding", "identity").strip().lower()
-    if coding in ("", "identity"):
-        return data
-    if coding not in ("gzip", "x-gzip", "deflate"):
-        raise RefusedError(f"{url} packs its answer ({coding!r}) although none of that was asked for", 200)
-    try:
-        unpacking = zlib.decompressobj(wbits=47)  # gzip or zlib, whichever it is
-        data = unpacking.decompress(data, MOST_BYTES)
-    except zlib.error as error:
-        raise unreadable(url) from error
-    if unpacking.unconsumed_tail:
-        raise _too_large(url)
-    return data
-
-
-def _too_large(url: str) -> RefusedError:
-    return RefusedError(
+    too_large = RefusedError(
         f"{url} answers with more than {MOST_BYTES >> 20} MiB; it is no OpenAI-compatible server, or top_logprobs is "
         f"too large",
         200,
     )
+    held = bytearray()
+    async for part in response.aiter_raw():
+        held += part
+        if len(held) > MOST_BYTES:
+            raise too_large
+    coding = response.headers.get("content-encoding", "identity").strip().lower()
+    if coding in ("", "identity"):
+        return bytes(held)
+    if coding not in ("gzip", "x-gzip", "deflate"):
+        raise RefusedError(f"{url} packs its answer ({coding!r}) although none of that was asked for", 200)
+    unpacking = zlib.decompressobj(wbits=47)  # gzip or zlib, whichever it is
+    try:
+        data = unpacking.decompress(held, MOST_BYTES)
+    except zlib.error as error:
+        raise unreadable(url) from error
+    if unpacking.unconsumed_tail:
+        raise too_large
+    return data
 
 
 def _decoded(data: bytes, charset: str | None) -> str:
@@ -310,18 +238,150 @@ def _json(data: bytes) -> Any:  # noqa: ANN401  whatever the server sent
 _backoff = wait_random_exponential(multiplier=FIRST_WAIT, max=LONGEST_WAIT)
 
 
-def _failure(state: RetryCallState) -> PassingError | None:
-    error = state.outcome.exception() if state.outcome else None
-    return error if isinstance(error, PassingError) else None
+def _failure(state: RetryCallState) -> "PassingError":
+    return cast("PassingError", state.outcome and state.outcome.exception())
 
 
-def _wait(state: RetryCallState) -> float:
-    """Return the seconds until the next try: random and growing, and no less than the server asks for."""
-    failure = _failure(state)
-    return (failure.retry_after if failure else 0.0) + _backoff(state)
+_QUOTED = 300
+"""How many characters of a server's own words are quoted."""
+
+_AWAY = (HTTPStatus.BAD_GATEWAY, HTTPStatus.SERVICE_UNAVAILABLE, HTTPStatus.GATEWAY_TIMEOUT)
+_NO_SUCH_PLACE = (HTTPStatus.NOT_FOUND, HTTPStatus.METHOD_NOT_ALLOWED, HTTPStatus.NOT_IMPLEMENTED)
+_TOO_LONG = ("context length", "context size", "context window", "max_model_len", "too long", "exceed_context")
+_FEW_TRIES = 3
 
 
-def _stop(patience: float, state: RetryCallState) -> bool:
-    failure = _failure(state)
-    too_often = failure is not None and state.attempt_number >= failure.tries
-    return too_often or stop_before_delay(patience)(state)
+class PassingError(BackendError):
+    """Something that may pass: try again, at most `tries` times, after `retry_after` seconds.
+
+    `broken`: another server may stand at the address afterwards; `limited`: the server limits the rate of all
+    requests.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        tries: float = math.inf,
+        retry_after: float = 0.0,
+        broken: bool = False,
+        limited: bool = False,
+    ) -> None:
+        super().__init__(message)
+        self.tries = tries
+        self.retry_after = retry_after
+        self.broken = broken
+        self.limited = limited
+
+
+class RefusedError(BackendError):
+    """The server refuses a request, or answers what cannot be used, and would do so again.
+
+    Attributes:
+        status: Of HTTP; 200 for an error or an empty answer that bears it.
+        told: What the server said, without a remedy for the case that it says so of every request.
+    """
+
+    def __init__(self, message: str, status: int, told: str = "") -> None:
+        super().__init__(message)
+        self.status = status
+        self.told = told or message
+
+    @property
+    def absent(self) -> bool:
+        """Whether the server has nothing at this path."""
+        return self.status in _NO_SUCH_PLACE
+
+
+def refusal(status: int, words: str, headers: Mapping[str, str], *, url: str, has_key: bool) -> BackendError:
+    """Return the error for an answer that is none; `status` may be that of an error inside it."""
+    said = f": {words}" if words else ""
+    told = f"{url} answers {status}{said}"
+    if status in (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN):
+        remedy = "the key in it is wrong" if has_key else "there is none"
+        return RefusedError(
+            f"{url} refuses the key ({status}); set the environment variable QDEBIAS_API_KEY: {remedy}{said}",
+            status,
+            told,
+        )
+    refused = status in (HTTPStatus.OK, HTTPStatus.BAD_REQUEST, HTTPStatus.UNPROCESSABLE_ENTITY)
+    too_long = refused and any(sign in words.lower() for sign in _TOO_LONG)
+    if too_long or status == HTTPStatus.REQUEST_ENTITY_TOO_LARGE:
+        return RefusedError(
+            f"the images are more than the server takes; make them smaller, or raise its limit. {told}", status
+        )
+    if status == HTTPStatus.TOO_MANY_REQUESTS:
+        return PassingError(
+            f"{told}; ask less at a time (concurrency), or wait", retry_after=_retry_after(headers), limited=True
+        )
+    if status in _AWAY:
+        return PassingError(f"{told}; wait until it is up, or start it again", retry_after=_retry_after(headers))
+    if status == HTTPStatus.INTERNAL_SERVER_ERROR:
+        return PassingError(f"{told}; its log says why", tries=_FEW_TRIES)
+    if 300 <= status < 400:
+        return RefusedError(
+            f"{told}; it sends on to {headers.get('location', 'nowhere')}: name that URL instead", status
+        )
+    if status == HTTPStatus.NOT_FOUND:
+        return RefusedError(f"{told}; correct the name of the model, or the path in the URL", status, told)
+    return RefusedError(f"{told}; its log says more", status)
+
+
+def breakdown(error: httpx2.TransportError | TimeoutError, *, url: str, timeout: float, waiting: bool) -> PassingError:
+    """Return the error for a connection that failed; `waiting`: a server that is not there may come back."""
+    if isinstance(error, httpx2.ConnectError | httpx2.ConnectTimeout):
+        return PassingError(
+            f"cannot reach {url} ({first_line(error)}); start the server, or correct the URL",
+            tries=math.inf if waiting else 1,
+            broken=True,
+        )
+    if isinstance(error, httpx2.TimeoutException | TimeoutError):
+        return PassingError(
+            f"{url} did not answer within {timeout:g} s; raise timeout, or ask less at a time (concurrency)",
+            tries=_FEW_TRIES,
+        )
+    return PassingError(
+        f"{url} broke off in the middle of its answer ({first_line(error)}); its log says why", broken=True
+    )
+
+
+def unreadable(url: str) -> PassingError:
+    """Return the error for an answer that is no JSON, or none that can be read."""
+    return PassingError(
+        f"{url} answers with something else than JSON; it is no OpenAI-compatible server, or something between "
+        f"here and there cuts its answers short",
+        tries=_FEW_TRIES,
+    )
+
+
+def server_words(body: Any, text: str) -> str:  # noqa: ANN401  whatever the server sent
+    """Return what a server says about an error, given as JSON and text, in one line of limited length."""
+    found = body
+    for name in ("error", "detail", "message"):
+        if isinstance(found, list) and found:
+            found = found[0]
+        if isinstance(found, dict):
+            found = found.get(name, found.get("msg", found))
+    words = found if isinstance(found, str) else text
+    line = " ".join("".join(letter if letter.isprintable() else " " for letter in words).split())
+    return line if len(line) <= _QUOTED else f"{line[:_QUOTED]}..."
+
+
+def _retry_after(headers: Mapping[str, str]) -> float:
+    """Return the seconds that the header Retry-After asks for: a number, or a date."""
+    value = headers.get("retry-after", "")
+    with suppress(ValueError):
+        seconds = float(value)
+        return max(0.0, seconds) if math.isfinite(seconds) else 0.0
+    with suppress(ValueError, TypeError, OverflowError):
+        return max(0.0, (parsedate_to_datetime(value) - datetime.now(UTC)).total_seconds())
+    return 0.0
+
+
+def status_inside(value: Any) -> int | None:  # noqa: ANN401  whatever the server sent
+    """Return the status of the error that an answer of status 200 holds, 200 where it has none; None without error."""
+    error = value.get("error") if isinstance(value, dict) else None
+    if not error:
+        return None
+    codes = [error.get(name) for name in ("code", "status")] if isinstance(error, dict) else []
+    return next((code for code in codes if isinstance(code, int) and 400 <= code < 600), int(HTTPStatus.OK))

@@ -4,8 +4,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
-from qdebias.backends.openai_http.chat import Json, OptionTokens, conversation, prompt_tokens
-from qdebias.backends.openai_http.failures import RefusedError
+from qdebias.backends.openai_http import Json
+from qdebias.backends.openai_http.chat import OptionTokens, conversation, prompt_tokens
+from qdebias.backends.openai_http.connection import RefusedError
 from qdebias.backends.prompt import Form, Render, Tokenizer, normal, opening, option_tokens
 from qdebias.errors import PromptError
 from qdebias.prompts import Question

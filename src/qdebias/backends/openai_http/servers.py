@@ -3,82 +3,57 @@
 import hashlib
 import importlib.metadata
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import PurePosixPath
-from typing import Any, Protocol
+from typing import Any, ClassVar, TypeVar
 
-from qdebias.backends.base import Fingerprint
-from qdebias.backends.openai_http.chat import PLAIN_SAMPLING, Json, candidates, conversation, reported_name
-from qdebias.backends.openai_http.connection import Session
-from qdebias.backends.openai_http.failures import PassingError, RefusedError
+from qdebias.backends.openai_http import Json
+from qdebias.backends.openai_http.chat import PLAIN_SAMPLING, candidates, conversation, reported_name
+from qdebias.backends.openai_http.connection import PassingError, RefusedError, Session
 from qdebias.backends.prompt import PRESETS, Argument, Tokenizer
 from qdebias.errors import BackendError, SettingError
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Traits:
-    """What is known of a kind of server.
+class Server:
+    """A kind of server; as it stands, one of which nothing is known beyond the API that all have in common.
 
-    That is how many of the most likely tokens are asked for at first (`top`) and at most, what helps where an option
-    is missing nevertheless, and whether it hands `chat_template_kwargs` (`arguments`) to the template.
+    Attributes:
+        name: What it is called.
+        top: How many of the most likely tokens are asked for at first.
+        most: How many at most; 0: no more than `top`.
+        remedy: What helps where an option is missing nevertheless.
+        arguments: Whether it hands `chat_template_kwargs` to the chat template.
+        full: Whether it refuses no number of tokens.
     """
 
     name: str
-    top: int
-    most: int
-    remedy: str
+    top: int = 20
+    most: int = 0
+    remedy: str = "ask for a longer list (top_logprobs) where the server allows it"
     arguments: bool = False
+    full: ClassVar[bool] = False
 
-
-class Server(Protocol):
-    """A kind of server."""
-
-    @property
-    def traits(self) -> Traits:
-        """What is known of it."""
-        ...
-
-    def logprob_fields(self, tokens: Sequence[int] | None) -> Mapping[str, Any]:
+    def logprob_fields(self, tokens: Sequence[int] | None) -> Mapping[str, Any]:  # noqa: ARG002
         """Return the fields of a request that let the server tell the options' probabilities.
 
         Args:
             tokens: (K,) ids of the options, None where they are not known.
         """
-        ...
-
-    def render(self, session: Session, conversation: Json) -> str | None:
-        """Return the prompt that a conversation becomes, None where the server does not show it."""
-        ...
-
-    def tokenizer(self, session: Session) -> Tokenizer | None:
-        """Return the model's tokenizer, None where the server does not lend it."""
-        ...
-
-
-@dataclass(frozen=True, slots=True)
-class OtherServer:
-    """A server of which nothing is known beyond the API that all have in common."""
-
-    traits: Traits = Traits(
-        name="unknown", top=20, most=0, remedy="ask for a longer list (top_logprobs) where the server allows it"
-    )
-
-    def logprob_fields(self, tokens: Sequence[int] | None) -> Mapping[str, Any]:  # noqa: ARG002
-        """Return nothing: there is no way to name tokens."""
         return {}
 
     def render(self, session: Session, conversation: Json) -> str | None:  # noqa: ARG002
-        """Return None: there is no way to see the prompt."""
+        """Return the prompt that a conversation becomes, None where the server does not show it."""
         return None
 
     def tokenizer(self, session: Session) -> Tokenizer | None:  # noqa: ARG002
-        """Return None: there is no way to see tokens."""
+        """Return the model's tokenizer, None where the server does not lend it."""
         return None
 
 
-@dataclass(frozen=True, slots=True)
-class VllmServer:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VllmServer(Server):
     """vLLM: tells the log-probabilities of tokens that are named by id, whatever their rank.
 
     The log-probabilities are raw by default (--logprobs-mode). Should the server process them, the fields below leave
@@ -87,14 +62,13 @@ class VllmServer:
     """
 
     model: str
-    traits: Traits = Traits(
-        name="vLLM",
-        top=20,
-        most=0,
-        arguments=True,
-        remedy="use a vLLM that knows logprob_token_ids (0.30 does), or start it with --max-logprobs 1000 and set "
-        "top_logprobs=1000",
+    name: str = "vLLM"
+    remedy: str = (
+        "use a vLLM that knows logprob_token_ids (0.30 does), or start it with --max-logprobs 1000 and set "
+        "top_logprobs=1000"
     )
+    arguments: bool = True
+    full: ClassVar[bool] = True
 
     def logprob_fields(self, tokens: Sequence[int] | None) -> Mapping[str, Any]:
         """Ask for exactly the options, and for ids instead of texts."""
@@ -106,22 +80,26 @@ class VllmServer:
     def render(self, session: Session, conversation: Json) -> str | None:
         """Let the server apply its template and its tokenizer, and decode what comes of it."""
         url = f"{session.address.root}/tokenize"
-        reply = _if_there(session, url, {"model": self.model, **conversation})
+        reply = _if_there(lambda: session.post(url, {"model": self.model, **conversation}))
         return None if reply is None else self._tokenizer(session).decode(_field(reply, "tokens", url))
 
     def tokenizer(self, session: Session) -> Tokenizer | None:
         """Return the tokenizer behind /tokenize and /detokenize."""
-        return _if_working(self._tokenizer(session))
+        return _if_there(self._tokenizer(session).tried)
 
     def _tokenizer(self, session: Session) -> "RemoteTokenizer":
         return RemoteTokenizer(session, "prompt", {"model": self.model, "add_special_tokens": False})
 
 
-@dataclass(frozen=True, slots=True)
-class LlamaServer:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LlamaServer(Server):
     """llama-server of llama.cpp: returns as many log-probabilities as are asked for, raw, with token ids."""
 
-    traits: Traits
+    name: str = "llama.cpp"
+    top: int = 500  # which takes 45 kB a reply, and a vocabulary 15 MB
+    remedy: str = "set top_logprobs to the size of the vocabulary"
+    arguments: bool = True
+    full: ClassVar[bool] = True
 
     def logprob_fields(self, tokens: Sequence[int] | None) -> Mapping[str, Any]:
         """Let an option be the sampled token.
@@ -134,12 +112,12 @@ class LlamaServer:
     def render(self, session: Session, conversation: Json) -> str | None:
         """Let the server apply its template."""
         url = f"{session.address.root}/apply-template"
-        reply = _if_there(session, url, conversation)
+        reply = _if_there(lambda: session.post(url, conversation))
         return None if reply is None else str(_field(reply, "prompt", url))
 
     def tokenizer(self, session: Session) -> Tokenizer | None:
         """Return the tokenizer behind /tokenize and /detokenize."""
-        return _if_working(RemoteTokenizer(session, "content", {}))
+        return _if_there(RemoteTokenizer(session, "content", {}).tried)
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,34 +141,31 @@ class RemoteTokenizer:
         url = f"{self.session.address.root}/detokenize"
         return str(_field(self.session.post(url, {**self.extra, "tokens": list(ids)}), self.field, url))
 
+    def tried(self) -> "RemoteTokenizer":
+        """Return it after it has worked once."""
+        self.decode(self.encode("a"))
+        return self
+
 
 def recognise(entry: Mapping[str, Any], model: str) -> Server:
     """Return the kind of a server, from what its list of models says about the model."""
     owner = entry.get("owned_by")
     if owner == "vllm":
-        return VllmServer(model)
+        return VllmServer(model=model)
     if owner == "llamacpp":
         meta = entry.get("meta")
         size = meta.get("n_vocab") if isinstance(meta, Mapping) else 0
-        remedy = "set top_logprobs to the size of the vocabulary"  # which takes 15 MB a reply, and 500 tokens 45 kB
-        most = size if isinstance(size, int) else 0
-        return LlamaServer(Traits(name="llama.cpp", top=500, most=most, remedy=remedy, arguments=True))
-    return OtherServer(replace(OtherServer().traits, name=str(owner or "unknown"), arguments=owner == "sglang"))
+        return LlamaServer(most=size if isinstance(size, int) else 0)
+    return Server(name=str(owner or "unknown"), arguments=owner == "sglang")
 
 
-def _if_working(tokenizer: RemoteTokenizer) -> RemoteTokenizer | None:
+Found = TypeVar("Found")
+
+
+def _if_there(ask: Callable[[], Found]) -> Found | None:
+    """Return what is found; None where the server has nothing at that path."""
     try:
-        tokenizer.decode(tokenizer.encode("a"))
-    except RefusedError as error:
-        if not error.absent:
-            raise
-        return None
-    return tokenizer
-
-
-def _if_there(session: Session, url: str, body: Mapping[str, Any]) -> Json | None:
-    try:
-        return session.post(url, body)
+        return ask()
     except RefusedError as error:
         if not error.absent:
             raise
@@ -245,17 +220,20 @@ def identify(
     entry = _listed_model(session)
     name = str(entry["id"])
     server = recognise(entry, name)
-    chosen = {**(PRESETS if server.traits.arguments else {}), **(template_args or {})}
+    chosen = {**(PRESETS if server.arguments else {}), **(template_args or {})}
     arguments = {"chat_template_kwargs": chosen} if chosen else {}
     try:
-        reply, sampling = _try_out(session, server, name, top_logprobs or server.traits.top, arguments)
+        reply, sampling = _try_out(session, server, name, top_logprobs or server.top, arguments)
     except RefusedError as error:
-        if top_logprobs or "top_logprobs" not in str(error) or not isinstance(server, OtherServer):
+        if top_logprobs or "top_logprobs" not in str(error) or server.full:
             raise
-        server = replace(server, traits=replace(server.traits, top=FEWEST))
+        server = replace(server, top=FEWEST)
         reply, sampling = _try_out(session, server, name, FEWEST, arguments)
     reported = reported_name(reply) or name
-    identity = {"backend": "openai", "model": _name(reported), **_weights(entry)}
+    known = PurePosixPath(reported).name if reported.startswith("/") else reported  # without the folder on its machine
+    meta = entry.get("meta")
+    weights = {field: str(meta[field]) for field in _META if field in meta} if isinstance(meta, Mapping) else {}
+    identity = {"backend": "openai", "model": known, **weights}
     if chosen:
         identity["template_args"] = json.dumps(chosen, sort_keys=True)
     template = server.render(session, {**conversation("A question?", prefix="An answer"), **arguments})
@@ -263,7 +241,7 @@ def identify(
         identity["template"] = hashlib.blake2b(template.encode(), digest_size=8).hexdigest()
     environment = {
         "url": session.address.api,
-        "server": server.traits.name,
+        "server": server.name,
         "system_fingerprint": str(reply.get("system_fingerprint") or "unknown"),
         "httpx2": importlib.metadata.version("httpx2"),
     }
@@ -297,11 +275,6 @@ def _try_out(session: Session, server: Server, model: str, top: int, arguments: 
         reply = session.post(url, {**fields, **sampling})
     candidates(reply)
     return reply, sampling
-
-
-def fingerprint(served: Served, form: str) -> Fingerprint:
-    """Return the fingerprint of a model that is asked in the given form, see `OpenAIBackend`."""
-    return Fingerprint(identity={**served.identity, "prompt": form}, environment=served.environment)
 
 
 def _listed_model(session: Session) -> Mapping[str, Any]:
@@ -348,13 +321,3 @@ def _entries(reply: Any) -> list[Mapping[str, Any]]:  # noqa: ANN401  whatever t
         if name:
             found.append({**fields, "id": name})
     return found
-
-
-def _name(model: str) -> str:
-    """Return the name of a model without the folder that it lies in on the server's machine."""
-    return PurePosixPath(model).name if model.startswith("/") else model
-
-
-def _weights(entry: Mapping[str, Any]) -> dict[str, str]:
-    meta = entry.get("meta")
-    return {name: str(meta[name]) for name in _META if name in meta} if isinstance(meta, Mapping) else {}
