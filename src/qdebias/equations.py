@@ -12,8 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 FloatArray: TypeAlias = npt.NDArray[np.float64]
-Which: TypeAlias = list[int] | npt.NDArray[np.bool_]
-"""Indices, or a mask."""
+Which: TypeAlias = npt.NDArray[np.intp]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -39,7 +38,7 @@ class Probability:
         return self.log_p - self.log_q
 
     def __getitem__(self, which: Which) -> "Probability":
-        """Return some of the probabilities, by index or mask."""
+        """Return some of the probabilities, by index."""
         return Probability(log_p=self.log_p[which], log_q=self.log_q[which])
 
 
@@ -137,7 +136,7 @@ class Evidence:
     certainty: FloatArray
 
     def __getitem__(self, which: Which) -> "Evidence":
-        """Return the evidence of some conditions, by index or mask."""
+        """Return the evidence of some conditions, by index."""
         return Evidence(
             quality=self.quality[which],
             same=None if self.same is None else self.same[which],
@@ -152,7 +151,8 @@ def semantic_weight(evidence: Evidence) -> FloatArray:
     The softmax is taken of probabilities, as the paper writes it; as those lie in [0, 1], no weight exceeds e times
     another.
     """
-    return softmax(_same(evidence).p)
+    same = np.full(len(evidence.certainty), 0.5) if evidence.same is None else evidence.same.p
+    return softmax(same)
 
 
 def equal_weight(evidence: Evidence) -> FloatArray:
@@ -166,7 +166,9 @@ def winner_weight(evidence: Evidence) -> FloatArray:
     It is found by log-odds, so that rounding makes no tie. Real ties are shared equally, so that the order of the
     conditions does not matter.
     """
-    odds = _same(evidence).log_odds
+    if evidence.same is None:
+        return equal_weight(evidence)
+    odds = evidence.same.log_odds
     best = np.asarray(odds == odds.max(), dtype=np.float64)
     return np.asarray(best / best.sum())
 
@@ -194,11 +196,6 @@ def median_weight(evidence: Evidence) -> FloatArray:
     weight[order[(len(order) - 1) // 2]] += 0.5
     weight[order[len(order) // 2]] += 0.5
     return weight
-
-
-def _same(evidence: Evidence) -> Probability:
-    """Return P(same object); where it was not asked, the same for every condition."""
-    return evidence.same or from_log_odds(np.zeros(len(evidence.certainty)))
 
 
 def _log_softmax(logits: npt.ArrayLike, temperature: float) -> FloatArray:

@@ -98,14 +98,29 @@ def add_parts(
     """
     text = "+".join([recipe.name, *words])
     chosen = _chosen(text, words)
-    parts = _sorted({**_overridden(_chosen(text, spelled), chosen), **chosen})
+    kinds = {part.kind for part in chosen.values()}
+    implied = {
+        name: part for name, part in _chosen(text, spelled).items() if part.kind in MANY or part.kind not in kinds
+    }
+    found = {**implied, **chosen}.items()
+    parts = dict(sorted(found, key=lambda item: (KINDS.index(item[1].kind), item[0])))
     if not parts and not settled:
         return recipe
     method = recipe.method
     if not isinstance(method, QDebias):
         raise SettingError(f"method {recipe.name!r} cannot be changed by parts; use it alone, or begin with another")
-    changed, changing = _put_together(text, method, parts, settled=settled)
-    return _named(recipe, changed, {name: parts[name] for name in changing}, presets)
+    changing = {}
+    for name, part in parts.items():
+        try:
+            changed = part.change(method)
+        except SettingError as error:
+            raise SettingError(f"method {text!r}: {name}: {error}") from error
+        if part.kind == "aspect" and settled:
+            changed = replace(changed, degradations=method.degradations)
+        if _lean(changed) != _lean(method):
+            changing[name] = part
+        method = changed
+    return _named(recipe, _lean(method), changing, presets)
 
 
 def _imported(name: str, presets: Mapping[str, Recipe]) -> Recipe:
@@ -150,18 +165,10 @@ def part_named(word: str) -> tuple[str, Part] | None:
     """Return a part and its name as it is always written, None where there is none."""
     if word in PARTS:
         return word, PARTS[word]
-    return _about_conditions(word) or _numbered(word)
-
-
-def _about_conditions(word: str) -> tuple[str, Part] | None:
-    prefix = next((prefix for prefix in CONDITIONS if word.startswith(prefix)), None)
-    if prefix is None:
-        return None
-    name = word.removeprefix(prefix)
-    return prefix + name_of(name), CONDITIONS[prefix].of(degradation_named(name))
-
-
-def _numbered(word: str) -> tuple[str, Part] | None:
+    for prefix, part in CONDITIONS.items():
+        if word.startswith(prefix):
+            name = word.removeprefix(prefix)
+            return prefix + name_of(name), part.of(degradation_named(name))
     found = re.fullmatch(r"([a-z]+?)(\d+(?:\.\d+)?)", word)
     if found is None or found[1] not in NUMBERED:
         return None
@@ -198,32 +205,6 @@ def _chosen(text: str, words: Iterable[str]) -> dict[str, Part]:
             raise SettingError(f"method {text!r}: {rival!r} and {name!r} both decide the {part.kind}; keep one of them")
         chosen[name] = part
     return chosen
-
-
-def _overridden(spelled: Mapping[str, Part], chosen: Mapping[str, Part]) -> dict[str, Part]:
-    """Return the parts that a short name stands for, without those that the user decides otherwise."""
-    kinds = {part.kind for part in chosen.values()}
-    return {name: part for name, part in spelled.items() if part.kind in MANY or part.kind not in kinds}
-
-
-def _sorted(parts: Mapping[str, Part]) -> dict[str, Part]:
-    return dict(sorted(parts.items(), key=lambda item: (KINDS.index(item[1].kind), item[0])))
-
-
-def _put_together(text: str, method: QDebias, parts: Mapping[str, Part], *, settled: bool) -> tuple[QDebias, list[str]]:
-    """Return the method, and the names of the parts that changed it."""
-    changing = []
-    for name, part in parts.items():
-        try:
-            changed = part.change(method)
-        except SettingError as error:
-            raise SettingError(f"method {text!r}: {name}: {error}") from error
-        if part.kind == "aspect" and settled:
-            changed = replace(changed, degradations=method.degradations)
-        if _lean(changed) != _lean(method):
-            changing.append(name)
-        method = changed
-    return _lean(method), changing
 
 
 def _lean(method: QDebias) -> QDebias:

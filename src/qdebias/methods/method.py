@@ -205,8 +205,9 @@ class QDebias:
 
     def combine(self, plan: Plan, answers: Answers) -> Score:
         """Read every answer, weigh the conditions and average, eq. (8) to (11)."""
-        alone = self._logits(answers)
-        logits = alone if self.contrast is None else [rows[1:] for rows in alone]
+        logits = self._logits(answers)
+        if self.contrast is not None:
+            alone, logits = [rows[:1] for rows in logits], [rows[1:] for rows in logits]
         quality, sure = self._read(logits)
         evidence = Evidence(
             quality=quality,
@@ -214,25 +215,27 @@ class QDebias:
             similarity=np.array(plan.similarity),
             certainty=sure,
         )
-        weight = np.zeros(len(evidence.certainty))
-        means = []
+        weight, means, draws = np.zeros(len(sure)), [], self.draws if self.seeds > 1 else []
         for offset in range(self.seeds):
-            rows = self._rows(offset)
-            share = self._weight(evidence[rows])
+            # The conditions of one seed, in the order of the degradations, as far as they count.
+            rows = np.arange(len(sure))
+            if draws:
+                rows = np.array([draws.index((one, offset * draws_noise(one))) for one in self.degradations])
+            counted = rows if self.suits is None else rows[evidence.similarity[rows] > 0]
+            share = np.zeros(len(sure))
+            share[counted] = self.weigh(evidence[counted])
             if self.contrast is None:
-                means.append(self.mean(evidence.quality[rows], share))
+                means.append(self.mean(quality[rows], share[rows]))
             else:
-                copies = mean_log_odds(evidence.quality[rows], share).log_odds
-                means.append(
-                    from_log_odds(self._read([rows[:1] for rows in alone])[0].log_odds - self.contrast * copies)
-                )
-            weight[rows] += share / self.seeds
+                copies = mean_log_odds(quality[rows], share[rows]).log_odds
+                means.append(from_log_odds(self._read(alone)[0].log_odds - self.contrast * copies))
+            weight += share / self.seeds
         mean, values = mean_of(means), np.array([float(one.p[0]) for one in means])
-        said = (logits, weight) if self.contrast is None else ([rows[:1] for rows in alone], np.ones(1))
+        said = (logits, weight) if self.contrast is None else (alone, np.ones(1))
         probabilities, deviation = self._distribution(*said)
         return Score(
             value=float(mean.p[0]),
-            good=evidence.quality.p,
+            good=quality.p,
             same=np.empty(0) if evidence.same is None else evidence.same.p,
             weight=weight,
             logits=tuple(map(tuple, answers)),
@@ -320,22 +323,6 @@ class QDebias:
         for word, share in zip((word for one in self.qualities for word in one.words), shares.tolist(), strict=True):
             probabilities[word] += share
         return probabilities, float(np.sqrt(shares @ (values - shares @ values) ** 2))
-
-    def _rows(self, offset: int) -> list[int]:
-        """Return which conditions belong to one seed, in the order of the degradations."""
-        if self.seeds == 1:
-            return list(range(max(1, len(self.degradations))))
-        draws = self.draws
-        return [draws.index((one, offset if draws_noise(one) else 0)) for one in self.degradations]
-
-    def _weight(self, evidence: Evidence) -> FloatArray:
-        """Return the (N,) weights; 0 for conditions that do not count."""
-        if self.suits is None:
-            return self.weigh(evidence)
-        counted = evidence.similarity > 0
-        weight = np.zeros(len(counted))
-        weight[counted] = self.weigh(evidence[counted])
-        return weight
 
 
 def Vanilla(*, question: Question, placement: Placement = "before", temperature: float = 1.0) -> QDebias:  # noqa: N802

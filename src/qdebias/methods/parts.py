@@ -36,7 +36,6 @@ from qdebias.equations import (
     winner_weight,
 )
 from qdebias.errors import SettingError
-from qdebias.image import RgbImage
 from qdebias.methods.content import ContentFree, blank, noise, suits
 from qdebias.methods.method import QDebias
 from qdebias.methods.readouts import ENSEMBLE, GOOD_POOR, LEVELS5, NEUTRAL, WORDS, Likeliest
@@ -92,7 +91,7 @@ ASPECTS: Mapping[str, Aspect] = {
 }
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class Part:
     """One word of an expression.
 
@@ -156,11 +155,6 @@ def _begin_answers(begun: Callable[[Question], Question], refusal: str, method: 
     return changed
 
 
-def _subtract(make: Callable[[], RgbImage], method: QDebias) -> QDebias:
-    """Subtract what is answered about an image without content."""
-    return replace(method, prior=ContentFree(make=make))
-
-
 def _read_likeliest(top: float, method: QDebias) -> QDebias:
     """Read the likeliest words."""
     if top != int(top):
@@ -173,13 +167,7 @@ def _weigh_by(weigh: Callable[[Evidence], FloatArray], method: QDebias) -> QDebi
     _check_conditions(method, "weights")
     if weigh in NEEDS_SAME and method.same is None:
         raise SettingError("these weights need the same-object question, and this method has none")
-    return replace(method, weigh=weigh, distance=None)
-
-
-def _weigh_by_lpips(method: QDebias) -> QDebias:
-    """Weigh the conditions by the similarity of the pixels."""
-    _check_conditions(method, "weights")
-    return replace(method, weigh=similarity_weight, distance=Lpips())
+    return replace(method, weigh=weigh, distance=Lpips() if weigh is similarity_weight else None)
 
 
 def _average_by(mean: Any, method: QDebias) -> QDebias:  # noqa: ANN401 (see `QDebias.mean`)
@@ -228,10 +216,6 @@ def _print_fog(method: QDebias) -> QDebias:
     return replace(method, degradations=tuple(changed))
 
 
-def _set_temperature(value: float, method: QDebias) -> QDebias:
-    return replace(method, temperature=value)
-
-
 def _repeat(count: float, method: QDebias) -> QDebias:
     """Ask under several seeds."""
     if not count.is_integer() or count < 1:
@@ -244,127 +228,98 @@ def _check_conditions(method: QDebias, what: str) -> None:
         raise SettingError(f"{what} need conditions, and this method asks about the image alone")
 
 
-def _readout(words: Any, summary: str, source: str) -> Part:  # noqa: ANN401 (see `_read_by`)
-    return Part(kind="readout", change=partial(_read_by, words), summary=summary, source=source)
-
-
-def _weights(weigh: Any, summary: str, source: str) -> Part:  # noqa: ANN401 (see `_weigh_by`)
-    return Part(kind="weights", change=partial(_weigh_by, weigh), summary=summary, source=source)
-
-
 _NO_PREFIX = "the questions of this method have no answer prefix"
 
+_READOUTS = {
+    "goodpoor": (GOOD_POOR, "good or poor", f"{PAPER}, eq. (1) and (8)"),
+    "levels5": (LEVELS5, "the mean of excellent, good, fair, poor, bad as 1, .75, .5, .25, 0", Q_ALIGN),
+    "words": (WORDS, "several words a pole: good, high, excellent against poor, low, bad", DEQA),
+    "neutral": (NEUTRAL, "a neutral word: good, average, poor as 1, .5, 0", Q_BOOST),
+    "ensemble": (ENSEMBLE, "the mean over three questions with a neutral word each", Q_BOOST),
+}
+_WEIGHTS = {
+    "semantic": (semantic_weight, "P(same object), through a softmax", f"{PAPER}, eq. (10)"),
+    "average": (equal_weight, "every condition counts the same", f"{PAPER}, Table 5"),
+    "winner": (winner_weight, "only the condition most surely of the same object", f"{PAPER}, Table 5"),
+    "lpips": (similarity_weight, "1 - LPIPS of the pixels, through a softmax", f"{PAPER}, Table 5"),
+    "confidence": (certainty_weight, "how sure the answer is: 1 - entropy of the options / log K", OURS),
+    "median": (median_weight, "only the middle condition, by its log-odds: a choice without labels", OURS),
+}
+_MEANS = {
+    "probability": (mean_probability, "the mean of the qualities", f"{PAPER}, eq. (9)"),
+    "logodds": (mean_log_odds, "the mean of the log-odds", OPINION_POOL),
+}
+
 PARTS: Mapping[str, Part] = {
-    "goodpoor": _readout(GOOD_POOR, "good or poor", f"{PAPER}, eq. (1) and (8)"),
-    "levels5": _readout(LEVELS5, "the mean of excellent, good, fair, poor, bad as 1, .75, .5, .25, 0", Q_ALIGN),
-    "words": _readout(WORDS, "several words a pole: good, high, excellent against poor, low, bad", DEQA),
-    "neutral": _readout(NEUTRAL, "a neutral word: good, average, poor as 1, .5, 0", Q_BOOST),
-    "ensemble": _readout(ENSEMBLE, "the mean over three questions with a neutral word each", Q_BOOST),
-    "semantic": _weights(semantic_weight, "P(same object), through a softmax", f"{PAPER}, eq. (10)"),
-    "average": _weights(equal_weight, "every condition counts the same", f"{PAPER}, Table 5"),
-    "winner": _weights(winner_weight, "only the condition most surely of the same object", f"{PAPER}, Table 5"),
-    "lpips": Part(
-        kind="weights",
-        change=_weigh_by_lpips,
-        summary="1 - LPIPS of the pixels, through a softmax",
-        source=f"{PAPER}, Table 5",
-    ),
-    "confidence": _weights(certainty_weight, "how sure the answer is: 1 - entropy of the options / log K", OURS),
-    "median": _weights(median_weight, "only the middle condition, by its log-odds: a choice without labels", OURS),
-    "probability": Part(
-        kind="mean",
-        change=partial(_average_by, mean_probability),
-        summary="the mean of the qualities",
-        source=f"{PAPER}, eq. (9)",
-    ),
-    "logodds": Part(
-        kind="mean", change=partial(_average_by, mean_log_odds), summary="the mean of the log-odds", source=OPINION_POOL
-    ),
+    **{name: Part("readout", partial(_read_by, words), *told) for name, (words, *told) in _READOUTS.items()},
+    **{name: Part("weights", partial(_weigh_by, weigh), *told) for name, (weigh, *told) in _WEIGHTS.items()},
+    **{name: Part("mean", partial(_average_by, mean), *told) for name, (mean, *told) in _MEANS.items()},
     "prior-blank": Part(
-        kind="prior",
-        change=partial(_subtract, blank),
-        summary="minus the logits about a grey image in the place of the query",
-        source=CALIBRATION,
+        "prior",
+        lambda method: replace(method, prior=ContentFree(make=blank)),
+        "minus the logits about a grey image in the place of the query",
+        CALIBRATION,
     ),
     "prior-noise": Part(
-        kind="prior",
-        change=partial(_subtract, noise),
-        summary="minus the logits about an image of noise in the place of the query",
-        source=CALIBRATION,
+        "prior",
+        lambda method: replace(method, prior=ContentFree(make=noise)),
+        "minus the logits about an image of noise in the place of the query",
+        CALIBRATION,
     ),
     "prefixed": Part(
-        kind="prefix",
-        change=partial(_begin_answers, _prefixed, "every question of this method has an answer prefix already"),
-        summary="questions without an answer prefix get “The answer is” and options in small letters",
-        source=OURS,
+        "prefix",
+        partial(_begin_answers, _prefixed, "every question of this method has an answer prefix already"),
+        "questions without an answer prefix get “The answer is” and options in small letters",
+        OURS,
     ),
     "spaced": Part(
-        kind="spacing",
-        change=partial(_begin_answers, partial(_behind, " "), _NO_PREFIX),
-        summary="a space before the answer prefix",
-        source=f"the toolkit of {Q_REALIGN}",
+        "spacing",
+        partial(_begin_answers, partial(_behind, " "), _NO_PREFIX),
+        "a space before the answer prefix",
+        f"the toolkit of {Q_REALIGN}",
     ),
     "open-thought": Part(
-        kind="thought",
-        change=partial(_begin_answers, partial(_behind, "<think>\n"), _NO_PREFIX),
-        summary="the answer prefix stands in the thought that the chat template opens (enable_thinking=true), where "
+        "thought",
+        partial(_begin_answers, partial(_behind, "<think>\n"), _NO_PREFIX),
+        "the answer prefix stands in the thought that the chat template opens (enable_thinking=true), where "
         "the model was not trained to answer",
-        source=f"the README of {Q_REALIGN}, and pyiqa, on a template that opens a thought by itself",
+        f"the README of {Q_REALIGN}, and pyiqa, on a template that opens a thought by itself",
     ),
-    "eq7": Part(
-        kind="fog",
-        change=_print_fog,
-        summary="fog without rescaling, white nearly everywhere",
-        source=f"{PAPER}, eq. (7)",
-    ),
+    "eq7": Part("fog", _print_fog, "fog without rescaling, white nearly everywhere", f"{PAPER}, eq. (7)"),
     "by-content": Part(
-        kind="choice",
-        change=_choose_by_content,
-        summary="spatter alone counts on screen content, all conditions elsewhere",
-        source=f"{PAPER}, Table 1, chosen there for a whole dataset",
+        "choice",
+        _choose_by_content,
+        "spatter alone counts on screen content, all conditions elsewhere",
+        f"{PAPER}, Table 1, chosen there for a whole dataset",
     ),
-} | {
-    name: Part(
-        kind="aspect",
-        change=partial(_ask_about, aspect),
-        summary=f"asks about {aspect.noun} in the place of quality",
-        source=CLIP_IQA,
-    )
-    for name, aspect in ASPECTS.items()
+    **{
+        name: Part("aspect", partial(_ask_about, aspect), f"asks about {aspect.noun} in the place of quality", CLIP_IQA)
+        for name, aspect in ASPECTS.items()
+    },
 }
 
 CONDITIONS: Mapping[str, Part] = {
-    "only-": Part(kind="only", change=_only, summary="one condition alone", source=f"{PAPER}, Table 3"),
-    "without-": Part(kind="without", change=_leave_out, summary="one condition less", source=f"{PAPER}, Table 3"),
-    "with-": Part(kind="with", change=_add, summary="a further condition", source=IMAGENET_C),
+    "only-": Part("only", _only, "one condition alone", f"{PAPER}, Table 3"),
+    "without-": Part("without", _leave_out, "one condition less", f"{PAPER}, Table 3"),
+    "with-": Part("with", _add, "a further condition", IMAGENET_C),
 }
 """Parts with the name of a degradation behind them: `with-jpeg`, `with-jpeg5`."""
 
 NUMBERED: Mapping[str, Part] = {
     "topk": Part(
-        kind="readout",
-        change=_read_likeliest,
-        summary="the likeliest words, so many, each by how its meaning leans to good or bad",
-        source=SEP_IQA_SOURCE,
+        "readout",
+        _read_likeliest,
+        "the likeliest words, so many, each by how its meaning leans to good or bad",
+        SEP_IQA_SOURCE,
     ),
     "t": Part(
-        kind="temperature",
-        change=_set_temperature,
-        summary="T of the softmax over the options; 1 in the paper, 100 in Q-Bench's script",
-        source=f"{PAPER}, eq. (8)",
+        "temperature",
+        lambda value, method: replace(method, temperature=value),
+        "T of the softmax over the options; 1 in the paper, 100 in Q-Bench's script",
+        f"{PAPER}, eq. (8)",
     ),
-    "a": Part(
-        kind="share",
-        change=_subtract_copies,
-        summary="a of a contrast: how much of what is said of the copies is subtracted",
-        source=VCD,
-    ),
-    "seeds": Part(
-        kind="seeds",
-        change=_repeat,
-        summary="the mean over so many seeds of the noise, with their spread",
-        source=SELF_CONSISTENCY,
-    ),
+    "a": Part("share", _subtract_copies, "a of a contrast: how much of what is said of the copies is subtracted", VCD),
+    "seeds": Part("seeds", _repeat, "the mean over so many seeds of the noise, with their spread", SELF_CONSISTENCY),
 }
 """Parts with a number behind them: `t100`, `a0.5`, `seeds4`."""
 

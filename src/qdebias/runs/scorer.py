@@ -9,7 +9,7 @@ from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass, replace
-from itertools import islice
+from itertools import chain, islice
 from os import PathLike
 from typing import Literal
 
@@ -154,7 +154,13 @@ class Scorer:
         pool: Pool | None = None,
         max_side: int | None = None,
     ) -> None:
-        _check_numbers(batch=batch, threads=threads, max_pixels=max_pixels, seed=seed)
+        numbers = {"batch": batch, "threads": threads, "max_pixels": max_pixels, "seed": seed}
+        for name, number in numbers.items():
+            if not isinstance(number, int | np.integer):
+                raise SettingError(f"{name} is an integer, got {number!r}")
+        if min(batch, threads, max_pixels) < 1 or seed < 0:
+            got = ", ".join(f"{name}={number}" for name, number in numbers.items())
+            raise SettingError(f"batch, threads and max_pixels must be 1 or more and seed 0 or more, got {got}")
         if max_side is not None and max_side < MIN_SIDE:
             raise SettingError(f"max_side must be {MIN_SIDE} or more, got {max_side}")
         if max_side is not None and pool is not None and getattr(pool, "max_side", None) != max_side:
@@ -247,23 +253,17 @@ class Scorer:
             raise SettingError(f"on_error is 'raise' or 'return', got {on_error!r}")
         if isinstance(images, str | PathLike):
             raise SettingError(f"several images are a list of them, got {images!r}; qdebias.score takes a folder")
-        for batch in self._batches(images):
+        batch: list[_Prepared | Failure] = []
+        for item in chain(self._prepare_ahead(images), [None]):
+            batch += [] if item is None else [item]
+            pixels = sum(one.image.size // 3 for one in batch if isinstance(one, _Prepared))
+            if item is not None and len(batch) < self.batch and pixels < PIXELS_READY:
+                continue
             for result in self._answer(batch):
                 if isinstance(result, Failure) and on_error == "raise":
                     raise ImageError(result.error)
                 yield result
-
-    def _batches(self, images: Iterable[ImageSource]) -> Iterator[list[_Prepared | Failure]]:
-        """Yield what is handed to the backend at a time: fewer images where they are large."""
-        batch: list[_Prepared | Failure] = []
-        for item in self._prepare_ahead(images):
-            batch.append(item)
-            pixels = sum(one.image.size // 3 for one in batch if isinstance(one, _Prepared))
-            if len(batch) == self.batch or pixels >= PIXELS_READY:
-                yield batch
-                batch = []
-        if batch:
-            yield batch
+            batch = []
 
     def _prepare_ahead(self, images: Iterable[ImageSource]) -> Iterator[_Prepared | Failure]:
         """Load and plan in threads, in order, at most two batches ahead of whoever consumes, fewer of large images."""
@@ -276,7 +276,9 @@ class Scorer:
                     number, image = next(numbered, (0, None))
                     if not number:
                         break
-                    pending.append((number, _held(image), pool.submit(self._prepare, image, number, budget)))
+                    whole = image.get("bytes") if isinstance(image, Mapping) else getattr(image, "data", image)
+                    held = len(whole) if isinstance(whole, bytes) else 0  # before it is decoded
+                    pending.append((number, held, pool.submit(self._prepare, image, number, budget)))
                 return bool(pending)
 
             try:
@@ -292,7 +294,11 @@ class Scorer:
 
     def _prepare(self, source: ImageSource, number: int, budget: PixelBudget) -> _Prepared | Failure:
         """Load and plan an image, or say why this one cannot be."""
-        name, admitted = _name_of(source) or f"image {number}", False
+        name, admitted = f"image {number}", False
+        if isinstance(source, str | PathLike):
+            name = str(source)
+        elif isinstance(source, EncodedImage):
+            name = source.name
         refuse_after_fork()
         try:
             image = load_image(source, max_pixels=self.max_pixels)
@@ -347,19 +353,6 @@ def limited(fingerprint: Fingerprint, max_side: int | None) -> Fingerprint:
     return replace(fingerprint, identity={**fingerprint.identity, IDENTITY: str(max_side)})
 
 
-def _held(image: ImageSource) -> int:
-    """Return how many bytes of an encoded image are in memory before it is decoded."""
-    whole = image.get("bytes") if isinstance(image, Mapping) else getattr(image, "data", image)
-    return len(whole) if isinstance(whole, bytes) else 0
-
-
-def _name_of(image: ImageSource) -> str | None:
-    """Return the name of an image, None where it came as pixels."""
-    if isinstance(image, str | PathLike):
-        return str(image)
-    return image.name if isinstance(image, EncodedImage) else None
-
-
 def finite(answers: OptionLogits) -> OptionLogits:
     """Return the answers of a model if every logit is a number.
 
@@ -373,12 +366,3 @@ def finite(answers: OptionLogits) -> OptionLogits:
                 f"If it runs in float16, load it in bfloat16 or float32"
             )
     return answers
-
-
-def _check_numbers(*, seed: int, **positive: int) -> None:
-    for name, number in {**positive, "seed": seed}.items():
-        if not isinstance(number, int | np.integer):
-            raise SettingError(f"{name} is an integer, got {number!r}")
-    if min(positive.values()) < 1 or seed < 0:
-        got = ", ".join(f"{name}={number}" for name, number in {**positive, "seed": seed}.items())
-        raise SettingError(f"batch, threads and max_pixels must be 1 or more and seed 0 or more, got {got}")
