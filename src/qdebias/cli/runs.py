@@ -82,10 +82,10 @@ def retry(
             found = retry_failures(
                 run, backend, images, batch=options.batch, max_pixels=options.max_pixels, column=column
             )
-            for again in found:
+            for _, outcome in found:
                 tried += 1
                 show(tried)
-                failed += say_failed([again.outcome.error])
+                failed += say_failed([outcome.error])
     say(f"{tried} images tried again, {failed} failed")
     raise typer.Exit(1 if failed else 0)
 

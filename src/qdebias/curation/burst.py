@@ -19,7 +19,7 @@ from qdebias.evaluation.pairs import Limits, read_digests
 from qdebias.evaluation.ranking import rank
 from qdebias.image import load_preview
 from qdebias.runs.records import GivenScore, Row
-from qdebias.system.output import replacing
+from qdebias.system.output import replacing, written
 
 LEAST = 0.72
 """Correlation from which two photographs are of one scene, see docs/curation.md for what was measured."""
@@ -186,9 +186,6 @@ def draw_sheet(shots: Sequence[Shot], file: Path, *, max_pixels: int) -> int:
                 continue  # its row says why
             tile.thumbnail((_TILE, _TILE))
             sheet.paste(tile, (left + (step - tile.width) // 2, upper + (step - tile.height) // 2))
-    try:
-        with replacing(file) as out:
-            sheet.save(out, "PNG")
-    except OSError as error:
-        raise SettingError(f"{file}: cannot be written ({error.strerror or error})") from error
+    with written(file), replacing(file) as out:
+        sheet.save(out, "PNG")
     return len(groups) - len(rows)

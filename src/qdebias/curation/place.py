@@ -92,8 +92,21 @@ def check_places(images: Sequence[Path], roots: Sequence[Path], target: Path, wa
     present = next(folder for folder in (target, *target.absolute().parents) if os.path.lexists(folder))
     if not (present.is_dir() and os.access(present, os.W_OK | os.X_OK)):
         raise SettingError(f"{target}: {present} is no folder that can be written; choose another; nothing was done")
-    places = {image: target / _relative(image, roots) for image in images}
-    _check(places, roots, way)
+    places: dict[Path, Path] = {}
+    taken: dict[Path, Path] = {}
+    sources = [root.resolve() for root in roots]
+    for image in images:
+        new = places[image] = target / _relative(image, roots)
+        if not image.is_file():
+            raise SettingError(f"{image}: is not there any more; nothing was done")
+        if taken.setdefault(new, image) != image:
+            raise SettingError(f"{taken[new]} and {image} would both become {new}; nothing was done")
+        if any(_entry(new).is_relative_to(source) for source in sources):
+            raise SettingError(f"{new} leads into a folder where the images are from; nothing was done")
+        if _entry(new) == _entry(image):
+            raise SettingError(f"{image}: would be put where it is; choose another folder; nothing was done")
+        if os.path.lexists(new) and not way.may_stand(image, new):
+            raise SettingError(f"{new} is there already and is something else than {image}; nothing was done")
     return places
 
 
@@ -106,23 +119,6 @@ def _relative(image: Path, roots: Sequence[Path]) -> Path:
             below = absolute.relative_to(base)
             return below if len(roots) == 1 else Path(base.name) / below
     return Path(absolute.name)
-
-
-def _check(places: dict[Path, Path], roots: Sequence[Path], way: Way) -> None:
-    taken: dict[Path, Path] = {}
-    sources = [root.resolve() for root in roots]
-    for image, new in places.items():
-        if not image.is_file():
-            raise SettingError(f"{image}: is not there any more; nothing was done")
-        if new in taken:
-            raise SettingError(f"{taken[new]} and {image} would both become {new}; nothing was done")
-        if any(_entry(new).is_relative_to(source) for source in sources):
-            raise SettingError(f"{new} leads into a folder where the images are from; nothing was done")
-        if _entry(new) == _entry(image):
-            raise SettingError(f"{image}: would be put where it is; choose another folder; nothing was done")
-        if os.path.lexists(new) and not way.may_stand(image, new):
-            raise SettingError(f"{new} is there already and is something else than {image}; nothing was done")
-        taken[new] = image
 
 
 def _entry(path: Path) -> Path:
@@ -173,10 +169,6 @@ def _move(image: Path, new: Path) -> None:
     image.unlink()
 
 
-def _link(image: Path, new: Path) -> None:
-    new.symlink_to(image.resolve())
-
-
 def _is_copy(image: Path, new: Path) -> bool:
     return new.is_file() and not new.samefile(image) and filecmp.cmp(image, new, shallow=False)
 
@@ -194,13 +186,9 @@ def _is_link(image: Path, new: Path) -> bool:
     return new.is_symlink() and new.resolve() == image.resolve()
 
 
-def _never(image: Path, new: Path) -> bool:  # noqa: ARG001  (an image that was moved is not found again)
-    return False
-
-
 _NO_LINKS = (errno.EXDEV, errno.EPERM, errno.ENOTSUP, errno.EMLINK, errno.ENOSYS)
 """What the system says where a file cannot have a second name there."""
 
 COPY = Way(name="copied", make=_copy, is_done=_is_copy, may_stand=_is_copy)
-MOVE = Way(name="moved", make=_move, is_done=_never, may_stand=_is_half_moved)
-LINK = Way(name="linked", make=_link, is_done=_is_link, may_stand=_is_link)
+MOVE = Way(name="moved", make=_move, is_done=lambda *_: False, may_stand=_is_half_moved)
+LINK = Way(name="linked", make=lambda image, new: new.symlink_to(image.resolve()), is_done=_is_link, may_stand=_is_link)

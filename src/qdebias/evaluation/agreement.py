@@ -45,7 +45,6 @@ class _Resampled:
 
     whole: FloatArray
     drawn: FloatArray
-    count: int
 
 
 class Agreements:
@@ -69,12 +68,7 @@ class Agreements:
     def of(self, recipe: str) -> Agreement | NotRun:
         """Return SRCC and PLCC of a method, or why there are none."""
         scores = self._scores(recipe)
-        if isinstance(scores, NotRun):
-            return scores
-        found = self._resample(recipe, np.isfinite(scores.value))
-        if isinstance(found, NotRun):
-            return found
-        return Agreement(srcc=self._number(found, 0), plcc=self._number(found, 1), count=found.count)
+        return scores if isinstance(scores, NotRun) else self._agreement(np.isfinite(scores.value), recipe)
 
     def gain(self, recipe: str, base: str) -> Agreement | NotRun:
         """Return SRCC and PLCC of a method minus those of another, on the images that both have scores of."""
@@ -83,61 +77,52 @@ class Agreements:
             return first
         if isinstance(second, NotRun):
             return second
-        both = np.isfinite(first.value) & np.isfinite(second.value)
-        found, other = self._resample(recipe, both), self._resample(base, both)
-        if isinstance(found, NotRun):
-            return found
-        if isinstance(other, NotRun):
-            return other
-        minus = _Resampled(found.whole - other.whole, found.drawn - other.drawn, found.count)
-        srcc, plcc = self._number(minus, 0, signed=True), self._number(minus, 1, signed=True)
-        return Agreement(srcc=srcc, plcc=plcc, count=minus.count)
+        return self._agreement(np.isfinite(first.value) & np.isfinite(second.value), recipe, base)
 
     def _scores(self, recipe: str) -> Scores | NotRun:
         missing = NotRun(reason=f"the method {recipe} was not asked in this run")
         return self.evidence.results.get(recipe, missing)
 
-    def _resample(self, recipe: str, chosen: Mask) -> _Resampled | NotRun:
-        key = recipe, chosen.tobytes()
-        if key not in self._known:
-            self._known[key] = self._compute(recipe, chosen)
-        return self._known[key]
+    def _agreement(self, chosen: Mask, *recipes: str) -> Agreement | NotRun:
+        """Return the agreement of the first method on some images, minus that of the second where there is one."""
+        found: list[_Resampled] = []
+        for recipe in recipes:
+            key = recipe, chosen.tobytes()
+            if key not in self._known:
+                self._known[key] = self._resample(recipe, chosen)
+            one = self._known[key]
+            if isinstance(one, NotRun):
+                return one
+            found.append(one)
+        whole, drawn = found[0].whole, found[0].drawn
+        for other in found[1:]:
+            whole, drawn = whole - other.whole, drawn - other.drawn
+        numbers = []
+        for value, values in zip(whole.tolist(), drawn, strict=True):
+            interval = self._resampling(None).interval(values) if len(values) else None
+            low, high = (interval.low, interval.high) if interval else (None, None)
+            numbers.append(Number(value=value, low=low, high=high, signed=len(found) > 1))
+        return Agreement(srcc=numbers[0], plcc=numbers[1], count=int(chosen.sum()))
 
-    def _compute(self, recipe: str, chosen: Mask) -> _Resampled | NotRun:
+    def _resample(self, recipe: str, chosen: Mask) -> _Resampled | NotRun:
         scores, quality = self._scores(recipe), self.evidence.quality[chosen]
         if isinstance(scores, NotRun):
             return scores
         order, value = scores.order[chosen], scores.value[chosen]
         refuse_own_scores(value, quality, recipe)
-        problem = _undefined(quality, order, value)
-        if problem:
-            return NotRun(reason=f"{recipe}: {problem}")
+        if len(quality) < LEAST:
+            return NotRun(reason=f"{recipe}: {len(quality)} images with scores are too few for a correlation")
+        if any(map(is_constant, (quality, order, value))):
+            return NotRun(reason=f"{recipe}: all scores are equal, so no correlation is defined")
         statistics = {"srcc": spearman(order, quality), "plcc": pearson(value, quality)}
         once = np.ones((1, len(quality)))
         whole = np.array([float(statistic(once)[0]) for statistic in statistics.values()])
-        drawn = np.empty((2, 0))
-        if self._resamples:
-            blocks = resample(statistics, self._resampling(chosen), len(quality))
-            drawn = np.array([blocks["srcc"], blocks["plcc"]])
-        return _Resampled(whole, drawn, len(quality))
+        if not self._resamples:
+            return _Resampled(whole, np.empty((2, 0)))
+        blocks = resample(statistics, self._resampling(chosen), len(quality))
+        return _Resampled(whole, np.array(list(blocks.values())))
 
-    def _resampling(self, chosen: Mask | None = None) -> Resampling:
+    def _resampling(self, chosen: Mask | None) -> Resampling:
         groups = self.evidence.groups
         kept = None if groups is None or chosen is None else groups[chosen]
         return Resampling(count=self._resamples, seed=self._seed, level=0.95, groups=kept)
-
-    def _number(self, found: _Resampled, place: int, *, signed: bool = False) -> Number:
-        value = float(found.whole[place])
-        if not found.drawn.shape[1]:
-            return Number(value=value, signed=signed)
-        interval = self._resampling().interval(found.drawn[place])
-        return Number(value=value, low=interval.low, high=interval.high, signed=signed)
-
-
-def _undefined(*columns: FloatArray) -> str:
-    """Return why no correlation is defined, nothing where one is."""
-    if len(columns[0]) < LEAST:
-        return f"{len(columns[0])} images with scores are too few for a correlation"
-    if any(map(is_constant, columns)):
-        return "all scores are equal, so no correlation is defined"
-    return ""

@@ -7,7 +7,7 @@ Exposure, section 3.2.1: how much a model resists calling severely degraded copi
 about equally bad, so where P(good) of them under the vanilla question differs between images, content decides.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,7 +17,7 @@ from qdebias.degrade import Degradation, kind_of
 from qdebias.equations import FloatArray, expected
 from qdebias.errors import SettingError
 from qdebias.evaluation.evidence import Evidence, Scores
-from qdebias.evaluation.table import Cell, Column, Number, Table
+from qdebias.evaluation.table import NOTHING, Cell, Cells, Column, Number, Table
 from qdebias.image import RgbImage
 from qdebias.methods.method import Answers, Context, Plan, Score, make_condition
 from qdebias.methods.plan import Failure
@@ -100,17 +100,19 @@ def measure_bias(
     first, second = _order(evidence, before), _order(evidence, after)
     sound = np.isfinite(first) & np.isfinite(second)
     quality, columns = evidence.quality[sound], (first[sound], second[sound])
-    kind, names = _contents(evidence, kind, sound)
-    known, members = np.unique(names, return_inverse=True)
+    kind, names = contents_of(evidence, kind)
+    known, members = np.unique(np.array(names)[sound], return_inverse=True)
     if len(known) < 2:
         raise SettingError(
             f"{evidence.title}: all images with scores are of one {kind}, so there is nothing to compare"
         )
     whole = np.array([_offsets(column, quality, members, len(known)) for column in columns])
-    drawn = np.array(list(_resampled(columns, quality, members, len(known), resamples, seed)))
-    drawn = drawn.reshape(-1, 2, len(known))
+    draws = (draw for block in Resampling(count=resamples, seed=seed, level=0.95).draws(len(quality)) for draw in block)
+    resampled = (np.repeat(np.arange(len(quality)), draw.astype(np.intp)) for draw in draws)
+    found = [[_offsets(one[rows], quality[rows], members[rows], len(known)) for one in columns] for rows in resampled]
+    drawn = np.array(found).reshape(-1, 2, len(known))
     counts = np.bincount(members)
-    spread, drawn_spread = (_spread(offsets, counts / counts.sum()) for offsets in (whole, drawn))
+    spread, drawn_spread = (np.sqrt((offsets**2) @ (counts / counts.sum())) for offsets in (whole, drawn))
     left = _residuals(columns[0], quality)
     return Bias(
         kind=kind,
@@ -144,11 +146,6 @@ def contents_of(evidence: Evidence, kind: str | None = None) -> tuple[str, tuple
             f"known (--by): {known}"
         )
     return chosen, evidence.contents[chosen]
-
-
-def _contents(evidence: Evidence, kind: str | None, sound: npt.NDArray[np.bool_]) -> tuple[str, npt.NDArray[np.str_]]:
-    chosen, names = contents_of(evidence, kind)
-    return chosen, np.array(names)[sound]
 
 
 def _order(evidence: Evidence, recipe: str) -> FloatArray:
@@ -187,20 +184,6 @@ def _offsets(order: FloatArray, quality: FloatArray, members: Members, count: in
     return np.asarray(total / np.maximum(np.bincount(members, minlength=count), 1), dtype=np.float64)
 
 
-def _resampled(
-    columns: Sequence[FloatArray], quality: FloatArray, members: Members, count: int, resamples: int, seed: int
-) -> Iterator[FloatArray]:
-    """Yield (2, C) offsets of each resample."""
-    for draws in Resampling(count=resamples, seed=seed, level=0.95).draws(len(quality)):
-        for draw in draws:
-            chosen = np.repeat(np.arange(len(quality)), draw.astype(np.intp))
-            yield np.array([_offsets(column[chosen], quality[chosen], members[chosen], count) for column in columns])
-
-
-def _spread(offsets: FloatArray, share: FloatArray) -> FloatArray:
-    return np.asarray(np.sqrt((offsets**2) @ share), dtype=np.float64)
-
-
 def _number(value: float, drawn: FloatArray, *, signed: bool = True) -> Number:
     if not len(drawn):
         return Number(value=float(value), signed=signed)
@@ -217,19 +200,20 @@ def bias_table(
     exposure: Mapping[str, float] | None = None,
 ) -> Table:
     """Return a row a content: its offset before and after debiasing, and the spread of all."""
-    columns = [Column(name=bias.kind.capitalize()), Column(name="Images")]
-    columns += [Column(name="Exposure")] if exposure is not None else []
+    columns = [Column(name=bias.kind.capitalize()), Column(name="Images"), Column(name="Exposure")]
     columns += [Column(name=name, group="Offset") for name in (before, after)]
     rows = []
     for offset in bias.offsets:
-        cells = [Cell(content=offset.content), Cell(content=str(offset.count))]
-        if exposure is not None:
-            known = exposure.get(offset.content)
-            cells.append(Cell(content=None if known is None else Number(value=known)))
+        known = (exposure or {}).get(offset.content)
+        gap = NOTHING if known is None else Cell(content=Number(value=known))
+        cells = (Cell(content=offset.content), Cell(content=str(offset.count)), gap)
         rows.append((*cells, Cell(content=offset.before), Cell(content=offset.after)))
-    gap = [Cell()] if exposure is not None else []
     count = str(sum(offset.count for offset in bias.offsets))
-    spread = (Cell(content="spread"), Cell(content=count), *gap, Cell(content=bias.before), Cell(content=bias.after))
+    spread = (Cell(content="spread"), Cell(content=count), NOTHING, Cell(content=bias.before), Cell(content=bias.after))
+    lines: list[Cells] = [*rows, spread]
+    if exposure is None:
+        del columns[2]
+        lines = [(*line[:2], *line[3:]) for line in lines]
     notes = (
         f"Measured: model {evidence.model}, seed {evidence.seed}, {evidence.summary}.",
         "Offset: mean rank of the images of one content, 0 to 1 over all images, minus the rank that images of the "
@@ -239,7 +223,7 @@ def bias_table(
         f"{after} minus {before}: {bias.change}.",
     )
     title = f"{evidence.title}: what images show against how they are ranked"
-    return Table(title=title, columns=tuple(columns), rows=(*rows, spread), notes=notes)
+    return Table(title=title, columns=tuple(columns), rows=tuple(lines), notes=notes)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -17,8 +17,8 @@ from qdebias.inputs.datasets import Dataset
 from qdebias.methods import presets
 from qdebias.methods.outline import Cost, cost_of
 from qdebias.methods.recipe import Recipe
-from qdebias.runs.records import GivenScore, read_scores
-from qdebias.runs.run import Snapshot, open_snapshot
+from qdebias.runs.records import read_scores
+from qdebias.runs.run import open_snapshot
 from qdebias.runs.status import recipe_of
 
 
@@ -158,11 +158,15 @@ def compare_stored(
     part = first_items(dataset, limit)
     results: dict[str, Scores | NotRun] = {}
     for source in sources:
-        found = (
-            _of_run(source, part, methods, seed) if source.is_dir() else {source.stem: read_file_scores(source, part)}
-        )
-        if source.is_dir() and len(sources) > 1:
-            found = {f"{name} ({source.name})": scores for name, scores in found.items()}
+        found: dict[str, Scores | NotRun] = {}
+        if source.is_dir():
+            with open_snapshot(source) as snapshot:
+                entries = [entry for entry in snapshot.manifest.methods.values() if entry.seed == seed]
+                used = dict.fromkeys(entry.name for entry in entries if recipe_of(entry) is not None)
+                held = recall(snapshot, part, spelled(methods or list(used)), seed=seed).results
+            found = {f"{name} ({source.name})" if len(sources) > 1 else name: held[name] for name in held}
+        else:
+            found[source.stem] = read_file_scores(source, part)
         repeated = results.keys() & found.keys()
         if repeated:
             raise SettingError(f"two sources are called {sorted(repeated)[0]!r}; rename one of them")
@@ -179,18 +183,6 @@ def compare_stored(
     return compare(Agreements(evidence, resamples=resamples), list(results), against=against)
 
 
-def _of_run(folder: Path, dataset: Dataset, methods: Sequence[str], seed: int) -> dict[str, Scores | NotRun]:
-    with open_snapshot(folder) as snapshot:
-        chosen = list(methods) or _used(snapshot, seed)
-        return dict(recall(snapshot, dataset, spelled(chosen), seed=seed).results)
-
-
-def _used(snapshot: Snapshot, seed: int) -> list[str]:
-    """Return the methods that were used in a run, as far as their names bring them back."""
-    entries = [entry for entry in snapshot.manifest.methods.values() if entry.seed == seed]
-    return list(dict.fromkeys(entry.name for entry in entries if recipe_of(entry) is not None))
-
-
 def read_file_scores(path: Path, dataset: Dataset) -> Scores:
     """Return the scores that a file gives to the images of a dataset.
 
@@ -204,12 +196,23 @@ def read_file_scores(path: Path, dataset: Dataset) -> Scores:
     Raises:
         SettingError: The file cannot be read, names none of the images, or two of its rows are one image.
     """
-    places = _places(dataset)
+    known = (
+        [str(path.absolute()) for path in dataset.paths],
+        [item.path for item in dataset.items],
+        [item.name for item in dataset.items],
+        [Path(item.path).name for item in dataset.items],
+    )
+    counts = [Counter(names) for names in known]
+    places = [
+        {name: place for place, name in enumerate(names) if count[name] == 1}
+        for names, count in zip(known, counts, strict=True)
+    ]
     value = np.full(len(dataset), np.nan)
     errors = []
     rows: dict[int, str] = {}
     for one in read_scores(path):
-        place = _place(one, places)
+        names = (str(Path(one.path).absolute()), one.path, one.path, Path(one.path).name)
+        place = next((held[name] for held, name in zip(places, names, strict=True) if name in held), None)
         if place is None:
             continue
         if place in rows:
@@ -224,24 +227,3 @@ def read_file_scores(path: Path, dataset: Dataset) -> Scores:
             f"{path}: names none of the {len(dataset):,} images of {dataset.name}, such as {dataset.items[0].path}"
         )
     return Scores(value=value, order=value, errors=tuple(errors))
-
-
-def _place(one: GivenScore, places: Sequence[Mapping[str, int]]) -> int | None:
-    names = (str(Path(one.path).absolute()), one.path, one.path, Path(one.path).name)
-    return next((known[name] for known, name in zip(places, names, strict=True) if name in known), None)
-
-
-def _places(dataset: Dataset) -> list[dict[str, int]]:
-    """Return where each image stands, by absolute path, by path and name in the labels, and by file name."""
-    columns = (
-        [str(path.absolute()) for path in dataset.paths],
-        [item.path for item in dataset.items],
-        [item.name for item in dataset.items],
-        [Path(item.path).name for item in dataset.items],
-    )
-    return [_unique(column) for column in columns]
-
-
-def _unique(names: Sequence[str]) -> dict[str, int]:
-    counts = Counter(names)
-    return {name: place for place, name in enumerate(names) if counts[name] == 1}

@@ -168,7 +168,10 @@ def compare(
         SettingError: There is no method, one of them twice, or `against` is none of them.
     """
     check(methods, against, least=1)
-    base = _best(agreements, methods) if against == BEST else against or methods[0]
+    base = against or methods[0]
+    if base == BEST:
+        found = {name: one.srcc.value for name in methods if isinstance(one := agreements.of(name), Agreement)}
+        base = max(found, key=lambda name: found[name], default=methods[0])
     return Comparison(
         evidence=agreements.evidence,
         against=base,
@@ -194,12 +197,6 @@ def check(methods: Sequence[str], against: str | None, *, least: int = 2) -> Non
             f"the differences cannot be to {against!r}, which is not compared; "
             f"choose {BEST} or one of {', '.join(methods)}"
         )
-
-
-def _best(agreements: Agreements, methods: Sequence[str]) -> str:
-    found = {name: agreements.of(name) for name in methods}
-    srcc = {name: one.srcc.value for name, one in found.items() if isinstance(one, Agreement)}
-    return max(srcc, key=lambda name: srcc[name]) if srcc else methods[0]
 
 
 def _values(one: Compared) -> dict[str, Any]:

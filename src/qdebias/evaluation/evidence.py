@@ -1,7 +1,7 @@
 """What one model said about one dataset under several methods, and how well each of them agrees with people."""
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,7 @@ import numpy.typing as npt
 from qdebias.equations import FloatArray
 from qdebias.errors import SettingError, StoreError
 from qdebias.evaluation.published import TITLES
-from qdebias.evaluation.readout import read
+from qdebias.evaluation.readout import Reading, read
 from qdebias.evaluation.report import Report
 from qdebias.inputs.datasets import CATALOGUE, Dataset
 from qdebias.methods import presets
@@ -96,24 +96,20 @@ class Evidence:
 
 def collect(method: Method, results: Iterable[Score | Failure]) -> Scores:
     """Return the scores of results that are in the order of the dataset."""
-    held = list(results)
-    readings = [read(method, result, "exact") if isinstance(result, Score) else None for result in held]
-    value = [np.nan if reading is None else reading.score for reading in readings]
-    order = [np.nan if reading is None else reading.rank for reading in readings]
-    return Scores(
-        value=np.array(value, dtype=np.float64),
-        order=np.array(order, dtype=np.float64),
-        errors=tuple(result.error for result in held if isinstance(result, Failure)),
-    )
+    unknown, errors, readings = Reading(score=np.nan, rank=np.nan), [], []
+    for result in results:
+        if isinstance(result, Failure):
+            errors.append(result.error)
+        readings.append(unknown if isinstance(result, Failure) else read(method, result, "exact"))
+    value, order = np.array([(one.score, one.rank) for one in readings], dtype=np.float64).reshape(-1, 2).T
+    return Scores(value=value, order=order, errors=tuple(errors))
 
 
 def evaluated_evidence(whole: Dataset, report: Report, *, model: str) -> Evidence:
     """Return the scores of an evaluation as evidence, so that tables, bias and reports can start from it."""
-    scores = Scores(
-        value=np.array([np.nan if row.score is None else row.score for row in report.rows]),
-        order=np.array([np.nan if row.rank is None else row.rank for row in report.rows]),
-        errors=tuple(row.error for row in report.rows if row.error is not None),
-    )
+    value, order = (_array([getattr(row, name) for row in report.rows]) for name in ("score", "rank"))
+    errors = tuple(row.error for row in report.rows if row.error is not None)
+    scores = Scores(value=value, order=order, errors=errors)
     return evidence_of(whole, {report.method: scores}, model=model, seed=report.seed, limit=report.limit)
 
 
@@ -135,6 +131,7 @@ def evidence_of(
     dataset = first_items(whole, limit)
     cut = f"; only the first {limit:,} of them, as asked" if len(dataset) < len(whole) else ""
     groups = [item.group or item.path for item in dataset.items]
+    columns = {kind: tuple(getattr(item, kind) for item in dataset.items) for kind in ("scene", "group", "subset")}
     entry = CATALOGUE.get(dataset.name)
     return Evidence(
         model=model,
@@ -143,19 +140,13 @@ def evidence_of(
         summary=f"{whole.summary}{cut}",
         root=str(dataset.root.absolute()),
         names=tuple(item.path for item in dataset.items),
-        contents=_contents(dataset),
+        contents={kind: column for kind, column in columns.items() if 1 < len(set(column)) < len(column)},
         quality=dataset.quality,
         groups=np.array(groups) if 1 < len(set(groups)) < len(groups) else None,
         seed=seed,
         results=results,
         notes=(f"Human scores of {dataset.name}: {dataset.label_variant}.", *dataset.notes),
     )
-
-
-def _contents(dataset: Dataset) -> dict[str, tuple[str, ...]]:
-    """Return the kinds of content that divide a dataset into at least two, but not into single images."""
-    columns = {kind: tuple(getattr(item, kind) for item in dataset.items) for kind in ("scene", "group", "subset")}
-    return {kind: column for kind, column in columns.items() if 1 < len(set(column)) < len(column)}
 
 
 FOLDER = "tables"
@@ -173,10 +164,21 @@ def save(evidence: Evidence, run: Path, *, part: str = "") -> Path:
     """
     path = run / FOLDER / f"{'-'.join(filter(None, (evidence.dataset, part, f'seed{evidence.seed}')))}.json"
     old = load(path) if path.exists() else None
-    if old is not None and _same_images(old, evidence):
+    if old is not None and old.names == evidence.names and np.array_equal(old.quality, evidence.quality):
         notes = tuple(dict.fromkeys([*old.notes, *evidence.notes]))
         evidence = replace(evidence, results={**old.results, **evidence.results}, notes=notes)
-    values = _values(evidence)
+    values: dict[str, Any] = {"format": FORMAT}
+    values |= {name: getattr(evidence, name) for name in (*_PLAIN, "notes", "names", "contents")}
+    values |= {
+        "quality": evidence.quality.tolist(),
+        "groups": None if evidence.groups is None else evidence.groups.tolist(),
+        "results": {
+            name: {"not_run": result.reason}
+            if isinstance(result, NotRun)
+            else {"value": _listed(result.value), "order": _listed(result.order), "errors": result.errors}
+            for name, result in evidence.results.items()
+        },
+    }
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         write_file(path, json.dumps(values | {"sum": _sum(values)}, allow_nan=False) + "\n")
@@ -237,31 +239,6 @@ def _sum(values: Mapping[str, Any]) -> str:
     return checksum(json.dumps(values, sort_keys=True).encode())
 
 
-def _same_images(first: Evidence, second: Evidence) -> bool:
-    return first.names == second.names and np.array_equal(first.quality, second.quality)
-
-
-def _values(evidence: Evidence) -> dict[str, Any]:
-    return (
-        {"format": FORMAT}
-        | {name: getattr(evidence, name) for name in _PLAIN}
-        | {
-            "notes": list(evidence.notes),
-            "names": list(evidence.names),
-            "contents": {kind: list(column) for kind, column in evidence.contents.items()},
-            "quality": evidence.quality.tolist(),
-            "groups": None if evidence.groups is None else evidence.groups.tolist(),
-            "results": {name: _result_values(result) for name, result in evidence.results.items()},
-        }
-    )
-
-
-def _result_values(result: Scores | NotRun) -> dict[str, Any]:
-    if isinstance(result, NotRun):
-        return {"not_run": result.reason}
-    return {"value": _listed(result.value), "order": _listed(result.order), "errors": list(result.errors)}
-
-
 def _result(values: Mapping[str, Any]) -> Scores | NotRun:
     if "not_run" in values:
         return NotRun(reason=values["not_run"])
@@ -272,5 +249,5 @@ def _listed(column: FloatArray) -> list[float | None]:
     return [float(value) if np.isfinite(value) else None for value in column]
 
 
-def _array(values: list[float | None]) -> FloatArray:
+def _array(values: Sequence[float | None]) -> FloatArray:
     return np.array([np.nan if value is None else value for value in values], dtype=np.float64)

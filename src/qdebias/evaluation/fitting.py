@@ -7,7 +7,7 @@ penalised: a fit to few labels is the zero-shot score on another scale, and no w
 """
 
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from os import PathLike
 
@@ -31,7 +31,7 @@ from qdebias.methods.method import Score
 from qdebias.methods.plan import Failure
 from qdebias.methods.recipe import Recipe
 from qdebias.metrics.measures import is_constant
-from qdebias.metrics.mos import Interval, check_level, conformal_interval
+from qdebias.metrics.mos import check_level, conformal_interval
 from qdebias.metrics.ridge import Ridge, folds_of
 from qdebias.runs.scorer import Scorer
 from qdebias.runs.stored import StoredBackend
@@ -64,6 +64,35 @@ class Fit:
     def save(self, path: "str | PathLike[str]") -> None:
         """Write the fit; from then on `path` is the name of a method. See `qdebias.methods.fitted.save_fit`."""
         save_fit(self.method, path)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Sample:
+    """What a model knows of images with human scores.
+
+    Attributes:
+        dataset: The N images that have features.
+        features: (N, d).
+        blocks: How many features each block has, see `qdebias.metrics.ridge.Ridge`.
+        zero_shot: Their scores without labels.
+        failures: The images that have none.
+    """
+
+    dataset: Dataset
+    features: FloatArray
+    blocks: tuple[int, ...]
+    zero_shot: tuple[Score, ...]
+    failures: tuple[Failure, ...]
+
+    @property
+    def quality(self) -> FloatArray:
+        """(N,) human scores, higher is better."""
+        return self.dataset.quality
+
+    @property
+    def groups(self) -> npt.NDArray[np.str_]:
+        """(N,) group of each image; an image that stands for itself has one of its own."""
+        return np.array([item.group or item.path for item in self.dataset.items])
 
 
 def fit(
@@ -114,47 +143,40 @@ def fit(
     with opened_run(run, scorer.fingerprint, spec, on_note) as folder:
         scorer.backend = StoredBackend(backend, folder)
         sample = ask(dataset, scorer, features, on_progress)
-    worth = _worth(sample, recipes[0], folds=folds, level=level, model=spec, resamples=resamples)
+    return _fit(sample, features, recipes, scorer.fingerprint.identity, spec, folds, level, resamples)
+
+
+def _fit(
+    sample: Sample,
+    features: Features,
+    recipes: Sequence[Recipe],
+    identity: Mapping[str, str],
+    model: str,
+    folds: int,
+    level: float,
+    resamples: int,
+) -> Fit:
+    """Predict every label without its image, compare, and learn from all."""
+    check_level(level, len(sample.quality))
+    groups = len(set(sample.groups.tolist()))
+    if not 2 <= folds <= groups / 2:
+        raise SettingError(f"folds are 2 or more, and {folds} need {2 * folds} groups of images, of which are {groups}")
+    labels, ridge = _labels(sample.dataset), Ridge(blocks=sample.blocks, free=1, folds=folds)
+    target = (sample.quality - sample.quality.mean()) / labels.deviation
+    predicted = ridge.left_out(sample.features, target, sample.groups)
+    comparison = _compare(sample, predicted, recipes[0], model=model, resamples=resamples)
+    parts = [out for _, out in folds_of(sample.groups, folds, ridge.seed)]
     made = Fitted(
         features=features,
         names=tuple(recipe.name for recipe in recipes),
-        predict=worth.ridge.learn(sample.features, worth.target, sample.groups),
-        labels=worth.labels,
-        interval=worth.interval,
-        model=spec,
-        identity=scorer.fingerprint.identity,
-        report=worth.comparison.values(),
+        predict=ridge.learn(sample.features, target, sample.groups),
+        labels=labels,
+        interval=conformal_interval(np.abs(predicted - target) * labels.deviation, parts, level),
+        model=model,
+        identity=identity,
+        report=comparison.values(),
     )
-    return Fit(method=made, comparison=worth.comparison, failures=sample.failures)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Sample:
-    """What a model knows of images with human scores.
-
-    Attributes:
-        dataset: The N images that have features.
-        features: (N, d).
-        blocks: How many features each block has, see `qdebias.metrics.ridge.Ridge`.
-        zero_shot: Their scores without labels.
-        failures: The images that have none.
-    """
-
-    dataset: Dataset
-    features: FloatArray
-    blocks: tuple[int, ...]
-    zero_shot: tuple[Score, ...]
-    failures: tuple[Failure, ...]
-
-    @property
-    def quality(self) -> FloatArray:
-        """(N,) human scores, higher is better."""
-        return self.dataset.quality
-
-    @property
-    def groups(self) -> npt.NDArray[np.str_]:
-        """(N,) group of each image; an image that stands for itself has one of its own."""
-        return np.array([item.group or item.path for item in self.dataset.items])
+    return Fit(method=made, comparison=comparison, failures=sample.failures)
 
 
 def ask(
@@ -189,37 +211,6 @@ def ask(
     )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class _Worth:
-    """What can be predicted of labels, found by cross-validation."""
-
-    ridge: Ridge
-    labels: Labels
-    target: FloatArray
-    interval: Interval
-    comparison: Comparison
-
-
-def _worth(sample: Sample, zero_shot: Recipe, *, folds: int, level: float, model: str, resamples: int) -> _Worth:
-    """Predict every label without its image, and compare.
-
-    Raises:
-        SettingError: There are too few groups, or the predictions are no better than the zero-shot score.
-    """
-    check_level(level, len(sample.quality))
-    groups = len(set(sample.groups.tolist()))
-    if not 2 <= folds <= groups / 2:
-        raise SettingError(f"folds are 2 or more, and {folds} need {2 * folds} groups of images, of which are {groups}")
-    labels, ridge = _labels(sample.dataset), Ridge(blocks=sample.blocks, free=1, folds=folds)
-    target = (sample.quality - sample.quality.mean()) / labels.deviation
-    predicted = ridge.left_out(sample.features, target, sample.groups)
-    comparison = _compare(sample, predicted, zero_shot, model=model, resamples=resamples)
-    _refuse_no_better(comparison)
-    parts = [out for _, out in folds_of(sample.groups, folds, ridge.seed)]
-    interval = conformal_interval(np.abs(predicted - target) * labels.deviation, parts, level)
-    return _Worth(ridge=ridge, labels=labels, target=target, interval=interval, comparison=comparison)
-
-
 def _labels(dataset: Dataset) -> Labels:
     mos = dataset.mos
     if is_constant(mos):
@@ -237,7 +228,11 @@ def _labels(dataset: Dataset) -> Labels:
 
 
 def _compare(sample: Sample, predicted: FloatArray, zero_shot: Recipe, *, model: str, resamples: int) -> Comparison:
-    """Return the predictions beside the zero-shot score and the baseline, on the same images."""
+    """Compare cross-validated predictions with the zero-shot score and the baseline, on the same images.
+
+    Raises:
+        SettingError: The predictions are no better than the zero-shot score.
+    """
     baseline = Scorer(backend=BASELINES[BASELINE], method="vanilla")
     results = {
         FITTED: Scores(value=predicted, order=predicted),
@@ -245,21 +240,14 @@ def _compare(sample: Sample, predicted: FloatArray, zero_shot: Recipe, *, model:
         BASELINE: collect(baseline.method, baseline.score_many(sample.dataset.paths, on_error="return")),
     }
     evidence = evidence_of(sample.dataset, results, model=model, seed=0)
-    return compare(Agreements(evidence, resamples=resamples), list(results), against=zero_shot.name)
-
-
-def _refuse_no_better(comparison: Comparison) -> None:
-    fitted, zero_shot = (one.agreement for one in comparison.methods[:2])
+    found = compare(Agreements(evidence, resamples=resamples), list(results), against=zero_shot.name)
+    fitted, plain = (one.agreement for one in found.methods[:2])
     if isinstance(fitted, NotRun):
         raise SettingError(f"the labels cannot be predicted ({fitted.reason})")
-    if isinstance(zero_shot, Agreement) and fitted.srcc.value <= zero_shot.srcc.value:
+    if isinstance(plain, Agreement) and fitted.srcc.value <= plain.srcc.value:
         raise SettingError(
-            f"a fit is no better than the zero-shot score here: SRCC {_told(fitted)} in cross-validation, and "
-            f"{_told(zero_shot)} by {comparison.against} without labels, on {fitted.count} images; label more, or "
-            f"score without a fit"
+            f"a fit is no better than the zero-shot score here: SRCC {fitted.srcc} in cross-validation, and "
+            f"{plain.srcc} by {zero_shot.name} without labels, on {fitted.count} images; label more, or score without "
+            f"a fit"
         )
-
-
-def _told(agreement: Agreement) -> str:
-    number = agreement.srcc
-    return f"{number.value:.3f}" + ("" if number.low is None else f" [{number.low:.3f}, {number.high:.3f}]")
+    return found

@@ -4,7 +4,6 @@ from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import partial
 from itertools import islice
 from pathlib import Path
 
@@ -52,15 +51,15 @@ class Limits:
 
 def read_digests(paths: Sequence[Path], limits: Limits, *, threads: int = 2) -> Iterator[ImageFile]:
     """Yield what each file holds, in order; no pixels are kept."""
+
+    def read(path: Path) -> ImageFile:
+        try:
+            return ImageFile(path=path, digest=digest(limits.load(path)))
+        except ImageError as error:
+            return ImageFile(path=path, error=str(error))
+
     with ThreadPoolExecutor(threads, thread_name_prefix="qdebias-load") as pool:
-        yield from pool.map(partial(_read_digest, limits=limits), paths)
-
-
-def _read_digest(path: Path, *, limits: Limits) -> ImageFile:
-    try:
-        return ImageFile(path=path, digest=digest(limits.load(path)))
-    except ImageError as error:
-        return ImageFile(path=path, error=str(error))
+        yield from pool.map(read, paths)
 
 
 Pair = tuple[ImageFile, ImageFile]

@@ -27,13 +27,13 @@ from qdebias.prompts import Question
 from qdebias.runs.records import Record, Row
 from qdebias.runs.run import Run
 
-
-def _two_choices(text: str, answer_prefix: str) -> Question:
-    return Question(text=text, answer_prefix=answer_prefix, options=(" first", " second"), values=(1.0, 0.0))
-
-
 QUESTIONS: Mapping[str, Question] = {
-    about: _two_choices(f"Which image {verb}, the first or the second?", f"The {noun} is the")
+    about: Question(
+        text=f"Which image {verb}, the first or the second?",
+        answer_prefix=f"The {noun} is the",
+        options=(" first", " second"),
+        values=(1.0, 0.0),
+    )
     for about, verb, noun in (
         ("quality", "has better visual quality", "image with better visual quality"),
         ("sharpness", "is sharper", "sharper image"),
@@ -177,7 +177,7 @@ def rank(
     files = list(read_digests(list(dict.fromkeys(paths)), limits))
     images = list({one.digest: one for one in reversed(files) if one.digest}.values())[::-1]
     fixed = _anchors(anchors, limits) if anchors else []
-    pairs = _against(images, fixed) if fixed else _rings(images, opponents, seed)
+    pairs = _pairs(images, fixed, opponents, seed)
     comparer = PairComparer(run, backend, question, batch=batch, limits=limits)
     for done in comparer.ask(pairs):
         if on_progress is not None:
@@ -188,15 +188,13 @@ def rank(
     return _ranking(files, images, answered, comparer.errors)
 
 
-def _rings(images: Sequence[ImageFile], opponents: int, seed: int) -> list[Pair]:
+def _pairs(images: Sequence[ImageFile], anchors: Sequence[ImageFile], opponents: int, seed: int) -> list[Pair]:
+    """Return what is compared: all anchors, and each image with every one that is not itself; else rings of images."""
+    if anchors:
+        beside = ((one, mark) for one in images for mark in anchors if one.digest != mark.digest)
+        return [*combinations(anchors, 2), *beside]
     check_count(len(images))
     return [(images[a], images[b]) for a, b in rings([one.digest for one in images], opponents=opponents, seed=seed)]
-
-
-def _against(images: Sequence[ImageFile], anchors: Sequence[ImageFile]) -> list[Pair]:
-    """Return all pairs of anchors, and each image with every anchor that is not the image itself."""
-    beside = ((one, mark) for one in images for mark in anchors if one.digest != mark.digest)
-    return [*combinations(anchors, 2), *beside]
 
 
 def _anchors(paths: Sequence[Path], limits: Limits) -> list[ImageFile]:
@@ -235,8 +233,13 @@ def _anchored(
 
 
 def _found(rows: Sequence[Ranked], margins: FloatArray) -> Ranking:
+    """Return the ranking: each row with its rank, those that have none at the end."""
+    strengths = np.array([row.strength for row in rows if row.strength is not None])
+    placed = [
+        row if row.strength is None else replace(row, rank=1 + int((strengths > row.strength).sum())) for row in rows
+    ]
     return Ranking(
-        rows=_in_order(rows),
+        rows=tuple(sorted(placed, key=lambda row: (row.rank is None, row.rank or 0, row.path))),
         pairs=len(margins),
         first=float((margins[:, 0] - margins[:, 1]).mean() / 2),
         swayed=float(np.mean(margins[:, 0] * margins[:, 1] < 0)),
@@ -287,15 +290,6 @@ def _row(file: ImageFile, row: Ranked | None, errors: Mapping[Pair, str]) -> Ran
     own = (error for pair, error in errors.items() if file.digest in (pair[0].digest, pair[1].digest))
     why = file.error or next(own, f"{file.path}: is not connected with the others by comparisons")
     return Ranked(path=str(file.path), error=why)
-
-
-def _in_order(rows: Sequence[Ranked]) -> tuple[Ranked, ...]:
-    """Give each row its rank, and put those that have none at the end."""
-    strengths = np.array([row.strength for row in rows if row.strength is not None])
-    placed = [
-        row if row.strength is None else replace(row, rank=1 + int((strengths > row.strength).sum())) for row in rows
-    ]
-    return tuple(sorted(placed, key=lambda row: (row.rank is None, row.rank or 0, row.path)))
 
 
 def _largest_component(count: int, pairs: Places) -> Places:

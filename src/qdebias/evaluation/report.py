@@ -2,7 +2,7 @@
 
 import json
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from html import escape
@@ -230,8 +230,14 @@ class Report:
             "resamples": 0 if self.correlation.srcc_interval is None else self.correlation.srcc_interval.resamples,
             "level": LEVEL,
             "grouped": self.grouped,
-            "parts": [_part_values(part) for part in self.parts],
-            "means": {kind: _mean_values(mean) for kind, mean in self.means.items()},
+            "parts": [
+                {"kind": part.kind, "name": part.name, "count": part.count}
+                | (_measures(part.correlation) if part.correlation else {"reason": part.reason})
+                for part in self.parts
+            ],
+            "means": {
+                kind: {"parts": mean.parts, **_measures(mean, ("srcc", "plcc"))} for kind, mean in self.means.items()
+            },
             "notes": list(self.notes),
         }
 
@@ -268,6 +274,12 @@ def make_report(
     """
     cut = limit is not None and limit < len(dataset)
     scored = [row for row in rows if row.error is None]
+    parts: list[Part] = []
+    means: dict[PartKind, MeanCorrelation] = {}
+    for kind, members in _divided(scored):
+        parts += [_part(kind, name, part, resamples) for name, part in members.items()]
+        with suppress(SettingError):
+            means[kind] = correlate_within(list(map(_columns, members.values())), resamples=resamples, level=LEVEL)
     return Report(
         dataset=dataset.name,
         subset=dataset.subset,
@@ -281,9 +293,9 @@ def make_report(
         seed=seed,
         readout=readout,
         correlation=_correlate(scored, resamples),
-        grouped=_groups(scored) is not None,
-        parts=tuple(_parts(scored, resamples)),
-        means=dict(_means(scored, resamples)),
+        grouped=_columns(scored).groups is not None,
+        parts=tuple(parts),
+        means=means,
         rows=tuple(rows),
         notes=dataset.notes,
     )
@@ -292,30 +304,18 @@ def make_report(
 def _correlate(rows: Sequence[EvaluatedImage], resamples: int) -> Correlation:
     one = _columns(rows)
     refuse_own_scores(np.asarray(one.predicted), np.asarray(one.mos), "the model")
-    return correlate(
-        one.predicted, one.mos, ranked_by=one.ranked_by, resamples=resamples, level=LEVEL, groups=one.groups
-    )
+    return correlate(one, resamples=resamples, level=LEVEL)
 
 
 def _columns(rows: Sequence[EvaluatedImage]) -> Columns:
+    """Return what is correlated, in groups where there are at least two of them, some with several images."""
+    groups = [row.group or row.path for row in rows]
     return Columns(
         predicted=[row.score or 0.0 for row in rows],
         mos=[row.quality for row in rows],
         ranked_by=[row.rank or 0.0 for row in rows],
-        groups=_groups(rows),
+        groups=groups if 1 < len(set(groups)) < len(groups) else None,
     )
-
-
-def _groups(rows: Sequence[EvaluatedImage]) -> list[str] | None:
-    """Return the group of each image where there are at least two groups, some with several images."""
-    groups = [row.group or row.path for row in rows]
-    return groups if 1 < len(set(groups)) < len(groups) else None
-
-
-def _parts(rows: Sequence[EvaluatedImage], resamples: int) -> Iterable[Part]:
-    for kind, members in _divided(rows):
-        for name, part in members.items():
-            yield _part(kind, name, part, resamples)
 
 
 def _divided(rows: Sequence[EvaluatedImage]) -> Iterator[tuple[PartKind, dict[str, list[EvaluatedImage]]]]:
@@ -327,37 +327,20 @@ def _divided(rows: Sequence[EvaluatedImage]) -> Iterator[tuple[PartKind, dict[st
             yield kind, {name: [row for row in rows if getattr(row, kind) == name] for name in names}
 
 
-def _means(rows: Sequence[EvaluatedImage], resamples: int) -> Iterator[tuple[PartKind, MeanCorrelation]]:
-    for kind, members in _divided(rows):
-        with suppress(SettingError):
-            yield kind, correlate_within(list(map(_columns, members.values())), resamples=resamples, level=LEVEL)
-
-
 def _part(kind: PartKind, name: str, rows: Sequence[EvaluatedImage], resamples: int) -> Part:
     try:
-        return Part(kind=kind, name=name, count=len(rows), correlation=_correlate(rows, resamples))
+        correlation = _correlate(rows, resamples)
     except SettingError as error:
         return Part(kind=kind, name=name, count=len(rows), correlation=None, reason=str(error))
-
-
-def _part_values(part: Part) -> dict[str, Any]:
-    values = {"kind": part.kind, "name": part.name, "count": part.count}
-    return values | (_measures(part.correlation) if part.correlation else {"reason": part.reason})
-
-
-def _mean_values(mean: MeanCorrelation) -> dict[str, Any]:
-    return {"parts": mean.parts, **_measures(mean, ("srcc", "plcc"))}
+    return Part(kind=kind, name=name, count=len(rows), correlation=correlation)
 
 
 def _measures(correlation: Correlation | MeanCorrelation, measures: Sequence[str] = MEASURES) -> dict[str, Any]:
-    """Return each measure and its interval, null where it is not defined."""
+    """Return each measure and its interval, None where it is not defined."""
     values: dict[str, Any] = {}
     for name in measures:
-        values[name] = _number(getattr(correlation, name))
         interval: Interval | None = getattr(correlation, f"{name}_interval")
-        values[f"{name}_interval"] = None if interval is None else [_number(interval.low), _number(interval.high)]
+        ends = (interval.low, interval.high) if interval else ()
+        number, *pair = (end if math.isfinite(end) else None for end in (getattr(correlation, name), *ends))
+        values |= {name: number, f"{name}_interval": pair or None}
     return values
-
-
-def _number(value: float) -> float | None:
-    return value if math.isfinite(value) else None

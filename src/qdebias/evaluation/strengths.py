@@ -174,20 +174,13 @@ def rings(images: Sequence[str], *, opponents: int, seed: int) -> list[tuple[int
     """
     if opponents < 1:
         raise SettingError(f"each image needs at least one opponent, got {opponents}")
-    count = len(images)
-    if count - 1 <= 2 * _ring_count(opponents):
+    count, many = len(images), -(-opponents // 2)
+    if count - 1 <= 2 * many:
         return list(combinations(range(count), 2))
     found: dict[frozenset[int], tuple[int, int]] = {}
-    for ring in range(_ring_count(opponents)):
-        order = sorted(range(count), key=lambda place: _hash(seed, ring, images[place]))
+    for ring in range(many):
+        hashes = [hashlib.blake2b(f"{seed}\0{ring}\0{image}".encode(), digest_size=16).digest() for image in images]
+        order = sorted(range(count), key=hashes.__getitem__)
         for pair in pairwise([*order, order[0]]):
             found.setdefault(frozenset(pair), pair)
     return list(found.values())
-
-
-def _ring_count(opponents: int) -> int:
-    return -(-opponents // 2)
-
-
-def _hash(seed: int, ring: int, image: str) -> bytes:
-    return hashlib.blake2b(f"{seed}\0{ring}\0{image}".encode(), digest_size=16).digest()

@@ -27,13 +27,13 @@ class Number:
     signed: bool = False
 
     def __str__(self) -> str:
-        if self.low is None or self.high is None:
-            return self.digits(self.value)
-        return f"{self.digits(self.value)} [{self.digits(self.low)}, {self.digits(self.high)}]"
+        value, *ends = (f"{one:{'+' if self.signed else ''}.3f}" for one in self.ends if one is not None)
+        return f"{value} [{', '.join(ends)}]" if ends else value
 
-    def digits(self, value: float) -> str:
-        """Return a value with the decimals and the sign of this number."""
-        return f"{value:+.3f}" if self.signed else f"{value:.3f}"
+    @property
+    def ends(self) -> tuple[float, float | None, float | None]:
+        """The number and the ends of its interval."""
+        return self.value, self.low, self.high
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -118,12 +118,14 @@ def grouped(columns: Iterable[Column]) -> list[tuple[str, int]]:
     return runs
 
 
-_LATEX = {character: f"\\{character}" for character in "&%$#_{}"} | {
-    "\\": r"\textbackslash{}",
-    "~": r"\textasciitilde{}",
-    "^": r"\textasciicircum{}",
-    "Δ": r"$\Delta$",
-}
+_LATEX = str.maketrans(
+    {character: f"\\{character}" for character in "&%$#_{}"}
+    | {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "Δ": r"$\Delta$"}
+)
+
+
+def _latex(text: str) -> str:
+    return text.translate(_LATEX)
 
 
 def render(table: Table, form: str) -> str:
@@ -139,11 +141,13 @@ def render(table: Table, form: str) -> str:
 
 def to_markdown(table: Table) -> str:
     """Return a Markdown table whose columns are lined up; footnotes are numbered in brackets below it."""
-    head = [_pipes(column.flat) for column in table.columns]
-    body = [[_pipes(_marked(table, cell, "({})")) for cell in row] for row in table.rows]
-    widths = [max(len(line[place]) for line in [head, *body]) for place in range(len(head))]
-    lines = [f"**{table.title}**", "", _line(head, widths), _line(["-" * width for width in widths], widths)]
-    lines += [_line(row, widths) for row in body]
+    body = [[" ".join([cell.text, *(f"({mark})" for mark in table.marks(cell))]) for cell in row] for row in table.rows]
+    cells = [[text.replace("|", "\\|") for text in row] for row in ([column.flat for column in table.columns], *body)]
+    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+    cells.insert(1, ["-" * width for width in widths])
+    lines = [f"**{table.title}**", ""]
+    for row in cells:
+        lines.append("| " + " | ".join(text.ljust(width) for text, width in zip(row, widths, strict=True)) + " |")
     notes = [f"({number}) {note}" for number, note in enumerate(table.footnotes, start=1)]
     return "\n".join([*lines, "", *(f"- {note}" for note in [*notes, *table.notes])]).rstrip() + "\n"
 
@@ -153,14 +157,14 @@ def to_csv(table: Table) -> str:
 
     The title and the notes on the whole table are left out: they would not be rows.
     """
-    spread = [any(_has_interval(row[place]) for row in table.rows) for place in range(len(table.columns))]
-    heads: list[str] = []
-    for column, wide in zip(table.columns, spread, strict=True):
-        heads += [column.flat, f"{column.flat} low", f"{column.flat} high"] if wide else [column.flat]
-    lines = [[*heads, "notes"]]
-    for row in table.rows:
-        cells = [field for cell, wide in zip(row, spread, strict=True) for field in _csv_fields(cell, wide=wide)]
-        lines.append([*cells, " ".join(dict.fromkeys(note for cell in row for note in cell.notes))])
+    heads = [[column.flat, f"{column.flat} low", f"{column.flat} high"] for column in table.columns]
+    body = [list(map(_csv_fields, row)) for row in table.rows]
+    widths = [3 if any(row[place][1] for row in body) else 1 for place in range(len(heads))]
+    notes = [" ".join(dict.fromkeys(note for cell in row for note in cell.notes)) for row in table.rows]
+    lines = [
+        [*(field for fields, width in zip(row, widths, strict=True) for field in fields[:width]), note]
+        for row, note in zip([heads, *body], ["notes", *notes], strict=True)
+    ]
     text = StringIO()
     csv.writer(text, lineterminator="\n").writerows(lines)
     return text.getvalue()
@@ -176,7 +180,8 @@ def to_latex(table: Table) -> str:
         place += count
     head = [*([" & ".join(heads) + r" \\", "".join(rules)] if rules else [])]
     head.append(" & ".join(_latex(column.name) for column in table.columns) + r" \\")
-    body = [" & ".join(_latex_cell(table, cell) for cell in row) + r" \\" for row in table.rows]
+    script = r"\textsuperscript{{{}}}"
+    body = [" & ".join(_marked(table, cell, _latex(cell.text), script) for cell in row) + r" \\" for row in table.rows]
     notes = [rf"\textsuperscript{{{number}}} {_latex(note)}" for number, note in enumerate(table.footnotes, start=1)]
     below = [rf"\par\footnotesize {note}" for note in [*notes, *map(_latex, table.notes)]]
     lines = [r"\begin{table}", r"\centering", rf"\caption{{{_latex(table.title)}}}"]
@@ -192,52 +197,28 @@ def to_html(table: Table) -> str:
         heads = "".join(f'<th colspan="{count}">{html.escape(group)}</th>' for group, count in groups)
         lines.append(f"<tr>{heads}</tr>")
     lines.append("<tr>" + "".join(f"<th>{html.escape(column.name)}</th>" for column in table.columns) + "</tr>")
-    lines += ["</thead>", "<tbody>", *(_html_row(table, row) for row in table.rows), "</tbody>", "</table>"]
+    lines += ["</thead>", "<tbody>"]
+    for row in table.rows:
+        cells = (_marked(table, cell, html.escape(cell.text), "<sup>{}</sup>") for cell in row)
+        lines.append("<tr>" + "".join(f"<td>{text}</td>" for text in cells) + "</tr>")
+    lines += ["</tbody>", "</table>"]
     if table.footnotes:
         lines += ["<ol>", *(f"<li>{html.escape(note)}</li>" for note in table.footnotes), "</ol>"]
     lines += [f"<p>{html.escape(note)}</p>" for note in table.notes]
     return "\n".join(lines) + "\n"
 
 
-def _marked(table: Table, cell: Cell, form: str) -> str:
-    return " ".join([cell.text, *(form.format(mark) for mark in table.marks(cell))])
-
-
-def _pipes(text: str) -> str:
-    return text.replace("|", "\\|")
-
-
-def _line(cells: list[str], widths: list[int]) -> str:
-    return "| " + " | ".join(cell.ljust(width) for cell, width in zip(cells, widths, strict=True)) + " |"
-
-
-def _has_interval(cell: Cell) -> bool:
-    return isinstance(cell.content, Number) and cell.content.low is not None
-
-
-def _csv_fields(cell: Cell, *, wide: bool) -> list[str]:
+def _csv_fields(cell: Cell) -> list[str]:
+    """Return a text, or a number and the ends of its interval."""
     if isinstance(cell.content, Number):
-        number = cell.content
-        values = [number.value, number.low, number.high] if wide else [number.value]
-        return ["" if value is None else repr(value) for value in values]
-    return [cell.content or "", *([""] * 2 if wide else [])]
+        return ["" if value is None else repr(value) for value in cell.content.ends]
+    return [cell.content or "", "", ""]
 
 
-def _latex(text: str) -> str:
-    return "".join(_LATEX.get(character, character) for character in text)
-
-
-def _latex_cell(table: Table, cell: Cell) -> str:
+def _marked(table: Table, cell: Cell, text: str, form: str) -> str:
+    """Return the text of a cell and, where it has footnotes, their numbers in a form."""
     marks = ",".join(map(str, table.marks(cell)))
-    return _latex(cell.text) + (rf"\textsuperscript{{{marks}}}" if marks else "")
-
-
-def _html_row(table: Table, row: Cells) -> str:
-    cells = []
-    for cell in row:
-        marks = ",".join(map(str, table.marks(cell)))
-        cells.append(f"<td>{html.escape(cell.text)}{f'<sup>{marks}</sup>' if marks else ''}</td>")
-    return f"<tr>{''.join(cells)}</tr>"
+    return text + (form.format(marks) if marks else "")
 
 
 FORMS: Mapping[str, Callable[[Table], str]] = {

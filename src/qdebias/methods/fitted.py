@@ -3,9 +3,9 @@
 It is a method like any other, named by its file: `--method mine.fit`. The file is JSON.
 """
 
-import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from itertools import islice
 from os import PathLike
 from pathlib import Path
@@ -24,7 +24,7 @@ from qdebias.methods.recipe import Recipe
 from qdebias.metrics.mos import Direction, Interval, Mos
 from qdebias.metrics.ridge import Linear
 from qdebias.prompts import VANILLA, Request, StateQuestion, TopQuestion
-from qdebias.system.output import write_file
+from qdebias.system.output import read_settings, write_settings
 
 FORMAT = "qdebias fit 1"
 
@@ -244,10 +244,7 @@ def save_fit(fit: Fitted, path: "str | PathLike[str]") -> None:
         "report": fit.report,
         "predict": {**linear, "offset": fit.predict.offset},
     }
-    try:
-        write_file(Path(path), json.dumps(said, ensure_ascii=False, allow_nan=False) + "\n")
-    except OSError as error:
-        raise SettingError(f"{path}: cannot be written ({error.strerror or error})") from error
+    write_settings(Path(path), said)
 
 
 def load_fit(path: "str | PathLike[str]", get: Callable[[str], Recipe]) -> Fitted:
@@ -260,21 +257,7 @@ def load_fit(path: "str | PathLike[str]", get: Callable[[str], Recipe]) -> Fitte
     Raises:
         SettingError: It cannot be read, is no fit, or its methods ask something else by now.
     """
-    try:
-        said = json.loads(Path(path).read_text(encoding="utf-8"))
-        if said["format"] != FORMAT:
-            raise SettingError("is of another version; fit it again with qdebias fit")
-        features = features_of([get(name) for name in said["names"]], state=said["state"])
-        if said["asked"] != _asked(features):
-            names = " and ".join(said["names"])
-            raise SettingError(f"was fitted when {names} asked something else; fit it again with qdebias fit")
-        return _checked(_from_values(said, features))
-    except OSError as error:
-        raise SettingError(f"{path}: cannot be read ({error.strerror or error})") from error
-    except SettingError as error:
-        raise SettingError(f"{path}: {error}") from error
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        raise SettingError(f"{path}: is no fit ({error}); make one with qdebias fit") from error
+    return read_settings(Path(path), FORMAT, partial(_from_values, get), what="fit", command="qdebias fit")
 
 
 def check_name(path: "str | PathLike[str]") -> None:
@@ -294,34 +277,32 @@ def _asked(features: Features) -> str:
     return method_id(describe(features), 0)
 
 
-def _from_values(said: Mapping[str, Any], features: Features) -> Fitted:
+def _from_values(get: Callable[[str], Recipe], said: Mapping[str, Any]) -> Fitted:
+    """Return a fit; a file that was edited into something that predicts nothing is refused."""
+    features = features_of([get(name) for name in said["names"]], state=said["state"])
+    if said["asked"] != _asked(features):
+        names = " and ".join(said["names"])
+        raise SettingError(f"was fitted when {names} asked something else; fit it again with qdebias fit")
     arrays = {name: np.array(said["predict"][name], dtype=np.float64) for name in _ARRAYS}
+    predict = Linear(**arrays, offset=float(said["predict"]["offset"]))
+    labels, interval = Labels(**said["labels"]), Interval(**said["interval"])
+    numbers = [*arrays.values(), np.full(len(predict.mean), predict.offset)]
+    if len({array.shape for array in arrays.values()}) > 1 or not np.isfinite(numbers).all():
+        raise ValueError("its weights are no numbers")
+    if not (predict.scale > 0).all():
+        raise ValueError("its features have no scale")
+    if not (-np.inf < labels.low <= labels.mean <= labels.high < np.inf and 0 < labels.deviation < np.inf):
+        raise ValueError("its labels have no scale")
+    if labels.direction not in ("higher", "lower"):
+        raise ValueError("its labels have no direction")
+    interval.check()
     return Fitted(
         features=features,
         names=tuple(said["names"]),
-        predict=Linear(**arrays, offset=float(said["predict"]["offset"])),
-        labels=Labels(**said["labels"]),
-        interval=Interval(**said["interval"]),
+        predict=predict,
+        labels=labels,
+        interval=interval,
         model=said["model"],
         identity=dict(said["identity"]),
         report=dict(said["report"]),
     )
-
-
-def _checked(fit: Fitted) -> Fitted:
-    """Refuse a file that was edited into something that predicts nothing."""
-    arrays, labels, interval = [getattr(fit.predict, name) for name in _ARRAYS], fit.labels, fit.interval
-    if (
-        len({array.shape for array in arrays}) > 1
-        or not np.isfinite([*arrays, np.full(len(arrays[0]), fit.predict.offset)]).all()
-    ):
-        raise ValueError("its weights are no numbers")
-    if not (fit.predict.scale > 0).all():
-        raise ValueError("its features have no scale")
-    if not (-np.inf < labels.low <= labels.mean <= labels.high < np.inf and 0 < labels.deviation < np.inf):
-        raise ValueError("its labels have no scale")
-    if labels.direction not in ("higher", "lower") or not (
-        0 < interval.level < 1 and 0 <= interval.half_width < np.inf
-    ):
-        raise ValueError("its labels have no direction, or its interval is none")
-    return fit

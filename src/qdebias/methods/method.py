@@ -205,7 +205,11 @@ class QDebias:
 
     def combine(self, plan: Plan, answers: Answers) -> Score:
         """Read every answer, weigh the conditions and average, eq. (8) to (11)."""
-        logits = self._logits(answers)
+        asked = answers if self.prior is None else answers[::2]
+        logits = [np.array([answer[number] for answer in asked], dtype=np.float64) for number in range(len(asked[0]))]
+        if self.prior is not None:  # less what is said of the image without content
+            for number in range(len(self.qualities)):
+                logits[number] = logits[number] - np.array([answer[number] for answer in answers[1::2]])
         if self.contrast is not None:
             alone, logits = [rows[:1] for rows in logits], [rows[1:] for rows in logits]
         quality, sure = self._read(logits)
@@ -223,11 +227,12 @@ class QDebias:
                 rows = np.array([draws.index((one, offset * draws_noise(one))) for one in self.degradations])
             counted = rows if self.suits is None else rows[evidence.similarity[rows] > 0]
             share = np.zeros(len(sure))
-            share[counted] = self.weigh(evidence[counted])
+            share[counted] = self.weigh(evidence if len(counted) == len(sure) else evidence[counted])
+            known = quality if len(rows) == len(sure) else quality[rows]
             if self.contrast is None:
-                means.append(self.mean(quality[rows], share[rows]))
+                means.append(self.mean(known, share[rows]))
             else:
-                copies = mean_log_odds(quality[rows], share[rows]).log_odds
+                copies = mean_log_odds(known, share[rows]).log_odds
                 means.append(from_log_odds(self._read(alone)[0].log_odds - self.contrast * copies))
             weight += share / self.seeds
         mean, values = mean_of(means), np.array([float(one.p[0]) for one in means])
@@ -291,15 +296,6 @@ class QDebias:
             make_condition(one, other, seed=context.seed, key=digest(other))
             for one, other in zip(self.degradations, others, strict=True)
         )
-
-    def _logits(self, answers: Answers) -> list[FloatArray]:
-        """Return the (N, K) logits of each question, those about the image without content subtracted."""
-        first = answers if self.prior is None else answers[::2]
-        logits = [np.array([answer[number] for answer in first], dtype=np.float64) for number in range(len(first[0]))]
-        if self.prior is not None:
-            for number in range(len(self.qualities)):
-                logits[number] = logits[number] - np.array([answer[number] for answer in answers[1::2]])
-        return logits
 
     def _read(self, logits: Sequence[FloatArray]) -> tuple[Probability, FloatArray]:
         """Return the quality that each answer says, and how sure it is, in the mean over the questions."""

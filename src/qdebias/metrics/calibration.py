@@ -14,7 +14,6 @@ Two kinds: "isotonic" is the best monotone step function, drawn as straight line
 regression); "logistic" is the 4-parameter curve that IQA papers fit, which needs fewer images.
 """
 
-import json
 import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
@@ -30,7 +29,7 @@ from qdebias.errors import SettingError
 from qdebias.metrics.logistic import LogisticFit, fit_logistic
 from qdebias.metrics.measures import checked, is_constant
 from qdebias.metrics.mos import Interval, Mos, check_level, conformal_interval
-from qdebias.system.output import write_file
+from qdebias.system.output import read_settings, write_settings
 
 Kind: TypeAlias = Literal["isotonic", "logistic"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
@@ -147,11 +146,10 @@ def save_calibration(calibration: Calibration, path: "str | PathLike[str]") -> N
     Raises:
         SettingError: The file cannot be written.
     """
-    values = {"format": FORMAT} | _without_nan(asdict(calibration))
-    try:
-        write_file(Path(path), json.dumps(values, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
-    except OSError as error:
-        raise SettingError(f"{path}: cannot be written ({error.strerror or error})") from error
+    values = asdict(calibration)
+    if calibration.error is not None:
+        values["error"] = {name: None if math.isnan(one) else one for name, one in values["error"].items()}
+    write_settings(Path(path), {"format": FORMAT} | values, indent=1)
 
 
 def load_calibration(path: "str | PathLike[str]") -> Calibration:
@@ -160,50 +158,31 @@ def load_calibration(path: "str | PathLike[str]") -> Calibration:
     Raises:
         SettingError: It cannot be read, or is no calibration.
     """
-    try:
-        values = json.loads(Path(path).read_text(encoding="utf-8"))
-        if values.pop("format") != FORMAT:
-            raise SettingError(f"{path}: is of another version; fit it again with qdebias calibrate")
-        return _checked(_from_values(values))
-    except OSError as error:
-        raise SettingError(f"{path}: cannot be read ({error.strerror or error})") from error
-    except SettingError:
-        raise
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        raise SettingError(f"{path}: is no calibration ({error}); make one with qdebias calibrate") from error
+    return read_settings(Path(path), FORMAT, _from_values, what="calibration", command="qdebias calibrate")
 
 
 def _from_values(values: Mapping[str, Any]) -> Calibration:
-    error = None if values["error"] is None else CrossValidated(**_with_nan(values["error"]))
-    lists = {name: tuple(float(value) for value in values[name]) for name in ("scores", "values", "parameters")}
-    interval = None if values.get("interval") is None else Interval(**values["interval"])
-    parts = {"origin": Origin(**values["origin"]), "error": error, "interval": interval}
-    return Calibration(**{**values, **lists, **parts})
-
-
-def _checked(calibration: Calibration) -> Calibration:
-    """Refuse a file that was edited into something that is no monotone map."""
-    corners, values = np.array(calibration.scores), np.array(calibration.values)
-    steps = np.diff(values) if calibration.increasing else -np.diff(values)
-    isotonic = len(corners) == len(values) > 0 and bool((np.diff(corners) > 0).all() and (steps >= 0).all())
-    if calibration.kind not in KINDS or not (
-        isotonic if calibration.kind == "isotonic" else len(calibration.parameters) == 4
-    ):
+    """Return a calibration; a file that was edited into something that is no monotone map is refused."""
+    interval, error = values.get("interval"), values["error"]
+    numbers: dict[str, Any] = {name: math.nan if one is None else one for name, one in (error or {}).items()}
+    made = Calibration(
+        **{
+            **values,
+            **{name: tuple(map(float, values[name])) for name in ("scores", "values", "parameters")},
+            "origin": Origin(**values["origin"]),
+            "error": CrossValidated(**numbers) if error else None,
+            "interval": Interval(**interval) if interval else None,
+        }
+    )
+    steps = np.diff(made.values) * (1 if made.increasing else -1)
+    isotonic = len(made.scores) == len(made.values) > 0 and bool(
+        (np.diff(made.scores) > 0).all() and (steps >= 0).all()
+    )
+    if made.kind not in KINDS or not (isotonic if made.kind == "isotonic" else len(made.parameters) == 4):
         raise ValueError("its map is not monotone")
-    interval = calibration.interval
-    if interval is not None and not (0 < interval.level < 1 and 0 <= interval.half_width < math.inf):
-        raise ValueError("its interval is none")
-    return calibration
-
-
-def _with_nan(values: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: math.nan if value is None else value for name, value in values.items()}
-
-
-def _without_nan(value: Any) -> Any:  # noqa: ANN401 (JSON)
-    if isinstance(value, dict):
-        return {key: _without_nan(item) for key, item in value.items()}
-    return None if isinstance(value, float) and math.isnan(value) else value
+    if made.interval is not None:
+        made.interval.check()
+    return made
 
 
 LEAST = 10
@@ -292,30 +271,25 @@ def _split(
 
 
 def _fit(x: FloatArray, y: FloatArray, kind: Kind, increasing: bool, origin: Origin) -> Calibration:
-    low, high = float(y.min()), float(y.max())
+    scores: tuple[float, ...] = ()
+    values = parameters = scores
     if kind == "isotonic":
-        corners, values = _isotonic(x, y, increasing)
-        return Calibration(
-            kind=kind,
-            increasing=increasing,
-            scores=tuple(corners.tolist()),
-            values=tuple(values.tolist()),
-            count=len(x),
-            low=low,
-            high=high,
-            origin=origin,
-        )
-    fit = fit_logistic(x, y, parameters=4)
-    if not fit.converged or (fit.parameters[0] > fit.parameters[1]) != increasing:
-        reason = fit.reason or "the best curve runs the other way"
-        raise SettingError(f"no logistic curve fits these {len(x)} images: {reason}; use isotonic, or more images")
+        scores, values = (tuple(column.tolist()) for column in _isotonic(x, y, increasing))
+    else:
+        fit = fit_logistic(x, y, parameters=4)
+        if not fit.converged or (fit.parameters[0] > fit.parameters[1]) != increasing:
+            reason = fit.reason or "the best curve runs the other way"
+            raise SettingError(f"no logistic curve fits these {len(x)} images: {reason}; use isotonic, or more images")
+        parameters = fit.parameters
     return Calibration(
         kind=kind,
         increasing=increasing,
-        parameters=fit.parameters,
+        scores=scores,
+        values=values,
+        parameters=parameters,
         count=len(x),
-        low=low,
-        high=high,
+        low=float(y.min()),
+        high=float(y.max()),
         origin=origin,
     )
 

@@ -12,7 +12,6 @@ from qdebias.errors import SettingError
 from qdebias.metrics.intervals import (
     Interval,
     Resampling,
-    Statistic,
     kendall,
     pearson,
     resample,
@@ -61,9 +60,31 @@ class Correlation:
     rmse_interval: Interval | None = None
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Columns:
+    """The images of one part.
+
+    Attributes:
+        predicted: (N,) predicted scores.
+        mos: (N,) human scores, higher is better.
+        ranked_by: (N,) what SRCC ranks in place of `predicted`.
+        groups: (N,) group of each image, see `correlate`; None where each image is its own.
+    """
+
+    predicted: npt.ArrayLike
+    mos: npt.ArrayLike
+    ranked_by: npt.ArrayLike
+    groups: npt.ArrayLike | None = None
+
+    def checked(self) -> tuple[FloatArray, FloatArray, FloatArray]:
+        """Return predicted scores, human ones and what SRCC ranks, if they can be correlated; see `correlate`."""
+        columns = checked(predicted=self.predicted, mos=self.mos, ranked_by=self.ranked_by)
+        return columns["predicted"], columns["mos"], columns["ranked_by"]
+
+
 def correlate(
-    predicted: npt.ArrayLike,
-    mos: npt.ArrayLike,
+    predicted: npt.ArrayLike | Columns,
+    mos: npt.ArrayLike | None = None,
     *,
     ranked_by: npt.ArrayLike | None = None,
     resamples: int = 1000,
@@ -77,7 +98,7 @@ def correlate(
     may come back as NaN, with `converged` false and the reason.
 
     Args:
-        predicted: (N,) predicted scores.
+        predicted: (N,) predicted scores; or all columns, groups included.
         mos: (N,) human scores, higher is better: `Dataset.quality`, not a DMOS.
         ranked_by: (N,) what SRCC and KRCC rank in place of `predicted`, such as the log-odds, which have the order
             of P(good) without the ties that rounding makes or breaks.
@@ -92,33 +113,34 @@ def correlate(
     """
     from scipy import stats
 
-    columns = checked(predicted=predicted, mos=mos, ranked_by=predicted if ranked_by is None else ranked_by)
-    x, y, order = columns["predicted"], columns["mos"], columns["ranked_by"]
-    fit, fit5 = fit_logistic(x, y, parameters=4), fit_logistic(x, y, parameters=5)
-    mapped, mapped5 = fit(x), fit5(x)
-    plcc_logistic, plcc_logistic5 = _plcc_or_nan(mapped, y), _plcc_or_nan(mapped5, y)
+    if not isinstance(predicted, Columns):
+        ranks = predicted if ranked_by is None else ranked_by
+        predicted = Columns(predicted=predicted, mos=() if mos is None else mos, ranked_by=ranks, groups=groups)
+    x, y, order = predicted.checked()
+    fits = fit_logistic(x, y, parameters=4), fit_logistic(x, y, parameters=5)
+    mapped, mapped5 = (fit(x) for fit in fits)
+    known, known5 = (bool(np.isfinite(one).all()) and not is_constant(one) for one in (mapped, mapped5))
     statistics = {"srcc": spearman(order, y), "plcc": pearson(x, y), "krcc": kendall(order, y)}
-    if not np.isnan(plcc_logistic):
+    if known:
         statistics |= {"plcc_logistic": pearson(mapped, y), "rmse": root_mean_square(mapped - y)}
-    if not np.isnan(plcc_logistic5):
+    if known5:
         statistics["plcc_logistic5"] = pearson(mapped5, y)
-    intervals = _intervals(statistics, Resampling(count=resamples, seed=seed, level=level, groups=groups), len(x))
+    intervals: dict[str, Interval] = {}
+    resampling = Resampling(count=resamples, seed=seed, level=level, groups=predicted.groups)
+    if resamples:
+        drawn = resample(statistics, resampling, len(x))
+        intervals = {f"{name}_interval": resampling.interval(values) for name, values in drawn.items()}
     return Correlation(
         srcc=float(stats.spearmanr(order, y).statistic),
         plcc=float(stats.pearsonr(x, y).statistic),
         krcc=float(stats.kendalltau(order, y, method="asymptotic").statistic),
-        plcc_logistic=plcc_logistic,
-        plcc_logistic5=plcc_logistic5,
+        plcc_logistic=float(stats.pearsonr(mapped, y).statistic) if known else math.nan,
+        plcc_logistic5=float(stats.pearsonr(mapped5, y).statistic) if known5 else math.nan,
         rmse=float(np.sqrt(np.mean((mapped - y) ** 2))),
         count=len(x),
-        logistic=fit,
-        logistic5=fit5,
-        srcc_interval=intervals.get("srcc"),
-        plcc_interval=intervals.get("plcc"),
-        krcc_interval=intervals.get("krcc"),
-        plcc_logistic_interval=intervals.get("plcc_logistic"),
-        plcc_logistic5_interval=intervals.get("plcc_logistic5"),
-        rmse_interval=intervals.get("rmse"),
+        logistic=fits[0],
+        logistic5=fits[1],
+        **intervals,
     )
 
 
@@ -161,36 +183,6 @@ def refuse_own_scores(scores: FloatArray, human: FloatArray, name: str) -> None:
         )
 
 
-def _plcc_or_nan(mapped: FloatArray, mos: FloatArray) -> float:
-    from scipy import stats
-
-    usable = bool(np.isfinite(mapped).all()) and not is_constant(mapped)
-    return float(stats.pearsonr(mapped, mos).statistic) if usable else float("nan")
-
-
-def _intervals(statistics: dict[str, Statistic], resampling: Resampling, images: int) -> dict[str, Interval]:
-    if not resampling.count:
-        return {}
-    return {name: resampling.interval(values) for name, values in resample(statistics, resampling, images).items()}
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Columns:
-    """The images of one part.
-
-    Attributes:
-        predicted: (N,) predicted scores.
-        mos: (N,) human scores, higher is better.
-        ranked_by: (N,) what SRCC ranks in place of `predicted`.
-        groups: (N,) group of each image, see `correlate`; None where each image is its own.
-    """
-
-    predicted: npt.ArrayLike
-    mos: npt.ArrayLike
-    ranked_by: npt.ArrayLike
-    groups: npt.ArrayLike | None = None
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MeanCorrelation:
     """Unweighted means over parts.
@@ -229,8 +221,7 @@ def correlate_within(
     found: dict[str, list[float]] = {"srcc": [], "plcc": []}
     drawn: dict[str, list[FloatArray]] = {"srcc": [], "plcc": []}
     for number, part in enumerate(parts):
-        columns = checked(predicted=part.predicted, mos=part.mos, ranked_by=part.ranked_by)
-        x, y, order = columns["predicted"], columns["mos"], columns["ranked_by"]
+        x, y, order = part.checked()
         found["srcc"].append(float(stats.spearmanr(order, y).statistic))
         found["plcc"].append(float(stats.pearsonr(x, y).statistic))
         if resamples:

@@ -29,6 +29,11 @@ class Interval:
     half_width: float
     coverage: float
 
+    def check(self) -> None:
+        """Raise a ValueError where this is none, as in a file that was edited."""
+        if not (0 < self.level < 1 and 0 <= self.half_width < math.inf):
+            raise ValueError("its interval is none")
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Mos:

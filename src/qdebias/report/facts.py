@@ -1,6 +1,7 @@
 """What a report says, as numbers: from a run folder, and from human scores where there are some."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from os.path import commonpath
 from pathlib import Path, PurePath
@@ -11,13 +12,13 @@ from qdebias.equations import FloatArray
 from qdebias.errors import SettingError
 from qdebias.evaluation.bias import Bias, deserved, fractional_ranks, measure_bias
 from qdebias.evaluation.evidence import Evidence, Scores
-from qdebias.evaluation.readout import read
+from qdebias.evaluation.readout import Reading, read
 from qdebias.methods import presets
 from qdebias.methods.method import Score
 from qdebias.methods.outline import outline_of
 from qdebias.methods.plan import Failure
 from qdebias.methods.recipe import Recipe
-from qdebias.metrics.measures import Correlation, correlate
+from qdebias.metrics.measures import LEAST, Correlation, correlate
 from qdebias.report.figure import words
 from qdebias.runs.derive import recorded
 from qdebias.runs.manifest import Manifest
@@ -25,32 +26,18 @@ from qdebias.runs.run import Snapshot
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ConditionMeans:
-    """Means over all images of what the model said under one condition; `same` is None where it was not asked."""
+class Condition:
+    """What the model said under one condition, of an image or on average; `same` is None where it was not asked.
+
+    Attributes:
+        picture: The conditional image as a data address; empty on average.
+    """
 
     kind: str
     good: float
     same: float | None
     weight: float
-
-
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Column:
-    """The images that have a score under a method.
-
-    Attributes:
-        paths: (N,) absolute.
-        value: (N,) scores, higher is better.
-        order: (N,) what SRCC ranks, see `qdebias.evaluation.readout`.
-        failures: The images that have none, and why.
-        conditions: What was said under each condition; none for a method without conditions.
-    """
-
-    paths: tuple[str, ...]
-    value: FloatArray
-    order: FloatArray
-    failures: tuple[Failure, ...]
-    conditions: tuple[ConditionMeans, ...]
+    picture: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -58,22 +45,18 @@ class Human:
     """What people said about the images of a report.
 
     Attributes:
-        title: The dataset.
-        summary: How much of it this is.
+        labels: The dataset.
         quality: (N,) human scores, higher is better.
         agreement: How well the scores agree with them.
         agreement_before: How well those of the plain question do; None where it was not asked.
         bias: How far what images show decides their rank; None where that cannot be told.
-        notes: What has to be known about the labels.
     """
 
-    title: str
-    summary: str
+    labels: Evidence
     quality: FloatArray
     agreement: Correlation
     agreement_before: Correlation | None
     bias: Bias | None
-    notes: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -93,7 +76,7 @@ class Facts:
         rank: (N,) place of each score among all, in (0, 1).
         rank_before: (N,) likewise; NaN where there is none.
         failures: Images without a score.
-        conditions: What was said under each condition, on average.
+        conditions: What was said under each condition, on average; none for a method without conditions.
         human: What people said; None where that is not known.
     """
 
@@ -109,7 +92,7 @@ class Facts:
     rank: FloatArray
     rank_before: FloatArray
     failures: tuple[Failure, ...]
-    conditions: tuple[ConditionMeans, ...]
+    conditions: tuple[Condition, ...]
     human: Human | None = None
 
 
@@ -146,66 +129,72 @@ def read_facts(
         SettingError: The run has no score under the method, or none of an image with a label.
     """
     recipe, compared = presets.get(method), presets.get(before)
-    column = read_column(snapshot, recipe, seed=seed)
-    try:
-        other = read_column(snapshot, compared, seed=seed) if compared.name != recipe.name else None
-    except SettingError:
-        other = None
-    quality = None if labels is None else _quality(labels)
-    chosen = [index for index, path in enumerate(column.paths) if quality is None or path in quality]
+    found = _read(snapshot, recipe, seed)
+    other: dict[str, Reading] = {}
+    if compared.name != recipe.name:
+        with suppress(SettingError):
+            other = _read(snapshot, compared, seed).readings
+    quality: dict[str, float] | None = None
+    if labels is not None:
+        paths = (str(Path(labels.root, name)) for name in labels.names)
+        quality = dict(zip(paths, labels.quality.tolist(), strict=True))
+    chosen = tuple(path for path in found.readings if quality is None or path in quality)
     if not chosen:
         which = "of the labelled images" if labels is not None else "at all"
         raise SettingError(f"{snapshot.folder} has no score under {recipe.name} {which}, so there is nothing to report")
-    paths = tuple(column.paths[index] for index in chosen)
-    order, order_before = column.order[chosen], _aligned(other, paths, "order")
+    (value, order), (value_before, order_before) = (_columns(one, chosen) for one in (found.readings, other))
+    known = ~np.isnan(order_before)
+    rank_before = np.full(len(chosen), np.nan)
+    rank_before[known] = fractional_ranks(order_before[known])
     facts = Facts(
         folder=snapshot.folder,
         manifest=snapshot.manifest,
         recipe=recipe,
-        before="" if np.isnan(order_before).all() else compared.name,
+        before=compared.name if known.any() else "",
         seed=seed,
-        paths=paths,
-        names=short_names(paths),
-        value=column.value[chosen],
-        value_before=_aligned(other, paths, "value"),
+        paths=chosen,
+        names=short_names(chosen),
+        value=value,
+        value_before=value_before,
         rank=fractional_ranks(order),
-        rank_before=_rank_known(order_before),
-        failures=tuple(one for one in column.failures if quality is None or one.name in quality),
-        conditions=column.conditions,
+        rank_before=rank_before,
+        failures=tuple(one for one in found.failures if quality is None or one.name in quality),
+        conditions=found.conditions,
     )
     if labels is None or quality is None:
         return facts
-    human = np.array([quality[path] for path in paths])
+    human = np.array([quality[path] for path in chosen])
     return replace(facts, human=_human(labels, facts, human, (order, order_before), resamples))
 
 
-def read_column(snapshot: Snapshot, recipe: Recipe, *, seed: int) -> Column:
-    """Return the scores of a run under a method, without keeping more than numbers of each image.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Found:
+    """The scores of a run under a method, without more than numbers of each image."""
 
-    Raises:
-        SettingError: The run does not answer what the method asks.
-    """
-    paths: list[str] = []
-    readings: list[tuple[float, float]] = []
+    readings: dict[str, Reading]
+    failures: list[Failure]
+    conditions: tuple[Condition, ...]
+
+
+def _read(snapshot: Snapshot, recipe: Recipe, seed: int) -> _Found:
+    """Return the scores; raises SettingError where the run does not answer what the method asks."""
+    readings: dict[str, Reading] = {}
     failures: list[Failure] = []
     sums: FloatArray = np.zeros((3, 0))
     for path, result in recorded(snapshot, recipe, seed=seed):
         if isinstance(result, Failure):
             failures.append(result)
             continue
-        reading = read(recipe.method, result, "exact")
-        paths.append(path)
-        readings.append((reading.score, reading.rank))
+        readings[path] = read(recipe.method, result, "exact")
         same = result.same if len(result.same) else np.full(len(result.good), np.nan)
         sums = np.stack([result.good, same, result.weight]) + (sums if sums.size else 0)
-    numbers = np.array(readings, dtype=np.float64).reshape(-1, 2)
-    return Column(
-        paths=tuple(paths),
-        value=numbers[:, 0],
-        order=numbers[:, 1],
-        failures=tuple(failures),
-        conditions=_condition_means(recipe, sums / max(len(paths), 1)),
+    outline, means = outline_of(recipe.method), (sums / max(len(readings), 1)).T.tolist()
+    kinds = () if outline is None or len(outline.kinds) != len(means) else outline.kinds
+    conditions = tuple(
+        Condition(kind=words(kind), good=good, same=None if np.isnan(same) else same, weight=weight)
+        for kind, (good, same, weight) in zip(kinds, means, strict=False)
     )
+    return _Found(readings=readings, failures=failures, conditions=conditions)
 
 
 def scores_of(snapshot: Snapshot, recipe: Recipe, wanted: set[str], *, seed: int) -> dict[str, Score]:
@@ -214,75 +203,40 @@ def scores_of(snapshot: Snapshot, recipe: Recipe, wanted: set[str], *, seed: int
     return {path: result for path, result in rows if path in wanted and isinstance(result, Score)}
 
 
-def _condition_means(recipe: Recipe, means: FloatArray) -> tuple[ConditionMeans, ...]:
-    outline, columns = outline_of(recipe.method), means.T.tolist()
-    if outline is None or len(outline.kinds) != len(columns):
-        return ()
-    return tuple(
-        ConditionMeans(kind=words(kind), good=good, same=None if np.isnan(same) else same, weight=weight)
-        for kind, (good, same, weight) in zip(outline.kinds, columns, strict=True)
-    )
-
-
 def short_names(paths: Sequence[str]) -> tuple[str, ...]:
     """Return paths without the folder that they have in common."""
     shared = commonpath([str(PurePath(path).parent) for path in paths])
     return tuple(str(PurePath(path).relative_to(shared)) for path in paths)
 
 
-def _quality(labels: Evidence) -> dict[str, float]:
-    return {str(Path(labels.root, name)): float(one) for name, one in zip(labels.names, labels.quality, strict=True)}
-
-
-def _aligned(column: Column | None, paths: Sequence[str], what: str) -> FloatArray:
-    """Return a column of another method in the order of the paths, NaN where it has none of an image."""
-    known = {} if column is None else dict(zip(column.paths, getattr(column, what).tolist(), strict=True))
-    return np.array([known.get(path, np.nan) for path in paths], dtype=np.float64)
-
-
-def _rank_known(order: FloatArray) -> FloatArray:
-    """Return the rank of what is known among what is known, NaN elsewhere."""
-    known = ~np.isnan(order)
-    ranks = np.full(len(order), np.nan)
-    ranks[known] = fractional_ranks(order[known])
-    return ranks
+def _columns(readings: Mapping[str, Reading], paths: Sequence[str]) -> tuple[FloatArray, FloatArray]:
+    """Return (N,) the scores and what SRCC ranks, in the order of the paths; NaN where an image has none."""
+    unknown = Reading(score=np.nan, rank=np.nan)
+    found = [readings.get(path, unknown) for path in paths]
+    return np.array([one.score for one in found]), np.array([one.rank for one in found])
 
 
 def _human(
     labels: Evidence, facts: Facts, quality: FloatArray, orders: tuple[FloatArray, FloatArray], resamples: int
 ) -> Human:
     """Compare the scores with (N,) human ones; `orders` is what SRCC ranks under either method."""
-    agreement, agreement_before = (
-        _agreement(value, quality, ranked_by, resamples)
-        for value, ranked_by in zip((facts.value, facts.value_before), orders, strict=True)
-    )
-    if agreement is None:
+    agreements = []
+    for value, order in zip((facts.value, facts.value_before), orders, strict=True):
+        known = ~np.isnan(value)
+        columns = value[known], quality[known]
+        few = known.sum() < LEAST
+        agreements.append(None if few else correlate(*columns, ranked_by=order[known], resamples=resamples))
+    if agreements[0] is None:
         raise SettingError(f"{len(quality)} images with both scores are too few to be compared with people")
+    before, after = facts.before, facts.recipe.name
+    told = all(isinstance(labels.results.get(name), Scores) for name in (before, after)) and labels.contents
     return Human(
-        title=labels.title,
-        summary=labels.summary,
+        labels=labels,
         quality=quality,
-        agreement=agreement,
-        agreement_before=agreement_before,
-        bias=_bias(labels, facts, resamples // 5),
-        notes=labels.notes,
+        agreement=agreements[0],
+        agreement_before=agreements[1],
+        bias=measure_bias(labels, before=before, after=after, resamples=resamples // 5) if told else None,
     )
-
-
-def _agreement(value: FloatArray, quality: FloatArray, order: FloatArray, resamples: int) -> Correlation | None:
-    """Correlate what is known with the human scores; None where that is less than three images."""
-    known = ~np.isnan(value)
-    if known.sum() < 3:
-        return None
-    return correlate(value[known], quality[known], ranked_by=order[known], resamples=resamples)
-
-
-def _bias(labels: Evidence, facts: Facts, resamples: int) -> Bias | None:
-    """Measure the bias by content where the labels and the stored scores allow it."""
-    methods = (facts.before, facts.recipe.name)
-    if not (all(isinstance(labels.results.get(name), Scores) for name in methods) and labels.contents):
-        return None
-    return measure_bias(labels, before=methods[0], after=methods[1], resamples=resamples)
 
 
 def galleries_of(facts: Facts, count: int) -> list[Gallery]:
@@ -295,21 +249,20 @@ def galleries_of(facts: Facts, count: int) -> list[Gallery]:
         _gallery("Worst", "The lowest scores.", -ranks, scores, count),
     ]
     if facts.before:
-        places = [f"{_percent(one)} → {_percent(two)}" for one, two in zip(facts.rank_before, ranks, strict=True)]
+        places = [
+            " → ".join("unknown" if np.isnan(place) else f"{100 * place:.0f} %" for place in pair)
+            for pair in zip(facts.rank_before, ranks, strict=True)
+        ]
         about = f"Place among all images under {facts.before} → under {facts.recipe.name}; 100 % is the best image."
         for title, key in (("Raised", ranks - facts.rank_before), ("Lowered", facts.rank_before - ranks)):
-            found.append(_gallery(f"{title} most by debiasing", about, _positive(key), places, count))
+            found.append(_gallery(f"{title} most by debiasing", about, np.where(key > 0, key, np.nan), places, count))
     if facts.human is not None:
         error = ranks - deserved(ranks, facts.human.quality)
         both = [f"{one}, people {human:.3g}" for one, human in zip(scores, facts.human.quality, strict=True)]
         about = "Ranked farthest {} the images of the same human score."
-        found.append(_gallery("Too high", about.format("above"), _positive(error), both, count))
-        found.append(_gallery("Too low", about.format("below"), _positive(-error), both, count))
+        found.append(_gallery("Too high", about.format("above"), np.where(error > 0, error, np.nan), both, count))
+        found.append(_gallery("Too low", about.format("below"), np.where(error < 0, -error, np.nan), both, count))
     return [gallery for gallery in found if gallery.indices]
-
-
-def _positive(key: FloatArray) -> FloatArray:
-    return np.where(key > 0, key, np.nan)
 
 
 def _gallery(title: str, explanation: str, key: FloatArray, captions: Sequence[str], count: int) -> Gallery:
@@ -318,7 +271,3 @@ def _gallery(title: str, explanation: str, key: FloatArray, captions: Sequence[s
     return Gallery(
         title=title, explanation=explanation, indices=indices, captions=tuple(captions[index] for index in indices)
     )
-
-
-def _percent(place: float) -> str:
-    return "unknown" if np.isnan(place) else f"{100 * place:.0f} %"

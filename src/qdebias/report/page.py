@@ -15,18 +15,17 @@ from PIL import Image
 import qdebias
 from qdebias.backends.catalogue import caution
 from qdebias.equations import FloatArray
-from qdebias.errors import QdebiasError, SettingError
-from qdebias.evaluation.table import Number
+from qdebias.errors import QdebiasError
 from qdebias.image import RgbImage, digest, load_image
 from qdebias.methods.describe import setting_lines
 from qdebias.methods.method import Context, Score
 from qdebias.metrics import charts
 from qdebias.metrics.measures import Correlation
-from qdebias.report.facts import Facts, Gallery, Human, galleries_of, scores_of
+from qdebias.report.facts import Condition, Facts, Gallery, galleries_of, scores_of
 from qdebias.report.figure import reduced, words
 from qdebias.runs.derive import known_pixels
 from qdebias.runs.run import Snapshot
-from qdebias.system.output import write_file
+from qdebias.system.output import write_file, written
 
 SMALL, LARGE = 200, 320
 """Longest side of a picture in a gallery and in the details, in pixels."""
@@ -37,26 +36,7 @@ MOST_CONTENTS = 20
 
 PER_BIN, MOST_BINS = 10, 10
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Headline:
-    """What the report says first: a number, what it is, its interval and n, and the same of the plain question."""
-
-    value: str
-    title: str
-    interval: str
-    before: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ConditionPicture:
-    """A conditional image as a data address, with what the model said under it; `same` is None if it was not asked."""
-
-    kind: str
-    picture: str
-    good: float
-    same: float | None
-    weight: float
+MEASURES = {"SRCC": "srcc", "PLCC": "plcc", "PLCC, 4-parameter logistic": "plcc_logistic", "KRCC": "krcc"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,7 +62,7 @@ class Detail:
     human: float | None
     small: str = ""
     large: str = ""
-    conditions: tuple[ConditionPicture, ...] = ()
+    conditions: tuple[Condition, ...] = ()
     note: str = ""
 
 
@@ -99,7 +79,9 @@ def write_page(facts: Facts, snapshot: Snapshot, out: Path, *, count: int = 6, t
     Raises:
         SettingError: The file cannot be written.
     """
-    galleries = galleries_of(facts, count)
+    galleries, human = galleries_of(facts, count), facts.human
+    last = dict(facts.manifest.sessions[-1]) if facts.manifest.sessions else {}  # when and with what it was written
+    versions = last.pop("environment", {})
     environment = Environment(
         loader=PackageLoader("qdebias.report"),
         autoescape=True,
@@ -115,46 +97,35 @@ def write_page(facts: Facts, snapshot: Snapshot, out: Path, *, count: int = 6, t
         version=qdebias.__version__,
         headline=_headline(facts),
         charts=_charts(facts),
-        human=facts.human,
-        measures=[] if facts.human is None else _measures(facts.human),
+        human=human,
+        measures=[
+            (title, *(_measure(one, name) for one in (human.agreement_before, human.agreement)))
+            for title, name in MEASURES.items()
+            if human
+        ],
         galleries=galleries,
         details=_details(facts, snapshot, galleries),
         failures=facts.failures[:MOST_FAILURES],
         settings="\n".join(setting_lines(facts.recipe.method)),
-        environment=_environment_of(facts),
+        environment={**last, **versions},
     )
-    try:
+    with written(out):
         out.parent.mkdir(parents=True, exist_ok=True)
         write_file(out, page)
-    except OSError as error:
-        raise SettingError(f"{out}: cannot be written ({error.strerror or error})") from error
 
 
-def _headline(facts: Facts) -> Headline:
+def _headline(facts: Facts) -> dict[str, str]:
+    """Return what the report says first: a number, what it is, its interval and n, and that of the plain question."""
     count = f"{len(facts.value):,} image{'' if len(facts.value) == 1 else 's'}"
     if facts.human is not None:
         srcc, _, interval = _measure(facts.human.agreement, "srcc").partition(" ")
-        return Headline(
-            value=srcc,
-            title=f"SRCC with the human scores of {facts.human.title}",
-            interval=f"95 % interval {interval}, n = {count}" if interval else f"n = {count}",
-            before=_measure(facts.human.agreement_before, "srcc"),
-        )
+        title, before = f"SRCC with the human scores of {facts.human.labels.title}", facts.human.agreement_before
+        told = f"95 % interval {interval}, n = {count}" if interval else f"n = {count}"
+        return {"value": srcc, "title": title, "interval": told, "before": _measure(before, "srcc")}
     low, median, high = np.quantile(facts.value, [0.05, 0.5, 0.95])
-    known = facts.value_before[~np.isnan(facts.value_before)]
-    return Headline(
-        value=f"{median:.3f}",
-        title="median score",
-        interval=f"90 % of the scores in [{low:.3f}, {high:.3f}], n = {count}",
-        before=f"{np.median(known):.3f}" if facts.before else "",
-    )
-
-
-def _measures(human: Human) -> list[tuple[str, str, str]]:
-    """Return a row for each measure: its name, and what it is for either method."""
-    both = (human.agreement_before, human.agreement)
-    rows = (("SRCC", "srcc"), ("PLCC", "plcc"), ("PLCC, 4-parameter logistic", "plcc_logistic"), ("KRCC", "krcc"))
-    return [(title, _measure(both[0], name), _measure(both[1], name)) for title, name in rows]
+    told = f"90 % of the scores in [{low:.3f}, {high:.3f}], n = {count}"
+    plain = f"{np.nanmedian(facts.value_before):.3f}" if facts.before else ""
+    return {"value": f"{median:.3f}", "title": "median score", "interval": told, "before": plain}
 
 
 def _measure(correlation: Correlation | None, name: str) -> str:
@@ -167,13 +138,6 @@ def _measure(correlation: Correlation | None, name: str) -> str:
     return f"{value:.3f}" + (f" [{interval.low:.3f}, {interval.high:.3f}]" if interval else "")
 
 
-def _environment_of(facts: Facts) -> Mapping[str, Any]:
-    """Return when, and with which versions, the run was last written."""
-    last = dict(facts.manifest.sessions[-1]) if facts.manifest.sessions else {}
-    environment: Mapping[str, Any] = last.pop("environment", {})
-    return {**last, **environment}
-
-
 def _charts(facts: Facts) -> Mapping[str, Markup]:
     """Return the charts that the facts allow, as SVG, by name."""
     known = ~np.isnan(facts.value_before)
@@ -183,29 +147,23 @@ def _charts(facts: Facts) -> Mapping[str, Markup]:
     if facts.before:
         both = facts.value_before[known], facts.value[known]
         made["change"] = charts.scatter(*both, f"score of {facts.before}", x_label, same_scale=True)
-    return made if facts.human is None else made | _human_charts(facts, facts.human, x_label)
-
-
-def _human_charts(facts: Facts, human: Human, x_label: str) -> dict[str, Markup]:
-    y_label = f"human score, {human.title}"
-    fit, curve = human.agreement.logistic, None
+    if facts.human is None:
+        return made
+    human, y_label, curve = facts.human, f"human score, {facts.human.labels.title}", None
+    fit = human.agreement.logistic
     if fit.converged:
         steps = np.linspace(facts.value.min(), facts.value.max(), 100)
         curve = (steps, fit(steps))
-    made = {"human": charts.scatter(facts.value, human.quality, x_label, y_label, curve=curve)}
+    made["human"] = charts.scatter(facts.value, human.quality, x_label, y_label, curve=curve)
     bins = _bins(facts.value, human.quality)
     if len(bins) > 1:
         made["calibration"] = charts.calibration(bins, f"mean {x_label}", f"mean {y_label}")
     if human.bias is not None:
         offsets, half = human.bias.offsets, MOST_CONTENTS // 2
         drawn = offsets if len(offsets) <= MOST_CONTENTS else (*offsets[:half], *offsets[-half:])
-        rows = [(one.content, one.count, _ends(one.before), _ends(one.after)) for one in drawn]
+        rows = [(one.content, one.count, one.before.ends, one.after.ends) for one in drawn]
         made["bias"] = charts.offset_bars(rows, "ranked too low (-) or too high (+) at equal human score")
     return made
-
-
-def _ends(number: Number) -> charts.Measured:
-    return number.value, number.low, number.high
 
 
 def _bins(value: FloatArray, quality: FloatArray) -> list[tuple[float, float, float]]:
@@ -222,31 +180,23 @@ def _details(facts: Facts, snapshot: Snapshot, galleries: Sequence[Gallery]) -> 
     """Return everything about each image that a gallery shows."""
     indices = sorted({index for gallery in galleries for index in gallery.indices})
     scores = scores_of(snapshot, facts.recipe, {facts.paths[index] for index in indices}, seed=facts.seed)
-    return {index: _detail(facts, snapshot, index, scores[facts.paths[index]]) for index in indices}
-
-
-def _detail(facts: Facts, snapshot: Snapshot, index: int, score: Score) -> Detail:
-    path, before = facts.paths[index], float(facts.value_before[index])
-    pixels = known_pixels(snapshot, path, seed=facts.seed)
-    return Detail(
-        index=index,
-        name=facts.names[index],
-        score=score,
-        before=None if np.isnan(before) else before,
-        human=None if facts.human is None else float(facts.human.quality[index]),
-        **_pictures(facts, path, None if pixels is None else pixels.image, score),
-    )
+    found = {}
+    for index in indices:
+        path, before = facts.paths[index], float(facts.value_before[index])
+        pixels = known_pixels(snapshot, path, seed=facts.seed)
+        found[index] = Detail(
+            index=index,
+            name=facts.names[index],
+            score=scores[path],
+            before=None if np.isnan(before) else before,
+            human=None if facts.human is None else float(facts.human.quality[index]),
+            **_pictures(facts, path, None if pixels is None else pixels.image, scores[path]),
+        )
+    return found
 
 
 def _pictures(facts: Facts, path: str, known: str | None, score: Score) -> dict[str, Any]:
-    """Return the pictures of a detail, its conditional images made anew from the image.
-
-    Args:
-        facts: The method and its seed.
-        path: Where the image was.
-        known: Digest of its pixels when it was scored; None where that is not known.
-        score: Its score.
-    """
+    """Return the pictures of a detail; `known` is the digest of its pixels when it was scored, if that is known."""
     try:
         image = load_image(Path(path))
     except QdebiasError:
@@ -264,9 +214,7 @@ def _pictures(facts: Facts, path: str, known: str | None, score: Score) -> dict[
     rows = zip(plan.conditions, score.good.tolist(), same, score.weight.tolist(), strict=True)
     return found | {
         "conditions": tuple(
-            ConditionPicture(
-                kind=words(one.kind), picture=_inlined(one.image, SMALL), good=good, same=yes, weight=weight
-            )
+            Condition(kind=words(one.kind), good=good, same=yes, weight=weight, picture=_inlined(one.image, SMALL))
             for one, good, yes, weight in rows
         )
     }

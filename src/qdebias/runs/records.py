@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import IO, Any, TypeAlias, TypeVar, get_args, get_origin, get_type_hints
 
@@ -190,10 +191,10 @@ def open_writer(path: Path, columns: type[Row] | Columns = Record) -> Iterator[C
         SettingError: The suffix is another one, or the file cannot be written, or another process writes it.
     """
     check_suffix(path)
-    writers = {".csv": _csv_writer, ".jsonl": _json_writer, ".parquet": _parquet_writer}
+    named = columns_of(columns) if isinstance(columns, type) else columns
+    writer = _parquet_writer if path.suffix.lower() == ".parquet" else _line_writer
     try:
-        named = columns_of(columns) if isinstance(columns, type) else columns
-        with locked_output(path), writers[path.suffix.lower()](path, named) as write:
+        with locked_output(path), writer(path, named) as write:
             yield write
     except BrokenPipeError:
         raise  # that is whoever reads stdout, not this file
@@ -207,46 +208,28 @@ def check_suffix(path: Path) -> None:
         raise SettingError(f"{path}: results are written as {', '.join(SUFFIXES)}; choose one of these suffixes")
 
 
-class _Late:
-    """A text file that is emptied when the first line is written."""
-
-    def __init__(self, path: Path, head: Callable[[IO[str]], object] | None = None) -> None:
-        self._path, self._head, self._file = path, head, ExitStack()
-        self._opened: IO[str] | None = None
-
-    def __enter__(self) -> "_Late":
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        with self._file:
-            if kind is None:
-                self.open()
-
-    def open(self) -> IO[str]:
-        """Return the file."""
-        if self._opened is None:
-            settings: Any = {"encoding": "utf-8", "errors": "backslashreplace", "newline": "", "buffering": 1}
-            self._opened = self._file.enter_context(self._path.open("w", **settings))
-            if self._head is not None:
-                self._head(self._opened)
-        return self._opened
-
-
 @contextmanager
-def _json_writer(path: Path, columns: Columns) -> Iterator[Callable[[Row], None]]:
-    with _Late(path) as late:
-        yield lambda row: print(row.json(columns), file=late.open())
+def _line_writer(path: Path, columns: Columns) -> Iterator[Callable[[Row], None]]:
+    """Write CSV, lists as JSON arrays in one cell, or JSON Lines; the file is emptied when the first row is written."""
+    table, settings = path.suffix.lower() == ".csv", {"encoding": "utf-8", "errors": "backslashreplace", "newline": ""}
+    with ExitStack() as stack:
 
+        @cache
+        def file() -> IO[str]:
+            opened: IO[str] = stack.enter_context(path.open("w", buffering=1, **settings))
+            if table:
+                csv.writer(opened).writerow(columns)
+            return opened
 
-@contextmanager
-def _csv_writer(path: Path, columns: Columns) -> Iterator[Callable[[Row], None]]:
-    """Write lists as JSON arrays in one cell."""
-    with _Late(path, lambda file: csv.writer(file).writerow(columns)) as late:
-        yield lambda row: csv.writer(late.open()).writerow(map(_cell, row.cells(columns).values()))
+        def write(row: Row) -> None:
+            if table:
+                cells = row.cells(columns).values()
+                csv.writer(file()).writerow(json.dumps(cell) if isinstance(cell, tuple) else cell for cell in cells)
+            else:
+                print(row.json(columns), file=file())
 
-
-def _cell(value: object) -> object:
-    return json.dumps(value) if isinstance(value, tuple) else value
+        yield write
+        file()
 
 
 @contextmanager
@@ -265,19 +248,18 @@ def _parquet_writer(path: Path, columns: Columns) -> Iterator[Callable[[Row], No
                 flush()
 
         def flush() -> None:
-            file.write_table(pa.Table.from_pylist([_writable(row.cells(columns)) for row in rows], schema=schema))
+            cells = [
+                {
+                    name: cell.encode("utf-8", "backslashreplace").decode() if isinstance(cell, str) else cell
+                    for name, cell in row.cells(columns).items()
+                }  # names of files may be no text
+                for row in rows
+            ]
+            file.write_table(pa.Table.from_pylist(cells, schema=schema))
             rows.clear()
 
         yield write
         flush()
-
-
-def _writable(cells: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the columns of a row, with names of files that are no text written out."""
-    return {
-        name: value.encode("utf-8", "backslashreplace").decode() if isinstance(value, str) else value
-        for name, value in cells.items()
-    }
 
 
 def _arrow_type(pa: Any, hint: Any) -> Any:  # noqa: ANN401 (pyarrow has no types, and hints have none of their own)
@@ -321,9 +303,13 @@ def read_scores(path: Path) -> list[GivenScore]:
     if twice := [one for one in (name, score) if second(one.casefold()) in columns]:
         raise SettingError(f"{path}: has two columns named {twice[0]!r}; leave one of them")
     error = columns.get("error", "")
-    found = [_given(row, name, score, error, f"{path}, row {number}") for number, row in enumerate(rows, start=1)]
-    _refuse_repeated(found, path)
-    return found
+    found: dict[str, GivenScore] = {}
+    for number, row in enumerate(rows, start=1):
+        one = _given(row, name, score, error, f"{path}, row {number}")
+        if one.path in found:
+            raise SettingError(f"{path}: lists {one.path!r} more than once; leave one of the rows")
+        found[one.path] = one
+    return list(found.values())
 
 
 def _given(row: Mapping[str, object], name: str, score: str, error: str, where: str) -> GivenScore:
@@ -352,11 +338,3 @@ def _column(columns: Mapping[str, str], wanted: Iterable[str], path: Path, what:
             f"{path}: has no column of {what} ({', '.join(dict.fromkeys(wanted))}), only {list(columns)}"
         )
     return found
-
-
-def _refuse_repeated(scores: Iterable[GivenScore], path: Path) -> None:
-    seen: set[str] = set()
-    for one in scores:
-        if one.path in seen:
-            raise SettingError(f"{path}: lists {one.path!r} more than once; leave one of the rows")
-        seen.add(one.path)

@@ -12,7 +12,7 @@ from qdebias.methods import presets
 from qdebias.methods.describe import describe
 from qdebias.methods.presets import Recipe
 from qdebias.runs.index import IMAGES
-from qdebias.runs.lines import Outcome, Row, parsed
+from qdebias.runs.lines import Outcome, parsed
 from qdebias.runs.manifest import MethodEntry
 from qdebias.runs.run import Run, Snapshot
 from qdebias.runs.scorer import Scorer
@@ -96,28 +96,16 @@ def run_status(snapshot: Snapshot) -> RunStatus:
 
 def _rate(path: Path) -> float | None:
     """Return images asked about per second, between the oldest and the newest of the last lines of one session."""
-    rows = _last_rows(path)
+    if not path.exists():
+        return None
+    with path.open("rb") as file:
+        start = file.seek(max(0, path.stat().st_size - _TAIL))
+        lines = file.read().splitlines(keepends=True)[1 if start else 0 :]
+    rows = [row for line in lines if (row := parsed(line)) is not None]
     times = [row["time"] for row in rows if row["session"] == rows[-1]["session"] and row["asked"]]
     if len(times) < 2 or times[-1] <= times[0]:
         return None
     return float((len(times) - 1) / (times[-1] - times[0]))
-
-
-def _last_rows(path: Path) -> list[Row]:
-    if not path.exists():
-        return []
-    with path.open("rb") as file:
-        start = file.seek(max(0, path.stat().st_size - _TAIL))
-        lines = file.read().splitlines(keepends=True)
-    return [row for line in lines[1 if start else 0 :] if (row := parsed(line)) is not None]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Retried:
-    """An image that was tried again."""
-
-    method: str
-    outcome: Outcome
 
 
 def failed_images(run: Run) -> dict[str, list[str]]:
@@ -137,8 +125,8 @@ def retry_failures(
     batch: int = 8,
     max_pixels: int = MAX_PIXELS,
     column: str | None = None,
-) -> Iterator[Retried]:
-    """Try images again, and yield what became of each.
+) -> Iterator[tuple[str, Outcome]]:
+    """Try images again, and yield the name of the method and what became of each.
 
     Args:
         run: The run.
@@ -174,7 +162,7 @@ def retry_failures(
     for method, stored in scorers.items():
         images = (find_image(name, column=column) for name in failed[method])
         for outcome in stored.ask(images, retry=True):
-            yield Retried(method=run.manifest.methods[method].name, outcome=outcome)
+            yield run.manifest.methods[method].name, outcome
 
 
 def recipe_of(entry: MethodEntry) -> Recipe | None:

@@ -216,16 +216,16 @@ class StoredScorer:
                 self._total = total
                 self._run.method(self._scorer.method, name=self._name, context=self._scorer.context, total=total)
             names.seek(0)
-            return self._named_results(names, images, stack.pop_all())
+            whole = stack.pop_all()
 
-    def _named_results(
-        self, names: IO[str], images: Iterable[Path | EncodedImage], stack: ExitStack
-    ) -> Iterator[tuple[str, Score | Failure]]:
-        with stack:
-            shown, pairs = tee(tuple(json.loads(line)) for line in names)
-            results = self.results(images) if self._derivation is None else self._derived(pairs, self._derivation)
-            for (name, _), result in zip(shown, results, strict=True):
-                yield name, result
+        def results() -> Iterator[tuple[str, Score | Failure]]:
+            with whole:
+                shown, pairs = tee(tuple(json.loads(line)) for line in names)
+                found = self.results(images) if self._derivation is None else self._derived(pairs, self._derivation)
+                for (name, _), result in zip(shown, found, strict=True):
+                    yield name, result
+
+        return results()
 
     def _derived(self, names: Iterable[tuple[str, str]], derived: Derivation) -> Iterator[Score | Failure]:
         """Yield the results of images by their names in messages and in the run."""

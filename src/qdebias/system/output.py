@@ -13,11 +13,11 @@ import shlex
 import socket
 import stat
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import IO
+from typing import IO, Any, TypeVar
 
 from filelock import FileLock, Timeout
 
@@ -76,6 +76,54 @@ def write_file(path: Path, data: str | bytes) -> None:
     """Write a file in the place of an older one, if there is one; raises as `replacing` does."""
     with replacing(path) as file:
         file.write(data.encode("utf-8", "backslashreplace") if isinstance(data, str) else data)
+
+
+def write_settings(path: Path, values: Mapping[str, Any], *, indent: int | None = None) -> None:
+    """Write JSON that a person can read.
+
+    Raises:
+        SettingError: The file cannot be written.
+    """
+    with written(path):
+        write_file(path, json.dumps(values, indent=indent, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+@contextmanager
+def written(path: Path) -> Iterator[None]:
+    """Raise a SettingError where the system refuses to write a file."""
+    try:
+        yield
+    except OSError as error:
+        raise SettingError(f"{path}: cannot be written ({error.strerror or error})") from error
+
+
+Read = TypeVar("Read")
+
+
+def read_settings(path: Path, format: str, parse: Callable[[dict[str, Any]], Read], *, what: str, command: str) -> Read:  # noqa: A002
+    """Return what a file of JSON says.
+
+    Args:
+        path: The file.
+        format: What it has to say of its format.
+        parse: From its values to what they mean; raises ValueError, KeyError or TypeError where they mean nothing.
+        what: What the file is, for messages.
+        command: The command that makes one.
+
+    Raises:
+        SettingError: It cannot be read, or is of another format.
+    """
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+        if values.pop("format") != format:
+            raise SettingError(f"is of another version; fit it again with {command}")
+        return parse(values)
+    except OSError as error:
+        raise SettingError(f"{path}: cannot be read ({error.strerror or error})") from error
+    except SettingError as error:
+        raise SettingError(f"{path}: {error}") from error
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise SettingError(f"{path}: is no {what} ({error}); make one with {command}") from error
 
 
 @contextmanager
