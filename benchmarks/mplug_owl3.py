@@ -21,7 +21,7 @@ import torch
 
 from qdebias import presets
 from qdebias.backends.hf.loading import load_hf
-from qdebias.cli.benchmark.machine import count
+from qdebias.cli.bench_model import count
 from qdebias.image import load_image
 from qdebias.methods.method import Context
 

@@ -13,11 +13,10 @@ import torch
 import transformers
 from typer.testing import CliRunner
 
+from qdebias.cli import bench_images, bench_model, bench_ways
 from qdebias.cli.app import app
-from qdebias.cli.benchmark import scale, sharing
-from qdebias.cli.benchmark.machine import Utilisation, count
-from qdebias.cli.benchmark.scale import measure_scale
-from qdebias.cli.benchmark.shapes import SHAPES, build
+from qdebias.cli.bench_images import measure_scale
+from qdebias.cli.bench_model import SHAPES, Utilisation, build, count
 from qdebias.errors import SettingError
 
 CPU = torch.device("cpu")
@@ -43,11 +42,11 @@ def small_shape() -> Iterator[None]:
 
 
 @pytest.fixture(scope="module")
-def report(small_shape: None) -> sharing.Report:  # noqa: ARG001
-    return sharing.measure(device=CPU, dtype=torch.float32, images=2, repeat=1, size=(96, 64))
+def report(small_shape: None) -> bench_ways.Report:  # noqa: ARG001
+    return bench_ways.measure(device=CPU, dtype=torch.float32, images=2, repeat=1, size=(96, 64))
 
 
-def test_ours_stands_on_the_floor_and_answers_the_same(report: sharing.Report) -> None:
+def test_ours_stands_on_the_floor_and_answers_the_same(report: bench_ways.Report) -> None:
     authors, images, beginnings, ours, plain, query_first, vanilla = report.ways
     assert 0.99 < ours.flops / report.floor_flops < 1.05
     assert authors.flops > images.flops > beginnings.flops >= ours.flops > vanilla.flops
@@ -62,14 +61,14 @@ def test_ours_stands_on_the_floor_and_answers_the_same(report: sharing.Report) -
 
 def test_answers_that_are_compared_differ_from_one_another() -> None:
     model, processor = build("smolvlm-256m", CPU, torch.float32)
-    family = sharing.family_of(model)
+    family = bench_ways.family_of(model)
     assert family is not None
-    queries = [sharing.photo_like(seed, 96, 64) for seed in range(2)]
-    counted = sharing._counted(sharing._runs(model, processor, family, CPU, queries)[0], 1)
-    assert counted.answers.std(axis=0).min() > 1e-3
+    authors = bench_ways._runs(model, processor, family, CPU, 2, (96, 64))[0]
+    authors.count(1)
+    assert authors.answers.std(axis=0).min() > 1e-3
 
 
-def test_json_has_the_three_figures_of_our_way(report: sharing.Report) -> None:
+def test_json_has_the_three_figures_of_our_way(report: bench_ways.Report) -> None:
     content = json.loads(json.dumps(report.as_json()))
     assert content["flops_over_floor"] == report.ways[3].flops_over_floor
     assert content["speedup_over_authors"] == report.ways[3].speedup_over_authors
@@ -136,7 +135,7 @@ def test_degradations_are_timed_beside_their_reference() -> None:
 
 
 def test_files_of_mixed_sizes_are_scored_and_a_slow_model_is_timed(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(scale, "SIDES", (64, 90))
+    monkeypatch.setattr(bench_images, "SIDES", (64, 90))
     outcome = CliRunner().invoke(app, ["bench", "files", "--images", "30", "--json"])
     assert outcome.exit_code == 0, outcome.stderr
     none, slow = (json.loads(line) for line in outcome.stdout.splitlines())
@@ -151,6 +150,14 @@ def test_shape_can_be_shortened() -> None:
     model, _ = build("smolvlm-256m", CPU, torch.float32, divide=2)
     assert model.config.text_config.num_hidden_layers == 1
     assert len(model.model.vision_model.encoder.layers) == 1
+
+
+def test_a_shortened_model_can_be_saved(tmp_path: Path) -> None:
+    ids = {token: number for number, token in enumerate(("<pad>", *TRUE["qwen2-vl-2b"].special))}
+    config = bench_model._shortened(TRUE["qwen2-vl-2b"].config(ids), 14)
+    assert (config.vision_config.depth, len(config.text_config.layer_types)) == (2, 2)
+    config.save_pretrained(tmp_path)
+    assert transformers.AutoConfig.from_pretrained(tmp_path).text_config.num_hidden_layers == 2
 
 
 def test_utilisation_is_the_mean_of_what_the_driver_says() -> None:

@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.table import Column, Table
 
-from qdebias.backends.load import load_backend
+from qdebias.backends.load import load_backend, require
 from qdebias.cli.console import results, say, user_errors
 from qdebias.cli.options import Device, Dtype
 from qdebias.cli.shown import show
 from qdebias.errors import MissingPackageError, SettingError
 
 if TYPE_CHECKING:
-    from qdebias.cli.benchmark.sharing import Report
+    from qdebias.cli.bench_ways import Report
 
 
 class What(StrEnum):
@@ -77,7 +77,7 @@ def bench(
             return
         report = _sharing(shape, images or 1, _size(size or "512x384"), repeat, divide, threads, device, dtype)
         if plot:
-            from qdebias.cli.benchmark.sharing import draw
+            from qdebias.cli.bench_ways import draw
             from qdebias.report.figure import save
 
             save(draw(report), plot)
@@ -101,7 +101,7 @@ def _sharing(
         import torch
 
         from qdebias.backends.hf.devices import device_of, dtype_of
-        from qdebias.cli.benchmark.sharing import measure
+        from qdebias.cli.bench_ways import measure
     except ModuleNotFoundError as error:
         raise MissingPackageError(f'{error.name} not installed: pip install "qdebias[torch]"') from error
     if threads is not None:
@@ -155,7 +155,7 @@ def _print(report: "Report") -> None:
 
 
 def _scale(*, json: bool) -> None:
-    from qdebias.cli.benchmark.scale import measure_scale
+    from qdebias.cli.bench_images import measure_scale
 
     for line in measure_scale():
         if json:
@@ -168,7 +168,7 @@ def _scale(*, json: bool) -> None:
 
 
 def _files(model: str | None, images: int, device: str | None, dtype: str | None, *, json: bool) -> None:
-    from qdebias.cli.benchmark.scale import measure_files
+    from qdebias.cli.bench_images import measure_files
 
     backend = load_backend(model, device=device, dtype=dtype) if model else None
     for line in measure_files(backend, model or "none", images=images):
@@ -184,10 +184,9 @@ def _files(model: str | None, images: int, device: str | None, dtype: str | None
 
 
 def _degrade(sizes: Sequence[tuple[int, int]], repeat: int, *, json: bool) -> None:
-    try:
-        from qdebias.cli.benchmark.degradations import measure_degradations
-    except ModuleNotFoundError as error:
-        raise MissingPackageError(f'{error.name} not installed: pip install "qdebias[bench]"') from error
+    from qdebias.cli.bench_images import measure_degradations
+
+    require("skimage", extra="bench")
     for width, height in sizes:
         if not json:
             titles = f"{'reference':>11}{'same draws':>20}{'own draws':>20}{'grey levels apart':>19}"

@@ -1,8 +1,9 @@
 """The published way, each step of sharing, and a plain one-question score, on one model in one process."""
 
+import math
 import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field
 from itertools import chain
 from typing import Any
 
@@ -14,12 +15,11 @@ from qdebias.backends.base import Fingerprint, OptionLogits
 from qdebias.backends.hf import Model, Processor
 from qdebias.backends.hf.backend import HfBackend
 from qdebias.backends.hf.families import Family, family_of
-from qdebias.backends.hf.sharing import Sharing, sharing_named
-from qdebias.cli.benchmark.machine import Utilisation, attention_kernels, count, device_name, floor, photo_like
-from qdebias.cli.benchmark.shapes import build
+from qdebias.backends.hf.sharing import sharing_named
+from qdebias.cli.bench_images import photo_like
+from qdebias.cli.bench_model import Utilisation, attention_kernels, build, count, device_name, floor
 from qdebias.equations import FloatArray, softmax
 from qdebias.errors import BackendError
-from qdebias.image import RgbImage
 from qdebias.methods import presets
 from qdebias.methods.method import Context
 from qdebias.prompts import Request
@@ -103,37 +103,58 @@ class Report:
         return {name: getattr(ours, name) for name in names} | asdict(self)
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(slots=True, kw_only=True, eq=False)
 class _Run:
-    """A way before it is measured; `plain`: which way asks the same prompts one by one, None for the one question."""
+    """One way to answer, and what was measured of it.
+
+    Attributes:
+        name: Which.
+        summary: What it does.
+        backend: Answers.
+        requests: Is asked.
+        plain: Which way asks the same prompts one by one; None for the one question.
+        flops: Operations.
+        floor: The least for these requests.
+        answers: The probability of every option.
+        seconds: The least that it has taken.
+        cpu_seconds: The same in processor time.
+        memory: See `Way.peak_memory_bytes`.
+        utilisation: See `Way`.
+    """
 
     name: str
     summary: str
     backend: HfBackend
     requests: tuple[Request, ...]
     plain: str | None
-
-    def __call__(self) -> OptionLogits:
-        return self.backend.option_logits(self.requests)
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class _Counted:
-    """Operations of a run, the least for its requests, and the probability of every option that it gives."""
-
-    flops: int
-    floor: int
-    answers: FloatArray
-
-
-@dataclass(slots=True)
-class _Spent:
-    """The least that a run has taken."""
-
-    seconds: float = float("inf")
-    cpu_seconds: float = float("inf")
+    flops: int = 0
+    floor: int = 0
+    answers: FloatArray = field(default_factory=lambda: np.empty(0))
+    seconds: float = math.inf
+    cpu_seconds: float = math.inf
     memory: int | None = None
     utilisation: float | None = None
+
+    def count(self, least: int) -> None:
+        """Count operations and keep the answers."""
+        found: list[OptionLogits] = []
+        self.flops, self.floor = count(lambda: found.append(self.backend.option_logits(self.requests))), least
+        self.answers = np.concatenate([softmax(logits) for logits in chain(*found[0])])
+
+    def time(self, device: torch.device) -> None:
+        """Answer once more; what took least counts."""
+        if device.type == "cuda":
+            torch.cuda.reset_peak_memory_stats(device)
+            before = torch.cuda.memory_allocated(device)
+        with Utilisation(device) as utilisation:
+            wall, cpu = time.perf_counter(), time.process_time()
+            self.backend.option_logits(self.requests)  # the answers come back to the CPU, so nothing is left running
+            seconds, cpu_seconds = time.perf_counter() - wall, time.process_time() - cpu
+        if seconds < self.seconds:
+            self.seconds, self.utilisation = seconds, utilisation.share
+        self.cpu_seconds = min(self.cpu_seconds, cpu_seconds)
+        if device.type == "cuda":
+            self.memory = torch.cuda.max_memory_allocated(device) - before
 
 
 def measure(
@@ -164,14 +185,15 @@ def measure(
     family = family_of(model)
     if family is None:
         raise BackendError(f"{shape}: this transformers cannot share work in such a model; upgrade it")
-    runs = _runs(model, processor, family, device, [photo_like(seed, *size) for seed in range(images)])
+    runs = _runs(model, processor, family, device, images, size)
     progress("counting operations and comparing answers")
-    counted = {run.name: _counted(run, floor(model, processor, family, run.requests)) for run in runs}
-    spent = {run.name: _Spent() for run in runs}
+    for run in runs:
+        run.count(floor(model, processor, family, run.requests))
     for turn in range(repeat):
         for run in runs:
             progress(f"timing {run.name}, {turn + 1} of {repeat}")
-            _time(run, spent[run.name], device)
+            run.time(device)
+    by_name = {run.name: run for run in runs}
     return Report(
         shape=shape,
         parameters=sum(parameter.numel() for parameter in model.parameters()),
@@ -182,74 +204,54 @@ def measure(
         threads=torch.get_num_threads(),
         images=images,
         size=size,
-        floor_flops=counted[AUTHORS].floor,
-        ways=tuple(_way(run, counted, spent, images) for run in runs),
+        floor_flops=by_name[AUTHORS].floor,
+        ways=tuple(_way(run, by_name, images) for run in runs),
         process_memory_bytes=peak_memory(),
     )
 
 
 def _runs(
-    model: Model, processor: Processor, family: Family, device: torch.device, queries: Sequence[RgbImage]
+    model: Model, processor: Processor, family: Family, device: torch.device, images: int, size: tuple[int, int]
 ) -> list[_Run]:
-    paper, query_first, vanilla = (
-        tuple(request for query in queries for request in presets.get(name).method.plan(query, Context()).requests)
-        for name in ("paper", QUERY_FIRST, "vanilla")
-    )
+    queries = [photo_like(seed, *size) for seed in range(images)]
 
-    def backend(sharing: Sharing | None) -> HfBackend:
-        fingerprint = Fingerprint(identity={"backend": "benchmark"})
-        return HfBackend(model=model, processor=processor, fingerprint=fingerprint, sharing=sharing)
+    def run(name: str, summary: str, method: str, sharing: str, plain: str | None, tokens: int | None = None) -> _Run:
+        backend = HfBackend(
+            model=model,
+            processor=processor,
+            fingerprint=Fingerprint(identity={"backend": "benchmark"}),
+            sharing=sharing_named(sharing, device, tokens)(family),
+        )
+        plans = [presets.get(method).method.plan(query, Context()) for query in queries]
+        requests = tuple(chain.from_iterable(plan.requests for plan in plans))
+        return _Run(name=name, summary=summary, backend=backend, requests=requests, plain=plain)
 
-    images, together = (sharing_named(name, device)(family) for name in ("images", "all"))
-    alone = sharing_named("all", device, tokens=1)(family)
     return [
-        _Run(AUTHORS, "8 prompts one by one, both images encoded for each", backend(None), paper, AUTHORS),
-        _Run("images", "each image encoded once", backend(images), paper, AUTHORS),
-        _Run("beginnings", "and each pair of images run once for both questions", backend(alone), paper, AUTHORS),
-        _Run(OURS, "and pairs of equal length run together", backend(together), paper, AUTHORS),
-        _Run(PLAIN, "the query image first, 8 prompts one by one", backend(None), query_first, PLAIN),
-        _Run(QUERY_FIRST, "and everything shared: the query image run once", backend(together), query_first, PLAIN),
-        _Run("vanilla", "one question about the image alone", backend(together), vanilla, None),
+        run(AUTHORS, "8 prompts one by one, both images encoded for each", "paper", "off", AUTHORS),
+        run("images", "each image encoded once", "paper", "images", AUTHORS),
+        run("beginnings", "and each pair of images run once for both questions", "paper", "all", AUTHORS, tokens=1),
+        run(OURS, "and pairs of equal length run together", "paper", "all", AUTHORS),
+        run(PLAIN, "the query image first, 8 prompts one by one", QUERY_FIRST, "off", PLAIN),
+        run(QUERY_FIRST, "and everything shared: the query image run once", QUERY_FIRST, "all", PLAIN),
+        run("vanilla", "one question about the image alone", "vanilla", "all", None),
     ]
 
 
-def _counted(run: _Run, least: int) -> _Counted:
-    answers: list[OptionLogits] = []
-    flops = count(lambda: answers.append(run()))
-    return _Counted(flops, least, np.concatenate([softmax(logits) for logits in chain(*answers[0])]))
-
-
-def _time(run: _Run, spent: _Spent, device: torch.device) -> None:
-    if device.type == "cuda":
-        torch.cuda.reset_peak_memory_stats(device)
-        before = torch.cuda.memory_allocated(device)
-    with Utilisation(device) as utilisation:
-        wall, cpu = time.perf_counter(), time.process_time()
-        run()  # the answers come back to the CPU, so nothing is left running
-        seconds, cpu_seconds = time.perf_counter() - wall, time.process_time() - cpu
-    if seconds < spent.seconds:
-        spent.seconds, spent.utilisation = seconds, utilisation.share
-    spent.cpu_seconds = min(spent.cpu_seconds, cpu_seconds)
-    if device.type == "cuda":
-        spent.memory = torch.cuda.max_memory_allocated(device) - before
-
-
-def _way(run: _Run, counted: Mapping[str, _Counted], spent: Mapping[str, _Spent], images: int) -> Way:
-    own, time_, authors = counted[run.name], spent[run.name], spent[AUTHORS]
-    plain = counted[run.plain].answers if run.plain else None
+def _way(run: _Run, runs: Mapping[str, _Run], images: int) -> Way:
+    authors = runs[AUTHORS]
     return Way(
         name=run.name,
         summary=run.summary,
-        seconds=time_.seconds,
-        cpu_seconds=time_.cpu_seconds,
-        images_per_second=images / time_.seconds,
-        speedup_over_authors=authors.seconds / time_.seconds,
-        cpu_speedup_over_authors=authors.cpu_seconds / time_.cpu_seconds,
-        flops=own.flops,
-        flops_over_floor=None if plain is None else own.flops / own.floor,
-        max_difference=None if plain is None else float(np.abs(own.answers - plain).max()),
-        peak_memory_bytes=time_.memory,
-        utilisation=time_.utilisation,
+        seconds=run.seconds,
+        cpu_seconds=run.cpu_seconds,
+        images_per_second=images / run.seconds,
+        speedup_over_authors=authors.seconds / run.seconds,
+        cpu_speedup_over_authors=authors.cpu_seconds / run.cpu_seconds,
+        flops=run.flops,
+        flops_over_floor=run.flops / run.floor if run.plain else None,
+        max_difference=float(np.abs(run.answers - runs[run.plain].answers).max()) if run.plain else None,
+        peak_memory_bytes=run.memory,
+        utilisation=run.utilisation,
     )
 
 

@@ -1,0 +1,331 @@
+"""Models of true architectures with random weights, what runs them, and the operations of a way to answer."""
+
+import json
+import math
+import platform
+import statistics
+import tempfile
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any, Self
+
+import tokenizers
+import torch
+import transformers
+from torch.utils.flop_counter import FlopCounterMode
+
+from qdebias.backends.checkpoint import Checkpoint
+from qdebias.backends.hf import Config, Model, Processor
+from qdebias.backends.hf.devices import AtOnce
+from qdebias.backends.hf.families import Family
+from qdebias.backends.hf.forward import Preparer, places_of
+from qdebias.backends.hf.images import SharedImages
+from qdebias.backends.hf.pretrained import load_processor, quiet
+from qdebias.backends.hf.rows import Row, TokenCost, grow, join, rows_of
+from qdebias.errors import SettingError
+from qdebias.methods import presets
+from qdebias.prompts import Request
+
+_CHATML = (
+    "{% for message in messages %}<|im_start|>{{ message['role'] }}\n{% for part in message['content'] %}"
+    "{% if part['type'] == 'image' %}IMAGE{% else %}{{ part['text'] }}{% endif %}{% endfor %}<|im_end|>\n"
+    "{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Shape:
+    """A published model without its weights and vocabulary.
+
+    Attributes:
+        config: Gives the configuration when told the ids of the special tokens.
+        processor: Class of the processor and its settings.
+        images: Type and settings of the image processor.
+        image: What stands for an image in the chat template.
+        special: Special tokens of the tokenizer.
+    """
+
+    config: Callable[[Mapping[str, int]], Config]
+    processor: Mapping[str, Any]
+    images: Mapping[str, Any]
+    image: str
+    special: tuple[str, ...]
+
+
+def _smolvlm_256m(ids: Mapping[str, int]) -> Config:
+    vision = {"hidden_size": 768, "intermediate_size": 3072, "num_hidden_layers": 12, "num_attention_heads": 12}
+    text = {"hidden_size": 576, "intermediate_size": 1536, "num_hidden_layers": 30, "num_attention_heads": 9}
+    return transformers.SmolVLMConfig(
+        vision_config={**vision, "image_size": 512, "patch_size": 16},
+        text_config={
+            **text,
+            "model_type": "llama",
+            "num_key_value_heads": 3,
+            "vocab_size": 49280,
+            "max_position_embeddings": 8192,
+        },
+        scale_factor=4,
+        image_token_id=ids["<image>"],
+        pad_token_id=0,
+        tie_word_embeddings=False,
+    )
+
+
+def _qwen2_vl(ids: Mapping[str, int], *, width: int, tied: bool, **text: int) -> Config:
+    return transformers.Qwen2VLConfig(
+        vision_config={"depth": 32, "embed_dim": 1280, "hidden_size": width, "num_heads": 16, "patch_size": 14},
+        text_config={
+            **text,
+            "hidden_size": width,
+            "num_hidden_layers": 28,
+            "max_position_embeddings": 32768,
+            "rope_parameters": {"rope_type": "default", "mrope_section": [16, 24, 24], "rope_theta": 1e6},
+        },
+        image_token_id=ids["<|image_pad|>"],
+        video_token_id=ids["<|video_pad|>"],
+        vision_start_token_id=ids["<|vision_start|>"],
+        vision_end_token_id=ids["<|vision_end|>"],
+        tie_word_embeddings=tied,
+    )
+
+
+_qwen2_vl_2b = partial(
+    _qwen2_vl,
+    width=1536,
+    tied=True,
+    intermediate_size=8960,
+    vocab_size=151936,
+    num_attention_heads=12,
+    num_key_value_heads=2,
+)
+_qwen2_vl_7b = partial(
+    _qwen2_vl,
+    width=3584,
+    tied=False,
+    intermediate_size=18944,
+    vocab_size=152064,
+    num_attention_heads=28,
+    num_key_value_heads=4,
+)
+
+_SMOLVLM = Shape(
+    config=_smolvlm_256m,
+    processor={"processor_class": "SmolVLMProcessor", "image_seq_len": 64},
+    images={
+        "image_processor_type": "SmolVLMImageProcessor",
+        "do_image_splitting": False,
+        "size": {"longest_edge": 512},
+        "max_image_size": {"longest_edge": 512},
+    },
+    image="<image>",
+    special=("<image>", "<fake_token_around_image>", "<end_of_utterance>", "<global-img>"),
+)
+_QWEN2_VL = Shape(
+    config=_qwen2_vl_2b,
+    processor={"processor_class": "Qwen2VLProcessor"},
+    images={
+        "image_processor_type": "Qwen2VLImageProcessor",
+        "patch_size": 14,
+        "size": {"shortest_edge": 56 * 56, "longest_edge": 28 * 28 * 1280},
+    },
+    image="<|vision_start|><|image_pad|><|vision_end|>",
+    special=("<|vision_start|>", "<|vision_end|>", "<|image_pad|>", "<|video_pad|>"),
+)
+
+SHAPES: Mapping[str, Shape] = {
+    "smolvlm-256m": _SMOLVLM,
+    "qwen2-vl-2b": _QWEN2_VL,
+    "qwen2-vl-7b": replace(_QWEN2_VL, config=_qwen2_vl_7b),
+}
+"""SmolVLM shows one tile of 64 tokens an image here, as it does where `do_image_splitting` is off."""
+
+
+def build(
+    name: str, device: torch.device, dtype: torch.dtype, seed: int = 0, *, divide: int = 1
+) -> tuple[Model, Processor]:
+    """Return a model of that shape with random weights, and a processor with a small vocabulary of its own.
+
+    Args:
+        name: See `SHAPES`.
+        device: Where it is to be.
+        dtype: Numeric type of the weights.
+        seed: Of the weights.
+        divide: Keep one layer of so many in both parts, at least one.
+
+    Raises:
+        SettingError: There is no such shape.
+    """
+    if name not in SHAPES:
+        raise SettingError(f"there is no shape {name!r}; choose one of {', '.join(SHAPES)}")
+    shape = SHAPES[name]
+    with quiet(), tempfile.TemporaryDirectory() as store:
+        folder = Path(store)
+        ids = write_processor(shape, folder)
+        config = _shortened(shape.config(ids), divide)
+        return _random_model(config, device, dtype, seed), load_processor(Checkpoint(folder=folder, name=name), config)
+
+
+def _shortened(config: Config, divide: int) -> Config:
+    for part in (config.text_config, config.vision_config):
+        for name in {"num_hidden_layers", "depth"} & set(vars(part)):
+            setattr(part, name, max(1, getattr(part, name) // divide))
+    if getattr(config.text_config, "layer_types", None):
+        config.text_config.layer_types = config.text_config.layer_types[: config.text_config.num_hidden_layers]
+    return config
+
+
+def _random_model(config: Config, device: torch.device, dtype: torch.dtype, seed: int) -> Model:
+    """Fill with numbers that keep the size of activations, so that the options' probabilities spread."""
+    with device:
+        model = transformers.AutoModelForImageTextToText.from_config(config, dtype=dtype)
+    noise = torch.Generator(device).manual_seed(seed)
+    for parameter in model.parameters():
+        if parameter.ndim > 1:
+            torch.nn.init.normal_(parameter, std=parameter[0].numel() ** -0.5, generator=noise)
+    return model.eval()
+
+
+def write_processor(shape: Shape, folder: Path) -> dict[str, int]:
+    """Write a processor with a small vocabulary into a folder; return the ids of its special tokens."""
+    special = ["<pad>", "</s>", "<|im_start|>", "<|im_end|>", *shape.special]
+    tokenizer = transformers.PreTrainedTokenizerFast(
+        tokenizer_object=_tokenizer(special),
+        pad_token="<pad>",  # noqa: S106
+        eos_token="</s>",  # noqa: S106
+        clean_up_tokenization_spaces=False,
+    )
+    tokenizer.save_pretrained(folder)
+    (folder / "processor_config.json").write_text(json.dumps({**shape.processor, "image_processor": shape.images}))
+    (folder / "chat_template.jinja").write_text(_CHATML.replace("IMAGE", shape.image))
+    return {token: tokenizer.convert_tokens_to_ids(token) for token in special}
+
+
+def _tokenizer(special: list[str]) -> tokenizers.Tokenizer:
+    """Return a byte-level tokenizer that has each word of the questions as one token, as real ones do."""
+    questions = (presets.CONDITIONAL, presets.SAME_OBJECT, presets.VANILLA)
+    texts = [" ".join((one.text, one.answer_prefix + one.options[0], *one.options)) for one in questions]
+    tokenizer = tokenizers.Tokenizer(tokenizers.models.BPE())
+    tokenizer.pre_tokenizer = tokenizers.pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = tokenizers.decoders.ByteLevel()
+    trainer = tokenizers.trainers.BpeTrainer(
+        vocab_size=2000,
+        special_tokens=special,
+        initial_alphabet=tokenizers.pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
+    )
+    tokenizer.train_from_iterator([*texts, "user", "assistant"] * 2, trainer)
+    return tokenizer
+
+
+class Utilisation:
+    """Share of the time in which a GPU computed while a block ran, as its driver samples it; None on other devices.
+
+    Args:
+        device: Which.
+        read: Gives the share in percent; by default torch's own, which needs the package nvidia-ml-py.
+    """
+
+    def __init__(self, device: torch.device, read: Callable[[torch.device], int] = torch.cuda.utilization) -> None:
+        self._device = device
+        self._read = read
+        self._samples: list[int] = []
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._sample, daemon=True)
+
+    def __enter__(self) -> Self:
+        if self._device.type == "cuda":
+            self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._over.set()
+        if self._device.type == "cuda":
+            self._thread.join()
+
+    @property
+    def share(self) -> float | None:
+        """The mean, in [0, 1]; None where it cannot be had."""
+        return statistics.fmean(self._samples) / 100 if self._samples else None
+
+    def _sample(self) -> None:
+        while not self._over.wait(0.05):
+            try:
+                self._samples.append(self._read(self._device))
+            except (ImportError, RuntimeError):  # no driver library, or it does not tell
+                return
+
+
+def attention_kernels(device: torch.device) -> tuple[str, ...]:
+    """Return which kernels torch may choose from for the attention of a model on a device."""
+    if device.type != "cuda":
+        return ("torch's own",)
+    cuda = torch.backends.cuda
+    allowed = {
+        "flash": cuda.flash_sdp_enabled() and cuda.is_flash_attention_available(),
+        "memory-efficient": cuda.mem_efficient_sdp_enabled(),
+        "cudnn": cuda.cudnn_sdp_enabled(),
+        "plain": cuda.math_sdp_enabled(),
+    }
+    return tuple(name for name, is_allowed in allowed.items() if is_allowed)
+
+
+def device_name(device: torch.device) -> str:
+    """Return what a device is, for a report: the processor's or the GPU's name."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    cpuinfo = Path("/proc/cpuinfo")
+    lines = cpuinfo.read_text(encoding="utf-8").splitlines() if device.type == "cpu" and cpuinfo.is_file() else []
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else f"{device.type} ({platform.machine()})"
+
+
+def count(run: Callable[[], object]) -> int:
+    """Return the operations in the matrix products, convolutions and attention of a run, 2 for a multiply-add."""
+    attention = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu
+    with FlopCounterMode(display=False, custom_mapping={attention: _attention}) as counter:
+        run()
+    return int(counter.get_total_flops())
+
+
+def _attention(query: Sequence[int], key: Sequence[int], value: Sequence[int], *_: object, **__: object) -> int:
+    """Count scores and weighted sums over all pairs of tokens, hidden ones too, as torch counts other kernels."""
+    return 2 * query[0] * query[1] * query[2] * key[2] * (query[3] + value[3])
+
+
+def floor(model: Model, processor: Processor, family: Family, requests: Sequence[Request]) -> int:
+    """Return what no exact way can do without: each image encoded once, each beginning run once.
+
+    Encoding is counted on each image; the language model's part is computed from its shape. Attention is taken over
+    whole blocks, as `count` does: a beginning with itself, the rest of each prompt with what it continues.
+    """
+    images = SharedImages(model, processor, family, AtOnce(1, "images"))
+    preparer = Preparer(model, processor)
+    rows: list[Row] = []
+    for request in requests:
+        prepared = preparer.prepare(request, processor=images.processor, pictures=images.pictures(request))
+        positions = _places if family.prefix else None
+        inputs = [one.inputs for one in prepared]
+        keys = images.keys(request, int(places_of(inputs[0], preparer.image_token).sum()))
+        rows += rows_of(inputs, keys, preparer.image_token, positions)
+    encoding = count(images.encode)
+    trees = grow(rows, images.sizes, image_token=preparer.image_token, pairs=math.inf)
+    return encoding + sum(_language(model, join(rows, tree)) for tree in trees)
+
+
+def _places(inputs: Mapping[str, Any]) -> torch.Tensor:
+    return torch.arange(inputs["input_ids"].shape[1])[None]
+
+
+def _language(model: Model, row: Row) -> int:
+    """Return the operations for every branch of a row, each with what it continues, and for its last logits."""
+    lengths: list[int] = row.branches.bincount(minlength=len(row.parents)).tolist()
+    ends = [lengths[0]]
+    for branch in range(1, len(lengths)):
+        ends.append(ends[row.parents[branch]] + lengths[branch])
+    pairs = sum(length * end for length, end in zip(lengths, ends, strict=True))
+    cost = TokenCost.of(model)
+    head: int = len(row.reads) * model.get_output_embeddings().weight.numel()
+    return 2 * (cost.token * len(row.branches) + cost.pair * pairs + head)
