@@ -1,5 +1,6 @@
 """Images behind addresses: servers that speak as S3, Google Cloud Storage, the hub of Hugging Face, and the web."""
 
+import os
 import re
 import subprocess
 import sys
@@ -166,3 +167,53 @@ def test_listing_a_folder_neither_fetches_nor_remembers(store: Store, monkeypatc
     monkeypatch.setattr(images, "_unique", None)
     store.put("a.png", b"no image at all")
     assert open_images([store.root]).count() == 1
+
+
+class Proxy(BaseHTTPRequestHandler):
+    """Answers for every host by itself, as a proxy that has all in its cache."""
+
+    asked: list[str]
+
+    def do_GET(self) -> None:
+        self.asked.append(self.path)
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(png(1))))
+        self.end_headers()
+        if self.command == "GET":
+            self.wfile.write(png(1))
+
+    do_HEAD = do_GET  # noqa: N815
+
+    def log_message(self, *_: Any) -> None: ...
+
+
+SETTINGS = {
+    "FSSPEC_S3_ANON": "true",
+    "AWS_ENDPOINT_URL": "http://s3.invalid",
+    "FSSPEC_GS": '{"token": "anon", "endpoint_url": "http://gs.invalid"}',
+    "GCSFS_EXPERIMENTAL_ZB_HNS_SUPPORT": "false",
+}
+
+
+@pytest.mark.parametrize(
+    ("address", "asked"),
+    [
+        ("http://web.invalid/a.png", "http://web.invalid/a.png"),
+        ("s3://bucket/a.png", "http://s3.invalid/bucket"),
+        ("gs://bucket/a.png", "http://gs.invalid/"),
+    ],
+)
+@pytest.mark.parametrize("variable", ["HTTP_PROXY", "http_proxy"])
+def test_the_proxy_of_the_environment_is_asked(variable: str, address: str, asked: str) -> None:
+    heard: list[str] = []
+    server = ThreadingHTTPServer(("127.0.0.1", 0), type("Logged", (Proxy,), {"asked": heard}))
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    environment = {name: value for name, value in os.environ.items() if "proxy" not in name.lower()}
+    environment |= {variable: f"http://127.0.0.1:{server.server_port}", **SETTINGS}
+    command = [sys.executable, "-m", "qdebias", "score", address, "--model", "fake", "--method", "vanilla"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
+    server.shutdown()
+    server.server_close()
+    assert any(one.startswith(asked) for one in heard), done.stderr
+    if address.startswith("http"):  # the others first ask what there is, in JSON and XML
+        assert (done.returncode, done.stdout.split("\t")[-1]) == (0, f"{address}\n"), done.stderr

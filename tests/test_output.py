@@ -3,17 +3,21 @@
 import errno
 import os
 import tarfile
+import unicodedata
 from collections.abc import Callable
 from io import BytesIO, TextIOWrapper
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
 from qdebias.cli.outputs import check_outputs
 from qdebias.curation import COPY, MOVE, Way, place
 from qdebias.errors import SettingError, StoreError
+from qdebias.inputs.datasets import load_dataset
 from qdebias.runs.records import Record, open_writer
 from qdebias.system.output import beside, locked, replacing, write_file
 from test_cli import run
@@ -37,6 +41,7 @@ def save(path: Path, seed: int = 0) -> Path:
         ("a.png", "--method", "papr"),
         ("nothing.png",),
         ("a.png", "--run", "other"),
+        ("a.png", "--run", "another-model"),
     ],
 )
 def test_what_cannot_begin_leaves_the_old_file_as_it_was(
@@ -46,6 +51,9 @@ def test_what_cannot_begin_leaves_the_old_file_as_it_was(
     save(tmp_path / "a.png")
     (tmp_path / "other").mkdir()
     (tmp_path / "other" / "file.txt").write_text("no run")
+    assert (
+        run("score", "a.png", "--model", "sharpness", "--method", "vanilla", "--run", "another-model").returncode == 0
+    )
     for name in ("old.csv", "old.jsonl", "old.parquet"):
         (tmp_path / name).write_text(OLD)
         assert run("score", *arguments, "--out", name).returncode == 2
@@ -111,6 +119,13 @@ def test_a_picture_of_an_input_folder_is_not_replaced(tmp_path: Path) -> None:
     [
         (("score", "list.txt", "--out", "sub/t.csv"), "sub/t.csv"),
         (("score", "sub/t{0..2}.csv", "--out", "sub/t1.csv"), "sub/t1.csv"),
+        (("score", "held.parquet", "--out", "sub/../held.parquet"), "held.parquet"),
+        (("score", "*.parquet", "--out", "held.parquet"), "held.parquet"),
+        (("explain", "list.txt", "--out", "sub/a.png"), "sub/a.png"),
+        (("rank", "sub", "other", "--out", "sub/a.png"), "sub/a.png"),
+        (("fit", "sub/t.csv", "--out", "hard.csv"), "hard.csv"),
+        (("burst", "sub", "other", "--sheet", "folder/a.png"), "sub/a.png"),
+        (("score", "sub", "--calibration", "kept.csv", "--out", "./kept.csv"), "kept.csv"),
         (("score", "file://{here}/sub/t.csv", "--out", "sub/t.csv"), "sub/t.csv"),
         (("evaluate", "sub/t.csv", "--out", "hard.csv"), "hard.csv"),
         (("calibrate", "sub/t.csv", "--out", "folder/t.csv"), "sub/t.csv"),
@@ -131,6 +146,7 @@ def test_no_command_writes_over_what_it_reads(command: tuple[str, ...], kept: st
     (tmp_path / "list.txt").write_text("sub/a.png\nsub/t.csv\n")
     for name in ("t0.csv", "t1.csv", "t2.csv"):
         (table.parent / name).write_text(table.read_text())
+    pq.write_table(pa.table({"image": [(tmp_path / "sub" / "a.png").read_bytes()]}), tmp_path / "held.parquet")
     (tmp_path / "model").mkdir()
     (tmp_path / "model" / "config.json").write_text("{}")
     save(tmp_path / "other" / "a.png.Fog.png", 1)
@@ -148,6 +164,17 @@ def test_no_command_writes_over_what_it_reads(command: tuple[str, ...], kept: st
     assert (done.returncode, (tmp_path / kept).read_bytes()) == (2, before), done.stderr
     assert "what the command reads" in done.stderr or "is the name of an image" in done.stderr
     assert done.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize("command", ["score", "evaluate"])
+def test_an_input_whose_accents_are_typed_otherwise_is_the_same_file(command: str, table: Path, tmp_path: Path) -> None:
+    composed, apart = (unicodedata.normalize(form, "café.csv") for form in ("NFC", "NFD"))
+    (tmp_path / apart).write_text("image,mos\nsub/a.png,1\n")
+    for name in (composed, apart, f"./sub/../{composed}"):
+        done = run(command, name, "--model", "fake", "--out", apart)
+        assert (done.returncode, "what the command reads" in done.stderr) == (2, True), done.stderr
+    assert len(load_dataset(composed)) == 1
+    assert table.is_file()
 
 
 def test_names_on_stdin_are_inputs_like_others(table: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from qdebias.errors import SettingError
 from qdebias.inputs import Images
+from qdebias.inputs.addresses import true_name
 from qdebias.inputs.datasets import Dataset
 from qdebias.inputs.folders import looks_like_image
 from qdebias.inputs.items import NamedImages
@@ -109,9 +110,9 @@ def _files(inputs: Images | Dataset | Iterable[Path]) -> Iterator[str | Path]:
 
 
 def _local(name: str) -> str:
-    """Return the path in an address of a local file; anything else is returned as it is."""
+    """Return the path in an address of a local file, and any path as the disk spells it; another address stays."""
     scheme, mark, path = name.partition("://")
-    return path if mark and scheme in ("file", "local") else name
+    return true_name(path if mark and scheme in ("file", "local") else name)
 
 
 def _identity(path: str | Path) -> tuple[int, int] | None:

@@ -161,14 +161,15 @@ def _refusal(status: int) -> str:
 
 
 def _options(scheme: str) -> Mapping[str, Any]:
-    """Return the limits of time in the words of each package."""
+    """Return the limits of time in the words of each package, and that the proxy of the environment is wanted."""
     if scheme in ("s3", "s3a"):
         return {"config_kwargs": {"connect_timeout": 10, "read_timeout": SECONDS, "retries": {"max_attempts": 5}}}
     if scheme in ("http", "https"):
         import aiohttp
 
-        return {"client_kwargs": {"timeout": aiohttp.ClientTimeout(sock_connect=10, sock_read=SECONDS)}}
-    return {}
+        timeout = aiohttp.ClientTimeout(sock_connect=10, sock_read=SECONDS)
+        return {"client_kwargs": {"timeout": timeout, "trust_env": True}}
+    return {"session_kwargs": {"trust_env": True}} if scheme in ("gs", "gcs") else {}
 
 
 def _merged(ours: Mapping[str, Any], users: Mapping[str, Any]) -> dict[str, Any]:

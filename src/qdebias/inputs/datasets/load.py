@@ -7,7 +7,7 @@ from os import PathLike
 from pathlib import Path
 
 from qdebias.errors import SettingError
-from qdebias.inputs.addresses import on_disk
+from qdebias.inputs.addresses import on_disk, true_name
 from qdebias.inputs.datasets.dataset import SPLITS, Dataset, Entry, Item
 from qdebias.inputs.datasets.dataset import entry as entry_of
 from qdebias.inputs.datasets.labels import LabelledImages, merge, read_labels, recognise, to_items
@@ -59,7 +59,7 @@ def load_dataset(
             f"{name!r} is no dataset; give its name, the path of a label file, or what load_dataset gave"
         )
     if Path(name).suffix.lower() in _SUFFIXES:
-        return _load_file(Path(name), root, subset, labels, direction, column=column, images=images)
+        return _load_file(Path(true_name(str(name))), root, subset, labels, direction, column=column, images=images)
     entry = entry_of(str(name))
     if direction is not None:
         raise SettingError(
