@@ -74,7 +74,7 @@ class Web(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         self.asked.append(self.path)
-        if self.path == "/gone.png":
+        if self.path.startswith("/gone."):
             self.send_error(404)
             return
         if self.path == "/second.png" and self.asked.count(self.path) == 1:
@@ -167,6 +167,30 @@ def test_listing_a_folder_neither_fetches_nor_remembers(store: Store, monkeypatc
     monkeypatch.setattr(images, "_unique", None)
     store.put("a.png", b"no image at all")
     assert open_images([store.root]).count() == 1
+
+
+def test_signatures_are_in_nothing_that_is_written(tmp_path: Path) -> None:
+    hidden = "abc123def456"
+    with serving() as (site, _):
+        signed = f"?X-Amz-Signature={hidden}&id=1"
+        (tmp_path / "list.txt").write_text(f"{site}/a.png{signed}\n{site}/gone.png{signed}\n")
+        images = (tmp_path / "list.txt", f"{site}/b.png{signed}", f"{site}/c.tar{signed}", f"{site}/gone.csv{signed}")
+        folder = tmp_path / "written"
+        folder.mkdir()
+        ask = ("--model", "fake", "--run", folder / "run")
+        told = [run("score", *images, *ask, "--out", folder / "rows.csv"), run("score", *images, *ask, "--json")]
+        told += [run("check", *images, *ask), run("retry", folder / "run"), run("status", folder / "run", "--json")]
+        told += [
+            run("export", folder / "run", "--out", folder / "rows.parquet"),
+            run("filter", "--run", folder / "run", "--top", "1"),
+        ]
+        told += [run("report", folder / "run", "--out", folder / "page.html")]
+    assert all(f"{site}/a.png?id=1" in one.stdout for one in told[:2])
+    for one in told:
+        assert hidden not in one.stdout + one.stderr
+    written = [path for path in folder.rglob("*") if path.is_file()]
+    assert len(written) > 5
+    assert [path for path in written if hidden.encode() in path.read_bytes()] == []
 
 
 class Proxy(BaseHTTPRequestHandler):

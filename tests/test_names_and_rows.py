@@ -381,6 +381,28 @@ def test_a_process_forked_after_scoring_is_told_so_in_one_line(photos: Path) -> 
         assert words in subprocess.run(command, capture_output=True, text=True, check=True, timeout=120).stdout
 
 
+@pytest.mark.parametrize(
+    ("before", "answer"), [("", "2 scored"), ("AddScores(model='fake')({'image': [path]})", "refused")]
+)
+def test_a_map_in_several_processes_scores_or_is_refused_in_one_line(before: str, answer: str, photos: Path) -> None:
+    code = (
+        "import sys, datasets, multiprocess; from qdebias.integrations.datasets import AddScores\n"
+        "from qdebias.errors import BackendError; datasets.disable_progress_bars(); path = sys.argv[1]\n"
+        "if __name__ == '__main__':\n"
+        "    multiprocess.set_start_method('fork', force=True)\n"
+        f"    {before or 'pass'}\n"
+        "    rows = datasets.Dataset.from_dict({'image': [path, path]})\n"
+        "    try:\n"
+        "        made = rows.map(AddScores(model='fake'), batched=True, num_proc=2)\n"
+        "        print(len([one for one in made['score'] if one is not None]), 'scored')\n"
+        "    except BackendError as error:\n"
+        "        print('refused', str(error).count(chr(10)))\n"
+    )
+    command = [sys.executable, "-W", "ignore", "-c", code, str(photos / "a.png")]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
+    assert done.stdout.split("\n")[0].startswith(answer), done.stderr[-2000:]
+
+
 def test_files_without_a_suffix_are_scored_where_they_are_images(photos: Path) -> None:
     data = (photos / "a.png").read_bytes()
     for name in ("IMG_0001", "sub/0002"):
