@@ -1,12 +1,16 @@
 """One file has one row, by whatever name; a row without an image is a row with its error."""
 
+import bz2
+import gzip
 import io
+import lzma
 import os
 import subprocess
 import sys
 import tarfile
 import unicodedata
 import zipfile
+from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from multiprocessing import get_context
 from pathlib import Path
@@ -23,7 +27,7 @@ from PIL import Image
 import qdebias
 from qdebias.backends.fake import FakeBackend
 from qdebias.errors import BackendError, SettingError, StoreError
-from qdebias.inputs import LeftOut, open_images
+from qdebias.inputs import LeftOut, Unreadable, open_images
 from qdebias.inputs.addresses import explained, open_filesystem, unsigned
 from qdebias.inputs.datasets import load_dataset
 from qdebias.integrations.frames import with_scores
@@ -117,6 +121,18 @@ def test_accents_may_be_composed_or_apart(listed: Any, there: Any, photos: Path)
         assert all(Path(name).is_file() for name in names(str(photos / argument))), argument
 
 
+def test_one_file_is_scored_once_however_its_accents_and_slashes_are_typed(photos: Path) -> None:
+    composed, apart = (unicodedata.normalize(form, "sub/é.png") for form in ("NFC", "NFD"))
+    save(photos / apart)
+    (photos / "list.txt").write_text(
+        "\ufeff" + "\r\n".join([composed, apart, apart.replace("/", "\\"), f"./{composed}"])
+    )
+    (photos / "t.csv").write_text(f"Image ,MOS\n{composed},1\nsub\\c.png,2\n")
+    assert names(str(photos / "list.txt")) == [str(photos / apart)]
+    assert names("photos/t.csv") == [f"photos/{apart}", "photos/sub/c.png"]
+    assert [item.path for item in load_dataset(photos / "t.csv").items] == [apart, "sub/c.png"]
+
+
 def test_cells_of_any_length_are_read(photos: Path) -> None:
     (photos / "t.csv").write_text("image,mos,b64\na.png,1," + "A" * 300_000 + "\nb.png,2,x\n")
     assert len(names(str(photos / "t.csv"))) == len(load_dataset(photos / "t.csv")) == 2
@@ -129,6 +145,7 @@ def test_cells_of_any_length_are_read(photos: Path) -> None:
         ("image;mos\na.png;1\n", r"separated by ';', and a .csv by commas; save it with commas"),
         ("image\tmos\na.png\t1\n", r"separated by '\\t', and a .csv by commas; save it with commas, or name it .tsv"),
         ("image,mos\n", "no rows"),
+        ("image|mos\na.png|1\n", r"separated by '\|', and a .csv by commas"),
         ("", "is empty; its first line names the columns"),
     ],
 )
@@ -181,6 +198,32 @@ def test_zip_and_zstd_shards_hold_images() -> None:
     for shard in ("s.zip", "s.tar.zst"):
         assert names(shard) == [f"{shard}!x/a.png"]
         assert [score.value for score in qdebias.score(shard, model="fake")] == [alone]
+
+
+PACKED: dict[str, Callable[[bytes], bytes]] = {
+    "gz": gzip.compress,
+    "bz2": bz2.compress,
+    "xz": lzma.compress,
+    "zst": lambda data: pa.Codec("zstd").compress(data, asbytes=True),
+}
+
+
+@pytest.mark.parametrize("kind", PACKED)
+def test_a_packed_shard_is_read_to_its_end(kind: str, photos: Path) -> None:
+    """Several packed parts are one, as pigz writes them; what is cut behind the tar, or follows it, is told."""
+    file = io.BytesIO()
+    with tarfile.open(fileobj=file, mode="w") as archive:
+        archive.add(photos / "a.png", "a.png")
+    plain, pack = file.getvalue(), PACKED[kind]
+    Path(f"s.tar.{kind}").write_bytes(pack(plain[:3000]) + pack(plain[3000:]))
+    Path("misnamed.tar").write_bytes(pack(plain))
+    assert names(f"s.tar.{kind}", "misnamed.tar") == [f"s.tar.{kind}!a.png", "misnamed.tar!a.png"]
+    whole = pack(plain + bytes(10_000))
+    for cut in (whole[:-3], plain + plain):
+        Path("s.tar").write_bytes(cut)
+        *_, told = open_images(["photos/a.png", "s.tar"])
+        assert isinstance(told, Unreadable)
+    assert "s.tar: holds more behind its end, such as another archive; pack it anew; 1 images before" in told.error
 
 
 @pytest.mark.parametrize("kind", [tarfile.LNKTYPE, tarfile.SYMTYPE])
@@ -490,6 +533,22 @@ def test_a_table_in_utf16_is_told_as_such(photos: Path) -> None:
         load_dataset(photos / "mos.csv")
     with pytest.raises(SettingError, match="is not UTF-8 text; save it as UTF-8"):
         open_images([str(photos / "mos.csv")])
+
+
+def test_a_tsv_with_commas_and_a_list_in_utf16_are_told(photos: Path) -> None:
+    (photos / "t.tsv").write_text("image,mos\na.png,1\n")
+    (photos / "list.txt").write_text("a.png\n", encoding="utf-16")
+    with pytest.raises(SettingError, match=r"separated by ',', and a .tsv by tabs; save it with tabs, or name it .csv"):
+        load_dataset(photos / "t.tsv")
+    for name, words in (("t.tsv", "or name it .csv"), ("list.txt", "is not UTF-8 text; save it as UTF-8")):
+        with pytest.raises(SettingError, match=words):
+            open_images([str(photos / name)])
+
+
+def test_a_label_without_an_image_is_told(photos: Path) -> None:
+    pq.write_table(pa.table({"image": ["a.png", None], "mos": [1.0, 2.0]}), photos / "l.parquet")
+    with pytest.raises(SettingError, match=r"l\.parquet, row 2: names no image; correct or remove the row"):
+        load_dataset(photos / "l.parquet")
 
 
 def test_stdin_without_a_name_is_told(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -272,10 +272,11 @@ def beside(container: str, name: str) -> str:
 
 
 def true_name(path: str) -> str:
-    """Return a path as the disk has it: with accents composed or apart, whichever is there."""
-    if path.isascii() or is_there(path):
+    """Return a path as the disk has it: accents composed or apart, backslashes for slashes, whichever is there."""
+    if is_there(path) or (path.isascii() and "\\" not in path):
         return path
-    return next((one for form in ("NFC", "NFD") if is_there(one := unicodedata.normalize(form, path))), path)
+    spelled = (unicodedata.normalize(form, one) for one in (path, path.replace("\\", "/")) for form in ("NFC", "NFD"))
+    return next(filter(is_there, spelled), path)
 
 
 def absolute_name(name: str) -> str:

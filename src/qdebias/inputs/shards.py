@@ -1,5 +1,8 @@
 """Shards: tar files as WebDataset writes them, plain or compressed, and zip files; members are images and notes."""
 
+import bz2
+import gzip
+import lzma
 import posixpath
 import stat
 import tarfile
@@ -17,7 +20,16 @@ from qdebias.inputs.items import NOT_DECODED, Image, LeftOut, Member, add_up, me
 
 SUFFIXES = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz", ".tar.zst", ".zip")
 
-_DAMAGED = (tarfile.TarError, zipfile.BadZipFile, zlib.error, EOFError, OSError, ValueError, NotImplementedError)
+_DAMAGED = (
+    tarfile.TarError,
+    zipfile.BadZipFile,
+    zlib.error,
+    lzma.LZMAError,
+    EOFError,
+    OSError,
+    ValueError,
+    NotImplementedError,
+)
 """What damaged shards raise; ValueError: SettingError among them."""
 
 _LONG_HEADERS = (
@@ -92,13 +104,15 @@ class Shard:
         yield from left
 
     def _tar_members(self, stream: IO[bytes], seen: set[str]) -> Iterator[Image | LeftOut]:
-        zst = path_of(self.container).lower().endswith(".zst")
-        source = _unpacked(stream) if zst else stream
-        with tarfile.open(fileobj=source, mode="r|" if zst else "r|*", tarinfo=_Header) as archive:
+        source = _unpacked(stream)
+        with tarfile.open(fileobj=source, mode="r|", tarinfo=_Header) as archive:
             for member in archive:
                 archive.members = []  # type: ignore[attr-defined]  # else it remembers every member
                 if not member.isdir() and _may_be_image(member.name):
                     yield self._image(member.name, member.offset, member.size, archive.extractfile, member, seen)
+        while rest := source.read(1 << 20):  # to the end, where packed data have their checksums
+            if rest.strip(b"\0"):
+                raise SettingError("holds more behind its end, such as another archive; pack it anew")
 
     def _zip_members(self, stream: IO[bytes], seen: set[str]) -> Iterator[Image | LeftOut]:
         with zipfile.ZipFile(stream) as archive:
@@ -135,7 +149,33 @@ def _may_be_image(name: str) -> bool:
     return looks_like_image(name) or has_no_suffix(name) or is_not_decoded(name)
 
 
-def _unpacked(stream: IO[bytes]) -> Any:  # noqa: ANN401 (pyarrow has no types)
-    import pyarrow as pa
+class _Peeked:
+    """A stream, which need not know how to seek, with its first bytes known beforehand."""
 
-    return pa.CompressedInputStream(pa.PythonFile(stream, mode="r"), "zstd")
+    closed = False
+
+    def __init__(self, stream: IO[bytes]) -> None:
+        self._stream = stream
+        self.start = self._left = stream.read(4)
+
+    def read(self, size: int = -1) -> bytes:
+        """Return at most so many bytes, and at least one before the end."""
+        if not self._left:
+            return self._stream.read(size)
+        size = len(self._left) if size < 0 else size
+        part, self._left = self._left[:size], self._left[size:]
+        return part
+
+    def close(self) -> None:
+        """Do nothing: whoever opened the stream closes it."""
+
+
+def _unpacked(stream: IO[bytes]) -> Any:  # noqa: ANN401 (pyarrow has no types)
+    """Return the tar in a stream, packed or not, by its first bytes; several packed parts in a row are one."""
+    peeked: Any = _Peeked(stream)
+    if peeked.start == b"\x28\xb5\x2f\xfd" or peeked.start[1:] == b"\x2a\x4d\x18":  # the latter is skipped
+        import pyarrow as pa
+
+        return pa.CompressedInputStream(pa.PythonFile(peeked, mode="r"), "zstd")
+    opened: Any = {b"\x1f\x8b": gzip.open, b"BZ": bz2.open, b"\xfd7": lzma.open}.get(peeked.start[:2])
+    return peeked if opened is None else opened(peeked)

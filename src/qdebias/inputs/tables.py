@@ -106,20 +106,24 @@ def chosen_column(name: str, present: list[str], column: str | None) -> str:
     Raises:
         SettingError: None does; the message lists what there is.
     """
-    found = [one for one in ((column,) if column else COLUMNS) if one in present]
-    if found and present.count(found[0]) > 1:
-        raise SettingError(
-            f"{unsigned(name)}: has {present.count(found[0])} columns named {found[0]!r}; leave one of them"
-        )
-    if not found:
-        wanted = repr(column) if column else f"named {', '.join(COLUMNS)}"
-        raise SettingError(f"{unsigned(name)}: no column {wanted}; choose one of {', '.join(present)} with --column")
-    return found[0]
+    for wanted in (column,) if column else COLUMNS:
+        alike = [one for one in present if one.strip().casefold() == wanted.strip().casefold()]
+        found = [one for one in alike if one == wanted] or alike
+        if len(found) > 1:
+            raise SettingError(f"{unsigned(name)}: has {len(found)} columns named {wanted!r}; leave one of them")
+        if found:
+            return found[0]
+    asked = repr(column) if column else f"named {', '.join(COLUMNS)}"
+    raise SettingError(f"{unsigned(name)}: no column {asked}; choose one of {', '.join(present)} with --column")
 
 
 def _lines(name: str) -> Iterator[str]:
     with open_container(name) as stream, _text(stream) as text:
-        yield from (beside(name, line.strip("\r\n")) for line in text if line.strip())
+        for line in text:
+            if "\0" in line:
+                raise SettingError(f"{unsigned(name)}: is not UTF-8 text; save it as UTF-8")
+            if line.strip():
+                yield beside(name, line.strip("\r\n"))
 
 
 def _csv_names(name: str, column: str | None) -> Iterator[str | NoImage]:
@@ -127,7 +131,7 @@ def _csv_names(name: str, column: str | None) -> Iterator[str | NoImage]:
         tabs = path_of(name).lower().endswith(".tsv")
         rows = (row for row in csv_rows(text, unsigned(name), delimiter="\t" if tabs else ",") if row)
         names = next(rows, [])
-        check_header(names, unsigned(name))
+        check_header(names, unsigned(name), "\t" if tabs else ",")
         place, empty = names.index(chosen_column(name, names, column)), True
         for number, row in enumerate(rows):
             empty = False

@@ -31,7 +31,10 @@ def to_items(records: Sequence[Record], labels: Labels, entry: Entry, file: Labe
     """Return one item per row of a label file, without paths; the file's own path is for messages."""
     items = []
     for number, record in enumerate(records, start=1):
-        name = _own_name(text(record, labels.name).removesuffix(labels.suffix) + labels.suffix, entry.depth)
+        listed = text(record, labels.name)
+        if not listed:
+            raise SettingError(f"{path}, row {number}: names no image; correct or remove the row")
+        name = _own_name(listed.removesuffix(labels.suffix) + labels.suffix, entry.depth)
         match = entry.pattern.fullmatch(name)
         if match is None:
             raise SettingError(

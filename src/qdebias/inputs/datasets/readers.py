@@ -75,7 +75,7 @@ class Delimited:
         rows = [row for row in self._split(read_text(path), path) if any(cell.strip() for cell in row)]
         columns = self.columns or (tuple(cell.strip() for cell in rows.pop(0)) if rows else ())
         if self.columns is None:
-            check_header(columns, str(path))
+            check_header(columns, str(path), self.delimiter or ",")
             for number, row in enumerate(rows, start=1):
                 check_cells(row, columns, f"{path}, row {number}")
         return [_as_record(columns, row) for row in rows]
@@ -148,7 +148,7 @@ def csv_rows(lines: Iterable[str], name: str, *, delimiter: str = ",") -> Iterat
         ) from error
 
 
-def check_header(columns: Sequence[str], name: str) -> None:
+def check_header(columns: Sequence[str], name: str, delimiter: str) -> None:
     """Refuse a file without a header, and a header that is one column because another separator is used.
 
     Raises:
@@ -158,11 +158,12 @@ def check_header(columns: Sequence[str], name: str) -> None:
         raise SettingError(f"{name}: is empty; its first line names the columns")
     if any("\0" in column for column in columns):
         raise SettingError(f"{name}: is not UTF-8 text; save it as UTF-8")
-    other = next((mark for mark in (";", "\t", "|") if len(columns) == 1 and mark in columns[0]), None)
-    if other is not None:
+    marks = (mark for mark in (";", "\t", "|", ",") if len(columns) == 1 and mark in columns[0])
+    if (other := next(marks, None)) is not None:
+        kind, right = (".tsv", "tabs") if delimiter == "\t" else (".csv", "commas")
+        renamed = {"\t": ", or name it .tsv", ",": ", or name it .csv"}.get(other, "")
         raise SettingError(
-            f"{name}: its columns are separated by {other!r}, and a .csv by commas; save it with commas"
-            + (", or name it .tsv" if other == "\t" else "")
+            f"{name}: its columns are separated by {other!r}, and a {kind} by {right}; save it with {right}{renamed}"
         )
 
 
