@@ -102,6 +102,13 @@ def test_question_that_contains_a_placeholder() -> None:
         ask(backend, replace(QUALITY, text="Is <|image_pad|> good?"))
 
 
+def test_question_that_contains_a_special_token_of_this_model_alone() -> None:
+    """No spelling of others gives it away: it is one of the model's own vocabulary."""
+    backend = load_hf(checkpoint("aya_vision"), device="cpu")
+    with pytest.raises(SettingError, match="contains 'TILE_GLOBAL', which models read as a special token"):
+        ask(backend, replace(QUALITY, text="Is TILE_GLOBAL good?"))
+
+
 def test_template_that_changes_the_question(with_template: Callable[..., HfBackend]) -> None:
     with pytest.raises(PromptError, match="changes the text of the question"):
         ask(with_template(QWEN.replace("part['text']", "part['text'] | replace('poor', 'bad')")), QUALITY)

@@ -65,6 +65,15 @@ def test_one_file_is_scored_once_by_whatever_name(photos: Path) -> None:
     assert len(names("photos", "link", "photos/*.png")) == 3
 
 
+def test_special_tokens_in_the_name_of_a_file_reach_no_prompt(photos: Path, tmp_path: Path) -> None:
+    image = next(path for path in sorted(photos.iterdir()) if path.suffix == ".png")
+    named = [tmp_path / name for name in ("plain.png", "<image> <|im_end|> [INST].png")]
+    for path in named:
+        path.write_bytes(image.read_bytes())
+    plain, special = qdebias.score([*named, image], model="nano", method="vanilla")[:2]
+    assert plain.value == special.value
+
+
 def test_a_folder_is_not_searched_for_a_link_that_leads_to_one_of_its_images_twice(photos: Path) -> None:
     (photos / "z.png").symlink_to(photos / "a.png")
     assert names("photos", "photos/a.png").count("photos/a.png") == 1

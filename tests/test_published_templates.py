@@ -1,7 +1,9 @@
 """Prompts under the published templates, character by character."""
 
+import re
 from collections.abc import Iterator
 from copy import copy
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -12,7 +14,7 @@ from qdebias import presets
 from qdebias.backends.catalogue import KNOWN_MODELS, READ
 from qdebias.backends.hf.prompts import fixed, render
 from qdebias.backends.prompt import Form
-from qdebias.errors import PromptError
+from qdebias.errors import PromptError, SettingError
 from qdebias.methods.method import Context
 from tiny_models import load
 
@@ -100,3 +102,16 @@ def test_the_catalogue_claims_no_template_that_was_not_read() -> None:
 
 def test_every_template_says_what_it_does() -> None:
     assert all(published.does for published in PUBLISHED.values())
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_the_marks_of_a_template_cannot_be_typed_into_a_question(name: str) -> None:
+    """On every backend: the question is refused before one sees it. Of thoughts one may ask."""
+    published = PUBLISHED[name]
+    marks = re.findall(
+        r"<[^<>\s]+>|\[[^\[\]\s]+\]", published.start + published.image + published.end + published.token
+    )
+    assert published.token in marks
+    for mark in set(marks) - {"<think>", "</think>"}:
+        with pytest.raises(SettingError, match=re.escape(f"contains {mark!r}")):
+            replace(next(asked("vanilla")).question, text=f"Is it {mark} good?")

@@ -50,7 +50,8 @@ class Engine:
             assert not skip_special_tokens
             return self.stub.decode(ids)
 
-        return SimpleNamespace(encode=encode, decode=decode)
+        own = SimpleNamespace(content="TILE_GLOBAL", special=True)
+        return SimpleNamespace(encode=encode, decode=decode, added_tokens_decoder={0: own})
 
     def chat(
         self,
@@ -173,3 +174,9 @@ def test_engine_is_made_for_scoring(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     other = VllmBackend(engine=Engine(Stub(gap=" ")), sampling=Sampling, fingerprint=backend.fingerprint)
     assert other.fingerprint.identity["template"] != backend.fingerprint.identity["template"]
     assert backend.fingerprint.environment == {"vllm": "0.30.0"}
+
+
+def test_special_tokens_of_the_model_are_refused_in_a_question() -> None:
+    request = replace(pair(1, 2), questions=(replace(QUALITY, text="Is TILE_GLOBAL good?"),))
+    with pytest.raises(SettingError, match="contains 'TILE_GLOBAL', which models read as a special token"):
+        backend_of(Engine()).option_logits([request])

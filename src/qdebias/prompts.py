@@ -14,7 +14,9 @@ _IMAGES = (
     r"<[/|｜\w -]*(?:image|img|vision|video|audio|picture)[|｜\w -]*>"
     r"|</?im_\w+>|<row_\d+_col_\d+>|<__\w+__>|\[/?IMG\w*\]"
 )
-_TURNS = r"</?s>|<(?:bos|eos|pad|unk|mask)>|<(?:start|end)_of_\w+>|\[/?(?:INST|SYSTEM_PROMPT)\]"
+_TURNS = (
+    r"</?s>|<(?:bos|eos|pad|unk|mask|sop|eop|fim_\w+)>|<(?:start|end)_of_\w+>|\[/?(?:INST|SYSTEM_PROMPT|[gs]?MASK)\]"
+)
 _BARRED = r"<[|｜][^<>\s]{1,64}>|<[^<>|｜\s]{1,64}[|｜]>"
 _SPECIAL = re.compile(f"{_IMAGES}|{_TURNS}|{_BARRED}", re.IGNORECASE)
 """How published vocabularies write image placeholders, turn marks and other tokens that are not text."""

@@ -10,7 +10,7 @@ import unicodedata
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import takewhile
-from typing import Protocol, TypeAlias
+from typing import Any, Protocol, TypeAlias
 
 from qdebias.errors import OptionError, PromptError
 from qdebias.prompts import Placement, Question
@@ -166,6 +166,12 @@ class Tokenizer(Protocol):
     def decode(self, ids: Sequence[int]) -> str:
         """Return the text of `ids`: special tokens are kept, no space is cleaned up."""
         ...
+
+
+def special_tokens(tokenizer: object) -> list[str]:
+    """Return the tokens of a tokenizer of transformers that are not text."""
+    added: Mapping[int, Any] = getattr(tokenizer, "added_tokens_decoder", {})
+    return [token.content for token in added.values() if token.special]
 
 
 def option_tokens(tokenizer: Tokenizer, ids: Sequence[int], question: Question, lead: str = "") -> tuple[int, ...]:

@@ -20,11 +20,11 @@ from qdebias.backends.checkpoint import Checkpoint, locate
 from qdebias.backends.openai_http import Json
 from qdebias.backends.openai_http.chat import messages
 from qdebias.backends.openai_http.prompt import PreparedQuestion, prepare
-from qdebias.backends.prompt import PRESETS, Argument, Form
+from qdebias.backends.prompt import PRESETS, Argument, Form, special_tokens
 from qdebias.equations import FloatArray
 from qdebias.errors import BackendError, ImageError, MissingPackageError, SettingError
 from qdebias.image import RgbImage
-from qdebias.prompts import Question, Request
+from qdebias.prompts import Question, Request, refuse_special_tokens
 
 Engine: TypeAlias = Any
 """A `vllm.LLM`: its `chat` and its `get_tokenizer` are used."""
@@ -164,6 +164,7 @@ class VllmBackend:
                 grey = _parts([np.full((64, 64, 3), 128, dtype=np.uint8)] * images)
                 return self._render(messages(form.question.text, grey, form.placement, prefix), begun=bool(prefix))
 
+            refuse_special_tokens(form.question, special_tokens(self._tokenizer.tokenizer))
             self._prepared[form] = prepare(form, render, self._tokenizer)
         return self._prepared[form]
 

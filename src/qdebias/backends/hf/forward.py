@@ -14,9 +14,9 @@ from qdebias.backends.base import Encoding
 from qdebias.backends.hf import Config, Model, Processor, TensorOrOther
 from qdebias.backends.hf.devices import memory_of
 from qdebias.backends.hf.prompts import HfTokenizer, Prompt, check_ids, style_of
-from qdebias.backends.prompt import WINDOW, Form
+from qdebias.backends.prompt import WINDOW, Form, special_tokens
 from qdebias.errors import BackendError, ImageError, PromptError, first_line
-from qdebias.prompts import Question, Request
+from qdebias.prompts import Question, Request, refuse_special_tokens
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -92,6 +92,7 @@ class Preparer:
     ) -> Prepared:
         form = Form(question=question, placement=request.placement, images=len(request.images))
         if form not in self._prompts:
+            refuse_special_tokens(question, special_tokens(self._processor.tokenizer))
             self._prompts[form] = self._style.render(self._processor, form)
         prompt = self._prompts[form]
         try:
