@@ -228,6 +228,26 @@ def test_hub_id_without_a_network(monkeypatch: pytest.MonkeyPatch, tmp_path: Pat
         load_hf("somebody/nothing", device="cpu")
 
 
+COMMIT = "0123456789abcdef0123456789abcdef01234567"
+
+
+@pytest.mark.parametrize(("ref", "revision"), [(COMMIT + "\n", None), ("", COMMIT[:7]), ("", COMMIT.upper())])
+def test_snapshot_in_the_cache_that_the_hub_does_not_find_offline_is_named(
+    ref: str, revision: str | None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """A ref that ends in a line break, as echo writes it, a short commit, one in capital letters."""
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+    kept = tmp_path / "models--somebody--something"
+    shutil.copytree(checkpoint("qwen2_vl"), kept / "snapshots" / COMMIT)
+    (kept / "refs").mkdir()
+    (kept / "refs" / "main").write_text(ref)
+    with pytest.raises(
+        BackendError, match=rf"give its folder \(.*snapshots/{COMMIT} is here, but its refs do not name"
+    ):
+        load_hf("somebody/something", device="cpu", revision=revision)
+
+
 @pytest.mark.parametrize(
     ("kind", "words"),
     [

@@ -177,7 +177,9 @@ def locate(source: str | Path, revision: str | None = None) -> Checkpoint:
 
 
 def _fetch(repository: str, revision: str | None) -> Checkpoint:
+    from huggingface_hub import constants
     from huggingface_hub.errors import GatedRepoError, HfHubHTTPError, RepositoryNotFoundError, RevisionNotFoundError
+    from huggingface_hub.file_download import repo_folder_name
 
     try:
         path = _snapshot(repository, revision, WANTED)
@@ -196,9 +198,13 @@ def _fetch(repository: str, revision: str | None) -> Checkpoint:
     except ValueError as error:
         raise BackendError(f"{repository}: neither a folder nor a hub id of the form owner/name") from error
     except OSError as error:
+        held = sorted(
+            Path(constants.HF_HUB_CACHE, repo_folder_name(repo_id=repository, repo_type="model")).glob("sn*/*")
+        )
+        there = f" ({', '.join(map(str, held))} is here, but its refs do not name it)" if held else ""
         raise BackendError(
             f"{repository}: is not on this machine and the hub cannot be reached; connect to the network, or copy the "
-            f"checkpoint here and give its folder"
+            f"checkpoint here and give its folder{there}"
         ) from error
     return Checkpoint(folder=path, name=repository, revision=path.name)
 
