@@ -48,6 +48,11 @@ def from_log_odds(log_odds: npt.ArrayLike) -> Probability:
     return Probability(log_p=-np.logaddexp(0.0, -odds), log_q=-np.logaddexp(0.0, odds))
 
 
+def sigmoid(log_odds: npt.ArrayLike) -> FloatArray:
+    """Return the probabilities with these log-odds; near the ends of [0, 1] rounded."""
+    return np.asarray(np.exp(-np.logaddexp(0.0, -np.asarray(log_odds, dtype=np.float64))))
+
+
 def softmax(logits: npt.ArrayLike, temperature: float = 1.0) -> FloatArray:
     """Return exp(logits / T), normalised to sum 1 over the last axis.
 

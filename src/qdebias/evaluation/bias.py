@@ -8,22 +8,21 @@ about equally bad, so where P(good) of them under the vanilla question differs b
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
 
-from qdebias.degrade import Degradation, kind_of
-from qdebias.equations import FloatArray, expected
+from qdebias.degrade import kind_of
+from qdebias.equations import FloatArray, equal_weight, expected
 from qdebias.errors import SettingError
 from qdebias.evaluation.evidence import Evidence, Scores
 from qdebias.evaluation.table import NOTHING, Cell, Cells, Column, Number, Table
 from qdebias.image import RgbImage
-from qdebias.methods.method import Answers, Context, Plan, Score, make_condition
-from qdebias.methods.plan import Failure
-from qdebias.methods.presets import PAPER, VANILLA
+from qdebias.methods.method import QDebias
+from qdebias.methods.plan import Answers, Context, Failure, Plan, Score
 from qdebias.metrics.intervals import Resampling
-from qdebias.prompts import Placement, Question, Request
+from qdebias.prompts import VANILLA
 
 KINDS = ("scene", "group", "subset")
 """By what images can be told to show different things, the most telling first."""
@@ -226,44 +225,36 @@ def bias_table(
     return Table(title=title, columns=tuple(columns), rows=tuple(lines), notes=notes)
 
 
+_ALONE = QDebias(quality=VANILLA, weigh=equal_weight, contrast=1.0)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Exposure:
     """A method whose value is no quality but how much bias an image exposes; it fits `qdebias.methods.method.Method`.
 
     Attributes:
-        question: What is asked about the image and about each degraded copy, on its own.
-        degradations: How the copies are made.
-        placement: Whether the image comes before or after the question.
+        base: Asks about the image and about each degraded copy, on its own.
     """
 
-    question: Question = VANILLA
-    degradations: tuple[Degradation, ...] = PAPER.degradations
-    placement: Placement = "before"
+    base: QDebias = _ALONE
 
     def plan(self, image: RgbImage, context: Context) -> Plan:
         """Ask about the image, then about each degraded copy."""
-        key = context.key(image)
-        made = tuple(make_condition(one, image, seed=context.seed, key=key) for one in self.degradations)
-        shown = [image, *(condition.image for condition in made)]
-        requests = tuple(Request(images=(one,), questions=(self.question,), placement=self.placement) for one in shown)
-        return Plan(requests=requests, conditions=made)
+        return self.base.plan(image, context)
 
-    def combine(self, plan: Plan, answers: Answers) -> Score:  # noqa: ARG002 (the pixels have had their say)
+    def combine(self, plan: Plan, answers: Answers) -> Score:
         """Return the mean P(good) of the copies; `good` has each of them, `logits` the image's own first."""
-        good = np.array([self.read(answer[0]) for answer in answers[1:]])
-        weight = np.full(len(good), 1.0 / len(good))
-        return Score(
-            value=float(good.mean()), good=good, same=np.empty(0), weight=weight, logits=tuple(map(tuple, answers))
-        )
+        score = self.base.combine(plan, answers)
+        return replace(score, value=float(score.good.mean()), probabilities={}, deviation=None)
 
     def read(self, logits: FloatArray) -> float:
         """Return P(good), eq. (1)."""
-        return float(expected(logits, self.question.values).p[0])
+        return float(expected(logits, self.base.quality.values).p[0])
 
     @property
     def kinds(self) -> tuple[str, ...]:
         """The degradations by name, in the order of `Score.good`."""
-        return tuple(map(kind_of, self.degradations))
+        return tuple(map(kind_of, self.base.degradations))
 
 
 def exposure_table(names: Iterable[str], results: Iterable[Score | Failure], method: Exposure, *, title: str) -> Table:
@@ -279,8 +270,8 @@ def exposure_table(names: Iterable[str], results: Iterable[Score | Failure], met
         values = [method.read(result.logits[0][0]), *result.good.tolist(), result.value]
         rows.append((Cell(content=name), *(Cell(content=Number(value=value)) for value in values)))
     note = (
-        f"P(good) under the question {method.question.text!r}, of the image and of each degraded copy. Exposure is the "
-        f"mean over the copies: 0 where the model calls all of them poor, whatever they show."
+        f"P(good) under the question {method.base.quality.text!r}, of the image and of each degraded copy. Exposure is "
+        f"the mean over the copies: 0 where the model calls all of them poor, whatever they show."
     )
     return Table(title=title, columns=tuple(columns), rows=tuple(rows), notes=(note,))
 

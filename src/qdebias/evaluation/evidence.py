@@ -16,8 +16,7 @@ from qdebias.evaluation.readout import Reading, read
 from qdebias.evaluation.report import Report
 from qdebias.inputs.datasets import CATALOGUE, Dataset
 from qdebias.methods import presets
-from qdebias.methods.method import Method, Score
-from qdebias.methods.plan import Failure
+from qdebias.methods.plan import Failure, Method, Score
 from qdebias.runs.lines import checksum
 from qdebias.runs.manifest import is_preset, with_printed_fog
 from qdebias.system.output import write_file

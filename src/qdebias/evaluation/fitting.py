@@ -27,8 +27,7 @@ from qdebias.image import MAX_PIXELS
 from qdebias.inputs.datasets import Dataset
 from qdebias.methods import presets
 from qdebias.methods.fitted import Features, Fitted, Labels, features_of, save_fit
-from qdebias.methods.method import Score
-from qdebias.methods.plan import Failure
+from qdebias.methods.plan import Failure, Score
 from qdebias.methods.recipe import Recipe
 from qdebias.metrics.measures import is_constant
 from qdebias.metrics.mos import check_level, conformal_interval

@@ -20,9 +20,8 @@ from qdebias.inputs.datasets import Dataset
 from qdebias.inputs.datasets.load import refuse_videos
 from qdebias.methods import presets
 from qdebias.methods.describe import describe
-from qdebias.methods.method import Method, Pool, Score
 from qdebias.methods.outline import outline_of
-from qdebias.methods.plan import Failure
+from qdebias.methods.plan import Failure, Method, Pool, Score
 from qdebias.methods.recipe import Recipe, joint
 from qdebias.metrics.packages import load_rival
 from qdebias.runs.derive import Derivation, derivation, known_pixels

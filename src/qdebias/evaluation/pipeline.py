@@ -13,7 +13,7 @@ from qdebias.evaluation.report import Report, evaluated, make_report
 from qdebias.image import MAX_PIXELS
 from qdebias.inputs.datasets import Dataset, load_dataset
 from qdebias.inputs.datasets.load import refuse_videos
-from qdebias.methods.method import Method
+from qdebias.methods.plan import Method
 from qdebias.methods.recipe import Recipe
 from qdebias.runs.run import Run, open_run
 from qdebias.runs.scorer import Scorer

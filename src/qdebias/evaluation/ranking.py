@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from qdebias.backends.base import Backend
-from qdebias.equations import FloatArray
+from qdebias.equations import FloatArray, sigmoid
 from qdebias.errors import SettingError
 from qdebias.evaluation.pairs import ImageFile, Limits, Pair, PairComparer, read_digests
 from qdebias.evaluation.strengths import (
@@ -91,7 +91,7 @@ def anchored_record(row: Ranked, *, model: str, method: str) -> AnchoredRecord:
     """Return the row of an image that was compared with anchors."""
     return AnchoredRecord(
         path=row.path,
-        score=None if row.strength is None else float(np.exp(-np.logaddexp(0.0, -row.strength))),
+        score=None if row.strength is None else float(sigmoid(row.strength)),
         error=row.error,
         model=model,
         method=method,

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
 from qdebias.errors import SettingError
-from qdebias.methods.method import Method, Score
+from qdebias.methods.plan import Method, Score
 
 Readout: TypeAlias = Literal["exact", "literal"]
 """How scores are read from logits: "exact" as above, "literal" as scripts write it, exp / (exp + exp)."""

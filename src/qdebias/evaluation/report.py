@@ -13,8 +13,7 @@ import numpy as np
 from qdebias.errors import SettingError
 from qdebias.evaluation.readout import Readout, read
 from qdebias.inputs.datasets import Dataset, Item
-from qdebias.methods.method import Method, Score
-from qdebias.methods.plan import Failure
+from qdebias.methods.plan import Failure, Method, Score
 from qdebias.metrics.intervals import Interval
 from qdebias.metrics.measures import (
     Columns,
@@ -24,7 +23,7 @@ from qdebias.metrics.measures import (
     correlate_within,
     refuse_own_scores,
 )
-from qdebias.runs.records import Row, plain_logits
+from qdebias.runs.records import Row, cells_of, plain_logits
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,13 +92,8 @@ def evaluated(
         row,
         score=reading.score,
         rank=reading.rank,
-        good=tuple(result.good.tolist()),
-        same=tuple(result.same.tolist()),
-        weight=tuple(result.weight.tolist()),
-        spread=result.spread,
-        deviation=result.deviation,
-        probabilities=result.probabilities,
         logits=plain_logits(result),
+        **cells_of(result),
     )
 
 

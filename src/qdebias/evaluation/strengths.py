@@ -14,7 +14,7 @@ from itertools import combinations, pairwise
 import numpy as np
 import numpy.typing as npt
 
-from qdebias.equations import FloatArray
+from qdebias.equations import FloatArray, sigmoid
 from qdebias.errors import SettingError
 
 MOST_IMAGES = 3000
@@ -101,11 +101,6 @@ def _laplacian(count: int, pairs: npt.NDArray[np.intp], weight: FloatArray) -> F
     for rows, columns, sign in ((0, 0, 1), (1, 1, 1), (0, 1, -1), (1, 0, -1)):
         np.add.at(total, (pairs[:, rows], pairs[:, columns]), sign * weight)
     return total
-
-
-def sigmoid(log_odds: FloatArray) -> FloatArray:
-    """Return the probabilities with these log-odds."""
-    return np.asarray(np.exp(-np.logaddexp(0.0, -log_odds)), dtype=np.float64)
 
 
 LEAST_ANCHORS = 2

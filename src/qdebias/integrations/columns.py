@@ -7,9 +7,8 @@ from typing import Any
 from qdebias.backends.base import Backend
 from qdebias.image import ImageSource
 from qdebias.methods import presets
-from qdebias.methods.plan import Failure
 from qdebias.runs.api import score
-from qdebias.runs.records import Columns, Row, columns_of
+from qdebias.runs.records import Columns, Row, columns_of, record
 
 COLUMNS = "score,error"
 """What is added where no columns are named."""
@@ -45,17 +44,5 @@ def score_columns(
 ) -> dict[str, list[Any]]:
     """Score images and return each column by its name; an image that cannot be scored has its error and else None."""
     results = score(images, model=model, method=method, seed=seed, on_error="return")
-    rows = [
-        ScoreRow(error=result.error)
-        if isinstance(result, Failure)
-        else ScoreRow(
-            score=result.value,
-            log_odds=result.log_odds,
-            deviation=result.deviation,
-            spread=result.spread,
-            probabilities=result.probabilities,
-        )
-        for result in results
-    ]
-    cells = [row.cells(columns) for row in rows]
+    cells = [record("", one, model="", method="", seed=seed).cells(columns) for one in results]
     return {name: [row[name] for row in cells] for name in columns}

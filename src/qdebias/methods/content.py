@@ -73,7 +73,7 @@ class ContentFree:
     @property
     def digest(self) -> str:
         """`qdebias.image.digest` of the image."""
-        return _digest(self.make)
+        return digest(self.image)
 
 
 def blank() -> RgbImage:
@@ -91,8 +91,3 @@ def _made(make: Callable[[], RgbImage]) -> RgbImage:
     image = make()
     image.flags.writeable = False
     return image
-
-
-@lru_cache(maxsize=8)
-def _digest(make: Callable[[], RgbImage]) -> str:
-    return digest(_made(make))

@@ -126,12 +126,8 @@ def _describe_value(name: str, value: object) -> Iterator[str]:
     elif isinstance(value, tuple):
         yield f"{name}:" if value else f"{name}: none"
         for item in value:
-            if isinstance(item, Question):
-                yield from (f"  {line}" for line in _describe_value("question", item))
-            elif hasattr(item, "plan"):
-                yield from (f"  {line}" for line in _describe_value("method", item))
-            else:
-                yield f"  {item}"
+            kind = "question" if isinstance(item, Question) else "method" if hasattr(item, "plan") else ""
+            yield from (f"  {line}" for line in (_describe_value(kind, item) if kind else [str(item)]))
     elif hasattr(value, "plan"):
         yield f"{name}:"
         yield from (f"  {line}" for line in setting_lines(value))

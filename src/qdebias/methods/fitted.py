@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from qdebias.backends.base import identity_difference
-from qdebias.equations import FloatArray
+from qdebias.equations import FloatArray, sigmoid
 from qdebias.errors import SettingError
 from qdebias.image import RgbImage
 from qdebias.methods.describe import describe
@@ -164,7 +164,7 @@ class Fitted:
             )
         odds, zero_shot = float(self.predict(features)), self.features.combine(plan, answers)
         return Score(
-            value=float(np.exp(-np.logaddexp(0.0, -odds))),
+            value=float(sigmoid(odds)),
             good=zero_shot.good,
             same=zero_shot.same,
             weight=zero_shot.weight,

@@ -7,7 +7,7 @@ from typing import Protocol, TypeAlias, runtime_checkable
 
 import numpy as np
 
-from qdebias.equations import FloatArray
+from qdebias.equations import FloatArray, sigmoid
 from qdebias.image import RgbImage, digest
 from qdebias.image.notebook import bar, strip, table
 from qdebias.prompts import Request
@@ -116,7 +116,7 @@ class Score:
     deviation: float | None = None
 
     def __post_init__(self) -> None:
-        if self.log_odds is not None and abs(np.exp(-np.logaddexp(0.0, -self.log_odds)) - self.value) > 1e-9:
+        if self.log_odds is not None and abs(sigmoid(self.log_odds) - self.value) > 1e-9:
             object.__setattr__(self, "log_odds", None)
 
     def __repr__(self) -> str:

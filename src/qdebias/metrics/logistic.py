@@ -82,7 +82,7 @@ def fit_logistic(predicted: npt.ArrayLike, mos: npt.ArrayLike, *, parameters: Li
         return _none(parameters, f"no minimum within {found.nfev} evaluations")
     place, width = (float(value) * spread for value in step.place_and_width(found.x))
     place += centre
-    level, rise, height = step.solve(found.x)
+    level, rise, height = step.solve(step.columns(found.x))
     if np.ptp(step.residual(found.x) + y) <= 1e-12 * np.ptp(y):
         return _none(parameters, "the best curve is constant over these scores")
     if parameters == 4:
@@ -108,11 +108,8 @@ class _Step:
     mos: FloatArray
     linear: bool
 
-    def solve(self, shape: FloatArray) -> tuple[float, float, float]:
-        """Return the level, rise and height that fit best at a shape; see `place_and_width`."""
-        return self._solved(self._columns(shape))
-
-    def _solved(self, columns: FloatArray) -> tuple[float, float, float]:
+    def solve(self, columns: FloatArray) -> tuple[float, float, float]:
+        """Return the level, rise and height that fit best; `columns` are those of a shape."""
         scale = columns.std(axis=0)
         scale[scale == 0] = 1.0
         centred = (columns - columns.mean(axis=0)) / scale
@@ -122,8 +119,8 @@ class _Step:
 
     def residual(self, shape: FloatArray) -> FloatArray:
         """Return (N,) misfit at a shape, the rest of the parameters being the best."""
-        columns = self._columns(shape)
-        level, rise, height = self._solved(columns)
+        columns = self.columns(shape)
+        level, rise, height = self.solve(columns)
         return np.asarray(level + rise * self.scores + height * columns[:, -1] - self.mos)
 
     def start(self) -> FloatArray:
@@ -143,7 +140,8 @@ class _Step:
         low, high = self.ends
         return (low + high) / 2 + float(shape[0]) * ((high - low) / 2 + BEYOND * width), width
 
-    def _columns(self, shape: FloatArray) -> FloatArray:
+    def columns(self, shape: FloatArray) -> FloatArray:
+        """Return (N, 1 or 2): the scores where there is a rise, and the step of a shape, see `place_and_width`."""
         from scipy.special import expit
 
         place, width = self.place_and_width(shape)

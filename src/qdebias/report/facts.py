@@ -14,9 +14,8 @@ from qdebias.evaluation.bias import Bias, deserved, fractional_ranks, measure_bi
 from qdebias.evaluation.evidence import Evidence, Scores
 from qdebias.evaluation.readout import Reading, read
 from qdebias.methods import presets
-from qdebias.methods.method import Score
 from qdebias.methods.outline import outline_of
-from qdebias.methods.plan import Failure
+from qdebias.methods.plan import Failure, Score
 from qdebias.methods.recipe import Recipe
 from qdebias.metrics.measures import LEAST, Correlation, correlate
 from qdebias.report.figure import words

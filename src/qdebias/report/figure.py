@@ -19,7 +19,7 @@ from matplotlib.text import Text
 
 from qdebias.errors import SettingError
 from qdebias.image import RgbImage
-from qdebias.methods.method import Score
+from qdebias.methods.plan import Score
 from qdebias.runs.scorer import Explanation
 from qdebias.system.output import replacing
 

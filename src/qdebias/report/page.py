@@ -18,7 +18,7 @@ from qdebias.equations import FloatArray
 from qdebias.errors import QdebiasError
 from qdebias.image import RgbImage, digest, load_image
 from qdebias.methods.describe import setting_lines
-from qdebias.methods.method import Context, Score
+from qdebias.methods.plan import Context, Score
 from qdebias.metrics import charts
 from qdebias.metrics.measures import Correlation
 from qdebias.report.facts import Condition, Facts, Gallery, galleries_of, scores_of

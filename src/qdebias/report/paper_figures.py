@@ -8,12 +8,11 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from qdebias.equations import FloatArray
 from qdebias.errors import SettingError
 from qdebias.evaluation.bias import UNLABELLED, Bias, Exposure, contents_of, deserved, fractional_ranks
 from qdebias.evaluation.evidence import Evidence, Scores
 from qdebias.image import load_image
-from qdebias.methods.method import Score
+from qdebias.methods.plan import Score
 from qdebias.report.figure import save, show
 
 GREEN, BLUE, RED, GREY = "#2ca02c", "#1f77b4", "#d62728", "#b0b0b0"
@@ -137,9 +136,14 @@ def choose_examples(
             after=float(second[index]),
         )
 
-    targets = np.linspace(low, high, columns)
-    one, two = (tuple(map(example, _nearest(quality, row, targets))) for row in members)
-    return one, two
+    rows: list[tuple[Example, ...]] = []
+    for left in members:  # for each target the nearest human score that is not taken yet
+        chosen = []
+        for target in np.linspace(low, high, columns):
+            chosen.append(min(left, key=lambda one: abs(quality[one] - target)))
+            left.remove(chosen[-1])
+        rows.append(tuple(map(example, chosen)))
+    return rows[0], rows[1]
 
 
 def draw_grid(rows: Sequence[Sequence[Example]], root: Path, out: Path, *, title: str) -> None:
@@ -176,17 +180,6 @@ def _scores(evidence: Evidence, method: str) -> Scores:
     if not isinstance(scores, Scores):
         raise SettingError(f"the figure needs scores under {method}: {scores.reason if scores else 'not asked'}")
     return scores
-
-
-def _nearest(quality: FloatArray, indices: Sequence[int], targets: FloatArray) -> list[int]:
-    """Return for each target the index of the nearest human score that is not taken yet."""
-    left = list(indices)
-    chosen = []
-    for target in targets:
-        index = min(left, key=lambda one: abs(quality[one] - target))
-        left.remove(index)
-        chosen.append(index)
-    return chosen
 
 
 def draw_strip(scores: Sequence[Score], method: Exposure, out: Path, *, title: str) -> None:

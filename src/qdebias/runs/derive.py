@@ -6,9 +6,8 @@ from typing import TypeAlias
 
 from qdebias.errors import SettingError, StoreError
 from qdebias.methods.describe import describe
-from qdebias.methods.method import Answers, Method, Plan, Score
 from qdebias.methods.outline import Outline, outline_of
-from qdebias.methods.plan import Failure
+from qdebias.methods.plan import Answers, Failure, Method, Plan, Score
 from qdebias.methods.recipe import Recipe
 from qdebias.runs.lines import FileState, Outcome
 from qdebias.runs.manifest import Manifest

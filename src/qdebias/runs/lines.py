@@ -179,16 +179,9 @@ def file_state(path: Path) -> FileState:
 
 def row_of(outcome: Outcome, **more: float) -> Row:
     """Return the line of an outcome."""
-    return {
-        "path": outcome.path,
-        "method": outcome.method,
-        "image": outcome.image,
-        "error": outcome.error,
-        "size": outcome.state.size,
-        "mtime_ns": outcome.state.mtime_ns,
-        "conditions": outcome.conditions,
-        "similarity": outcome.similarity,
-    } | more
+    named = {name: getattr(outcome, name) for name in ("path", "method", "image", "error")}
+    state = {"size": outcome.state.size, "mtime_ns": outcome.state.mtime_ns}
+    return named | state | {"conditions": outcome.conditions, "similarity": outcome.similarity} | more
 
 
 def outcome_of(row: Row) -> Outcome:

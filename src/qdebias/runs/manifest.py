@@ -186,12 +186,12 @@ _DEFAULTS: Any = describe(Vanilla(question=Question(text="any", options=("a", "b
 
 def _renamed(value: Any) -> Any:  # noqa: ANN401 (JSON)
     """Return settings with every class and function of qdebias called by its stable name."""
-    if isinstance(value, list):
-        return [_renamed(item) for item in value]
-    if not isinstance(value, dict):
-        return value
-    name = value.get("is")
-    if not isinstance(name, str) or not name.startswith("qdebias."):
-        return {key: _renamed(item) for key, item in value.items()}
-    bare = name.rpartition(".")[2]
-    return {key: _renamed(item) for key, item in value.items()} | {"is": stable_name(_RENAMED.get(bare, bare))}
+    match value:
+        case list():
+            return [_renamed(item) for item in value]
+        case {"is": str(name)} if name.startswith("qdebias."):
+            bare = name.rpartition(".")[2]
+            return {key: _renamed(item) for key, item in value.items()} | {"is": stable_name(_RENAMED.get(bare, bare))}
+        case dict():
+            return {key: _renamed(item) for key, item in value.items()}
+    return value

@@ -13,8 +13,7 @@ from typing import IO, Any, TypeAlias, TypeVar, get_args, get_origin, get_type_h
 from qdebias.errors import SettingError
 from qdebias.inputs.datasets.dataset import NAME_COLUMNS
 from qdebias.inputs.datasets.readers import read_records, second
-from qdebias.methods.method import Score
-from qdebias.methods.plan import Failure
+from qdebias.methods.plan import Failure, Score
 from qdebias.metrics.mos import Mos
 from qdebias.system.output import locked_output, replacing
 
@@ -154,23 +153,16 @@ def plain_logits(score: Score) -> tuple[tuple[tuple[float, ...], ...], ...]:
 
 def record(path: str, result: Score | Failure, *, model: str, method: str, seed: int) -> Record:
     """Return the row of one result."""
+    asked: dict[str, Any] = {"path": path, "model": model, "method": method, "seed": seed}
     if isinstance(result, Failure):
-        return Record(path=path, score=None, error=result.error, model=model, method=method, seed=seed)
-    return Record(
-        path=path,
-        score=result.value,
-        error=None,
-        model=model,
-        method=method,
-        seed=seed,
-        good=tuple(result.good.tolist()),
-        same=tuple(result.same.tolist()),
-        weight=tuple(result.weight.tolist()),
-        spread=result.spread,
-        log_odds=result.log_odds,
-        deviation=result.deviation,
-        probabilities=result.probabilities,
-    )
+        return Record(**asked, score=None, error=result.error)
+    return Record(**asked, score=result.value, error=None, log_odds=result.log_odds, **cells_of(result))
+
+
+def cells_of(score: Score) -> dict[str, Any]:
+    """Return what every kind of row tells of how a score came about, by column."""
+    columns = {name: tuple(getattr(score, name).tolist()) for name in ("good", "same", "weight")}
+    return columns | {name: getattr(score, name) for name in ("spread", "deviation", "probabilities")}
 
 
 @contextmanager

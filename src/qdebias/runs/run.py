@@ -13,8 +13,8 @@ from pathlib import Path
 from qdebias.backends.base import Fingerprint, identity_difference
 from qdebias.errors import StoreError
 from qdebias.methods.describe import describe
-from qdebias.methods.method import Context, Method
 from qdebias.methods.outline import identity_digest, method_id, outline_of, pool_digest, question_id
+from qdebias.methods.plan import Context, Method
 from qdebias.runs.index import (
     ANSWERS,
     IMAGES,

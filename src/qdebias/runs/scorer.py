@@ -31,9 +31,8 @@ from qdebias.image import (
 )
 from qdebias.image.notebook import strip
 from qdebias.methods import presets
-from qdebias.methods.method import Context, Method, Plan, Pool, Score
 from qdebias.methods.outline import QUERY, outline_of
-from qdebias.methods.plan import Failure, OfOneModel
+from qdebias.methods.plan import Context, Failure, Method, OfOneModel, Plan, Pool, Score
 from qdebias.methods.recipe import Recipe
 from qdebias.prompts import Request
 from qdebias.system.processes import refuse_after_fork

@@ -24,9 +24,8 @@ from qdebias.errors import SettingError, StoreError
 from qdebias.image import EncodedImage, RgbImage, digest, max_side_of
 from qdebias.inputs.addresses import absolute_name
 from qdebias.inputs.items import Member
-from qdebias.methods.method import Score
 from qdebias.methods.outline import answer_key, outline_of, question_id
-from qdebias.methods.plan import Failure
+from qdebias.methods.plan import Failure, Score
 from qdebias.prompts import Request
 from qdebias.runs.derive import Derivation, derivation, known_pixels
 from qdebias.runs.lines import Answer, FileState, Outcome, file_state

@@ -137,7 +137,7 @@ def score_on_ray(
         raise SettingError(f"chunk must be 1 or more, got {chunk}")
     given = images if isinstance(images, Images) else open_images([fspath(image) for image in images])
     folder, setting, workers = open_folder(fspath(out)), setting.absolute(), workers or Workers()
-    if workers.address is not None and _is_unfinished(folder):
+    if workers.address is not None and ((known := read_manifest(folder)) is None or _missing(known, folder)):
         check_reachable(workers.address)  # before the images are listed, which may take long
     with folder.held():
         plan = _planned(read_manifest(folder), given, folder, setting, chunk)
@@ -146,11 +146,6 @@ def score_on_ray(
         if not missing:
             return start
         return _conducted(missing, plan, folder, setting, workers, start, on_progress, given.left_out)
-
-
-def _is_unfinished(folder: Folder) -> bool:
-    known = read_manifest(folder)
-    return known is None or bool(_missing(known, folder))
 
 
 def _missing(plan: Manifest, folder: Folder) -> list[int]:

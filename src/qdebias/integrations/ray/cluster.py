@@ -93,11 +93,12 @@ def connected(address: str | None) -> Iterator[None]:
         yield
         return
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # Ray tells its makers about each cluster unless told not to
-    address = address or LOCAL
+    address, config = address or LOCAL, JobConfig()
+    config._py_driver_sys_path = _NoFolders()
     own: dict[str, Any] = {"object_store_memory": _OBJECTS, "include_dashboard": False} if address == LOCAL else {}
     try:
         with _own_handler(signal.SIGTERM):
-            ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR, job_config=_job_config(), **own)
+            ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR, job_config=config, **own)
     except (ConnectionError, ValueError, RuntimeError, RayError) as error:
         raise no_cluster(address, " ".join(str(error).split())) from error
     try:
@@ -111,12 +112,6 @@ class _NoFolders(list[str]):
 
     def extend(self, folders: Iterable[str]) -> None:
         """Leave the list as it is."""
-
-
-def _job_config() -> JobConfig:
-    config = JobConfig()
-    config._py_driver_sys_path = _NoFolders()
-    return config
 
 
 @contextmanager

@@ -20,8 +20,7 @@ from qdebias.errors import BackendError
 from qdebias.inputs import Image, LeftOut
 from qdebias.integrations.ray.folder import Folder
 from qdebias.integrations.ray.plan import Plan, score_file
-from qdebias.methods.method import Score
-from qdebias.methods.plan import Failure
+from qdebias.methods.plan import Failure, Score
 from qdebias.runs.options import Options
 from qdebias.runs.records import AnsweredRecord, answered_record, columns_of, open_writer
 from qdebias.runs.scorer import Scorer
@@ -240,7 +239,8 @@ class Crew:
     def _lost(self, job: _Job, error: RayError) -> None:
         """Note a death, and take back what the worker was doing."""
         ray.kill(job.worker)  # it may live on where only the network broke
-        self.deaths, self.last_death = self.deaths + 1, _cause(error)
+        told = " ".join(line for line in str(error).splitlines() if not line.startswith("\t"))  # no numbers of actors
+        self.deaths, self.last_death = self.deaths + 1, shorten(told, _WORDS, placeholder=" ...")
         if job.chunk is None:
             self._died_loading += 1
             if self._died_loading >= LOADING:
@@ -264,9 +264,3 @@ class Crew:
         else:
             deaths.together += 1
         self._folder.remove(note)
-
-
-def _cause(error: RayError) -> str:
-    """Return in one line what Ray says about a death, without its numbers of actors and jobs."""
-    told = " ".join(line for line in str(error).splitlines() if not line.startswith("\t"))
-    return shorten(told, _WORDS, placeholder=" ...")

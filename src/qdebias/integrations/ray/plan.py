@@ -83,7 +83,11 @@ class Plan:
         if self._part[0] != part:
             self._part = (part, (self._folder.read(_part_name(part)) or b"").splitlines())
         try:
-            return _parsed(self._part[1][line])
+            kind, values = json.loads(self._part[1][line])
+            if _KINDS[kind] is NamedImages:
+                return NamedImages(tuple(values["names"]))
+            piece: Piece = _KINDS[kind](**values)
+            return piece
         except (IndexError, ValueError, KeyError, TypeError) as error:
             raise StoreError(
                 f"{_part_name(part)}: has no chunk {chunk} ({error!r}); begin anew in another folder"
@@ -93,25 +97,12 @@ class Plan:
 def _lines(pieces: Iterable[Piece], chunk: int) -> Iterator[tuple[str, int | None]]:
     """Yield each chunk as a line of JSON, and how many images it holds."""
     for piece in pieces:
-        for part in _cut(piece.absolute(), chunk):
-            values: Any = part
-            yield json.dumps([_NAMES[type(values)], asdict(values)]) + "\n", part.count
-
-
-def _cut(piece: Piece, chunk: int) -> Iterator[Piece]:
-    if not isinstance(piece, NamedImages):
-        yield piece
-        return
-    for start in range(0, len(piece.names), chunk):
-        yield NamedImages(piece.names[start : start + chunk])
-
-
-def _parsed(line: bytes) -> Piece:
-    kind, values = json.loads(line)
-    if _KINDS[kind] is NamedImages:
-        return NamedImages(tuple(values["names"]))
-    piece: Piece = _KINDS[kind](**values)
-    return piece
+        parts: list[Any] = [piece.absolute()]
+        if isinstance(parts[0], NamedImages):
+            names = parts[0].names
+            parts = [NamedImages(names[start : start + chunk]) for start in range(0, len(names), chunk)]
+        for part in parts:
+            yield json.dumps([_NAMES[type(part)], asdict(part)]) + "\n", part.count
 
 
 def _part_name(part: int) -> str:
