@@ -228,7 +228,7 @@ def test_hub_id_without_a_network(monkeypatch: pytest.MonkeyPatch, tmp_path: Pat
         load_hf("somebody/nothing", device="cpu")
 
 
-COMMIT = "0123456789abcdef0123456789abcdef01234567"
+COMMIT = 8 * "0a1b2"
 
 
 @pytest.mark.parametrize(("ref", "revision"), [(COMMIT + "\n", None), ("", COMMIT[:7]), ("", COMMIT.upper())])

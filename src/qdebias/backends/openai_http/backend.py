@@ -9,7 +9,7 @@ from typing import Literal, TypeAlias
 import numpy as np
 
 from qdebias.backends.base import Fingerprint, OptionLogits
-from qdebias.backends.openai_http import Address, Json, parse_address
+from qdebias.backends.openai_http import Json, parse_address
 from qdebias.backends.openai_http.chat import (
     EncodedImages,
     MissingOptionError,
@@ -66,7 +66,10 @@ def load_openai(
     if top_logprobs is not None and top_logprobs < 1:
         raise SettingError(f"top_logprobs must be 1 or more, got {top_logprobs}")
     place = parse_address(address)
-    connection = Connection(place, key=_key(place), timeout=timeout, patience=patience, concurrency=concurrency)
+    key = os.environ.get("QDEBIAS_API_KEY", "")
+    if not key and place.host == "api.openai.com":  # OpenAI's is not shown to anybody else
+        key = os.environ.get("OPENAI_API_KEY", "")
+    connection = Connection(place, key=key.strip(), timeout=timeout, patience=patience, concurrency=concurrency)
     with connection.session(waiting=False) as session:
         served = identify(session, top_logprobs, template_args)
     return OpenAIBackend(connection=connection, served=served, top_logprobs=top_logprobs, prompt=prompt)
@@ -241,11 +244,3 @@ class OpenAIBackend:
 
 def _form_of(request: Request, question: Question) -> Form:
     return Form(question=question, placement=request.placement, images=len(request.images))
-
-
-def _key(address: Address) -> str:
-    """Return the API key; OpenAI's is not shown to anybody else."""
-    key = os.environ.get("QDEBIAS_API_KEY", "")
-    if not key and address.host == "api.openai.com":
-        key = os.environ.get("OPENAI_API_KEY", "")
-    return key.strip()

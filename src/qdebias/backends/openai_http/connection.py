@@ -73,11 +73,10 @@ class Connection:
 
     def refusal(self, status: int, words: str, headers: Mapping[str, str], url: str) -> BackendError:
         """Return the error for an answer that is none, see `refusal`; without the key, should the server repeat it."""
-        told = [words, *headers.values()]
         if self._key:
-            told = [text.replace(self._key, "***") for text in told]
-        clean = dict(zip(headers, told[1:], strict=True))
-        return refusal(status, told[0], clean, url=url, has_key=bool(self._key))
+            words = words.replace(self._key, "***")
+            headers = {name: text.replace(self._key, "***") for name, text in headers.items()}
+        return refusal(status, words, headers, url=url, has_key=bool(self._key))
 
     def _client(self) -> httpx2.AsyncClient:
         try:
@@ -180,17 +179,15 @@ class Session:
             async with slots:
                 results[number] = await job()
 
-        failure: BaseException | None = None
         try:
             async with anyio.create_task_group() as group:
                 for number, job in enumerate(jobs):
                     group.start_soon(run, number, job)
         except BaseExceptionGroup as failures:
-            failure = failures
-        while isinstance(failure, BaseExceptionGroup):
-            failure = failure.exceptions[0]
-        if failure is not None:
-            raise failure
+            first: BaseException = failures
+            while isinstance(first, BaseExceptionGroup):
+                first = first.exceptions[0]
+            raise first from first.__cause__
         return [results[number] for number in range(len(jobs))]
 
 

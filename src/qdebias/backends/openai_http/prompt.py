@@ -42,8 +42,12 @@ def prepare(form: Form, render: Render, tokenizer: Tokenizer | None, *, trusted:
     question, prefix = form.question, form.question.answer_prefix
     if trusted and prefix:
         return PreparedQuestion(prefix, tokens_to_read(question, tokenizer, prefix))
-    if prefix:
-        _check_end(render(form.images, prefix), prefix)
+    prompt = render(form.images, prefix) if prefix else ""
+    if not normal(prompt).endswith(normal(prefix)):
+        raise PromptError(
+            f"the server ends the prompt in {prompt[-len(prefix) - 16 :]!r} instead of the answer prefix {prefix!r}: "
+            f"it closes or trims the answer; {OTHERWISE}"
+        )
     begun = opening(form, render, trusted=trusted)
     _check_date(begun.text)
     if not prefix:
@@ -63,14 +67,6 @@ def tokens_to_read(question: Question, tokenizer: Tokenizer | None, context: str
     if tokenizer is None:
         return OptionTokens(words)
     return OptionTokens(words, option_tokens(tokenizer, tokenizer.encode(context), question, lead))
-
-
-def _check_end(prompt: str, prefix: str) -> None:
-    if not normal(prompt).endswith(normal(prefix)):
-        raise PromptError(
-            f"the server ends the prompt in {prompt[-len(prefix) - 16 :]!r} instead of the answer prefix {prefix!r}: "
-            f"it closes or trims the answer; {OTHERWISE}"
-        )
 
 
 def _check_date(prompt: str) -> None:
@@ -131,10 +127,17 @@ def _check_continued(text: str, prefix: str, complete: Completion) -> None:
     and opens another one: that costs tokens too. A space at its end costs a token, unless it is trimmed.
     """
     core = prefix.rstrip()
+    begun = ("", core, f"{core} {core}", prefix)
     try:
-        none, once, twice, whole = (_count(complete, text, begun) for begun in ("", core, f"{core} {core}", prefix))
+        counts = [prompt_tokens(complete(conversation(text, prefix=one))) or 0 for one in begun]
     except RefusedError as error:
         raise PromptError(f"this server does not continue a started answer ({error}); {OTHERWISE}") from error
+    if not all(counts):
+        raise PromptError(
+            f"this server does not count the tokens of a prompt (usage.prompt_tokens), so nothing tells whether it "
+            f"continues a started answer; {OTHERWISE}, or with prompt='trusted'"
+        )
+    none, once, twice, whole = counts
     added, again = once - none, twice - once
     trimmed = prefix != core and whole <= once
     if again <= 0 or added != again or trimmed:
@@ -220,13 +223,3 @@ def _tokens(complete: Completion, fields: Json) -> int:
         return prompt_tokens(complete(fields)) or 0
     except RefusedError:
         return 0
-
-
-def _count(complete: Completion, text: str, prefix: str) -> int:
-    count = prompt_tokens(complete(conversation(text, prefix=prefix)))
-    if count is None:
-        raise PromptError(
-            f"this server does not count the tokens of a prompt (usage.prompt_tokens), so nothing tells whether it "
-            f"continues a started answer; {OTHERWISE}, or with prompt='trusted'"
-        )
-    return count

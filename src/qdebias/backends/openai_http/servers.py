@@ -6,7 +6,7 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import PurePosixPath
-from typing import Any, ClassVar, TypeVar
+from typing import Any, TypeVar
 
 from qdebias.backends.openai_http import Json
 from qdebias.backends.openai_http.chat import PLAIN_SAMPLING, candidates, conversation, reported_name
@@ -25,7 +25,6 @@ class Server:
         most: How many at most; 0: no more than `top`.
         remedy: What helps where an option is missing nevertheless.
         arguments: Whether it hands `chat_template_kwargs` to the chat template.
-        full: Whether it refuses no number of tokens.
     """
 
     name: str
@@ -33,7 +32,6 @@ class Server:
     most: int = 0
     remedy: str = "ask for a longer list (top_logprobs) where the server allows it"
     arguments: bool = False
-    full: ClassVar[bool] = False
 
     def logprob_fields(self, tokens: Sequence[int] | None) -> Mapping[str, Any]:  # noqa: ARG002
         """Return the fields of a request that let the server tell the options' probabilities.
@@ -68,7 +66,6 @@ class VllmServer(Server):
         "top_logprobs=1000"
     )
     arguments: bool = True
-    full: ClassVar[bool] = True
 
     def logprob_fields(self, tokens: Sequence[int] | None) -> Mapping[str, Any]:
         """Ask for exactly the options, and for ids instead of texts."""
@@ -99,7 +96,6 @@ class LlamaServer(Server):
     top: int = 500  # which takes 45 kB a reply, and a vocabulary 15 MB
     remedy: str = "set top_logprobs to the size of the vocabulary"
     arguments: bool = True
-    full: ClassVar[bool] = True
 
     def logprob_fields(self, tokens: Sequence[int] | None) -> Mapping[str, Any]:
         """Let an option be the sampled token.
@@ -225,7 +221,7 @@ def identify(
     try:
         reply, sampling = _try_out(session, server, name, top_logprobs or server.top, arguments)
     except RefusedError as error:
-        if top_logprobs or "top_logprobs" not in str(error) or server.full:
+        if top_logprobs or "top_logprobs" not in str(error) or type(server) is not Server:
             raise
         server = replace(server, top=FEWEST)
         reply, sampling = _try_out(session, server, name, FEWEST, arguments)
