@@ -18,7 +18,7 @@ from qdebias.inputs import find_inputs
 from qdebias.methods import presets
 from qdebias.methods.method import Condition, Context
 from qdebias.runs.scorer import Scorer
-from qdebias.system.output import replacing
+from qdebias.system.output import replacing, written
 
 MOST_ROWS = 50
 
@@ -126,13 +126,11 @@ def _numbered(kinds: Sequence[str]) -> list[str]:
 
 
 def _write(conditions: tuple[Condition, ...], path: Path, out: Path) -> int:
-    try:
+    with written(out):
         out.mkdir(parents=True, exist_ok=True)
         for kind, condition in zip(_numbered([one.kind for one in conditions]), conditions, strict=True):
             target = out / f"{path.name}.{kind}.png"
             with replacing(target) as file:
                 Image.fromarray(condition.image).save(file, "PNG")
             typer.echo(str(target))
-    except OSError as error:
-        raise SettingError(f"{out}: cannot be written ({error.strerror or error})") from error
     return len(conditions)

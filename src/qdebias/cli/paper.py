@@ -25,7 +25,7 @@ from qdebias.evaluation.table import FORMS, Table, render
 from qdebias.inputs import find_inputs
 from qdebias.inputs.datasets import Dataset
 from qdebias.system.named import nearest
-from qdebias.system.output import write_file
+from qdebias.system.output import write_file, written
 
 TERMINAL = "terminal"
 SUFFIXES = {".md": "markdown", ".csv": "csv", ".tex": "latex", ".html": "html"}
@@ -166,10 +166,8 @@ def write_tables(made: Sequence[Table], form: str, out: Path | None) -> None:
     if out is None:
         typer.echo(text, nl=False)
         return
-    try:
+    with written(out):
         write_file(out, text)
-    except OSError as error:
-        raise SettingError(f"{out}: cannot be written ({error.strerror or error})") from error
     say(f"written to {out}")
 
 

@@ -166,7 +166,7 @@ def compare_stored(
                 held = recall(snapshot, part, spelled(methods or list(used)), seed=seed).results
             found = {f"{name} ({source.name})" if len(sources) > 1 else name: held[name] for name in held}
         else:
-            found[source.stem] = read_file_scores(source, part)
+            found[source.stem] = _file_scores(source, part)
         repeated = results.keys() & found.keys()
         if repeated:
             raise SettingError(f"two sources are called {sorted(repeated)[0]!r}; rename one of them")
@@ -183,18 +183,11 @@ def compare_stored(
     return compare(Agreements(evidence, resamples=resamples), list(results), against=against)
 
 
-def read_file_scores(path: Path, dataset: Dataset) -> Scores:
-    """Return the scores that a file gives to the images of a dataset.
+def _file_scores(path: Path, dataset: Dataset) -> Scores:
+    """Return the scores that a file gives to the images of a dataset; images that it leaves out have none.
 
     An image is found by its path, absolute or as the labels name it, or else by its file name where no two images of
-    the dataset share it. Images that the file leaves out have no score.
-
-    Args:
-        path: See `qdebias.runs.records.read_scores`.
-        dataset: The images, and what people said about them.
-
-    Raises:
-        SettingError: The file cannot be read, names none of the images, or two of its rows are one image.
+    the dataset share it.
     """
     known = (
         [str(path.absolute()) for path in dataset.paths],

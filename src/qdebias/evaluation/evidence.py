@@ -19,7 +19,7 @@ from qdebias.methods import presets
 from qdebias.methods.plan import Failure, Method, Score
 from qdebias.runs.lines import checksum
 from qdebias.runs.manifest import is_preset, with_printed_fog
-from qdebias.system.output import write_file
+from qdebias.system.output import write_file, written
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -178,11 +178,9 @@ def save(evidence: Evidence, run: Path, *, part: str = "") -> Path:
             for name, result in evidence.results.items()
         },
     }
-    try:
+    with written(path, StoreError):
         path.parent.mkdir(parents=True, exist_ok=True)
         write_file(path, json.dumps(values | {"sum": _sum(values)}, allow_nan=False) + "\n")
-    except OSError as error:
-        raise StoreError(f"{path}: cannot be written ({error.strerror or error})") from error
     return path
 
 

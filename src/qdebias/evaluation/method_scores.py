@@ -108,14 +108,29 @@ class ModelRun:
             return NotRun(reason=obstacle)
         outline, pool = outline_of(recipe.method), None
         if outline is not None and outline.needs_pool:
-            found = dataset_pool(dataset, self.run, seed=self.seed, max_pixels=self.max_pixels)
-            pool = self.pool or replace(found, max_side=self.max_side)
+            pool = self.pool or self._pool(dataset)
         stored = StoredScorer(
             self.run, self.scorer(self.backend, recipe, pool), total=len(dataset), seconds=self.answer_seconds
         )
         for count, _ in enumerate(stored.ask(dataset.paths), start=1):
             self._tell(recipe, count + stored.skipped)
         return collect(recipe.method, stored.results(dataset.paths))
+
+    def _pool(self, dataset: Dataset) -> ImagePool:
+        """Return the images of a dataset as conditions of other content.
+
+        Two images show the same where they have one scene, or else one reference photograph or prompt. Where the labels
+        tell none of these, another image is taken to show something else.
+        """
+        contents = tuple(item.scene or item.group or item.name for item in dataset.items)
+        known = (known_pixels(self.run, str(path.absolute()), seed=self.seed) for path in dataset.paths)
+        return ImagePool(
+            paths=tuple(dataset.paths),
+            contents=contents,
+            content_of={pixels.image: content for pixels, content in zip(known, contents, strict=True) if pixels},
+            max_pixels=self.max_pixels,
+            max_side=self.max_side,
+        )
 
     def _tell(self, recipe: Recipe, done: int) -> None:
         if self.progress is not None:
@@ -138,21 +153,6 @@ class ModelRun:
         identity = limited(recipe.fit(self.backend).fingerprint, self.max_side).identity
         found = "; ".join(identity_difference(self.run.manifest.identity, identity))
         return found and f"{recipe.name} changes the model ({found}), so its answers belong into another run folder"
-
-
-def dataset_pool(dataset: Dataset, run: Run, *, seed: int, max_pixels: int) -> ImagePool:
-    """Return the images of a dataset as a pool of conditions of other content.
-
-    Two images show the same where they have one scene, or else one reference photograph or prompt. Where the labels
-    tell none of these, another image is taken to show something else.
-    """
-    contents = tuple(item.scene or item.group or item.name for item in dataset.items)
-    content_of = {}
-    for path, content in zip(dataset.paths, contents, strict=True):
-        pixels = known_pixels(run, str(path.absolute()), seed=seed)
-        if pixels is not None:
-            content_of[pixels.image] = content
-    return ImagePool(paths=tuple(dataset.paths), contents=contents, content_of=content_of, max_pixels=max_pixels)
 
 
 def _others_of(dataset: Dataset) -> str:

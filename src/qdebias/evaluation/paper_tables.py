@@ -3,35 +3,21 @@
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 
+from qdebias.evaluation import published
 from qdebias.evaluation.agreement import Agreements, agreement_cells
 from qdebias.evaluation.evidence import Evidence, Scores
 from qdebias.evaluation.method_scores import PREFIX
-from qdebias.evaluation.published import (
-    AFTER,
-    AFTER_NOTE,
-    FIRST,
-    LATER,
-    RIVALS,
-    SOURCE,
-    TABLE1_OURS,
-    TABLE2,
-    TABLE3,
-    TABLE4,
-    TABLE5,
-    TITLES,
-    Printed,
-    PublishedRow,
-)
+from qdebias.evaluation.published import LATER, SOURCE, TITLES, Printed, PublishedRow
 from qdebias.evaluation.table import NOTHING, Cell, Cells, Column, Number, Table
 
 ABLATIONS: Mapping[str, tuple[str, tuple[str, ...], tuple[PublishedRow, ...]]] = {
     "table3": (
         "Table 3: which conditional images",
         ("Exp.", "Zoom", "Spatter", "Fog", "Saturation", "Semantic consistency"),
-        TABLE3,
+        published.TABLE3,
     ),
-    "table4": ("Table 4: the instructive prompt", ("Prompt",), TABLE4),
-    "table5": ("Table 5: the aggregation", ("Aggregation",), TABLE5),
+    "table4": ("Table 4: the instructive prompt", ("Prompt",), published.TABLE4),
+    "table5": ("Table 5: the aggregation", ("Aggregation",), published.TABLE5),
 }
 """Title, first columns and rows of the tables whose rows are methods."""
 
@@ -90,9 +76,9 @@ def _table1(measured: Sequence[Agreements]) -> Table:
     datasets = _datasets(measured)
     columns = [Column(name="Method"), Column(name="Numbers from"), Column(name="Trained on")]
     columns += [Column(name=name, group=_title(measured, dataset)) for dataset in datasets for name in ("SRCC", "PLCC")]
-    published, after = (
+    printed, after = (
         [row for row in rows if any(dataset in row.values for dataset in datasets)]
-        for rows in ((*RIVALS, *TABLE1_OURS), AFTER)
+        for rows in ((*published.RIVALS, *published.TABLE1_OURS), published.AFTER)
     )
 
     def line(names: Sequence[str], found: Callable[[str], Sequence[Cell]]) -> Cells:
@@ -101,7 +87,7 @@ def _table1(measured: Sequence[Agreements]) -> Table:
     def of_paper(row: PublishedRow, source: str) -> Cells:
         return line((row.name, source, row.training or "nothing"), lambda name: _printed(row.values.get(name)))
 
-    lines = [of_paper(row, SOURCE[row.version]) for row in published]
+    lines = [of_paper(row, SOURCE[row.version]) for row in printed]
     for model in dict.fromkeys(one.evidence.model for one in measured):
         held = {one.evidence.dataset: one for one in measured if one.evidence.model == model}
         rivals = dict.fromkeys(
@@ -114,7 +100,7 @@ def _table1(measured: Sequence[Agreements]) -> Table:
         gain = ("Q-Debias minus Q-Bench prompt", f"measured, {model}", "")
         lines.append(line(gain, partial(_measured, held, "paper", "qbench")))
     lines += [of_paper(row, f"after the paper: {row.source}") for row in after]
-    notes = (*remarks(measured, published), *([AFTER_NOTE] if after else []))
+    notes = (*remarks(measured, printed), *([published.AFTER_NOTE] if after else []))
     return Table(title="Table 1: comparison of methods", columns=tuple(columns), rows=tuple(lines), notes=notes)
 
 
@@ -133,9 +119,9 @@ def _table2(measured: Sequence[Agreements]) -> Table:
         for part in ("vanilla prompt", "Q-Debias", "gain"):
             group = f"{_title(measured, dataset)}, {part}"
             columns += [Column(name=name, group=group) for name in ("SRCC", "PLCC")]
-    published = [row for row in TABLE2 if any(dataset in row.values for dataset in datasets)]
+    printed = [row for row in published.TABLE2 if any(dataset in row.values for dataset in datasets)]
     lines: list[Cells] = []
-    for row in published:
+    for row in printed:
         cells = [Cell(content=row.name), Cell(content=SOURCE[row.version])]
         lines.append((*cells, *(cell for dataset in datasets for cell in _printed_model(row, dataset))))
     for model in dict.fromkeys(one.evidence.model for one in measured):
@@ -147,7 +133,7 @@ def _table2(measured: Sequence[Agreements]) -> Table:
                 cells += [cell for agreement in agreements for cell in agreement_cells(agreement)]
             cells += [] if found else [NOTHING] * 6
         lines.append(tuple(cells))
-    notes = remarks(measured, published)
+    notes = remarks(measured, printed)
     return Table(title="Table 2: other language models", columns=tuple(columns), rows=tuple(lines), notes=notes)
 
 
@@ -171,7 +157,7 @@ def _printed(printed: Printed | None, later: str = "") -> tuple[Cell, Cell]:
 
 def _later(row: PublishedRow, dataset: str) -> str:
     """Say where the later version prints something else for Q-Debias."""
-    for other in TABLE1_OURS:
+    for other in published.TABLE1_OURS:
         new, old = other.values.get(dataset), row.values.get(dataset)
         if other.version == LATER and other.recipe == row.recipe and new and old:
             same = (new.srcc, new.plcc) == (old.srcc, old.plcc)
@@ -190,8 +176,8 @@ def _title(measured: Iterable[Agreements], dataset: str) -> str:
 
 
 _PAPER = (
-    f"Printed numbers: {SOURCE[FIRST]}, of mPLUG-Owl3 where no other model is named, without intervals. The paper "
-    f"names no checkpoint; its released code loads mPLUG-Owl3-7B-240728."
+    f"Printed numbers: {SOURCE[published.FIRST]}, of mPLUG-Owl3 where no other model is named, without intervals. The "
+    f"paper names no checkpoint; its released code loads mPLUG-Owl3-7B-240728."
 )
 _PRESETS = (
     "Measured with the questions and degradations that the paper describes; what the authors' released code does "
@@ -203,10 +189,10 @@ _INTERVALS = (
 )
 
 
-def remarks(measured: Sequence[Agreements], published: Sequence[PublishedRow]) -> tuple[str, ...]:
+def remarks(measured: Sequence[Agreements], printed: Sequence[PublishedRow]) -> tuple[str, ...]:
     """Return the notes on a whole table."""
     evidences = [one.evidence for one in measured]
-    known = {dataset for row in published for dataset in row.values}
+    known = {dataset for row in printed for dataset in row.values}
     notes = [note for evidence in evidences for note in _about(evidence)]
     for evidence in evidences:
         if evidence.dataset not in known:

@@ -15,7 +15,7 @@ from qdebias.inputs.datasets.dataset import NAME_COLUMNS
 from qdebias.inputs.datasets.readers import read_records, second
 from qdebias.methods.plan import Failure, Score
 from qdebias.metrics.mos import Mos
-from qdebias.system.output import locked_output, replacing
+from qdebias.system.output import locked_output, replacing, written
 
 SUFFIXES = (".csv", ".jsonl", ".parquet")
 """The formats of rows."""
@@ -185,13 +185,8 @@ def open_writer(path: Path, columns: type[Row] | Columns = Record) -> Iterator[C
     check_suffix(path)
     named = columns_of(columns) if isinstance(columns, type) else columns
     writer = _parquet_writer if path.suffix.lower() == ".parquet" else _line_writer
-    try:
-        with locked_output(path), writer(path, named) as write:
-            yield write
-    except BrokenPipeError:
-        raise  # that is whoever reads stdout, not this file
-    except OSError as error:
-        raise SettingError(f"{path}: cannot be written ({error.strerror or error})") from error
+    with written(path), locked_output(path), writer(path, named) as write:
+        yield write
 
 
 def check_suffix(path: Path) -> None:

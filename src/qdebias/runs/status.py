@@ -141,7 +141,7 @@ def retry_failures(
         BackendError: The model cannot answer.
         StoreError: The disk refuses.
     """
-    scorers = {}
+    stored = {}
     for method in failed:
         entry = run.manifest.methods[method]
         recipe = recipe_of(entry)
@@ -158,10 +158,10 @@ def retry_failures(
             max_pixels=max_pixels,
             max_side=max_side_of(run.manifest.identity),
         )
-        scorers[method] = StoredScorer(run, scorer, name=entry.name)
-    for method, stored in scorers.items():
-        images = (find_image(name, column=column) for name in failed[method])
-        for outcome in stored.ask(images, retry=True):
+        stored[method] = StoredScorer(run, scorer, name=entry.name)
+    for method, names in failed.items():
+        images = (find_image(name, column=column) for name in names)
+        for outcome in stored[method].ask(images, retry=True):
             yield run.manifest.methods[method].name, outcome
 
 

@@ -21,7 +21,7 @@ from typing import IO, Any, TypeVar
 
 from filelock import FileLock, Timeout
 
-from qdebias.errors import SettingError, StoreError
+from qdebias.errors import QdebiasError, SettingError, StoreError
 
 _LOCKED = (errno.EACCES, errno.EAGAIN)
 
@@ -89,12 +89,14 @@ def write_settings(path: Path, values: Mapping[str, Any], *, indent: int | None 
 
 
 @contextmanager
-def written(path: Path) -> Iterator[None]:
-    """Raise a SettingError where the system refuses to write a file."""
+def written(path: Path, refusal: type[QdebiasError] = SettingError) -> Iterator[None]:
+    """Raise an error of ours where the system refuses to write a file; a broken pipe is one of stdout, and passes."""
     try:
         yield
+    except BrokenPipeError:
+        raise
     except OSError as error:
-        raise SettingError(f"{path}: cannot be written ({error.strerror or error})") from error
+        raise refusal(f"{path}: cannot be written ({error.strerror or error})") from error
 
 
 Read = TypeVar("Read")
