@@ -138,7 +138,7 @@ class NanoImageProcessor:
     def __call__(self, images: Any, **_: object) -> dict[str, torch.Tensor]:  # noqa: ANN401
         """Map (nested lists of) images to `pixel_values`, (images, views, 3, 128, 128) float32 in [0, 1]."""
         cuts = np.stack([views(rgb_array(image)) for image in flat(images)])
-        return {"pixel_values": torch.from_numpy(cuts.astype(np.float32) / 255)}
+        return {"pixel_values": torch.from_numpy(np.divide(cuts, np.float32(255), dtype=np.float32))}
 
 
 def load_processor(checkpoint: Checkpoint, _: Config, **settings: str | None) -> NanoProcessor:

@@ -12,6 +12,8 @@ import numpy.typing as npt
 
 Float32Array: TypeAlias = npt.NDArray[np.float32]
 Float64Array: TypeAlias = npt.NDArray[np.float64]
+Int16Array: TypeAlias = npt.NDArray[np.int16]
+Int64Array: TypeAlias = npt.NDArray[np.int64]
 
 LATTICE = 8
 FLOOR = 1e-5
@@ -57,12 +59,16 @@ def mean_sigmoids(below: Float32Array, factors: Float32Array, found: Float64Arra
     """Fill (n, factors) with the means of 1 / (1 + factor * value) over each row of (n, values)."""
     for row in range(len(below)):
         found[row] = 0
-        for start in range(0, below.shape[1], 128):
-            part = below[row, start : start + 128]
+        for start in range(0, below.shape[1], 512):
+            part = below[row, start : start + 512]
+            half = len(part) // 2
+            one, other = part[:half], part[half : 2 * half]
             for place in range(len(factors)):
-                factor, total = factors[place], _ZERO
-                for x in range(len(part)):
-                    total += _ONE / (_ONE + factor * part[x])
+                factor = factors[place]
+                total = _ONE / (_ONE + factor * part[-1]) if len(part) % 2 else _ZERO
+                for x in range(half):  # two with one division
+                    a, b = _ONE + factor * one[x], _ONE + factor * other[x]
+                    total += (a + b) / (a * b)
                 found[row, place] += total
         found[row] /= below.shape[1]
 
@@ -213,3 +219,26 @@ def blocks(
                     steepest = max(steepest, max(abs(across), abs(down)))
             noise[place], extent[place], step[place] = total * _AREA, highest - lowest, steepest
             place += 1
+
+
+@_compiled
+def largest_of_cells(values: Int16Array, rows: Int64Array, columns: Int64Array, found: Int16Array) -> None:
+    """Fill (cells down, cells across) with the largest size of the values in each cell.
+
+    Args:
+        values: (H, W).
+        rows: Where each cell begins, and H; a cell of no rows takes the one at its beginning.
+        columns: The same across.
+        found: Filled.
+    """
+    width = values.shape[1]
+    highest = np.empty(width, np.int16)
+    for down in range(len(rows) - 1):
+        highest[:] = 0
+        for y in range(rows[down], max(rows[down + 1], rows[down] + 1)):
+            here = values[y]
+            for x in range(width):
+                highest[x] = max(highest[x], abs(here[x]))
+        for across in range(len(columns) - 1):
+            first, last = columns[across], max(columns[across + 1], columns[across] + 1)
+            found[down, across] = highest[first:last].max()

@@ -6,7 +6,7 @@ import numpy.typing as npt
 import torch
 from PIL import Image
 
-from qdebias.backends.nano.loops import Float32Array, Float64Array
+from qdebias.backends.nano.loops import Float32Array, Float64Array, largest_of_cells
 from qdebias.backends.nano.measures import (
     colour,
     halved,
@@ -58,11 +58,14 @@ def sharpness(image: UInt8Array) -> UInt8Array:
     Returns:
         (128, 128): 255 log(1 + |Laplacian|) / log(1021), so that one step is 3 %.
     """
-    grey = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)
-    size = np.abs(cv2.Laplacian(grey, cv2.CV_16S))
-    for axis, side in enumerate(size.shape):
-        size = np.maximum.reduceat(size, np.arange(SIDE) * side // SIDE, axis=axis)
-    return np.asarray(np.rint(255 * np.log1p(size) / np.log1p(STEEPEST)), dtype=np.uint8)
+    laplacian = np.asarray(cv2.Laplacian(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY), cv2.CV_16S), dtype=np.int16)
+    largest = np.empty((SIDE, SIDE), np.int16)
+    rows, columns = (np.arange(SIDE + 1) * side // SIDE for side in laplacian.shape)
+    largest_of_cells(laplacian, rows, columns, largest)
+    return _STEPS[largest]
+
+
+_STEPS = np.rint(255 * np.log1p(np.arange(STEEPEST + 1, dtype=np.int16)) / np.log1p(STEEPEST)).astype(np.uint8)
 
 
 def _limit(image: UInt8Array) -> UInt8Array:
