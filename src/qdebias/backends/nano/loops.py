@@ -22,6 +22,9 @@ _WINDOW = tuple((_TAPS / _TAPS.sum()).astype(np.float32)[:4])
 """Half of a Gaussian window of 7 pixels, deviation 7 / 6."""
 
 _ZERO, _ONE, _AREA = np.float32(0), np.float32(1), np.float32(1 / LATTICE**2)
+_HALF, _FLAT, _STEEP = np.float32(0.5), np.float32(0.6 / 255), np.float32(0.03)
+_NEAR_ZERO, _NEAR_ONE, _DARK, _PALE = np.float32(0.01), np.float32(0.99), np.float32(0.02), np.float32(0.98)
+_LIT, _COLOURED = np.float32(0.3), np.float32(0.8)
 _SMALL, _FIELD_FLOOR = np.float32(FLOOR**2), np.float32(FLOOR * 300)
 
 
@@ -242,3 +245,97 @@ def largest_of_cells(values: Int16Array, rows: Int64Array, columns: Int64Array, 
         for across in range(len(columns) - 1):
             first, last = columns[across], max(columns[across + 1], columns[across] + 1)
             found[down, across] = highest[first:last].max()
+
+
+@_compiled
+def even_moments(planes: Float32Array, low: Float32Array, found: Float64Array) -> None:
+    """Fill (2, n) with the mean squares and the mean fourth powers of the differences of (n, H, W) planes."""
+    for place in range(len(planes)):
+        for y in range(planes.shape[1]):
+            one, other, a, b = planes[place, y], low[place, y], _ZERO, _ZERO
+            for x in range(planes.shape[2]):
+                squared = (one[x] - other[x]) * (one[x] - other[x])
+                a += squared
+                b += squared * squared
+            found[0, place] += a
+            found[1, place] += b
+    found /= planes.shape[1] * planes.shape[2]
+
+
+@_compiled
+def split_colours(view: Float32Array, extremes: Float32Array, opponents: Float32Array, counts: Float64Array) -> None:
+    """Split the colours of a view.
+
+    Args:
+        view: (3, H, W).
+        extremes: (2, H, W) the brightest and the darkest channel of each pixel.
+        opponents: (2, H, W) red less green, and yellow less blue.
+        counts: (6,) how many pixels are clipped: above, below, black, white, one channel below, one channel above.
+    """
+    for y in range(view.shape[1]):
+        red, green, blue = view[0, y], view[1, y], view[2, y]
+        a, b, c, d, e, f = 0, 0, 0, 0, 0, 0
+        for x in range(view.shape[2]):
+            highest, lowest = max(red[x], green[x], blue[x]), min(red[x], green[x], blue[x])
+            extremes[0, y, x], extremes[1, y, x] = highest, lowest
+            opponents[0, y, x], opponents[1, y, x] = red[x] - green[x], (red[x] + green[x]) * _HALF - blue[x]
+            a += highest > _NEAR_ONE
+            b += lowest < _NEAR_ZERO
+            c += highest < _DARK
+            d += lowest > _PALE
+            e += (lowest < _NEAR_ZERO) & (highest > _LIT)
+            f += (highest > _NEAR_ONE) & (lowest < _COLOURED)
+        for place, part in enumerate((a, b, c, d, e, f)):
+            counts[place] += part
+
+
+@_compiled
+def channel_products(view: Float32Array, found: Float64Array) -> None:
+    """Fill (2, 5) with the mean products of the differences down, and across, of a (3, H, W) view.
+
+    They are red with red, green with green, blue with blue, red with green, and green with blue.
+    """
+    for right in range(2):
+        down, height, width = 1 - right, view.shape[1] - (1 - right), view.shape[2] - right
+        for y in range(height):
+            a, b, c, d, e = _ZERO, _ZERO, _ZERO, _ZERO, _ZERO
+            for x in range(width):
+                red = view[0, y + down, x + right] - view[0, y, x]
+                green = view[1, y + down, x + right] - view[1, y, x]
+                blue = view[2, y + down, x + right] - view[2, y, x]
+                a += red * red
+                b += green * green
+                c += blue * blue
+                d += red * green
+                e += green * blue
+            for place, part in enumerate((a, b, c, d, e)):
+                found[right, place] += part / (height * width)
+
+
+@_compiled
+def neighbour_sums(plane: Float32Array, sizes: Float64Array, flats: Float64Array, pairs: Float64Array) -> None:
+    """Sum up the differences across of a (H, W) plane.
+
+    Args:
+        plane: Luminance.
+        sizes: (W - 1,) mean sizes of each column.
+        flats: (W - 1,) shares of each column that are next to 0.
+        pairs: (2,) shares of the neighbours that are both next to 0, and of those next to 0 behind a steep one.
+    """
+    height, columns = plane.shape[0], plane.shape[1] - 1
+    flat, steep = np.empty(columns, np.uint8), np.empty(columns, np.uint8)
+    for y in range(height):
+        here = plane[y]
+        for x in range(columns):
+            size = abs(here[x + 1] - here[x])
+            sizes[x] += size
+            flat[x], steep[x] = size < _FLAT, size > _STEEP
+            flats[x] += flat[x]
+        both, behind = 0, 0
+        for x in range(columns - 1):
+            both += flat[x + 1] & flat[x]
+            behind += flat[x + 1] & steep[x]
+        pairs[0] += both / (height * (columns - 1))
+        pairs[1] += behind / (height * (columns - 1))
+    sizes /= height
+    flats /= height

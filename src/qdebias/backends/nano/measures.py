@@ -13,17 +13,20 @@ from qdebias.backends.nano.loops import (
     Float64Array,
     blocks,
     blur_plane,
+    channel_products,
+    even_moments,
     field_sums,
     gradient_sums,
     mean_sigmoids,
     means_and_deviations,
+    neighbour_sums,
+    split_colours,
 )
 
 _CONTRAST = (-6.5, -5.5, -4.75, -4.0, -3.25, -2.5, -1.75, -1.0)
 _TONE = tuple(step / 10 for step in range(1, 10))
 _QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
-_ONE, _HALF = np.float32(1), np.float32(0.5)
-_FLAT, _STEEP = np.float32(0.6 / 255), np.float32(0.03)
+_ONE = np.float32(1)
 
 
 def texture(light: Float32Array) -> Float64Array:
@@ -52,30 +55,27 @@ def texture(light: Float32Array) -> Float64Array:
 
 def colour(views: Float32Array, light: Float32Array) -> Float64Array:
     """Tone, clipping, casts, chroma noise, saturation and haze of (n, 3, side, side) views: (n, 51)."""
-    brightest, darkest = views.max(1), views.min(1)
+    count, _, *size = views.shape
+    extremes, opponents = (np.empty((count, 2, *size), np.float32) for _ in range(2))
+    clipped, products = np.zeros((count, 6)), np.zeros((count, 2, 5))
+    for view in range(count):
+        split_colours(views[view], extremes[view], opponents[view], clipped[view])
+        channel_products(views[view], products[view])
+    brightest, darkest = extremes.transpose(1, 0, 2, 3)
     chroma = brightest - darkest
-    opponents = np.stack([views[:, 0] - views[:, 1], (views[:, 0] + views[:, 1]) * _HALF - views[:, 2]], axis=1)
-    clipped = (
-        brightest > 0.99,
-        darkest < 0.01,
-        brightest < 0.02,
-        darkest > 0.98,
-        (darkest < 0.01) & (brightest > 0.3),
-        (brightest > 0.99) & (darkest < 0.8),
-    )
     parts = [
         _soft_shares(light, _TONE, 30),
         _soft_shares(chroma / (brightest + np.float32(0.02)), (0.1, 0.25, 0.45, 0.7, 0.9), 20),
         _soft_shares(chroma, (0.1, 0.25, 0.45, 0.7), 20),
         _soft_shares(-_highest(halved(-darkest)), (0.02, 0.08, 0.2, 0.4, 0.7), 30),
         _soft_shares(_highest(halved(brightest)), (0.2, 0.5, 0.8, 0.97), 30),
-        np.stack([np.count_nonzero(part, axis=(1, 2)) for part in clipped], axis=1) / light[0].size,
+        clipped / light[0].size,
         _moments(light),
         (light.max((1, 2)) - light.min((1, 2)))[:, None],
         _moments(views)[:, :3],
         _moments(opponents),
-        *_chroma_noise(opponents),
-        *_agreement(views),
+        *_chroma_noise(opponents.reshape(-1, *size)),
+        _agreement(products),
     ]
     return np.column_stack(parts)
 
@@ -193,47 +193,38 @@ def _bands(light: Float32Array, low: Float32Array) -> list[Float64Array]:
         if level:
             light = halved(low)
             low = blur(light)
-        second, fourth = _even_moments(light - low)
+        second, fourth = _even_moments(light, low)
         power = second + FLOOR**2
         parts += [_log(power), _log(fourth / power**2)]
     return parts
 
 
-def _chroma_noise(opponents: Float32Array) -> list[Float64Array]:
+def _chroma_noise(planes: Float32Array) -> list[Float64Array]:
     """Energy and peakedness of fine colour."""
-    planes = opponents.reshape(-1, *opponents.shape[2:])
-    second, fourth = _even_moments(planes - blur(planes))
+    second, fourth = _even_moments(planes, blur(planes))
     return [part.reshape(-1, 2) for part in (_log(second), _log(fourth / (second + FLOOR**2) ** 2))]
 
 
-def _agreement(views: Float32Array) -> list[Float64Array]:
-    """Correlation of the differences of red and green, and of green and blue, across and down."""
-    parts = []
-    for axis in (2, 3):
-        red, green, blue = np.diff(views, axis=axis).transpose(1, 0, 2, 3)
-        squares = [_mean_products(plane, plane) + FLOOR**2 for plane in (red, green, blue)]
-        parts.append(_mean_products(red, green) / np.sqrt(squares[0] * squares[1]))
-        parts.append(_mean_products(green, blue) / np.sqrt(squares[1] * squares[2]))
-    return parts
+def _agreement(products: Float64Array) -> Float64Array:
+    """Correlation of the differences of red and green, and of green and blue, down and across."""
+    red, green, blue = (products[..., :3] + FLOOR**2).transpose(2, 0, 1)
+    pairs = products[..., 3] / np.sqrt(red * green), products[..., 4] / np.sqrt(green * blue)
+    return np.stack(pairs, axis=2).reshape(len(products), 4)
 
 
-def _even_moments(planes: Float32Array) -> tuple[Float64Array, Float64Array]:
-    """Means of the squares and of the fourth powers of each plane."""
-    squares = planes * planes
-    return _mean_products(planes, planes), _mean_products(squares, squares)
-
-
-def _mean_products(one: Float32Array, other: Float32Array) -> Float64Array:
-    """Mean of the products of each plane of (n, H, W) with another: (n,)."""
-    rows = np.matmul(one[:, :, None, :], other[:, :, :, None])
-    return np.asarray(rows.mean((1, 2, 3), dtype=np.float64) / one.shape[2])
+def _even_moments(planes: Float32Array, low: Float32Array) -> Float64Array:
+    """Means of the squares and of the fourth powers of the difference of two planes: (2, n)."""
+    found = np.zeros((2, len(planes)))
+    even_moments(planes, low, found)
+    return found
 
 
 def _lattice(light: Float32Array) -> Float64Array:
     """Statistics of the differences across: (n, H, W) to (n, 8)."""
-    sizes = np.abs(np.diff(light, axis=2))
-    flat, steep = sizes < _FLAT, sizes > _STEEP
-    columns, flat_columns = sizes.mean(1, dtype=np.float64), flat.mean(1)
+    count, _, side = light.shape
+    columns, flat_columns, pairs = (np.zeros((count, values)) for values in (side - 1, side - 1, 2))
+    for plane, *found in zip(np.ascontiguousarray(light), columns, flat_columns, pairs, strict=True):
+        neighbour_sums(plane, *found)
     phases, flat_phases = (
         np.stack([part[:, place::LATTICE].mean(1) for place in range(LATTICE)], axis=1)
         for part in (columns, flat_columns)
@@ -246,8 +237,7 @@ def _lattice(light: Float32Array) -> Float64Array:
         _log(middle[:, -1]) - _log(middle[:, LATTICE // 2]),
         flat_columns.mean(1),
         flat_phases[:, -1] - flat_phases[:, :-1].mean(1),
-        (flat[..., 1:] & flat[..., :-1]).mean((1, 2)),
-        (flat[..., 1:] & steep[..., :-1]).mean((1, 2)),
+        *pairs.T,
         np.max([(profile[:, lag:] * profile[:, :-lag]).mean(1) / power for lag in range(3, 17)], axis=0),
         _log(columns.max(1)) - _log(columns.mean(1)),
     ]
