@@ -30,7 +30,7 @@ _SMALL, _FIELD_FLOOR = np.float32(FLOOR**2), np.float32(FLOOR * 300)
 
 def _compiled(kernel: Callable[..., None]) -> Callable[..., None]:
     compiler: Any = numba.njit
-    options = {"nogil": True, "fastmath": {"reassoc", "contract", "nsz", "nnan", "arcp"}}
+    options = {"nogil": True, "error_model": "numpy", "fastmath": {"reassoc", "contract", "nsz", "nnan", "arcp"}}
     try:
         code: Callable[..., None] = compiler(cache=True, **options)(kernel)
     except RuntimeError:  # numba found no folder that it may write its cache to
@@ -64,14 +64,10 @@ def mean_sigmoids(below: Float32Array, factors: Float32Array, found: Float64Arra
         found[row] = 0
         for start in range(0, below.shape[1], 512):
             part = below[row, start : start + 512]
-            half = len(part) // 2
-            one, other = part[:half], part[half : 2 * half]
             for place in range(len(factors)):
-                factor = factors[place]
-                total = _ONE / (_ONE + factor * part[-1]) if len(part) % 2 else _ZERO
-                for x in range(half):  # two with one division
-                    a, b = _ONE + factor * one[x], _ONE + factor * other[x]
-                    total += (a + b) / (a * b)
+                factor, total = factors[place], _ZERO
+                for x in range(len(part)):
+                    total += _ONE / (_ONE + factor * part[x])
                 found[row, place] += total
         found[row] /= below.shape[1]
 

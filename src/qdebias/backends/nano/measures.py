@@ -222,13 +222,12 @@ def _even_moments(planes: Float32Array, low: Float32Array) -> Float64Array:
 def _lattice(light: Float32Array) -> Float64Array:
     """Statistics of the differences across: (n, H, W) to (n, 8)."""
     count, _, side = light.shape
-    columns, flat_columns, pairs = (np.zeros((count, values)) for values in (side - 1, side - 1, 2))
+    both, pairs = np.zeros((2, count, side)), np.zeros((count, 2))
+    columns, flat_columns = both[..., :-1]
     for plane, *found in zip(np.ascontiguousarray(light), columns, flat_columns, pairs, strict=True):
         neighbour_sums(plane, *found)
-    phases, flat_phases = (
-        np.stack([part[:, place::LATTICE].mean(1) for place in range(LATTICE)], axis=1)
-        for part in (columns, flat_columns)
-    )
+    of_phase = (side + LATTICE - 2 - np.arange(LATTICE)) // LATTICE
+    phases, flat_phases = both.reshape(2, count, -1, LATTICE).sum(2) / of_phase
     profile = columns - columns.mean(1, keepdims=True)
     power = (profile * profile).mean(1) + FLOOR**2
     middle = np.sort(phases, axis=1)
@@ -238,7 +237,7 @@ def _lattice(light: Float32Array) -> Float64Array:
         flat_columns.mean(1),
         flat_phases[:, -1] - flat_phases[:, :-1].mean(1),
         *pairs.T,
-        np.max([(profile[:, lag:] * profile[:, :-lag]).mean(1) / power for lag in range(3, 17)], axis=0),
+        np.max([np.vecdot(profile[:, lag:], profile[:, :-lag]) / (side - 1 - lag) for lag in range(3, 17)], 0) / power,
         _log(columns.max(1)) - _log(columns.mean(1)),
     ]
     return np.stack(parts, axis=1)

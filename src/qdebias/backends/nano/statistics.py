@@ -62,7 +62,8 @@ def sharpness(image: UInt8Array) -> UInt8Array:
     largest = np.empty((SIDE, SIDE), np.int16)
     rows, columns = (np.arange(SIDE + 1) * side // SIDE for side in laplacian.shape)
     largest_of_cells(laplacian, rows, columns, largest)
-    return _STEPS[largest]
+    steps: UInt8Array = _STEPS[largest]
+    return steps
 
 
 _STEPS = np.rint(255 * np.log1p(np.arange(STEEPEST + 1, dtype=np.int16)) / np.log1p(STEEPEST)).astype(np.uint8)
@@ -94,7 +95,7 @@ def rgb_array(image: Image.Image | UInt8Array) -> UInt8Array:
         ValueError: The input is no RGB image of bytes.
     """
     if isinstance(image, Image.Image):
-        return np.asarray(image.convert("RGB"), dtype=np.uint8)
+        return np.asarray(image if image.mode == "RGB" else image.convert("RGB"), dtype=np.uint8)
     array = np.asarray(image)
     if array.ndim != 3 or array.shape[2] != 3 or array.dtype != np.uint8:
         raise ValueError(f"need (H, W, 3) uint8 or a PIL image, got {array.dtype} of shape {array.shape}")
