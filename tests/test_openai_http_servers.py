@@ -13,9 +13,9 @@ import pytest
 from contract import SAME, pair, picture
 from qdebias.backends.openai_http import connection
 from qdebias.backends.openai_http.backend import load_openai
-from qdebias.backends.openai_http.chat import candidates
+from qdebias.backends.openai_http.chat import OptionTokens, candidates, option_logprobs
 from qdebias.backends.openai_http.connection import refusal, server_words
-from qdebias.errors import BackendError, ImageError, QdebiasError, SettingError
+from qdebias.errors import BackendError, ImageError, OptionError, QdebiasError, SettingError
 from qdebias.methods.plan import Failure
 from qdebias.runs.scorer import Scorer
 from stub_server import Fault, Stub, serving
@@ -325,6 +325,15 @@ def test_odd_answers_are_one_line(body: str) -> None:
     data = body.encode("utf-8", "surrogatepass").decode("latin-1")
     stub.always = Fault(200, data)
     assert error_of(stub)
+
+
+@pytest.mark.parametrize("worth", ["-inf", "-Infinity", float("-inf"), -9999.0])
+def test_an_option_without_a_probability_is_missing_and_no_score(worth: float | str) -> None:
+    """JSON has no infinity: some servers write it as text, and clients leave it so."""
+    listed = [{"token": " good", "logprob": -1.0}, {"token": " poor", "logprob": worth}]
+    reply = {"choices": [{"logprobs": {"content": [{**listed[0], "top_logprobs": listed}]}}]}
+    with pytest.raises(OptionError, match="option ' poor' is not among the 2 tokens"):
+        option_logprobs(reply, OptionTokens((" good", " poor")), "ask for more")
 
 
 def test_words_of_a_server_hold_no_control_characters() -> None:
