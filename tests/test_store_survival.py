@@ -261,7 +261,7 @@ def test_another_name_or_digest_in_the_index_is_damage_and_not_another_result(
     folder, paths = copy_of(finished, tmp_path), finished[1]
     expected, whole = scores(folder, paths), (folder / INDEX).read_bytes()
     row = whole_rows(folder / "images.jsonl")[2]
-    for said in (str(row[name]).encode() for name in ("image", "method", "path")):
+    for said in (bytes.fromhex(str(row["image"])), str(row["method"]).encode(), str(row["path"]).encode()):
         place = whole.index(said)
         (folder / INDEX).write_bytes(whole[:place] + bytes([whole[place] ^ 1]) + whole[place + 1 :])
         with pytest.raises(StoreError, match=r"delete it, and it is made anew"):

@@ -9,6 +9,7 @@ the last; a loss of power may leave more. All of that lies at the end, and what 
 """
 
 import hashlib
+import json
 import os
 import sqlite3
 from collections.abc import Iterable, Iterator
@@ -19,14 +20,16 @@ import numpy as np
 
 from qdebias.equations import FloatArray
 from qdebias.errors import StoreError
-from qdebias.runs.lines import Outcome, Row, checksum, line_of, outcome_of, parsed, read_lines, row_of
+from qdebias.runs.lines import FileState, Outcome, Row, checksum, outcome_of, read_lines
 
-VERSION = 4
+VERSION = 5
 
 _TABLES = f"""
 BEGIN;
 CREATE TABLE answers (key BLOB PRIMARY KEY, logits BLOB NOT NULL) WITHOUT ROWID;
-CREATE TABLE images (path BLOB, method TEXT, failed INTEGER, line BLOB, PRIMARY KEY (path, method)) WITHOUT ROWID;
+CREATE TABLE images (
+    path BLOB, method TEXT, failed INTEGER, digests BLOB, said TEXT, sum TEXT, PRIMARY KEY (path, method)
+) WITHOUT ROWID;
 CREATE TABLE extents (file TEXT PRIMARY KEY, size INTEGER NOT NULL, tail BLOB NOT NULL) WITHOUT ROWID;
 PRAGMA user_version = {VERSION};
 COMMIT;
@@ -93,9 +96,14 @@ class Index:
 
     def add_outcomes(self, outcomes: Iterable[Outcome]) -> None:
         """Remember what became of images; a later outcome of an image takes the place of an earlier one."""
-        rows = ((_text(one.path), one.method, one.error is not None, line_of(row_of(one))) for one in outcomes)
+        rows = []
+        for one in outcomes:
+            digests = b"".join(map(bytes.fromhex, [one.image or "", *one.conditions]))
+            said = json.dumps([one.state.size, one.state.mtime_ns, one.error, one.similarity])
+            values = (_text(one.path), one.method, int(one.error is not None), digests, said)
+            rows.append((*values, checksum(repr(values).encode())))
         with explained():
-            self._database.executemany("INSERT OR REPLACE INTO images VALUES (?, ?, ?, ?)", rows)
+            self._database.executemany("INSERT OR REPLACE INTO images VALUES (?, ?, ?, ?, ?, ?)", rows)
 
     def counts(self) -> dict[str, tuple[int, int]]:
         """Return for each method how many images are done and how many failed."""
@@ -131,11 +139,21 @@ class Index:
 
     def _outcomes(self, where: str, *values: object) -> Iterator[Outcome]:
         with explained():
-            for path, method, line in self._database.execute(f"SELECT path, method, line FROM images {where}", values):  # noqa: S608 (constants)
-                row = parsed(line)
-                if row is None or (_text(row["path"]), row["method"]) != (path, method):
+            for *row, seal in self._database.execute(f"SELECT * FROM images {where}", values):  # noqa: S608 (constants)
+                if seal != checksum(repr(tuple(row)).encode()):
                     raise IndexMismatchError
-                yield outcome_of(row)
+                path, method, _, packed, said = row
+                size, mtime_ns, error, similarity = json.loads(said)
+                digests = [packed[start : start + 16].hex() for start in range(0, len(packed), 16)]
+                yield Outcome(
+                    path=path.decode("utf-8", "surrogatepass"),
+                    method=method,
+                    state=FileState(size=size, mtime_ns=mtime_ns),
+                    image=digests[0] if digests else None,
+                    conditions=tuple(digests[1:]),
+                    similarity=tuple(similarity),
+                    error=error,
+                )
 
 
 class IndexMismatchError(StoreError):

@@ -30,7 +30,7 @@ class Lines:
 
     def append(self, rows: Iterable[Row]) -> None:
         """Write the rows so that they outlive this process; all of them, or none where the disk refuses."""
-        data = b"".join(map(line_of, rows))
+        data = b"".join(map(_line, rows))
         written = 0
         with _refusals(self.path):
             try:
@@ -91,7 +91,7 @@ def checksum(data: bytes) -> str:
     return f"{zlib.crc32(data):08x}"
 
 
-def line_of(row: Row) -> bytes:
+def _line(row: Row) -> bytes:
     """Return a line that ends in the checksum of what comes before it."""
     said = json.dumps(row, separators=(",", ":"), allow_nan=False).encode()[:-1]
     return said + _SUM % checksum(said).encode()
