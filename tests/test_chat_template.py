@@ -69,7 +69,7 @@ def test_arguments_arrive_as_they_were_given(name: str, value: str | float | boo
 
 
 def test_argument_that_is_not_read_is_refused() -> None:
-    with pytest.raises(SettingError, match="reads no argument 'efort'; leave it out"):
+    with pytest.raises(SettingError, match="does not read the argument 'efort'; leave it out"):
         fixed("{{ effort }}", {"efort": "low"})
 
 

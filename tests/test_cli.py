@@ -100,7 +100,7 @@ def test_every_bad_image_has_its_line_and_the_rest_is_scored(bad_folder: Path) -
     by_name = {Path(str(row["path"])).name: row for row in rows(got.stdout)}
     assert {name for name, row in by_name.items() if row["error"] is None} == {"a.png", "c.png"}
     for name, why in {
-        "truncated.png": "damaged or cut short",
+        "truncated.png": "damaged or truncated",
         "letter.jpg": "is not an image",
         "empty.jpg": "is not an image",
         "dot.png": "1 x 1 is too small",
@@ -256,5 +256,5 @@ def test_the_embedded_model_says_what_it_is(tmp_path: Path) -> None:
     assert "nano is for trying things out" in said[-1]
     assert "trying" not in run("score", tmp_path / "a.png", "--method", "vanilla", "-q").stderr
     assert "trying" not in run("score", tmp_path / "a.png", "--method", "vanilla", "--model", "fake").stderr
-    (figure,) = re.findall(r"SRCC with people is (\.\d+),", caution("nano"))
+    (figure,) = re.findall(r"SRCC with human scores is (\.\d+),", caution("nano"))
     assert figure in CARD.read_text(encoding="utf-8"), "the card has another figure"

@@ -226,7 +226,7 @@ def test_files_of_scores_and_runs_stand_beside_each_other(
         ("path,value\n1.png,2", "no column of scores"),
         ("picture,score\n1.png,2", "no column of images"),
         ("path,score\nx.png,2", "names none of the 20 images"),
-        ("path,score\n1.png,good", "is no number"),
+        ("path,score\n1.png,good", "is not a number"),
         ("path,score\n1.png,1\n1.png,2", "lists '1.png' more than once"),
         ("path,score\n1.png,1\nsome/1.png,2", "are the same image"),
         ("", "is empty; its first line names the columns"),

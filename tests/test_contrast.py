@@ -106,7 +106,7 @@ def test_a_run_of_vanilla_holds_the_first_answer(tmp_path: Path, photo: RgbImage
         ("contrast+winner", "need the same-object question"),
         ("contrast+logodds", "averages log-odds; leave the mean out"),
         ("contrast+prior-blank", "no prior"),
-        ("paper+a0.5", "nothing is subtracted by this method; begin with contrast"),
+        ("paper+a0.5", "nothing is subtracted by this method; start from contrast"),
         ("contrast+a0", "share of more than 0"),
     ],
 )

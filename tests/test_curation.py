@@ -122,7 +122,7 @@ def test_nothing_is_replaced_and_nothing_is_begun(source: Path, tmp_path: Path, 
     other = tmp_path / "best" / "sub" / "deep" / "b.jpg"
     other.parent.mkdir(parents=True)
     other.write_bytes(b"another picture")
-    with pytest.raises(SettingError, match=r"b\.jpg is there already and is something else .* nothing was done"):
+    with pytest.raises(SettingError, match=r"b\.jpg already exists and is not .* nothing was done"):
         place(images_of(source), [source], tmp_path / "best", way)
     assert files(source) == before
     assert files(tmp_path / "best") == {"sub/deep/b.jpg": b"another picture"}
@@ -156,13 +156,13 @@ def test_a_target_inside_of_the_source_is_refused(source: Path, inner: str) -> N
 
 
 def test_an_image_is_never_moved_onto_itself(source: Path) -> None:
-    with pytest.raises(SettingError, match="would be put where it is"):
+    with pytest.raises(SettingError, match="would be put where it already is"):
         place([source / "a.jpg"], [], source, MOVE)
     assert (source / "a.jpg").exists()
 
 
 def test_an_image_that_is_gone_stops_everything(source: Path, tmp_path: Path) -> None:
-    with pytest.raises(SettingError, match=r"none\.jpg: is not there any more; nothing was done"):
+    with pytest.raises(SettingError, match=r"none\.jpg: no longer exists; nothing was done"):
         place([source / "a.jpg", source / "none.jpg"], [source], tmp_path / "best", MOVE)
     assert (source / "a.jpg").exists()
 
@@ -289,7 +289,7 @@ def test_mistakes_are_told_in_one_line(photos: Path, tmp_path: Path) -> None:
         ((photos, "--min", 0.5, "--scores", scores), "leave out the paths or --scores"),
         ((photos, "--min", 0, "--copy-to", "x", "--move-to", "y"), "choose one of"),
         ((photos, "--min", 0, "--move-to", photos / "best"), "where the images are from"),
-        (("--scores", scores, "--min", 0, "--move-to", tmp_path / ".." / "x"), "is not there any more"),
+        (("--scores", scores, "--min", 0, "--move-to", tmp_path / ".." / "x"), "no longer exists"),
     ):
         text = call("filter", *arguments, "--model", "fake", code=2)
         assert why in text.splitlines()[-1]

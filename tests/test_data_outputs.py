@@ -37,7 +37,7 @@ def test_a_repeated_row_is_left_out_unless_it_is_asked_for(tmp_path: Path) -> No
     ("row", "message"),
     [
         ('{"img_path": "a.jpg", "gt_score": 1}', "has no column logit_"),
-        (ROWS[0] + '{"img_path": "b.jpg", "gt_score": 1, "logit_good": 2}', "missing or is no number"),
+        (ROWS[0] + '{"img_path": "b.jpg", "gt_score": 1, "logit_good": 2}', "missing or is not a number"),
         ('{"logit_good": 2}', "needs a column"),
         ("", "needs a column"),
     ],

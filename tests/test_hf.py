@@ -226,5 +226,5 @@ def test_command_line_scores_with_every_family(family: str, method: str, hub: bo
         assert 0 <= json.loads(outcome.stdout)["score"] <= 1
     else:
         assert outcome.exit_code == 2
-        assert "do not stand after the question" in outcome.stderr
+        assert "are not after the question" in outcome.stderr
         assert outcome.stderr.count("\n") == 1

@@ -93,7 +93,7 @@ def test_tensor_of_another_shape(folder: Path) -> None:
 
 def test_surplus_tensors_only_when_allowed(folder: Path) -> None:
     change_weights(folder, lambda tensors: tensors.update({"extra.weight": torch.zeros(3)}))
-    refused(folder, "1 tensors that the model has no place for, such as 'extra.weight'.* allow_surplus=True")
+    refused(folder, "1 tensors that the model does not use, such as 'extra.weight'.* allow_surplus=True")
     allowed = load_hf(folder, device="cpu", allow_surplus=True)
     assert_same(
         allowed.option_logits([pair(1, 2)]), load_hf(checkpoint("llava"), device="cpu").option_logits([pair(1, 2)])

@@ -54,7 +54,7 @@ def test_template_that_trims_leaves_the_prefix_alone(with_template: Callable[...
 @pytest.mark.parametrize("family", ["llava", "llava_onevision", "llava_interleave"])
 def test_templates_that_put_images_first(family: str) -> None:
     backend = load_hf(checkpoint(family), device="cpu")
-    with pytest.raises(PromptError, match=r"do not stand after the question .* use the other placement"):
+    with pytest.raises(PromptError, match=r"are not after the question .* use the other placement"):
         ask(backend, QUALITY, "after")
 
 
@@ -63,7 +63,7 @@ def test_template_that_puts_images_last(with_template: Callable[..., HfBackend])
     assert first in QWEN
     turned = QWEN.replace("in message['content']", "in message['content'] | sort(attribute='type', reverse=true)")
     backend = with_template(turned)
-    with pytest.raises(PromptError, match="do not stand before the question"):
+    with pytest.raises(PromptError, match="are not before the question"):
         ask(backend, QUALITY, "before")
     ask(backend, QUALITY, "after")
 

@@ -103,7 +103,7 @@ def test_a_png_whose_data_ends_early_without_an_error_is_refused(mode: str, tmp_
             + struct.pack(">I", zlib.crc32(body))
             + whole[end:]
         )
-        with pytest.raises(ImageError, match=r"short.png: damaged or cut short .its data ends before its last row"):
+        with pytest.raises(ImageError, match=r"short.png: damaged or truncated .its data ends before its last row"):
             load_image(path)
 
 
@@ -178,7 +178,7 @@ def test_a_truncated_jpeg_names_the_file(photo: RgbImage, tmp_path: Path) -> Non
     Image.fromarray(photo).save(memory, "JPEG")
     path = tmp_path / "cut.jpg"
     path.write_bytes(memory.getvalue()[: len(memory.getvalue()) // 2])
-    with pytest.raises(ImageError, match=r"cut.jpg: damaged or cut short .*; obtain the file again"):
+    with pytest.raises(ImageError, match=r"cut.jpg: damaged or truncated .*; get an intact copy"):
         load_image(path)
 
 
@@ -213,7 +213,7 @@ def test_the_limit_of_pixels_can_be_set(photo: RgbImage, tmp_path: Path) -> None
 def test_text_named_jpg_is_no_image(tmp_path: Path) -> None:
     path = tmp_path / "letter.jpg"
     path.write_text("Dear reader,")
-    with pytest.raises(ImageError, match=r"letter.jpg: is not an image, or of none of the formats JPEG"):
+    with pytest.raises(ImageError, match=r"letter.jpg: is not an image in one of the formats JPEG"):
         load_image(path)
 
 

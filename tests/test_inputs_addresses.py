@@ -43,7 +43,7 @@ def test_what_a_store_holds_are_images_folders_patterns_lists_shards_and_tables(
     }
     listed = scores(f"{place}/list.txt")
     assert listed[f"{place}/deep/b.png"] == score_of(png(2))
-    assert listed[f"{place}/gone.png"] == f"{place}/gone.png: there is nothing behind this address"
+    assert listed[f"{place}/gone.png"] == f"{place}/gone.png: there is nothing at this address"
 
 
 def test_a_run_knows_an_object_by_its_address(store: Store, tmp_path: Path) -> None:
@@ -58,7 +58,7 @@ def test_a_run_knows_an_object_by_its_address(store: Store, tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize(
-    ("name", "why"), [("none/*.png", "nothing matches this pattern"), ("none/", "there is nothing behind this address")]
+    ("name", "why"), [("none/*.png", "nothing matches this pattern"), ("none/", "there is nothing at this address")]
 )
 def test_a_place_without_images_is_the_users_mistake(name: str, why: str, store: Store) -> None:
     got = run("score", f"{store.root}/{name}", "--model", "fake")
@@ -112,7 +112,7 @@ def test_the_web_is_read_with_patience_and_limits(monkeypatch: pytest.MonkeyPatc
     with serving() as (site, asked):
         got = scores(*(f"{site}/{name}.png" for name in ("first", "second", "gone", "endless")))
     assert got[f"{site}/first.png"] == got[f"{site}/second.png"] == score_of(png(1))
-    assert got[f"{site}/gone.png"] == f"{site}/gone.png: there is nothing behind this address"
+    assert got[f"{site}/gone.png"] == f"{site}/gone.png: there is nothing at this address"
     assert "more than 0 MB" in str(got[f"{site}/endless.png"])
     assert [asked.count(f"/{name}.png") for name in ("first", "second", "gone", "endless")] == [1, 2, 1, 1]
 

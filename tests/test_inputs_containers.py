@@ -142,7 +142,7 @@ def test_a_damaged_parquet_file_is_one_row_and_one_of_numbers_as_well(tmp_path: 
     (tmp_path / "bad.parquet").write_bytes(b"PAR1 and no more")
     pq.write_table(pa.table({"image": [1, 2]}), tmp_path / "numbers.parquet")
     got = scores("a.png", "bad.parquet", "numbers.parquet", cwd=tmp_path)
-    assert "is no Parquet file, or damaged" in str(got["bad.parquet"])
+    assert "is not a Parquet file, or is damaged" in str(got["bad.parquet"])
     assert "'image' holds int64, neither images nor names" in str(got["numbers.parquet"])
 
 

@@ -59,7 +59,7 @@ def test_arguments_that_are_none() -> None:
     for pair in ("thinking", "=1", "a-b=1"):
         with pytest.raises(SettingError, match="--template-arg is KEY=VALUE, such as enable_thinking=true, got"):
             with_arguments("nano", [pair])
-    with pytest.raises(SettingError, match="reads no argument 'effort'"):
+    with pytest.raises(SettingError, match="does not read the argument 'effort'"):
         load_backend("nano?effort=low")
     with pytest.raises(SettingError, match=r"backend 'fake': .*template_args"):
         load_backend("fake?effort=low")

@@ -61,7 +61,7 @@ def test_a_question_about_the_image_alone(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("method = ", r"mine.toml: is no method that can be read \(Invalid value"),
+        ("method = ", r"mine.toml: is not a readable method file \(Invalid value"),
         ("methods = 'paper'", "a method has no methods; there are method, parts, quality, same"),
         ("method = 3", "method is a text"),
         ("parts = 'levels5'", "parts a list of texts"),
@@ -84,5 +84,5 @@ def test_what_a_file_cannot_say_is_one_clear_error(text: str, message: str, tmp_
 
 
 def test_a_file_that_is_not_there(tmp_path: Path) -> None:
-    with pytest.raises(SettingError, match=r"none\.toml: is no method that can be read"):
+    with pytest.raises(SettingError, match=r"none\.toml: is not a readable method file"):
         presets.get(str(tmp_path / "none.toml"))

@@ -282,7 +282,7 @@ def test_weights_have_to_fit(tmp_path: Path) -> None:
         change(lambda weights, missing=missing: weights.pop(missing))
         refused(folder, f"the weights lack 1 tensors of the model, such as '{missing}'")
     change(lambda weights: weights.update({"base_model.lora_A.weight": torch.zeros(2)}))
-    refused(folder, "1 tensors that the model has no place for")
+    refused(folder, "1 tensors that the model does not use")
 
 
 def test_files_beside_the_weights_have_to_be_there(tmp_path: Path) -> None:

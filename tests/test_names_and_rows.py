@@ -184,7 +184,7 @@ def test_images_in_a_parquet_file_too(kind: pa.DataType, photos: Path) -> None:
 
 def test_two_columns_of_one_name_are_refused(photos: Path) -> None:
     pq.write_table(pa.table([["a.png"], ["b.png"]], names=["path", "path"]), photos / "t.parquet")
-    with pytest.raises(SettingError, match="has 2 columns named 'path'; leave one of them"):
+    with pytest.raises(SettingError, match="has 2 columns named 'path'; keep only one of them"):
         open_images(["photos/t.parquet"])
 
 
@@ -320,17 +320,17 @@ def test_labels_may_be_a_parquet_file_that_holds_the_pictures_too(photos: Path) 
 @pytest.mark.parametrize("header", ["image,mos,mos", "image,MOS,mos", "image,mos,image"])
 def test_labels_with_two_columns_of_one_name_are_refused(header: str, photos: Path) -> None:
     (photos / "l.csv").write_text(f"{header}\na.png,1,5\nb.png,2,4\n")
-    with pytest.raises(SettingError, match="leave one of them"):
+    with pytest.raises(SettingError, match="keep only one of them"):
         load_dataset(photos / "l.csv")
     columns = header.split(",")
     pq.write_table(pa.table([["a.png", "b.png"], [1, 2], [5, 4]], names=columns), photos / "l.parquet")
-    with pytest.raises(SettingError, match="leave one of them"):
+    with pytest.raises(SettingError, match="keep only one of them"):
         load_dataset(photos / "l.parquet")
     scores = pa.table([["a.png"], [0.5], [0.6]], names=["path", "score", "score"])
     pq.write_table(scores, photos / "s.parquet")
     (photos / "s.csv").write_text("path,score,score\na.png,0.5,0.6\n")
     for name in ("s.csv", "s.parquet"):
-        with pytest.raises(SettingError, match="two columns named 'score'; leave one of them"):
+        with pytest.raises(SettingError, match="two columns named 'score'; keep only one of them"):
             read_scores(photos / name)
 
 
@@ -353,7 +353,7 @@ def test_a_refusal_is_told_apart_from_nothing() -> None:
             told = run("score", f"{address}/{name}", "--model", "fake").stderr
             assert "403" in told, told
             assert "private" not in told
-        assert "there is nothing behind" in run("score", f"{address}/gone.tar?sig=private", "--model", "fake").stderr
+        assert "there is nothing at" in run("score", f"{address}/gone.tar?sig=private", "--model", "fake").stderr
         server.shutdown()
 
 
@@ -365,7 +365,7 @@ def test_addresses_may_stand_in_a_list(photos: Path) -> None:
     first, second, third = qdebias.score(images, model="fake", on_error="return")
     assert first.value == second.value  # type: ignore[union-attr]
     assert isinstance(third, Failure)
-    assert "memory://gone.png: there is nothing behind this address" in third.error
+    assert "memory://gone.png: there is nothing at this address" in third.error
 
 
 def test_the_words_of_a_failure_hold_no_signature() -> None:
@@ -562,7 +562,7 @@ def test_a_label_without_an_image_is_told(photos: Path) -> None:
 
 def test_stdin_without_a_name_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(b"\n\n")))
-    with pytest.raises(SettingError, match="stdin, meant by -, names nothing"):
+    with pytest.raises(SettingError, match="stdin, which - stands for, names nothing"):
         open_images(["-"])
 
 

@@ -418,7 +418,7 @@ def test_template_and_weights_are_identity() -> None:
 @pytest.mark.parametrize(
     ("address", "message"),
     [
-        ("", "is no URL of a server; write it like openai:http"),
+        ("", "is not the URL of a server; write it like openai:http"),
         ("localhost:8000", "is no URL"),
         ("ftp://localhost", "is no URL"),
         ("http://:80", "is no URL"),
@@ -449,7 +449,7 @@ def test_model_needs_no_name_where_there_is_one(url: str) -> None:
 def test_one_of_several_models_must_be_named() -> None:
     with (
         serving(Stub(shape="other")) as url,
-        pytest.raises(SettingError, match=r"lists 2 models; .* behind a #: stub/model, another"),
+        pytest.raises(SettingError, match=r"lists 2 models; .* after a #: stub/model, another"),
     ):
         load_openai(url)
 

@@ -291,7 +291,7 @@ def test_a_name_that_a_list_lacks_is_told_with_those_it_has() -> None:
     with serving(stub) as url:
         with pytest.raises(BackendError, match="does not serve the model 'x'; it serves: a, b"):
             load_openai(f"{url}#x")
-        with pytest.raises(SettingError, match="lists 2 models; name the one that is meant behind a #: a, b"):
+        with pytest.raises(SettingError, match="lists 2 models; name the one you mean after a #: a, b"):
             load_openai(url)
 
 

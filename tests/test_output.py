@@ -289,7 +289,7 @@ def test_what_cannot_be_copied_is_told_before_scoring(option: str, tmp_path: Pat
     with tarfile.open(tmp_path / "s.tar", "w") as shard:
         shard.add(tmp_path / "a.png", "a.png")
     done = run("filter", tmp_path / "s.tar", "--top", "1", option, tmp_path / "best", "--model", "fake")
-    assert (done.returncode, "is no file of its own here" in done.stderr) == (2, True)
+    assert (done.returncode, "is not a separate file here" in done.stderr) == (2, True)
     assert done.stdout == ""
 
 
@@ -299,8 +299,8 @@ def test_what_cannot_be_copied_is_told_before_scoring(option: str, tmp_path: Pat
     [
         ("leading", "leads into a folder where the images are from"),
         ("taken", "is there already and is something else"),
-        ("file", "is no folder that can be written"),
-        ("file/below", "is no folder that can be written"),
+        ("file", "is not a writable folder"),
+        ("file/below", "is not a writable folder"),
         ("photos/best", "lies in photos"),
     ],
 )
@@ -374,5 +374,5 @@ def test_no_lock_is_opened_or_written_through_a_link(tmp_path: Path) -> None:
     (tmp_path / ".out.csv.lock").symlink_to(victim)
     done = run("score", tmp_path / "a.png", "--model", "fake", "--out", tmp_path / "out.csv")
     assert (done.returncode, "Traceback" in done.stderr) == (2, False)
-    assert ".out.csv.lock: is a link, so no lock of ours; remove it" in done.stderr
+    assert ".out.csv.lock: is a link, so it is not our lock; remove it" in done.stderr
     assert victim.read_text() == "somebody's"

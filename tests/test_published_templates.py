@@ -70,7 +70,7 @@ def test_images_behind_the_question_are_kept_there_or_refused(name: str, process
     form = next(asked("paper-literal"))
     assert form.placement == "after"
     if published.first:
-        with pytest.raises(PromptError, match="the images do not stand after the question"):
+        with pytest.raises(PromptError, match="the images are not after the question"):
             render(with_template(processor, published), form)
     else:
         text = render(with_template(processor, published), form).text

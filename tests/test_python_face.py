@@ -100,15 +100,15 @@ def test_tensors_are_scored_as_the_pixels_that_they_were(scorer: Scorer) -> None
 @pytest.mark.parametrize(
     ("wrong", "sentence"),
     [
-        (lambda: Scorer(backend=3), "3 is no model; give its name, such as 'nano'"),  # type: ignore[arg-type]
-        (lambda: Scorer(backend="fake", method=3), "3 is no method; give its name"),  # type: ignore[arg-type]
-        (lambda: Scorer(backend="fake", method=qdebias.QDebias), "is no method; give its name"),  # type: ignore[arg-type]
+        (lambda: Scorer(backend=3), "3 is not a model; give its name, such as 'nano'"),  # type: ignore[arg-type]
+        (lambda: Scorer(backend="fake", method=3), "3 is not a method; give its name"),  # type: ignore[arg-type]
+        (lambda: Scorer(backend="fake", method=qdebias.QDebias), "is not a method; give its name"),  # type: ignore[arg-type]
         (lambda: Scorer(backend="fake", seed="a"), "seed is an integer, got 'a'"),  # type: ignore[arg-type]
         (lambda: Scorer(backend="fake", threads=None), "threads is an integer, got None"),  # type: ignore[arg-type]
         (lambda: list(Scorer(backend="fake").score_many("photos/")), "several images are a list of them"),
-        (lambda: qdebias.load_backend(None), "None is no name of a model"),  # type: ignore[arg-type]
-        (lambda: qdebias.presets.get(3), "3 is no method; give its name"),  # type: ignore[arg-type]
-        (lambda: qdebias.evaluate(3), "3 is no dataset; give its name"),  # type: ignore[arg-type]
+        (lambda: qdebias.load_backend(None), "None is not the name of a model"),  # type: ignore[arg-type]
+        (lambda: qdebias.presets.get(3), "3 is not a method; give its name"),  # type: ignore[arg-type]
+        (lambda: qdebias.evaluate(3), "3 is not a dataset; give its name"),  # type: ignore[arg-type]
     ],
 )
 def test_a_wrong_type_is_told_in_a_sentence(wrong: object, sentence: str) -> None:
@@ -117,7 +117,7 @@ def test_a_wrong_type_is_told_in_a_sentence(wrong: object, sentence: str) -> Non
 
 
 def test_what_is_no_image_is_told_in_a_sentence() -> None:
-    with pytest.raises(ImageError, match="3 is no image; give a path"):
+    with pytest.raises(ImageError, match="3 is not an image; give a path"):
         qdebias.score(3, model="fake")  # type: ignore[arg-type]
     with pytest.raises(ImageError, match="holds no images"):
         qdebias.score(torch.zeros(1, 40, 40), model="fake")  # type: ignore[arg-type]

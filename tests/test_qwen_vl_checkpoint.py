@@ -225,7 +225,7 @@ def test_missing_surplus_and_misshapen_weights_are_named(tmp_path: Path) -> None
     change(tmp_path, lambda weights: weights.pop(name))
     refused(tmp_path, rf"the weights lack 1 tensors of the model, such as '{name}'")
     change(tmp_path, lambda weights: weights.update({"transformer.h.0.attn.c_attn.qweight": torch.zeros(2)}))
-    refused(tmp_path, r"1 tensors that the model has no place for, such as .*c_attn.qweight'")
+    refused(tmp_path, r"1 tensors that the model does not use, such as .*c_attn.qweight'")
     change(tmp_path, lambda weights: weights.update({name: torch.zeros(96, 128, dtype=torch.int8)}))
     refused(tmp_path, rf"weight '{name}' holds integers")
 
@@ -259,7 +259,7 @@ def test_damaged_folders_are_refused_in_one_line(tmp_path: Path) -> None:
     refused(tmp_path, "has no config.json")
     whole = (copy(tmp_path) / "model.safetensors").read_bytes()
     (tmp_path / "model.safetensors").write_bytes(whole[:-100])
-    refused(tmp_path, r"model.safetensors: is damaged, cut short, or only a Git LFS pointer")
+    refused(tmp_path, r"model.safetensors: is damaged, truncated, or only a Git LFS pointer")
     (tmp_path / "model.safetensors").unlink()
     refused(tmp_path, "holds no weights")
     (tmp_path / "model.safetensors").write_bytes(whole)

@@ -220,7 +220,7 @@ def test_images_that_fail_are_rows_and_the_others_are_ranked(photos: Path, tmp_p
     assert names(found) == [f"{number:02}" for number in reversed(range(COUNT)) if number != 5]
     failed = {Path(row.path).name: row for row in found.rows[-2:]}
     assert "is not an image" in (failed["letter.png"].error or "")
-    assert "told to fail" in (failed["05.png"].error or "")
+    assert "set to fail" in (failed["05.png"].error or "")
     assert all(row.rank is None and row.strength is None for row in failed.values())
 
 

@@ -103,7 +103,7 @@ def test_an_image_that_fails_is_a_row_and_an_anchor_that_fails_is_an_error(scale
     refused = digest(load_image(photos / "x.png"))
     found = ranked(photos, scale, tmp_path / "run", FakeBackend(answer=brighter, failing=(refused,)))
     assert (found.rows[0].rank, found.rows[1].rank) == (1, None)
-    assert "told to fail" in (found.rows[1].error or "")
+    assert "set to fail" in (found.rows[1].error or "")
     refused = digest(load_image(scale / "low.png"))
     with pytest.raises(SettingError, match="cannot compare two anchors, so there is no scale"):
         ranked(photos, scale, tmp_path / "other", FakeBackend(answer=brighter, failing=(refused,)))
@@ -148,9 +148,9 @@ def test_score_gives_the_strength_as_log_odds_in_the_order_of_the_images(scale: 
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (("--method", "vanilla"), "--method has no say in that"),
-        (("--seed", "3"), "--seed has no say in that"),
-        (("--aspect", "colour"), "beside --anchors is quality, sharpness, noise"),
+        (("--method", "vanilla"), "--method does not apply"),
+        (("--seed", "3"), "--seed does not apply"),
+        (("--aspect", "colour"), "--anchors, --aspect is quality, sharpness, noise"),
     ],
 )
 def test_score_refuses_what_has_no_say_beside_anchors(

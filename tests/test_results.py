@@ -169,7 +169,7 @@ def test_scores_of_which_lower_is_better_are_turned_over() -> None:
     assert turned["damage"] > 0.9
     best = run(*ask, "--lower-is-better", "damage", "--against", "best")
     assert json.loads(best.stdout)["against"] == max(turned, key=lambda name: turned[name])
-    assert "'none' is no source" in run(*ask, "--lower-is-better", "none").stderr
+    assert "'none' is not a source" in run(*ask, "--lower-is-better", "none").stderr
 
 
 @pytest.mark.usefixtures("photos")

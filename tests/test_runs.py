@@ -202,9 +202,9 @@ def test_names_that_are_no_text_are_kept(suffix: str, photos: Path, tmp_path: Pa
 @pytest.mark.parametrize(
     ("arguments", "why"),
     [
-        (("status", "nowhere"), "nowhere holds no run"),
-        (("retry", "nowhere"), "nowhere holds no run"),
-        (("export", "nowhere", "--json"), "nowhere holds no run"),
+        (("status", "nowhere"), "nowhere is not a run folder"),
+        (("retry", "nowhere"), "nowhere is not a run folder"),
+        (("export", "nowhere", "--json"), "nowhere is not a run folder"),
         (("export", "{run}"), "name a file with --out"),
         (("export", "{run}", "--json", "--method", "vanilla"), "has no answers to what vanilla with seed 0 asks"),
         (("export", "{run}", "--json", "--method", "nonsense"), "no method 'nonsense'"),
@@ -231,4 +231,4 @@ def test_a_method_of_ones_own_is_retried_in_python_only(photos: Path, tmp_path: 
         list(StoredScorer(folder, Scorer(backend=backend, method=method), name="mine").ask(sorted(photos.iterdir())))
     got = run("retry", tmp_path / "run")
     assert got.exit_code == 2
-    assert "method 'mine' of this run is none that its name alone brings back" in got.stderr
+    assert "method 'mine' of this run cannot be restored from its name alone" in got.stderr

@@ -275,9 +275,9 @@ def test_a_folder_of_something_else_is_refused(paths: list[Path]) -> None:
     fingerprint = FakeBackend().fingerprint
     with pytest.raises(StoreError, match=r"photos holds 0\.png and no run; choose a new or empty folder"):
         open_run(paths[0].parent, fingerprint, model="fake").__enter__()
-    with pytest.raises(StoreError, match="is no folder"):
+    with pytest.raises(StoreError, match="is not a folder"):
         open_run(paths[0], fingerprint, model="fake").__enter__()
-    with pytest.raises(StoreError, match="holds no run"):
+    with pytest.raises(StoreError, match="is not a run folder"):
         open_snapshot(paths[0].parent).__enter__()
 
 

@@ -264,7 +264,7 @@ def test_another_name_or_digest_in_the_index_is_damage_and_not_another_result(
     for said in (bytes.fromhex(str(row["image"])), str(row["method"]).encode(), str(row["path"]).encode()):
         place = whole.index(said)
         (folder / INDEX).write_bytes(whole[:place] + bytes([whole[place] ^ 1]) + whole[place + 1 :])
-        with pytest.raises(StoreError, match=r"delete it, and it is made anew"):
+        with pytest.raises(StoreError, match=r"delete it, and it is rebuilt"):
             scores(folder, paths)
         (folder / INDEX).unlink()
         assert scores(folder, paths) == expected

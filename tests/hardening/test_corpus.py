@@ -103,7 +103,7 @@ def test_a_run_over_all_of_them_goes_on_to_the_end(
     assert len(paths) - 3 < len(named) < len(paths), "a link to a file that is named too counts once"
     assert [os.fsencode(row["path"]) for row in rows] == [os.fsencode(paths[place]) for place in named]
     for row, error in zip(rows, [results[place] for place in named], strict=True):
-        assert row["error"] == error or "takes more memory than there is" in row["error"], row
+        assert row["error"] == error or "needs more memory than is available" in row["error"], row
         assert (row["score"] is None) == (row["error"] is not None)
     assert again.stdout == first.stdout
     changed = sum(

@@ -2,11 +2,13 @@
 
 import base64
 import logging
+import socket
+import time
 
 import httpx2
 import pytest
 
-from serving import code, encoded, noise, running
+from serving import PATIENCE, code, encoded, noise, running
 
 KEY = "correct-horse-battery"
 
@@ -52,6 +54,23 @@ def test_every_route_but_health_needs_a_key() -> None:
             assert client.get("/", headers={"authorization": header}).status_code == 200
         described = client.get("/openapi.json", headers={"authorization": f"Bearer {KEY}"}).json()
         assert described["security"] == [{"key": []}, {"password": []}]
+
+
+def test_a_refused_upload_is_read_on_so_that_a_proxy_gets_the_answer() -> None:
+    from qdebias.service.guard import Keys
+
+    size = 8_000_000
+    with running(keys=Keys((KEY,))) as server:
+        host = server.url.removeprefix("http://")
+        link = socket.create_connection(("127.0.0.1", int(host.rpartition(":")[2])), timeout=PATIENCE)
+        link.sendall(
+            f"POST /v1/score HTTP/1.1\r\nhost: {host}\r\nconnection: close\r\ncontent-length: {size}\r\n\r\n".encode()
+        )
+        for _ in range(8):
+            link.sendall(bytes(size // 8))
+            time.sleep(0.02)
+        assert link.recv(4096).startswith(b"HTTP/1.1 401 ")
+        link.close()
 
 
 def test_pages_of_other_sites_are_kept_out(client: httpx2.Client) -> None:

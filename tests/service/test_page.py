@@ -152,7 +152,7 @@ def test_what_is_no_image_is_told_kindly_and_the_next_one_is_scored(opened: Open
     with opened() as page:
         drop(page, "one", tmp_path / "letter.png")
         alert = page.locator("#one").get_by_role("alert")
-        expect(alert).to_have_text(re.compile("^letter.png: This is not an image, or of none of the formats .*\\.$"))
+        expect(alert).to_have_text(re.compile("^letter.png: This is not an image in one of the formats .*\\.$"))
         expect(page.locator("#one .result")).to_be_hidden()
         look(page, "error")
         drop(page, "one", PHOTOS / "dogs.jpg")
@@ -173,7 +173,7 @@ def test_many_images_with_a_bad_one_are_sorted_and_taken_away(opened: Opened, tm
         expect(names).to_have_text([*sorted(scores, key=scores.__getitem__), bad.name])
         page.get_by_label("Sort by").select_option("best")
         expect(names).to_have_text([*sorted(scores, key=scores.__getitem__, reverse=True), bad.name])
-        expect(page.locator("#gallery .bad")).to_have_text(["The image is damaged or cut short."])
+        expect(page.locator("#gallery .bad")).to_have_text(["The image is damaged or truncated."])
         expect(page.get_by_role("img", name=f"Histogram of {len(sound)} scores from 0 to 1")).to_be_visible()
         look(page, "many")
         with page.expect_download() as download:

@@ -150,7 +150,7 @@ def test_a_port_that_is_taken_ends_the_server_with_one_line(folder: Path) -> Non
         _, log = process.communicate(timeout=PATIENCE)
     assert process.returncode == 2
     assert "in use" in log.splitlines()[-1]
-    assert log.splitlines()[-1].endswith("; end what listens there, or choose another --health-port or --port")
+    assert log.splitlines()[-1].endswith("; stop what listens there, or choose another --health-port or --port")
     assert "Traceback" not in log
 
 

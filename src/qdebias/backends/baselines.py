@@ -50,7 +50,7 @@ class Baseline:
 
     def _odds(self, request: Request) -> float:
         if len(request.images) != 1:
-            raise BackendError(f"{self.name} measures one image and knows no pairs; use it with --method vanilla")
+            raise BackendError(f"{self.name} measures one image and does not take pairs; use it with --method vanilla")
         return self.log_odds(request.images[0])
 
 

@@ -86,7 +86,7 @@ class FakeBackend:
     def _checked(self, request: Request, question: Question) -> FloatArray:
         for image in request.images:
             if self.failing and digest(image) in self.failing:
-                raise ImageError(f"image {digest(image)}: the fake backend was told to fail on it")
+                raise ImageError(f"image {digest(image)}: the fake backend is set to fail on it")
         logits = np.asarray(self.answer(request, question), dtype=np.float64)
         if logits.shape != (len(question.options),) or not np.isfinite(logits).all():
             raise BackendError(

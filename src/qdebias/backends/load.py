@@ -54,7 +54,7 @@ def load_backend(
         MissingPackageError: The backend needs a package that is not installed.
     """
     if not isinstance(spec, str):
-        raise SettingError(f"{spec!r} is no name of a model; give one such as 'nano' or 'hf:<hub id>'")
+        raise SettingError(f"{spec!r} is not the name of a model; give one such as 'nano' or 'hf:<hub id>'")
     source, arguments = split_arguments(spec)
     make = _find(source)
     if source != "fake":  # which has no threads

@@ -122,13 +122,13 @@ def _check_order(form: Form, prompt: str, bare: str) -> None:
     shown, question = normal(prompt), normal(form.question.text)
     before, text, after = normal(bare).partition(question)
     if not text:
-        raise PromptError(f"the chat template changes the text of the question {question!r}; word it otherwise")
+        raise PromptError(f"the chat template changes the text of the question {question!r}; reword it")
     head = shown.partition(text)[0]
     less = before.endswith(head[len(_common(before, head)) :])
     fits = shown.endswith(text + after) if form.placement == "before" else less
     if not fits or shown == before + text + after:
         raise PromptError(
-            f"the images do not stand {form.placement} the question {question!r} in the prompt: the chat template "
+            f"the images are not {form.placement} the question {question!r} in the prompt: the chat template "
             f"moves them, or leaves them out; use the other placement, or another chat template"
         )
 

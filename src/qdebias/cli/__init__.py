@@ -58,7 +58,7 @@ def kept_in(folder: Path | str | None) -> Iterator[None]:
         if folder is not None:
             from qdebias.inputs.addresses import unsigned
 
-            _say(f"{unsigned(str(folder))} keeps what was done, and the same command goes on from there")
+            _say(f"{unsigned(str(folder))} keeps what was done, and the same command resumes from there")
         raise
 
 

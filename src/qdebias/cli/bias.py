@@ -64,7 +64,7 @@ def bias(
         if (paths and dataset) or not (paths or dataset or run):
             raise SettingError("name images, or a dataset with --dataset, or a run folder with --run alone")
         if not dataset and (limit or labels != Labelled()):
-            raise SettingError("--root, --subset, --limit and --labels are of a dataset; name it with --dataset")
+            raise SettingError("--root, --subset, --limit and --labels need a dataset; name it with --dataset")
         if run and not paths and not dataset:
             found = _stored(run, by, resamples, plot)
         else:

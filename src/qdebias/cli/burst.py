@@ -63,7 +63,7 @@ def burst(
     files = list({path.resolve(): path for path in reversed(inputs.paths)}.values())[::-1]  # each once, whatever links
     found, errors = find_groups(track(files, total=len(files)), seconds=seconds, max_pixels=options.max_pixels)
     several = [group for group in found if len(group) > 1]
-    say(f"{len(several)} groups of 2 and more, {len(found) - len(several)} images are like no other")
+    say(f"{len(several)} groups of 2 and more, {len(found) - len(several)} images are unlike any other")
     scores = _scores(several, by, options, run) if several else []
     shots = choose_best(found, scores, keep=keep)
     shots += [Shot(group=None, verdict="failed", path=str(path), error=error) for path, error in errors.items()]

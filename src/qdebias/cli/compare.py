@@ -131,7 +131,7 @@ def models_of(given: Sequence[str], methods: Sequence[str]) -> dict[str, list[st
     for text in given:
         model, own = _with_methods(text)
         if model in found:
-            raise SettingError(f"--model {model} is named twice; name all of its methods behind one =")
+            raise SettingError(f"--model {model} is named twice; name all of its methods after one =")
         found[model] = own or list(methods)
     return found
 

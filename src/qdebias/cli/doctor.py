@@ -71,7 +71,7 @@ def _say(good: bool, message: str) -> None:
 
 def _device() -> str:
     if util.find_spec("torch") is None:
-        raise MissingPackageError("told when torch is installed")
+        raise MissingPackageError("not known without torch")
     torch = importlib.import_module("torch")
     if torch.cuda.is_available():
         count = torch.cuda.device_count()

@@ -92,7 +92,7 @@ def _tell(found: Choice) -> None:
     """Say what failed, and how many images were kept."""
     say_failed(one.error for one in found.failed)
     if not found.kept and found.rejected:
-        say(f"none reaches the bound; the best score is {found.rejected[0].score:.4g}")
+        say(f"no image reaches the minimum; the best score is {found.rejected[0].score:.4g}")
     say(f"{len(found.kept)} images kept, {len(found.rejected)} rejected, {len(found.failed)} failed")
 
 
@@ -152,7 +152,7 @@ def check_all_places(images: Images, roots: Sequence[Path], target: Path, way: W
         strange = next((name for name in names if is_address(name) or not isinstance(piece, NamedImages)), None)
         if strange is not None:
             raise SettingError(
-                f"{strange}: is no file of its own here, so that it cannot be copied, moved or linked; "
+                f"{strange}: is not a separate file here, so that it cannot be copied, moved or linked; "
                 f"choose files or folders, or leave --copy-to, --move-to and --link-to out"
             )
         files += [path for path in map(Path, names) if path.is_file()]
@@ -261,8 +261,7 @@ def _scale(by: str, file: Path | None, least: float, options: Options) -> MosSca
         )
     if not scale.increasing:
         raise SettingError(
-            f"lower is better on the scale of {file or options.method}, and --min is the least that passes; use "
-            f"--by score"
+            f"lower is better on the scale of {file or options.method}, and --min is a minimum; use --by score"
         )
     if by == "mos_low" and scale.interval is None:
         raise SettingError(f"{file}: holds no interval; make it again with qdebias calibrate and 2 folds or more")

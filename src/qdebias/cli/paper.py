@@ -129,7 +129,7 @@ def tables(
     runs, wanted = [*(run or []), *(folders or [])], table or list(TABLES)
     unknown = [name for name in wanted if name not in TABLES]
     if unknown:
-        raise SettingError(f"{unknown[0]!r} is no table; there are {', '.join(TABLES)}{nearest(unknown[0], TABLES)}")
+        raise SettingError(f"{unknown[0]!r} is not a table; there are {', '.join(TABLES)}{nearest(unknown[0], TABLES)}")
     if not runs:
         raise SettingError("name a run folder, such as one that was given to qdebias reproduce as --run")
     chosen = form_of(form, out)

@@ -154,7 +154,7 @@ def report(
         recipe, other = presets.get(method or _reported_method(snapshot, seed)), presets.get(before)
         if dataset is None:
             if labels != Labelled():
-                raise SettingError("--root, --subset and --labels are of a dataset; name it with --dataset")
+                raise SettingError("--root, --subset and --labels need a dataset; name it with --dataset")
             known = _evaluated(folder)
         else:
             data = labels.load(dataset)
@@ -254,7 +254,7 @@ def open_model_run(options: Options, run: Path | None) -> Iterator[ModelRun]:
 def _manifest(folder: Path) -> Manifest:
     manifest = read_manifest(folder)
     if manifest is None:
-        raise StoreError(f"{folder} holds no run; name a folder that was given as --run")
+        raise StoreError(f"{folder} is not a run folder; name a folder that was given as --run")
     return manifest
 
 

@@ -136,7 +136,7 @@ def refuse_beside_anchors(given: Mapping[str, object]) -> None:
     """Refuse options that have no say in comparisons."""
     for option, value in given.items():
         if value:
-            raise SettingError(f"--anchors compares images, and {option} has no say in that; leave it out")
+            raise SettingError(f"--anchors compares images, and {option} does not apply; leave it out")
 
 
 def question_of(method: str) -> str:
@@ -144,7 +144,7 @@ def question_of(method: str) -> str:
     about = {"paper": "quality"} | {f"paper+{name}": name for name in QUESTIONS}
     if method not in about:
         raise SettingError(
-            f"--anchors compares images, and --method has no say in that; leave it out. --aspect beside --anchors is "
+            f"--anchors compares images, and --method does not apply; leave it out. With --anchors, --aspect is "
             f"{', '.join(QUESTIONS)}"
         )
     return about[method]

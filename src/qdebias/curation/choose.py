@@ -74,7 +74,7 @@ def choose(images: Sequence[GivenScore], *, minimum: float | None = None, top: T
     """
     if minimum is None and top is None:
         raise SettingError(
-            "say which images are kept: from which score upwards (minimum, --min), or how many of the "
+            "say which images to keep: from which score upwards (minimum, --min), or how many of the "
             "best (top, --top), such as 25 or 10%"
         )
     scored = sorted((one for one in images if one.score is not None), key=lambda one: (-(one.score or 0), one.path))

@@ -74,7 +74,7 @@ def place(images: Sequence[Path], roots: Sequence[Path], target: Path, way: Way)
         except OSError as error:
             raise SettingError(
                 f"{new}: cannot be made ({error.strerror or error}); {made} of {len(places)} images are in place, "
-                f"none is lost, and the same command goes on"
+                f"none is lost, and the same command resumes"
             ) from error
         made += 1
     return Placed(made=made, present=present)
@@ -91,22 +91,22 @@ def check_places(images: Sequence[Path], roots: Sequence[Path], target: Path, wa
             raise SettingError(f"{target} lies in {root}, where the images are from; choose a folder outside of it")
     present = next(folder for folder in (target, *target.absolute().parents) if os.path.lexists(folder))
     if not (present.is_dir() and os.access(present, os.W_OK | os.X_OK)):
-        raise SettingError(f"{target}: {present} is no folder that can be written; choose another; nothing was done")
+        raise SettingError(f"{target}: {present} is not a writable folder; choose another; nothing was done")
     places: dict[Path, Path] = {}
     taken: dict[Path, Path] = {}
     sources = [root.resolve() for root in roots]
     for image in images:
         new = places[image] = target / _relative(image, roots)
         if not image.is_file():
-            raise SettingError(f"{image}: is not there any more; nothing was done")
+            raise SettingError(f"{image}: no longer exists; nothing was done")
         if taken.setdefault(new, image) != image:
             raise SettingError(f"{taken[new]} and {image} would both become {new}; nothing was done")
         if any(_entry(new).is_relative_to(source) for source in sources):
             raise SettingError(f"{new} leads into a folder where the images are from; nothing was done")
         if _entry(new) == _entry(image):
-            raise SettingError(f"{image}: would be put where it is; choose another folder; nothing was done")
+            raise SettingError(f"{image}: would be put where it already is; choose another folder; nothing was done")
         if os.path.lexists(new) and not way.may_stand(image, new):
-            raise SettingError(f"{new} is there already and is something else than {image}; nothing was done")
+            raise SettingError(f"{new} already exists and is not {image}; nothing was done")
     return places
 
 

@@ -84,7 +84,7 @@ def degradation_named(name: str) -> Degradation:
     """Return a degradation.
 
     Args:
-        name: One of `DEGRADATIONS`; or with a digit from 1 to 5 behind it, such as "fog4", that severity of ImageNet-C;
+        name: One of `DEGRADATIONS`; or followed by a digit from 1 to 5, such as "fog4", that severity of ImageNet-C;
             or "package.module:name" of a function or object of one's own.
 
     Raises:
@@ -98,7 +98,7 @@ def degradation_named(name: str) -> Degradation:
     if not is_import(name):
         raise SettingError(
             f"there is no degradation {name!r}{nearest(name, DEGRADATIONS)}; choose from "
-            f"{', '.join(DEGRADATIONS)}, with a digit from 1 to 5 behind it for a severity of ImageNet-C, "
+            f"{', '.join(DEGRADATIONS)}, followed by a digit from 1 to 5 for a severity of ImageNet-C, "
             f"or name your own as package.module:name"
         )
     found = import_named(name, what="degradation")

@@ -175,7 +175,7 @@ def compare_stored(
         scores = results.get(name)
         if not isinstance(scores, Scores):
             raise SettingError(
-                f"{name!r} is no source whose scores could be turned over; there are {', '.join(results)}"
+                f"{name!r} is not a source whose scores could be reversed; there are {', '.join(results)}"
             )
         results[name] = replace(scores, value=-scores.value, order=-scores.order)
     where = ", ".join(source.name for source in sources)

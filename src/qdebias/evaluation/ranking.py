@@ -202,7 +202,7 @@ def _anchors(paths: Sequence[Path], limits: Limits) -> list[ImageFile]:
     files = list(read_digests(list(dict.fromkeys(paths)), limits))
     for one in files:
         if one.error:
-            raise SettingError(f"an anchor cannot be read, and without it the scale is another: {one.error}")
+            raise SettingError(f"an anchor cannot be read, and without it the scale would be another: {one.error}")
     found = list({one.digest: one for one in files}.values())
     if not LEAST_ANCHORS <= len(found) <= MOST_ANCHORS:
         raise SettingError(f"a scale needs {LEAST_ANCHORS} to {MOST_ANCHORS} different anchors, got {len(found)}")

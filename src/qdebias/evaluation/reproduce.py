@@ -32,7 +32,7 @@ def recipes_of(what: str, dataset: str) -> tuple[str, ...]:
         return ("paper", "vanilla")
     if what not in (*TABLES, *FIGURES):
         known = (*TABLES, *FIGURES)
-        raise SettingError(f"{what!r} is no table or figure; choose one of {', '.join(known)}{nearest(what, known)}")
+        raise SettingError(f"{what!r} is not a table or figure; choose one of {', '.join(known)}{nearest(what, known)}")
     return ("paper", PLAIN) if what in FIGURES else needed(what, dataset)
 
 

@@ -32,7 +32,7 @@ RgbImage: TypeAlias = npt.NDArray[np.uint8]
 
 @runtime_checkable
 class EncodedImage(Protocol):
-    """An image that is no file of its own: a member of an archive, a cell of a table, something behind an address."""
+    """An image that is not a separate file: a member of an archive, a cell of a table, something behind an address."""
 
     @property
     def name(self) -> str:
@@ -93,7 +93,7 @@ def load_image(source: ImageSource, *, max_pixels: int = MAX_PIXELS) -> RgbImage
         with _one_line(name), open_picture(BytesIO(data), name) as picture:
             return _decode(picture, name, max_pixels)
     if not isinstance(source, str | os.PathLike) or not str(source):
-        raise ImageError(f"{source!r} is no image; give a path, pixels (H, W, 3) of uint8, a Pillow image or bytes")
+        raise ImageError(f"{source!r} is not an image; give a path, pixels (H, W, 3) of uint8, a Pillow image or bytes")
     with _opened(source) as picture:
         return _decode(picture, str(source), max_pixels)
 
@@ -119,7 +119,7 @@ def load_preview(path: Path, side: int, *, max_pixels: int = MAX_PIXELS) -> tupl
 def _opened(path: str | os.PathLike[str]) -> Iterator[Image.Image]:
     with _one_line(path):
         if not stat.S_ISREG(Path(path).stat().st_mode):
-            raise ImageError(f"{path}: is no file; name an image file, or its folder where folders are taken")
+            raise ImageError(f"{path}: is not a file; name an image file, or its folder where folders are accepted")
         # Opened here: given a path, Pillow maps some formats into memory, where a file that shrinks kills the process.
         with Path(path).open("rb") as file, open_picture(file, str(path)) as picture:
             yield picture
@@ -160,13 +160,13 @@ def _decode(picture: Image.Image, name: str, max_pixels: int, side: int | None =
         )
     _check_sides(width, height, name)
     if getattr(picture, "is_animated", False) and picture.format != "MPO":  # to count 100,000 would take minutes
-        raise ImageError(f"{name}: holds several frames; extract the one to be scored into a file of its own")
+        raise ImageError(f"{name}: holds several frames; extract the one to be scored into its own file")
     return decode(picture, name, side=side)
 
 
 def _check_sides(width: int, height: int, name: str) -> None:
     if min(width, height) < MIN_SIDE:
-        raise ImageError(f"{name}: {width} x {height} is too small to be judged; {MIN_SIDE} a side is the least")
+        raise ImageError(f"{name}: {width} x {height} is too small to score; {MIN_SIDE} a side is the minimum")
 
 
 @contextmanager
@@ -180,14 +180,14 @@ def _one_line(path: str | os.PathLike[str]) -> Iterator[None]:
         raise ImageError(f"{path}: cannot be read, permission denied") from error
     except MemoryError as error:  # a damaged length may ask for gigabytes
         raise ImageError(
-            f"{path}: takes more memory than there is; obtain the file again, or make it smaller"
+            f"{path}: needs more memory than is available; get an intact copy, or make it smaller"
         ) from error
     except ImageError:
         raise
     except OF_PILLOW as error:
         if isinstance(error, OSError) and error.strerror:  # of the operating system, and not of Pillow
             raise ImageError(f"{path}: cannot be read ({error.strerror})") from error
-        raise DamagedImageError(f"{path}: damaged or cut short ({error}); obtain the file again") from error
+        raise DamagedImageError(f"{path}: damaged or truncated ({error}); get an intact copy") from error
 
 
 def to_images(batch: Any) -> list[RgbImage]:  # noqa: ANN401 (torch is not loaded here)
@@ -242,7 +242,7 @@ def downsized(image: RgbImage, max_side: int, *, name: str = "image") -> RgbImag
     if min(size) < MIN_SIDE:
         raise ImageError(
             f"{name}: {width} x {height} with a side of at most {max_side} would be {size[0]} x {size[1]}, too small "
-            f"to be judged; {MIN_SIDE} a side is the least, so raise max_side"
+            f"to be judged; {MIN_SIDE} a side is the minimum, so raise max_side"
         )
     return np.asarray(Image.fromarray(image).resize(size, Image.Resampling.LANCZOS))
 

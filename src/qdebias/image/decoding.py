@@ -111,9 +111,9 @@ def open_picture(file: BinaryIO, name: str, formats: tuple[str, ...] = FORMATS) 
             return factory(file, "")  # type: ignore[no-any-return]
         except (SyntaxError, IndexError, TypeError, struct.error) as error:
             words = error if isinstance(error, SyntaxError) else "its header ends early"
-            faults.append(f"damaged or cut short, or a kind of {kind} that is not decoded ({words}); save it as PNG")
+            faults.append(f"damaged or truncated, or a kind of {kind} that is not decoded ({words}); save it as PNG")
     raise ImageError(
-        f"{name}: {faults[-1] if faults else 'is not an image, or of none of the formats ' + ', '.join(formats)}"
+        f"{name}: {faults[-1] if faults else 'is not an image in one of the formats ' + ', '.join(formats)}"
     )
 
 
@@ -159,7 +159,7 @@ def decode(picture: Image.Image, name: str, *, side: int | None = None) -> npt.N
     may_be_dark = not _has_16_bits(picture, raw) or _states_range(picture)
     wrong = None if scaled else damage(picture)
     if wrong is not None:
-        raise DamagedImageError(f"{name}: damaged or cut short ({wrong}); obtain the file again")
+        raise DamagedImageError(f"{name}: damaged or truncated ({wrong}); get an intact copy")
     _decode_whole(picture, name)
     turn = _TURNS.get(_orientation(picture) or 1)  # after the pixels: in a PNG it may stand behind them
     upright = _to_rgb(picture, raw, name)
@@ -264,10 +264,10 @@ def _decode_whole(picture: Image.Image, name: str) -> None:
         left = picture.crop((0, height - row, width, height - row + 1)).tobytes()
         if left == marker.crop((0, 2 - row, width, 3 - row)).tobytes():
             raise DamagedImageError(
-                f"{name}: damaged or cut short (its data ends before its last row); obtain the file again"
+                f"{name}: damaged or truncated (its data ends before its last row); get an intact copy"
             )
     if picture.mode == "P" and picture.palette is None:
-        raise DamagedImageError(f"{name}: damaged or cut short (its palette is absent); obtain the file again")
+        raise DamagedImageError(f"{name}: damaged or truncated (its palette is absent); get an intact copy")
 
 
 def _to_rgb(picture: Image.Image, raw: str, name: str) -> Image.Image:

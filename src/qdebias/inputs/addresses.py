@@ -136,7 +136,7 @@ def explained(address: str) -> Iterator[None]:
         yield
     except FileNotFoundError as error:
         status = getattr(error.__cause__ or error.__context__, "status", 404)  # fsspec says so of every refusal
-        words = "there is nothing behind this address" if status in (404, 410) else _refusal(status)
+        words = "there is nothing at this address" if status in (404, 410) else _refusal(status)
         raise SettingError(f"{unsigned(address)}: {words}") from error
     except TimeoutError as error:
         raise SettingError(f"{unsigned(address)}: did not arrive within {SECONDS:.0f} s") from error

@@ -132,7 +132,7 @@ def _spelled_out(arguments: Sequence[str]) -> Iterator[str]:
         if argument == "-":
             names = [os.fsdecode(line.rstrip(b"\r\n")) for line in sys.stdin.buffer if line.strip()]
             if not names:
-                raise SettingError("nothing to score: stdin, meant by -, names nothing")
+                raise SettingError("nothing to score: stdin, which - stands for, names nothing")
             yield from names
         else:
             yield from _numbered(argument)
@@ -247,7 +247,7 @@ def find_inputs(arguments: Sequence[str], *, column: str | None = None) -> Input
     A named file that does not exist stays among them, so that it fails with a row of its own like any other bad image.
 
     Raises:
-        SettingError: Nothing at all was found, or something that is no file of its own.
+        SettingError: Nothing at all was found, or something that is not a separate file.
     """
     from qdebias.methods.plan import Failure  # loads Pillow, which labels alone do not need
 
@@ -261,7 +261,7 @@ def find_inputs(arguments: Sequence[str], *, column: str | None = None) -> Input
             failures.append(Failure(name=image.name, error=image.error))
         else:
             raise SettingError(
-                f"{image.name}: is no file of its own; only `score` and `check` take shards, videos and addresses"
+                f"{image.name}: is not a separate file; only `score` and `check` take shards, videos and addresses"
             )
     return Inputs(paths=tuple(paths), images=images, failures=tuple(failures))
 
@@ -283,12 +283,12 @@ class MemberByName:
         """Go through the container up to the image.
 
         Raises:
-            ImageError: It is not there any more, or still cannot be read.
+            ImageError: It no longer exists, or still cannot be read.
         """
         for image in Images(arguments=(self.container,), column=self.column):
             if not isinstance(image, Path) and image.name == self.name:
                 return image.read()
-        raise ImageError(f"{self.name}: is not there any more")
+        raise ImageError(f"{self.name}: no longer exists")
 
 
 def find_image(name: str, *, column: str | None = None) -> Image | MemberByName:

@@ -31,7 +31,7 @@ def open_parquet(name: str, stream: Any) -> Any:  # noqa: ANN401 (pyarrow has no
     try:
         return pq.ParquetFile(stream, buffer_size=1 << 20)
     except ValueError as error:  # also where a column's name is no UTF-8
-        raise SettingError(f"{unsigned(name)}: is no Parquet file, or damaged ({error})") from error
+        raise SettingError(f"{unsigned(name)}: is not a Parquet file, or is damaged ({error})") from error
 
 
 def check_growth(name: str, group: Any, *columns: str) -> int:  # noqa: ANN401

@@ -110,7 +110,7 @@ def chosen_column(name: str, present: list[str], column: str | None) -> str:
         alike = [one for one in present if one.strip().casefold() == wanted.strip().casefold()]
         found = [one for one in alike if one == wanted] or alike
         if len(found) > 1:
-            raise SettingError(f"{unsigned(name)}: has {len(found)} columns named {wanted!r}; leave one of them")
+            raise SettingError(f"{unsigned(name)}: has {len(found)} columns named {wanted!r}; keep only one of them")
         if found:
             return found[0]
     asked = repr(column) if column else f"named {', '.join(COLUMNS)}"
@@ -260,7 +260,7 @@ def _splits(folder: str) -> dict[str, Any]:
     try:
         found = datasets.load_from_disk(folder)
     except (OSError, ValueError, KeyError) as error:
-        raise SettingError(f"{folder}: is no sound data set ({error})") from error
+        raise SettingError(f"{folder}: is not a valid data set ({error})") from error
     return dict(found) if isinstance(found, datasets.DatasetDict) else {"": found}
 
 

@@ -108,7 +108,7 @@ def add_parts(
         return recipe
     method = recipe.method
     if not isinstance(method, QDebias):
-        raise SettingError(f"method {recipe.name!r} cannot be changed by parts; use it alone, or begin with another")
+        raise SettingError(f"method {recipe.name!r} cannot be changed by parts; use it alone, or start from another")
     changing = {}
     for name, part in parts.items():
         try:
@@ -147,7 +147,7 @@ def _made(factory: Callable[[], object], name: str) -> object:
 
 def _degraded(recipe: Recipe, degradations: Sequence[str]) -> Recipe:
     if not isinstance(recipe.method, QDebias) or not recipe.method.degradations:
-        raise SettingError(f"method {recipe.name!r} takes no degradations behind an @; paper and its variants do")
+        raise SettingError(f"method {recipe.name!r} takes no degradations after an @; paper and its variants do")
     order = list(DEGRADATIONS)
     names = sorted(
         map(name_of, degradations), key=lambda name: (order.index(name) if name in order else len(order), name)
@@ -246,7 +246,7 @@ def read_file(path: Path, presets: Mapping[str, Recipe]) -> Recipe:
         said = tomllib.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as error:
         reason = error.strerror if isinstance(error, OSError) else error
-        raise SettingError(f"{path}: is no method that can be read ({reason}); see docs/methods.md") from error
+        raise SettingError(f"{path}: is not a readable method file ({reason}); see docs/methods.md") from error
     try:
         return replace(_recipe(said, presets), name=str(path))
     except SettingError as error:
@@ -272,7 +272,7 @@ def _with_questions(recipe: Recipe, said: Mapping[str, Any]) -> Recipe:
     method = recipe.method
     if not isinstance(method, QDebias) or ("same" in own and not method.degradations):
         raise SettingError(
-            f"method {recipe.name!r} does not ask {' and '.join(own)}; leave it out, or begin with paper"
+            f"method {recipe.name!r} does not ask {' and '.join(own)}; leave it out, or start from paper"
         )
     asked = replace(method, quality=own.get("quality", method.quality), same=own.get("same", method.same))
     return replace(recipe, method=asked)

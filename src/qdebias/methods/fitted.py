@@ -216,7 +216,7 @@ def features_of(recipes: Sequence[Recipe], *, state: bool) -> Features:
                 f"method {recipe.name!r} cannot be a part of a fit; choose paper, vanilla or a readout of these"
             )
         if any(isinstance(question, TopQuestion) for question in method.questions):
-            raise SettingError(f"method {recipe.name!r} reads whatever words come, which no fit can be made of")
+            raise SettingError(f"method {recipe.name!r} reads whichever words are likeliest, which cannot be fitted")
     question = StateQuestion(
         text=VANILLA.text, answer_prefix=VANILLA.answer_prefix, options=VANILLA.options, values=VANILLA.values
     )
@@ -288,7 +288,7 @@ def _from_values(get: Callable[[str], Recipe], said: Mapping[str, Any]) -> Fitte
     labels, interval = Labels(**said["labels"]), Interval(**said["interval"])
     numbers = [*arrays.values(), np.full(len(predict.mean), predict.offset)]
     if len({array.shape for array in arrays.values()}) > 1 or not np.isfinite(numbers).all():
-        raise ValueError("its weights are no numbers")
+        raise ValueError("its weights are not numbers")
     if not (predict.scale > 0).all():
         raise ValueError("its features have no scale")
     if not (-np.inf < labels.low <= labels.mean <= labels.high < np.inf and 0 < labels.deviation < np.inf):

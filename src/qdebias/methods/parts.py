@@ -204,7 +204,7 @@ def _leave_out(degradation: Degradation, method: QDebias) -> QDebias:
 def _subtract_copies(share: float, method: QDebias) -> QDebias:
     """Subtract another share of what is said of the copies."""
     if method.contrast is None:
-        raise SettingError("nothing is subtracted by this method; begin with contrast")
+        raise SettingError("nothing is subtracted by this method; start from contrast")
     return replace(method, contrast=share)
 
 

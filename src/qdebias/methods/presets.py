@@ -282,7 +282,7 @@ def get(method: str | Method | Recipe) -> Recipe:
         return method
     if not isinstance(method, str):
         if isinstance(method, type) or not hasattr(method, "plan"):
-            raise SettingError(f"{method!r} is no method; give its name, such as 'paper', or a method object")
+            raise SettingError(f"{method!r} is not a method; give its name, such as 'paper', or a method object")
         return Recipe(type(method).__name__, method, "a method of your own", source="")
     if method in RECIPES:
         return RECIPES[method]

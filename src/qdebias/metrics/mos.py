@@ -32,7 +32,7 @@ class Interval:
     def check(self) -> None:
         """Raise a ValueError where this is none, as in a file that was edited."""
         if not (0 < self.level < 1 and 0 <= self.half_width < math.inf):
-            raise ValueError("its interval is none")
+            raise ValueError("its interval is not valid")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

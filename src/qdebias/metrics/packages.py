@@ -60,7 +60,7 @@ def _load(network: str) -> Any:  # noqa: ANN401 (the package has no types)
             return package.LPIPS(net=network, verbose=False)
     except (OSError, RuntimeError) as error:
         raise MissingPackageError(
-            f"the weights of LPIPS ({network}) cannot be had ({error}); connect to the internet once, or put "
+            f"the weights of LPIPS ({network}) cannot be loaded ({error}); connect to the internet once, or put "
             f"torchvision's file for this network into ~/.cache/torch/hub/checkpoints"
         ) from error
 

@@ -68,7 +68,7 @@ class Derivation:
         if score is None:
             raise StoreError(
                 f"{outcome.path}: answers about it are gone although it is recorded as done; the run folder was "
-                f"changed by hand, so begin a new one"
+                f"changed by hand, so start a new one"
             )
         return score
 

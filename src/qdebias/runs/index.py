@@ -161,7 +161,7 @@ class IndexMismatchError(StoreError):
 
     def __init__(self) -> None:
         super().__init__(
-            "index.sqlite does not fit the other files of the run, or is damaged; delete it, and it is made anew "
+            "index.sqlite does not fit the other files of the run, or is damaged; delete it, and it is rebuilt "
             "from them when the run is next used"
         )
 
@@ -174,7 +174,7 @@ def explained() -> Iterator[None]:
     except sqlite3.OperationalError as error:
         raise StoreError(
             f"index.sqlite: {error}; nothing of the run is lost, as the index is made from the other files: "
-            f"see to the disk, then run the same command again"
+            f"check the disk, then run the same command again"
         ) from error
     except sqlite3.DatabaseError as error:
         raise IndexMismatchError from error
@@ -221,7 +221,7 @@ def read_on(folder: Path, index: Index) -> tuple[int, int]:
         return answers, _read_images(folder / IMAGES, index, answers)
     except (ValueError, TypeError) as error:
         raise StoreError(
-            f"{folder}: {ANSWERS} or {IMAGES} has a line that no run writes ({error}); put a sound copy back"
+            f"{folder}: {ANSWERS} or {IMAGES} has a line that no run writes ({error}); restore an intact copy"
         ) from error
 
 
@@ -283,8 +283,8 @@ def _refuse_if_in_the_middle(path: Path, start: int, end: int) -> None:
         with path.open("rb") as file:
             number = file.read(end).count(b"\n")
         raise StoreError(
-            f"{path}: line {number} is damaged although later ones are whole; put a sound copy back, or keep the "
-            f"first {number - 1} lines (head -n {number - 1}), and what is gone is asked again"
+            f"{path}: line {number} is damaged although later ones are intact; restore an intact copy, or keep the "
+            f"first {number - 1} lines (head -n {number - 1}), and what is lost is asked again"
         )
 
 

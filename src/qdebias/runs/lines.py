@@ -82,7 +82,7 @@ def cannot_write(path: Path, error: OSError) -> StoreError:
     """Return the error to raise when the operating system refuses to write."""
     return StoreError(
         f"{path}: cannot be written ({error.strerror or error}); what was stored before is kept, "
-        f"and the same command goes on from there once the cause is mended"
+        f"and the same command resumes from there once the cause is fixed"
     )
 
 

@@ -78,7 +78,7 @@ def read_manifest(folder: Path) -> Manifest | None:
     except (FileNotFoundError, NotADirectoryError):
         return None
     except UnicodeDecodeError as error:
-        raise StoreError(f"{path}: is no description of a run ({error}); put a sound copy back") from error
+        raise StoreError(f"{path}: does not describe a run ({error}); restore an intact copy") from error
     except OSError as error:
         raise StoreError(f"{path}: cannot be read ({error.strerror or error})") from error
     try:
@@ -86,11 +86,11 @@ def read_manifest(folder: Path) -> Manifest | None:
         if values.pop("format") != FORMAT:
             raise StoreError(f"{path}: was written by another version of qdebias; use that one, or another folder")
         if values.pop("sum", None) != _checksum(values):
-            raise StoreError(f"{path}: was changed since it was written; put a sound copy back")
+            raise StoreError(f"{path}: was changed since it was written; restore an intact copy")
         methods = {key: _method(entry) for key, entry in values.pop("methods").items()}
         return Manifest(**values | {"sessions": tuple(values["sessions"]), "methods": methods})
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        raise StoreError(f"{path}: is no description of a run ({error}); choose another folder") from error
+        raise StoreError(f"{path}: does not describe a run ({error}); choose another folder") from error
 
 
 def write_manifest(folder: Path, manifest: Manifest) -> None:

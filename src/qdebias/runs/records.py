@@ -288,13 +288,13 @@ def read_scores(path: Path) -> list[GivenScore]:
     name = _column(columns, ("path", *NAME_COLUMNS), path, "images")
     score = _column(columns, SCORE_COLUMNS, path, "scores")
     if twice := [one for one in (name, score) if second(one.casefold()) in columns]:
-        raise SettingError(f"{path}: has two columns named {twice[0]!r}; leave one of them")
+        raise SettingError(f"{path}: has two columns named {twice[0]!r}; keep only one of them")
     error = columns.get("error", "")
     found: dict[str, GivenScore] = {}
     for number, row in enumerate(rows, start=1):
         one = _given(row, name, score, error, f"{path}, row {number}")
         if one.path in found:
-            raise SettingError(f"{path}: lists {one.path!r} more than once; leave one of the rows")
+            raise SettingError(f"{path}: lists {one.path!r} more than once; keep only one of the rows")
         found[one.path] = one
     return list(found.values())
 
@@ -308,7 +308,9 @@ def _given(row: Mapping[str, object], name: str, score: str, error: str, where: 
     try:
         value = float(text)
     except ValueError:
-        raise SettingError(f"{where} ({image}): the score {text!r} is no number; leave it empty if it failed") from None
+        raise SettingError(
+            f"{where} ({image}): the score {text!r} is not a number; leave it empty if it failed"
+        ) from None
     if not math.isfinite(value):
         return GivenScore(path=image, score=None, error=why or f"{image}: its score in the file is {text}")
     return GivenScore(path=image, score=value, error=None)

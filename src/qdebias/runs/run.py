@@ -237,7 +237,7 @@ def _make(folder: Path) -> None:
             if strange:
                 raise StoreError(f"{folder} holds {strange[0]} and no run; choose a new or empty folder")
     except (FileExistsError, NotADirectoryError) as error:
-        raise StoreError(f"{folder} is no folder; choose another name for the run") from error
+        raise StoreError(f"{folder} is not a folder; choose another name for the run") from error
     except OSError as error:
         raise cannot_write(folder, error) from error
 
@@ -288,5 +288,5 @@ def open_snapshot(folder: str | os.PathLike[str]) -> Iterator[Snapshot]:
 def _manifest(folder: Path) -> Manifest:
     manifest = read_manifest(folder)
     if manifest is None:
-        raise StoreError(f"{folder} holds no run; name a folder that was given as --run")
+        raise StoreError(f"{folder} is not a run folder; name a folder that was given as --run")
     return manifest

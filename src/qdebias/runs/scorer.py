@@ -167,7 +167,9 @@ class Scorer:
         if isinstance(backend, str):
             backend = load_backend(backend)
         if not hasattr(backend, "option_logits"):
-            raise SettingError(f"{backend!r} is no model; give its name, such as 'nano', or what load_backend returns")
+            raise SettingError(
+                f"{backend!r} is not a model; give its name, such as 'nano', or what load_backend returns"
+            )
         self.recipe = presets.get(method)
         self.method = self.recipe.method
         self.backend = self.recipe.fit(backend) if isinstance(method, str | Recipe) else backend
@@ -307,7 +309,7 @@ class Scorer:
         except ImageError as error:
             reason = str(error)
         except MemoryError:
-            reason = f"{name}: takes more memory than there is; see --max-side and max_side"
+            reason = f"{name}: needs more memory than is available; see --max-side and max_side"
         if not admitted:
             budget.acquire(number, 0)
         return Failure(name=name, error=reason)

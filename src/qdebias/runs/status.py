@@ -147,7 +147,7 @@ def retry_failures(
         recipe = recipe_of(entry)
         if recipe is None or describe(recipe.method) != entry.settings or entry.pool is not None:
             raise SettingError(
-                f"method {entry.name!r} of this run is none that its name alone brings back; retry in Python: "
+                f"method {entry.name!r} of this run cannot be restored from its name alone; retry in Python: "
                 f"StoredScorer(run, Scorer(...), name={entry.name!r}).ask(paths, retry=True)"
             )
         scorer = Scorer(

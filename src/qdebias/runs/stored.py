@@ -233,7 +233,7 @@ class StoredScorer:
             if outcome is None:
                 raise StoreError(
                     f"{shown}: is not in index.sqlite of this run; ask about it first, or, if that was done, the index "
-                    f"is damaged: delete it, and it is made anew"
+                    f"is damaged: delete it, and it is rebuilt"
                 )
             yield derived.result(outcome, shown)
 

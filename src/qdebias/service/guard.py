@@ -9,6 +9,7 @@ import re
 import time
 import uuid
 from collections.abc import Mapping
+from contextlib import suppress
 from functools import partial
 from hashlib import sha256
 from pathlib import Path
@@ -94,6 +95,9 @@ def _digest(key: str) -> bytes:
 OPEN_ROUTES = frozenset(("/healthz", "/readyz"))
 """What needs no key."""
 
+LINGER = 1.0
+"""Seconds for which the rest of a refused request is still read."""
+
 _SOUND_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 
 HEADERS = {
@@ -171,6 +175,10 @@ class Guard:
                 out["x-request-id"] = request_id
                 for name, value in HEADERS.items():
                     out.setdefault(name, value)
+            elif status >= 400 and not arrived and not message.get("more_body", False):
+                await send({**message, "more_body": True})
+                await _read_on(receive)
+                message = {"type": "http.response.body"}
             await send(message)
 
         limit = asyncio.timeout_at(start + self._deadline)
@@ -207,6 +215,14 @@ class Guard:
         say = log.debug if scope["path"] in OPEN_ROUTES else log.info
         client = (scope.get("client") or ("", 0))[0]
         say("request", client=client, route=route, method=method, status=status, seconds=round(seconds, 4))
+
+
+async def _read_on(receive: Receive) -> None:
+    """Read and drop the rest of a refused request: a proxy whose connection is reset while it sends answers 502."""
+    with suppress(TimeoutError):
+        async with asyncio.timeout(LINGER):
+            while (await receive()).get("more_body", False):
+                pass
 
 
 def _failure(error: BaseException) -> Reason:

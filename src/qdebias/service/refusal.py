@@ -28,14 +28,14 @@ class Reason(Enum):
     TOO_MANY_IMAGES = (413, "the request holds more images than this server takes at once")
     TOO_MANY_PIXELS = (413, "the image has more pixels than this server takes")
     CONTENT_TYPE = (415, "send multipart/form-data or application/json, or to /v1/reward application/msgpack")
-    NO_IMAGE = (415, "this is not an image, or of none of the formats JPEG, PNG, WebP, BMP and TIFF")
+    NO_IMAGE = (415, "this is not an image in one of the formats JPEG, PNG, WebP, BMP and TIFF")
     LOSSY = (
         415,
         "the image was compressed with loss, which costs it quality that it had; send PNG, lossless WebP or pixels, or "
         "set lossy to true",
     )
-    DAMAGED = (422, "the image is damaged or cut short")
-    TOO_SMALL = (422, "the image is too small to be judged; 32 pixels a side is the least")
+    DAMAGED = (422, "the image is damaged or truncated")
+    TOO_SMALL = (422, "the image is too small to score; 32 pixels a side is the minimum")
     SEVERAL_FRAMES = (422, "the image holds several frames; send the one to be scored")
     PIXEL_TYPE = (422, "the image has a pixel type that is not supported; save it with 8 or 16 bits per channel")
     DECODING_TOOK_TOO_LONG = (422, "the image could not be decoded within the limits of time and memory")
@@ -46,11 +46,11 @@ class Reason(Enum):
     URL_FAILED = (422, "the URL gave no image within the limits of time and size")
     NOT_SCORED = (422, "the model cannot be shown this image")
     NOT_COMPARABLE = (422, "give as many scores as human scores, and neither all the same")
-    BUSY = (429, "the queue is full; come again later")
+    BUSY = (429, "the queue is full; try again later")
     CLIENT_LEFT = (499, "the client left")
     FAULT = (500, "something went wrong in the server; its log has the request id")
     MODEL_FAILED = (503, "the model could not answer; the log has the request id")
-    NOT_READY = (503, "the model is not loaded, or the server is stopping")
+    NOT_READY = (503, "the model is still loading, or the server is stopping; GET /readyz says when it is ready")
     DEADLINE = (504, "no answer within the deadline")
 
     @property

@@ -70,7 +70,7 @@ def app(options: Options) -> Application:
     """
     keys = load_keys(options.keys_file)
     if not keys and not options.open_to_all:
-        raise SettingError("there are no keys; set QDEBIAS_SERVE_KEYS or keys_file, or say open_to_all=true")
+        raise SettingError("there are no keys; set QDEBIAS_SERVE_KEYS or keys_file, or set open_to_all=true")
     load = loader(specs_by_name(options.models), ScoringOptions(device=options.device, dtype=options.dtype))
     settings, hosts = options.settings, frozenset(name.lower() for name in options.names)
 

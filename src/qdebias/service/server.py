@@ -60,7 +60,7 @@ class Listening:
         if not self.keys and not self.open_to_all and not _is_loopback(self.host):
             raise SettingError(
                 f"{self.host} can be reached from other machines, and there are no keys; set QDEBIAS_SERVE_KEYS or "
-                f"--keys-file, or say --open-to-all"
+                f"--keys-file, or pass --open-to-all"
             )
         if (self.certificate is None) != (self.private_key is None):
             raise SettingError("TLS needs both --certificate and --private-key")
@@ -129,7 +129,7 @@ def run(service: Service, listening: Listening) -> None:
         if not isinstance(end.__context__, OSError):
             raise
         raise SettingError(
-            f"{end.__context__.strerror}; end what listens there, or choose another --health-port or --port"
+            f"{end.__context__.strerror}; stop what listens there, or choose another --health-port or --port"
         ) from end
     if service.failure is not None:
         raise service.failure

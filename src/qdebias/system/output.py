@@ -149,7 +149,7 @@ def locked_output(path: Path) -> Iterator[None]:
         handle = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o666)
     except OSError as error:
         if error.errno == errno.ELOOP:
-            raise SettingError(f"{lock}: is a link, so no lock of ours; remove it") from error
+            raise SettingError(f"{lock}: is a link, so it is not our lock; remove it") from error
         raise
     try:
         try:

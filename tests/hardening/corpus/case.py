@@ -6,7 +6,7 @@ from pathlib import Path
 
 Make = Callable[[Path], object]
 
-DAMAGED = "damaged or cut short|is not an image"
+DAMAGED = "damaged or truncated|is not an image"
 """What is said of a file that cannot be decoded, whether or not it could be recognised."""
 
 TOO_LARGE = "megapixels, more than the limit|more pixels than are ever decoded"

@@ -31,7 +31,7 @@ def format_cases() -> Iterator[Case]:
             except (OSError, ValueError, KeyError, SystemError, Image.UnidentifiedImageError):
                 continue  # Pillow does not write these pixels in this format
             if form not in _READ:
-                error: str | None = "is not an image, or of none of the formats"
+                error: str | None = "is not an image in one of the formats"
             else:
                 error = _ODD_PIXELS.get((form, mode))
             yield of_bytes("format", f"{form}-{mode.replace(';', '')}.{form.lower()}", data, error)

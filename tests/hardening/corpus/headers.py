@@ -63,7 +63,7 @@ def size_cases() -> Iterator[Case]:
     for width, height in ((1, 1), (31, 500), (500, 31), (1, 100_000)):
         memory = io.BytesIO()
         Image.new("RGB", (width, height)).save(memory, "PNG")
-        yield of_bytes("nothing", f"small-{width}x{height}.png", memory.getvalue(), "is too small to be judged")
+        yield of_bytes("nothing", f"small-{width}x{height}.png", memory.getvalue(), "is too small to score")
 
 
 def inflating_cases() -> Iterator[Case]:

@@ -88,4 +88,4 @@ def rare_cases() -> Iterator[Case]:
     """Yield one file of each format: none of these decoders is used, whatever the file is called."""
     for form, data in RARE.items():
         for suffix in (form.lower(), "png"):
-            yield of_bytes("rare", f"{form}.{suffix}", data, "is not an image, or of none of the formats")
+            yield of_bytes("rare", f"{form}.{suffix}", data, "is not an image in one of the formats")

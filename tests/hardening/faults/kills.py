@@ -35,7 +35,7 @@ def _goes_on(command: Batch, signals: tuple[signal.Signals, ...], root: Path, ti
         assert time.monotonic() - begin < PROMPT
         if number != signal.SIGKILL:
             kept, last = done.stderr.splitlines()[-2:]
-            assert kept.endswith("keeps what was done, and the same command goes on from there"), done.stderr
+            assert kept.endswith("keeps what was done, and the same command resumes from there"), done.stderr
             assert last == f"stopped by {number.name}"
         places.append(command.steps(root))
     assert command.complete(root) == command.expected(), "not the results of a run that was not stopped"

@@ -53,7 +53,7 @@ def _fails_alone(command: Batch, root: Path, large: Path) -> None:
     failed = {name for name, row in rows.items() if row["error"] is not None}
     assert failed == {large.name}, failed
     assert rows[large.name]["score"] is None
-    assert "takes more memory than there is" in rows[large.name]["error"], rows[large.name]
+    assert "needs more memory than is available" in rows[large.name]["error"], rows[large.name]
     assert len(rows) >= COUNT + 1
     again = run(["retry", "run"], folder=root)
     assert_calm(again, 0)

@@ -277,7 +277,7 @@ def _from_files(
         )
     except SafetensorError as error:
         raise BackendError(
-            f"{checkpoint.folder}: a weight file is damaged, cut short, or only a Git LFS pointer ({error}); "
+            f"{checkpoint.folder}: a weight file is damaged, truncated, or only a Git LFS pointer ({error}); "
             f"download it again"
         ) from error
     except pickle.UnpicklingError as error:

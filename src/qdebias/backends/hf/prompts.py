@@ -39,7 +39,7 @@ def fixed(template: str, arguments: Mapping[str, Argument] | None = None) -> tup
     wanted, names = dict(arguments or {}), _names(template)
     for name in wanted:
         if name not in names or not name.isidentifier():
-            raise SettingError(f"the chat template of this model reads no argument {name!r}; leave it out")
+            raise SettingError(f"the chat template of this model does not read the argument {name!r}; leave it out")
     if re.search(r"\|\s*random\b|\blipsum\s*\(", template):
         raise BackendError("the chat template of this model draws at random; use another chat template")
     chosen = {name: value for name, value in PRESETS.items() if name in names} | wanted
@@ -203,8 +203,8 @@ def check_ids(tokenizer: Tokenizer, ids: Sequence[int], places: Sequence[int], p
         )
     if text not in (tail.removesuffix(prefix) if form.placement == "before" else head):
         raise PromptError(
-            f"the images do not stand {form.placement} the question {text!r} in the ids: the tokenizer changes the "
-            f"text; use the other placement, or word the question otherwise"
+            f"the images are not {form.placement} the question {text!r} in the ids: the tokenizer changes the "
+            f"text; use the other placement, or reword the question"
         )
 
 
@@ -233,7 +233,7 @@ def render_prefix(processor: Processor, form: Form) -> Prompt:
     question = form.question
     if form.placement != "before":
         raise PromptError(
-            f"the images do not stand {form.placement} the question {question.text!r}: this model takes images "
+            f"the images are not {form.placement} the question {question.text!r}: this model takes images "
             f"first; use the other placement"
         )
     text = processor.image_token * form.images + question.text

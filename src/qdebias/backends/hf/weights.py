@@ -120,7 +120,7 @@ def _index(path: Path) -> dict[str, str]:
         index = json.loads(path.read_text(encoding="utf-8"))["weight_map"]
         files = {str(name): str(file) for name, file in index.items()}
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise BackendError(f"{path}: is no index of weights ({error!r}); download it again") from error
+        raise BackendError(f"{path}: is not an index of weights ({error!r}); download it again") from error
     for file in files.values():
         if Path(file).name != file:
             raise BackendError(f"{path}: names the file {file!r} outside the folder; do not trust this checkpoint")
@@ -188,7 +188,7 @@ def one_line(path: Path) -> Iterator[None]:
         if isinstance(error, BackendError):
             raise
         raise BackendError(
-            f"{path}: is damaged, cut short, or only a Git LFS pointer ({first_line(error)}); download it again"
+            f"{path}: is damaged, truncated, or only a Git LFS pointer ({first_line(error)}); download it again"
         ) from error
 
 
@@ -293,7 +293,7 @@ def check_complete(checkpoint: Checkpoint, report: Mapping[str, Any], *, allow_s
         )
     if surplus:
         raise BackendError(
-            f"{checkpoint.folder}: the weights hold {len(surplus)} tensors that the model has no place for, such as "
+            f"{checkpoint.folder}: the weights hold {len(surplus)} tensors that the model does not use, such as "
             f"{surplus[0]!r}; download weights and config.json of one version, or pass allow_surplus=True if these are "
             f"known to be unused"
         )

@@ -94,7 +94,7 @@ def read_vocabulary(folder: Path) -> LlamaVocabulary:
     except (OSError, ValueError, KeyError, IndexError, struct.error) as error:
         raise BackendError(f"{path}: is damaged or only a Git LFS pointer ({error}); download it again") from error
     if vocabulary.encode(f"{START}{END}") != [1, 2]:
-        raise BackendError(f"{path}: does not begin with {UNKNOWN}, {START} and {END}; this is no vocabulary of Llama")
+        raise BackendError(f"{path}: does not begin with {UNKNOWN}, {START} and {END}; this is not a Llama vocabulary")
     return vocabulary
 
 

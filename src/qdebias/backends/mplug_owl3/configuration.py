@@ -157,7 +157,7 @@ class MplugOwl3Config(Qwen2Config):
         self.hyper = sorted(int(match[1]) for match in map(_HYPER.fullmatch, shapes) if match)
         listed = None if self.hyper_layers is None else sorted(layer - 1 for layer in self.hyper_layers)
         if not self.hyper:
-            raise BackendError("the checkpoint has no weight self_attn.v_kv_proj: it is no mPLUG-Owl3")
+            raise BackendError("the checkpoint has no weight self_attn.v_kv_proj: it is not mPLUG-Owl3")
         if listed not in (None, self.hyper):
             raise BackendError(
                 f"config.json names the hyper layers {listed} (from 0), but the weights v_kv_proj lie in {self.hyper}"

@@ -315,7 +315,9 @@ def read_vocabulary(folder: Path) -> Qwen2Tokenizer:
         raise BackendError(f"{folder}: the vocabulary cannot be read ({error}); download its files again") from error
     for token in SPECIAL:
         if len(tokenizer.encode(token, add_special_tokens=False)) != 1:
-            raise BackendError(f"{folder}: the vocabulary has no special token {token}; this is no mPLUG-Owl3 folder")
+            raise BackendError(
+                f"{folder}: the vocabulary has no special token {token}; this is not an mPLUG-Owl3 folder"
+            )
     return tokenizer
 
 

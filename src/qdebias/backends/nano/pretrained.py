@@ -154,7 +154,7 @@ class NanoProcessor(ProcessorMixin):
             ValueError: No text, or placeholders and images differ in number.
         """
         if text is None:
-            raise ValueError("the embedded model needs text beside the images")
+            raise ValueError("the embedded model needs text with the images")
         texts = [text] if isinstance(text, str) else list(text)
         pictures = [] if images is None else _flat(images)
         placeholders = sum(sample.count(self.image_token) for sample in texts)

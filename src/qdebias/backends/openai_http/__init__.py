@@ -51,6 +51,6 @@ def parse_address(text: str) -> Address:
             "the URL of a server must not hold a user name or password; put the key into QDEBIAS_API_KEY instead"
         )
     if not sound or parts.query:
-        raise SettingError(f"{url!r} is no URL of a server; write it like openai:http://localhost:8000/v1#model")
+        raise SettingError(f"{url!r} is not the URL of a server; write it like openai:http://localhost:8000/v1#model")
     api = parts._replace(path=parts.path.rstrip("/") or "/v1").geturl()
     return Address(api=api, root=api.removesuffix("/v1"), model=model)

@@ -224,7 +224,7 @@ class OpenAIBackend:
         if name != self._served.reported:
             raise BackendError(
                 f"{self._connection.address.api} answers as {name!r} and no longer as "
-                f"{self._served.reported!r}; serve that model again, or begin a new run"
+                f"{self._served.reported!r}; serve that model again, or start a new run"
             )
         return option_logprobs(reply, options, self._served.server.remedy)
 
@@ -238,7 +238,7 @@ class OpenAIBackend:
         if now.identity != self._served.identity:
             raise BackendError(
                 f"{self._connection.address.api} came back with another model: {dict(now.identity)} instead of "
-                f"{dict(self._served.identity)}; serve that one again, or begin a new run"
+                f"{dict(self._served.identity)}; serve that one again, or start a new run"
             )
 
 

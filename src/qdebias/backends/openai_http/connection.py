@@ -207,7 +207,7 @@ async def _content(response: httpx2.Response, url: str) -> bytes:
     if coding in ("", "identity"):
         return bytes(held)
     if coding not in ("gzip", "x-gzip", "deflate"):
-        raise RefusedError(f"{url} packs its answer ({coding!r}) although none of that was asked for", 200)
+        raise RefusedError(f"{url} packs its answer ({coding!r}) although that was not requested", 200)
     unpacking = zlib.decompressobj(wbits=47)  # gzip or zlib, whichever it is
     try:
         data = unpacking.decompress(held, MOST_BYTES)

@@ -129,7 +129,9 @@ class RemoteTokenizer:
         url = f"{self.session.address.root}/tokenize"
         ids = _field(self.session.post(url, {**self.extra, self.field: text}), "tokens", url)
         if not isinstance(ids, list) or not all(isinstance(token, int) for token in ids):
-            raise BackendError(f"{url} answers with other tokens than numbers; it is no server of the kind it says")
+            raise BackendError(
+                f"{url} answers with tokens that are not numbers; it is not the kind of server that it claims to be"
+            )
         return ids
 
     def decode(self, ids: Sequence[int]) -> str:
@@ -282,7 +284,7 @@ def _listed_model(session: Session) -> Mapping[str, Any]:
         there = error.status not in _NO_ENTRY if isinstance(error, RefusedError) else not error.broken
         if not (name and there):
             if isinstance(error, RefusedError) and error.absent:
-                raise SettingError(f"{url} lists no models; name the one that is meant behind a #") from error
+                raise SettingError(f"{url} lists no models; name the one you mean after a #") from error
             raise
         return {"id": name}
     if not entries and name:
@@ -295,7 +297,7 @@ def _listed_model(session: Session) -> Mapping[str, Any]:
             return entry
     names = ", ".join(entry["id"] for entry in entries[:20]) or "none"
     if not name:
-        raise SettingError(f"{url} lists {len(entries)} models; name the one that is meant behind a #: {names}")
+        raise SettingError(f"{url} lists {len(entries)} models; name the one you mean after a #: {names}")
     raise BackendError(f"{session.address.api} does not serve the model {name!r}; it serves: {names}")
 
 

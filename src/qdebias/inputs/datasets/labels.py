@@ -109,7 +109,7 @@ def recognise(records: Sequence[Record], path: Path, column: str | None = None) 
         same = {chosen.strip().casefold(), second(chosen.strip().casefold())}
         alike = [column for column in given if column.strip().casefold() in same]
         if len(alike) > 1:
-            raise SettingError(f"{path}: has columns {' and '.join(map(repr, alike))}; leave one of them")
+            raise SettingError(f"{path}: has columns {' and '.join(map(repr, alike))}; keep only one of them")
     return Labels(
         variant=f"columns {name} and {score}",
         files=(LabelFile(path=path.name),),
@@ -136,7 +136,9 @@ def merge(items: Sequence[Item], averaged: Sequence[str], path: Path) -> tuple[l
     for name, rows in by_name.items():
         scores = [row.mos for row in rows]
         if len(set(scores)) > 1 and name not in averaged:
-            raise SettingError(f"{path}: lists {name!r} {len(rows)} times, with the scores {scores}; leave one of them")
+            raise SettingError(
+                f"{path}: lists {name!r} {len(rows)} times, with the scores {scores}; keep only one of them"
+            )
         if len(set(scores)) > 1:
             notes.append(f"{name} is listed with the scores {', '.join(f'{score:g}' for score in scores)}; their mean")
         elif len(rows) > 1:
@@ -323,6 +325,6 @@ def read_outputs(path: "str | PathLike[str]", *, keep_repeated: bool = False) ->
         mos = np.array([float(text(row, form.score)) for row in kept])
         logits = {option: np.array([float(text(row, _PREFIX + option)) for row in kept]) for option in options}
     except ValueError as error:
-        raise SettingError(f"{path}: a score or logit is missing or is no number ({error})") from error
+        raise SettingError(f"{path}: a score or logit is missing or is not a number ({error})") from error
     names = tuple(text(row, form.name) for row in kept)
     return Outputs(names=names, mos=mos, logits=logits, repeated=len(records) - len(kept))

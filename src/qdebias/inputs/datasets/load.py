@@ -56,7 +56,7 @@ def load_dataset(
     """
     if not isinstance(name, str | PathLike):
         raise SettingError(
-            f"{name!r} is no dataset; give its name, the path of a label file, or what load_dataset gave"
+            f"{name!r} is not a dataset; give its name, the path of a label file, or what load_dataset gave"
         )
     if Path(name).suffix.lower() in _SUFFIXES:
         return _load_file(Path(true_name(str(name))), root, subset, labels, direction, column=column, images=images)
@@ -183,7 +183,7 @@ def _each_file_once(
         if other.mos != item.mos:
             raise SettingError(
                 f"{labels}: {other.name!r} and {item.name!r}, with the scores {other.mos:g} and {item.mos:g}, are both "
-                f"the file {file}; correct the names, or leave one of the rows"
+                f"the file {file}; correct the names, or keep only one of the rows"
             )
         notes.append(f"{other.name} and {item.name} are one file with the same score; used once")
     return list(seen.values()), notes

@@ -64,7 +64,7 @@ def load_variable(path: Path, variable: str) -> npt.NDArray[Any]:
         return np.asarray(np.load(io.BytesIO(ran.stdout), allow_pickle=False))
     if ran.returncode == 1:
         raise SettingError(f"{path}: {ran.stderr.decode(errors='replace').strip().splitlines()[-1]}")
-    raise SettingError(f"{path}: is not a readable MATLAB file (reading it ended the process that did)")
+    raise SettingError(f"{path}: is not a readable MATLAB file (reading it crashed the process that did)")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -194,7 +194,7 @@ def _read_parquet(path: Path) -> list[Mapping[str, object]]:
             for batch in batches(str(path), file, list(dict.fromkeys(plain))):
                 left -= batch.nbytes
                 if left < 0:
-                    raise SettingError(f"{path}: its texts repeat until they fill more memory than a table should")
+                    raise SettingError(f"{path}: its repeated texts would fill more memory than a table should")
                 rows = zip(*(column.to_pylist() for column in batch.columns), strict=True)
                 records += [_as_record(tuple(batch.schema.names), row) for row in rows]
     except SettingError:

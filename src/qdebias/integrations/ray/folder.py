@@ -119,7 +119,7 @@ def _told(name: str, *, done: str = "written") -> Iterator[None]:
     except failures() as error:
         raise StoreError(
             f"{unsigned(name)}: cannot be {done} ({words_of(error)}); every chunk that was written is kept, and the "
-            f"same command goes on from there once the cause is mended"
+            f"same command resumes from there once the cause is fixed"
         ) from error
 
 

@@ -90,7 +90,7 @@ class Plan:
             return piece
         except (IndexError, ValueError, KeyError, TypeError) as error:
             raise StoreError(
-                f"{_part_name(part)}: has no chunk {chunk} ({error!r}); begin anew in another folder"
+                f"{_part_name(part)}: has no chunk {chunk} ({error!r}); start again in another folder"
             ) from error
 
 
@@ -147,9 +147,9 @@ class Manifest:
         """Refuse images that are not those of the plan."""
         if extent != self.extent:
             raise StoreError(
-                f"the images are not those that this run was begun with ({_words(self.extent)} then, "
+                f"the images are not those that this run was started with ({_words(self.extent)} then, "
                 f"{_words(extent)} now, or others of the same number); score what was added into another folder, or "
-                f"name the images of the beginning"
+                f"name the original images"
             )
 
 
@@ -170,7 +170,7 @@ def read_manifest(folder: Folder) -> Manifest | None:
             raise StoreError(f"{NAME}: was written by another version of qdebias; use that one, or another folder")
         return Manifest(**values | {"extent": Extent(**values["extent"])})
     except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise StoreError(f"{NAME}: is no description of a run ({error}); choose another folder") from error
+        raise StoreError(f"{NAME}: does not describe a run ({error}); choose another folder") from error
 
 
 def write_manifest(folder: Folder, manifest: Manifest) -> None:
