@@ -40,7 +40,7 @@ def test_a_flat_picture_has_a_finite_score() -> None:
 
 
 def test_pairs_are_refused_with_the_remedy(photo: RgbImage) -> None:
-    with pytest.raises(BackendError, match="knows no pairs; use it with --method vanilla"):
+    with pytest.raises(BackendError, match="does not take pairs; use it with --method vanilla"):
         Scorer(backend=BASELINES["sharpness"]).score(photo)
 
 

@@ -166,7 +166,7 @@ def test_no_file_is_replaced_and_mistakes_are_told_first(photos: Path, tmp_path:
         (("--by", "size"), "--by is comparison"),
         (("--method", "vanilla"), "has no --method"),
         (("--copy-to", photos / "best"), "where the images are from"),
-        (("--copy-to", tmp_path / "best"), "is there already and is something else"),
+        (("--copy-to", tmp_path / "best"), "already exists and is not"),
         (("--copy-to", tmp_path / "x", "--move-to", tmp_path / "y"), "choose one of"),
         (("--sheet", tmp_path / "groups.jpg"), "name a .png in a folder that is there"),
         (("--sheet", photos / "alone.jpg"), "name a .png"),

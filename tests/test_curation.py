@@ -78,7 +78,7 @@ def test_a_top_that_means_nothing_is_refused(text: str) -> None:
 
 
 def test_no_limit_is_refused() -> None:
-    with pytest.raises(SettingError, match="say which images are kept"):
+    with pytest.raises(SettingError, match="say which images to keep"):
         choose(IMAGES)
 
 
@@ -281,7 +281,7 @@ def test_mistakes_are_told_in_one_line(photos: Path, tmp_path: Path) -> None:
     scores.write_text("path,score\na.png,1")
     call("score", photos, "--run", tmp_path / "run", "--model", "fake", "--method", "vanilla", code=1)
     for arguments, why in (
-        ((photos,), "say which images are kept"),
+        ((photos,), "say which images to keep"),
         ((photos, "--min", 3), "--min is a score in [0, 1], got 3"),
         ((photos, "--top", "few"), "top (--top) is a number of images"),
         ((tmp_path / "run", "--min", 0.5), "is a run folder; choose among its images with --run"),

@@ -138,5 +138,5 @@ def test_a_reader_that_ends_is_one_error(end: str, tmp_path: Path, monkeypatch: 
     reader.write_text(f"#!/bin/sh\n{end}\n")
     reader.chmod(0o700)
     monkeypatch.setattr(sys, "executable", str(reader))
-    with pytest.raises(SettingError, match=r"x\.mat: is not a readable MATLAB file \(reading it ended the process"):
+    with pytest.raises(SettingError, match=r"x\.mat: is not a readable MATLAB file \(reading it crashed the process"):
         load_variable(tmp_path / "x.mat", "DMOS")

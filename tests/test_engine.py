@@ -140,7 +140,7 @@ def test_an_image_for_which_there_is_not_enough_memory_fails_alone(photo: RgbIma
     results = list(Scorer(backend=FakeBackend(), method=method).score_many([photo, large], on_error="return"))
     assert isinstance(results[0], Score)
     assert isinstance(results[1], Failure)
-    assert "more memory than there is" in results[1].error
+    assert "more memory than is available" in results[1].error
 
 
 class Watched:

@@ -144,7 +144,7 @@ def test_methods_that_ask_something_else_by_now_are_refused(saved: Path, monkeyp
         (lambda said: said | {"predict": said["predict"] | {"offset": float("nan")}}, "is no fit"),
         (lambda said: said | {"labels": said["labels"] | {"deviation": 0}}, "its labels have no scale"),
         (lambda said: said | {"labels": said["labels"] | {"direction": "up"}}, "have no direction"),
-        (lambda said: said | {"names": ["sep-iqa"]}, "reads whatever words come"),
+        (lambda said: said | {"names": ["sep-iqa"]}, "reads whichever words are likeliest"),
         (lambda _: [], "is no fit"),
     ],
 )
@@ -272,7 +272,7 @@ def test_the_commands(photos: Path, tmp_path: Path) -> None:
         (["score", "IMAGE", "--fit", "absent.fit"], "absent.fit: cannot be read"),
         (["score", "IMAGE", "--fit", "FIT"], "this fit is of the model knowing"),
         (["score", "IMAGE", "--fit", "FIT", "--method", "vanilla"], "leave out --method"),
-        (["fit", "LABELS", "--methods", "sep-iqa"], "reads whatever words come"),
+        (["fit", "LABELS", "--methods", "sep-iqa"], "reads whichever words are likeliest"),
     ],
 )
 def test_what_cannot_be_is_said_in_one_line(photos: Path, saved: Path, options: list[str], message: str) -> None:

@@ -68,13 +68,13 @@ def test_no_weights(folder: Path) -> None:
 @pytest.mark.parametrize("content", [b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n", b""])
 def test_weights_that_are_none(folder: Path, content: bytes) -> None:
     (folder / "model.safetensors").write_bytes(content)
-    refused(folder, "damaged, cut short, or only a Git LFS pointer")
+    refused(folder, "damaged, truncated, or only a Git LFS pointer")
 
 
 def test_truncated_weights(folder: Path) -> None:
     path = folder / "model.safetensors"
     path.write_bytes(path.read_bytes()[:-1000])
-    refused(folder, "damaged, cut short, or only a Git LFS pointer")
+    refused(folder, "damaged, truncated, or only a Git LFS pointer")
 
 
 def test_missing_tensors_are_never_made_up(folder: Path) -> None:

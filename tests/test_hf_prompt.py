@@ -81,7 +81,7 @@ def test_template_that_puts_the_question_between_the_images(with_template: Calla
     )
     backend = with_template(between)
     for placement in ("before", "after"):
-        with pytest.raises(PromptError, match=f"do not stand {placement} the question"):
+        with pytest.raises(PromptError, match=f"are not {placement} the question"):
             ask(backend, QUALITY, placement)
 
 

@@ -272,7 +272,7 @@ def test_texts_that_have_nearly_all_in_common_are_read_a_few_at_a_time(
     assert max(batch.nbytes for batch in read) < 1_000_000
     assert [name for batch in read for name in batch.column(0).to_pylist()] == names
     assert [Path(str(image)).name for image in open_images([str(path)])] == names
-    with pytest.raises(SettingError, match="repeat until they fill more memory than a table should"):
+    with pytest.raises(SettingError, match="would fill more memory than a table should"):
         read_records(path)
 
 

@@ -348,7 +348,7 @@ def test_moved_images_are_noticed(shape: Shape) -> None:
     with serving(Stub(shape=shape, images_first=True)) as url:
         backend = load_openai(url)
         backend.option_logits([pair(1, 2)])
-        with pytest.raises(PromptError, match="do not stand after the question"):
+        with pytest.raises(PromptError, match="are not after the question"):
             backend.option_logits([pair(1, 2, "after")])
 
 
@@ -419,11 +419,11 @@ def test_template_and_weights_are_identity() -> None:
     ("address", "message"),
     [
         ("", "is not the URL of a server; write it like openai:http"),
-        ("localhost:8000", "is no URL"),
-        ("ftp://localhost", "is no URL"),
-        ("http://:80", "is no URL"),
-        ("http://localhost:99999", "is no URL"),
-        ("http://localhost?x=1", "is no URL"),
+        ("localhost:8000", "is not the URL"),
+        ("ftp://localhost", "is not the URL"),
+        ("http://:80", "is not the URL"),
+        ("http://localhost:99999", "is not the URL"),
+        ("http://localhost?x=1", "is not the URL"),
         ("http://me:secret@localhost/v1#m", "must not hold a user name or password"),
     ],
 )

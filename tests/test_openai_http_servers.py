@@ -389,4 +389,4 @@ def test_an_answer_that_comes_byte_by_byte_is_too_late(monkeypatch: pytest.Monke
 def test_a_tokenizer_that_answers_no_numbers_is_one_line() -> None:
     stub = Stub(shape="llama.cpp")
     stub.rewrites = lambda path, answer: {"tokens": 7} if path == "/tokenize" else answer
-    assert "other tokens than numbers" in error_of(stub)
+    assert "tokens that are not numbers" in error_of(stub)

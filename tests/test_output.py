@@ -298,7 +298,7 @@ def test_what_cannot_be_copied_is_told_before_scoring(option: str, tmp_path: Pat
     ("target", "message"),
     [
         ("leading", "leads into a folder where the images are from"),
-        ("taken", "is there already and is something else"),
+        ("taken", "already exists and is not"),
         ("file", "is not a writable folder"),
         ("file/below", "is not a writable folder"),
         ("photos/best", "lies in photos"),

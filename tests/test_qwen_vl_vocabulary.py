@@ -201,7 +201,7 @@ class Deaf(QwenTokenizer):
     ("lost", "message"),
     [
         (SLOT, "no image reaches the model"),
-        ("How about", "do not stand .* the question 'The visual|the ids end in .*; choose another answer_prefix"),
+        ("How about", "are not .* the question 'The visual|the ids end in .*; choose another answer_prefix"),
         (" image is", "the ids end in .* instead of .*; choose another answer_prefix"),
     ],
 )

@@ -68,7 +68,7 @@ def path_cases() -> Iterator[Case]:
     def case(name: str, make: object, error: str | None) -> Case:
         return Case(kind="path", name=f"path/{name}".encode(), make=make, error=error)  # type: ignore[arg-type]
 
-    no_file = "is no file; name an image file"
+    no_file = "is not a file; name an image file"
     yield case("sound.png", lambda path: path.write_bytes(data), None)
     yield case("link.png", lambda path: path.symlink_to("sound.png"), None)
     yield case("hard.png", lambda path: path.hardlink_to(path.with_name("sound.png")), None)
