@@ -44,7 +44,7 @@ def assert_same(left: OptionLogits, right: OptionLogits) -> None:
 
 
 def assert_same_choices(got: FloatArray, want: FloatArray) -> None:
-    """Compare P of each word against the next one in the vocabulary: what P(good) is, whichever words are asked for."""
+    """Compare P of each word against the next one in the vocabulary: what P(good) is, whichever words are requested."""
     np.testing.assert_allclose(expit(np.diff(got)), expit(np.diff(want)), rtol=0, atol=TOLERANCE)
 
 

@@ -24,7 +24,7 @@ def grow(folder: Path) -> None:
 
 @contextmanager
 def small_disk(folder: Path, size: int) -> Iterator[None]:
-    """Put a disk of so many KiB in the place of a folder, which is made."""
+    """Put a disk of so many KiB instead of a folder, which is made."""
     folder.mkdir(exist_ok=True)
     mount("-t", "tmpfs", "-o", f"size={size}k", "tmpfs", folder)
     try:

@@ -63,7 +63,7 @@ class Stub:
         limit: How many of the most likely tokens it tells at most.
         continues: Whether it continues a started answer; if not, it closes it and opens another one.
         refuses_fields: Whether it refuses what it does not know.
-        drops_prefix: Whether it leaves the begun answer out.
+        drops_prefix: Whether it leaves the started answer out.
         trims: Whether it cuts the space off the end of a started answer.
         images_first: Whether its template moves the images to the front.
         gap: What its template writes before a reply.

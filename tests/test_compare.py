@@ -267,7 +267,7 @@ def test_the_command_prints_a_table_and_one_object_of_json(dataset: Dataset, tmp
 
 
 def test_the_rate_is_of_all_questions_of_a_method(dataset: Dataset, tmp_path: Path) -> None:
-    """Each question takes 10 ms here, whoever it is asked for."""
+    """Each question takes 10 ms here, whoever it is requested."""
 
     class Slow(FakeBackend):
         def option_logits(self, requests: Sequence[Request]) -> OptionLogits:

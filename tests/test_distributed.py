@@ -200,7 +200,7 @@ def test_workers_share_a_gpu_and_one_without_room_is_awaited(cluster: Any, tmp_p
 
 
 @pytest.fixture
-def begun(tmp_path: Path) -> Path:
+def started(tmp_path: Path) -> Path:
     """The folder of a run of which everything is written, so that whatever goes on with it needs no cluster."""
     make_photos(tmp_path / "photos", 3)
     folder = open_folder(str(tmp_path / "out"))
@@ -212,8 +212,8 @@ def begun(tmp_path: Path) -> Path:
     return tmp_path / "out"
 
 
-def test_a_run_of_which_all_is_written_needs_no_cluster(begun: Path) -> None:
-    done = score_on_ray([begun.parent / "photos"], out=begun, setting=Setting(model="fake", method="vanilla"))
+def test_a_run_of_which_all_is_written_needs_no_cluster(started: Path) -> None:
+    done = score_on_ray([started.parent / "photos"], out=started, setting=Setting(model="fake", method="vanilla"))
     assert (done.chunks, done.skipped, done.done, done.total) == (2, 2, 0, 3)
 
 
@@ -225,31 +225,31 @@ def test_a_run_of_which_all_is_written_needs_no_cluster(begun: Path) -> None:
         (Setting(model="fake", method="vanilla", seed=3), "seed: 0 in the run, 3 now"),
     ],
 )
-def test_another_model_or_method_is_refused(begun: Path, setting: Setting, why: str) -> None:
+def test_another_model_or_method_is_refused(started: Path, setting: Setting, why: str) -> None:
     with pytest.raises(StoreError, match=why):
-        score_on_ray([begun.parent / "photos"], out=begun, setting=setting)
+        score_on_ray([started.parent / "photos"], out=started, setting=setting)
 
 
-def test_a_run_of_what_was_paper_goes_on_as_paper_eq7_alone(begun: Path) -> None:
-    said = json.loads((begun / "manifest.json").read_text())
+def test_a_run_of_what_was_paper_goes_on_as_paper_eq7_alone(started: Path) -> None:
+    said = json.loads((started / "manifest.json").read_text())
     said["setting"] = {**Setting(model="fake", method="paper-eq7").absolute().decisive(), "method": "paper"}
-    (begun / "manifest.json").write_text(json.dumps(said))
-    again = partial(score_on_ray, [begun.parent / "photos"], out=begun)
+    (started / "manifest.json").write_text(json.dumps(said))
+    again = partial(score_on_ray, [started.parent / "photos"], out=started)
     assert again(setting=Setting(model="fake", method="paper-eq7")).skipped == 2
     with pytest.raises(StoreError, match=r"settings of the method: .*; what was paper is paper-eq7 now"):
         again(setting=Setting(model="fake", method="paper"))
 
 
-def test_other_images_are_refused(begun: Path) -> None:
-    (begun.parent / "photos" / "00001.png").unlink()
+def test_other_images_are_refused(started: Path) -> None:
+    (started.parent / "photos" / "00001.png").unlink()
     with pytest.raises(StoreError, match=r"3 images in 2 chunks then, 2 images in 1 chunks now.*another folder"):
-        score_on_ray([begun.parent / "photos"], out=begun, setting=Setting(model="fake", method="vanilla"))
+        score_on_ray([started.parent / "photos"], out=started, setting=Setting(model="fake", method="vanilla"))
 
 
-def test_scores_without_a_manifest_are_left_alone(begun: Path) -> None:
-    (begun / "manifest.json").unlink()
+def test_scores_without_a_manifest_are_left_alone(started: Path) -> None:
+    (started / "manifest.json").unlink()
     with pytest.raises(StoreError, match="has scores but no manifest"):
-        score_on_ray([begun.parent / "photos"], out=begun, setting=Setting(model="fake", method="vanilla"))
+        score_on_ray([started.parent / "photos"], out=started, setting=Setting(model="fake", method="vanilla"))
 
 
 def test_a_plan_keeps_pieces_of_every_kind(tmp_path: Path) -> None:
@@ -397,8 +397,8 @@ def test_options_that_do_not_go_with_a_cluster_are_refused(options: tuple[str, .
     assert why in result.stderr
 
 
-def test_a_folder_that_another_command_writes_is_refused(begun: Path) -> None:
+def test_a_folder_that_another_command_writes_is_refused(started: Path) -> None:
     setting = Setting(model="fake", method="vanilla")
-    with locked(begun), pytest.raises(StoreError, match=rf"out is being written by process {os.getpid()} on "):
-        score_on_ray([begun.parent / "photos"], out=begun, setting=setting)
-    assert score_on_ray([begun.parent / "photos"], out=begun, setting=setting).skipped == 2
+    with locked(started), pytest.raises(StoreError, match=rf"out is being written by process {os.getpid()} on "):
+        score_on_ray([started.parent / "photos"], out=started, setting=setting)
+    assert score_on_ray([started.parent / "photos"], out=started, setting=setting).skipped == 2

@@ -1,4 +1,4 @@
-"""Images are made smaller where that is asked for, and the run folder says so."""
+"""Images are made smaller where that is requested, and the run folder says so."""
 
 import json
 from dataclasses import replace

@@ -114,9 +114,9 @@ def test_encoded_images_and_a_cache_stand_for_pixels() -> None:
         each = [model().get_image_features(pixel_values=one[None]).pooler_output[0] for one in pixels]
         encoded = {"image": BaseModelOutputWithPooling(pooler_output=each)}
         again = model()(**inputs, mm_encoder_outputs=encoded, logits_to_keep=1).logits[:, -1]
-        begun = model()(input_ids=inputs["input_ids"][:, :-3], mm_encoder_outputs=encoded, use_cache=True)
-        cache = "cache" if "cache" in begun else "past_key_values"  # as transformers called it before 5.24
-        cached = model()(input_ids=inputs["input_ids"][:, -3:], **{cache: begun[cache]}).logits[:, -1]
+        started = model()(input_ids=inputs["input_ids"][:, :-3], mm_encoder_outputs=encoded, use_cache=True)
+        cache = "cache" if "cache" in started else "past_key_values"  # as transformers called it before 5.24
+        cached = model()(input_ids=inputs["input_ids"][:, -3:], **{cache: started[cache]}).logits[:, -1]
     torch.testing.assert_close(again, want, atol=1e-4, rtol=1e-4)
     torch.testing.assert_close(cached, want, atol=1e-4, rtol=1e-4)
 

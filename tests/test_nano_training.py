@@ -194,10 +194,10 @@ def test_an_interrupted_training_goes_on_as_if_it_had_not_been(
     def weights(state: str, *, stop: int | None = None) -> dict[str, torch.Tensor]:
         model, processor = training.checkpoint.untrained(3, words)
         encoder = training.train.Encoder(processor)
-        batch, begun = encoder.batch, iter(range(100))
+        batch, started = encoder.batch, iter(range(100))
 
         def until_stopped(drawn: list[object]) -> Any:
-            if next(begun) == stop:
+            if next(started) == stop:
                 raise PowerCutError
             return batch(drawn)
 

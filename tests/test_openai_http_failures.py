@@ -126,7 +126,7 @@ def test_something_else_than_json(body: str, stub: Stub, url: str) -> None:
 @pytest.mark.parametrize("body", ["{}", '{"choices": []}', '{"choices": [{"logprobs": {"content": []}}]}'])
 def test_answer_without_logprobs(body: str, stub: Stub, url: str) -> None:
     stub.always = Fault(body=body)
-    assert "answers without log-probabilities although they were asked for" in failure_of(url)
+    assert "answers without log-probabilities although they were requested" in failure_of(url)
 
 
 def test_server_that_ignores_logprobs_is_refused_before_the_first_image(stub: Stub, url: str) -> None:

@@ -31,7 +31,7 @@ TABLE = Table(
 
 @pytest.fixture
 def terminal(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> StringIO:
-    """A terminal so many columns wide, in the place of stdout."""
+    """A terminal so many columns wide, instead of stdout."""
     screen = StringIO()
     console = Console(file=screen, force_terminal=True, width=request.param, soft_wrap=True, color_system=None)
     monkeypatch.setattr(shown, "results", console)

@@ -31,7 +31,7 @@ class Engine:
 
     Attributes:
         stub: Its model.
-        tells: Whether it tells the log-probabilities that it is asked for.
+        tells: Whether it tells the log-probabilities that it is requested.
         longest: How many tokens a prompt may have.
         calls: How many conversations each call had.
     """

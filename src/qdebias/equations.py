@@ -179,7 +179,7 @@ def winner_weight(evidence: Evidence) -> FloatArray:
 
 
 def similarity_weight(evidence: Evidence) -> FloatArray:
-    """Eq. (10) with the similarity of the pixels in the place of w_i: row "Quality Similarity" of Table 5."""
+    """Eq. (10) with the similarity of the pixels instead of w_i: row "Quality Similarity" of Table 5."""
     return softmax(evidence.similarity)
 
 

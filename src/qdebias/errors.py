@@ -2,7 +2,7 @@
 
 QdebiasError
 ├── SettingError       a value the user chose is impossible (a flag, a parameter, a method's name)
-├── ImageError         one image cannot be scored; a run records it and goes on
+├── ImageError         one image cannot be scored; a run records it and continues
 │   └── DamagedImageError  its data is damaged or ends early
 ├── BackendError       a model cannot be loaded, or answered something that cannot be used
 │   ├── OptionError        an answer option has no single token, or two options share one
@@ -39,7 +39,7 @@ class OptionError(BackendError):
 
 
 class PromptError(BackendError):
-    """The prompt that the model would see is not the prompt that was asked for."""
+    """The prompt that the model would see is not the prompt that was requested."""
 
 
 class StoreError(QdebiasError, RuntimeError):

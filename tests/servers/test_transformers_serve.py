@@ -59,6 +59,6 @@ def is_up(port: str) -> bool:
 
 
 def test_answers_without_logprobs_are_refused(url: str) -> None:
-    with pytest.raises(BackendError, match="answers without log-probabilities although they were asked for") as caught:
+    with pytest.raises(BackendError, match="answers without log-probabilities although they were requested") as caught:
         load_openai(url)
     print(f"\n    {caught.value}", end="")  # noqa: T201  shown by pytest -s, for the record

@@ -107,7 +107,7 @@ def test_a_name_with_any_address_that_is_not_public_is_refused(addresses: list[s
     ],
 )
 def test_literal_addresses_pass_the_same_gate(host: str) -> None:
-    """The system's resolver understands every one of these forms; here it is asked for real, without the network."""
+    """The system's resolver understands every one of these forms; here it is requested real, without the network."""
     network = Network([])
     names = {"localtest.me.": [["127.0.0.1"]], "localhost": [["::1", "127.0.0.1"]]}
 

@@ -1,4 +1,4 @@
-"""The route for programs that train on scores: a number or null for each image, never one in the place of the other."""
+"""The route for programs that train on scores: a number or null for each image, never one instead of the other."""
 
 import base64
 from concurrent.futures import ThreadPoolExecutor

@@ -28,7 +28,7 @@ def answering(nano: Backend, batch: int) -> Iterator[Running]:
 
 
 def ask(server: Running) -> list[float]:
-    """Return the scores of the images, asked for by as many clients at once."""
+    """Return the scores of the images, requested by as many clients at once."""
 
     def one(seed: int) -> float:
         with server.client() as client:

@@ -84,7 +84,7 @@ def top_of(logits: FloatArray, k: int, decode: Callable[[list[int]], str]) -> To
         BackendError: The vocabulary is smaller than that.
     """
     if k > len(logits):
-        raise BackendError(f"the {k} likeliest words are asked for, and the model has {len(logits)}; choose fewer")
+        raise BackendError(f"the {k} likeliest words are requested, and the model has {len(logits)}; choose fewer")
     ids = np.argsort(-logits, kind="stable")[:k]
     return TopLogits(ids=ids, words=tuple(decode([int(one)]) for one in ids), logits=np.asarray(logits[ids]))
 

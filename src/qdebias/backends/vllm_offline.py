@@ -114,7 +114,7 @@ class VllmBackend:
         self._tokenizer = _Tokenizer(engine.get_tokenizer())
         self._arguments = dict(template_args)
         self._prepared: dict[Form, PreparedQuestion] = {}
-        template = self._render(messages("A question?", [], "before", "An answer"), begun=True)
+        template = self._render(messages("A question?", [], "before", "An answer"), started=True)
         digest = hashlib.blake2b(template.encode(), digest_size=8).hexdigest()
         self._fingerprint = replace(fingerprint, identity={**fingerprint.identity, "template": digest})
 
@@ -133,17 +133,17 @@ class VllmBackend:
             OptionError: An option is no single token of the model.
             PromptError: The chat template does not keep the images or the answer prefix where they belong.
             ImageError: An image is more than the engine takes.
-            BackendError: The engine does not tell what it was asked for.
+            BackendError: The engine does not tell what it was requested.
         """
         pairs = [(request, question) for request in requests for question in request.questions]
         answers: dict[int, FloatArray] = {}
-        for begun in (True, False):
-            numbers = [number for number, (_, one) in enumerate(pairs) if bool(one.answer_prefix) == begun]
-            answers |= zip(numbers, self._answer([pairs[number] for number in numbers], begun=begun), strict=True)
+        for started in (True, False):
+            numbers = [number for number, (_, one) in enumerate(pairs) if bool(one.answer_prefix) == started]
+            answers |= zip(numbers, self._answer([pairs[number] for number in numbers], started=started), strict=True)
         in_order = iter([answers[number] for number in range(len(pairs))])
         return [[next(in_order) for _ in request.questions] for request in requests]
 
-    def _answer(self, pairs: Sequence[tuple[Request, Question]], *, begun: bool) -> list[FloatArray]:
+    def _answer(self, pairs: Sequence[tuple[Request, Question]], *, started: bool) -> list[FloatArray]:
         if not pairs:
             return []
         forms = [Form(question=one, placement=r.placement, images=len(r.images)) for r, one in pairs]
@@ -153,7 +153,7 @@ class VllmBackend:
             for (request, one), reply in zip(pairs, replies, strict=True)
         ]
         tokens = [_known(reply) for reply in replies]
-        outputs = self._chat(conversations, [self._params(ids) for ids in tokens], begun=begun)
+        outputs = self._chat(conversations, [self._params(ids) for ids in tokens], started=started)
         return [_logprobs(output, ids) for output, ids in zip(outputs, tokens, strict=True)]
 
     def _prepared_question(self, form: Form) -> PreparedQuestion:
@@ -162,27 +162,27 @@ class VllmBackend:
 
             def render(images: int, prefix: str) -> str:
                 grey = _parts([np.full((64, 64, 3), 128, dtype=np.uint8)] * images)
-                return self._render(messages(form.question.text, grey, form.placement, prefix), begun=bool(prefix))
+                return self._render(messages(form.question.text, grey, form.placement, prefix), started=bool(prefix))
 
             refuse_special_tokens(form.question, special_tokens(self._tokenizer.tokenizer))
             self._prepared[form] = prepare(form, render, self._tokenizer)
         return self._prepared[form]
 
-    def _render(self, conversation: list[Json], *, begun: bool) -> str:
-        (output,) = self._chat([conversation], [self._params((0,))], begun=begun)
+    def _render(self, conversation: list[Json], *, started: bool) -> str:
+        (output,) = self._chat([conversation], [self._params((0,))], started=started)
         return self._tokenizer.decode(output.prompt_token_ids)
 
     def _params(self, tokens: Sequence[int]) -> Any:  # noqa: ANN401  vllm.SamplingParams
         return self._sampling(max_tokens=1, temperature=0.0, logprob_token_ids=list(tokens))
 
-    def _chat(self, conversations: list[list[Json]], params: list[Any], *, begun: bool) -> Sequence[Any]:
+    def _chat(self, conversations: list[list[Json]], params: list[Any], *, started: bool) -> Sequence[Any]:
         try:
             outputs: Sequence[Any] = self._engine.chat(
                 conversations,
                 params,
                 use_tqdm=False,
-                add_generation_prompt=not begun,
-                continue_final_message=begun,
+                add_generation_prompt=not started,
+                continue_final_message=started,
                 chat_template_kwargs=self._arguments,
             )
         except ValueError as error:  # how vLLM refuses a prompt that is too long, or too many images
@@ -219,7 +219,7 @@ def _logprobs(output: Any, tokens: Sequence[int]) -> FloatArray:  # noqa: ANN401
     missing = [token for token in tokens if token not in found]
     if missing:
         raise BackendError(
-            f"vLLM does not tell the log-probabilities of the tokens {missing} although it was asked for them; "
+            f"vLLM does not tell the log-probabilities of the tokens {missing} although it was requested them; "
             f"install a version from 0.30 on"
         )
     return np.array([float(found[token].logprob) for token in tokens])

@@ -50,7 +50,7 @@ GROUPS = {
         "methods": ("catalogue", "List the methods for --method, or print one in full."),
         "datasets": ("catalogue", "List the datasets, or print one in full."),
         "bench": ("bench", "Measure how fast scoring is on this machine."),
-        "doctor": ("doctor", "Say what works on this machine."),
+        "doctor": ("doctor", "Report what works on this machine."),
     },
 }
 """The help: each command with the module that holds the function of its name, and a line about it."""
@@ -58,7 +58,7 @@ GROUPS = {
 CAUTIOUS = ("score", "filter", "check", "evaluate", "rank", "burst")
 """The commands that end in a word about the embedded model, where that was used."""
 
-Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing about the embedded model.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Omit the line about the embedded model.")]
 
 
 class Listed(TyperCommand):
@@ -94,7 +94,7 @@ class Listed(TyperCommand):
 
 
 class Commands(Completed, TyperGroup):
-    """All commands, and `help COMMAND` in the place of `COMMAND --help`."""
+    """All commands, and `help COMMAND` instead of `COMMAND --help`."""
 
     def __init__(self, **attributes: Any) -> None:  # noqa: ANN401
         listed = [
@@ -192,5 +192,5 @@ def root(
 
     More about a command: `qdebias help COMMAND`.
 
-    Exit codes: 0 done; 1 done, but some images failed (each is named); 2 nothing could start, told in one line.
+    Exit codes: 0 done; 1 done, but some images failed (each is named); 2 nothing could start, with a one-line error.
     """

@@ -44,7 +44,7 @@ def bias(
     options: Asking,
     run: RunFolder = None,
     by: Annotated[
-        str | None, typer.Option(help="What tells images apart: scene, group or subset. Default: the first known.")
+        str | None, typer.Option(help="How images are grouped: by scene, group or subset. Default: the first known.")
     ] = None,
     limit: Limit = None,
     form: Form = None,

@@ -154,9 +154,7 @@ def datasets(
     for row in _rows():
         table.add_row(*row)
     show(table)
-    show_text(
-        "Licence, splits and citation of one: qdebias datasets NAME. A label file of one's own can stand instead."
-    )
+    show_text("Licence, splits and citation of one: qdebias datasets NAME. Your own label file works, too.")
 
 
 def datasets_page() -> str:

@@ -35,7 +35,7 @@ Actors = Annotated[
     typer.Option(
         "--actors",
         min=1,
-        help="How many workers, each with a model. Default: as many as there is room for.",
+        help="How many workers, each with a model. Default: as many as fit.",
     ),
 ]
 Gpus = Annotated[
@@ -51,7 +51,7 @@ Chunk = Annotated[
     typer.Option(
         "--chunk",
         min=1,
-        help="Most images in a file of results, which is what the death of a worker costs.",
+        help="Images per result file, which is what the death of a worker costs.",
     ),
 ]
 CHUNK = SIZE

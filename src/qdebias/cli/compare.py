@@ -39,7 +39,7 @@ Methods = Annotated[
     typer.Option(
         "--methods",
         "-k",
-        help=f"With commas between, or repeated; see `qdebias methods`. Default: {','.join(DEFAULT)}.",
+        help=f"Comma-separated, or repeated; see `qdebias methods`. Default: {','.join(DEFAULT)}.",
     ),
 ]
 Models = Annotated[
@@ -47,13 +47,13 @@ Models = Annotated[
     typer.Option(
         "--model",
         "-m",
-        help="Which model answers; repeated: each, with a run folder of its own in --run. Methods behind a = are for "
+        help="Which model answers; may be repeated, each with its own run folder in --run. Methods after a = are for "
         "this model alone: qrealign-mini=qrealign. Default: nano.",
     ),
 ]
 Mos = Annotated[
     str | None,
-    typer.Option(help="The human scores: a dataset by name (with --root), or a label file. Nothing is asked."),
+    typer.Option(help="The human scores: a dataset by name (with --root), or a label file. No model is asked."),
 ]
 Against = Annotated[
     str | None, typer.Option(help=f"Differences are to this method, or to the `{BEST}`. Default: the first.")
@@ -86,7 +86,7 @@ def compare(
     - `qdebias compare koniq10k --root data/koniq10k --run runs/koniq --methods paper,vanilla,average,winner`
     - `qdebias compare labels.csv --model mplug-owl3=paper --model hf:FOLDER=sep-levels5 --run runs/mine`
     - `qdebias compare runs/koniq --mos koniq10k --root data/koniq10k` compares what a run holds, without a model
-    - `qdebias compare mine.csv theirs.csv --mos labels.csv` compares files of scores, whoever made them
+    - `qdebias compare mine.csv theirs.csv --mos labels.csv` compares files of scores, from any program
     """
     chosen, named = form_of(form, out), names_in(methods or [])
     if mos is None and len(sources) > 1:

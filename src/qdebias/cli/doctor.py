@@ -31,7 +31,7 @@ ORDER = (
 
 
 def doctor() -> None:
-    """Say what works on this machine: Python, packages, device, and whether the embedded model answers.
+    """Report what works on this machine: Python, packages, device, and whether the embedded model answers.
 
     Exit code 1 where the embedded model cannot be used.
     """

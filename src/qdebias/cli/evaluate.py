@@ -54,11 +54,11 @@ def evaluate(
 ) -> None:
     """Score a dataset and correlate the scores with the human ones.
 
-    With `--run` it can be stopped at any time: the same command goes on from there and ends with the same report.
+    With `--run` it can be stopped at any time: the same command resumes and ends with the same report.
 
     - `qdebias evaluate koniq10k --root data/koniq10k --run runs/koniq`
     - `qdebias evaluate koniq10k --root data/koniq10k --run runs/koniq --method vanilla` asks one question an image more
-    - `qdebias evaluate labels.csv --run runs/mine` takes a table of one's own
+    - `qdebias evaluate labels.csv --run runs/mine` takes your own table
     """
     with kept_in(run):
         data = labels.load(dataset)

@@ -31,7 +31,7 @@ from qdebias.runs.run import open_snapshot
 
 BY = ("score", "mos", "mos_low")
 
-Least = Annotated[float, typer.Option("--min", help="What every image has to reach: a score in [0, 1], or see --by.")]
+Least = Annotated[float, typer.Option("--min", help="Minimum for every image: a score in [0, 1], or see --by.")]
 By = Annotated[
     str, typer.Option(help="score, or with --calibration or a fit: mos, or mos_low, the lower end of its interval.")
 ]
@@ -44,7 +44,7 @@ def filter(  # noqa: A001  (the name of the command)
         typer.Argument(help="Image files, folders or patterns, to be scored now. Or none, with --scores or --run."),
     ] = None,
     least: Annotated[float | None, typer.Option("--min", help="Keep images from this score upwards.")] = None,
-    top: Annotated[str | None, typer.Option(help="Keep so many of the best, such as 25 or 10%.")] = None,
+    top: Annotated[str | None, typer.Option(help="Keep this many of the best, such as 25 or 10%.")] = None,
     scores: Annotated[Path | None, typer.Option(help="A file of scores in place of scoring: .csv, .jsonl, ...")] = None,
     run: RunFolder = None,
     out: Annotated[
@@ -53,7 +53,7 @@ def filter(  # noqa: A001  (the name of the command)
     copy_to: Annotated[Path | None, typer.Option(help="Copy the kept images below this folder.")] = None,
     move_to: Annotated[Path | None, typer.Option(help="Move the kept images below this folder.")] = None,
     link_to: Annotated[Path | None, typer.Option(help="Link to the kept images below this folder.")] = None,
-    partial: Annotated[bool, typer.Option("--partial", help="Take what an unfinished run has.")] = False,
+    partial: Annotated[bool, typer.Option("--partial", help="Use what an unfinished run has.")] = False,
     column: ImageColumn = None,
     json: JsonLines = False,
     *,
@@ -66,7 +66,7 @@ def filter(  # noqa: A001  (the name of the command)
 
     - `qdebias filter photos --min 0.5 > kept.txt` scores and lists
     - `qdebias filter photos --top 10% --run runs/photos --out lists` also writes lists with scores
-    - `qdebias filter --scores scores.csv --top 100 --copy-to best` takes scores that are there, whoever made them
+    - `qdebias filter --scores scores.csv --top 100 --copy-to best` takes scores that are there, from any program
     - `qdebias filter --run runs/photos --min 0.6 --link-to good` takes those of a run, without a model
     """
     limit = None if top is None else Top.parse(top)
@@ -218,7 +218,9 @@ def check(
     column: ImageColumn = None,
     ignore_unreadable: Annotated[
         bool,
-        typer.Option("--ignore-unreadable", help="Do not fail for images that cannot be scored; they are still named."),
+        typer.Option(
+            "--ignore-unreadable", help="Do not fail for images that cannot be scored; they are still listed."
+        ),
     ] = False,
 ) -> None:
     """Fail where an image is worse than it should be: for continuous integration and commit hooks.

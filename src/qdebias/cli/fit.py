@@ -1,4 +1,4 @@
-"""`qdebias fit` and `qdebias calibrate`: scores brought to labels of one's own."""
+"""`qdebias fit` and `qdebias calibrate`: scores fitted to your own labels."""
 
 from pathlib import Path
 from typing import Annotated
@@ -26,7 +26,7 @@ Methods = Annotated[
     typer.Option(
         "--methods",
         "-k",
-        help="What the model is asked, with commas between; the first gives the zero-shot score that the fit has to "
+        help="What the model is asked, comma-separated; the first gives the zero-shot score that the fit has to "
         f"surpass. `vanilla` alone is fastest. Default: {','.join(METHODS)}.",
     ),
 ]
@@ -39,14 +39,14 @@ def fit(
     run: RunFolder = None,
     methods: Methods = None,
     folds: Annotated[int, typer.Option(min=2, help="Folds of the cross-validation.")] = 5,
-    level: Annotated[float, typer.Option(help="Share of new labels that the interval is to hold, below 1.")] = 0.9,
+    level: Annotated[float, typer.Option(help="Share of new labels that the interval should contain, below 1.")] = 0.9,
     out: Annotated[Path, typer.Option(help=f"The file to write; its name ends in {presets.FIT}.")] = Path(
         "quality.fit"
     ),
     limit: Limit = None,
     resamples: Resamples = 1000,
 ) -> None:
-    """Fit a model's scores to labels of one's own, from about 50 images on, and report their agreement when left out.
+    """Fit a model's scores to your own labels, from about 50 images on, and report their agreement when left out.
 
     Exit code 2, and no file, where the fit is no better than the score without labels.
 
@@ -97,20 +97,18 @@ def calibrate(
     kind: Annotated[str, typer.Option(help=f"{' or '.join(KINDS)}; the curve needs fewer images.")] = "isotonic",
     folds: Annotated[int, typer.Option(min=0, help="Folds of the cross-validation; 0: none, and no interval.")] = 5,
     level: Annotated[
-        float, typer.Option(min=0, max=1, help="Share of new images whose MOS is to lie in the interval.")
+        float, typer.Option(min=0, max=1, help="Share of new images whose MOS should lie in the interval.")
     ] = 0.9,
     split: Annotated[
         float,
-        typer.Option(
-            min=0, max=1, help="Share of the images that only the interval is learned from; 0: all serve both."
-        ),
+        typer.Option(min=0, max=1, help="Share of the images used only for the interval; 0: all are used for both."),
     ] = 0.0,
     out: Annotated[Path, typer.Option(help="The file to write.")] = Path("calibration.json"),
     limit: Limit = None,
 ) -> None:
     """Fit a monotone map from scores to the MOS scale of a labelled sample, with its error and an interval.
 
-    - `qdebias calibrate labels.csv --root photos --run runs/mine --out mos.json` fits it on one's own labels
+    - `qdebias calibrate labels.csv --root photos --run runs/mine --out mos.json` fits it on your own labels
     - `qdebias score folder --calibration mos.json` applies it: columns `mos`, `mos_low`, `mos_high`
     """
     if kind not in KINDS:

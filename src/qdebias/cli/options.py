@@ -55,15 +55,14 @@ Aspect = Annotated[
     str | None,
     typer.Option(
         "--aspect",
-        help=f"Ask about this in the place of quality as a whole: {', '.join(ASPECTS)}. Short for +ASPECT behind the "
-        "method.",
+        help=f"Ask about this instead of quality as a whole: {', '.join(ASPECTS)}. Short for +ASPECT after the method.",
     ),
 ]
 FitFile = Annotated[
     Path | None,
     typer.Option(
         "--fit",
-        help="Score with a fit to labels of one's own, a file of `qdebias fit`: short for `--method FILE`.",
+        help="Score with a fit to your own labels, a file of `qdebias fit`: short for `--method FILE`.",
     ),
 ]
 Seed = Annotated[int, typer.Option("--seed", min=0, help="Seed of the random degradations; same seed, same scores.")]
@@ -84,7 +83,7 @@ RunFolder = Annotated[
     Path | None,
     typer.Option(
         "--run",
-        help="Keep every answer of the model in this folder: the same command goes on where it stopped, "
+        help="Keep every answer of the model in this folder: the same command resumes where it stopped, "
         "and another method asks only what is missing.",
     ),
 ]
@@ -141,9 +140,9 @@ class Labelled:
     ] = None
     labels: Annotated[Path | None, typer.Option("--labels", help="A label file in place of the dataset's own.")] = None
     direction: Annotated[
-        str | None, typer.Option("--direction", help="Of one's own labels: higher or lower is better.")
+        str | None, typer.Option("--direction", help="For your own labels: whether higher or lower is better.")
     ] = None
-    column: Annotated[str | None, typer.Option("--column", help="Of one's own labels: the column of human scores.")] = (
+    column: Annotated[str | None, typer.Option("--column", help="For your own labels: the column of human scores.")] = (
         None
     )
 
@@ -176,7 +175,7 @@ def method_named(method: str, aspect: str | None = None, fit: Path | None = None
     Args:
         method: The method.
         aspect: The aspect.
-        fit: A fit, in the place of both.
+        fit: A fit, instead of both.
 
     Raises:
         SettingError: There is no such aspect, or the file is not named as a fit.

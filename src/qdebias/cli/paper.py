@@ -58,7 +58,7 @@ def reproduce(
     ] = None,
     resamples: Resamples = 1000,
 ) -> None:
-    """Ask a model what a table or figure of the paper needs, and print ours beside the paper's.
+    """Ask a model what a table or figure of the paper needs, and print our numbers next to the paper's.
 
     Every ablation that asks nothing new is computed from stored answers. With `--run` it can be stopped at any time,
     and the scores behind the table are kept in RUN/tables for `qdebias tables`.
@@ -145,7 +145,7 @@ def tables(
 
 
 def form_of(form: str | None, out: Path | None) -> str:
-    """Return the form that was asked for, or that the suffix of the file means; on a terminal what it can show."""
+    """Return the form that was requested, or that the suffix of the file means; on a terminal what it can show."""
     plain = TERMINAL if out is None and results.is_terminal else "markdown"
     chosen = form or SUFFIXES.get(out.suffix.lower() if out else "", plain)
     if chosen not in (*FORMS, plain):

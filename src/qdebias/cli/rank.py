@@ -36,7 +36,7 @@ def rank(
     paths: Paths,
     by: Annotated[str, typer.Option(help=f"What is compared: {', '.join(QUESTIONS)}.")] = "quality",
     opponents: Annotated[
-        int, typer.Option(min=1, help="With how many others each image is compared; all, if there are no more.")
+        int, typer.Option(min=1, help="How many others each image is compared with; all, if there are fewer.")
     ] = 8,
     run: RunFolder = None,
     out: Rows = None,
@@ -44,7 +44,7 @@ def rank(
     *,
     options: Annotated[Options, sharing("model", "max_megapixels", "max_side")],
     batch: Annotated[int, typer.Option(min=1, help="How many pairs go to the model at a time.")] = 4,
-    seed: Annotated[int, typer.Option(min=0, help="Decides which images are compared with which.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the choice of pairs.")] = 0,
     column: ImageColumn = None,
     anchors: Anchors = None,
 ) -> None:

@@ -50,7 +50,7 @@ def status(
     folder: Folder,
     json: JsonObject = False,
 ) -> None:
-    """Say how far a run is; it may be under way."""
+    """Show the progress of a run, also while it is running."""
     with open_snapshot(folder) as snapshot:
         found = run_status(snapshot)
     if json:
@@ -64,7 +64,7 @@ def retry(
     options: Annotated[Options, sharing("batch", "max_megapixels")],
     column: ImageColumn = None,
 ) -> None:
-    """Try the images of a run again that could not be scored, under every method under which they failed.
+    """Try again the images of a run that could not be scored, with every method that failed on them.
 
     Exit code 1 where some fail again.
     """
@@ -99,7 +99,7 @@ def export(
     seed: Seed = 0,
     columns: Annotated[
         str | None,
-        typer.Option(help="Some of the columns, with commas between; p: the probabilities of all options."),
+        typer.Option(help="Some of the columns, comma-separated; p: the probabilities of all options."),
     ] = None,
     json: JsonLines = False,
 ) -> None:
@@ -122,7 +122,8 @@ def report(
     folder: Folder,
     out: Annotated[Path, typer.Option(help="The page to write.")] = Path("report.html"),
     method: Annotated[
-        str | None, typer.Option("--method", "-k", help="What it is about. Default: paper, or the one that was used.")
+        str | None,
+        typer.Option("--method", "-k", help="The method to report. Default: paper, or the one that was used."),
     ] = None,
     before: Annotated[
         str, typer.Option(help="The method to compare with, if its questions were asked in the run.")
@@ -133,7 +134,7 @@ def report(
     *,
     labels: LabelOptions,
     gallery: Annotated[int, typer.Option(min=1, max=24, help="How many images each gallery shows.")] = 6,
-    title: Annotated[str | None, typer.Option(help="What stands above.")] = None,
+    title: Annotated[str | None, typer.Option(help="The title of the page.")] = None,
     resamples: Resamples = 1000,
     seed: Seed = 0,
 ) -> None:

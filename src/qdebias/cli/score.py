@@ -45,7 +45,7 @@ Out = Annotated[
     str | None,
     typer.Option(
         help="Also write the results to this .csv, .jsonl or .parquet; an older file is replaced when the first result "
-        "is there. With --ray: a folder, where the same command goes on."
+        "is there. With --ray: a folder, where the same command resumes."
     ),
 ]
 CalibrationFile = Annotated[
@@ -59,7 +59,7 @@ ColumnNames = Annotated[
     str | None,
     typer.Option(
         "--columns",
-        help="The columns of --out and --json, with commas between, such as path,score,deviation,p; p stands for the "
+        help="The columns of --out and --json, comma-separated, such as path,score,deviation,p; p stands for the "
         "probabilities of all options. Default: all.",
     ),
 ]
@@ -92,9 +92,9 @@ def score(
     - `qdebias score folder --out scores.csv` also writes a file
     - `qdebias score folder --json > scores.jsonl` is for other programs
     - `qdebias score folder --method vanilla` asks the plain question that the paper compares with
-    - `qdebias score folder --fit mine.fit` scores as labels of one's own say, see `qdebias fit`
+    - `qdebias score folder --fit mine.fit` scores as your own labels do, see `qdebias fit`
     - `qdebias score folder --anchors scale` compares with fixed images: strengths of different runs are on one scale
-    - `qdebias score folder --run scores` can be stopped at any time, and goes on when it is given again
+    - `qdebias score folder --run scores` can be stopped at any time, and resumes when you repeat the command
     - `qdebias score clip.mp4` gives a video the mean score of 8 frames, and says which is worst and when
     - `qdebias score s3://bucket/photos/ --ray auto --out s3://bucket/scores` uses a cluster
     - `qdebias score list.txt images.parquet "shards/*.tar" s3://bucket/photos/` reads lists, tables, shards and clouds

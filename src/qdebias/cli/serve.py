@@ -33,26 +33,26 @@ Host = Annotated[str, typer.Option(help="Address to listen on.")]
 Port = Annotated[int, typer.Option(min=0, max=65535, help="Port to listen on; 0 takes a free one.")]
 HealthPort = Annotated[
     int | None,
-    typer.Option(min=1, max=65535, help="Also answer /healthz and /readyz here, from a thread that never waits."),
+    typer.Option(min=1, max=65535, help="Also answer /healthz and /readyz here, from a thread that no request blocks."),
 ]
 KeysFile = Annotated[
     Path | None, typer.Option(help="File with one API key a line. Without it: QDEBIAS_SERVE_KEYS of the environment.")
 ]
 OpenToAll = Annotated[bool, typer.Option("--open-to-all", help="Serve other machines without any key.")]
 AllowUrls = Annotated[bool, typer.Option("--allow-urls", help="Fetch images by URL, from public addresses.")]
-Names = Annotated[
-    list[str] | None, typer.Option("--name", help="Host name by which the server is addressed; may be repeated.")
+Names = Annotated[list[str] | None, typer.Option("--name", help="Public host name of the server; may be repeated.")]
+Queue = Annotated[
+    int, typer.Option(min=1, help="How many images may wait or be scored; beyond that the answer is 429.")
 ]
-Queue = Annotated[int, typer.Option(min=1, help="How many images may be under way; then comes 429.")]
-Deadline = Annotated[float, typer.Option(min=0.1, help="Seconds until a request is given up.")]
-Drain = Annotated[float, typer.Option(min=1, help="Seconds for requests under way when told to stop.")]
+Deadline = Annotated[float, typer.Option(min=0.1, help="Seconds until a request times out.")]
+Drain = Annotated[float, typer.Option(min=1, help="Seconds that requests in progress have on shutdown.")]
 MostImages = Annotated[int, typer.Option(min=1, help="How many images one request may hold.")]
 Megabytes = Annotated[float, typer.Option(min=0.001, help="Largest encoded image, in MiB.")]
 Decoders = Annotated[int, typer.Option(min=1, help="How many processes decode images.")]
 Certificate = Annotated[Path | None, typer.Option(help="TLS certificate chain, PEM.")]
 PrivateKey = Annotated[Path | None, typer.Option(help="Its private key, PEM.")]
 Proxies = Annotated[
-    list[str] | None, typer.Option("--proxy", help="Address of a proxy whose X-Forwarded-* are believed.")
+    list[str] | None, typer.Option("--proxy", help="Address of a proxy whose X-Forwarded-* headers are trusted.")
 ]
 
 

@@ -49,7 +49,7 @@ class Placed:
 def place(images: Sequence[Path], roots: Sequence[Path], target: Path, way: Way) -> Placed:
     """Put images into another folder, below which they keep their path relative to the root that they lie in.
 
-    Called again, it goes on: what is there already and is the same is left alone.
+    Called again, it resumes: what is there already and is the same is left alone.
 
     Args:
         images: The files.

@@ -90,7 +90,7 @@ def measure_bias(
         before: Name of the method without debiasing.
         after: Name of the method with it.
         kind: One of `KINDS`; None takes the first that the dataset has.
-        resamples: How many bootstrap resamples of images the 95 % intervals have; each fits the regression anew.
+        resamples: How many bootstrap resamples of images the 95 % intervals have; each fits the regression again.
         seed: Seed of the resamples.
 
     Raises:
@@ -135,7 +135,7 @@ def contents_of(evidence: Evidence, kind: str | None = None) -> tuple[str, tuple
     """Return by what a dataset tells contents apart, and (N,) the content of each image.
 
     Raises:
-        SettingError: It does not, or not by the `kind` that was asked for.
+        SettingError: It does not, or not by the `kind` that was requested.
     """
     chosen = kind or next((one for one in KINDS if one in evidence.contents), "")
     if chosen not in evidence.contents:

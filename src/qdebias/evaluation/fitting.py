@@ -2,7 +2,7 @@
 
 A ridge on what the model knows of an image: the log-odds under a few methods, and the hidden state that it answers
 from or, of a server, the logits of the options. What the fit is worth is found by cross-validation, in which the
-strength of the ridge is chosen anew each time, without the images that are left out. The zero-shot log-odds are not
+strength of the ridge is chosen again each time, without the images that are left out. The zero-shot log-odds are not
 penalised: a fit to few labels is the zero-shot score on another scale, and no worse.
 """
 

@@ -39,7 +39,7 @@ def evaluate(
 ) -> Report:
     """Score a dataset and correlate the scores with the human ones.
 
-    Stopped at any point, the same call goes on from there; called again, it asks nothing. Images that cannot be
+    Stopped at any point, the same call resumes from there; called again, it asks nothing. Images that cannot be
     scored are rows with an error: they are left out of the correlation, and counted.
 
     Args:

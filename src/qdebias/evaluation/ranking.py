@@ -146,7 +146,7 @@ def rank(
 
     Each pair is asked about in both orders, and the mean of the two log-odds counts, so that a constant preference for
     the first or the second place cancels. Files of the same pixels are one image and share its rank. Stopped at any
-    point, the same call goes on from there.
+    point, the same call resumes from there.
 
     Args:
         paths: Image files.
@@ -158,7 +158,7 @@ def rank(
         batch: How many pairs are handed to the model at a time.
         max_pixels: Larger images are refused.
         max_side: See `qdebias.Scorer`; the run folder is of this size.
-        anchors: Image files, always the same, that each image is compared with in the place of the others, see
+        anchors: Image files, always the same, that each image is compared with instead of the others, see
             `qdebias.evaluation.strengths`; opponents and seed have no say then. None: images are compared with
             each other.
         on_progress: Is told how many pairs are done, and of how many.

@@ -131,7 +131,7 @@ class Report:
 
     Attributes:
         dataset: Name of the dataset.
-        subset: The part that was asked for; None where it is everything.
+        subset: The part that was requested; None where it is everything.
         limit: How many images were taken at most; None where there was no limit.
         complete: Whether this is the whole published dataset.
         summary: What was evaluated, in words, and of how much it is a part.
@@ -259,7 +259,7 @@ def make_report(
         model: Name of the model.
         method: Name of the method.
         seed: Seed of the random degradations.
-        limit: How many images were asked for at most.
+        limit: How many images were requested at most.
         readout: How the rows were read from logits.
         resamples: How many bootstrap resamples the intervals have; 0 for no intervals. Their seed is fixed.
 

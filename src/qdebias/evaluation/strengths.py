@@ -41,7 +41,7 @@ class Strengths:
 
 
 def bradley_terry(count: int, pairs: npt.NDArray[np.intp], log_odds: FloatArray) -> Strengths:
-    """Fit the Bradley-Terry model to probabilities in the place of wins and losses.
+    """Fit the Bradley-Terry model to probabilities instead of wins and losses.
 
     Where a model says that a is better than b with probability p, p of a win goes to a and 1 - p to b: what the model
     is unsure of moves the strengths less. The likelihood is that of the logistic model for fractions (Papke and

@@ -63,7 +63,7 @@ _DEPTHS = {"1": 1, "L;2": 2, "L;4": 4}
 class _Tiff(TiffImagePlugin.TiffImageFile):
     """A TIFF whose orientation is left to `decode`, and the size to its caller.
 
-    Pillow's own class writes all tags anew when it turns the pixels, which fails on odd ones.
+    Pillow's own class writes all tags again when it turns the pixels, which fails on odd ones.
     """
 
     def load_prepare(self) -> None:
@@ -76,7 +76,7 @@ class _Tiff(TiffImagePlugin.TiffImageFile):
 
 
 class _Avif(AvifImagePlugin.AvifImageFile):
-    """An AVIF whose other tags may be odd: Pillow writes them all anew to note the orientation."""
+    """An AVIF whose other tags may be odd: Pillow writes them all again to note the orientation."""
 
     def _open(self) -> None:
         try:

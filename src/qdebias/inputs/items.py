@@ -53,7 +53,7 @@ class Member:
 
 @dataclass(frozen=True, slots=True)
 class Unreadable:
-    """A failure in the place of an image: what was named, and why in one line that begins with it."""
+    """A failure instead of an image: what was named, and why in one line that begins with it."""
 
     name: str
     error: str

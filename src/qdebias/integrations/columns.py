@@ -27,7 +27,7 @@ class ScoreRow(Row):
 
 
 def columns_named(columns: str, *, method: str) -> Columns:
-    """Return the columns that are asked for and the type of each.
+    """Return the columns that are requested and the type of each.
 
     Args:
         columns: Names with commas between; "p" stands for the probabilities of all options of the method.

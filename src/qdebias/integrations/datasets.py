@@ -38,7 +38,7 @@ class AddScores:
 
     def __call__(self, batch: Mapping[str, Any]) -> dict[str, Any]:
         """Return the new columns of a batch."""
-        # Encoded: what `datasets` cannot decode would end the map, and what it decodes `map` would compress anew.
+        # Encoded: what `datasets` cannot decode would end the map, and what it decodes `map` would compress again.
         table = getattr(batch, "pa_table", None)
         images = batch[self.column] if table is None else table.column(self.column).to_pylist()
         return score_columns(

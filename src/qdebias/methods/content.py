@@ -50,7 +50,7 @@ def suits(image: RgbImage, degradation: Degradation) -> bool:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ContentFree:
-    """An image that shows nothing; what is answered about it in the place of the query is subtracted, logit by logit.
+    """An image that shows nothing; what is answered about it instead of the query is subtracted, logit by logit.
 
     Contextual calibration (Zhao et al., Calibrate before use, 2021) with P(option | no content) as the prior that is
     divided out; Zhang et al. (Debiasing multimodal large language models, arXiv 2403.05262) do so with images.

@@ -265,7 +265,7 @@ def _recipe(said: Mapping[str, Any], presets: Mapping[str, Recipe]) -> Recipe:
 
 
 def _with_questions(recipe: Recipe, said: Mapping[str, Any]) -> Recipe:
-    """Return the preset with the questions of the file in the place of its own."""
+    """Return the preset with the questions of the file instead of its own."""
     own = {name: _question(name, said[name]) for name in ("quality", "same") if name in said}
     if not own:
         return recipe

@@ -57,14 +57,14 @@ class QDebias:
         same: The same-object question of eq. (11); None where the weights do not need it.
         degradations: The N ways to make the conditional images x'_i; none: the image is asked about alone.
         mismatched: Whether they are made from other images of `Context.pool` instead, chosen by pixels and seed, each
-            degradation used once: experiment 8 of Table 3, which draws its four anew for each query.
+            degradation used once: experiment 8 of Table 3, which draws its four again for each query.
         suits: From the query image and a degradation to whether that condition counts; None: all do. All are asked
             about either way, so that what is stored serves other choices.
         weigh: From the evidence of the conditions that count to their weights p(x'_i | x), eq. (10).
         distance: How different two images of one size are, 0 for the same, for `similarity_weight`, which takes 1 minus
             it. (The paper says that similarities by LPIPS "are then treated as weights" and not how.)
         mean: From the N qualities and their weights to one quality, eq. (9).
-        prior: What is asked about in the place of the query image as well, to subtract it; None subtracts nothing.
+        prior: What is asked about instead of the query image as well, to subtract it; None subtracts nothing.
         seeds: Under how many seeds s, s + 1, ... the noise is drawn: the value is the mean over them, and
             `Score.spread` their standard deviation. After the self-consistency of language models (Wang et al., 2022);
             a degradation that draws no noise is asked about once.

@@ -63,7 +63,7 @@ NEEDS_SAME = (semantic_weight, winner_weight)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Aspect:
-    """What is asked about in the place of quality as a whole: sharpness, noise and others.
+    """What is asked about instead of quality as a whole: sharpness, noise and others.
 
     Attributes:
         noun: What takes the place of "quality" in every question and at the beginning of the answer.
@@ -146,10 +146,10 @@ def _behind(start: str, question: Question) -> Question:
     return replace(question, answer_prefix=question.answer_prefix and start + question.answer_prefix)
 
 
-def _begin_answers(begun: Callable[[Question], Question], refusal: str, method: QDebias) -> QDebias:
+def _begin_answers(started: Callable[[Question], Question], refusal: str, method: QDebias) -> QDebias:
     """Begin the answers to every question in another way."""
-    first, *others = map(begun, method.qualities)
-    changed = replace(method, quality=first, ensemble=tuple(others), same=method.same and begun(method.same))
+    first, *others = map(started, method.qualities)
+    changed = replace(method, quality=first, ensemble=tuple(others), same=method.same and started(method.same))
     if changed == method:
         raise SettingError(refusal)
     return changed
@@ -257,13 +257,13 @@ PARTS: Mapping[str, Part] = {
     "prior-blank": Part(
         "prior",
         lambda method: replace(method, prior=ContentFree(make=blank)),
-        "minus the logits about a grey image in the place of the query",
+        "minus the logits about a grey image instead of the query",
         CALIBRATION,
     ),
     "prior-noise": Part(
         "prior",
         lambda method: replace(method, prior=ContentFree(make=noise)),
-        "minus the logits about an image of noise in the place of the query",
+        "minus the logits about an image of noise instead of the query",
         CALIBRATION,
     ),
     "prefixed": Part(
@@ -293,7 +293,7 @@ PARTS: Mapping[str, Part] = {
         f"{PAPER}, Table 1, chosen there for a whole dataset",
     ),
     **{
-        name: Part("aspect", partial(_ask_about, aspect), f"asks about {aspect.noun} in the place of quality", CLIP_IQA)
+        name: Part("aspect", partial(_ask_about, aspect), f"asks about {aspect.noun} instead of quality", CLIP_IQA)
         for name, aspect in ASPECTS.items()
     },
 }

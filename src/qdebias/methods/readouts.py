@@ -25,7 +25,7 @@ class Words:
     values: tuple[float, ...]
 
     def __call__(self, question: Question) -> Question:
-        """Return a question of the form "... Good or poor?" with these words in the place of good and poor.
+        """Return a question of the form "... Good or poor?" with these words instead of good and poor.
 
         The words are written as the question writes its own: with a space before them where they continue an answer
         prefix, with a capital where they begin the reply. Where its "good" stands for 0, all values are turned over.

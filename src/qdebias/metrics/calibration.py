@@ -92,7 +92,7 @@ class Calibration:
         low: Lowest human score of the sample; no mapped score is lower.
         high: Highest; none is higher.
         origin: Whose scores.
-        error: Its cross-validated error; None where that was not asked for.
+        error: Its cross-validated error; None where that was not requested.
         interval: The interval around every mapped score; None without cross-validation, and in files of earlier
             versions.
     """

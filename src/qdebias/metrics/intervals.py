@@ -2,7 +2,7 @@
 
 A resample is described by how often each image was drawn. The ranks of a resample then follow from cumulative sums
 over the images in their original order, ties included, so one sort serves all resamples. SciPy's `bootstrap` ranks
-every resample anew and has no clusters, which is why it is not used.
+every resample again and has no clusters, which is why it is not used.
 """
 
 from collections.abc import Callable, Iterator

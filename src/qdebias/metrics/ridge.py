@@ -1,7 +1,7 @@
 """Ridge regression for many more features than images, its strength chosen by cross-validation.
 
 One eigendecomposition of the smaller Gram matrix serves every strength, where a search with scikit-learn's `Ridge`,
-whose predictions are the same, solves the system anew for each.
+whose predictions are the same, solves the system again for each.
 """
 
 from collections.abc import Iterator

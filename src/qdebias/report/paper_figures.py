@@ -153,7 +153,7 @@ def draw_grid(rows: Sequence[Sequence[Example]], root: Path, out: Path, *, title
         rows: From `choose_examples`.
         root: The folder that the names are relative to.
         out: The file; its format follows its suffix.
-        title: What stands above.
+        title: The title of the page.
 
     Raises:
         SettingError: The file cannot be written.
@@ -189,7 +189,7 @@ def draw_strip(scores: Sequence[Score], method: Exposure, out: Path, *, title: s
         scores: Under `method`.
         method: What was asked.
         out: The file; its format follows its suffix.
-        title: What stands above.
+        title: The title of the page.
 
     Raises:
         SettingError: There are no scores, or the file cannot be written.

@@ -36,7 +36,7 @@ class MethodEntry:
         conditions: Names of its conditional images, in order; see `qdebias.methods.outline`.
         settings: The method in full.
         pool: Digest of the pool that its conditional images are taken from; None where it needs none.
-        total: How many images it was last asked for; None where that is not known.
+        total: How many images it was last requested; None where that is not known.
     """
 
     name: str
@@ -56,7 +56,7 @@ class Manifest:
         identity: Identity of the backend, see `qdebias.Fingerprint`.
         sessions: When each process began to write, and in which environment.
         questions: What was asked, by question id.
-        methods: What it was asked for, by method id.
+        methods: What it was requested, by method id.
     """
 
     model: str

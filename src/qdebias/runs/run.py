@@ -83,7 +83,7 @@ class Run:
             method: The method.
             name: What people call it.
             context: Seed of its degradations, and the pool of other images where it needs one.
-            total: How many images it will be asked for.
+            total: How many images it will be requested.
 
         Raises:
             SettingError: The method cannot be told from others, see `qdebias.methods.describe`.

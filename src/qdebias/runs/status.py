@@ -32,7 +32,7 @@ class MethodStatus:
         seed: Seed of its degradations.
         done: Images whose answers are stored.
         failed: Images that could not be scored; `qdebias retry` tries them again.
-        left: Images that remain of those it was last asked for, if all images so far are among them; None where it is
+        left: Images that remain of those it was last requested, if all images so far are among them; None where it is
             not known for how many it was asked.
     """
 

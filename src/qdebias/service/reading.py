@@ -58,7 +58,7 @@ STEP = 16 * 1024
 _STRING = re.compile(rb'(?:[^"\\]++|\\.)*+', re.DOTALL)
 """A JSON string up to its closing quote, or to a backslash at the end of a piece."""
 _STANDS_FOR = secrets.token_hex(16).encode()
-"""With a number behind it, what stands in the place of a string that was put aside; nobody else knows it."""
+"""With a number behind it, what stands instead of a string that was put aside; nobody else knows it."""
 _PLACE = re.compile(r"\$\.(\w+)")
 
 

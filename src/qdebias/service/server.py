@@ -40,7 +40,7 @@ class Listening:
         keys: Who may ask.
         open_to_all: Whether other machines may ask without a key.
         names: Host names by which the server may be addressed; without any: only as this machine where no keys are
-            asked for, by any name where they are.
+            requested, by any name where they are.
         certificate: PEM file of the TLS certificate chain; without one the server speaks plain HTTP.
         private_key: PEM file of its private key.
         proxies: Addresses of proxies whose X-Forwarded-For and -Proto are believed.
@@ -160,7 +160,7 @@ MOST_AHEAD = 8
 
 
 class Connection(HttpToolsProtocol, asyncio.BufferedProtocol):
-    """Closes a connection whose headers take too long or are too large, or whose body goes on after the answer.
+    """Closes a connection whose headers take too long or are too large, or whose body continues after the answer.
 
     Attributes:
         deadline: Seconds until the headers of a request have to be there.

@@ -73,7 +73,7 @@ def beside(path: Path) -> Iterator[tuple[IO[bytes], Path]]:
 
 
 def write_file(path: Path, data: str | bytes) -> None:
-    """Write a file in the place of an older one, if there is one; raises as `replacing` does."""
+    """Write a file instead of an older one, if there is one; raises as `replacing` does."""
     with replacing(path) as file:
         file.write(data.encode("utf-8", "backslashreplace") if isinstance(data, str) else data)
 

@@ -1,4 +1,4 @@
-"""The disk is full, or may not be written; once that is mended, the same command goes on."""
+"""The disk is full, or may not be written; once that is mended, the same command resumes."""
 
 import signal
 from functools import partial

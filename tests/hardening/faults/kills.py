@@ -1,4 +1,4 @@
-"""A command is killed, or told to end, somewhere in the middle; the same command goes on."""
+"""A command is killed, or told to end, somewhere in the middle; the same command resumes."""
 
 import signal
 import time

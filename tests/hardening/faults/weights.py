@@ -56,7 +56,7 @@ def overwritten(path: Path) -> None:
 
 
 def replaced(path: Path) -> None:
-    """Put another file in the place of one."""
+    """Put another file instead of one."""
     other = path.with_suffix(".new")
     shutil.copy(path, other)
     overwritten(other)

@@ -21,4 +21,4 @@ ProcessorClass: TypeAlias = Any
 """A subclass of `ProcessorMixin`."""
 
 Part: TypeAlias = Any
-"""A part of a processor: a tokenizer, an image processor, or what stands in the place of one that is not needed."""
+"""A part of a processor: a tokenizer, an image processor, or what stands instead of one that is not needed."""

@@ -70,7 +70,7 @@ def without_states(requests: Sequence[Request]) -> list[Request]:
 def with_image_features(
     model: Model, processor: Processor, requests: Sequence[Request], answers: OptionLogits
 ) -> OptionLogits:
-    """Return the answers to `without_states`, and in the place of each state what the encoder knows of the last image.
+    """Return the answers to `without_states`, and instead of each state what the encoder knows of the last image.
 
     Args:
         model: Has `image_features`, which tells more than its hidden states.

@@ -51,7 +51,7 @@ Pick: TypeAlias = Callable[[Prepared, Question], list[int] | slice]
 
 
 class Preparer:
-    """Makes the inputs of a model and checks that they are what was asked for.
+    """Makes the inputs of a model and checks that they are what was requested.
 
     Args:
         model: Says how long a prompt may be, and which token stands for an image.

@@ -94,7 +94,7 @@ class SharedImages:
 
     @property
     def sizes(self) -> dict[Key, int]:
-        """How many tokens of a prompt each encoded image takes, where images are put in the place of tokens."""
+        """How many tokens of a prompt each encoded image takes, where images are put instead of tokens."""
         if self._family.tiles:
             return dict.fromkeys(self._features, 1)
         return {key: tokens_of(features) for key, features in self._features.items() if "pooled" in features}
@@ -165,7 +165,7 @@ class _PreparedOnce:
         return len(self._parts[name, 0]["pixel_values"])
 
     def want(self, key: Key, picture: Image.Image) -> None:
-        """Let a tile wait to be encoded; the image is prepared anew where its pixels were dropped."""
+        """Let a tile wait to be encoded; the image is prepared again where its pixels were dropped."""
         name, tile = key
         if name in self._dropped:
             self._parts[name, 0] = self._made(picture, several=False)

@@ -296,14 +296,14 @@ def _in_memory(model: Model) -> Model:
     Each mapped weight leaves memory when it is copied, so that they never lie there twice.
     """
     for weight in (*model.parameters(), *model.buffers()):
-        if weight.device.type == "cpu" and weight.is_floating_point():  # quantized ones are made anew
+        if weight.device.type == "cpu" and weight.is_floating_point():  # quantized ones are made again
             mapped, weight.data = weight.data, weight.data.clone()
             page_out(mapped.data_ptr(), mapped.nbytes)
     return model
 
 
 def _check_numbers(checkpoint: Checkpoint, model: Model, files: WeightFiles) -> None:
-    """Refuse integers in the place of weights, which transformers would cast, unless config.json says what they are."""
+    """Refuse integers instead of weights, which transformers would cast, unless config.json says what they are."""
     integers = files.integers & {name for name, _ in model.named_parameters()}
     if integers and getattr(model.config, "quantization_config", None) is None:
         raise BackendError(

@@ -118,10 +118,10 @@ def render(processor: Processor, form: Form) -> Prompt:
             check_placeholders(text, image, images)
         return text
 
-    begun, prefix = opening(form, rendered), form.question.answer_prefix
-    spaces = begun.lead in ("", " ") and not prefix  # a line break is no part of a word
-    text = begun.text if spaces or prefix[:1].isspace() else begun.text + begun.lead
-    return Prompt(text + prefix, begun.lead if spaces else "", text.rpartition(image)[2] + prefix if image else text)
+    started, prefix = opening(form, rendered), form.question.answer_prefix
+    spaces = started.lead in ("", " ") and not prefix  # a line break is no part of a word
+    text = started.text if spaces or prefix[:1].isspace() else started.text + started.lead
+    return Prompt(text + prefix, started.lead if spaces else "", text.rpartition(image)[2] + prefix if image else text)
 
 
 def template_digest(processor: Processor) -> str:

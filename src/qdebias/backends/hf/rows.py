@@ -4,7 +4,7 @@ A row holds the tokens that all its prompts begin with, and behind them the rest
 would have alone. A token sees the common tokens and, before it, those of its own prompt: what it would see alone. Only
 rows of equal shape are batched, so that there is no padding, which would need another mask and round differently.
 Rows that begin with the same images are joined in the same manner (`grow`, `join`) where that is less work. What joined
-rows have in common stands once, as the trunk of a tree. Behind it each goes on as it did alone, and sees nothing of the
+rows have in common stands once, as the trunk of a tree. After it each continues alone, and sees nothing of the
 others. Attention is computed over the whole of a joined row, so that a row whose attention would cost more than its
 beginning saves is left alone.
 """

@@ -253,7 +253,7 @@ class MplugOwl3Processor(NativeProcessor):
         return other
 
     def expanded(self, text: str, grids: Sequence[Sequence[int]]) -> str:
-        """Return a prompt with the text of its tiles in the place of each marker; grids of (0, 0) leave one."""
+        """Return a prompt with the text of its tiles instead of each marker; grids of (0, 0) leave one."""
         announced = self.image_processor.cut.announced([(grid[0], grid[1]) if grid[0] else None for grid in grids])
         texts = (MARKER if grid is None else self.release.tiles_text(grid) for grid in announced)
         return re.sub(re.escape(MARKER), lambda _: next(texts), text)

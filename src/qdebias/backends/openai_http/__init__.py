@@ -3,7 +3,7 @@
 - `connection`: how the server is talked to: retries, the key, errors in one line
 - `chat`: what is sent, and what is read from the reply
 - `servers`: what differs between servers, which one it is, and which model it serves
-- `prompt`: the proof that the server asks what was asked for
+- `prompt`: the proof that the server asks what was requested
 - `backend`: all of it as a `Backend`
 """
 

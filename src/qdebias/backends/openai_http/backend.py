@@ -53,7 +53,7 @@ def load_openai(
         concurrency: How many requests are under way at a time.
         timeout: Seconds until an answer that is not there counts as lost.
         patience: Seconds for which a request is tried again while the server is away or busy.
-        top_logprobs: How many of the most likely tokens are asked for; None fits the server.
+        top_logprobs: How many of the most likely tokens are requested; None fits the server.
         prompt: See `OpenAIBackend`.
         template_args: Arguments of the chat template, for servers that take them (`chat_template_kwargs`).
 
@@ -81,7 +81,7 @@ class OpenAIBackend:
     Args:
         connection: How the server is reached.
         served: The model.
-        top_logprobs: How many of the most likely tokens are asked for; None fits the server.
+        top_logprobs: How many of the most likely tokens are requested; None fits the server.
         prompt: "checked": the question as it is, and an error unless the server proves that it asks it so.
             "trusted": the same, without the proof. "no-prefix": the answer prefix is dropped, and each option read as
             the first word of the reply, without its space and with a capital; for servers that cannot continue a
@@ -115,7 +115,7 @@ class OpenAIBackend:
 
         Raises:
             OptionError: An option is no single token, or missing from the server's list.
-            PromptError: The server does not ask what was asked for, or it cannot be told.
+            PromptError: The server does not ask what was requested, or it cannot be told.
             ImageError: The server refuses these images, or gives no answer that can be used, and answers for others.
             BackendError: The server refuses whatever it is shown, stays away, or serves another model than before.
         """

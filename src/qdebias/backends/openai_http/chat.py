@@ -22,7 +22,7 @@ from qdebias.image import RgbImage
 from qdebias.prompts import Placement, Request
 
 CONTINUE: Mapping[str, Any] = {"continue_final_message": True, "add_generation_prompt": False}
-"""Asks the server to leave the assistant's message open, so that the model goes on with it."""
+"""Asks the server to leave the assistant's message open, so that the model continues it."""
 
 PLAIN_SAMPLING: Mapping[str, Any] = {"max_tokens": 1, "temperature": 1, "top_p": 1, "logprobs": True}
 """One token, sampled from the model's own distribution: nothing between its logits and the log-probabilities."""
@@ -118,7 +118,7 @@ def option_logprobs(reply: Json, wanted: OptionTokens, remedy: str) -> FloatArra
     """Return the (K,) log-probabilities of the options; `remedy` is what helps where one is missing.
 
     Raises:
-        RefusedError: The reply holds no log-probabilities, although they were asked for.
+        RefusedError: The reply holds no log-probabilities, although they were requested.
         OptionError: An option is missing, or cannot be told from another token.
     """
     found = candidates(reply)
@@ -159,7 +159,7 @@ def _no_logprobs(reply: Json) -> str:
     if reason not in ("length", "stop", "None"):
         return f"the server ends its answer with {reason[:40]!r} and without log-probabilities"
     return (
-        "the server answers without log-probabilities although they were asked for, so no probability can be "
+        "the server answers without log-probabilities although they were requested, so no probability can be "
         "read; use a server that supports logprobs in chat completions, such as vLLM, SGLang or llama.cpp"
     )
 

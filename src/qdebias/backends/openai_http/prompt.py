@@ -1,4 +1,4 @@
-"""The proof that the model is asked what was asked for: from the prompts that a server shows, or their length."""
+"""The proof that the model is asked what was requested: from the prompts that a server shows, or their length."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -24,7 +24,7 @@ _DATES = ("%Y-%m-%d", "%d %b %Y", "%d %B %Y", "%B %d, %Y", "%d/%m/%Y", "%m/%d/%Y
 
 @dataclass(frozen=True, slots=True)
 class PreparedQuestion:
-    """How the answer to a question is begun, and how its options are found in it."""
+    """How the answer to a question is started, and how its options are found in it."""
 
     reply: str
     options: OptionTokens
@@ -48,11 +48,13 @@ def prepare(form: Form, render: Render, tokenizer: Tokenizer | None, *, trusted:
             f"the server ends the prompt in {prompt[-len(prefix) - 16 :]!r} instead of the answer prefix {prefix!r}: "
             f"it closes or trims the answer; {OTHERWISE}"
         )
-    begun = opening(form, render, trusted=trusted)
-    _check_date(begun.text)
+    started = opening(form, render, trusted=trusted)
+    _check_date(started.text)
     if not prefix:
-        return PreparedQuestion("", tokens_to_read(question, tokenizer, begun.text[-_TAIL:], begun.lead))
-    return PreparedQuestion(_sent(form, render, begun.text + begun.lead), tokens_to_read(question, tokenizer, prefix))
+        return PreparedQuestion("", tokens_to_read(question, tokenizer, started.text[-_TAIL:], started.lead))
+    return PreparedQuestion(
+        _sent(form, render, started.text + started.lead), tokens_to_read(question, tokenizer, prefix)
+    )
 
 
 def tokens_to_read(question: Question, tokenizer: Tokenizer | None, context: str = "", lead: str = "") -> OptionTokens:
@@ -84,7 +86,7 @@ def _check_date(prompt: str) -> None:
 def _sent(form: Form, render: Render, before: str) -> str:
     """Return the reply that has to be sent for the answer prefix to stand behind `before`.
 
-    A begun reply may lack what stands before a reply of the model, such as an empty thought; then that is sent too.
+    A started reply may lack what stands before a reply of the model, such as an empty thought; then that is sent too.
     """
     prefix = form.question.answer_prefix
     stem = render(form.images, prefix)[: -len(prefix)].rstrip()
@@ -127,9 +129,9 @@ def _check_continued(text: str, prefix: str, complete: Completion) -> None:
     and opens another one: that costs tokens too. A space at its end costs a token, unless it is trimmed.
     """
     core = prefix.rstrip()
-    begun = ("", core, f"{core} {core}", prefix)
+    started = ("", core, f"{core} {core}", prefix)
     try:
-        counts = [prompt_tokens(complete(conversation(text, prefix=one))) or 0 for one in begun]
+        counts = [prompt_tokens(complete(conversation(text, prefix=one))) or 0 for one in started]
     except RefusedError as error:
         raise PromptError(f"this server does not continue a started answer ({error}); {OTHERWISE}") from error
     if not all(counts):
@@ -148,12 +150,12 @@ def _check_continued(text: str, prefix: str, complete: Completion) -> None:
 
 
 def _check_thought(text: str, complete: Completion) -> None:
-    """Refuse a prompt that holds more where the model begins its reply than where a reply was begun: a thought.
+    """Refuse a prompt that holds more where the model begins its reply than where a reply was started: a thought.
 
     A single token may be a space that the first word merges with. A server that does not continue a started answer, or
     does not count, tells nothing.
     """
-    none, once, twice = (_tokens(complete, conversation(text, prefix=begun)) for begun in ("", "Yes", "Yes Yes"))
+    none, once, twice = (_tokens(complete, conversation(text, prefix=started)) for started in ("", "Yes", "Yes Yes"))
     again = twice - once
     if min(none, once, again) > 0 and once - none <= again - 2:
         raise PromptError(
@@ -176,7 +178,7 @@ def find_lead(complete: Completion) -> Lead:
 
     Where a space at the front is kept, it costs a token behind another one, as "  Yes" is two tokens, and none where
     the template writes none, as " Yes" is one. Where it is trimmed, words are tried of which the vocabulary has
-    another number of tokens with a space before them. Where the prompt itself ends in the space, so that a begun
+    another number of tokens with a space before them. Where the prompt itself ends in the space, so that a started
     reply costs nothing, the model does not write it.
     """
     yes, twice = _cost(complete, "Yes"), _cost(complete, "Yes Yes")
@@ -193,8 +195,8 @@ def find_lead(complete: Completion) -> Lead:
         spaced = found
     if not spaced:
         return Lead("")
-    none, begun = (_tokens(complete, conversation(_ASKED, prefix=prefix)) for prefix in ("", "Yes"))
-    return Lead("" if none and none == begun else " ")
+    none, started = (_tokens(complete, conversation(_ASKED, prefix=prefix)) for prefix in ("", "Yes"))
+    return Lead("" if none and none == started else " ")
 
 
 def _spaced_by_words(complete: Completion, yes: int) -> bool | None:

@@ -21,7 +21,7 @@ class Server:
 
     Attributes:
         name: What it is called.
-        top: How many of the most likely tokens are asked for at first.
+        top: How many of the most likely tokens are requested at first.
         most: How many at most; 0: no more than `top`.
         remedy: What helps where an option is missing nevertheless.
         arguments: Whether it hands `chat_template_kwargs` to the chat template.
@@ -90,7 +90,7 @@ class VllmServer(Server):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LlamaServer(Server):
-    """llama-server of llama.cpp: returns as many log-probabilities as are asked for, raw, with token ids."""
+    """llama-server of llama.cpp: returns as many log-probabilities as are requested, raw, with token ids."""
 
     name: str = "llama.cpp"
     top: int = 500  # which takes 45 kB a reply, and a vocabulary 15 MB
@@ -177,7 +177,7 @@ def _field(reply: Json, name: str, url: str) -> Any:  # noqa: ANN401  whatever t
 
 
 FEWEST = 5
-"""Of the most likely tokens, asked for where a server refuses more; some hosted ones tell of no more."""
+"""Of the most likely tokens, requested where a server refuses more; some hosted ones tell of no more."""
 
 _NO_ENTRY = (401, 403)
 _META = ("n_params", "size", "ftype")
@@ -257,7 +257,7 @@ def identify(
 
 
 def _try_out(session: Session, server: Server, model: str, top: int, arguments: Json) -> tuple[Json, Json]:
-    """Ask something short, as options will be asked for; return the reply, and the fields that worked."""
+    """Ask something short, as options will be requested; return the reply, and the fields that worked."""
     tokenizer = server.tokenizer(session)
     tokens = tokenizer.encode(" good")[:1] if tokenizer else None
     asked = {"model": model, **conversation("Good or poor?"), **arguments}

@@ -49,7 +49,7 @@ class Item:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Dataset:
-    """The images of a dataset, or of a part that was asked for, with their human scores.
+    """The images of a dataset, or of a part that was requested, with their human scores.
 
     Attributes:
         name: "koniq10k" and so on; for a user's label file, the file's name without its suffix.
@@ -57,7 +57,7 @@ class Dataset:
         items: In the order of the label file.
         direction: Which human scores are better.
         range: Lowest and highest score that the scale of these labels has.
-        subset: The part that was asked for, in lower case, or None: everything.
+        subset: The part that was requested, in lower case, or None: everything.
         subset_count: How many images that part has in the published dataset; None where that is not known.
         full_count: How many images the whole published dataset has; for a user's file, how many it lists.
         label_files: The files that the scores were read from.

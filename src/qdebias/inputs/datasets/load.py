@@ -133,7 +133,7 @@ def _load_file(
 
 
 def _assemble(entry: Entry, tree: Tree, read: LabelledImages, subset: str | None, *, images: bool) -> Dataset:
-    """Choose the part that was asked for, find its images, and check that nothing is missing."""
+    """Choose the part that was requested, find its images, and check that nothing is missing."""
     full = read.labels.count or entry.count or len(read.items)
     part = _part(read.items, subset)
     chosen = _choose(entry, read, part, full)

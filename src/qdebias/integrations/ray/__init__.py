@@ -76,7 +76,7 @@ class Progress:
         total: Images in all; None where only reading shards would tell.
         images: Images that this call wrote a row for.
         failed: How many of these could not be scored; the rows say why.
-        seconds: Since the first worker was asked for.
+        seconds: Since the first worker was requested.
         at_work: Workers that are scoring.
         awaited: Workers that Ray has not placed yet, or that load the model.
         deaths: Workers that died and were replaced.
@@ -107,8 +107,8 @@ def score_on_ray(
 ) -> Progress:
     """Score images with workers that Ray places on the machines of a cluster, into a folder of Parquet files.
 
-    The same call goes on where an earlier one stopped. Workers and machines may die meanwhile: while there is one left
-    the run goes on, and without any it waits for Ray to find another.
+    The same call resumes where an earlier one stopped. Workers and machines may die meanwhile: while there is one left
+    the run continues, and without any it waits for Ray to find another.
 
     Args:
         images: What `qdebias.inputs.open_images` takes, or returned.

@@ -1,6 +1,6 @@
 """The workers of a run: processes that hold the model and score one chunk after the other, and who copes with deaths.
 
-Ray would start a worker that died anew and give it the same task again, without an end where the task itself is what
+Ray would start a worker that died again and give it the same task again, without an end where the task itself is what
 kills it. So neither is asked of Ray: a dead worker is replaced by a new one, its chunk goes to whoever is free, and a
 chunk whose workers keep dying is gone through image by image until it is known which one does it.
 """
