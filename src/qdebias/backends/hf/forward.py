@@ -179,13 +179,15 @@ class Forward:
         kept: dict[str, Any] = {}
         if self._picks:  # the others compute all positions
             kept = {"logits_to_keep": 1 if reads == [-1] else torch.tensor(reads, device=self._model.device)}
-        logits = self._model(**{name: self._moved(value) for name, value in inputs.items()}, **kept).logits
+        logits = self._model(**{name: moved(self._model, value) for name, value in inputs.items()}, **kept).logits
         logits = logits if self._picks else logits[:, reads]
         return np.asarray(logits.float().cpu().numpy(), dtype=np.float32)
 
-    def _moved(self, value: TensorOrOther) -> TensorOrOther:
-        if isinstance(value, dict):
-            return {name: self._moved(one) for name, one in value.items()}
-        if not isinstance(value, torch.Tensor):
-            return value
-        return value.to(self._model.device, self._model.dtype if value.is_floating_point() else value.dtype)
+
+def moved(model: Model, value: TensorOrOther) -> TensorOrOther:
+    """Return one of a model's inputs where the model is; floating-point numbers in its type."""
+    if isinstance(value, dict):
+        return {name: moved(model, one) for name, one in value.items()}
+    if not isinstance(value, torch.Tensor):
+        return value
+    return value.to(model.device, model.dtype if value.is_floating_point() else value.dtype)

@@ -12,6 +12,7 @@ from PIL import Image
 from qdebias.backends.hf import Model, Part, Processor
 from qdebias.backends.hf.devices import AtOnce, memory_of
 from qdebias.backends.hf.families import Family, Features, joined, split, tokens_of
+from qdebias.backends.hf.forward import moved
 from qdebias.image import RgbImage, digest
 from qdebias.prompts import Request
 
@@ -37,14 +38,12 @@ class SharedImages:
 
     def pictures(self, request: Request) -> list[Image.Image]:
         """Return the images of a request as the processor takes them: the same object for the same pixels."""
-        return [self._picture(image) for image in request.images]
-
-    def _picture(self, image: RgbImage) -> Image.Image:
-        name = self._digest(image)
-        if name not in self._pictures:
-            self._pictures[name] = Image.fromarray(image)
-            self._once.names[id(self._pictures[name])] = name
-        return self._pictures[name]
+        names = [self._digest(image) for image in request.images]
+        for name, image in zip(names, request.images, strict=True):
+            if name not in self._pictures:
+                self._pictures[name] = Image.fromarray(image)
+                self._once.names[id(self._pictures[name])] = name
+        return [self._pictures[name] for name in names]
 
     def _digest(self, image: RgbImage) -> str:
         if id(image) not in self._digests:
@@ -75,7 +74,8 @@ class SharedImages:
             return
         alike: dict[tuple[object, ...], list[Key]] = {}
         for key, part in waiting.items():
-            alike.setdefault(_shapes(part), []).append(key)
+            shapes = tuple((name, one.shape) for name, one in part.items() if isinstance(one, torch.Tensor))
+            alike.setdefault(shapes, []).append(key)
         for keys in alike.values():
             self._features |= zip(keys, self._at_once.run(keys, self._encode_together), strict=True)
         self._once.forget_pixels()
@@ -83,14 +83,11 @@ class SharedImages:
     def _encode_together(self, keys: Sequence[Key]) -> list[Features]:
         parts = [self._once.waiting[key] for key in keys]
         names = [name for name, value in parts[0].items() if isinstance(value, torch.Tensor)]
-        arguments = {name: self._moved(joined([part[name] for part in parts])) for name in names}
+        arguments = {name: moved(self._model, joined([part[name] for part in parts])) for name in names}
         with memory_of(self._model.device), torch.inference_mode():
             features = self._family.encode(self._model, arguments)
         apart = {name: split(value, len(keys)) for name, value in features.items()}
         return [{name: values[place] for name, values in apart.items()} for place in range(len(keys))]
-
-    def _moved(self, value: torch.Tensor) -> torch.Tensor:
-        return value.to(self._model.device, self._model.dtype if value.is_floating_point() else value.dtype)
 
     @property
     def sizes(self) -> dict[Key, int]:
@@ -158,7 +155,9 @@ class _PreparedOnce:
         found = self._real([[image, _BLACK] if several else [image]], **self._options)
         self._kind = type(found)
         made = {name: torch.from_numpy(one) if isinstance(one, np.ndarray) else one for name, one in found.items()}
-        return _first(made) if several else made
+        if several:  # what counts the images of a prompt stays as it is
+            return {name: value if len(value) == 1 else value[:1] for name, value in made.items()}
+        return made
 
     def tiles(self, name: str) -> int:
         """Return how many tiles an image was cut into."""
@@ -175,26 +174,16 @@ class _PreparedOnce:
     def forget_pixels(self) -> None:
         """Keep of the encoded images only the shapes, from which prompts are made."""
         for key in {(name, 0 if self._family.tiles else several) for name, several in self.waiting}:
-            self._parts[key] = {name: _shape_only(value) for name, value in self._parts[key].items()}
+            self._parts[key] = {
+                name: value.new_zeros(()).expand(value.shape) if _is_large(value) else value
+                for name, value in self._parts[key].items()
+            }
             self._dropped.add(key[0])
         self.waiting.clear()
 
 
-def _first(made: Mapping[str, Any]) -> dict[str, Any]:
-    """Return of two images' arrays the first one's; what counts the images of a prompt stays as it is."""
-    return {name: value if len(value) == 1 else value[:1] for name, value in made.items()}
-
-
-def _shape_only(value: Any) -> Any:  # noqa: ANN401
-    return value.new_zeros(()).expand(value.shape) if _is_large(value) else value
-
-
 def _is_large(value: Any) -> bool:  # noqa: ANN401
     return isinstance(value, torch.Tensor) and value.is_floating_point()
-
-
-def _shapes(part: Mapping[str, Any]) -> tuple[object, ...]:
-    return tuple((name, value.shape) for name, value in part.items() if isinstance(value, torch.Tensor))
 
 
 def flat(images: Any) -> list[Image.Image]:  # noqa: ANN401

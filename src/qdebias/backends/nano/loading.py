@@ -87,6 +87,7 @@ class Words:
 
     def __init__(self, tokenizer: Tokenizer) -> None:
         self._tokenizer = tokenizer
+        self.added_tokens_decoder = tokenizer.get_added_tokens_decoder()
 
     @lru_cache(maxsize=4096)  # noqa: B019  one tokenizer a model
     def encode(self, text: str, *, add_special_tokens: bool = False) -> tuple[int, ...]:

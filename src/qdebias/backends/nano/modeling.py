@@ -113,29 +113,20 @@ class VisionEncoder(nn.Module):
         return torch.cat([self.quality(self.quality.rate(standard), standard), identity], dim=1)
 
 
-class RmsNorm(nn.Module):
-    """Divides by the root of the mean square, computed in float32."""
-
-    def __init__(self, width: int, epsilon: float) -> None:
-        super().__init__()
-        self.weight = nn.Parameter(torch.ones(width))
-        self.epsilon = epsilon
-
-    def forward(self, hidden: torch.Tensor) -> torch.Tensor:
-        """Map (..., width) to the same shape."""
-        exact = hidden.float()
-        exact = exact * torch.rsqrt(exact.pow(2).mean(-1, keepdim=True) + self.epsilon)
-        return self.weight * exact.to(hidden.dtype)
-
-
-class Attention(nn.Module):
-    """Causal self-attention under rotary positions."""
+class Layer(nn.Module):
+    """One layer of the decoder: causal self-attention under rotary positions, and a gated linear unit."""
 
     def __init__(self, config: Config) -> None:
         super().__init__()
+        hidden, inner, epsilon = config.hidden_size, config.intermediate_size, config.rms_norm_eps
         self.head, width = config.head_dim, config.num_attention_heads * config.head_dim
-        self.q_proj, self.k_proj, self.v_proj = (nn.Linear(config.hidden_size, width, bias=False) for _ in range(3))
-        self.o_proj = nn.Linear(width, config.hidden_size, bias=False)
+        shapes = {"q_proj": (hidden, width), "k_proj": (hidden, width), "v_proj": (hidden, width)}
+        gated = {"gate_proj": (hidden, inner), "up_proj": (hidden, inner), "down_proj": (inner, hidden)}
+        self.self_attn, self.mlp = (
+            nn.ModuleDict({name: nn.Linear(*shape, bias=False) for name, shape in part.items()})
+            for part in (shapes | {"o_proj": (width, hidden)}, gated)
+        )
+        self.input_layernorm, self.post_attention_layernorm = (nn.RMSNorm(hidden, epsilon) for _ in range(2))
 
     def forward(self, hidden: torch.Tensor, rotation: Rotation, mask: torch.Tensor | None) -> torch.Tensor:
         """Map (R, L, hidden_size) to the same shape.
@@ -145,48 +136,20 @@ class Attention(nn.Module):
             rotation: Of queries and keys.
             mask: (R, 1, L, L), added to the scores; None: a token sees itself and all before it.
         """
-        parts = (project(hidden) for project in (self.q_proj, self.k_proj, self.v_proj))
+        attention, mlp, normed = self.self_attn, self.mlp, self.input_layernorm(hidden)
+        parts = (attention[name](normed) for name in ("q_proj", "k_proj", "v_proj"))
         query, key, value = (part.unflatten(-1, (-1, self.head)).transpose(1, 2) for part in parts)
         cosine, sine = (part.unsqueeze(1) for part in rotation)
-        query, key = (part * cosine + _turned(part) * sine for part in (query, key))
+        turned = []
+        for part in (query, key):
+            first, second = part.chunk(2, dim=-1)
+            turned.append(part * cosine + torch.cat([-second, first], dim=-1) * sine)
+        query, key = turned
         read = functional.scaled_dot_product_attention(query, key, value, attn_mask=mask, is_causal=mask is None)
-        return cast(torch.Tensor, self.o_proj(read.transpose(1, 2).flatten(2)))
-
-
-def _turned(states: torch.Tensor) -> torch.Tensor:
-    first, second = states.chunk(2, dim=-1)
-    return torch.cat([-second, first], dim=-1)
-
-
-class Mlp(nn.Module):
-    """Gated linear unit."""
-
-    def __init__(self, config: Config) -> None:
-        super().__init__()
-        hidden, inner = config.hidden_size, config.intermediate_size
-        self.gate_proj, self.up_proj = (nn.Linear(hidden, inner, bias=False) for _ in range(2))
-        self.down_proj = nn.Linear(inner, hidden, bias=False)
-
-    def forward(self, hidden: torch.Tensor) -> torch.Tensor:
-        """Map (R, L, hidden_size) to the same shape."""
-        gated = functional.silu(self.gate_proj(hidden)) * self.up_proj(hidden)
-        return cast(torch.Tensor, self.down_proj(gated))
-
-
-class Layer(nn.Module):
-    """One layer of the decoder."""
-
-    def __init__(self, config: Config) -> None:
-        super().__init__()
-        self.self_attn, self.mlp = Attention(config), Mlp(config)
-        self.input_layernorm, self.post_attention_layernorm = (
-            RmsNorm(config.hidden_size, config.rms_norm_eps) for _ in range(2)
-        )
-
-    def forward(self, hidden: torch.Tensor, rotation: Rotation, mask: torch.Tensor | None) -> torch.Tensor:
-        """Map (R, L, hidden_size) to the same shape; the arguments are those of `Attention`."""
-        hidden = hidden + self.self_attn(self.input_layernorm(hidden), rotation, mask)
-        return cast(torch.Tensor, hidden + self.mlp(self.post_attention_layernorm(hidden)))
+        hidden = hidden + attention["o_proj"](read.transpose(1, 2).flatten(2))
+        normed = self.post_attention_layernorm(hidden)
+        gated = functional.silu(mlp["gate_proj"](normed)) * mlp["up_proj"](normed)
+        return cast(torch.Tensor, hidden + mlp["down_proj"](gated))
 
 
 class Decoder(nn.Module):
@@ -197,7 +160,7 @@ class Decoder(nn.Module):
         self.config = config
         self.embed_tokens = nn.Embedding(config.vocab_size, config.hidden_size)
         self.layers = nn.ModuleList(Layer(config) for _ in range(config.num_hidden_layers))
-        self.norm = RmsNorm(config.hidden_size, config.rms_norm_eps)
+        self.norm = nn.RMSNorm(config.hidden_size, config.rms_norm_eps)
 
     def forward(self, hidden: torch.Tensor, positions: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:
         """Map embedded (R, L, hidden_size) at positions (R or 1, L) to the same shape, under the last norm."""
@@ -210,32 +173,22 @@ class Decoder(nn.Module):
         return cast(torch.Tensor, self.norm(hidden))
 
 
-class Projector(nn.Module):
-    """From image tokens to tokens of the decoder."""
-
-    def __init__(self, config: Config) -> None:
-        super().__init__()
-        width = config.text_config.hidden_size
-        self.linear_1, self.linear_2 = nn.Linear(config.vision_config.hidden_size, width), nn.Linear(width, width)
-
-    def forward(self, tokens: torch.Tensor) -> torch.Tensor:
-        """Map (images, 3, vision hidden_size) to (images, 3, hidden_size)."""
-        return cast(torch.Tensor, self.linear_2(functional.gelu(self.linear_1(tokens))))
-
-
 class NanoModel(nn.Module):
     """What sees, what projects, and what answers."""
 
     def __init__(self, config: Config) -> None:
         super().__init__()
         self.vision_tower = VisionEncoder(config.vision_config)
-        self.multi_modal_projector = Projector(config)
+        width = config.text_config.hidden_size
+        linear = {"linear_1": nn.Linear(config.vision_config.hidden_size, width), "linear_2": nn.Linear(width, width)}
+        self.multi_modal_projector = nn.ModuleDict(linear)
         self.language_model = Decoder(config.text_config)
 
     def get_image_features(self, pixel_values: torch.Tensor) -> SimpleNamespace:
         """Encode (images, views, 3, side, side); `pooler_output` has (3, hidden_size) of each image."""
-        tokens = self.vision_tower(pixel_values).to(self.multi_modal_projector.linear_1.weight.dtype)
-        return SimpleNamespace(pooler_output=list(self.multi_modal_projector(tokens)))
+        first, second = self.multi_modal_projector.values()
+        tokens = self.vision_tower(pixel_values).to(self.language_model.embed_tokens.weight.dtype)
+        return SimpleNamespace(pooler_output=list(second(functional.gelu(first(tokens)))))
 
 
 class TellsImageFeatures:
