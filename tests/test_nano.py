@@ -1,6 +1,5 @@
 """The embedded model: loads like any checkpoint, pads and orders correctly, and sees that a blurred copy is worse."""
 
-import re
 from functools import cache
 from itertools import pairwise
 from typing import Any
@@ -15,11 +14,13 @@ from transformers import AutoModelForImageTextToText, AutoProcessor
 from transformers.modeling_outputs import BaseModelOutputWithPooling
 
 import qdebias
+from qdebias.backends.checkpoint import locate
 from qdebias.backends.hf.loading import load_hf
 from qdebias.backends.nano import BIASED, CHECKPOINT
+from qdebias.backends.nano.loading import NanoProcessor as NanoReader
 from qdebias.backends.nano.pretrained import NanoForConditionalGeneration, NanoProcessor
 from qdebias.backends.nano.statistics import COUNT, SIDE, SIZE, STEEPEST, sharpness, statistics, views
-from qdebias.errors import PromptError
+from qdebias.backends.prompt import special_tokens
 from qdebias.prompts import Placement, Question, Request
 
 OPTIONS = ["good", "poor", "yes", "no", "excellent", "fair", "bad", "average", "first", "second", "high", "low"]
@@ -138,11 +139,9 @@ def test_plain_torch_gives_the_ids_and_the_logits_of_transformers(placement: Pla
         np.testing.assert_allclose(ours.last_logits([request])[0][0], last(inputs)[0].double().numpy(), atol=1e-5)
 
 
-@pytest.mark.parametrize("token", ["<image>", "<|end|>"])
-def test_special_tokens_are_refused_in_a_question(token: str) -> None:
-    question = Question(text=f"Good {token} or poor?", options=(" good", " poor"), values=(1.0, 0.0))
-    with pytest.raises(PromptError, match=re.escape(token)):
-        load_hf(CHECKPOINT, device="cpu").option_logits([Request(images=(sample("coffee"),), questions=(question,))])
+def test_plain_tokenizer_knows_the_special_tokens_of_transformers() -> None:
+    plain = NanoReader(locate(CHECKPOINT)).tokenizer
+    assert special_tokens(plain) == special_tokens(processor().tokenizer) != []
 
 
 def test_wrong_number_of_images_is_refused() -> None:
