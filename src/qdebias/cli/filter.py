@@ -19,7 +19,7 @@ from qdebias.curation import COPY, LINK, MOVE, Choice, Top, Way, check_places, c
 from qdebias.errors import SettingError
 from qdebias.inputs import Images, open_images
 from qdebias.inputs.addresses import is_address, is_folder
-from qdebias.inputs.items import NOT_DECODED, NamedImages, NoImage
+from qdebias.inputs.items import NOT_DECODED, NamedImages, Unreadable
 from qdebias.methods.method import Score
 from qdebias.methods.plan import Failure
 from qdebias.metrics.mos import MosScale
@@ -84,16 +84,11 @@ def filter(  # noqa: A001  (the name of the command)
         roots = (_common_folder(found_scores),)
     found = choose(found_scores, minimum=least, top=limit)
     _put(found, roots, out, way, json=json)
-    _tell(found)
-    raise typer.Exit(1 if found.failed else 0)
-
-
-def _tell(found: Choice) -> None:
-    """Say what failed, and how many images were kept."""
     say_failed(one.error for one in found.failed)
     if not found.kept and found.rejected:
         say(f"no image reaches the minimum; the best score is {found.rejected[0].score:.4g}")
     say(f"{len(found.kept)} images kept, {len(found.rejected)} rejected, {len(found.failed)} failed")
+    raise typer.Exit(1 if found.failed else 0)
 
 
 def _check_bounds(paths: Sequence[str], scores: Path | None, least: float | None, top: Top | None) -> None:
@@ -148,7 +143,9 @@ def check_all_places(images: Images, roots: Sequence[Path], target: Path, way: W
     """Say before hours of scoring, not after, which images cannot be put elsewhere."""
     files: list[Path] = []
     for piece in images.pieces():
-        names = piece.names if isinstance(piece, NamedImages) else () if isinstance(piece, NoImage) else (piece.label,)
+        if isinstance(piece, Unreadable):
+            continue
+        names = piece.names if isinstance(piece, NamedImages) else (piece.label,)
         strange = next((name for name in names if is_address(name) or not isinstance(piece, NamedImages)), None)
         if strange is not None:
             raise SettingError(
@@ -166,37 +163,23 @@ def given_score(path: str, result: Score | Failure) -> GivenScore:
     return GivenScore(path=path, score=result.value, error=None)
 
 
-def _write_lists(found: Choice, folder: Path) -> None:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise SettingError(f"{folder}: cannot be made ({error.strerror or error})") from error
-    for name, images in _lists(found):
-        with open_writer(folder / f"{name}.csv", GivenScore) as write:
-            for one in images:
-                write(one)
-
-
-def _lists(found: Choice) -> tuple[tuple[str, Sequence[GivenScore]], ...]:
-    return tuple(zip(LISTS, (found.kept, found.rejected, found.failed), strict=True))
-
-
-def _print(found: Choice, *, json: bool) -> None:
-    """Print the kept paths as they are, for other programs; or every image as an object."""
-    if not json:
-        for one in found.kept:
-            typer.echo(one.path)
-        return
-    for name, images in _lists(found):
+def _put(found: Choice, roots: Sequence[Path], out: Path | None, way: tuple[Path, Way] | None, *, json: bool) -> None:
+    """Write the lists, print the kept paths as they are, or every image as an object, and place the kept images."""
+    lists = dict(zip(LISTS, (found.kept, found.rejected, found.failed), strict=True))
+    if out is not None:
+        try:
+            out.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise SettingError(f"{out}: cannot be made ({error.strerror or error})") from error
+        for name, images in lists.items():
+            with open_writer(out / f"{name}.csv", GivenScore) as write:
+                for one in images:
+                    write(one)
+    for name, images in lists.items() if json else ():
         for one in images:
             typer.echo(dumps({"verdict": name} | asdict(one), ensure_ascii=False))
-
-
-def _put(found: Choice, roots: Sequence[Path], out: Path | None, way: tuple[Path, Way] | None, *, json: bool) -> None:
-    """Write the lists, print the kept images, and put them where they are wanted."""
-    if out is not None:
-        _write_lists(found, out)
-    _print(found, json=json)
+    for one in () if json else found.kept:
+        typer.echo(one.path)
     if way is not None:
         place_all([one.path for one in found.kept], roots, *way)
 

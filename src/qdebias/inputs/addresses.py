@@ -91,10 +91,16 @@ def read_address(address: str) -> bytes:
         MissingPackageError: The package for this kind of address is not installed.
         SettingError: There is no such kind of address.
     """
+    from tenacity import Retrying, retry_if_exception_type, retry_if_not_exception_type, stop_after_attempt
+    from tenacity import wait_random_exponential as wait
+
     files, path = open_filesystem(address)
+    passing = retry_if_exception_type(failures()) & retry_if_not_exception_type(_FINAL)
+    attempts = 1 if _TRY_THEMSELVES.intersection(_protocols(files)) else ATTEMPTS
+    trying = Retrying(stop=stop_after_attempt(attempts), wait=wait(multiplier=0.2, max=5), retry=passing, reraise=True)
     try:
         with explained(address):
-            data = _read_patiently(files, path)
+            data = trying(_read, files, path)
     except SettingError as error:
         raise ImageError(str(error)) from error
     if len(data) > MAX_BYTES:
@@ -118,7 +124,8 @@ def open_filesystem(address: str) -> tuple[Any, str]:
 
         scheme = address.partition("://")[0]
         users = apply_config(get_filesystem_class(scheme), {})  # FSSPEC_HTTP is meant for https:// too
-        files, path = url_to_fs(address, use_listings_cache=False, **_merged(_options(scheme), users))
+        options = {key: {**value, **users.get(key, {})} for key, value in _options(scheme).items()}
+        files, path = url_to_fs(address, use_listings_cache=False, **options)
     except ImportError as error:
         raise MissingPackageError(f'{unsigned(address)}: {error}; pip install "qdebias[cloud]"') from error
     except ValueError as error:
@@ -136,7 +143,10 @@ def explained(address: str) -> Iterator[None]:
         yield
     except FileNotFoundError as error:
         status = getattr(error.__cause__ or error.__context__, "status", 404)  # fsspec says so of every refusal
-        words = "there is nothing at this address" if status in (404, 410) else _refusal(status)
+        words = "there is nothing at this address"
+        if status not in (404, 410):
+            expired = "; a signed address may have expired, or credentials are missing" if status in (401, 403) else ""
+            words = f"cannot be read (the server answers {status} {responses.get(status, '')}{expired})"
         raise SettingError(f"{unsigned(address)}: {words}") from error
     except TimeoutError as error:
         raise SettingError(f"{unsigned(address)}: did not arrive within {SECONDS:.0f} s") from error
@@ -153,13 +163,6 @@ def words_of(error: Exception) -> str:
     return re.sub(r"[a-z0-9]+://[^\s'\"]+", lambda found: unsigned(found[0]), words)
 
 
-def _refusal(status: int) -> str:
-    """Return what an answer of HTTP means, in words."""
-    phrase = responses.get(status, "")
-    expired = "; a signed address may have expired, or credentials are missing" if status in (401, 403) else ""
-    return f"cannot be read (the server answers {status} {phrase}{expired})"
-
-
 def _options(scheme: str) -> Mapping[str, Any]:
     """Return the limits of time in the words of each package, and that the proxy of the environment is wanted."""
     if scheme in ("s3", "s3a"):
@@ -172,26 +175,8 @@ def _options(scheme: str) -> Mapping[str, Any]:
     return {"session_kwargs": {"trust_env": True}} if scheme in ("gs", "gcs") else {}
 
 
-def _merged(ours: Mapping[str, Any], users: Mapping[str, Any]) -> dict[str, Any]:
-    """Return settings of ours with those of the user, from FSSPEC_ variables or files, over them, key by key."""
-    return {
-        key: {**value, **users.get(key, {})} if isinstance(value, dict) else users.get(key, value)
-        for key, value in ours.items()
-    }
-
-
-def _read_patiently(files: Any, path: str) -> bytes:  # noqa: ANN401 (fsspec has no types)
-    """Return at most one byte more than `MAX_BYTES`, trying again where the network fails."""
-    from tenacity import Retrying, retry_if_exception_type, retry_if_not_exception_type, stop_after_attempt
-    from tenacity import wait_random_exponential as wait
-
-    passing = retry_if_exception_type(failures()) & retry_if_not_exception_type(_FINAL)
-    attempts = 1 if _TRY_THEMSELVES.intersection(_protocols(files)) else ATTEMPTS
-    trying = Retrying(stop=stop_after_attempt(attempts), wait=wait(multiplier=0.2, max=5), retry=passing, reraise=True)
-    return trying(_read, files, path)
-
-
-def _read(files: Any, path: str) -> bytes:  # noqa: ANN401
+def _read(files: Any, path: str) -> bytes:  # noqa: ANN401 (fsspec has no types)
+    """Return at most one byte more than `MAX_BYTES`."""
     from fsspec.asyn import sync
 
     if "http" in _protocols(files):

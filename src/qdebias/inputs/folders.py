@@ -11,7 +11,7 @@ from typing import Any
 
 from qdebias.errors import SettingError
 from qdebias.inputs.addresses import explained, is_folder, is_there, open_filesystem
-from qdebias.inputs.items import LINKS, NOT_DECODED, LeftOut, NoImage, add_up, no_image
+from qdebias.inputs.items import LINKS, NOT_DECODED, LeftOut, Unreadable, or_nothing, unreadable
 
 SUFFIXES = frozenset(
     ".jpg .jpeg .jpe .jfif .mpo .png .apng .webp .bmp .tif .tiff .gif .ppm .pgm .pbm .pnm .avif .heic .heif .hif "  # noqa: SIM905
@@ -50,28 +50,15 @@ def begins_image(prefix: bytes) -> bool:
     return decoding.begins_image(prefix)
 
 
-def folder_names(folder: str) -> Iterator[str | NoImage | LeftOut]:
+def folder_names(folder: str) -> Iterator[str | Unreadable | LeftOut]:
     """Yield the images below a folder, sorted by path, and what was left out.
 
     Hidden files and folders are passed over, links to folders too.
     """
-    return _or_nothing(folder, _walk(str(Path(folder))))
+    return or_nothing(folder, _walk(str(Path(folder))), "no image in this folder")
 
 
-def _or_nothing(folder: str, found: Iterator[str | NoImage | LeftOut]) -> Iterator[str | NoImage | LeftOut]:
-    empty, left = True, list[LeftOut]()
-    for one in found:
-        if isinstance(one, LeftOut):
-            left = add_up([*left, one])
-            continue
-        empty = False
-        yield one
-    if empty:
-        yield no_image(folder, "no image in this folder")
-    yield from left
-
-
-def _walk(folder: str) -> Iterator[str | NoImage | LeftOut]:
+def _walk(folder: str) -> Iterator[str | Unreadable | LeftOut]:
     """Keep the way back in a list of our own: folders may be deeper than calls can be.
 
     Paths are text here: `Path` takes longer than all the rest for a hundred thousand files.
@@ -85,7 +72,7 @@ def _walk(folder: str) -> Iterator[str | NoImage | LeftOut]:
                 continue
             suffix = os.path.splitext(path)[1].lower()  # noqa: PTH122
             if link and is_folder(path):
-                if not _lies_in(os.path.realpath(path), folder):
+                if not Path(os.path.realpath(path)).is_relative_to(os.path.realpath(folder)):
                     yield LeftOut(1, (path,), LINKS)
             elif suffix in SUFFIXES:
                 yield path
@@ -96,9 +83,9 @@ def _walk(folder: str) -> Iterator[str | NoImage | LeftOut]:
             continue
         try:
             with os.scandir(path) as entries:
-                found = [(entry.name, _leads_on(entry), entry.is_symlink()) for entry in entries]
+                found = [(entry.name, entry.is_dir(follow_symlinks=False), entry.is_symlink()) for entry in entries]
         except OSError as error:
-            yield no_image(path, str(error.strerror))
+            yield unreadable(path, str(error.strerror))
             continue
         start = "" if path == "." else os.path.join(path, "")  # noqa: PTH118
         found.sort(reverse=True)
@@ -122,10 +109,6 @@ def _known_targets(folder: str) -> Callable[[str], bool]:
     return is_known
 
 
-def _lies_in(path: str, folder: str) -> bool:
-    return os.path.join(path, "").startswith(os.path.join(os.path.realpath(folder), ""))  # noqa: PTH118
-
-
 def _is_image(path: str) -> bool:
     """Whether a regular file begins as an image; nothing else is opened, as a pipe would keep whoever does."""
     with suppress(OSError):
@@ -135,17 +118,10 @@ def _is_image(path: str) -> bool:
     return False
 
 
-def _leads_on(entry: os.DirEntry[str]) -> bool:
-    """Whether it is a folder and no link to one, which may lead in a circle."""
-    return entry.is_dir(follow_symlinks=False)
-
-
-def pattern_names(pattern: str) -> Iterator[str | NoImage]:
+def pattern_names(pattern: str) -> Iterator[str | Unreadable]:
     """Yield what a pattern matches, sorted; folders are left out."""
-    matches = sorted(set(_matching(Path(pattern).parts)))
-    if not matches:
-        yield no_image(pattern, "no file matches this pattern")
-    yield from (str(match) for match in matches if not is_folder(match))
+    matches = (str(match) for match in sorted(set(_matching(Path(pattern).parts))) if not is_folder(match))
+    return or_nothing(pattern, matches, "no file matches this pattern")
 
 
 def _matching(parts: tuple[str, ...]) -> Iterator[Path]:
@@ -169,17 +145,21 @@ def _folders(base: Path) -> Iterator[Path]:
         path = waiting.pop()
         yield path
         with suppress(OSError), os.scandir(path) as entries:
-            waiting += [path / entry.name for entry in entries if _leads_on(entry) and not entry.name.startswith(".")]
+            waiting += [
+                path / entry.name
+                for entry in entries
+                if entry.is_dir(follow_symlinks=False) and not entry.name.startswith(".")
+            ]
 
 
-def remote_folder_names(address: str) -> Iterator[str | NoImage | LeftOut]:
+def remote_folder_names(address: str) -> Iterator[str | Unreadable | LeftOut]:
     """Yield the images below a folder behind an address, sorted by path within each folder, and what was left out."""
     try:
         with explained(address):
             files, path = open_filesystem(address)
-            yield from _or_nothing(address, _walk_remote(files, path.rstrip("/")))
+            yield from or_nothing(address, _walk_remote(files, path.rstrip("/")), "no image in this folder")
     except SettingError as error:
-        yield no_image(address, str(error))
+        yield unreadable(address, str(error))
 
 
 def _walk_remote(files: Any, folder: str) -> Iterator[str | LeftOut]:  # noqa: ANN401 (fsspec has no types)
@@ -197,18 +177,15 @@ def _walk_remote(files: Any, folder: str) -> Iterator[str | LeftOut]:  # noqa: A
             yield name if sound else LeftOut(1, (name,))
 
 
-def remote_pattern_names(address: str) -> Iterator[str | NoImage]:
+def remote_pattern_names(address: str) -> Iterator[str | Unreadable]:
     """Yield what a pattern in an address matches, sorted."""
     try:
         with explained(address):
             files, path = open_filesystem(address)
-            matches = sorted(files.glob(path))
+            matches = [str(files.unstrip_protocol(match)) for match in sorted(files.glob(path))]
+            yield from or_nothing(address, matches, "nothing matches this pattern")
     except SettingError as error:
-        yield no_image(address, str(error))
-        return
-    if not matches:
-        yield no_image(address, "nothing matches this pattern")
-    yield from (str(files.unstrip_protocol(match)) for match in matches)
+        yield unreadable(address, str(error))
 
 
 def is_remote_folder(address: str) -> bool:

@@ -25,7 +25,6 @@ from qdebias.inputs.items import (
     Image,
     LeftOut,
     NamedImages,
-    NoImage,
     Piece,
     RemoteImage,
     Unreadable,
@@ -176,7 +175,7 @@ def _remote_pieces(address: str, column: str | None, frames: int) -> Iterator[Pi
     return _opened(iter((address,)), column, frames)
 
 
-def _opened(names: Iterator[str | NoImage], column: str | None, frames: int) -> Iterator[Piece | LeftOut]:
+def _opened(names: Iterator[str | Unreadable], column: str | None, frames: int) -> Iterator[Piece | LeftOut]:
     """Yield the pieces of names, of which some may be shards, tables and videos."""
     for container, group in groupby(names, lambda name: isinstance(name, str) and _is_container(name)):
         if not container:

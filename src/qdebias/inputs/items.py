@@ -5,9 +5,9 @@ there as often as needed.
 """
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Protocol, TypeAlias, TypeVar
+from typing import Protocol, Self, TypeAlias, TypeVar
 
 from qdebias.errors import ImageError
 from qdebias.inputs.addresses import absolute_name, is_address, read_address, unsigned
@@ -53,10 +53,28 @@ class Member:
 
 @dataclass(frozen=True, slots=True)
 class Unreadable:
-    """A failure instead of an image: what was named, and why in one line that begins with it."""
+    """A failure instead of an image or a piece: what was named, and why in one line that begins with it."""
 
     name: str
     error: str
+
+    @property
+    def label(self) -> str:
+        """What was named."""
+        return self.name
+
+    @property
+    def count(self) -> int:
+        """One failure."""
+        return 1
+
+    def absolute(self) -> "Unreadable":
+        """Return it with an absolute path."""
+        return Unreadable(absolute_name(self.name), self.error)
+
+    def __iter__(self) -> Iterator["Unreadable"]:
+        """Yield it."""
+        yield self
 
     def read(self) -> bytes:
         """Fail.
@@ -111,7 +129,7 @@ def member_name(container: str, key: str) -> str:
     return f"{unsigned(container)}!{key}"
 
 
-Other = TypeVar("Other", bound="NoImage | LeftOut")
+Other = TypeVar("Other", bound="Unreadable | LeftOut")
 
 SIZE = 500
 """Most images in a piece of those that are named one by one."""
@@ -165,35 +183,33 @@ class NamedImages:
 
 
 @dataclass(frozen=True, slots=True)
-class NoImage:
-    """Something that was named and holds no image, and why, in one line that begins with it."""
+class Container:
+    """What the pieces that lie in one file or folder have in common."""
 
-    name: str
-    error: str
+    container: str
 
     @property
     def label(self) -> str:
-        """What was named."""
-        return self.name
+        """Its path or address."""
+        return self.container
 
-    @property
-    def count(self) -> int:
-        """One failure."""
-        return 1
-
-    def absolute(self) -> "NoImage":
+    def absolute(self) -> Self:
         """Return it with an absolute path."""
-        return NoImage(absolute_name(self.name), self.error)
-
-    def __iter__(self) -> Iterator[Image]:
-        """Yield the failure."""
-        yield Unreadable(self.name, self.error)
+        return replace(self, container=absolute_name(self.container))
 
 
-def no_image(name: str, why: str) -> NoImage:
-    """Return what holds no image under its name without a signature; see `unreadable`."""
-    found = unreadable(name, why)
-    return NoImage(found.name, found.error)
+def or_nothing(name: str, found: Iterable[str | Other], why: str) -> Iterator[str | Other]:
+    """Yield what was found, or a failure where nothing was; then what was left out, added up."""
+    empty, left = True, list[LeftOut]()
+    for one in found:
+        if isinstance(one, LeftOut):
+            left = add_up([*left, one])
+        else:
+            empty = False
+            yield one
+    if empty:
+        yield unreadable(name, why)  # type: ignore[misc]
+    yield from left  # type: ignore[misc]
 
 
 def in_pieces(found: Iterable[str | Other]) -> Iterator[NamedImages | Other]:

@@ -14,9 +14,9 @@ from dataclasses import dataclass
 from typing import IO, Any
 
 from qdebias.errors import SettingError
-from qdebias.inputs.addresses import MAX_BYTES, absolute_name, open_container, path_of
+from qdebias.inputs.addresses import MAX_BYTES, open_container, path_of
 from qdebias.inputs.folders import begins_image, has_no_suffix, is_not_decoded, looks_like_image
-from qdebias.inputs.items import NOT_DECODED, Image, LeftOut, Member, add_up, member_name, unreadable
+from qdebias.inputs.items import NOT_DECODED, Container, Image, LeftOut, Member, add_up, member_name, unreadable
 
 SUFFIXES = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz", ".tar.zst", ".zip")
 
@@ -60,24 +60,13 @@ class _Header(tarfile.TarInfo):
 
 
 @dataclass(frozen=True, slots=True)
-class Shard:
+class Shard(Container):
     """The images of one tar or zip file; members with other suffixes belong to them and are passed over."""
-
-    container: str
-
-    @property
-    def label(self) -> str:
-        """Its path or address."""
-        return self.container
 
     @property
     def count(self) -> None:
         """Not known before it is read."""
         return
-
-    def absolute(self) -> "Shard":
-        """Return it with an absolute path."""
-        return Shard(absolute_name(self.container))
 
     def __iter__(self) -> Iterator[Image | LeftOut]:
         """Yield the images in one pass from front to end, without writing a file, and what was left out."""

@@ -7,18 +7,19 @@ from pathlib import Path
 from typing import Any
 
 from qdebias.errors import MissingPackageError, SettingError
-from qdebias.inputs.addresses import MAX_BYTES, absolute_name, beside, is_there, open_container, path_of, unsigned
+from qdebias.inputs.addresses import MAX_BYTES, beside, is_there, open_container, path_of, unsigned
 from qdebias.inputs.datasets.readers import check_cells, check_header, csv_rows
 from qdebias.inputs.items import (
     SIZE,
+    Container,
     Image,
     Member,
     NamedImages,
-    NoImage,
     Piece,
+    Unreadable,
     in_pieces,
     member_name,
-    no_image,
+    or_nothing,
     unreadable,
 )
 from qdebias.inputs.parquet import batches, check_growth, open_parquet
@@ -31,13 +32,12 @@ _LONGEST_NAME = 8192
 
 
 @dataclass(frozen=True, slots=True)
-class Rows:
+class Rows(Container):
     """The images in one row group of a Parquet file: bytes, or structures as Hugging Face writes them.
 
     `start` is the number of its first row in the file, from 0.
     """
 
-    container: str
     column: str
     group: int
     start: int
@@ -47,10 +47,6 @@ class Rows:
     def label(self) -> str:
         """The file and the first row."""
         return member_name(self.container, str(self.start))
-
-    def absolute(self) -> "Rows":
-        """Return them with an absolute path."""
-        return Rows(absolute_name(self.container), self.column, self.group, self.start, self.count)
 
     def __iter__(self) -> Iterator[Image]:
         """Yield the images, one row in memory at a time."""
@@ -76,15 +72,15 @@ def table_pieces(name: str, column: str | None) -> Iterator[Piece]:
         else:
             yield from _parquet_pieces(name, column)
     except SettingError as error:
-        yield no_image(name, str(error))
+        yield unreadable(name, str(error))
 
 
 def list_pieces(name: str) -> Iterator[Piece]:
     """Yield the images of a list, one path or address a line; empty lines are passed over."""
     try:
-        yield from _or_nothing(name, in_pieces(_lines(name)))
+        yield from in_pieces(or_nothing(name, _lines(name), "names no image"))
     except SettingError as error:
-        yield no_image(name, str(error))
+        yield unreadable(name, str(error))
 
 
 def image_of_cell(container: str, key: str, cell: Any) -> Image:  # noqa: ANN401
@@ -126,29 +122,30 @@ def _lines(name: str) -> Iterator[str]:
                 yield beside(name, line.strip("\r\n"))
 
 
-def _csv_names(name: str, column: str | None) -> Iterator[str | NoImage]:
+def _csv_names(name: str, column: str | None) -> Iterator[str | Unreadable]:
     with open_container(name) as stream, _text(stream) as text:
         tabs = path_of(name).lower().endswith(".tsv")
         rows = (row for row in csv_rows(text, unsigned(name), delimiter="\t" if tabs else ",") if row)
         names = next(rows, [])
         check_header(names, unsigned(name), "\t" if tabs else ",")
-        place, empty = names.index(chosen_column(name, names, column)), True
-        for number, row in enumerate(rows):
-            empty = False
-            try:
-                check_cells(row, names, member_name(name, str(number)))
-                yield _name_or_nothing(name, number, row[place] if place < len(row) else None)
-            except SettingError as error:
-                yield no_image(member_name(name, str(number)), str(error))
-    if empty:
-        yield no_image(name, "has column names and no rows")
+        place = names.index(chosen_column(name, names, column))
+        yield from or_nothing(name, _row_names(name, rows, names, place), "has column names and no rows")
 
 
-def _name_or_nothing(container: str, number: int, value: str | None) -> str | NoImage:
+def _row_names(name: str, rows: Iterator[list[str]], columns: list[str], place: int) -> Iterator[str | Unreadable]:
+    for number, row in enumerate(rows):
+        try:
+            check_cells(row, columns, member_name(name, str(number)))
+            yield _name_or_nothing(name, number, row[place] if place < len(row) else None)
+        except SettingError as error:
+            yield unreadable(member_name(name, str(number)), str(error))
+
+
+def _name_or_nothing(container: str, number: int, value: str | None) -> str | Unreadable:
     place = member_name(container, str(number))
     if value and len(value) > _LONGEST_NAME:
-        return no_image(place, f"{len(value):,} characters, too long for a path or address")
-    return beside(container, value) if value else no_image(place, "names no image")
+        return unreadable(place, f"{len(value):,} characters, too long for a path or address")
+    return beside(container, value) if value else unreadable(place, "names no image")
 
 
 def _parquet_pieces(name: str, column: str | None) -> Iterator[Piece]:
@@ -160,7 +157,7 @@ def _parquet_pieces(name: str, column: str | None) -> Iterator[Piece]:
         kind = file.schema_arrow.field(file.schema_arrow.names.index(chosen)).type
         kind = kind.value_type if kinds.is_dictionary(kind) else kind
         if file.metadata.num_rows == 0:
-            yield no_image(name, "has column names and no rows")
+            yield unreadable(name, "has column names and no rows")
         if kinds.is_string(kind) or kinds.is_large_string(kind) or kinds.is_string_view(kind):
             yield from in_pieces(_cell_names(name, file, chosen))
             return
@@ -174,7 +171,7 @@ def _parquet_pieces(name: str, column: str | None) -> Iterator[Piece]:
             start += count
 
 
-def _cell_names(name: str, file: Any, column: str) -> Iterator[str | NoImage]:  # noqa: ANN401
+def _cell_names(name: str, file: Any, column: str) -> Iterator[str | Unreadable]:  # noqa: ANN401
     number = 0
     try:
         for batch in batches(name, file, [column]):
@@ -189,24 +186,14 @@ def _cell_names(name: str, file: Any, column: str) -> Iterator[str | NoImage]:  
         ) from error
 
 
-def _or_nothing(name: str, pieces: Iterator[Piece]) -> Iterator[Piece]:
-    empty = True
-    for piece in pieces:
-        empty = False
-        yield piece
-    if empty:
-        yield no_image(name, "names no image")
-
-
 def _text(stream: Any) -> TextIOWrapper:  # noqa: ANN401
     return TextIOWrapper(stream, encoding="utf-8-sig", errors="surrogateescape", newline="")
 
 
 @dataclass(frozen=True, slots=True)
-class DatasetRows:
+class DatasetRows(Container):
     """Rows `start` to `stop`, exclusive, of a split of a data set in a folder; "" where it has none."""
 
-    container: str
     split: str
     column: str
     start: int
@@ -221,10 +208,6 @@ class DatasetRows:
     def count(self) -> int:
         """How many rows they are."""
         return self.stop - self.start
-
-    def absolute(self) -> "DatasetRows":
-        """Return them with an absolute path."""
-        return DatasetRows(absolute_name(self.container), self.split, self.column, self.start, self.stop)
 
     def __iter__(self) -> Iterator[Image]:
         """Yield the images; the files are mapped into memory, not read into it."""
@@ -249,7 +232,7 @@ def dataset_pieces(folder: str, column: str | None) -> Iterator[Piece]:
             for start in range(0, len(rows), SIZE):
                 yield DatasetRows(folder, split, chosen, start, min(start + SIZE, len(rows)))
     except SettingError as error:
-        yield NoImage(folder, str(error))
+        yield Unreadable(folder, str(error))
 
 
 def _splits(folder: str) -> dict[str, Any]:

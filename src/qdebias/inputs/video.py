@@ -9,8 +9,8 @@ import numpy as np
 import numpy.typing as npt
 
 from qdebias.errors import ImageError, MissingPackageError, SettingError
-from qdebias.inputs.addresses import absolute_name, open_container, path_of
-from qdebias.inputs.items import Image, Member, unreadable
+from qdebias.inputs.addresses import open_container, path_of
+from qdebias.inputs.items import Container, Image, Member, unreadable
 
 SUFFIXES = (".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".flv", ".mpg", ".mpeg", ".ts", ".wmv", ".3gp", ".y4m")
 
@@ -22,25 +22,15 @@ _BT709, _UNKNOWN = 1, (0, 2)
 
 
 @dataclass(frozen=True, slots=True)
-class Video:
+class Video(Container):
     """Some frames of one video, at equal distances from the first to the last; all if it has no more."""
 
-    container: str
     frames: int = FRAMES
-
-    @property
-    def label(self) -> str:
-        """Its path or address."""
-        return self.container
 
     @property
     def count(self) -> int:
         """How many frames are taken; fewer where the video has fewer."""
         return self.frames
-
-    def absolute(self) -> "Video":
-        """Return it with an absolute path."""
-        return Video(absolute_name(self.container), self.frames)
 
     def __iter__(self) -> Iterator[Image]:
         """Yield the frames, called by their time: `clip.mp4!3.203s`."""

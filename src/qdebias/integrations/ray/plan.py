@@ -15,7 +15,7 @@ from typing import Any
 from qdebias.backends.base import identity_difference
 from qdebias.errors import StoreError
 from qdebias.inputs import Piece
-from qdebias.inputs.items import NamedImages, NoImage
+from qdebias.inputs.items import NamedImages, Unreadable
 from qdebias.inputs.shards import Shard
 from qdebias.inputs.tables import DatasetRows, Rows
 from qdebias.integrations.ray.folder import Folder
@@ -25,7 +25,7 @@ PART = 100
 
 _KINDS: dict[str, type[Any]] = {
     "Named": NamedImages,  # as the first plans were written
-    "Nothing": NoImage,
+    "Nothing": Unreadable,
     "Shard": Shard,
     "Rows": Rows,
     "DatasetRows": DatasetRows,
