@@ -24,7 +24,7 @@ import deadly_backends
 from qdebias.backends.load import load_backend
 from qdebias.errors import SettingError, StoreError
 from qdebias.inputs import open_images
-from qdebias.inputs.items import NamedImages, NoImage
+from qdebias.inputs.items import NamedImages, Unreadable
 from qdebias.inputs.shards import Shard
 from qdebias.inputs.tables import DatasetRows, Rows
 from qdebias.integrations.ray import Progress, Setting, Workers, score_on_ray
@@ -258,7 +258,7 @@ def test_a_plan_keeps_pieces_of_every_kind(tmp_path: Path) -> None:
         Shard("/x.tar"),
         Rows("/t.parquet", "image", 1, 20, 20),
         DatasetRows("/d", "train", "image", 0, 5),
-        NoImage("/e", "/e: no image in this folder"),
+        Unreadable("/e", "/e: no image in this folder"),
     ]
     folder = open_folder(str(tmp_path))
     extent = freeze(pieces, folder, chunk=2)
@@ -277,8 +277,11 @@ def test_a_plan_that_was_written_before_is_read(tmp_path: Path) -> None:
     folder = open_folder(str(tmp_path))
     lines = ['["Named", {"names": ["/a.png"]}]', '["Nothing", {"name": "/e", "error": "/e: no image"}]']
     folder.write("plan/000000.jsonl", "\n".join(lines).encode())
-    assert [Plan(folder).piece(0), Plan(folder).piece(1)] == [NamedImages(("/a.png",)), NoImage("/e", "/e: no image")]
-    extent = freeze([NamedImages(("/a.png",)), NoImage("/e", "/e: no image")], folder, chunk=1)
+    assert [Plan(folder).piece(0), Plan(folder).piece(1)] == [
+        NamedImages(("/a.png",)),
+        Unreadable("/e", "/e: no image"),
+    ]
+    extent = freeze([NamedImages(("/a.png",)), Unreadable("/e", "/e: no image")], folder, chunk=1)
     assert (folder.read("plan/000000.jsonl") or b"").decode() == "\n".join(lines) + "\n"
     assert extent.chunks == 2
 
