@@ -73,7 +73,7 @@ def test_status_tells_how_far_a_run_is(photos: Path, tmp_path: Path) -> None:
     assert (found["writer"], found["identity"]) == (None, {"backend": "fake", "model": "fake"})
     words = run("status", tmp_path / "run").stdout
     assert "paper" in words
-    assert "nobody is writing" in words
+    assert "not running" in words
 
 
 def test_status_of_a_run_under_way_names_the_writer_and_what_is_left(photos: Path, tmp_path: Path) -> None:

@@ -28,7 +28,7 @@ GROUPS = {
         "evaluate": ("evaluate", "Score a dataset and correlate with human scores."),
         "compare": ("compare", "Compare methods on the same images, with intervals."),
         "bias": ("bias", "Measure the bias that the method mitigates."),
-        "fit": ("fit", "Fit scores to labels of your own, from about 50 images on."),
+        "fit": ("fit", "Fit scores to your own labels, from about 50 images."),
         "calibrate": ("fit", "Map scores to the MOS scale of a labelled sample."),
     },
     "Paper": {

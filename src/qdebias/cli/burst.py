@@ -45,7 +45,7 @@ def burst(
     """Keep the best of each group of similar photographs: print the paths of what is kept.
 
     Photographs of one scene are grouped by what they show, whatever their exposure and sharpness, and by their capture
-    time. A photograph that is like no other is kept, and the model is not asked about it. Images are only read, unless
+    time. A photograph unlike all others is kept without asking the model. Images are only read, unless
     a folder is named for the kept ones; no file is ever replaced.
 
     - `qdebias burst photos --sheet groups.png` shows the groups and the choice

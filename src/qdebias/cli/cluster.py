@@ -27,7 +27,7 @@ Ray = Annotated[
         "--ray",
         metavar="ADDRESS",
         help="Score with workers of Ray, into the folder --out: `local` takes this machine, `auto` the cluster that it "
-        "belongs to, HOST:PORT the head of that. The same command goes on where it stopped.",
+        "belongs to, HOST:PORT the head of that. The same command resumes where it stopped.",
     ),
 ]
 Actors = Annotated[

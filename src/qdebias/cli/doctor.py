@@ -33,7 +33,7 @@ ORDER = (
 def doctor() -> None:
     """Report what works on this machine: Python, packages, device, and whether the embedded model answers.
 
-    Exit code 1 where the embedded model cannot be used.
+    Exit code 1 if the embedded model cannot be used.
     """
     results.print(f"qdebias {qdebias.__version__}, Python {platform.python_version()}, {platform.platform()}")
     for name in PACKAGES:
@@ -113,8 +113,8 @@ def verify(
 
     It says which keys are missing or surplus (of mPLUG-Owl3 also release and gate), how much memory the weights take,
     how far sharing moves a logit, and what methods such as `paper` or `q-align` score on the images.
-    Exit code 1 where the weights are refused; the report says why. Keep it beside the scores;
-    where the project is hosted, an issue is the place for it.
+    Exit code 1 if the weights are refused; the report says why. Keep it with the
+    scores, or attach it to an issue where the project is hosted.
     """
     require("torch", "transformers", extra="torch")
     from qdebias.backends.verify import verify as verify_checkpoint

@@ -57,7 +57,7 @@ def evaluate(
     With `--run` it can be stopped at any time: the same command resumes and ends with the same report.
 
     - `qdebias evaluate koniq10k --root data/koniq10k --run runs/koniq`
-    - `qdebias evaluate koniq10k --root data/koniq10k --run runs/koniq --method vanilla` asks one question an image more
+    - `qdebias evaluate koniq10k --root data/koniq10k --run runs/koniq --method vanilla` asks one more question
     - `qdebias evaluate labels.csv --run runs/mine` takes your own table
     """
     with kept_in(run):

@@ -28,7 +28,7 @@ def explain(
     options: Scoring,
     out: Annotated[Path, typer.Option(help="The picture to write: .png, .pdf, .svg or .jpg.")] = Path("explain.png"),
     grid: Annotated[
-        bool, typer.Option("--grid", help="Draw every image with all its copies, one row an image.")
+        bool, typer.Option("--grid", help="Draw every image with all its copies, one row per image.")
     ] = False,
     column: ImageColumn = None,
 ) -> None:
@@ -75,13 +75,13 @@ def explain(
 
 def degrade(
     paths: Paths,
-    out: Annotated[Path, typer.Option(help="Folder for the pictures; made where it is missing.")] = Path("degraded"),
+    out: Annotated[Path, typer.Option(help="Folder for the pictures; created if missing.")] = Path("degraded"),
     method: MethodName = "paper",
     seed: Seed = 0,
     max_megapixels: Megapixels = 50.0,
     column: ImageColumn = None,
 ) -> None:
-    """Write the degraded copies that a method shows the model, as PNG: the very pixels that `score` uses."""
+    """Write the degraded copies that a method shows the model, as PNG: exactly the pixels that `score` uses."""
     chosen = presets.get(method).method
     inputs = find_inputs(paths, column=column)
     say_left_out(inputs.images)

@@ -45,7 +45,7 @@ def filter(  # noqa: A001  (the name of the command)
     ] = None,
     least: Annotated[float | None, typer.Option("--min", help="Keep images from this score upwards.")] = None,
     top: Annotated[str | None, typer.Option(help="Keep this many of the best, such as 25 or 10%.")] = None,
-    scores: Annotated[Path | None, typer.Option(help="A file of scores in place of scoring: .csv, .jsonl, ...")] = None,
+    scores: Annotated[Path | None, typer.Option(help="A file of scores instead of scoring: .csv, .jsonl, ...")] = None,
     run: RunFolder = None,
     out: Annotated[
         Path | None, typer.Option(help="Write kept.csv, rejected.csv and failed.csv in this folder.")
@@ -62,12 +62,12 @@ def filter(  # noqa: A001  (the name of the command)
     """Keep the better images: print their paths, the best first.
 
     Images are only read, unless a folder is named for the kept ones; no file is ever replaced. Images that cannot be
-    scored are never kept. With `--min` and `--top` both have to hold; equal scores stand in the order of the paths.
+    scored are never kept. With `--min` and `--top` both have to hold; equal scores are ordered by path.
 
     - `qdebias filter photos --min 0.5 > kept.txt` scores and lists
     - `qdebias filter photos --top 10% --run runs/photos --out lists` also writes lists with scores
-    - `qdebias filter --scores scores.csv --top 100 --copy-to best` takes scores that are there, from any program
-    - `qdebias filter --run runs/photos --min 0.6 --link-to good` takes those of a run, without a model
+    - `qdebias filter --scores scores.csv --top 100 --copy-to best` uses existing scores, from any program
+    - `qdebias filter --run runs/photos --min 0.6 --link-to good` uses those of a run, without a model
     """
     limit = None if top is None else Top.parse(top)
     _check_bounds(paths or [], scores, least, limit)

@@ -46,9 +46,9 @@ def fit(
     limit: Limit = None,
     resamples: Resamples = 1000,
 ) -> None:
-    """Fit a model's scores to your own labels, from about 50 images on, and report their agreement when left out.
+    """Fit a model's scores to your own labels, from about 50 images, and report their agreement on held-out images.
 
-    Exit code 2, and no file, where the fit is no better than the score without labels.
+    Exit code 2, and no file, if the fit is no better than the score without labels.
 
     - `qdebias fit labels.csv --root photos --run runs/mine --out mine.fit` fits what the model knows to the labels
     - `qdebias score folder --fit mine.fit` scores with it, and gives `mos` and its interval

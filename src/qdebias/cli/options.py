@@ -47,7 +47,7 @@ MethodName = Annotated[
     typer.Option(
         "--method",
         "-k",
-        help="How it is asked; see `qdebias methods`. Parts are added with a plus, paper+levels5+logodds. One's own: "
+        help="How it is asked; see `qdebias methods`. Add parts with a plus: paper+levels5+logodds. Your own: "
         "package.module:name, or a .toml file. Other degradations: paper@fog,package.module:name.",
     ),
 ]
@@ -69,7 +69,7 @@ Seed = Annotated[int, typer.Option("--seed", min=0, help="Seed of the random deg
 Batch = Annotated[int, typer.Option("--batch", min=1, help="How many images go to the model at a time.")]
 Device = Annotated[
     str | None,
-    typer.Option("--device", help="Where the model runs: cpu, cuda, cuda:1, mps. Default: the best there is."),
+    typer.Option("--device", help="Where the model runs: cpu, cuda, cuda:1, mps. Default: the best available."),
 ]
 Dtype = Annotated[
     str | None,
@@ -108,7 +108,7 @@ TemplateArgs = Annotated[
         "--template-arg",
         metavar="KEY=VALUE",
         help="An argument of the model's chat template, such as reasoning_effort=low. Default: enable_thinking=false "
-        "where the template has it. May be given several times.",
+        "where the template has it. May be repeated.",
     ),
 ]
 ModelArgs = Annotated[
@@ -117,7 +117,7 @@ ModelArgs = Annotated[
         "--model-arg",
         metavar="KEY=VALUE",
         help="Any other setting of the model's backend, such as quantize=8bit, revision=main or concurrency=4. May be "
-        "given several times.",
+        "repeated.",
     ),
 ]
 Resamples = Annotated[
@@ -125,7 +125,7 @@ Resamples = Annotated[
 ]
 Limit = Annotated[int | None, typer.Option("--limit", min=1, help="Only this many images, from the start.")]
 Rows = Annotated[Path | None, typer.Option("--out", help="Also write the rows to this .csv, .jsonl or .parquet.")]
-JsonLines = Annotated[bool, typer.Option("--json", help="Print JSON Lines, one object an image.")]
+JsonLines = Annotated[bool, typer.Option("--json", help="Print JSON Lines, one object per image.")]
 JsonObject = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 
 

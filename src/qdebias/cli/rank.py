@@ -50,7 +50,7 @@ def rank(
 ) -> None:
     """Rank images by asking which of two is better, in both orders: strengths of the Bradley-Terry model.
 
-    With `--run` it can be stopped at any time, and images that are added later are asked about alone.
+    With `--run` it can be stopped at any time, and only images added later are asked about.
 
     - `qdebias rank photos` prints rank, strength, its standard error and path
     - `qdebias rank a.jpg b.jpg` says which of two is better

@@ -66,7 +66,7 @@ def retry(
 ) -> None:
     """Try again the images of a run that could not be scored, with every method that failed on them.
 
-    Exit code 1 where some fail again.
+    Exit code 1 if some fail again.
     """
     tried = failed = 0
     manifest = _manifest(folder)
@@ -103,7 +103,7 @@ def export(
     ] = None,
     json: JsonLines = False,
 ) -> None:
-    """Compute the scores of a run from its stored answers, one row an image, with the logits.
+    """Compute the scores of a run from its stored answers, one row per image, with the logits.
 
     A method that was not used can be exported too, if it asks nothing but what others asked: from a run of `paper`,
     `--method average` or `--method only-fog` take no time. Neither the images nor the model are needed.
@@ -138,10 +138,10 @@ def report(
     resamples: Resamples = 1000,
     seed: Seed = 0,
 ) -> None:
-    """Write a run as one HTML page that needs nothing else: scores, galleries, and each image's conditions.
+    """Write a run as one self-contained HTML page: scores, galleries, and each image's conditions.
 
     Where the run was evaluated against human scores, the page also has agreement, calibration and bias by content.
-    Neither the model nor a network is needed; the pictures are read from where the images were.
+    Neither the model nor a network is needed; the pictures are read from their original paths.
 
     - `qdebias score photos --run runs/photos`, then `qdebias report runs/photos`
     - `qdebias score photos --run runs/photos --method vanilla` before it adds what debiasing changes
@@ -302,7 +302,7 @@ def _print_status(found: RunStatus) -> None:
         results.print(f"  {name}: {one_line(value)}")
     started = f", the last one since {found.started}" if found.started else ""
     results.print(f"answers: {found.answers:,}; sessions: {found.sessions}{started}")
-    results.print(f"being written by {one_line(found.writer)}" if found.writer else "nobody is writing")
+    results.print(f"running: written by {one_line(found.writer)}" if found.writer else "not running")
     columns = ("done", "failed", "left", "time left")
     table = Table("method", Column("seed", justify="right"), *(Column(name, justify="right") for name in columns))
     for method in found.methods:

@@ -45,7 +45,7 @@ Out = Annotated[
     str | None,
     typer.Option(
         help="Also write the results to this .csv, .jsonl or .parquet; an older file is replaced when the first result "
-        "is there. With --ray: a folder, where the same command resumes."
+        "is ready. With --ray: a folder, where the same command resumes."
     ),
 ]
 CalibrationFile = Annotated[
@@ -263,7 +263,7 @@ def frames(
         int, typer.Option(min=1, help="How many frames, at equal distances from the first to the last; all if fewer.")
     ] = 8,
     out: Rows = None,
-    json: Annotated[bool, typer.Option("--json", help="Print JSON Lines, one object a folder.")] = False,
+    json: Annotated[bool, typer.Option("--json", help="Print JSON Lines, one object per video.")] = False,
 ) -> None:
     """Score videos by their frames: one prompt shows several frames of a video, and gives it one score.
 

@@ -36,7 +36,7 @@ HealthPort = Annotated[
     typer.Option(min=1, max=65535, help="Also answer /healthz and /readyz here, from a thread that no request blocks."),
 ]
 KeysFile = Annotated[
-    Path | None, typer.Option(help="File with one API key a line. Without it: QDEBIAS_SERVE_KEYS of the environment.")
+    Path | None, typer.Option(help="File with one API key per line. Without it: QDEBIAS_SERVE_KEYS of the environment.")
 ]
 OpenToAll = Annotated[bool, typer.Option("--open-to-all", help="Serve other machines without any key.")]
 AllowUrls = Annotated[bool, typer.Option("--allow-urls", help="Fetch images by URL, from public addresses.")]
@@ -77,7 +77,7 @@ def serve(
     private_key: PrivateKey = None,
     proxy: Proxies = None,
 ) -> None:
-    """Serve scores over HTTP, and a page to look at how they come about.
+    """Serve scores over HTTP, and a page that explains them.
 
     Open http://127.0.0.1:8765 in a browser, or `curl -F image=@photo.jpg http://127.0.0.1:8765/v1/score`.
     """
