@@ -14,9 +14,9 @@ from qdebias.system import processes
 TESTS = Path(__file__).parent
 DECODE = """
 import asyncio, sys
-from test_decoders import decode, encoded, noise, with_decoder
+from test_decoders import encoded, noise, with_decoder
 async def use(process):
-    print((await decode(process, encoded(noise(1)))).shape)
+    print((await process.decode(encoded(noise(1)))).shape)
 if __name__ == "__main__":
     with_decoder(use)
 """

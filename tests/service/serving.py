@@ -18,9 +18,10 @@ from qdebias.backends.fake import FakeBackend
 from qdebias.image import RgbImage
 from qdebias.prompts import Request
 from qdebias.service.fetch import Fetcher
+from qdebias.service.limits import Settings
+from qdebias.service.models import serve_models
 from qdebias.service.server import Listening, make_server
 from qdebias.service.service import Service
-from qdebias.service.settings import Settings
 
 PATIENCE = 60.0
 """Seconds until a test gives up waiting for what happens at once on a machine that is not busy."""
@@ -69,7 +70,8 @@ def running(
     **listening: Any,
 ) -> Iterator[Running]:
     """Serve until the context ends; without backends, a fake one answers."""
-    service = Service(lambda: backends or {"fake": FakeBackend()}, settings or Settings(), fetcher=fetcher)
+    chosen = settings or Settings()
+    service = Service(lambda: serve_models(backends or {"fake": FakeBackend()}, chosen), chosen, fetcher=fetcher)
     server = make_server(service, Listening(port=0, **listening))
     thread = threading.Thread(target=server.run, name="server")
     thread.start()

@@ -15,9 +15,9 @@ import pytest
 
 from qdebias.backends.fake import FakeBackend
 from qdebias.runs.scorer import Scorer
-from qdebias.service.processes import decode, decoder
+from qdebias.service.limits import Settings
+from qdebias.service.processes import Decoder
 from qdebias.service.refusal import Reason, Refusal
-from qdebias.service.settings import Settings
 from serving import code, encoded, noise
 
 
@@ -190,14 +190,14 @@ def tiled_tiff(side: int) -> bytes:
 
 def test_an_image_that_asks_for_too_much_memory_is_refused_and_the_next_one_decoded() -> None:
     async def story() -> None:
-        process = decoder(Settings(pixels=10_000, decode_seconds=60.0))
+        process = Decoder(Settings(pixels=10_000, decode_seconds=60.0))
         await process.start()
         try:
-            assert (await decode(process, tiled_tiff(64))).shape == (48, 64, 3)
+            assert (await process.decode(tiled_tiff(64))).shape == (48, 64, 3)
             with pytest.raises(Refusal) as caught:
-                await decode(process, tiled_tiff(12_000))  # a tile of 432 MB
+                await process.decode(tiled_tiff(12_000))  # a tile of 432 MB
             assert caught.value.reason is Reason.DAMAGED
-            assert (await decode(process, encoded(noise(1)))).shape == (48, 64, 3)
+            assert (await process.decode(encoded(noise(1)))).shape == (48, 64, 3)
         finally:
             process.stop()
 

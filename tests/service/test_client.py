@@ -5,6 +5,7 @@ import pickle
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import ExitStack
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ from PIL import Image
 from qdebias.backends.fake import FakeBackend
 from qdebias.client import AsyncClient, Client, Score, ServerError, png
 from qdebias.runs.scorer import Scorer
-from qdebias.service.settings import Settings
+from qdebias.service.limits import Settings
 from serving import Running, encoded, noise, running
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -112,12 +113,13 @@ def test_a_full_queue_and_an_absent_server_are_tried_again(monkeypatch: pytest.M
         absent.score(noise(1))
     assert len(slept) == 3
     with running(settings=Settings(queue=1, images=1)) as server, Client(server.url, retries=2) as client:
-        server.service.places.take(1)
+        held = ExitStack()
+        server.service.places.take(1, held)
         del slept[:]
         with pytest.raises(ServerError, match="busy"):
             client.score(noise(1))
         assert len(slept) == 2
-        monkeypatch.setattr("time.sleep", lambda _: server.service.places.free(1))
+        monkeypatch.setattr("time.sleep", lambda _: held.close())
         assert client.score(noise(1)).score == direct(1)[0]
 
 

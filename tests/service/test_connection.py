@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from qdebias.service.settings import Settings
+from qdebias.service.limits import Settings
 from serving import PATIENCE, Running, encoded, noise, running
 
 

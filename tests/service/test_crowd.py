@@ -13,8 +13,8 @@ import pytest
 
 from qdebias.backends.fake import FakeBackend
 from qdebias.runs.scorer import Scorer
+from qdebias.service.limits import Settings
 from qdebias.service.server import health_server
-from qdebias.service.settings import Settings
 from serving import PATIENCE, Gated, Running, code, encoded, noise, running, send, wait_until
 
 
@@ -189,15 +189,13 @@ def test_bytes_of_all_uploads_together_are_limited() -> None:
 def test_requests_are_refused_until_the_model_is_there() -> None:
     loaded = threading.Event()
 
-    class Loading(dict[str, FakeBackend]):
-        pass
-
+    from qdebias.service.models import Served, serve_models
     from qdebias.service.server import Listening, make_server
     from qdebias.service.service import Service
 
-    def load() -> dict[str, FakeBackend]:
+    def load() -> Served:
         loaded.wait()
-        return {"fake": FakeBackend()}
+        return serve_models({"fake": FakeBackend()}, Settings())
 
     service = Service(load, Settings())
     server = make_server(service, Listening(port=0))

@@ -19,20 +19,20 @@ from PIL import Image
 
 from qdebias.image import RgbImage, load_image
 from qdebias.service import processes
-from qdebias.service.decoder import FORMATS, Verdict
+from qdebias.service.decoder import FORMATS
 from qdebias.service.decoder import decode as decode_here
-from qdebias.service.processes import Pool, Process, decode, decoder, decoders
+from qdebias.service.limits import Settings
+from qdebias.service.processes import Decoder, Pool, Process
 from qdebias.service.reading import Base64
 from qdebias.service.refusal import Reason, Refusal
-from qdebias.service.settings import Settings
 from serving import encoded, noise
 
 PIXELS = 10_000
 
 
-def with_decoder(use: Callable[[Process], Awaitable[None]], *, seconds: float = 60.0) -> None:
+def with_decoder(use: Callable[[Decoder], Awaitable[None]], *, seconds: float = 60.0) -> None:
     async def story() -> None:
-        process = decoder(Settings(pixels=PIXELS, decode_seconds=seconds))
+        process = Decoder(Settings(pixels=PIXELS, decode_seconds=seconds))
         await process.start()
         try:
             await use(process)
@@ -42,9 +42,9 @@ def with_decoder(use: Callable[[Process], Awaitable[None]], *, seconds: float = 
     asyncio.run(story())
 
 
-async def reason(process: Process, data: bytes) -> Reason:
+async def reason(process: Decoder, data: bytes) -> Reason:
     with pytest.raises(Refusal) as caught:
-        await decode(process, data)
+        await process.decode(data)
     return caught.value.reason
 
 
@@ -82,9 +82,9 @@ def pictures() -> dict[str, bytes]:
 
 
 def test_pixels_are_those_of_load_image() -> None:
-    async def use(process: Process) -> None:
+    async def use(process: Decoder) -> None:
         for name, data in pictures().items():
-            got = await decode(process, data)
+            got = await process.decode(data)
             np.testing.assert_array_equal(got, load_image(Image.open(BytesIO(data))), err_msg=name)
 
     with_decoder(use)
@@ -123,18 +123,19 @@ def test_each_bad_image_has_its_reason_and_the_next_one_is_decoded() -> None:
         Reason.DAMAGED: [sound[: len(sound) // 2], png(64, 64, b""), encoded(noise(1), "JPEG")[:-900]],
     }
 
-    async def use(process: Process) -> None:
+    async def use(process: Decoder) -> None:
         for wanted, files in bad.items():
             for data in files:
                 assert await reason(process, data) is wanted, (wanted, data[:20])
-                assert (await decode(process, sound)).shape == (48, 64, 3)
+                assert (await process.decode(sound)).shape == (48, 64, 3)
 
     with_decoder(use)
 
 
-def with_pool(use: Callable[[Pool], Awaitable[None]], **settings: float) -> None:
+def with_pool(use: Callable[[Pool[Decoder]], Awaitable[None]], **settings: float) -> None:
     async def story() -> None:
-        pool = decoders(Settings(pixels=10_000_000, **settings))  # type: ignore[arg-type]
+        chosen = Settings(pixels=10_000_000, **settings)  # type: ignore[arg-type]
+        pool = Pool([Decoder(chosen) for _ in range(chosen.decoders)])
         pool.start()
         try:
             await use(pool)
@@ -144,13 +145,13 @@ def with_pool(use: Callable[[Pool], Awaitable[None]], **settings: float) -> None
     asyncio.run(story())
 
 
-async def pixels(pool: Pool, data: bytes) -> RgbImage:
+async def pixels(pool: Pool[Decoder], data: bytes) -> RgbImage:
     async with pool.one() as process:
-        return await decode(process, data)
+        return await process.decode(data)
 
 
 def test_a_decoder_that_hangs_is_killed_and_replaced() -> None:
-    async def use(pool: Pool) -> None:
+    async def use(pool: Pool[Decoder]) -> None:
         async with pool.one() as process:
             first = process.process
             assert first is not None
@@ -168,11 +169,11 @@ def test_a_decoder_that_hangs_is_killed_and_replaced() -> None:
 
 
 def test_a_decoder_that_dies_at_work_costs_its_image_alone() -> None:
-    async def use(pool: Pool) -> None:
+    async def use(pool: Pool[Decoder]) -> None:
         async with pool.one() as process:
             assert process.process is not None
             os.kill(process.process.pid, signal.SIGSTOP)
-            image = asyncio.ensure_future(decode(process, encoded(noise(1))))
+            image = asyncio.ensure_future(process.decode(encoded(noise(1))))
             await asyncio.sleep(0.1)
             process.process.kill()
             with pytest.raises(Refusal) as caught:
@@ -184,7 +185,7 @@ def test_a_decoder_that_dies_at_work_costs_its_image_alone() -> None:
 
 
 def test_a_decoder_that_dies_idle_costs_no_image() -> None:
-    async def use(pool: Pool) -> None:
+    async def use(pool: Pool[Decoder]) -> None:
         async with pool.one() as process:
             first = process.process
         assert first is not None
@@ -200,11 +201,11 @@ def test_a_decoder_that_dies_idle_costs_no_image() -> None:
 def test_after_many_images_a_process_is_replaced(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(processes, "TASKS_A_PROCESS", 3)
 
-    async def use(pool: Pool) -> None:
+    async def use(pool: Pool[Decoder]) -> None:
         used = []
         for _ in range(7):
             async with pool.one() as process:
-                np.testing.assert_array_equal(await decode(process, encoded(noise(1))), noise(1))
+                np.testing.assert_array_equal(await process.decode(encoded(noise(1))), noise(1))
                 assert process.process is not None
                 used.append(process.process.pid)
         assert [used.count(pid) for pid in dict.fromkeys(used)] == [3, 3, 1]
@@ -225,7 +226,7 @@ def test_a_process_that_cannot_start_is_tried_again(monkeypatch: pytest.MonkeyPa
 
     monkeypatch.setattr(Process, "_start", failing)
 
-    async def use(pool: Pool) -> None:
+    async def use(pool: Pool[Decoder]) -> None:
         assert (await pixels(pool, encoded(noise(1)))).shape == (48, 64, 3)
         assert len(tried) == 3
 
@@ -234,17 +235,17 @@ def test_a_process_that_cannot_start_is_tried_again(monkeypatch: pytest.MonkeyPa
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc, and glibc's memory is tuned")
 def test_the_memory_of_a_large_image_is_given_back() -> None:
-    def memory(process: Process) -> int:
+    def memory(process: Decoder) -> int:
         assert process.process is not None
         return int(Path(f"/proc/{process.process.pid}/statm").read_text().split()[1]) * resource.getpagesize()
 
     async def story() -> None:
-        process = decoder(Settings())
+        process = Decoder(Settings())
         await process.start()
         try:
             before = memory(process)
             for kind in ("JPEG", "PNG", "JPEG"):
-                assert (await decode(process, encoded(np.zeros((4000, 3000, 3), np.uint8), kind))).nbytes == 36_000_000
+                assert (await process.decode(encoded(np.zeros((4000, 3000, 3), np.uint8), kind))).nbytes == 36_000_000
                 await asyncio.sleep(0.1)
             assert memory(process) - before < 8 << 20
         finally:
@@ -257,7 +258,7 @@ def test_clients_that_leave_at_any_moment_leave_no_answer_behind_and_lose_no_dec
     large = encoded(noise(1, 2000, 3000), "BMP")
     rng = np.random.default_rng(0)
 
-    async def use(pool: Pool) -> None:
+    async def use(pool: Pool[Decoder]) -> None:
         await pixels(pool, large)
         for _ in range(40):  # about as long as one takes: some leave while the pixels come back
             leaving = asyncio.ensure_future(pixels(pool, large))
@@ -277,21 +278,21 @@ def test_base64_may_have_lines_and_be_a_data_url() -> None:
     sound = [lines, lines.replace("\n", "\r\n"), "data:image/png;base64," + lines, base64.b64encode(plain).decode()]
     bad = ["***", lines[:-3], "data:image/png," + lines, "data:;base64", "\u00e9" * 4, "\ud800"]
 
-    async def use(process: Process) -> None:
+    async def use(process: Decoder) -> None:
         for text in sound:
-            got = await decode(process, Base64(json.dumps(text).encode()))
+            got = await process.decode(Base64(json.dumps(text).encode()))
             np.testing.assert_array_equal(got, noise(1))
         for text in bad:
             with pytest.raises(Refusal) as caught:
-                await decode(process, Base64(json.dumps(text).encode()))
+                await process.decode(Base64(json.dumps(text).encode()))
             assert "base64" in caught.value.message, text
 
     with_decoder(use)
 
 
 def test_the_process_has_little_memory_and_can_open_nothing() -> None:
-    async def use(process: Process) -> None:
-        await decode(process, encoded(noise(1)))
+    async def use(process: Decoder) -> None:
+        await process.decode(encoded(noise(1)))
         assert process.process is not None
         limits = {
             name: resource.prlimit(process.process.pid, getattr(resource, f"RLIMIT_{name}"))
@@ -310,4 +311,4 @@ def test_whatever_a_decoder_raises_is_damage(monkeypatch: pytest.MonkeyPatch) ->
             raise error
 
         monkeypatch.setattr("qdebias.image.decoding.decode", raising)
-        assert decode_here(encoded(noise(1)), max_pixels=PIXELS) is Verdict.DAMAGED
+        assert decode_here(encoded(noise(1)), max_pixels=PIXELS) is Reason.DAMAGED

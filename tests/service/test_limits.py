@@ -1,14 +1,15 @@
 import asyncio
+from contextlib import ExitStack
 
-from qdebias.service.limits import Budget, Places, held
+from qdebias.service.limits import Budget, Places
 
 
 def test_places_are_given_all_or_none_and_come_back() -> None:
     places = Places(5)
-    with held(places) as first, held(places) as second:
-        assert first.take(3)
-        assert not second.take(3)
-        assert second.take(2)
+    with ExitStack() as first, ExitStack() as second:
+        assert places.take(3, first)
+        assert not places.take(3, second)
+        assert places.take(2, second)
         assert places.taken == 5
     assert places.taken == 0
 

@@ -2,10 +2,10 @@ import pytest
 
 from qdebias.backends.fake import FakeBackend
 from qdebias.errors import SettingError
-from qdebias.service.models import serve_models, specs_by_name
+from qdebias.service.limits import Settings
+from qdebias.service.models import Served, serve_models, specs_by_name
 from qdebias.service.server import Listening, run
 from qdebias.service.service import Service
-from qdebias.service.settings import Settings
 
 
 def test_a_model_is_called_by_the_last_part_of_its_backend_or_as_one_likes() -> None:
@@ -37,7 +37,7 @@ def test_limits_that_make_no_sense_are_refused() -> None:
 
 
 def test_a_fault_that_nobody_foresaw_ends_the_server_too() -> None:
-    def load() -> dict[str, FakeBackend]:
+    def load() -> Served:
         raise ZeroDivisionError
 
     with pytest.raises(ZeroDivisionError):

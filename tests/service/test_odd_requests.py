@@ -15,8 +15,8 @@ from collections.abc import Iterator
 import httpx2
 import pytest
 
+from qdebias.service.limits import Settings
 from qdebias.service.server import MOST_AHEAD
-from qdebias.service.settings import Settings
 from serving import PATIENCE, Running, encoded, noise, running, wait_until
 
 LONGEST_CALL = 0.02

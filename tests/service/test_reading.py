@@ -66,7 +66,7 @@ def test_values_are_counted_while_they_arrive(
 ) -> None:
     kept = []
     take = server.service.memory.take
-    monkeypatch.setattr(server.service.memory, "take", lambda amount: kept.append(amount) or take(amount))
+    monkeypatch.setattr(server.service.memory, "take", lambda amount, until: kept.append(amount) or take(amount, until))
     body = b'{"images":[' + b"{}," * 500_000
     assert code(client.post(route, content=body, headers=JSON)) == "400 malformed"
     assert sum(kept) < len(body) / 2

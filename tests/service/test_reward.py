@@ -15,7 +15,7 @@ from qdebias.backends.fake import FakeBackend
 from qdebias.backends.load import load_backend
 from qdebias.image import RgbImage
 from qdebias.runs.scorer import Scorer
-from qdebias.service.settings import Settings
+from qdebias.service.limits import Settings
 from serving import Gated, code, encoded, noise, running, wait_until
 
 PACKED = {"content-type": "application/msgpack"}

@@ -21,7 +21,7 @@ from qdebias.backends.fake import FakeBackend
 from qdebias.image import digest
 from qdebias.metrics.measures import correlate
 from qdebias.runs.scorer import Scorer
-from qdebias.service.settings import Settings
+from qdebias.service.limits import Settings
 from serving import Running, code, encoded, noise, running
 
 

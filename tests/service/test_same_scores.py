@@ -9,7 +9,7 @@ import pytest
 from qdebias.backends.base import Backend
 from qdebias.backends.load import load_backend
 from qdebias.runs.scorer import Scorer
-from qdebias.service.settings import Settings
+from qdebias.service.limits import Settings
 from serving import Running, encoded, noise, running
 
 METHOD = "vanilla"  # one question an image: the more of them go together

@@ -16,7 +16,7 @@ import trustme
 
 from qdebias.backends.fake import FakeBackend
 from qdebias.runs.scorer import Scorer
-from qdebias.service.settings import Settings
+from qdebias.service.limits import Settings
 from reference_data import skip_absent
 from serving import PATIENCE, Gated, Running, code, encoded, noise, running, wait_until
 

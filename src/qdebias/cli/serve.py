@@ -1,7 +1,7 @@
 """`qdebias serve`."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
@@ -9,10 +9,6 @@ from qdebias.backends.load import require
 from qdebias.cli.console import say
 from qdebias.cli.options import sharing
 from qdebias.runs.options import Options
-
-if TYPE_CHECKING:
-    from qdebias.service.server import Listening
-    from qdebias.service.settings import Settings
 
 PACKAGES = (
     "fastapi",
@@ -82,10 +78,11 @@ def serve(
     Open http://127.0.0.1:8765 in a browser, or `curl -F image=@photo.jpg http://127.0.0.1:8765/v1/score`.
     """
     require(*PACKAGES, extra="serve")
-    from qdebias.service.guard import load_keys
-    from qdebias.service.models import specs_by_name
-    from qdebias.service.server import Listening
-    from qdebias.service.settings import MEBIBYTE, Settings
+    from qdebias.service.guard import load_keys, set_up_logs
+    from qdebias.service.limits import MEBIBYTE, Settings
+    from qdebias.service.models import loader, specs_by_name
+    from qdebias.service.server import Listening, run
+    from qdebias.service.service import Service
 
     settings = Settings(
         method=options.method, seed=options.seed, batch=options.batch, queue=queue, deadline=deadline, drain=drain,
@@ -96,16 +93,7 @@ def serve(
         host=host, port=port, health_port=health_port, keys=load_keys(keys_file), open_to_all=open_to_all,
         names=name or (), certificate=certificate, private_key=private_key, proxies=proxy or (),
     )  # fmt: skip
-    _run(specs_by_name(model or ["nano"]), settings, listening, options)
-
-
-def _run(specs: "dict[str, str]", settings: "Settings", listening: "Listening", options: Options) -> None:
-    from qdebias.service.models import loader
-    from qdebias.service.server import run
-    from qdebias.service.service import Service
-    from qdebias.service.telemetry import set_up_logs
-
+    specs = specs_by_name(model or ["nano"])
     set_up_logs()
-    scheme = "https" if listening.certificate else "http"
-    say(f"serving {', '.join(specs)} at {scheme}://{listening.host}:{listening.port}; Ctrl-C stops")
-    run(Service(loader(specs, options), settings), listening)
+    say(f"serving {', '.join(specs)} at {'https' if certificate else 'http'}://{host}:{port}; Ctrl-C stops")
+    run(Service(loader(specs, options, settings), settings), listening)

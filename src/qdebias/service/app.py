@@ -1,26 +1,35 @@
 """The ASGI application: routes, errors in fixed words, the page, and the guard around all of it."""
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from functools import partial
+from functools import cache, partial
+from mimetypes import MimeTypes
 from pathlib import Path
 from typing import Any
 
 from fastapi import APIRouter, FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
+from fastapi.openapi.utils import get_openapi
 from fastapi.responses import HTMLResponse
-from prometheus_client import CONTENT_TYPE_LATEST
+from jinja2 import Template
+from msgspec.json import schema_components
+from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from starlette.exceptions import HTTPException
 
 import qdebias
 from qdebias.service.guard import Guard, Keys, error_answer
-from qdebias.service.openapi import api_page, describe, failures
 from qdebias.service.refusal import Reason, Refusal
 from qdebias.service.routes import image_routes, other_routes
-from qdebias.service.schema import Health
+from qdebias.service.schema import (
+    REFERENCE,
+    AgreementRequest,
+    BatchRequest,
+    Health,
+    RewardRequest,
+    ScoreRequest,
+    failures,
+)
 from qdebias.service.service import Service
-
-_BY_STATUS = {404: Reason.NOT_FOUND, 405: Reason.NOT_ALLOWED}
 
 
 def create_app(
@@ -28,8 +37,7 @@ def create_app(
     *,
     keys: Keys,
     hosts: frozenset[str] = frozenset(),
-    load_first: bool = False,
-    on_failure: Callable[[], None] = lambda: None,
+    in_ray: bool = False,
 ) -> Guard:
     """Return the application.
 
@@ -37,15 +45,14 @@ def create_app(
         service: What answers.
         keys: Who may ask; none: everybody who reaches the server.
         hosts: Names by which the server may be addressed; none: any.
-        load_first: Whether starting takes until the models are loaded, and fails where they cannot be; else /readyz
-            tells.
-        on_failure: Is called when the models cannot be loaded.
+        in_ray: Whether it is a replica of Ray Serve: starting then takes until the models are loaded, and fails where
+            they cannot be, while /readyz tells elsewhere; and Ray's proxies add the id of a request to the answer.
     """
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
-        async with service.running(on_failure=on_failure):
-            if load_first:
+        async with service.running():
+            if in_ray:
                 await service.loaded()
             yield
 
@@ -57,68 +64,49 @@ def create_app(
         docs_url=None,  # the usual pages load their scripts from elsewhere
         redoc_url=None,
         redirect_slashes=False,
+        exception_handlers={Refusal: _refused, RequestValidationError: _refused, HTTPException: _refused},
     )
     for router in (image_routes(service), other_routes(service), health_routes(service), page_routes()):
         app.include_router(router)
-    _add_error_handlers(app)
-    description: dict[str, Any] = {}
-
-    def openapi() -> dict[str, Any]:
-        if not description:
-            description.update(describe(app, keys=bool(keys)))
-        return description
-
+    text = Path(__file__).with_name("api_page.html").read_text(encoding="utf-8")
+    page = Template(text, autoescape=True, trim_blocks=True, lstrip_blocks=True)
+    openapi = cache(partial(describe, app, keys=bool(keys)))
     app.openapi = openapi  # type: ignore[method-assign]  # FastAPI's documented way
 
     @app.get("/docs", include_in_schema=False)
     async def docs(request: Request) -> HTMLResponse:
-        return HTMLResponse(api_page(openapi(), url=str(request.base_url)))
+        return HTMLResponse(page.render(api=openapi(), url=str(request.base_url).rstrip("/")))
 
-    return Guard(app, keys=keys, hosts=hosts, metrics=service.metrics, deadline=service.settings.deadline)
+    limits = service.settings
+    return Guard(app=app, keys=keys, hosts=hosts, metrics=service.metrics, deadline=limits.deadline, show_id=not in_ray)
 
 
-def _add_error_handlers(app: FastAPI) -> None:
-    @app.exception_handler(Refusal)
-    async def refused(_: Request, error: Refusal) -> Response:
-        return error_answer(error)
-
-    @app.exception_handler(RequestValidationError)
-    async def malformed(_: Request, _error: RequestValidationError) -> Response:
-        return error_answer(Refusal(Reason.MALFORMED))
-
-    @app.exception_handler(HTTPException)
-    async def other(_: Request, error: HTTPException) -> Response:
-        return error_answer(Refusal(_BY_STATUS.get(error.status_code, Reason.MALFORMED), headers=error.headers))
+async def _refused(_: Request, error: Exception) -> Response:
+    if isinstance(error, HTTPException):
+        reasons = {404: Reason.NOT_FOUND, 405: Reason.NOT_ALLOWED}
+        error = Refusal(reasons.get(error.status_code, Reason.MALFORMED), headers=error.headers)
+    return error_answer(error if isinstance(error, Refusal) else Refusal(Reason.MALFORMED))
 
 
 FOLDER = Path(__file__).parent / "page"
-
-KINDS = {
-    ".html": "text/html",
-    ".css": "text/css",
-    ".js": "text/javascript",
-    ".svg": "image/svg+xml",
-    ".webp": "image/webp",
-    ".jpg": "image/jpeg",
-}
-"""By suffix; what the system would guess differs from machine to machine."""
+KINDS = MimeTypes()
+"""Python's own; what the system would guess differs from machine to machine."""
 
 
 def page_routes() -> APIRouter:
     """Return one route a file, and the page itself at the root."""
     router = APIRouter(include_in_schema=False)
+
+    def add(path: Path) -> None:
+        data, (kind, _) = path.read_bytes(), KINDS.guess_type(path.name, strict=False)
+
+        @router.get("/" if path.name == "index.html" else f"/{path.name}")
+        async def file() -> Response:
+            return Response(data, media_type=kind, headers={"cache-control": "no-cache"})
+
     for path in sorted(FOLDER.iterdir()):
-        answer = partial(
-            Response, path.read_bytes(), media_type=KINDS[path.suffix], headers={"cache-control": "no-cache"}
-        )
-        _add(router, "/" if path.name == "index.html" else f"/{path.name}", answer)
+        add(path)
     return router
-
-
-def _add(router: APIRouter, address: str, answer: "partial[Response]") -> None:
-    @router.get(address)
-    async def file() -> Response:
-        return answer()
 
 
 def health_routes(service: Service) -> APIRouter:
@@ -148,6 +136,26 @@ def health_routes(service: Service) -> APIRouter:
     )
     async def metrics() -> Response:
         """Return the counters in Prometheus' text format."""
-        return Response(service.metrics.text(), headers={"content-type": CONTENT_TYPE_LATEST})
+        return Response(generate_latest(service.metrics.registry), headers={"content-type": CONTENT_TYPE_LATEST})
 
     return router
+
+
+def describe(app: FastAPI, *, keys: bool) -> dict[str, Any]:
+    """Return what /openapi.json says."""
+    found = get_openapi(title=app.title, version=app.version, description=app.description, routes=app.routes)
+    models = (ScoreRequest, BatchRequest, RewardRequest, AgreementRequest)
+    _, extra = schema_components(models, ref_template=REFERENCE)
+    image = extra["ImageSource"]
+    image["oneOf"] = [{"required": [name]} for name in image["properties"]]
+    components = found.setdefault("components", {})
+    components.setdefault("schemas", {}).update(extra)
+    if keys:
+        components["securitySchemes"] = {
+            "key": {"type": "http", "scheme": "bearer"},
+            "password": {"type": "http", "scheme": "basic", "description": "Any user; the key is the password."},
+        }
+        found["security"] = [{"key": []}, {"password": []}]
+        for path in ("/healthz", "/readyz"):
+            found["paths"][path]["get"]["security"] = []
+    return found

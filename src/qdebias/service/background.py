@@ -49,10 +49,7 @@ class Background:
         def exchange(source: IO[bytes], sink: IO[bytes]) -> Result | Exception:
             pickle.dump((call, args, kwargs), source)
             source.flush()
-            try:
-                found: Result | Exception = pickle.load(sink)  # noqa: S301 (from our own process)
-            except pickle.UnpicklingError as error:  # it died while it wrote
-                raise EOFError from error
+            found: Result | Exception = pickle.load(sink)  # noqa: S301 (from our own process)
             return found
 
         try:
@@ -63,36 +60,6 @@ class Background:
         if isinstance(found, Exception):
             raise found
         return found
-
-
-def warm_up() -> None:
-    """Import what the first figure and the first correlation need, before this process has little priority."""
-    import matplotlib.backends.backend_agg  # noqa: F401
-    import scipy.stats  # noqa: F401
-
-
-def main() -> None:
-    """Run the process."""
-    sink = sys.stdout.buffer
-    sys.stdout = sys.stderr  # nothing else may stand between the results
-    sink.write(READY)
-    sink.flush()
-    warm_up()
-    if hasattr(os, "nice"):
-        os.nice(NICENESS)
-    with suppress(EOFError):
-        while True:
-            call, args, kwargs = pickle.load(sys.stdin.buffer)  # noqa: S301 (from the server)
-            try:
-                found = call(*args, **kwargs)
-            except Exception as error:  # noqa: BLE001 (raised again in the server)
-                found = error
-            pickle.dump(found, sink)
-            sink.flush()
-
-
-if __name__ == "__main__":
-    main()
 
 
 def agreement(body: bytes) -> bytes:
@@ -169,3 +136,29 @@ def _reduced(image: RgbImage) -> RgbImage:
     picture = Image.fromarray(image)
     picture.thumbnail((LONGEST_SIDE, LONGEST_SIDE))
     return np.asarray(picture)
+
+
+def main() -> None:
+    """Run the process."""
+    import matplotlib.backends.backend_agg  # noqa: F401 (what the first figure needs, before priority is little)
+    import scipy.stats  # noqa: F401 (likewise the first correlation)
+
+    sink = sys.stdout.buffer
+    sys.stdout = sys.stderr  # nothing else may stand between the results
+    sink.write(READY)
+    sink.flush()
+    if hasattr(os, "nice"):
+        os.nice(NICENESS)
+    with suppress(EOFError):
+        while True:
+            call, args, kwargs = pickle.load(sys.stdin.buffer)  # noqa: S301 (from the server)
+            try:
+                found = call(*args, **kwargs)
+            except Exception as error:  # noqa: BLE001 (raised again in the server)
+                found = error
+            pickle.dump(found, sink)
+            sink.flush()
+
+
+if __name__ == "__main__":
+    main()

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from qdebias.image import RgbImage
 from qdebias.methods.plan import Failure
 from qdebias.runs.scorer import Explanation, Scorer
-from qdebias.service.telemetry import end_process
+from qdebias.service.guard import end_process
 
 Result = Explanation | Failure
 Observer = Callable[[int, float], None]
@@ -40,6 +40,9 @@ class Batcher:
         batch: How many images a scorer is given at a time.
         observe: Is told about each batch.
         on_broken: Is told what keeps it from working on.
+
+    Attributes:
+        seconds_an_image: What an image takes, smoothed; 0 before the first.
     """
 
     def __init__(
@@ -86,55 +89,49 @@ class Batcher:
         try:
             return await job.answer
         finally:
-            if not job.answer.done() or job.answer.cancelled():
-                self._forget(job)
+            if job in self._jobs:  # whoever asked is gone
+                self._jobs.remove(job)
 
     async def run(self, call: Callable[[], None]) -> None:
         """Run something else in the model's thread, such as loading it."""
         await asyncio.get_running_loop().run_in_executor(self._thread, call)
 
-    def _forget(self, job: _Job) -> None:
-        if job in self._jobs:
-            self._jobs.remove(job)
-
     async def _work(self) -> None:
         try:
-            await self._work_on()
+            while True:
+                await self._more.wait()
+                if self._jobs:
+                    await self._answer_batch()
+                else:
+                    self._more.clear()
         except asyncio.CancelledError:
             raise
         except BaseException as error:  # noqa: BLE001 (out of memory, a panic of a library, a fault of our own)
             self._on_broken(error)
 
-    async def _work_on(self) -> None:
-        while True:
-            await self._more.wait()
-            if self._jobs:
-                await self._answer_batch(self._take())
-            else:
-                self._more.clear()
+    async def _answer_batch(self) -> None:
+        """Answer the first image and those behind it that have the same scorer.
 
-    async def _answer_batch(self, batch: list[_Job]) -> None:
-        """Answer some images; in a call of its own, whose end gives their pixels and copies back."""
-        start = time.monotonic()
-        images = [job.image for job in batch]
-        results = await asyncio.get_running_loop().run_in_executor(self._thread, score_batch, batch[0].scorer, images)
-        self._note(len(batch), time.monotonic() - start)
-        for job, result in zip(batch, results, strict=True):
-            _answer(job.answer, result)
-
-    def _take(self) -> list[_Job]:
-        """Take the first image and those behind it that have the same scorer."""
+        In a call of its own, whose end gives their pixels and copies back.
+        """
         scorer = self._jobs[0].scorer
         batch = [job for job in self._jobs if job.scorer is scorer][: self._batch]
         for job in batch:
             self._jobs.remove(job)
-        return batch
-
-    def _note(self, count: int, seconds: float) -> None:
-        each = seconds / count
-        first = self.seconds_an_image == 0.0
-        self.seconds_an_image = each if first else (1 - SMOOTHING) * self.seconds_an_image + SMOOTHING * each
-        self._observe(count, seconds)
+        start = time.monotonic()
+        images = [job.image for job in batch]
+        results = await asyncio.get_running_loop().run_in_executor(self._thread, score_batch, scorer, images)
+        seconds = time.monotonic() - start
+        weight = SMOOTHING if self.seconds_an_image else 1.0
+        self.seconds_an_image += weight * (seconds / len(batch) - self.seconds_an_image)
+        self._observe(len(batch), seconds)
+        for job, result in zip(batch, results, strict=True):
+            if job.answer.done():  # whoever asked is gone
+                continue
+            if isinstance(result, Exception):
+                job.answer.set_exception(result)
+            else:
+                job.answer.set_result(result)
 
 
 def score_batch(scorer: Scorer, images: Sequence[RgbImage]) -> list[Result | Exception]:
@@ -150,12 +147,3 @@ def score_batch(scorer: Scorer, images: Sequence[RgbImage]) -> list[Result | Exc
         if len(images) == 1:
             return [error]
         return [result for image in images for result in score_batch(scorer, [image])]
-
-
-def _answer(answer: asyncio.Future[Result], result: Result | Exception) -> None:
-    if answer.done():  # whoever asked is gone
-        return
-    if isinstance(result, Exception):
-        answer.set_exception(result)
-    else:
-        answer.set_result(result)

@@ -6,21 +6,18 @@ Run as `python -m qdebias.service.decoder <most pixels> <most bytes>`; it reads 
 stdin ends:
 
     out, once:  READY
-    in:         1 byte `Kind`, 8 bytes length, the image: a file's bytes, or a JSON string that holds them in base64
-    out:        1 byte verdict; if it is PIXELS: 4 bytes height, 4 bytes width, the RGB pixels
+    in:         `HEAD`, the image: a file's bytes, or a JSON string that holds them in base64
+    out:        1 byte, a place in `REASONS`; if it is 0: 4 bytes height, 4 bytes width, the RGB pixels
 
 Numbers are big-endian. What a decoder prints or raises goes nowhere.
 """
 
 import base64
-import binascii
 import io
 import json
 import struct
 import sys
 import warnings
-from enum import IntEnum, IntFlag
-from typing import BinaryIO
 
 import numpy as np
 from PIL import Image
@@ -28,14 +25,18 @@ from PIL import Image
 from qdebias.errors import DamagedImageError, ImageError
 from qdebias.image import MIN_SIDE, RgbImage, decoding
 from qdebias.service import READY
+from qdebias.service.refusal import Reason
 from qdebias.system.processes import address_space, limit_process
 
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF")
 """Told by content. Formats beyond these have decoders that few people look at."""
 
-HEAD = struct.Struct(">BQ")
-"""The kind of an image, and its length."""
+HEAD = struct.Struct(">??Q")
+"""Whether it is a JSON string in base64, whether it is refused if it was compressed with loss, and its length."""
 SIZE = struct.Struct(">II")
+"""Height and width."""
+REASONS: tuple[Reason | None, ...] = (None, *Reason)
+"""What the first byte of an answer stands for."""
 
 BASE_BYTES = 256 << 20
 BYTES_A_PIXEL = 32
@@ -44,31 +45,7 @@ COPIES = 6
 in base64 and without."""
 
 
-class Kind(IntFlag):
-    """What is known of an image."""
-
-    BASE64 = 1
-    """It is a JSON string that holds the file in base64."""
-    LOSSLESS = 2
-    """It is to be refused if it was compressed with loss."""
-
-
-class Verdict(IntEnum):
-    """What became of an image."""
-
-    PIXELS = 0
-    NO_IMAGE = 1
-    TOO_MANY_PIXELS = 2
-    TOO_SMALL = 3
-    SEVERAL_FRAMES = 4
-    PIXEL_TYPE = 5
-    DAMAGED = 6
-    NOT_BASE64 = 7
-    TOO_LARGE = 8
-    LOSSY = 9
-
-
-def decode(data: bytes, *, max_pixels: int, lossless: bool = False) -> RgbImage | Verdict:
+def decode(data: bytes, *, max_pixels: int, lossless: bool = False) -> RgbImage | Reason:
     """Return the pixels as `qdebias.load_image` gives them, or why there are none.
 
     Size and number of frames are checked before any pixel is decoded.
@@ -76,17 +53,17 @@ def decode(data: bytes, *, max_pixels: int, lossless: bool = False) -> RgbImage 
     try:
         picture = decoding.open_picture(io.BytesIO(data), "image", FORMATS)
     except Exception:  # noqa: BLE001 (a decoder that is fed by strangers may raise anything)
-        return Verdict.NO_IMAGE
+        return Reason.NO_IMAGE
     if lossless and _is_lossy(picture, data):
-        return Verdict.LOSSY
+        return Reason.LOSSY
     try:
         return _pixels(picture, max_pixels)
     except DamagedImageError:
-        return Verdict.DAMAGED
+        return Reason.DAMAGED
     except ImageError:
-        return Verdict.PIXEL_TYPE
+        return Reason.PIXEL_TYPE
     except Exception:  # noqa: BLE001 (likewise; MemoryError is what the limit of memory raises)
-        return Verdict.DAMAGED
+        return Reason.DAMAGED
 
 
 def _is_lossy(picture: Image.Image, data: bytes) -> bool:
@@ -99,14 +76,14 @@ def _is_lossy(picture: Image.Image, data: bytes) -> bool:
     return chunk != b"VP8L"
 
 
-def _pixels(picture: Image.Image, max_pixels: int) -> RgbImage | Verdict:
+def _pixels(picture: Image.Image, max_pixels: int) -> RgbImage | Reason:
     width, height = picture.size
     if width * height > max_pixels:
-        return Verdict.TOO_MANY_PIXELS
+        return Reason.TOO_MANY_PIXELS
     if min(width, height) < MIN_SIDE:
-        return Verdict.TOO_SMALL
+        return Reason.TOO_SMALL
     if getattr(picture, "is_animated", False) and picture.format != "MPO":
-        return Verdict.SEVERAL_FRAMES
+        return Reason.SEVERAL_FRAMES
     return decoding.decode(picture, "image")
 
 
@@ -133,34 +110,6 @@ def confine(max_pixels: int, max_bytes: int) -> None:
     limit_process({"AS": memory, "CORE": 0, "FSIZE": 0, "NOFILE": 3, "NPROC": 0})
 
 
-def serve(source: BinaryIO, sink: BinaryIO, *, max_pixels: int, max_bytes: int) -> None:
-    """Answer one image after the other until `source` ends."""
-    while len(head := source.read(HEAD.size)) == HEAD.size:
-        kind, length = HEAD.unpack(head)
-        found = answer(source.read(length), Kind(kind), max_pixels=max_pixels, max_bytes=max_bytes)
-        if isinstance(found, Verdict):
-            sink.write(bytes([found]))
-        else:
-            sink.write(bytes([Verdict.PIXELS]) + SIZE.pack(*found.shape[:2]))
-            sink.write(np.ascontiguousarray(found).data)
-        sink.flush()
-        del found  # else its memory is kept until the next image comes
-
-
-def answer(data: bytes, kind: Kind, *, max_pixels: int, max_bytes: int) -> RgbImage | Verdict:
-    """Return the pixels of an image, or why there are none."""
-    if Kind.BASE64 in kind:
-        try:
-            data = from_base64(data)
-        except (ValueError, binascii.Error):
-            return Verdict.NOT_BASE64
-    return (
-        Verdict.TOO_LARGE
-        if len(data) > max_bytes
-        else decode(data, max_pixels=max_pixels, lossless=Kind.LOSSLESS in kind)
-    )
-
-
 def warm_up() -> None:
     """Decode one image of each format, so that whatever decoders import is imported before files are out of reach."""
     for name in FORMATS:
@@ -170,14 +119,33 @@ def warm_up() -> None:
 
 
 def main() -> None:
-    """Run the process."""
+    """Answer one image after the other until stdin ends."""
     warnings.simplefilter("ignore")
     max_pixels, max_bytes = map(int, sys.argv[1:])
     warm_up()
     confine(max_pixels, max_bytes)
-    sys.stdout.buffer.write(READY)
-    sys.stdout.buffer.flush()
-    serve(sys.stdin.buffer, sys.stdout.buffer, max_pixels=max_pixels, max_bytes=max_bytes)
+    source, sink = sys.stdin.buffer, sys.stdout.buffer
+    sink.write(READY)
+    sink.flush()
+    while len(head := source.read(HEAD.size)) == HEAD.size:
+        is_base64, lossless, length = HEAD.unpack(head)
+        data = source.read(length)
+        found: RgbImage | Reason
+        try:
+            data = from_base64(data) if is_base64 else data
+            if len(data) > max_bytes:
+                found = Reason.TOO_LARGE
+            else:
+                found = decode(data, max_pixels=max_pixels, lossless=lossless)
+        except ValueError:
+            found = Reason.MALFORMED
+        if isinstance(found, Reason):
+            sink.write(bytes([REASONS.index(found)]))
+        else:
+            sink.write(bytes(1) + SIZE.pack(*found.shape[:2]))
+            sink.write(np.ascontiguousarray(found).data)
+        sink.flush()
+        del data, found  # else their memory is kept until the next image comes
 
 
 if __name__ == "__main__":

@@ -8,8 +8,8 @@ not used, nothing is decompressed, nothing of the answer but its body is looked 
 import asyncio
 import socket
 from collections.abc import Awaitable, Callable, Iterable
-from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
-from urllib.parse import SplitResult, urljoin, urlsplit
+from ipaddress import IPv6Address, ip_address, ip_network
+from urllib.parse import urljoin, urlsplit
 
 import httpcore2
 from httpcore2 import AsyncNetworkBackend, AsyncNetworkStream
@@ -30,6 +30,12 @@ async def resolve(host: str, port: int) -> list[str]:
     """Return what the system's resolver says."""
     found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
     return [str(entry[4][0]) for entry in found]
+
+
+_FAILURES = (
+    *(OSError, ValueError, KeyError),
+    *(httpcore2.NetworkError, httpcore2.ProtocolError, httpcore2.TimeoutException),
+)
 
 
 class PublicOnly(AsyncNetworkBackend):
@@ -73,7 +79,7 @@ class Fetcher:
                 if target is None:
                     return body
                 url = urljoin(url, target)
-        except (OSError, UnicodeError, ValueError, *_HTTP_ERRORS) as error:
+        except _FAILURES as error:
             raise Refusal(Reason.URL_FAILED) from error
         raise Refusal(Reason.URL_FAILED)
 
@@ -95,35 +101,24 @@ class Fetcher:
                 return b"", named[b"location"].decode("ascii")
             if answer.status != 200:
                 raise Refusal(Reason.URL_FAILED)
-            return await self._read(answer), None
-
-    async def _read(self, answer: httpcore2.Response) -> bytes:
-        body = bytearray()
-        async for chunk in answer.aiter_stream():
-            body += chunk
-            if len(body) > self._most:
-                raise Refusal(Reason.URL_FAILED)
-        return bytes(body)
+            body = bytearray()
+            async for chunk in answer.aiter_stream():
+                body += chunk
+                if len(body) > self._most:
+                    raise Refusal(Reason.URL_FAILED)
+            return bytes(body), None
 
 
 def check_url(url: str) -> None:
     """Refuse a URL by its form."""
     try:
         parts = urlsplit(url)
-        sound = _is_sound(url, parts)
+        usual = parts.scheme in PORTS and parts.port in (None, PORTS[parts.scheme])
     except ValueError as error:
         raise Refusal(Reason.URL_REFUSED) from error
-    if not sound:
-        raise Refusal(Reason.URL_REFUSED)
-
-
-def _is_sound(url: str, parts: SplitResult) -> bool:
     plain = url.isascii() and url.isprintable() and not set(url) & set(" \\") and len(url) <= LONGEST_URL
-    scheme = parts.scheme in PORTS and parts.port in (None, PORTS[parts.scheme])
-    return plain and scheme and bool(parts.hostname) and "@" not in parts.netloc and "%" not in parts.netloc
-
-
-_HTTP_ERRORS = (httpcore2.NetworkError, httpcore2.ProtocolError, httpcore2.TimeoutException, KeyError)
+    if not (usual and plain and parts.hostname) or "@" in parts.netloc or "%" in parts.netloc:
+        raise Refusal(Reason.URL_REFUSED)
 
 
 NOT_PUBLIC = """
@@ -149,15 +144,7 @@ def is_public(text: str) -> bool:
         address = ip_address(text)
     except ValueError:
         return False
-    if isinstance(address, IPv6Address) and not _is_plain(address):
+    if isinstance(address, IPv6Address) and (address.scope_id or (int(address) >> 32) & 0xFFFFFFFF in _ISATAP):
         return False
-    return address.is_global and not address.is_multicast and not _is_listed(address)
-
-
-def _is_plain(address: IPv6Address) -> bool:
-    """Say whether an IPv6 address has no zone and carries no IPv4 address."""
-    return address.scope_id is None and (int(address) >> 32) & 0xFFFFFFFF not in _ISATAP
-
-
-def _is_listed(address: IPv4Address | IPv6Address) -> bool:
-    return any(address.version == network.version and address in network for network in _REFUSED)
+    listed = any(address.version == network.version and address in network for network in _REFUSED)
+    return address.is_global and not address.is_multicast and not listed

@@ -1,27 +1,97 @@
-"""What surrounds every request: its id, its key, its deadline, headers of the answer, one log line, metrics."""
+"""What surrounds every request: its id, its key, its deadline, headers of the answer, one log line, metrics.
+
+Log lines are JSON objects on stderr with nothing of an image or its name; metrics are Prometheus'.
+"""
 
 import asyncio
 import base64
 import binascii
 import hmac
+import logging
 import os
 import re
+import sys
 import time
 import uuid
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
+from dataclasses import dataclass
 from functools import partial
 from hashlib import sha256
 from pathlib import Path
+from typing import NoReturn
 
 import structlog
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from qdebias.errors import SettingError
 from qdebias.service.refusal import Reason, Refusal
-from qdebias.service.telemetry import Metrics, end_process, log
+
+_SHARED: list[structlog.typing.Processor] = [
+    structlog.contextvars.merge_contextvars,
+    structlog.stdlib.add_log_level,
+    structlog.stdlib.add_logger_name,
+    structlog.processors.TimeStamper(fmt="iso", utc=True),
+    structlog.processors.format_exc_info,
+]
+
+log: structlog.stdlib.BoundLogger = structlog.wrap_logger(
+    logging.getLogger("qdebias.service"),
+    processors=[structlog.stdlib.filter_by_level, *_SHARED, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
+    wrapper_class=structlog.stdlib.BoundLogger,
+)
+
+
+def set_up_logs() -> None:
+    """Send the log lines of this process to stderr as JSON; for a process of the service's own, never on import."""
+    handler = logging.StreamHandler(sys.stderr)
+    finish: list[structlog.typing.Processor] = [
+        structlog.stdlib.ProcessorFormatter.remove_processors_meta,
+        structlog.processors.JSONRenderer(),
+    ]
+    handler.setFormatter(structlog.stdlib.ProcessorFormatter(foreign_pre_chain=_SHARED, processors=finish))
+    logging.basicConfig(handlers=[handler], level=logging.INFO, force=True)
+    logging.getLogger("python_multipart").setLevel(logging.ERROR)  # it warns about every malformed form
+
+
+def end_process(error: BaseException) -> NoReturn:
+    """End a process that is broken, so that a supervisor starts it again: one line, and exit status 1."""
+    log.critical("the process is broken and ends", error=type(error).__name__, text=str(error))
+    os._exit(1)
+
+
+class Metrics:
+    """Counters of one server, in a registry of their own."""
+
+    def __init__(self) -> None:
+        self.registry = own = CollectorRegistry()
+        self.requests = Counter(
+            "qdebias_requests", "Requests by route and HTTP status.", ("route", "method", "status"), registry=own
+        )
+        times = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
+        self.seconds = Histogram(
+            "qdebias_request_seconds", "Time from request to answer.", ("route",), buckets=times, registry=own
+        )
+        became = "Images by what became of them: scored, or the code of an error."
+        self.images = Counter("qdebias_images", became, ("outcome",), registry=own)
+        sizes = (1, 2, 4, 8, 16, 32, 64)
+        self.batches = Histogram(
+            "qdebias_batch_images", "Images that went to the model together.", buckets=sizes, registry=own
+        )
+        self.model_seconds = Counter("qdebias_model_seconds", "Time in which the model worked.", registry=own)
+
+    def watch(self, name: str, text: str, read: Callable[[], float]) -> None:
+        """Export a number that is read when somebody asks."""
+        Gauge(name, text, registry=self.registry).set_function(read)
+
+    def batch(self, count: int, seconds: float) -> None:
+        """Note a batch."""
+        self.batches.observe(count)
+        self.model_seconds.inc(seconds)
+
 
 VARIABLE = "QDEBIAS_SERVE_KEYS"
 """Environment variable with the keys, separated by commas or white space."""
@@ -34,7 +104,7 @@ class Keys:
     """The keys of a server; only their digests are kept."""
 
     def __init__(self, keys: tuple[str, ...] = ()) -> None:
-        self._digests = tuple(_digest(key) for key in keys)
+        self._digests = tuple(map(_digest, keys))
 
     def __bool__(self) -> bool:
         return bool(self._digests)
@@ -44,8 +114,14 @@ class Keys:
 
         The time does not tell how much of a key was right, nor which one.
         """
-        digest = _digest(_key_in(authorization))
-        return any(list(map(partial(hmac.compare_digest, digest), self._digests)))
+        scheme, _, key = authorization.partition(" ")
+        if scheme.lower() == "basic":
+            try:
+                key = base64.b64decode(key, validate=True).decode().partition(":")[2]
+            except (binascii.Error, ValueError):
+                key = ""
+        shown = _digest(key.strip()) if scheme.lower() in ("bearer", "basic") else b""
+        return any(list(map(partial(hmac.compare_digest, shown), self._digests)))
 
 
 def load_keys(path: Path | None, environment: Mapping[str, str] = os.environ) -> Keys:
@@ -56,36 +132,19 @@ def load_keys(path: Path | None, environment: Mapping[str, str] = os.environ) ->
     """
     if path is None:
         keys = environment.get(VARIABLE, "").replace(",", " ").split()
-        source = VARIABLE
     else:
-        keys, source = _read(path), str(path)
+        try:
+            lines = path.read_text(encoding="utf-8").splitlines()
+        except (OSError, UnicodeError) as error:
+            raise SettingError(f"{path}: the keys cannot be read ({error})") from error
+        keys = [line.strip() for line in lines if line.strip() and not line.startswith("#")]
         if not keys:
             raise SettingError(f"{path}: holds no key; write one a line")
     if any(len(key) < SHORTEST or not key.isascii() or not key.isprintable() for key in keys):
         raise SettingError(
-            f"{source}: a key is shorter than {SHORTEST} characters, or not plain ASCII; make a longer one"
+            f"{path or VARIABLE}: a key is shorter than {SHORTEST} characters, or not plain ASCII; make a longer one"
         )
     return Keys(tuple(keys))
-
-
-def _read(path: Path) -> list[str]:
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeError) as error:
-        raise SettingError(f"{path}: the keys cannot be read ({error})") from error
-    return [line.strip() for line in lines if line.strip() and not line.startswith("#")]
-
-
-def _key_in(authorization: str) -> str:
-    scheme, _, value = authorization.partition(" ")
-    if scheme.lower() == "bearer":
-        return value.strip()
-    if scheme.lower() == "basic":
-        try:
-            return base64.b64decode(value, validate=True).decode().partition(":")[2]
-        except (binascii.Error, ValueError):
-            return ""
-    return ""
 
 
 def _digest(key: str) -> bytes:
@@ -109,6 +168,12 @@ HEADERS = {
 }
 
 
+def problem(refusal: Refusal) -> dict[str, str]:
+    """Return a refusal as answers hold it."""
+    request_id = str(structlog.contextvars.get_contextvars().get("request_id", ""))
+    return {"code": refusal.reason.code, "message": refusal.message, "request_id": request_id}
+
+
 def error_answer(refusal: Refusal) -> JSONResponse:
     """Return the HTTP answer of a refusal."""
     headers = dict(refusal.headers)
@@ -117,35 +182,31 @@ def error_answer(refusal: Refusal) -> JSONResponse:
     return JSONResponse({"error": problem(refusal)}, status_code=refusal.reason.status, headers=headers)
 
 
-def problem(refusal: Refusal) -> dict[str, str]:
-    """Return a refusal as answers hold it."""
-    request_id = str(structlog.contextvars.get_contextvars().get("request_id", ""))
-    return {"code": refusal.reason.code, "message": refusal.message, "request_id": request_id}
-
-
+@dataclass(frozen=True, kw_only=True)
 class Guard:
     """The outermost layer of the application.
 
-    Args:
+    Attributes:
         app: What answers.
         keys: Who may ask.
         hosts: Names under which the server may be addressed; none allows every name. Keeps a page that gives its own
             name the address of this machine (DNS rebinding) from a server without keys.
         metrics: Where requests are counted.
         deadline: Seconds from the first byte of a request until it is answered, or refused.
+        show_id: Whether answers have the id in a header.
     """
 
-    def __init__(self, app: ASGIApp, *, keys: Keys, hosts: frozenset[str], metrics: Metrics, deadline: float) -> None:
-        self._app = app
-        self._keys = keys
-        self._hosts = hosts
-        self._metrics = metrics
-        self._deadline = deadline
+    app: ASGIApp
+    keys: Keys
+    hosts: frozenset[str]
+    metrics: Metrics
+    deadline: float
+    show_id: bool = True
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle one request."""
         if scope["type"] != "http":
-            await self._app(scope, receive, send)
+            await self.app(scope, receive, send)
             return
         headers = Headers(scope=scope)
         sent = headers.get("x-request-id", "")
@@ -172,19 +233,20 @@ class Guard:
             if message["type"] == "http.response.start":
                 status = message["status"]
                 out = MutableHeaders(scope=message)
-                out["x-request-id"] = request_id
                 for name, value in HEADERS.items():
                     out.setdefault(name, value)
+                if self.show_id:
+                    out["x-request-id"] = request_id
             elif status >= 400 and not arrived and not message.get("more_body", False):
                 await send({**message, "more_body": True})
                 await _read_on(receive)
                 message = {"type": "http.response.body"}
             await send(message)
 
-        limit = asyncio.timeout_at(start + self._deadline)
+        limit = asyncio.timeout_at(start + self.deadline)
         try:
             refusal = self._refusal(scope, headers)
-            answering = error_answer(refusal) if refusal else self._app
+            answering = error_answer(refusal) if refusal else self.app
             async with limit:
                 await answering(scope, receive_noting, send_with_headers)
         except BaseException as error:  # noqa: BLE001 (the last resort: told to the log, not to the client)
@@ -199,19 +261,19 @@ class Guard:
         """Return why a request is not let in, if it is not."""
         host = _name(headers.get("host", ""))
         open_route = scope["path"] in OPEN_ROUTES
-        if self._hosts and host not in self._hosts and not open_route:
+        if self.hosts and host not in self.hosts and not open_route:
             return Refusal(Reason.UNKNOWN_HOST)
         if scope["method"] not in ("GET", "HEAD") and _is_of_another_site(headers, host):
             return Refusal(Reason.CROSS_SITE)
-        if self._keys and not open_route and not self._keys.accept(headers.get("authorization", "")):
+        if self.keys and not open_route and not self.keys.accept(headers.get("authorization", "")):
             return Refusal(Reason.NO_KEY)
         return None
 
     def _note(self, scope: Scope, method: str, status: int, seconds: float) -> None:
         route = str(getattr(scope.get("route"), "path", "") or "other")
         method = method if method in ("GET", "HEAD", "POST", "OPTIONS") else "other"
-        self._metrics.requests.labels(route, method, str(status)).inc()
-        self._metrics.seconds.labels(route).observe(seconds)
+        self.metrics.requests.labels(route, method, str(status)).inc()
+        self.metrics.seconds.labels(route).observe(seconds)
         say = log.debug if scope["path"] in OPEN_ROUTES else log.info
         client = (scope.get("client") or ("", 0))[0]
         say("request", client=client, route=route, method=method, status=status, seconds=round(seconds, 4))

@@ -1,53 +1,106 @@
-"""How much may be under way: places that are refused when there are none, amounts that are waited for."""
+"""What whoever runs the service chooses, with safe defaults, and how much may be under way.
+
+Places are refused when there are none; amounts are waited for.
+"""
 
 import asyncio
-from collections import deque
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack
+from dataclasses import dataclass, fields
+
+from qdebias.errors import SettingError
+from qdebias.image import MAX_PIXELS
+
+MEBIBYTE = 1 << 20
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """Limits and defaults of one server.
+
+    Attributes:
+        method: How images are asked about where a request names no method.
+        seed: Seed of the random degradations, for every request.
+        batch: How many images go to the model at a time.
+        queue: How many images may be under way; whoever comes when it is full is told to come later (429).
+        deadline: Seconds from the first byte of a request to its answer.
+        drain: Seconds that requests under way have left when the server is told to stop.
+        images: How many images one request may hold.
+        image_bytes: Largest encoded image, in bytes.
+        held_bytes: Bytes of uploads that all requests under way may hold together.
+        pixels: Largest width x height; larger images are refused by their header.
+        held_pixels: Decoded pixels that may wait for the model or be with it, in all requests together. One image
+            may exceed it, alone.
+        decoders: Processes that decode images.
+        decode_seconds: After this long a decoder is killed, and its image refused.
+        urls: Whether images may be named by URL, which this server then fetches.
+    """
+
+    method: str = "paper"
+    seed: int = 0
+    batch: int = 8
+    queue: int = 64
+    deadline: float = 30.0
+    drain: float = 30.0
+    images: int = 16
+    image_bytes: int = 20 * MEBIBYTE
+    held_bytes: int = 256 * MEBIBYTE
+    pixels: int = MAX_PIXELS
+    held_pixels: int = 100_000_000
+    decoders: int = 2
+    decode_seconds: float = 10.0
+    urls: bool = False
+
+    def __post_init__(self) -> None:
+        for field in fields(self):
+            value = getattr(self, field.name)
+            if isinstance(value, int | float) and value <= 0 and field.name not in ("seed", "urls"):
+                raise SettingError(f"{field.name} of the service must be above 0, got {value}")
+        if self.seed < 0:
+            raise SettingError(f"the seed must be 0 or more, got {self.seed}")
+        if self.images > self.queue:
+            raise SettingError(
+                f"a request of {self.images} images could never enter a queue of {self.queue}; "
+                f"make the queue longer or allow fewer images a request"
+            )
+
+    @property
+    def body_bytes(self) -> int:
+        """Largest body of a request with one image, and of JSON in any.
+
+        Base64 makes three bytes four, line ends in JSON make it a fifteenth more, and there are fields beside it.
+        """
+        return self.image_bytes * 10 // 7 + 64 * 1024
+
+    @property
+    def batch_body_bytes(self) -> int:
+        """Largest body of a request with several images."""
+        return min(self.images * self.body_bytes, self.held_bytes)
 
 
 class Places:
-    """So many places, taken at once or not at all."""
+    """So many places, taken at once or not at all.
+
+    Args:
+        count: How many there are.
+
+    Attributes:
+        taken: How many are taken now.
+    """
 
     def __init__(self, count: int) -> None:
-        self.count = count
+        self._count = count
         self.taken = 0
 
-    def take(self, amount: int) -> bool:
-        """Take places if there are as many; they are to be given back with `free`."""
-        if self.taken + amount > self.count:
+    def take(self, amount: int, until: ExitStack) -> bool:
+        """Take places, if there are as many, until a context ends; return whether they were taken."""
+        if self.taken + amount > self._count:
             return False
         self.taken += amount
+        until.callback(self._free, amount)
         return True
 
-    def free(self, amount: int) -> None:
-        """Give places back."""
+    def _free(self, amount: int) -> None:
         self.taken -= amount
-
-
-@contextmanager
-def held(places: Places) -> Iterator["Holding"]:
-    """Give back, in the end, every place that was taken meanwhile."""
-    holding = Holding(places)
-    try:
-        yield holding
-    finally:
-        places.free(holding.amount)
-
-
-class Holding:
-    """What one request has taken so far."""
-
-    def __init__(self, places: Places) -> None:
-        self._places = places
-        self.amount = 0
-
-    def take(self, amount: int) -> bool:
-        """Take more, if there is as much."""
-        if not self._places.take(amount):
-            return False
-        self.amount += amount
-        return True
 
 
 class Budget:
@@ -61,35 +114,19 @@ class Budget:
 
     def __init__(self, total: int) -> None:
         self._total = total
+        self._turn = asyncio.Lock()
+        self._freed = asyncio.Event()
         self.out = 0
-        self._waiting: deque[tuple[int, asyncio.Future[None]]] = deque()
 
     async def acquire(self, amount: int) -> None:
         """Wait until the amount is there and take it; a wait that is cancelled takes nothing."""
-        turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._waiting.append((amount, turn))
-        self._grant()
-        try:
-            await turn
-        except asyncio.CancelledError:
-            if turn.done() and not turn.cancelled():  # granted and cancelled in the same moment
-                self.out -= amount
-            self._grant()
-            raise
+        async with self._turn:
+            while self.out and self.out + amount > self._total:
+                self._freed.clear()
+                await self._freed.wait()
+            self.out += amount
 
     def release(self, amount: int) -> None:
         """Give an amount back."""
         self.out -= amount
-        self._grant()
-
-    def _grant(self) -> None:
-        while self._waiting:
-            amount, turn = self._waiting[0]
-            if turn.done():
-                self._waiting.popleft()
-            elif self.out == 0 or self.out + amount <= self._total:
-                self._waiting.popleft()
-                self.out += amount
-                turn.set_result(None)
-            else:
-                return
+        self._freed.set()

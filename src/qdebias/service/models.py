@@ -4,7 +4,9 @@ import gc
 import json
 import re
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from hashlib import blake2b
 from pathlib import PurePath
 
@@ -13,15 +15,16 @@ import numpy as np
 from qdebias.backends.base import Backend
 from qdebias.backends.load import split_arguments
 from qdebias.errors import BackendError, MissingPackageError, SettingError
-from qdebias.image import MIN_SIDE, RgbImage
+from qdebias.image import MIN_SIDE
 from qdebias.methods import presets
-from qdebias.methods.method import Context, Method
+from qdebias.methods.method import Context
 from qdebias.runs.options import Options
 from qdebias.runs.scorer import Scorer
+from qdebias.service.limits import Settings
 from qdebias.service.refusal import Reason, Refusal
-from qdebias.service.settings import Settings
 
 EMBEDDED = ("nano", "nano-biased")
+"""Models that gain nothing by larger batches; shown one image at a time, they give it the same bits in any company."""
 
 _SOUND_NAME = re.compile(r"[\w.-]+")
 
@@ -72,13 +75,26 @@ def serve_models(backends: Mapping[str, Backend], settings: Settings) -> Served:
         SettingError: The default method is none of them.
         BackendError: A model cannot answer.
     """
-    named = dict.fromkeys((*presets.RECIPES, settings.method))  # the default may be put together from parts
-    methods = [name for name in named if _plans(presets.get(name).method)]
+    grey = np.full((2 * MIN_SIDE, 2 * MIN_SIDE, 3), 128, dtype=np.uint8)
+    methods = []
+    for name in dict.fromkeys((*presets.RECIPES, settings.method)):  # the default may be put together from parts
+        method = presets.get(name).method
+        with suppress(SettingError, MissingPackageError):
+            method.plan(grey, Context())
+            methods.append(name)
     if settings.method not in methods:
         raise SettingError(f"method {settings.method!r} needs more than one image; serve one of {', '.join(methods)}")
-    scorers = {name: _scorers(backend, methods, settings) for name, backend in backends.items()}
-    for each in scorers.values():
-        each[settings.method].score(_grey())
+    scorers: dict[str, dict[str, Scorer]] = {name: {} for name in backends}
+    for model, backend in backends.items():
+        batch = 1 if backend.fingerprint.identity.get("model") in EMBEDDED else settings.batch
+        scorer = partial(Scorer, backend=backend, seed=settings.seed, batch=batch, max_pixels=settings.pixels)
+        for name in methods:
+            try:
+                scorers[model][name] = scorer(method=name)
+            except BackendError:  # the method reads more than the model tells
+                if name == settings.method:
+                    raise
+        scorers[model][settings.method].score(grey)
     return Served(scorers=scorers, method=settings.method)
 
 
@@ -90,64 +106,30 @@ def specs_by_name(specs: Sequence[str]) -> dict[str, str]:
     Raises:
         SettingError: There is none, or two have one name.
     """
-    pairs = [_name_and_spec(spec) for spec in specs]
-    found = dict(pairs)
-    if not found or len(found) != len(pairs):
+    names: list[str] = []
+    backends: list[str] = []
+    for spec in specs:
+        name, equals, backend = spec.partition("=")
+        if not (equals and _SOUND_NAME.fullmatch(name)):
+            last = PurePath(split_arguments(spec)[0].rpartition("#")[2]).name
+            name, backend = last.rpartition(":")[2] or last, spec
+        names.append(name)
+        backends.append(backend)
+    if not names or len(set(names)) != len(names):
         raise SettingError(
-            f"the server needs models of different names, got {', '.join(name for name, _ in pairs) or 'none'}; "
+            f"the server needs models of different names, got {', '.join(names) or 'none'}; "
             f"name them with --model NAME=MODEL"
         )
-    return found
+    return dict(zip(names, backends, strict=True))
 
 
-def loader(specs: Mapping[str, str], options: Options) -> Callable[[], dict[str, Backend]]:
+def loader(specs: Mapping[str, str], options: Options, settings: Settings) -> Callable[[], Served]:
     """Return what loads the models of `specs_by_name`, as the options say, into a process of the service's own."""
 
-    def load() -> dict[str, Backend]:
-        models = {name: options.backend(spec) for name, spec in specs.items()}
+    def load() -> Served:
+        served = serve_models({name: options.backend(spec) for name, spec in specs.items()}, settings)
         gc.collect()
         gc.freeze()  # else each full collection goes through all modules, and nothing else runs for a tenth of a second
-        return models
+        return served
 
     return load
-
-
-def _name_and_spec(spec: str) -> tuple[str, str]:
-    name, equals, rest = spec.partition("=")
-    if equals and _SOUND_NAME.fullmatch(name):
-        return name, rest
-    last = PurePath(split_arguments(spec)[0].rpartition("#")[2]).name
-    return last.rpartition(":")[2] or last, spec
-
-
-def _scorer(backend: Backend, method: str, settings: Settings) -> Scorer:
-    """Return a scorer; the embedded model, which gains nothing by larger batches, is shown one image at a time.
-
-    So its scores have the same bits whatever images are sent beside one.
-    """
-    batch = 1 if backend.fingerprint.identity.get("model") in EMBEDDED else settings.batch
-    return Scorer(backend=backend, method=method, seed=settings.seed, batch=batch, max_pixels=settings.pixels)
-
-
-def _scorers(backend: Backend, methods: Sequence[str], settings: Settings) -> dict[str, Scorer]:
-    """Return the scorers of a model, without the methods that read more than it tells."""
-    found = {}
-    for method in methods:
-        try:
-            found[method] = _scorer(backend, method, settings)
-        except BackendError:
-            if method == settings.method:
-                raise
-    return found
-
-
-def _plans(method: Method) -> bool:
-    try:
-        method.plan(_grey(), Context())
-    except (SettingError, MissingPackageError):
-        return False
-    return True
-
-
-def _grey() -> RgbImage:
-    return np.full((2 * MIN_SIDE, 2 * MIN_SIDE, 3), 128, dtype=np.uint8)

@@ -6,22 +6,22 @@ is killed when its time is over, and then works for the next client.
 
 import asyncio
 import os
+import pickle
 import subprocess
 from collections.abc import AsyncIterator, Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, suppress
-from functools import partial
-from typing import IO, Any, TypeVar
+from typing import IO, Any, Generic, TypeVar
 
 import numpy as np
 
 from qdebias.image import RgbImage
 from qdebias.service import READY
-from qdebias.service.decoder import HEAD, SIZE, Kind, Verdict
+from qdebias.service.decoder import HEAD, REASONS, SIZE
+from qdebias.service.guard import log
+from qdebias.service.limits import Settings
 from qdebias.service.reading import Base64
 from qdebias.service.refusal import Reason, Refusal
-from qdebias.service.settings import Settings
-from qdebias.service.telemetry import log
 from qdebias.system.processes import module_command, module_path
 
 TASKS_A_PROCESS = 2000
@@ -38,7 +38,8 @@ _SYSTEM = {name: os.environ[name] for name in ("SYSTEMROOT",) if name in os.envi
 
 Result = TypeVar("Result")
 Exchange = Callable[[IO[bytes], IO[bytes]], Result]
-"""Writes a task to a process and reads the result; EOFError where that is incomplete."""
+"""Writes a task to a process and reads the result; EOFError or another of `_NO_RESULT` where it is none."""
+_NO_RESULT = (OSError, EOFError, ValueError, IndexError, pickle.UnpicklingError)
 
 
 class EndedError(Exception):
@@ -151,17 +152,20 @@ class Process:
             raise EndedError
         try:
             return exchange(process.stdin, process.stdout)
-        except (OSError, EOFError) as error:
+        except _NO_RESULT as error:
             self.kill()
             raise EndedError from error
 
 
-class Pool:
+Worker = TypeVar("Worker", bound=Process)
+
+
+class Pool(Generic[Worker]):
     """Several processes that do the same, each for one task at a time."""
 
-    def __init__(self, processes: list[Process]) -> None:
+    def __init__(self, processes: list[Worker]) -> None:
         self._all = processes
-        self._idle: asyncio.Queue[Process] = asyncio.Queue()
+        self._idle: asyncio.Queue[Worker] = asyncio.Queue()
         self._starts: set[asyncio.Task[None]] = set()
 
     @property
@@ -188,7 +192,7 @@ class Pool:
         await asyncio.gather(*self._starts, return_exceptions=True)
 
     @asynccontextmanager
-    async def one(self) -> AsyncIterator[Process]:
+    async def one(self) -> AsyncIterator[Worker]:
         """Wait for an idle process and have it for oneself."""
         while not (process := await self._idle.get()).able:
             self._release(process)
@@ -198,12 +202,9 @@ class Pool:
             if process.task is None:
                 self._release(process)
             else:  # the client left
-                process.task.add_done_callback(partial(self._release_after, process))
+                process.task.add_done_callback(lambda _: self._release(process))
 
-    def _release_after(self, process: Process, _: object) -> None:
-        self._release(process)
-
-    def _release(self, process: Process) -> None:
+    def _release(self, process: Worker) -> None:
         """Let the next task have a process; one that cannot go on is started again first."""
         if process.able:
             self._idle.put_nowait(process)
@@ -212,7 +213,7 @@ class Pool:
             self._starts.add(task)
             task.add_done_callback(self._starts.discard)
 
-    async def _restart(self, process: Process) -> None:
+    async def _restart(self, process: Worker) -> None:
         while not process.able:
             try:
                 await process.start()
@@ -222,59 +223,48 @@ class Pool:
         self._idle.put_nowait(process)
 
 
-_REFUSALS = {
-    Verdict.NO_IMAGE: (Reason.NO_IMAGE, ""),
-    Verdict.TOO_MANY_PIXELS: (Reason.TOO_MANY_PIXELS, ""),
-    Verdict.TOO_SMALL: (Reason.TOO_SMALL, ""),
-    Verdict.SEVERAL_FRAMES: (Reason.SEVERAL_FRAMES, ""),
-    Verdict.PIXEL_TYPE: (Reason.PIXEL_TYPE, ""),
-    Verdict.DAMAGED: (Reason.DAMAGED, ""),
-    Verdict.NOT_BASE64: (Reason.MALFORMED, "an image is not base64"),
-    Verdict.TOO_LARGE: (Reason.TOO_LARGE, ""),
-    Verdict.LOSSY: (Reason.LOSSY, ""),
-}
-
 _MEMORY = {"MALLOC_MMAP_THRESHOLD_": str(1 << 20)}
 """Has glibc give the memory of an image back to the system as soon as it is done; by itself it learns to keep it."""
 
 
-def decoders(settings: Settings) -> Pool:
-    """Return the processes that decode."""
-    return Pool([decoder(settings) for _ in range(settings.decoders)])
+class Decoder(Process):
+    """A process that decodes images."""
 
+    def __init__(self, settings: Settings) -> None:
+        limits = (settings.pixels, settings.image_bytes)
+        super().__init__("qdebias.service.decoder", *limits, seconds=settings.decode_seconds, environment=_MEMORY)
+        self._most_pixels = settings.pixels
 
-def decoder(settings: Settings) -> Process:
-    """Return a process that decodes."""
-    limits = (settings.pixels, settings.image_bytes)
-    return Process("qdebias.service.decoder", *limits, seconds=settings.decode_seconds, environment=_MEMORY)
+    async def decode(self, data: bytes | bytearray | memoryview, *, lossy: bool = True) -> RgbImage:
+        """Return the pixels of a file, which may be Base64; with `lossy` also of one that was compressed with loss.
 
+        Raises:
+            Refusal: There are none.
+        """
 
-async def decode(process: Process, data: bytes | bytearray | memoryview, *, lossy: bool = True) -> RgbImage:
-    """Return the pixels of a file, which may be Base64."""
+        def exchange(source: IO[bytes], sink: IO[bytes]) -> RgbImage | Reason:
+            view = memoryview(data)
+            source.write(HEAD.pack(isinstance(data, Base64), not lossy, len(view)))
+            source.write(view)
+            source.flush()
+            reason = REASONS[_read(sink, 1)[0]]
+            if reason is not None:
+                return reason
+            height, width = SIZE.unpack(_read(sink, SIZE.size))
+            if height * width > self._most_pixels:
+                raise ValueError("more pixels than were allowed")
+            image: RgbImage = np.empty((height, width, 3), dtype=np.uint8)
+            if sink.readinto(image.data.cast("B")) < image.nbytes:  # type: ignore[attr-defined]  # a buffered reader's
+                raise EOFError
+            return image
 
-    def exchange(source: IO[bytes], sink: IO[bytes]) -> RgbImage | Verdict:
-        view = memoryview(data)
-        kind = (Kind.BASE64 if isinstance(data, Base64) else Kind(0)) | (Kind(0) if lossy else Kind.LOSSLESS)
-        source.write(HEAD.pack(kind, len(view)))
-        source.write(view)
-        source.flush()
-        verdict = Verdict(_read(sink, 1)[0])
-        return _pixels(sink) if verdict is Verdict.PIXELS else verdict
-
-    try:
-        found = await process.run(exchange)
-    except EndedError as error:
-        raise Refusal(Reason.DECODING_TOOK_TOO_LONG) from error
-    if isinstance(found, Verdict):
-        raise Refusal(*_REFUSALS[found])
-    return found
-
-
-def _pixels(sink: IO[bytes]) -> RgbImage:
-    image = np.empty((*SIZE.unpack(_read(sink, SIZE.size)), 3), dtype=np.uint8)
-    if sink.readinto(image.data.cast("B")) < image.nbytes:  # type: ignore[attr-defined]  # of every buffered reader
-        raise EOFError
-    return image
+        try:
+            found = await self.run(exchange)
+        except EndedError as error:
+            raise Refusal(Reason.DECODING_TOOK_TOO_LONG) from error
+        if isinstance(found, Reason):
+            raise Refusal(found, "an image is not base64" if found is Reason.MALFORMED else "")
+        return found
 
 
 def _read(sink: IO[bytes], count: int) -> bytes:

@@ -7,7 +7,7 @@ bytes arrive: of no body more is built than of a sound one, and little is left t
 import asyncio
 import re
 import secrets
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
@@ -16,10 +16,10 @@ import numpy as np
 from msgspec import UNSET, Struct
 from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 
 from qdebias.image import RgbImage
-from qdebias.service.limits import Holding
+from qdebias.service.limits import Settings
 from qdebias.service.refusal import Reason, Refusal, busy
 from qdebias.service.schema import (
     ImageSource,
@@ -39,6 +39,9 @@ class Base64(bytearray):
 
 Source = bytearray | memoryview | str | RgbImage | Refusal
 """An image: a file's bytes, which may be Base64; the URL where it is; or pixels; or why it was refused already."""
+
+Take = Callable[[int], bool]
+"""Says whether there is memory for so many bytes more, and takes it."""
 
 VALUES_AN_IMAGE = 8
 """Most commas, opening brackets and strings of JSON, or values of msgpack, an image; for the rest as for 4."""
@@ -79,46 +82,41 @@ class ParsedRequest:
     lossy: bool = True
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Form:
     """How the images of a request are named, and how many there may be.
 
+    Args:
+        schema: The JSON body.
+        limits: Those of the server.
+
     Attributes:
         field: Name of the part of a multipart body, which may come several times where `most` is above 1.
-        schema: The JSON body.
         most: How many images.
+        values: Most values in JSON or msgpack.
         body_bytes: Largest form.
-        json_bytes: Largest JSON body.
-        image_bytes: Largest encoded image.
         texts: The other parts of a multipart body.
         lossy: Whether files may be compressed with loss where the request does not say so.
         packed: Whether the body may be msgpack.
     """
 
-    field: str
-    schema: type[ImagesRequest]
-    most: int
-    body_bytes: int
-    json_bytes: int
-    image_bytes: int
-    texts: tuple[str, ...] = TEXT_FIELDS
-    lossy: bool = True
-    packed: bool = False
-
-    @property
-    def values(self) -> int:
-        """Most values in JSON or msgpack."""
-        return VALUES_AN_IMAGE * (self.most + 4)
+    def __init__(self, schema: type[ImagesRequest], limits: Settings) -> None:
+        one, reward = schema is ScoreRequest, schema is RewardRequest
+        self.schema, self.limits = schema, limits
+        self.field, self.most = ("image", 1) if one else ("images", limits.images)
+        self.values = VALUES_AN_IMAGE * (self.most + 4)
+        self.body_bytes = limits.body_bytes if one else limits.batch_body_bytes
+        self.texts = (*TEXT_FIELDS, "lossy") if reward else TEXT_FIELDS
+        self.lossy, self.packed = not reward, reward
 
 
-async def read(request: Request, form: Form, memory: Holding) -> ParsedRequest:
+async def read(request: Request, form: Form, take: Take) -> ParsedRequest:
     """Read and take apart the body of a request, as far as there is memory for it."""
     kind = media_type(request)
     if kind == "multipart/form-data":
-        return await _read_multipart(request, form, memory)
+        return await _read_multipart(request, form, take)
     if kind == PACKED and form.packed:
-        return await _read_packed(request, form, memory)
-    body = await read_json(request, form.json_bytes, form.values, memory)
+        return await _read_packed(request, form, take)
+    body = await read_json(request, form.limits.body_bytes, form.values, take)
     found = parse(form.schema, body.rest)
     sources = [found.image] if isinstance(found, ScoreRequest) else found.images
     if len(sources) > form.most:
@@ -130,29 +128,31 @@ async def read(request: Request, form: Form, memory: Holding) -> ParsedRequest:
     return ParsedRequest(images=images, method=found.method, model=found.model, lossy=lossy)
 
 
-async def _read_packed(request: Request, form: Form, memory: Holding) -> ParsedRequest:
+async def _read_packed(request: Request, form: Form, take: Take) -> ParsedRequest:
     body = bytearray()
-    async for piece in _pieces(request, form.body_bytes, memory):
+    async for piece in _pieces(request, form.body_bytes, take):
         body += piece
-    _check_packed(body, form.values)
+    place = 0
+    for _ in range(form.values):  # of more values, or longer texts, than a sound body has, few are looked at
+        if place < len(body):
+            place += _packed_size(body, place)
+    if place < len(body):
+        raise Refusal(Reason.MALFORMED, "it holds too many values")
     try:
         found = msgspec.msgpack.decode(body, type=PackedRewardRequest)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise Refusal(Reason.MALFORMED) from error
     if len(found.images) > form.most:
         raise Refusal(Reason.TOO_MANY_IMAGES)
-    images = tuple(_array(one) if isinstance(one, RawPixels) else one for one in found.images)
-    return ParsedRequest(images=images, method=found.method, model=found.model, lossy=found.lossy)
-
-
-def _check_packed(body: bytearray, values: int) -> None:
-    """Refuse msgpack with more values, or longer texts, than a sound body has; of both, few are looked at."""
-    place = 0
-    for _ in range(values):
-        if place >= len(body):
-            return
-        place += _packed_size(body, place)
-    raise Refusal(Reason.MALFORMED, "it holds too many values")
+    images: list[Source] = []
+    for one in found.images:
+        if not isinstance(one, RawPixels):
+            images.append(one)
+        elif len(one.pixels) == one.height * one.width * 3:
+            images.append(np.frombuffer(one.pixels, dtype=np.uint8).reshape(one.height, one.width, 3))
+        else:
+            raise Refusal(Reason.MALFORMED, "pixels are height x width x 3 bytes")
+    return ParsedRequest(images=tuple(images), method=found.method, model=found.model, lossy=found.lossy)
 
 
 _LENGTH_BYTES = {0xC4: 1, 0xC5: 2, 0xC6: 4, 0xD9: 1, 0xDA: 2, 0xDB: 4}
@@ -173,12 +173,6 @@ def _packed_size(body: bytearray, place: int) -> int:
     if kind >= 0xD9 and length > LONGEST_TEXT:
         raise Refusal(Reason.MALFORMED, f"a text is longer than {LONGEST_TEXT} bytes")
     return head + length
-
-
-def _array(image: RawPixels) -> RgbImage:
-    if len(image.pixels) != image.height * image.width * 3:
-        raise Refusal(Reason.MALFORMED, "pixels are height x width x 3 bytes")
-    return np.frombuffer(image.pixels, dtype=np.uint8).reshape(image.height, image.width, 3)
 
 
 class JsonBody:
@@ -234,24 +228,22 @@ class JsonBody:
         self._string += piece[start : end + 1]
         self._escaped = piece[end : end + 1] == b"\\"
         self._inside = piece[end : end + 1] != b'"'
-        if not self._inside:
-            self._keep(self._string)
+        if self._inside:
+            return end + 1
+        if len(self._string) > LONGEST_STRING:
+            self.rest += b'"%s%d"' % (_STANDS_FOR, len(self.long))
+            self.long.append(self._string)
+        else:
+            self.rest += self._string
         return end + 1
 
-    def _keep(self, string: Base64) -> None:
-        if len(string) > LONGEST_STRING:
-            self.rest += b'"%s%d"' % (_STANDS_FOR, len(self.long))
-            self.long.append(string)
-        else:
-            self.rest += string
 
-
-async def read_json(request: Request, most: int, values: int, memory: Holding) -> JsonBody:
+async def read_json(request: Request, most: int, values: int, take: Take) -> JsonBody:
     """Return the JSON body of a request: at most so many bytes, and so many values as `JsonBody` counts them."""
     if media_type(request) != "application/json":
         raise Refusal(Reason.CONTENT_TYPE)
     body = JsonBody(values)
-    async for piece in _pieces(request, most, memory):
+    async for piece in _pieces(request, most, take):
         body.write(piece)
     body.complete()
     return body
@@ -284,12 +276,12 @@ def media_type(request: Request) -> str:
     return said.split(";")[0].strip().lower()
 
 
-async def _read_multipart(request: Request, form: Form, memory: Holding) -> ParsedRequest:
+async def _read_multipart(request: Request, form: Form, take: Take) -> ParsedRequest:
     options = parse_options_header(request.headers["content-type"])[1]
     reader = _FormReader(form)
     try:
         parser = MultipartParser(options.get(b"boundary", b""), reader.callbacks())  # type: ignore[arg-type]  # a dict of all
-        async for piece in _pieces(request, form.body_bytes, memory):
+        async for piece in _pieces(request, form.body_bytes, take):
             parser.write(piece)
         parser.finalize()
     except (FormParserError, ValueError) as error:
@@ -354,7 +346,7 @@ class _FormReader:
 
     def part_data(self, data: bytes, start: int, end: int) -> None:
         text = self._name in self.form.texts
-        if len(self._part) + end - start <= (LONGEST_TEXT if text else self.form.image_bytes):
+        if len(self._part) + end - start <= (LONGEST_TEXT if text else self.form.limits.image_bytes):
             self._part += data[start:end]
         elif text:
             raise Refusal(Reason.MALFORMED, f"a text is longer than {LONGEST_TEXT} bytes")
@@ -373,18 +365,21 @@ class _FormReader:
         return self.texts[name].decode(errors="replace") if name in self.texts else None
 
 
-async def _pieces(request: Request, most: int, memory: Holding) -> AsyncGenerator[bytes, None]:
+async def _pieces(request: Request, most: int, take: Take) -> AsyncGenerator[bytes, None]:
     """Yield the body as it arrives, in small pieces, up to a limit, as far as there is memory for it."""
     announced = request.headers.get("content-length", "")
     if announced.isdecimal() and int(announced[:20]) > most:
         raise Refusal(Reason.TOO_LARGE)
     count = 0
-    async for chunk in request.stream():
-        count += len(chunk)
-        if count > most:
-            raise Refusal(Reason.TOO_LARGE)
-        if not memory.take(len(chunk)):
-            raise busy(1)
-        for start in range(0, len(chunk), STEP):
-            yield chunk[start : start + STEP]
-            await asyncio.sleep(0)
+    try:
+        async for chunk in request.stream():
+            count += len(chunk)
+            if count > most:
+                raise Refusal(Reason.TOO_LARGE)
+            if not take(len(chunk)):
+                raise busy(1)
+            for start in range(0, len(chunk), STEP):
+                yield chunk[start : start + STEP]
+                await asyncio.sleep(0)
+    except ClientDisconnect as error:
+        raise Refusal(Reason.CLIENT_LEFT) from error

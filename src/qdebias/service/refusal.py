@@ -7,9 +7,6 @@ paths elsewhere (CVE-2026-22778).
 from collections.abc import Mapping
 from enum import Enum
 
-MIN_WAIT = 1
-"""Shortest Retry-After, in seconds."""
-
 
 class Reason(Enum):
     """HTTP status and the words for each reason; the name is the `code` in the answer."""
@@ -92,4 +89,4 @@ class Refusal(Exception):  # noqa: N818 (the word of this service)
 
 def busy(seconds: float) -> Refusal:
     """Return the refusal of a full queue that will have room in about so many seconds."""
-    return Refusal(Reason.BUSY, headers={"retry-after": str(max(MIN_WAIT, round(seconds)))})
+    return Refusal(Reason.BUSY, headers={"retry-after": str(max(1, round(seconds)))})

@@ -11,25 +11,19 @@ from typing import Annotated
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 from ray import serve
 from ray.serve import Application
-from starlette.datastructures import MutableHeaders
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.types import ASGIApp
 
 from qdebias.errors import SettingError
 from qdebias.runs.options import Options as ScoringOptions
 from qdebias.service.app import create_app
-from qdebias.service.guard import load_keys
+from qdebias.service.guard import load_keys, set_up_logs
+from qdebias.service.limits import Settings
 from qdebias.service.models import loader, specs_by_name
 from qdebias.service.service import Service
-from qdebias.service.settings import Settings
-from qdebias.service.telemetry import set_up_logs
 
-
-def _listed(value: object) -> object:
-    """Take one word for a list of it: `serve run` hands on words."""
-    return (value,) if isinstance(value, str) else value
-
-
-Words = Annotated[tuple[str, ...], BeforeValidator(_listed)]
+Words = Annotated[
+    tuple[str, ...], BeforeValidator(lambda value: (value,) if isinstance(value, str) else value)
+]  # `serve run` hands on words
 
 
 class Options(BaseModel):
@@ -71,13 +65,14 @@ def app(options: Options) -> Application:
     keys = load_keys(options.keys_file)
     if not keys and not options.open_to_all:
         raise SettingError("there are no keys; set QDEBIAS_SERVE_KEYS or keys_file, or set open_to_all=true")
-    load = loader(specs_by_name(options.models), ScoringOptions(device=options.device, dtype=options.dtype))
     settings, hosts = options.settings, frozenset(name.lower() for name in options.names)
+    scoring = ScoringOptions(device=options.device, dtype=options.dtype)
+    load = loader(specs_by_name(options.models), scoring, settings)
 
     def build() -> ASGIApp:
-        """Make the application of one replica, in its process."""
+        """Make the application of one replica, in its process; Ray's proxies add the id of a request by themselves."""
         set_up_logs()
-        return without_id(create_app(Service(load, settings), keys=keys, hosts=hosts, load_first=True))
+        return create_app(Service(load, settings), keys=keys, hosts=hosts, in_ray=True)
 
     replica = serve.deployment(
         name="qdebias",
@@ -87,17 +82,3 @@ def app(options: Options) -> Application:
         graceful_shutdown_timeout_s=settings.drain,
     )
     return replica(serve.ingress(build)()).bind()
-
-
-def without_id(app: ASGIApp) -> ASGIApp:
-    """Leave X-Request-ID out of the answers' headers: Ray's proxies, which give each request its id, add it too."""
-
-    async def without(scope: Scope, receive: Receive, send: Send) -> None:
-        async def sent(message: Message) -> None:
-            if message["type"] == "http.response.start":
-                del MutableHeaders(scope=message)["x-request-id"]
-            await send(message)
-
-        await app(scope, receive, sent)
-
-    return without

@@ -1,10 +1,7 @@
 """The routes under /v1: a request is read by `reading` and gets its place from `Service`; the rest is here."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
-from dataclasses import replace
-from functools import partial
-from typing import Annotated, Literal, TypeVar
+from typing import Annotated, Literal
 
 import msgspec
 from fastapi import APIRouter, Depends, Query, Request, Response
@@ -15,13 +12,11 @@ from qdebias.report.figure import Row, words
 from qdebias.runs.scorer import Explanation
 from qdebias.service.background import agreement, explanation_json, figure_png, reduced
 from qdebias.service.guard import problem
-from qdebias.service.openapi import body_of, failures, json_body
-from qdebias.service.reading import PACKED, TEXT_FIELDS, Form, Source, media_type
+from qdebias.service.reading import PACKED, Form, Source, media_type
 from qdebias.service.refusal import Reason, Refusal
 from qdebias.service.schema import (
     MOST_NUMBERS,
     AgreementAnswer,
-    AgreementRequest,
     BatchAnswer,
     BatchRequest,
     BatchResult,
@@ -36,50 +31,58 @@ from qdebias.service.schema import (
     RewardRequest,
     ScoreAnswer,
     ScoreRequest,
+    body_of,
+    failures,
+    numbers_body,
 )
 from qdebias.service.service import Job, Service
 
 NUMBERS_BYTES = 2 << 20
 """Largest body of numbers."""
 
+PLAIN = "vanilla"
+"""The method that an explanation compares with."""
+
 
 def image_routes(service: Service) -> APIRouter:
     """Return the routes that take images."""
     router = APIRouter(prefix="/v1", tags=["scores"], dependencies=[Depends(refuse_unknown_query)])
-    limits = service.settings
-    one = Form(
-        field="image",
-        schema=ScoreRequest,
-        most=1,
-        body_bytes=limits.body_bytes,
-        json_bytes=limits.body_bytes,
-        image_bytes=limits.image_bytes,
-    )
-    many = replace(one, field="images", schema=BatchRequest, most=limits.images, body_bytes=limits.batch_body_bytes)
-    _add_reward(
-        router, service, replace(many, schema=RewardRequest, texts=(*TEXT_FIELDS, "lossy"), lossy=False, packed=True)
-    )
-    body = body_of(ScoreRequest, "image", most=1)
+    one, many = Form(ScoreRequest, service.settings), Form(BatchRequest, service.settings)
 
-    @router.post("/score", responses=failures(), openapi_extra=body, summary="Score one image")
+    @router.post("/score", responses=failures(), openapi_extra=body_of(ScoreRequest), summary="Score one image")
     async def score(request: Request) -> ScoreAnswer:
         """Return the quality of one image, sent as a form or as JSON."""
-        return await service.answer(request, one, score_job)
+        return await service.answer(request, one, lambda job: _score(job, job.sources[0]))
 
     @router.post(
         "/score/batch",
         responses=failures(),
-        openapi_extra=body_of(BatchRequest, "images", most=limits.images),
+        openapi_extra=body_of(BatchRequest, most=many.most),
         summary="Score several images",
     )
     async def batch(request: Request) -> BatchAnswer:
         """Return the quality of each image; one that cannot be scored has an error in its place."""
-        return batch_answer(await service.answer(request, many, score_images))
+        found = await service.answer(request, many, score_images)
+        results = [
+            BatchResult(index=index, result=None, error=Problem(**problem(one)))
+            if isinstance(one, Refusal)
+            else BatchResult(index=index, result=one, error=None)
+            for index, one in enumerate(found)
+        ]
+        return BatchAnswer(results=results, failed=sum(result.error is not None for result in results))
+
+    _add_explain(router, service)
+    _add_reward(router, service)
+    return router
+
+
+def _add_explain(router: APIRouter, service: Service) -> None:
+    form = Form(ScoreRequest, service.settings)
 
     @router.post(
         "/explain",
         responses={200: {"content": {"image/png": {"schema": {"type": "string", "format": "binary"}}}}, **failures()},
-        openapi_extra=body,
+        openapi_extra=body_of(ScoreRequest),
         response_model=ExplanationAnswer,
         summary="Show how a score comes about",
     )
@@ -90,21 +93,26 @@ def image_routes(service: Service) -> APIRouter:
         """Return the image, its degraded copies, and what the model made of each, as a figure or in parts."""
         drawn = explanation_json if format == "json" else figure_png
 
-        async def draw(answer: ScoreAnswer, row: Row) -> bytes:
-            return await service.background.run(drawn, answer, await asyncio.to_thread(reduced, row))
+        async def draw(job: Job) -> bytes:
+            async with job.decoded(job.sources[0]) as image:  # its pixels count as held until the picture is drawn
+                methods = dict.fromkeys((job.method, PLAIN))
+                found, *plain = await asyncio.gather(*(job.explain(image, method) for method in methods))
+                row = Row(name="image", explanation=found, vanilla=plain[0].score.value if plain else None)
+                small = await asyncio.to_thread(reduced, row)
+                return await service.background.run(drawn, score_answer(job, found), small)
 
-        data = await service.answer(request, one, partial(explain_job, draw=draw))
+        data = await service.answer(request, form, draw)
         return Response(data, media_type="application/json" if format == "json" else "image/png")
 
-    return router
 
+def _add_reward(router: APIRouter, service: Service) -> None:
+    form = Form(RewardRequest, service.settings)
 
-def _add_reward(router: APIRouter, service: Service, form: Form) -> None:
     @router.post(
         "/reward",
         responses=failures(),
         response_model=RewardAnswer,
-        openapi_extra=body_of(RewardRequest, "images", most=form.most),
+        openapi_extra=body_of(RewardRequest, most=form.most),
         summary="Judge generated images for training",
     )
     async def reward(request: Request) -> Response:
@@ -159,7 +167,7 @@ def other_routes(service: Service) -> APIRouter:
         "/agreement",
         responses=failures(),
         response_model=AgreementAnswer,
-        openapi_extra=json_body(AgreementRequest, {"scores": [0.2, 0.5, 0.4], "quality": [1.5, 3.0, 4.5]}),
+        openapi_extra=numbers_body(),
         summary="Compare scores with human scores",
     )
     async def compare(request: Request) -> Response:
@@ -170,62 +178,45 @@ def other_routes(service: Service) -> APIRouter:
     return router
 
 
-Picture = TypeVar("Picture")
-
-PLAIN = "vanilla"
-"""The method that an explanation compares with."""
-
-
-async def score_job(job: Job) -> ScoreAnswer:
-    """Score the only image of a request."""
-    return await _score(job, job.sources[0])
-
-
 async def score_images(job: Job) -> list[ScoreAnswer | Refusal]:
     """Score each image; one that is refused does not keep the others from their scores."""
-    return list(await asyncio.gather(*(_score_or_refuse(job, source) for source in job.sources)))
+
+    async def one(source: Source) -> ScoreAnswer | Refusal:
+        try:
+            return await _score(job, source)
+        except Refusal as refusal:
+            return refusal
+
+    return list(await asyncio.gather(*map(one, job.sources)))
 
 
 async def reward_job(job: Job) -> RewardAnswer:
-    """Score each image, for a program that trains on the scores."""
+    """Score each image, for a program that trains on the scores; one that has none has its error."""
     found = await score_images(job)
-    return reward_answer(found, model=job.model, method=job.method, fingerprint=job.fingerprint)
-
-
-async def explain_job(job: Job, *, draw: Callable[[ScoreAnswer, Row], Awaitable[Picture]]) -> Picture:
-    """Score the only image of a request, ask the plain question too, and draw how the score came about.
-
-    The pixels count as held, and the request keeps its place, until the picture is drawn.
-    """
-    async with job.decoded(job.sources[0]) as image:
-        methods = dict.fromkeys((job.method, PLAIN))
-        found, *plain = await asyncio.gather(*(job.explain(image, method) for method in methods))
-        answer = score_answer(found, model=job.model, method=job.method, seed=job.seed)
-        row = Row(name="image", explanation=found, vanilla=plain[0].score.value if plain else None)
-        return await draw(answer, row)
+    refused = [(index, one) for index, one in enumerate(found) if isinstance(one, Refusal)]
+    return RewardAnswer(
+        rewards=[None if isinstance(one, Refusal) else one.score for one in found],
+        errors=[RewardError(index=index, **problem(one)) for index, one in refused],
+        model=job.model,
+        method=job.method,
+        fingerprint=job.fingerprint,
+    )
 
 
 async def _score(job: Job, source: Source) -> ScoreAnswer:
     async with job.decoded(source) as image:
         found = await job.explain(image, job.method)
-    return score_answer(found, model=job.model, method=job.method, seed=job.seed)
+    return score_answer(job, found)
 
 
-async def _score_or_refuse(job: Job, source: Source) -> ScoreAnswer | Refusal:
-    try:
-        return await _score(job, source)
-    except Refusal as refusal:
-        return refusal
-
-
-def score_answer(found: Explanation, *, model: str, method: str, seed: int) -> ScoreAnswer:
+def score_answer(job: Job, found: Explanation) -> ScoreAnswer:
     """Return the answer about one image."""
     score = found.score
     return ScoreAnswer(
         score=score.value,
-        model=model,
-        method=method,
-        seed=seed,
+        model=job.model,
+        method=job.method,
+        seed=job.seed,
         conditions=[words(condition.kind) for condition in found.plan.conditions],
         beside=bool(found.plan.conditions) and all(len(request.images) > 1 for request in found.plan.requests),
         good=score.good.tolist(),
@@ -235,27 +226,3 @@ def score_answer(found: Explanation, *, model: str, method: str, seed: int) -> S
         deviation=score.deviation,
         log_odds=score.log_odds,
     )
-
-
-def reward_answer(found: list[ScoreAnswer | Refusal], *, model: str, method: str, fingerprint: str) -> RewardAnswer:
-    """Return the rewards of several images; one that has none has its error."""
-    return RewardAnswer(
-        rewards=[None if isinstance(one, Refusal) else one.score for one in found],
-        errors=[
-            RewardError(index=index, **problem(one)) for index, one in enumerate(found) if isinstance(one, Refusal)
-        ],
-        model=model,
-        method=method,
-        fingerprint=fingerprint,
-    )
-
-
-def batch_answer(found: list[ScoreAnswer | Refusal]) -> BatchAnswer:
-    """Return the answer about several images."""
-    results = [
-        BatchResult(index=index, result=None, error=Problem(**problem(one)))
-        if isinstance(one, Refusal)
-        else BatchResult(index=index, result=one, error=None)
-        for index, one in enumerate(found)
-    ]
-    return BatchAnswer(results=results, failed=sum(result.error is not None for result in results))

@@ -1,23 +1,21 @@
-"""What goes in and out of the service, as /openapi.json describes it.
+"""What goes in and out of the service, and what /openapi.json says of it beyond what FastAPI finds out by itself.
 
 Requests are msgspec's, which reads untrusted bodies quickly and stops at the first error; answers are
 Pydantic's, from which FastAPI makes their description.
 """
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from msgspec import UNSET, Meta, Raw, Struct, UnsetType
 from pydantic import BaseModel, Field
 
+from qdebias.service.refusal import Reason
+
 Probability = Annotated[float, Field(ge=0, le=1)]
-MethodName = Annotated[
-    Annotated[str, Meta(max_length=200)] | None,
-    Meta(description="How it is asked; GET /v1/methods lists the names."),
-]
-ModelName = Annotated[
-    Annotated[str, Meta(max_length=200)] | None,
-    Meta(description="Which model is asked; GET /v1/models lists the names."),
-]
+_ABOUT_METHOD = "How it is asked; GET /v1/methods lists the names."
+_ABOUT_MODEL = "Which model is asked; GET /v1/models lists the names."
+MethodName = Annotated[Annotated[str, Meta(max_length=200)] | None, Meta(description=_ABOUT_METHOD)]
+ModelName = Annotated[Annotated[str, Meta(max_length=200)] | None, Meta(description=_ABOUT_MODEL)]
 Base64 = Annotated[
     Raw | UnsetType,
     Meta(
@@ -227,3 +225,76 @@ class Health(BaseModel):
     """Whether the server lives, or takes requests."""
 
     status: Literal["ok", "loading", "no_decoder", "stopping", "stuck"]
+
+
+PIXELS = (
+    "iVBORw0KGgoAAAANSUhEUgAAACAAAAAgBAMAAACBVGfHAAAAGFBMVEW81jY12HkcjKvOd0w8PVkgSoejHJY0GL8RSZt5AAAAdUlEQVR42pWRwQ2A"
+    "IBAER7ESKqA727IRE0qwA/gbxIfKoRFBfjcZdi/QjQDrBIADegCOOZJAdnLgBZiHsUnEaaiHsWCuCIZzAQ0wX0Ys1ArwVeMTDPcx+htwbRnud23j"
+    "Yppgj9dIhq1lBPmLgmFfa5WAkF3ZAdEJGE3C/1veAAAAAElFTkSuQmCC"
+)
+"""A PNG of 32 x 32 pixels, for the examples."""
+REFERENCE = "#/components/schemas/{name}"
+_TEXTS = {
+    "method": {"type": "string", "description": _ABOUT_METHOD},
+    "model": {"type": "string", "description": _ABOUT_MODEL},
+}
+_USUAL = (
+    Reason.MALFORMED,
+    Reason.NO_KEY,
+    Reason.CROSS_SITE,
+    Reason.TOO_SLOW,
+    Reason.TOO_LARGE,
+    Reason.CONTENT_TYPE,
+    Reason.NOT_SCORED,
+    Reason.BUSY,
+    Reason.MODEL_FAILED,
+    Reason.DEADLINE,
+)
+
+
+def failures(*reasons: Reason) -> dict[int | str, dict[str, Any]]:
+    """Return the answers of a route that are no success; without reasons, those of a route that takes images."""
+    found: dict[int | str, dict[str, Any]] = {}
+    for reason in reasons or _USUAL:
+        found[reason.status] = {"model": ErrorAnswer, "description": reason.message}
+    if Reason.BUSY.status in found:
+        found[Reason.BUSY.status]["headers"] = {
+            "Retry-After": {"description": "Seconds.", "schema": {"type": "integer", "minimum": 1}}
+        }
+    return found
+
+
+def body_of(schema: type[ImagesRequest], *, most: int = 1) -> dict[str, Any]:
+    """Return the description of a body that is a form or JSON.
+
+    Args:
+        schema: The JSON.
+        most: How many images.
+    """
+    field = "image" if schema is ScoreRequest else "images"
+    picture: dict[str, Any] = {"type": "string", "format": "binary"}
+    json: dict[str, Any] = {"$ref": REFERENCE.format(name=schema.__name__)}
+    example: Any = {"base64": PIXELS}
+    if schema is not ScoreRequest:
+        picture = {"type": "array", "items": picture, "minItems": 1, "maxItems": most}
+        json = {"allOf": [json, {"properties": {field: {"maxItems": most}}}]}
+        example = [example, example]
+    texts = {**_TEXTS, "lossy": {"type": "boolean"}} if schema is RewardRequest else _TEXTS
+    form = {
+        "type": "object",
+        "properties": {field: picture, **texts},
+        "required": [field],
+        "additionalProperties": False,
+    }
+    content = {
+        "application/json": {"schema": json, "example": {field: example, "method": "paper"}},
+        "multipart/form-data": {"schema": form},
+    }
+    return {"requestBody": {"required": True, "content": content}}
+
+
+def numbers_body() -> dict[str, Any]:
+    """Return the description of an AgreementRequest."""
+    example = {"scores": [0.2, 0.5, 0.4], "quality": [1.5, 3.0, 4.5]}
+    json = {"schema": {"$ref": REFERENCE.format(name="AgreementRequest")}, "example": example}
+    return {"requestBody": {"required": True, "content": {"application/json": json}}}

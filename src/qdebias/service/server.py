@@ -65,7 +65,11 @@ class Listening:
         if (self.certificate is None) != (self.private_key is None):
             raise SettingError("TLS needs both --certificate and --private-key")
         if self.certificate is not None:
-            _check_pair(self.certificate, self.private_key)
+            try:
+                ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(self.certificate, self.private_key)
+            except OSError as error:  # ssl.SSLError is one
+                pair = f"{self.certificate} and {self.private_key}"
+                raise SettingError(f"{pair} cannot be read, or are no pair ({error})") from error
 
     @property
     def allowed_names(self) -> frozenset[str]:
@@ -81,6 +85,10 @@ class Server(uvicorn.Server):
     def __init__(self, config: uvicorn.Config, service: Service) -> None:
         super().__init__(config)
         self._service = service
+        service.on_failure = self._give_up
+
+    def _give_up(self) -> None:
+        self.should_exit = True
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """Take no new work, finish what is under way; end in any case soon after the time for it."""
@@ -93,13 +101,8 @@ class Server(uvicorn.Server):
 
 def make_server(service: Service, listening: Listening) -> Server:
     """Return a server that is ready to run."""
-
-    def give_up() -> None:
-        server.should_exit = True
-
-    app = create_app(service, keys=listening.keys, hosts=listening.allowed_names, on_failure=give_up)
     config = server_config(
-        app,
+        create_app(service, keys=listening.keys, hosts=listening.allowed_names),
         deadline=service.settings.deadline,
         host=listening.host,
         port=listening.port,
@@ -110,8 +113,7 @@ def make_server(service: Service, listening: Listening) -> Server:
         ssl_certfile=listening.certificate,
         ssl_keyfile=listening.private_key,
     )
-    server = Server(config, service)
-    return server
+    return Server(config, service)
 
 
 def run(service: Service, listening: Listening) -> None:
@@ -133,13 +135,6 @@ def run(service: Service, listening: Listening) -> None:
         ) from end
     if service.failure is not None:
         raise service.failure
-
-
-def _check_pair(certificate: Path, private_key: Path | None) -> None:
-    try:
-        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(certificate, private_key)
-    except OSError as error:  # ssl.SSLError is one
-        raise SettingError(f"{certificate} and {private_key} cannot be read, or are no pair ({error})") from error
 
 
 def _is_loopback(host: str) -> bool:
@@ -253,22 +248,11 @@ def server_config(app: ASGIApp, *, deadline: float, **more: Any) -> uvicorn.Conf
     )
 
 
-def health_app(service: Service) -> ASGIApp:
-    """Return an application of /healthz and /readyz alone, which asks nothing of the service's event loop."""
-
-    async def answer(scope: Scope, receive: Receive, send: Send) -> None:
-        statuses = {"/healthz": "stuck" if service.stuck else "ok", "/readyz": service.status}
-        status = statuses.get(scope["path"])
-        await JSONResponse({"status": status}, 404 if status is None else 200 if status == "ok" else 503)(
-            scope, receive, send
-        )
-
-    return answer
-
-
 @contextmanager
 def health_server(service: Service, host: str, port: int) -> Iterator[socket]:
     """Answer /healthz and /readyz on a port of their own, in a thread of their own, as long as the context lasts.
+
+    They ask nothing of the service's event loop.
 
     Yields:
         The socket that listens.
@@ -276,8 +260,14 @@ def health_server(service: Service, host: str, port: int) -> Iterator[socket]:
     Raises:
         SystemExit: The port is taken; its context is the OSError.
     """
-    deadline = service.settings.deadline
-    config = server_config(health_app(service), deadline=deadline, host=host, port=port, lifespan="off")
+
+    async def answer(scope: Scope, receive: Receive, send: Send) -> None:
+        statuses = {"/healthz": "stuck" if service.stuck else "ok", "/readyz": service.status}
+        status = statuses.get(scope["path"])
+        code = 404 if status is None else 200 if status == "ok" else 503
+        await JSONResponse({"status": status}, code)(scope, receive, send)
+
+    config = server_config(answer, deadline=service.settings.deadline, host=host, port=port, lifespan="off")
     server, listening = uvicorn.Server(config), config.bind_socket()
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]}, name="qdebias-health", daemon=True)
     thread.start()
