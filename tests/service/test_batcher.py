@@ -1,5 +1,6 @@
 import asyncio
 import gc
+import threading
 import weakref
 from collections.abc import Awaitable, Callable, Sequence
 
@@ -8,11 +9,11 @@ import pytest
 
 from qdebias.backends.fake import FakeBackend, digest_logits
 from qdebias.errors import BackendError
-from qdebias.image import digest
+from qdebias.image import RgbImage, digest
 from qdebias.methods.plan import Failure
 from qdebias.prompts import Request
 from qdebias.runs.scorer import Explanation, Scorer
-from qdebias.service.batcher import Batcher, Result
+from qdebias.service.batcher import Batcher
 from serving import Gated, noise
 
 
@@ -28,7 +29,11 @@ def with_batcher(use: Callable[[Batcher], Awaitable[None]], **settings: object) 
     asyncio.run(story())
 
 
-def value(result: Result) -> float:
+def whole(found: Explanation) -> Explanation:
+    return found
+
+
+def value(result: object) -> float:
     assert isinstance(result, Explanation)
     return result.score.value
 
@@ -36,7 +41,7 @@ def value(result: Result) -> float:
 def test_nothing_of_an_image_is_kept_once_it_is_answered() -> None:
     async def use(batcher: Batcher) -> None:
         image = noise(0)
-        result = await batcher.submit(Scorer(backend=FakeBackend()), image)
+        result = await batcher.submit(Scorer(backend=FakeBackend()), image, whole)
         assert isinstance(result, Explanation)
         held = [weakref.ref(one) for one in (image, *(condition.image for condition in result.plan.conditions))]
         assert len(held) == 5
@@ -54,9 +59,9 @@ def test_images_of_many_go_to_the_model_together_and_each_gets_its_own_score() -
     seen: list[int] = []
 
     async def use(batcher: Batcher) -> None:
-        first = asyncio.ensure_future(batcher.submit(scorer, noise(0)))
+        first = asyncio.ensure_future(batcher.submit(scorer, noise(0), whole))
         await asyncio.to_thread(backend.busy.wait)
-        rest = [asyncio.ensure_future(batcher.submit(scorer, noise(seed))) for seed in range(1, 7)]
+        rest = [asyncio.ensure_future(batcher.submit(scorer, noise(seed), whole)) for seed in range(1, 7)]
         await asyncio.sleep(0)
         for _ in range(3):
             backend.gate.release()
@@ -73,9 +78,9 @@ def test_a_batch_holds_images_of_one_method() -> None:
     one, two = (Scorer(backend=backend, method=name) for name in ("vanilla", "qbench"))
 
     async def use(batcher: Batcher) -> None:
-        first = asyncio.ensure_future(batcher.submit(one, noise(0)))
+        first = asyncio.ensure_future(batcher.submit(one, noise(0), whole))
         await asyncio.to_thread(backend.busy.wait)
-        rest = [asyncio.ensure_future(batcher.submit(scorer, noise(1))) for scorer in (one, two, one, two)]
+        rest = [asyncio.ensure_future(batcher.submit(scorer, noise(1), whole)) for scorer in (one, two, one, two)]
         await asyncio.sleep(0)
         for _ in range(3):
             backend.gate.release()
@@ -90,9 +95,9 @@ def test_whoever_leaves_takes_his_image_out_of_the_queue() -> None:
     scorer = Scorer(backend=backend, method="vanilla")
 
     async def use(batcher: Batcher) -> None:
-        first = asyncio.ensure_future(batcher.submit(scorer, noise(0)))
+        first = asyncio.ensure_future(batcher.submit(scorer, noise(0), whole))
         await asyncio.to_thread(backend.busy.wait)
-        leaving, staying = (asyncio.ensure_future(batcher.submit(scorer, noise(seed))) for seed in (1, 2))
+        leaving, staying = (asyncio.ensure_future(batcher.submit(scorer, noise(seed), whole)) for seed in (1, 2))
         await asyncio.sleep(0)
         first.cancel()  # its image is with the model already
         leaving.cancel()
@@ -117,7 +122,7 @@ def test_an_image_on_which_the_model_fails_does_not_fail_those_beside_it() -> No
     scorer = Scorer(backend=FakeBackend(answer=answer, failing=[digest(noise(2))]), method="vanilla")
 
     async def use(batcher: Batcher) -> None:
-        jobs = [batcher.submit(scorer, noise(seed)) for seed in range(4)]
+        jobs = [batcher.submit(scorer, noise(seed), whole) for seed in range(4)]
         results = await asyncio.gather(*jobs, return_exceptions=True)
         assert isinstance(results[1], BackendError)
         assert isinstance(results[2], Failure)
@@ -132,8 +137,8 @@ def test_a_fault_is_told_to_those_who_asked_and_the_thread_goes_on() -> None:
 
     async def use(batcher: Batcher) -> None:
         with pytest.raises(IndexError):
-            await batcher.submit(broken, noise(0))
-        assert np.isfinite(value(await batcher.submit(sound, noise(0))))
+            await batcher.submit(broken, noise(0), whole)
+        assert np.isfinite(value(await batcher.submit(sound, noise(0), whole)))
         assert batcher.seconds_an_image > 0
 
     with_batcher(use)
@@ -146,10 +151,29 @@ def test_a_fault_of_the_batcher_itself_is_told_to_whoever_ends_the_process() -> 
         raise ZeroDivisionError
 
     async def use(batcher: Batcher) -> None:
-        job = asyncio.ensure_future(batcher.submit(Scorer(backend=FakeBackend()), noise(0)))
+        job = asyncio.ensure_future(batcher.submit(Scorer(backend=FakeBackend()), noise(0), whole))
         while not told:
             await asyncio.sleep(0.01)
         job.cancel()
 
     with_batcher(use, observe=observe, on_broken=told.append)
     assert [type(error) for error in told] == [ZeroDivisionError]
+
+
+def test_what_is_wanted_is_made_where_the_model_runs_and_copies_are_given_back_there() -> None:
+    copies: list[weakref.ref[RgbImage]] = []
+
+    def make(found: Explanation) -> str:
+        copies.extend(weakref.ref(condition.image) for condition in found.plan.conditions)
+        return threading.current_thread().name
+
+    async def use(batcher: Batcher) -> None:
+        assert str(await batcher.submit(Scorer(backend=FakeBackend()), noise(0), make)).startswith("qdebias-model")
+        assert len(copies) == 4
+        for _ in range(500):
+            if all(copy() is None for copy in copies):
+                return
+            await asyncio.sleep(0.01)
+        raise AssertionError("the copies are kept")
+
+    with_batcher(use)

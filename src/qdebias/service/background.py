@@ -20,6 +20,7 @@ from qdebias.errors import SettingError
 from qdebias.image import RgbImage
 from qdebias.metrics.measures import correlate
 from qdebias.report.figure import LONGEST_SIDE, Row, explain
+from qdebias.runs.scorer import Explanation
 from qdebias.service import READY
 from qdebias.service.processes import EndedError, Pool, Process
 from qdebias.service.reading import parse
@@ -87,12 +88,11 @@ QUALITY = 90
 """Of the WebP files that the page shows; the model saw the pixels themselves."""
 
 
-def reduced(row: Row) -> Row:
-    """Return a row with its images as large as they are drawn, and without what was asked about them."""
-    explanation = row.explanation
+def reduced(explanation: Explanation) -> Explanation:
+    """Return an explanation with its images as large as they are drawn, and without what was asked about them."""
     conditions = [replace(condition, image=_reduced(condition.image)) for condition in explanation.plan.conditions]
     plan = replace(explanation.plan, requests=(), conditions=tuple(conditions))
-    return replace(row, explanation=replace(explanation, image=_reduced(explanation.image), plan=plan))
+    return replace(explanation, image=_reduced(explanation.image), plan=plan)
 
 
 def figure_png(answer: ScoreAnswer, row: Row) -> bytes:

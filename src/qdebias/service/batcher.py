@@ -9,13 +9,14 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from typing import Any, TypeVar
 
 from qdebias.image import RgbImage
 from qdebias.methods.plan import Failure
 from qdebias.runs.scorer import Explanation, Scorer
 from qdebias.service.guard import end_process
 
-Result = Explanation | Failure
+Made = TypeVar("Made")
 Observer = Callable[[int, float], None]
 """Is told the number of images of each batch and its seconds."""
 
@@ -27,7 +28,8 @@ SMOOTHING = 0.2
 class _Job:
     scorer: Scorer
     image: RgbImage
-    answer: asyncio.Future[Result] = field(default_factory=lambda: asyncio.get_running_loop().create_future())
+    make: Callable[[Explanation], Any]
+    answer: asyncio.Future[Any] = field(default_factory=lambda: asyncio.get_running_loop().create_future())
 
 
 class Batcher:
@@ -77,17 +79,21 @@ class Batcher:
         """How many images wait for the model."""
         return len(self._jobs)
 
-    async def submit(self, scorer: Scorer, image: RgbImage) -> Result:
-        """Return the score of an image with how it came about, or why it cannot be scored.
+    async def submit(self, scorer: Scorer, image: RgbImage, make: Callable[[Explanation], Made]) -> Made | Failure:
+        """Return what is made of the score of an image and how it came about, or why it cannot be scored.
+
+        It is made in the model's thread, which also gives back the memory of the degraded copies: of a large image that
+        takes longer than the event loop may be held up.
 
         Raises:
             Exception: What the model raised about this image.
         """
-        job = _Job(scorer, image)
+        job = _Job(scorer, image, make)
         self._jobs.append(job)
         self._more.set()
         try:
-            return await job.answer
+            answer: Made | Failure = await job.answer
+            return answer
         finally:
             if job in self._jobs:  # whoever asked is gone
                 self._jobs.remove(job)
@@ -119,8 +125,8 @@ class Batcher:
         for job in batch:
             self._jobs.remove(job)
         start = time.monotonic()
-        images = [job.image for job in batch]
-        results = await asyncio.get_running_loop().run_in_executor(self._thread, score_batch, scorer, images)
+        images, makers = [job.image for job in batch], [job.make for job in batch]
+        results = await asyncio.get_running_loop().run_in_executor(self._thread, score_batch, scorer, images, makers)
         seconds = time.monotonic() - start
         weight = SMOOTHING if self.seconds_an_image else 1.0
         self.seconds_an_image += weight * (seconds / len(batch) - self.seconds_an_image)
@@ -134,16 +140,23 @@ class Batcher:
                 job.answer.set_result(result)
 
 
-def score_batch(scorer: Scorer, images: Sequence[RgbImage]) -> list[Result | Exception]:
-    """Return one result an image; where the model fails on all together, each is tried alone.
+def score_batch(
+    scorer: Scorer, images: Sequence[RgbImage], makers: Sequence[Callable[[Explanation], Any]]
+) -> list[Any | Failure | Exception]:
+    """Return what is made of each image's score; where the model fails on all together, each is tried alone.
 
     So an image on which a model gives no finite logits costs the requests beside it time, but not their scores.
     """
     try:
-        return list(scorer.explain_many(images, on_error="return"))
+        found = scorer.explain_many(images, on_error="return")
+        return [one if isinstance(one, Failure) else make(one) for one, make in zip(found, makers, strict=True)]
     except MemoryError:
         raise
     except Exception as error:  # noqa: BLE001 (a model may raise anything; the next images may be sound)
         if len(images) == 1:
             return [error]
-        return [result for image in images for result in score_batch(scorer, [image])]
+        return [
+            result
+            for image, make in zip(images, makers, strict=True)
+            for result in score_batch(scorer, [image], [make])
+        ]

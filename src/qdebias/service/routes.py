@@ -1,6 +1,7 @@
 """The routes under /v1: a request is read by `reading` and gets its place from `Service`; the rest is here."""
 
 import asyncio
+from functools import partial
 from typing import Annotated, Literal
 
 import msgspec
@@ -96,10 +97,13 @@ def _add_explain(router: APIRouter, service: Service) -> None:
         async def draw(job: Job) -> bytes:
             async with job.decoded(job.sources[0]) as image:  # its pixels count as held until the picture is drawn
                 methods = dict.fromkeys((job.method, PLAIN))
-                found, *plain = await asyncio.gather(*(job.explain(image, method) for method in methods))
-                row = Row(name="image", explanation=found, vanilla=plain[0].score.value if plain else None)
-                small = await asyncio.to_thread(reduced, row)
-                return await service.background.run(drawn, score_answer(job, found), small)
+                made = (
+                    job.score(image, method, lambda found: (score_answer(job, found), reduced(found)))
+                    for method in methods
+                )
+                (answer, small), *plain = await asyncio.gather(*made)
+                row = Row(name="image", explanation=small, vanilla=plain[0][0].score if plain else None)
+                return await service.background.run(drawn, answer, row)
 
         data = await service.answer(request, form, draw)
         return Response(data, media_type="application/json" if format == "json" else "image/png")
@@ -205,8 +209,7 @@ async def reward_job(job: Job) -> RewardAnswer:
 
 async def _score(job: Job, source: Source) -> ScoreAnswer:
     async with job.decoded(source) as image:
-        found = await job.explain(image, job.method)
-    return score_answer(job, found)
+        return await job.score(image, job.method, partial(score_answer, job))
 
 
 def score_answer(job: Job, found: Explanation) -> ScoreAnswer:

@@ -11,6 +11,7 @@ import numpy as np
 from starlette.requests import Request
 
 from qdebias.image import MIN_SIDE, RgbImage
+from qdebias.methods.plan import Failure
 from qdebias.runs.scorer import Explanation
 from qdebias.service.background import Background
 from qdebias.service.batcher import Batcher
@@ -191,14 +192,14 @@ class Job:
         """See `Served.fingerprint`."""
         return self._served.fingerprint(self.model)
 
-    async def explain(self, image: RgbImage, method: str) -> Explanation:
-        """Return the score of decoded pixels with how it came about."""
+    async def score(self, image: RgbImage, method: str, make: Callable[[Explanation], Answer]) -> Answer:
+        """Return what is made, in the model's thread, of the score of decoded pixels and how it came about."""
         try:
-            result = await self._service.batcher.submit(self._served.scorer(self.model, method), image)
+            result = await self._service.batcher.submit(self._served.scorer(self.model, method), image, make)
         except Exception as error:
             log.error("model failed", error=type(error).__name__, text=str(error))
             raise Refusal(Reason.MODEL_FAILED) from error
-        if not isinstance(result, Explanation):
+        if isinstance(result, Failure):
             raise Refusal(Reason.NOT_SCORED)
         return result
 
