@@ -144,11 +144,13 @@ def test_the_rating_is_standard_and_damage_only_lowers_it(training: Training) ->
     told = training.perceive.rating(vision, table.measured)[training.perceive.rated(table)]
     assert (told.mean(), told.std()) == pytest.approx((0, 1), abs=1e-4)
     with torch.inference_mode():
-        linear, damage = vision.quality.head(vision.quality.standard(table.measured)).numpy().T
+        linear, *damage = vision.quality.head(vision.quality.standard(table.measured)).numpy().T
     whole = training.perceive.rating(vision, table.measured)
     assert (whole <= linear + 1e-5).all()
-    np.testing.assert_allclose(whole[damage <= 0], linear[damage <= 0], atol=1e-5)
-    assert 0 < (damage > 0).mean() < 0.5
+    np.testing.assert_allclose(whole, linear - np.maximum(damage, 0).sum(0), atol=1e-5)
+    photographic = np.isin(table.kind, ["pristine", "mixed"])
+    for kind, told in zip(training.perceive.DAMAGES, damage, strict=True):
+        assert (told[photographic] <= 1e-5).mean() == pytest.approx(kind.limit, abs=0.1)
 
 
 def test_a_decoder_hears_of_each_image_what_its_label_says(training: Training) -> None:

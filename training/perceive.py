@@ -2,30 +2,59 @@
 
     python perceive.py WORK          reads train/, writes vision.pt; minutes on one core
 
-The rating is made of two ridge regressions on standardised statistics: quality, learned from the copies with the
-faults of photographs, and damage of any other kind, which is subtracted where it exceeds what those copies have. The
-identity vector learns to be the same for all copies of a base image and different for other photographs.
+The rating is made of ridge regressions on standardised statistics: quality, learned from the copies with the faults
+of photographs, and kinds of damage, each subtracted where it exceeds what most of those copies have. The identity
+vector learns to be the same for all copies of a base image and different for other photographs.
 """
 
 import argparse
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
 from distortions import OWN
 from generate import Set, load
 from sklearn.linear_model import Ridge
-from targets import damaged
+from targets import DETAIL, KINDS, lost
 from torch.nn import functional
 
 from qdebias.backends.nano.pretrained import NanoVisionConfig, NanoVisionModel
-from qdebias.backends.nano.statistics import SHARPNESS
+from qdebias.backends.nano.statistics import SHARPNESS, SIZE
 
 SEED = 11
 SHARP = SHARPNESS.start + 8  # the 98th percentile of the map
 TRUST = 30  # the ridge sees it times this, so that it shrinks it less
-RIDGE = {"quality": 1_000_000, "damage": 1_000}
-LIMIT = 0.9  # share of the copies with the faults of photographs that have no damage worth subtracting
+RIDGE = 1_000_000
+
+
+class Damage(NamedTuple):
+    """What is subtracted from quality.
+
+    Attributes:
+        kinds: The distortions whose loss it learns.
+        ridge: Strength of its ridge.
+        limit: Share of the copies with the faults of photographs that have too little of it to be subtracted.
+        gain: Deviation of what is subtracted, where that of quality is 1.
+        statistics: What it may look at.
+    """
+
+    kinds: tuple[str, ...]
+    ridge: float
+    limit: float
+    gain: float
+    statistics: tuple[int, ...] = tuple(place for place in range(SIZE) if place not in range(SIZE)[SHARPNESS])
+
+
+CLIPPED = (*range(203, 209), *range(687, 693))  # shares of pixels at an end of the scale: native crops, thumbnail
+DAMAGES = (
+    Damage(tuple(kind for kind in KINDS if kind not in DETAIL), 1_000, 0.9, 1.26),
+    Damage(("block_loss", "impulse_noise", "scan_lines"), 10_000, 0.95, 0.55),
+    Damage(("colour_cast", "colour_offset"), 10_000, 0.95, 0.27),
+    Damage(("posterise",), 10_000, 0.99, 0.07),
+    Damage(("brighten", "contrast_up"), 1_000, 0.4, 0.2, CLIPPED),
+    Damage(("darken", "vignette"), 10_000, 0.8, 0.14),
+)
 
 
 def rated(images: Set) -> np.ndarray:
@@ -43,24 +72,27 @@ def fit_rating(vision: NanoVisionModel, images: Set) -> None:
         encoder.scale.copy_(1 / (measured.std(0) + 1e-3))
         standard = encoder.standard(measured).double().numpy()
     photographic = np.isin(images.kind[rows], ["pristine", "mixed"])
-    trust = np.ones(standard.shape[1])
+    trust = np.ones(SIZE)
     trust[SHARPNESS] = 0
-    damage = Ridge(RIDGE["damage"]).fit(standard * trust, damaged(images.strengths[rows]))
     trust[SHARP] = TRUST
-    target = images.quality[rows]
-    quality = Ridge(RIDGE["quality"]).fit((standard * trust)[photographic], target[photographic])
-    heads = np.array([quality.coef_ * trust, damage.coef_])
-    found = standard @ heads.T
-    limit = np.quantile(found[photographic, 1], LIMIT)
-    found -= [found[:, 0].mean(), limit]
-    over = np.maximum(found[:, 1], 0)
-    slope, gain, _ = np.linalg.lstsq(np.column_stack([found[:, 0], over, np.ones(len(found))]), target, rcond=None)[0]
-    told = found[:, 0] + gain / slope * over
-    scale = np.array([[1], [-gain / slope]]) / told.std()
+    quality = Ridge(RIDGE).fit((standard * trust)[photographic], images.quality[rows][photographic]).coef_ * trust
+    heads, offsets = [quality / (standard @ quality).std()], [0.0]
+    told = standard @ heads[0]
+    for damage in DAMAGES:
+        head = np.zeros(SIZE)
+        places = list(damage.statistics)
+        head[places] = Ridge(damage.ridge).fit(standard[:, places], lost(images.strengths[rows], damage.kinds)).coef_
+        found = standard @ head
+        limit = np.quantile(found[photographic], damage.limit)
+        over = np.maximum(found - limit, 0)
+        scale = damage.gain / over.std()
+        heads.append(head * scale)
+        offsets.append(limit * scale)
+        told -= over * scale
+    offsets[0] = told.mean()
     with torch.no_grad():
-        encoder.head.weight.copy_(torch.from_numpy(heads * scale))
-        offset = np.array([(standard @ heads[0]).mean() + told.mean(), limit])
-        encoder.head.bias.copy_(torch.from_numpy(-offset * scale[:, 0]))
+        encoder.head.weight.copy_(torch.from_numpy(np.array(heads) / told.std()))
+        encoder.head.bias.copy_(torch.from_numpy(-np.array(offsets) / told.std()))
 
 
 @torch.inference_mode()
@@ -105,7 +137,7 @@ def main() -> None:
     torch.set_num_threads(1)
     torch.manual_seed(SEED)
     images = load(choice.folder / "train")
-    vision = NanoVisionModel(NanoVisionConfig(statistics_size=images.measured.shape[1]))
+    vision = NanoVisionModel(NanoVisionConfig())
     fit_rating(vision, images)
     train_identity(vision, images, choice.steps)
     torch.save(vision.state_dict(), choice.folder / "vision.pt")

@@ -7,6 +7,8 @@ neither has (down_up, webp, scan_lines, vignette, shallow_focus, zoom_blur, spat
 their nearest kin.
 """
 
+from collections.abc import Sequence
+
 import numpy as np
 
 LOSS = {
@@ -60,9 +62,9 @@ def quality(strengths: np.ndarray) -> np.ndarray:
     return np.prod(_kept(strengths), axis=1)
 
 
-def damaged(strengths: np.ndarray) -> np.ndarray:
-    """Share of the scale, (n,), that is lost by everything but lost detail; see `quality`."""
-    return 1 - np.prod(_kept(strengths)[:, ~np.isin(KINDS, DETAIL)], axis=1)
+def lost(strengths: np.ndarray, kinds: Sequence[str]) -> np.ndarray:
+    """Share of the scale, (n,), that is lost by distortions of these kinds; see `quality`."""
+    return 1 - np.prod(_kept(strengths)[:, np.isin(KINDS, kinds)], axis=1)
 
 
 def _kept(strengths: np.ndarray) -> np.ndarray:

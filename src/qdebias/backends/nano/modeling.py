@@ -69,7 +69,7 @@ def _blur(grey: torch.Tensor) -> torch.Tensor:
 class QualityEncoder(nn.Module):
     """A fixed rating of the standardised statistics, told in smooth steps, and the thumbnail's colours.
 
-    The rating is linear, less a second linear measure, of damage, where that is above 0.
+    The rating is linear, less other linear measures, of kinds of damage, where each is above 0.
     """
 
     def __init__(self, config: Config) -> None:
@@ -77,7 +77,7 @@ class QualityEncoder(nn.Module):
         size = config.statistics_size
         self.mean = nn.Parameter(torch.zeros(size), requires_grad=False)
         self.scale = nn.Parameter(torch.ones(size), requires_grad=False)
-        self.head = nn.Linear(size, 2).requires_grad_(False)
+        self.head = nn.Linear(size, 1 + config.damages).requires_grad_(False)
         self.steps = nn.Parameter(torch.linspace(-4, 4, config.steps), requires_grad=False)
         self.value = nn.Linear(config.steps, config.hidden_size)
         self.colour = nn.Linear(len(range(size)[COLOURS]), config.hidden_size)
@@ -88,8 +88,8 @@ class QualityEncoder(nn.Module):
 
     def rate(self, standard: torch.Tensor) -> torch.Tensor:
         """Map (images, statistics_size) to (images,) ratings: over the training images of mean 0 and deviation 1."""
-        quality, damage = self.head(standard).unbind(1)
-        return cast(torch.Tensor, quality - damage.clamp(min=0))
+        quality, damage = self.head(standard).tensor_split([1], dim=1)
+        return cast(torch.Tensor, (quality - damage.clamp(min=0).sum(1, keepdim=True)).squeeze(1))
 
     def forward(self, rating: torch.Tensor, standard: torch.Tensor) -> torch.Tensor:
         """Map (images,) ratings and (images, statistics_size) to (images, 2, hidden_size)."""

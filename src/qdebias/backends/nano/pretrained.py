@@ -38,6 +38,7 @@ class NanoVisionConfig(PreTrainedConfig):
     Attributes:
         hidden_size: Width of an image token.
         steps: Smooth steps by which the token of quality tells how high the rating is.
+        damages: Kinds of damage that are measured beside quality.
         identity_size: Length of the unit vector that names the scene.
         statistics_size: Number of fixed statistics per image.
     """
@@ -47,6 +48,7 @@ class NanoVisionConfig(PreTrainedConfig):
 
     hidden_size: int = 128
     steps: int = 32
+    damages: int = 6
     identity_size: int = 64
     statistics_size: int = 715
     num_hidden_layers: int = 1
