@@ -142,7 +142,7 @@ def test_equal_logits_come_in_the_order_of_their_ids() -> None:
     assert top.ids.tolist() == [1, 2, 4, 3]
     assert top.words[0] == "word 1"
     assert top.logits.tolist() == [3, 3, 3, 2]
-    with pytest.raises(BackendError, match=r"the 6 likeliest words .* knows 5"):
+    with pytest.raises(BackendError, match=r"the 6 likeliest words .* has 5"):
         top_of(np.zeros(5), 6, str)
 
 
