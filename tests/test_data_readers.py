@@ -140,3 +140,14 @@ def test_a_reader_that_ends_is_one_error(end: str, tmp_path: Path, monkeypatch: 
     monkeypatch.setattr(sys, "executable", str(reader))
     with pytest.raises(SettingError, match=r"x\.mat: is not a readable MATLAB file \(reading it crashed the process"):
         load_variable(tmp_path / "x.mat", "DMOS")
+
+
+def test_a_file_that_ends_its_reader_is_one_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """SciPy's reader can end its process at a damaged file; here a stand-in exits in its place."""
+    monkeypatch.setattr(
+        "qdebias.inputs.datasets.matlab.module_command",
+        lambda *_: [sys.executable, "-c", "import os; os._exit(139)"],
+    )
+    (tmp_path / "a.mat").write_bytes(b"MATLAB 5.0")
+    with pytest.raises(SettingError, match=r"a\.mat: is not a readable MATLAB file"):
+        load_variable(tmp_path / "a.mat", "mos")
