@@ -58,18 +58,32 @@ def damage(picture: Image.Image) -> str | None:
         return _of_jpeg(_data(picture), four_channels=picture.mode == "CMYK")
     if isinstance(picture, TiffImagePlugin.TiffImageFile):
         return _of_tiff(picture)
-    if picture.format == "PNG":
-        sums = (zlib.crc32(kind + data) == number for kind, data, number in png_chunks(picture.fp) if kind == b"IDAT")
-        return None if all(sums) else "a checksum does not fit"
-    return None
+    return _of_png(picture.fp) if picture.format == "PNG" else None
 
 
-def png_chunks(file: IO[bytes]) -> Iterator[tuple[bytes, bytes, int]]:
-    """Yield kind, data and stated checksum of each chunk of a PNG."""
-    file.seek(8)
-    while len(header := file.read(8)) == 8:
+def png_chunks(file: IO[bytes]) -> Iterator[tuple[bytes, int]]:
+    """Yield kind and length of each chunk of a PNG up to its end; the file then stands at the chunk's data.
+
+    What follows the end may be of any length.
+    """
+    place, kind = 8, b""
+    while kind != b"IEND":
+        file.seek(place)
+        if len(header := file.read(8)) < 8:
+            return
         length, kind = struct.unpack(">I4s", header)
-        yield kind, file.read(length), int.from_bytes(file.read(4))
+        place += 12 + length
+        yield kind, length
+
+
+def _of_png(file: IO[bytes]) -> str | None:
+    for kind, left in png_chunks(file):
+        found = zlib.crc32(kind)
+        while kind == b"IDAT" and left and (part := file.read(min(left, 1 << 20))):
+            found, left = zlib.crc32(part, found), left - len(part)
+        if kind == b"IDAT" and found != int.from_bytes(file.read(4)):
+            return "a checksum does not fit"
+    return None
 
 
 def _data(picture: ImageFile) -> bytes:

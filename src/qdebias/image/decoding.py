@@ -319,9 +319,11 @@ def _states_range(picture: Image.Image) -> bool:
         return 281 in picture.tag_v2 or 341 in picture.tag_v2  # a low one was refused before
     if picture.format != "PNG" or not isinstance(picture, ImageFile) or picture.fp is None:
         return False
-    chunks = png_chunks(picture.fp)
-    first = next(((kind, data) for kind, data, _ in chunks if kind in (b"sBIT", b"IDAT")), (b"", b""))
-    return first[0] == b"sBIT" and min(first[1], default=0) == 16
+    file = picture.fp
+    for kind, length in png_chunks(file):
+        if kind in (b"sBIT", b"IDAT"):
+            return kind == b"sBIT" and min(file.read(4)[:length], default=0) == 16
+    return False
 
 
 def _refuse_dark(picture: Image.Image, name: str) -> None:
