@@ -154,7 +154,7 @@ def test_sharing_the_beginning_would_be_wrong() -> None:
 
 
 def test_images_behind_the_question_are_refused(name: str) -> None:
-    with pytest.raises(PromptError, match=r"do not stand after the question .*: this model takes images first; use"):
+    with pytest.raises(PromptError, match=r"are not after the question .*: this model takes images first; use"):
         plain(name).option_logits([pair(1, 2, "after")])
 
 
