@@ -112,7 +112,7 @@ def test_missing_surplus_and_misshapen_weights_are_named(tmp_path: Path) -> None
     refused(folder, rf"the weights lack 1 tensors of the model, such as '{name}'")
     copy(folder)
     change(folder, lambda weights: weights.update({"vision_model.adapter.weight": torch.zeros(2)}))
-    refused(folder, r"no place for, such as 'vision_model.adapter.weight'")
+    refused(folder, r"does not use, such as 'vision_model.adapter.weight'")
     copy(folder)
     change(folder, lambda weights: weights.update({name: torch.zeros(64, 56, dtype=torch.int8)}))
     refused(folder, rf"weight '{name}' holds integers")
