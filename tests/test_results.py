@@ -239,5 +239,5 @@ def test_every_option_that_a_message_names_exists(command: str) -> None:
 
 def test_help_says_what_becomes_of_an_older_file_and_of_a_run_that_was_stopped() -> None:
     told = " ".join(run("score", "--help").stdout.split())
-    assert "an older file is replaced when the first result is there" in told
+    assert "an older file is replaced when the first result is ready" in told
     assert "--run scores can be stopped at any time, and resumes when you repeat the command" in told

@@ -119,7 +119,7 @@ def test_without_its_weights_lpips_says_where_to_put_them(
         raise OSError("no route to host")
 
     monkeypatch.setattr(lpips_package, "LPIPS", no_network)
-    with pytest.raises(MissingPackageError, match=r"weights of LPIPS \(alex\) cannot be had \(no route to host\)"):
+    with pytest.raises(MissingPackageError, match=r"weights of LPIPS \(alex\) cannot be loaded \(no route to host\)"):
         Lpips().check()
 
 

@@ -30,7 +30,7 @@ from qdebias.prompts import Request
 def _reader(checkpoint: Checkpoint, *, plain: bool = True) -> Any:  # noqa: ANN401  a module
     """Return the module that reads a checkpoint: nano's own, without transformers, where its weights lie plainly."""
     light = plain and checkpoint.read_json("config.json").get("model_type") == "qdebias_nano"
-    return import_module("qdebias.backends.nano.loading" if light else "qdebias.backends.hf.pretrained")
+    return import_module("qdebias.backends.nano.loading") if light else import_module("qdebias.backends.hf.pretrained")
 
 
 def load_hf(
