@@ -12,13 +12,14 @@ import numpy as np
 import pytest
 import scipy.io
 from av.video.reformatter import Colorspace, ColorTrc
+from PIL import Image
 from typer.testing import CliRunner
 
 from qdebias import load_dataset, score
 from qdebias.cli.app import app
 from qdebias.errors import MissingPackageError, SettingError
 from qdebias.image import load_image
-from qdebias.inputs import Unreadable, open_images
+from qdebias.inputs import Unreadable, images, open_images
 from qdebias.inputs.video import is_video
 
 RED, GREEN = (200, 30, 40), (20, 180, 60)
@@ -140,6 +141,20 @@ def test_a_video_is_a_row_with_its_mean_and_worst_frame(tmp_path: Path) -> None:
         assert (failed["score"], "no video" in failed["error"]) == ("", True)
     printed = json.loads(CliRunner().invoke(app, [*command, "--json", "--frames", "1"]).stdout.splitlines()[0])
     assert (printed["frames"], printed["score"]) == (1, pytest.approx(values[0]))
+
+
+def test_a_folder_is_searched_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not a second time to see whether there are videos: a list may be long, or behind an address."""
+    Image.fromarray(steps(1)[0]).save(tmp_path / "a.png")
+    film(tmp_path / "clip.avi", steps(2))
+    searched = []
+    found = images.folder_names
+    monkeypatch.setattr(images, "folder_names", lambda folder: searched.append(folder) or found(folder))
+    got = CliRunner().invoke(app, ["score", str(tmp_path), "--model", "fake", "--json"])
+    assert (got.exit_code, len(got.stdout.splitlines()), "frames" in got.stdout) == (0, 1, False)
+    assert len(searched) == 2  # whether there is anything, and for the images
+    got = CliRunner().invoke(app, ["score", str(tmp_path / "*.avi"), "--model", "fake", "--json"])
+    assert json.loads(got.stdout)["frames"] == 2
 
 
 def test_a_video_with_a_frame_that_fails_has_no_score(tmp_path: Path) -> None:

@@ -125,10 +125,8 @@ def score(
 def _scored(images: Images, options: Options, run: Path | None, scale: MosScale | None) -> Iterable[Record]:
     found = named_results(images, options, run)
     rows = (record(name, one, model=options.model, method=options.method, seed=options.seed) for name, one in found)
-    if images.hold_videos():
-        return video_records(rows)
     if scale is None:
-        return rows
+        return video_records(rows)
     return (with_mos(row, None if row.score is None else scale.mos(row.score)) for row in rows)
 
 

@@ -86,8 +86,8 @@ class Images:
                     yield piece
 
     def hold_videos(self) -> bool:
-        """Whether a video is among what was named."""
-        return any(isinstance(piece, Video) for piece in self.pieces())
+        """Whether a video is named, or a pattern with the suffix of one; no folder is searched for that."""
+        return any(map(is_video, self.arguments))
 
     def count(self) -> int | None:
         """Return how many they are; None where that takes reading whole shards."""

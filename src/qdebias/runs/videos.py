@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from itertools import groupby
 from statistics import fmean, pstdev
 
@@ -12,7 +12,7 @@ from qdebias.runs.records import Record
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VideoRecord(Record):
-    """The score of a video, which is the mean over its frames; of an image, the further columns are empty.
+    """The score of a video, which is the mean over its frames.
 
     Attributes:
         frames: How many frames were scored.
@@ -27,14 +27,14 @@ class VideoRecord(Record):
     worst_frame: str | None = None
 
 
-def video_records(rows: Iterable[Record]) -> Iterator[VideoRecord]:
+def video_records(rows: Iterable[Record]) -> Iterator[Record]:
     """Yield one row a video for the rows of its frames, which follow each other; any other row as it is.
 
     A video of which a frame failed has no score.
     """
     for video, frames in groupby(rows, lambda row: _video_of(row.path)):
         if video is None:
-            yield from (VideoRecord(**asdict(row)) for row in frames)
+            yield from frames
         else:
             yield _video_record(video, list(frames))
 
