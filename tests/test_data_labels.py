@@ -451,24 +451,25 @@ def build(case: Case, shared: Path, root: Path, pictures: Pictures) -> None:
         fill(root, names)
 
 
-@pytest.mark.parametrize("case", CASES, ids=lambda case: case.id)
-def test_label_file_has_the_count_scale_and_direction_that_is_known(
-    case: Case, shared: Path, tmp_path: Path, pictures: Pictures
+def test_label_files_have_the_count_scale_and_direction_that_is_known(
+    shared: Path, tmp_path: Path, pictures: Pictures, subtests: pytest.Subtests
 ) -> None:
-    root = tmp_path / "root"
-    root.mkdir()
-    build(case, shared, root, pictures)
-    dataset = load_dataset(case.dataset, root=root, subset=case.subset)
-    assert len(dataset) == case.count
-    assert dataset.mos.min() == pytest.approx(case.least, abs=5e-3)
-    assert dataset.mos.max() == pytest.approx(case.most, abs=5e-3)
-    if case.mean is not None:
-        assert dataset.mos.mean() == pytest.approx(case.mean, abs=5e-3)
-    assert dataset.direction == case.direction
-    assert dataset.range == case.scale
-    np.testing.assert_array_equal(dataset.quality, dataset.mos if case.direction == "higher" else -dataset.mos)
-    assert len({item.path for item in dataset.items}) == case.count
-    assert all(path.is_file() for path in dataset.paths)
+    for number, case in enumerate(CASES):
+        with subtests.test(case.id):
+            root = tmp_path / str(number) / "root"
+            root.mkdir(parents=True)
+            build(case, shared, root, pictures)
+            dataset = load_dataset(case.dataset, root=root, subset=case.subset)
+            assert len(dataset) == case.count
+            assert dataset.mos.min() == pytest.approx(case.least, abs=5e-3)
+            assert dataset.mos.max() == pytest.approx(case.most, abs=5e-3)
+            if case.mean is not None:
+                assert dataset.mos.mean() == pytest.approx(case.mean, abs=5e-3)
+            assert dataset.direction == case.direction
+            assert dataset.range == case.scale
+            np.testing.assert_array_equal(dataset.quality, dataset.mos if case.direction == "higher" else -dataset.mos)
+            assert len({item.path for item in dataset.items}) == case.count
+            assert all(path.is_file() for path in dataset.paths)
 
 
 def test_every_dataset_of_the_catalogue_has_a_case() -> None:
@@ -577,14 +578,19 @@ def test_live_scores_before_and_after_realignment_are_different_labels(
     assert len({item.group for item in before.items}) == 29
 
 
-@pytest.mark.parametrize("name", ["livec", "koniq10k", "agiqa3k", "kadid10k", "spaq", "siqad"])
 def test_a_table_of_unknown_origin_is_read_by_its_columns(
-    name: str, shared: Path, tmp_path: Path, pictures: Pictures
+    shared: Path, tmp_path: Path, pictures: Pictures, subtests: pytest.Subtests
 ) -> None:
-    table = unified(shared, name)
-    folder = next(folder for layout in CATALOGUE[name].images for folder in layout)
-    (tmp_path / folder).symlink_to(pictures(name, table))
-    dataset = load_dataset(name, root=tmp_path, labels=shared / "labels" / "unified" / f"{name}.csv")
-    assert dataset.complete
-    column_of = {"siqad": "dmos"}.get(name, "score")
-    assert [item.mos for item in dataset.items] == [float(table[item.name][column_of]) for item in dataset.items]
+    for name in ("livec", "koniq10k", "agiqa3k", "kadid10k", "spaq", "siqad"):
+        with subtests.test(name):
+            table = unified(shared, name)
+            folder = next(folder for layout in CATALOGUE[name].images for folder in layout)
+            (tmp_path / name).mkdir()
+            (tmp_path / name / folder).symlink_to(pictures(name, table))
+            labels = shared / "labels" / "unified" / f"{name}.csv"
+            dataset = load_dataset(name, root=tmp_path / name, labels=labels)
+            assert dataset.complete
+            column_of = {"siqad": "dmos"}.get(name, "score")
+            assert [item.mos for item in dataset.items] == [
+                float(table[item.name][column_of]) for item in dataset.items
+            ]

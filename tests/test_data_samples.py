@@ -45,28 +45,21 @@ def manifest(shared: Path) -> dict[tuple[str, str], float]:
         return {(row["dataset"], row["file"]): float(row["label"]) for row in csv.DictReader(file) if row["label"]}
 
 
-@pytest.mark.parametrize(("dataset", "member", "name", "folder", "labels", "place"), MEMBERS)
-def test_a_real_member_is_found_with_its_score(
-    dataset: str,
-    member: str,
-    name: str | None,
-    folder: str,
-    labels: str,
-    place: str,
-    shared: Path,
-    tmp_path: Path,
-) -> None:
+def test_real_members_are_found_with_their_scores(shared: Path, tmp_path: Path, subtests: pytest.Subtests) -> None:
     scores = manifest(shared)
-    image, source = shared / "dataset_samples" / dataset / member, shared / "labels" / labels
-    if not image.is_file() or not source.is_file():
-        skip_absent(f"{image} or {source} is not there")
-    (tmp_path / (place or source.name)).symlink_to(source)
-    (tmp_path / folder).mkdir(parents=True)
-    (tmp_path / folder / (name or member)).symlink_to(image)
-    loaded = load_dataset(dataset, root=tmp_path, subset="sample")
-    assert len(loaded) == 1
-    assert loaded.items[0].mos == pytest.approx(scores[dataset, member], abs=5e-4)
-    assert min(load_image(loaded.paths[0]).shape[:2]) >= 32
+    for number, (dataset, member, name, folder, labels, place) in enumerate(MEMBERS):
+        with subtests.test(dataset=dataset, member=member):
+            image, source = shared / "dataset_samples" / dataset / member, shared / "labels" / labels
+            if not image.is_file() or not source.is_file():
+                skip_absent(f"{image} or {source} is not there")
+            root = tmp_path / str(number)
+            (root / folder).mkdir(parents=True)
+            (root / (place or source.name)).symlink_to(source)
+            (root / folder / (name or member)).symlink_to(image)
+            loaded = load_dataset(dataset, root=root, subset="sample")
+            assert len(loaded) == 1
+            assert loaded.items[0].mos == pytest.approx(scores[dataset, member], abs=5e-4)
+            assert min(load_image(loaded.paths[0]).shape[:2]) >= 32
 
 
 def test_every_member_with_a_score_of_a_known_dataset_is_tried(shared: Path) -> None:
@@ -105,10 +98,8 @@ def test_the_sample_of_biq2021_has_its_nine_hundred_images(biq2021_root: Path) -
     np.testing.assert_array_equal(dataset.mos, want)
 
 
-@pytest.mark.parametrize(("subset", "count", "published"), [("ss01", 300, 2_000), ("train", 900, 10_000)])
-def test_a_part_of_the_sample_says_how_little_it_is(
-    subset: str, count: int, published: int, biq2021_root: Path
-) -> None:
-    dataset = load_dataset("biq2021", root=biq2021_root, subset=subset)
-    assert (len(dataset), dataset.subset_count, dataset.full_count) == (count, published, 12_000)
-    assert f"of which this part has {published:,}" in dataset.summary
+def test_a_part_of_the_sample_says_how_little_it_is(biq2021_root: Path) -> None:
+    for subset, count, published in (("ss01", 300, 2_000), ("train", 900, 10_000)):
+        dataset = load_dataset("biq2021", root=biq2021_root, subset=subset)
+        assert (len(dataset), dataset.subset_count, dataset.full_count) == (count, published, 12_000)
+        assert f"of which this part has {published:,}" in dataset.summary

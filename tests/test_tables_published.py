@@ -21,7 +21,6 @@ from qdebias.evaluation.published import (
     TABLE5,
     TITLES,
     Printed,
-    PublishedRow,
 )
 from qdebias.inputs.datasets import CATALOGUE
 
@@ -52,12 +51,13 @@ def line_of(lines: list[list[str]], name: str, cells: int) -> list[str]:
     return found[1:]
 
 
-@pytest.mark.parametrize("row", [*RIVALS, QBENCH], ids=lambda row: row.name)
-def test_table_1_has_the_rivals_of_the_paper(row: PublishedRow, lines: list[list[str]]) -> None:
-    training, *cells = line_of(lines, row.name, 14)
-    assert numbers(cells) == flat(row.values, tuple(TITLES))
-    assert training == (f"✗ ({row.training})" if row.training else "✓")
-    assert row.source
+def test_table_1_has_the_rivals_of_the_paper(lines: list[list[str]], subtests: pytest.Subtests) -> None:
+    for row in (*RIVALS, QBENCH):
+        with subtests.test(row.name):
+            training, *cells = line_of(lines, row.name, 14)
+            assert numbers(cells) == flat(row.values, tuple(TITLES))
+            assert training == (f"✗ ({row.training})" if row.training else "✓")
+            assert row.source
 
 
 def test_table_1_has_all_13_rivals() -> None:
@@ -71,26 +71,30 @@ def test_table_1_has_q_debias(lines: list[list[str]]) -> None:
     assert [float(re.findall(r"\d\.\d{3}", cell)[0]) for cell in gains[-2:]] == flat(spatter.values, ("siqad",))
 
 
-@pytest.mark.parametrize("row", [row for row in TABLE2 if row.version == FIRST], ids=lambda row: row.name)
-def test_table_2(row: object, lines: list[list[str]]) -> None:
-    (row,) = [one for one in TABLE2 if one == row]
-    found = numbers(line_of(lines, row.name, 13))
-    ours = [flat(values, (dataset,)) for dataset in ("livec", "agiqa3k") for values in (row.vanilla, row.values)]
-    assert found[:8] == [number for pair in ours for number in pair]
-    means = [(first + second) / 2 for first, second in zip(found[:4], found[4:8], strict=True) if first and second]
-    assert found[8:] == pytest.approx(means, abs=0.0011)  # averages of the paper, printed with three digits
+def test_table_2(lines: list[list[str]], subtests: pytest.Subtests) -> None:
+    for row in (row for row in TABLE2 if row.version == FIRST):
+        with subtests.test(row.name):
+            found = numbers(line_of(lines, row.name, 13))
+            pairs = [
+                flat(values, (dataset,)) for dataset in ("livec", "agiqa3k") for values in (row.vanilla, row.values)
+            ]
+            assert found[:8] == [number for pair in pairs for number in pair]
+            means = [(one + two) / 2 for one, two in zip(found[:4], found[4:8], strict=True) if one and two]
+            assert found[8:] == pytest.approx(means, abs=0.0011)  # averages of the paper, printed with three digits
 
 
-@pytest.mark.parametrize("row", TABLE3, ids=lambda row: row.name)
-def test_table_3(row: PublishedRow, lines: list[list[str]]) -> None:
-    cells = line_of(lines, row.name, 12)
-    assert tuple("yes" if cell == "✓" else "no" for cell in cells[:5]) == row.settings
-    assert numbers(cells[5:]) == flat(row.values, ("livec", "siqad", "agiqa3k"))
+def test_table_3(lines: list[list[str]], subtests: pytest.Subtests) -> None:
+    for row in TABLE3:
+        with subtests.test(row.name):
+            cells = line_of(lines, row.name, 12)
+            assert tuple("yes" if cell == "✓" else "no" for cell in cells[:5]) == row.settings
+            assert numbers(cells[5:]) == flat(row.values, ("livec", "siqad", "agiqa3k"))
 
 
-@pytest.mark.parametrize("row", [*TABLE4[:3], *TABLE5[:2]], ids=lambda row: row.name)
-def test_tables_4_and_5(row: PublishedRow, lines: list[list[str]]) -> None:
-    assert numbers(line_of(lines, row.name, 7)) == flat(row.values, ("livec", "koniq10k", "agiqa3k"))
+def test_tables_4_and_5(lines: list[list[str]], subtests: pytest.Subtests) -> None:
+    for row in (*TABLE4[:3], *TABLE5[:2]):
+        with subtests.test(row.name):
+            assert numbers(line_of(lines, row.name, 7)) == flat(row.values, ("livec", "koniq10k", "agiqa3k"))
 
 
 def test_winner_takes_all_and_q_debias_of_tables_4_and_5(lines: list[list[str]]) -> None:

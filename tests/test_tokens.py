@@ -115,26 +115,24 @@ class TestQwen2:
 
     PROMPT = "<|im_start|>user\nGood or poor?<|im_end|>\n<|im_start|>assistant\n"
 
-    @pytest.mark.parametrize(
-        ("question", "want"),
-        [
+    def test_ids(self, qwen2: Any, subtests: pytest.Subtests) -> None:
+        for question, want in (
             (ask(PREFIX, " good", " poor"), (1661, 7852)),
             (ask(PREFIX + " ", "Good", "Poor"), (15216, 84103)),
             (ask("", "Good", "Poor"), (15216, 84103)),
             (ask("", "Yes", "No"), (9454, 2753)),
             (ask("The answer is", " yes", " no"), (9834, 902)),
-        ],
-    )
-    def test_ids(self, qwen2: Any, question: Question, want: tuple[int, ...]) -> None:
-        assert read(qwen2, self.PROMPT, question) == want
+        ):
+            with subtests.test(question.answer_prefix):
+                assert read(qwen2, self.PROMPT, question) == want
 
     def test_prefix_that_ends_in_a_space_keeps_it_as_a_token(self, qwen2: Any) -> None:
         assert qwen2.encode(PREFIX + " ")[-1] == 220
 
-    @pytest.mark.parametrize("prefix", ["", PREFIX + " "])
-    def test_poor_without_its_space_is_two_tokens(self, qwen2: Any, prefix: str) -> None:
-        with pytest.raises(OptionError, match=r"option 'poor' .* 2 tokens \[5368, 269\].*write it ' poor'"):
-            read(qwen2, self.PROMPT, ask(prefix, "good", "poor"))
+    def test_poor_without_its_space_is_two_tokens(self, qwen2: Any) -> None:
+        for prefix in ("", PREFIX + " "):
+            with pytest.raises(OptionError, match=r"option 'poor' .* 2 tokens \[5368, 269\].*write it ' poor'"):
+                read(qwen2, self.PROMPT, ask(prefix, "good", "poor"))
 
     def test_token_is_the_only_one(self, qwen2: Any) -> None:
         ids = qwen2.encode(self.PROMPT + PREFIX)
