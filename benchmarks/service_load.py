@@ -289,12 +289,16 @@ def neighbours(url: str, images: Sent, seconds: float, greedy: int) -> tuple[Fou
 
 def storms(url: str, pid: int, images: Sent, notes: Path, chosen: argparse.Namespace) -> None:
     """Run what must cost others nothing, and print what it cost."""
-    for name, storm in (
-        ("wrong bodies", partial(wrong_bodies, sent=bodies())),
-        (f"{chosen.cancels} cancels", partial(cancels, count=chosen.cancels, jpeg=large_jpeg())),
+    wrong, jpeg = partial(wrong_bodies, sent=bodies()), large_jpeg()
+    for name, first, storm in (
+        ("wrong bodies", wrong, wrong),
+        (
+            f"{chosen.cancels} cancels",
+            partial(cancels, count=40, jpeg=jpeg),
+            partial(cancels, count=chosen.cancels, jpeg=jpeg),
+        ),
     ):
-        if name == "wrong bodies":
-            asyncio.run(storm(url))  # once before, so that what memory is kept is there already
+        asyncio.run(first(url))  # so that memory which allocators keep is there before: what is looked for grows
         settle(pid)
         start = time.monotonic()
         before, decoders, cpu = family(pid), len(children(pid)), processor_seconds(pid)
@@ -306,7 +310,8 @@ def storms(url: str, pid: int, images: Sent, notes: Path, chosen: argparse.Names
             f"/healthz {longest * 1000:.0f} ms at most, {processor_seconds(pid) - cpu:.1f} s of the server's "
             f"processor time, processes {decoders} before, {len(children(pid))} after, "
             f"{places_taken(url):.0f} places taken, "
-            f"memory {before / 2**20:.0f} to {after / 2**20:.0f} MiB, {after / before - 1:+.1%}"
+            f"memory {before / 2**20:.0f} to {after / 2**20:.0f} MiB, {after / before - 1:+.1%}, "
+            f"by process {[memory(one) >> 20 for one in (pid, *children(pid))]}"
         )
         report(asyncio.run(crowd(url, images, 8, 3)), 3)
     start = time.monotonic()
@@ -331,11 +336,11 @@ def processor_seconds(pid: int) -> float:
 
 
 def settle(pid: int) -> None:
-    """Wait until a server has finished what it began: takes next to no processor time; five minutes at most."""
+    """Wait until a server and its decoders take next to no processor time: five minutes at most."""
     for _ in range(100):
-        used = processor_seconds(pid)
+        used = sum(map(processor_seconds, (pid, *children(pid))))
         time.sleep(3)
-        if processor_seconds(pid) - used < 0.1:
+        if sum(map(processor_seconds, (pid, *children(pid)))) - used < 0.1:
             return
 
 
