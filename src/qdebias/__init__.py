@@ -25,9 +25,8 @@ if TYPE_CHECKING:
     from qdebias.methods.plan import Failure
     from qdebias.metrics.measures import Correlation, correlate
     from qdebias.prompts import Question, Request
-    from qdebias.runs.api import score
     from qdebias.runs.run import Run, open_run
-    from qdebias.runs.scorer import Scorer
+    from qdebias.runs.scorer import Scorer, score
     from qdebias.runs.stored import StoredBackend, StoredScorer
 
 __version__ = "0.1.0"
@@ -58,7 +57,7 @@ _HOME = {
     "load_dataset": "qdebias.inputs.datasets",
     "load_image": "qdebias.image",
     "open_run": "qdebias.runs.run",
-    "score": "qdebias.runs.api",
+    "score": "qdebias.runs.scorer",
 }
 _MODULES = {"degrade": "qdebias.degrade", "errors": "qdebias.errors", "presets": "qdebias.methods.presets"}
 

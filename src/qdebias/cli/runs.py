@@ -15,7 +15,7 @@ from qdebias.cli.console import one_line, progress, results, say, say_failed, sa
 from qdebias.cli.options import ImageColumn, JsonLines, JsonObject, Labelled, LabelOptions, Resamples, Seed, sharing
 from qdebias.cli.outputs import refuse_inputs
 from qdebias.cli.shown import show
-from qdebias.errors import SettingError, StoreError
+from qdebias.errors import SettingError
 from qdebias.evaluation.evidence import Evidence, load_all
 from qdebias.evaluation.method_scores import ModelRun, recall
 from qdebias.evaluation.pipeline import opened_run
@@ -27,7 +27,7 @@ from qdebias.methods.method import Score
 from qdebias.methods.plan import Failure
 from qdebias.methods.recipe import Recipe
 from qdebias.runs.derive import recorded
-from qdebias.runs.manifest import Manifest, read_manifest
+from qdebias.runs.manifest import read_manifest
 from qdebias.runs.options import Options
 from qdebias.runs.records import AnsweredRecord, Columns, answered_record, columns_of, open_writer
 from qdebias.runs.run import Run, Snapshot, open_snapshot
@@ -39,7 +39,6 @@ from qdebias.runs.status import (
     recipe_of,
     retry_failures,
     run_status,
-    unfinished,
 )
 from qdebias.runs.stored import StoredScorer
 
@@ -69,7 +68,7 @@ def retry(
     Exit code 1 if some fail again.
     """
     tried = failed = 0
-    manifest = _manifest(folder)
+    manifest = read_manifest(folder)
     backend = options.backend(manifest.model)
     for entry in manifest.methods.values():
         recipe = recipe_of(entry)
@@ -82,7 +81,7 @@ def retry(
             found = retry_failures(
                 run, backend, images, batch=options.batch, max_pixels=options.max_pixels, column=column
             )
-            for _, outcome in found:
+            for outcome in found:
                 tried += 1
                 show(tried)
                 failed += say_failed([outcome.error])
@@ -222,7 +221,7 @@ def say_unfinished(*folders: Path, method: str | None = None) -> int:
     left = 0
     for folder in filter(Path.is_dir, folders):
         with open_snapshot(folder) as snapshot:
-            found = [one for one in unfinished(snapshot) if method in (None, one.name)]
+            found = [one for one in run_status(snapshot).methods if one.left and method in (None, one.name)]
         for one in found:
             counts = f"{one.done:,} done, {one.failed:,} failed, {one.left:,} left"
             say(f"{folder} is unfinished: {one.name}: {counts}", style="yellow")
@@ -250,13 +249,6 @@ def open_model_run(options: Options, run: Path | None) -> Iterator[ModelRun]:
             max_pixels=options.max_pixels,
             max_side=options.max_side,
         )
-
-
-def _manifest(folder: Path) -> Manifest:
-    manifest = read_manifest(folder)
-    if manifest is None:
-        raise StoreError(f"{folder} is not a run folder; name a folder that was given as --run")
-    return manifest
 
 
 def _only_method(snapshot: Snapshot, seed: int) -> str:

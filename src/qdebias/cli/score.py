@@ -30,9 +30,18 @@ from qdebias.methods.plan import Failure
 from qdebias.metrics.calibration import load_calibration
 from qdebias.metrics.mos import MosScale
 from qdebias.runs.options import Options
-from qdebias.runs.records import Columns, MosRecord, Record, columns_of, open_writer, record, with_mos
+from qdebias.runs.records import (
+    Columns,
+    MosRecord,
+    Record,
+    VideoRecord,
+    columns_of,
+    open_writer,
+    record,
+    video_records,
+    with_mos,
+)
 from qdebias.runs.scorer import Scorer
-from qdebias.runs.videos import VideoRecord, video_records
 
 Sources = Annotated[
     list[str],

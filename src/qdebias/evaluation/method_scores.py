@@ -24,7 +24,7 @@ from qdebias.methods.outline import outline_of
 from qdebias.methods.plan import Failure, Method, Pool, Score
 from qdebias.methods.recipe import Recipe, joint
 from qdebias.metrics.packages import load_rival
-from qdebias.runs.derive import Derivation, derivation, known_pixels
+from qdebias.runs.derive import Derivation, known_pixels
 from qdebias.runs.run import Run, Snapshot
 from qdebias.runs.scorer import Scorer, limited
 from qdebias.runs.status import recipe_of
@@ -90,7 +90,7 @@ class ModelRun:
         if together is None:
             return
         scorer = self.scorer(StoredBackend(self.backend, self.run, self.answer_seconds), together)
-        derived = derivation(self.run, together)
+        derived = Derivation(self.run, together)
         missing = (path for path in dataset.paths if not self._is_answered(derived, path))
         for done, _ in enumerate(scorer.score_many(missing, on_error="return"), start=1):
             self._tell(recipes[0], done)
@@ -194,7 +194,7 @@ def with_all_methods(snapshot: Snapshot, evidence: Evidence) -> Evidence:
 
 
 def _recall_one(snapshot: Snapshot, paths: Sequence[Path], recipe: Recipe, seed: int) -> Scores | NotRun:
-    derived, entries = derivation(snapshot, recipe.method), snapshot.manifest.methods.items()
+    derived, entries = Derivation(snapshot, recipe.method), snapshot.manifest.methods.items()
     settings = json.loads(json.dumps(describe(recipe.method)))
     known = [number for number, entry in entries if (entry.settings, entry.seed) == (settings, seed)][::-1]
     results = [_result(derived, known, str(path.absolute()), seed) for path in paths]

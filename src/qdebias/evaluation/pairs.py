@@ -138,7 +138,7 @@ class PairComparer:
         """Return the pixels; those of the latest pairs are at hand, as pairs after one another share images."""
         if file.path not in self._images:
             image = self._limits.load(file.path)
-            if self._stored.digests.of(image) != file.digest:
+            if self._stored.digest_of(image) != file.digest:
                 raise ImageError(f"{file.path}: changed while it was being ranked; rank again")
             self._images[file.path] = image
         self._images.move_to_end(file.path)

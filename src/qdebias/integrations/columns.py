@@ -7,8 +7,8 @@ from typing import Any
 from qdebias.backends.base import Backend
 from qdebias.image import ImageSource
 from qdebias.methods import presets
-from qdebias.runs.api import score
 from qdebias.runs.records import Columns, Row, columns_of, record
+from qdebias.runs.scorer import score
 
 COLUMNS = "score,error"
 """What is added where no columns are named."""

@@ -6,7 +6,7 @@ from typing import TypeAlias
 
 from qdebias.errors import SettingError, StoreError
 from qdebias.methods.describe import describe
-from qdebias.methods.outline import Outline, outline_of
+from qdebias.methods.outline import outline_of
 from qdebias.methods.plan import Answers, Failure, Method, Plan, Score
 from qdebias.methods.recipe import Recipe
 from qdebias.runs.lines import FileState, Outcome
@@ -19,26 +19,24 @@ AnyRun: TypeAlias = Run | Snapshot
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pixels:
-    """What is known of an image without decoding it.
+    """What is known of an image without decoding it."""
 
-    Attributes:
-        image: Digest of the image.
-        conditions: Digest of each conditional image by its name, under one seed.
-        similarity: What a method measured on the pixels, see `Plan.similarity`.
-    """
-
-    image: str
-    conditions: Mapping[str, str]
-    similarity: tuple[float, ...] = ()
+    image: str  # its digest
+    conditions: Mapping[str, str]  # digest of each conditional image by its name, under one seed
+    similarity: tuple[float, ...] = ()  # see Plan.similarity
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Derivation:
-    """Makes the scores of one method from the answers of a run; `derivation` makes one."""
+    """Makes the scores of one method from the answers of a run; a SettingError where that needs the images."""
 
-    run: AnyRun
-    method: Method
-    outline: Outline
+    def __init__(self, run: AnyRun, method: Method) -> None:
+        outline = outline_of(method)
+        if outline is None:
+            raise SettingError(
+                f"the scores of {type(method).__name__} cannot be made from stored answers alone; give it an outline, "
+                f"see qdebias.methods.outline, or score the images again into the same run, which asks nothing twice"
+            )
+        self.run, self.method, self.outline = run, method, outline
 
     def score(self, pixels: Pixels) -> Score | None:
         """Return the score of an image, None where an answer is not stored."""
@@ -63,8 +61,8 @@ class Derivation:
         """Return what became of an image under this very method; `name` is what it is called in place of its path."""
         if outcome.error is not None:
             return Failure(name=name or outcome.path, error=outcome.error)
-        made = dict(zip(self.outline.conditions, outcome.conditions, strict=True))
-        score = self.score(Pixels(image=outcome.image or "", conditions=made, similarity=outcome.similarity))
+        conditions = dict(zip(self.outline.conditions, outcome.conditions, strict=True))
+        score = self.score(Pixels(image=outcome.image or "", conditions=conditions, similarity=outcome.similarity))
         if score is None:
             raise StoreError(
                 f"{outcome.path}: answers about it are gone although it is recorded as done; the run folder was "
@@ -73,29 +71,10 @@ class Derivation:
         return score
 
 
-def derivation(run: AnyRun, method: Method) -> Derivation:
-    """Return what makes the scores of a method.
-
-    Raises:
-        SettingError: The method has no outline, so its answers can only be found with the images at hand.
-    """
-    outline = outline_of(method)
-    if outline is None:
-        raise SettingError(
-            f"the scores of {type(method).__name__} cannot be made from stored answers alone; give it an outline, see "
-            f"qdebias.methods.outline, or score the images again into the same run, which asks nothing twice"
-        )
-    return Derivation(run=run, method=method, outline=outline)
-
-
 def known_pixels(run: AnyRun, path: str, *, seed: int, state: FileState | None = None) -> Pixels | None:
     """Return what any method of the run noted of an image, None where nothing was.
 
-    Args:
-        run: The run.
-        path: The image.
-        seed: Seed of the conditional images.
-        state: Only what was noted of the file in this state counts; None takes any.
+    With `state` only what was noted of the file in this state counts.
     """
     image = None
     conditions: dict[str, str] = {}
@@ -113,17 +92,9 @@ def recorded(snapshot: Snapshot, recipe: Recipe, *, seed: int = 0) -> Iterator[t
     """Yield path and score of each image of a run under a method, by path.
 
     The method need not have been used in the run, if others asked the same: `average` can be read from a run of
-    `paper`. Images about which it would have to ask more are failures.
-
-    Args:
-        snapshot: The run.
-        recipe: The method.
-        seed: Seed of its degradations.
-
-    Raises:
-        SettingError: The run has no answers for it at all, or the method always needs the images.
+    `paper`. Images about which it would have to ask more are failures; a SettingError where that is all of them.
     """
-    derived = derivation(snapshot, recipe.method)
+    derived = Derivation(snapshot, recipe.method)
     known = known_method(snapshot.manifest, recipe.method, seed=seed)
     if known is not None:
         return ((outcome.path, derived.result(outcome)) for outcome in snapshot.index.outcomes_under(known))
@@ -137,15 +108,14 @@ def recorded(snapshot: Snapshot, recipe: Recipe, *, seed: int = 0) -> Iterator[t
 
 
 def known_method(manifest: Manifest, method: Method, *, seed: int) -> str | None:
-    """Return the id under which a method was used in the run, None where it was not."""
+    """Return the id under which a method was last used in the run, None where it was not."""
     settings, outline = describe(method), outline_of(method)
     count = 0 if outline is None else len(outline.conditions)  # a fit once noted none
-    found = [
-        number
-        for number, entry in manifest.methods.items()
-        if entry.settings == settings and entry.seed == seed and len(entry.conditions) == count
-    ]
-    return found[-1] if found else None
+    found = None
+    for number, entry in manifest.methods.items():
+        if entry.settings == settings and entry.seed == seed and len(entry.conditions) == count:
+            found = number
+    return found
 
 
 def _shared(derived: Derivation, seed: int) -> Iterator[tuple[str, Score | Failure]]:
@@ -153,10 +123,9 @@ def _shared(derived: Derivation, seed: int) -> Iterator[tuple[str, Score | Failu
     index = derived.run.index
     for path in index.paths():
         pixels = known_pixels(derived.run, path, seed=seed)
-        score = None if pixels is None else derived.score(pixels)
-        errors = (outcome.error for outcome in index.outcomes_of(path) if outcome.error is not None)
-        if score is not None:
+        if pixels is not None and (score := derived.score(pixels)) is not None:
             yield path, score
         else:
+            errors = (outcome.error for outcome in index.outcomes_of(path) if outcome.error is not None)
             why = next(errors, f"{path}: not everything that this method asks was asked")
             yield path, Failure(name=path, error=why)

@@ -15,14 +15,24 @@ import sqlite3
 from collections.abc import Iterable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from qdebias.equations import FloatArray
 from qdebias.errors import StoreError
-from qdebias.runs.lines import FileState, Outcome, Row, checksum, outcome_of, read_lines
+from qdebias.runs.lines import Lines, Outcome, Row, checksum, outcome_of, read_lines
 
+ANSWERS = "answers.jsonl"
+IMAGES = "images.jsonl"
+INDEX = "index.sqlite"
 VERSION = 5
+
+_PATIENCE = 60
+"""Seconds for which a writer waits until a reader has copied the index, and the other way round."""
+
+_ANSWER: dict[str, type] = {"key": str, "logits": list, "more": int}
+"""What a line of answers.jsonl has; `more` is how many lines of the same call of the model follow."""
 
 _TABLES = f"""
 BEGIN;
@@ -36,126 +46,6 @@ COMMIT;
 """
 
 
-class Index:
-    """What the lines of one run say, by key and by path.
-
-    Args:
-        connection: An SQLite database, either new and empty or made by this class; closed where it is neither.
-    """
-
-    def __init__(self, connection: sqlite3.Connection) -> None:
-        self._database = connection
-        try:
-            with explained():
-                connection.execute("PRAGMA cache_size = -65536")  # 64 MiB
-                version = connection.execute("PRAGMA user_version").fetchone()[0]
-                if version == 0:
-                    connection.executescript(_TABLES)
-            if version not in (0, VERSION):
-                raise IndexMismatchError
-        except StoreError:
-            connection.close()
-            raise
-
-    def logits(self, key: str) -> FloatArray | None:
-        """Return the stored logits (K,) of an answer, None where there is none."""
-        name = bytes.fromhex(key)
-        with explained():
-            found = self._database.execute("SELECT logits FROM answers WHERE key = ?", (name,)).fetchone()
-        if found is None:
-            return None
-        packed = found[0][:-8]
-        if found[0][-8:] != checksum(packed + name).encode():
-            raise IndexMismatchError
-        return np.frombuffer(packed, dtype="<f8").astype(np.float64)
-
-    def add_answers(self, answers: Iterable[tuple[str, Iterable[float]]]) -> None:
-        """Remember logits by their keys, with a checksum: SQLite would not notice another number in its file."""
-        rows = ((bytes.fromhex(key), np.array(list(logits), dtype="<f8").tobytes()) for key, logits in answers)
-        sealed = ((key, packed + checksum(packed + key).encode()) for key, packed in rows)
-        with explained():
-            self._database.executemany("INSERT OR IGNORE INTO answers VALUES (?, ?)", sealed)
-
-    def outcome(self, path: str, method: str) -> Outcome | None:
-        """Return what became of an image under a method, None where nothing did."""
-        return next(self._outcomes("WHERE path = ? AND method = ?", _text(path), method), None)
-
-    def outcomes_of(self, path: str) -> Iterator[Outcome]:
-        """Yield what became of an image under every method so far."""
-        return self._outcomes("WHERE path = ?", _text(path))
-
-    def outcomes_under(self, method: str) -> Iterator[Outcome]:
-        """Yield what became of every image under a method, by path."""
-        return self._outcomes("WHERE method = ? ORDER BY path", method)
-
-    def paths(self) -> Iterator[str]:
-        """Yield every image once, sorted."""
-        with explained():
-            for row in self._database.execute("SELECT DISTINCT path FROM images ORDER BY path"):
-                yield row[0].decode("utf-8", "surrogatepass")
-
-    def add_outcomes(self, outcomes: Iterable[Outcome]) -> None:
-        """Remember what became of images; a later outcome of an image takes the place of an earlier one."""
-        rows = []
-        for one in outcomes:
-            digests = b"".join(map(bytes.fromhex, [one.image or "", *one.conditions]))
-            said = json.dumps([one.state.size, one.state.mtime_ns, one.error, one.similarity])
-            values = (_text(one.path), one.method, int(one.error is not None), digests, said)
-            rows.append((*values, checksum(repr(values).encode())))
-        with explained():
-            self._database.executemany("INSERT OR REPLACE INTO images VALUES (?, ?, ?, ?, ?, ?)", rows)
-
-    def counts(self) -> dict[str, tuple[int, int]]:
-        """Return for each method how many images are done and how many failed."""
-        with explained():
-            rows = self._database.execute("SELECT method, sum(NOT failed), sum(failed) FROM images GROUP BY method")
-            return {method: (done, failed) for method, done, failed in rows}
-
-    def answer_count(self) -> int:
-        """Return how many answers are stored."""
-        with explained():
-            return int(self._database.execute("SELECT count(*) FROM answers").fetchone()[0])
-
-    def extent(self, path: Path) -> int:
-        """Return up to which byte of a file of lines this index has read."""
-        with explained():
-            found = self._database.execute("SELECT size, tail FROM extents WHERE file = ?", (path.name,)).fetchone()
-        if found is None:
-            return 0
-        if _tail(path, found[0]) != found[1]:
-            raise IndexMismatchError
-        return int(found[0])
-
-    def commit(self, extents: Iterable[tuple[Path, int]] = ()) -> None:
-        """Write the index to its file, together with up to which byte each file of lines has been read."""
-        rows = [(path.name, size, _tail(path, size)) for path, size in extents]
-        with explained():
-            self._database.executemany("INSERT OR REPLACE INTO extents VALUES (?, ?, ?)", rows)
-            self._database.commit()
-
-    def close(self) -> None:
-        """Close the database; what was not committed is read from the lines again."""
-        self._database.close()
-
-    def _outcomes(self, where: str, *values: object) -> Iterator[Outcome]:
-        with explained():
-            for *row, seal in self._database.execute(f"SELECT * FROM images {where}", values):  # noqa: S608 (constants)
-                if seal != checksum(repr(tuple(row)).encode()):
-                    raise IndexMismatchError
-                path, method, _, packed, said = row
-                size, mtime_ns, error, similarity = json.loads(said)
-                digests = [packed[start : start + 16].hex() for start in range(0, len(packed), 16)]
-                yield Outcome(
-                    path=path.decode("utf-8", "surrogatepass"),
-                    method=method,
-                    state=FileState(size=size, mtime_ns=mtime_ns),
-                    image=digests[0] if digests else None,
-                    conditions=tuple(digests[1:]),
-                    similarity=tuple(similarity),
-                    error=error,
-                )
-
-
 class IndexMismatchError(StoreError):
     """The index is not of these files, or is damaged; it has to be made anew."""
 
@@ -167,7 +57,7 @@ class IndexMismatchError(StoreError):
 
 
 @contextmanager
-def explained() -> Iterator[None]:
+def _explained() -> Iterator[None]:
     """Turn what SQLite raises into our errors."""
     try:
         yield
@@ -180,8 +70,183 @@ def explained() -> Iterator[None]:
         raise IndexMismatchError from error
 
 
-def _text(text: str) -> bytes:
-    """Encode a path, which may be no text, or a message that names one."""
+class Index:
+    """What the lines of one run say, by key and by path; brought up to date with them when it is made.
+
+    Args:
+        connection: An SQLite database, either new and empty or made by this class; closed where it is neither.
+        folder: The run folder.
+
+    Attributes:
+        whole: Up to which byte answers.jsonl and images.jsonl are whole; what lies behind was left unfinished.
+
+    Raises:
+        IndexMismatchError: The index is not of these files.
+        StoreError: A line is damaged although lines after it are whole.
+    """
+
+    def __init__(self, connection: sqlite3.Connection, folder: Path) -> None:
+        self._database = connection
+        try:
+            with _explained():
+                connection.execute("PRAGMA cache_size = -65536")  # 64 MiB
+                version = connection.execute("PRAGMA user_version").fetchone()[0]
+                if version == 0:
+                    connection.executescript(_TABLES)
+            if version not in (0, VERSION):
+                raise IndexMismatchError
+            answers = self._read_answers(folder / ANSWERS)
+            self.whole = answers, self._read_images(folder / IMAGES, answers)
+        except StoreError:
+            connection.close()
+            raise
+        except (ValueError, TypeError) as error:
+            connection.close()
+            raise StoreError(
+                f"{folder}: {ANSWERS} or {IMAGES} has a line that no run writes ({error}); restore an intact copy"
+            ) from error
+
+    def logits(self, key: str) -> FloatArray | None:
+        """Return the stored logits (K,) of an answer, None where there is none."""
+        name = bytes.fromhex(key)
+        found = next(self._select("SELECT logits FROM answers WHERE key = ?", name), None)
+        if found is None:
+            return None
+        packed = found[0][:-8]
+        if found[0][-8:] != checksum(packed + name).encode():
+            raise IndexMismatchError
+        return np.frombuffer(packed, dtype="<f8").astype(np.float64)
+
+    def add_answers(self, rows: Iterable[Row]) -> None:
+        """Remember logits by their keys, with a checksum: SQLite would not notice another number in its file."""
+        packed = ((bytes.fromhex(row["key"]), np.array(row["logits"], dtype="<f8").tobytes()) for row in rows)
+        sealed = ((key, logits + checksum(logits + key).encode()) for key, logits in packed)
+        with _explained():
+            self._database.executemany("INSERT OR IGNORE INTO answers VALUES (?, ?)", sealed)
+
+    def outcome(self, path: str, method: str) -> Outcome | None:
+        """Return what became of an image under a method, None where nothing did."""
+        return next(self._outcomes("WHERE path = ? AND method = ?", _encoded(path), method), None)
+
+    def outcomes_of(self, path: str) -> Iterator[Outcome]:
+        """Yield what became of an image under every method so far."""
+        return self._outcomes("WHERE path = ?", _encoded(path))
+
+    def outcomes_under(self, method: str) -> Iterator[Outcome]:
+        """Yield what became of every image under a method, by path."""
+        return self._outcomes("WHERE method = ? ORDER BY path", method)
+
+    def paths(self) -> Iterator[str]:
+        """Yield every image once, sorted."""
+        for (path,) in self._select("SELECT DISTINCT path FROM images ORDER BY path"):
+            yield path.decode("utf-8", "surrogatepass")
+
+    def add_outcomes(self, outcomes: Iterable[Outcome]) -> None:
+        """Remember what became of images; a later outcome of an image takes the place of an earlier one."""
+
+        def rows() -> Iterator[tuple[Any, ...]]:
+            for one in outcomes:
+                digests = b"".join(map(bytes.fromhex, [one.image or "", *one.conditions]))
+                said = json.dumps([one.size, one.mtime_ns, one.error, one.similarity])
+                values = (_encoded(one.path), one.method, int(one.error is not None), digests, said)
+                yield (*values, checksum(repr(values).encode()))
+
+        with _explained():
+            self._database.executemany("INSERT OR REPLACE INTO images VALUES (?, ?, ?, ?, ?, ?)", rows())
+
+    def counts(self) -> dict[str, tuple[int, int]]:
+        """Return for each method how many images are done and how many failed."""
+        rows = self._select("SELECT method, sum(NOT failed), sum(failed) FROM images GROUP BY method")
+        return {method: (done, failed) for method, done, failed in rows}
+
+    def answer_count(self) -> int:
+        """Return how many answers are stored."""
+        return int(next(self._select("SELECT count(*) FROM answers"))[0])
+
+    def commit(self, *files: Lines) -> None:
+        """Write the index to its file, together with up to which byte it knows each file of lines."""
+        rows = [(file.path.name, file.size, _tail(file.path, file.size)) for file in files]
+        with _explained():
+            self._database.executemany("INSERT OR REPLACE INTO extents VALUES (?, ?, ?)", rows)
+            self._database.commit()
+
+    def close(self) -> None:
+        """Close the database; what was not committed is read from the lines again."""
+        self._database.close()
+
+    def _select(self, query: str, *values: object) -> Iterator[tuple[Any, ...]]:
+        with _explained():
+            yield from self._database.execute(query, values)
+
+    def _outcomes(self, where: str, *values: object) -> Iterator[Outcome]:
+        for *row, seal in self._select(f"SELECT * FROM images {where}", *values):  # noqa: S608 (constants)
+            if seal != checksum(repr(tuple(row)).encode()):
+                raise IndexMismatchError
+            path, method, _, packed, said = row
+            size, mtime_ns, error, similarity = json.loads(said)
+            image, *conditions = [packed[at : at + 16].hex() for at in range(0, len(packed), 16)] or [None]
+            yield Outcome(
+                path=path.decode("utf-8", "surrogatepass"),
+                method=method,
+                size=size,
+                mtime_ns=mtime_ns,
+                image=image,
+                conditions=tuple(conditions),
+                similarity=tuple(similarity),
+                error=error,
+            )
+
+    def _extent(self, path: Path) -> int:
+        """Return up to which byte of a file of lines this index has read."""
+        size, tail = next(self._select("SELECT size, tail FROM extents WHERE file = ?", path.name), (0, b""))
+        if _tail(path, size) != tail:
+            raise IndexMismatchError
+        return int(size)
+
+    def _read_answers(self, path: Path) -> int:
+        """Read on, one call of the model at a time, up to the first that is not whole; return where that begins."""
+        start = end = self._extent(path)
+
+        def whole_calls() -> Iterator[Row]:
+            nonlocal end
+            call: list[Row] = []
+            for line_end, row in read_lines(path, start):
+                whole = row is not None and all(isinstance(row.get(name), kind) for name, kind in _ANSWER.items())
+                if row is None or not whole or (call and row["more"] != call[-1]["more"] - 1):
+                    _refuse_if_in_the_middle(path, start, line_end)
+                    return
+                call.append(row)
+                if row["more"] == 0:
+                    yield from call
+                    call, end = [], line_end
+
+        self.add_answers(whole_calls())
+        return end
+
+    def _read_images(self, path: Path, answers: int) -> int:
+        """Read the outcomes whose answers are all there; as both files only grow, the others are the last ones."""
+        start = end = self._extent(path)
+
+        def outcomes() -> Iterator[Outcome]:
+            nonlocal end
+            for line_end, row in read_lines(path, start):
+                try:
+                    outcome = outcome_of(row or {})
+                    needed = int(row["answers_end"] if row else 0)
+                except (KeyError, TypeError, ValueError):
+                    _refuse_if_in_the_middle(path, start, line_end)
+                    return
+                if needed > answers:
+                    return
+                yield outcome
+                end = line_end
+
+        self.add_outcomes(outcomes())
+        return end
+
+
+def _encoded(text: str) -> bytes:
+    """Encode a path, which may be no text."""
     return text.encode("utf-8", "surrogatepass")
 
 
@@ -199,84 +264,6 @@ def _tail(path: Path, size: int) -> bytes | None:
         return None
 
 
-ANSWERS = "answers.jsonl"
-IMAGES = "images.jsonl"
-
-_AT_ONCE = 4096
-"""Lines that are held before they go into the index."""
-
-
-def read_on(folder: Path, index: Index) -> tuple[int, int]:
-    """Read into the index what the files say beyond what it knows already.
-
-    Returns:
-        Up to which byte the answers, and up to which the images, are whole.
-
-    Raises:
-        IndexMismatchError: The index is not of these files.
-        StoreError: A line is damaged although lines after it are whole.
-    """
-    try:
-        answers = _read_answers(folder / ANSWERS, index)
-        return answers, _read_images(folder / IMAGES, index, answers)
-    except (ValueError, TypeError) as error:
-        raise StoreError(
-            f"{folder}: {ANSWERS} or {IMAGES} has a line that no run writes ({error}); restore an intact copy"
-        ) from error
-
-
-def _read_answers(path: Path, index: Index) -> int:
-    end = index.extent(path)
-    held: list[tuple[str, list[float]]] = []
-    for group_end, group in _groups(path, end):
-        held += [(row["key"], row["logits"]) for row in group]
-        end = group_end
-        if len(held) >= _AT_ONCE:
-            index.add_answers(held)
-            held.clear()
-    index.add_answers(held)
-    return end
-
-
-_ANSWER: dict[str, type] = {"key": str, "logits": list, "more": int}
-
-
-def _groups(path: Path, start: int) -> Iterator[tuple[int, list[Row]]]:
-    """Yield the lines of one call of the model at a time, up to the first that is not whole."""
-    group: list[Row] = []
-    for end, row in read_lines(path, start):
-        whole = row is not None and all(isinstance(row.get(name), kind) for name, kind in _ANSWER.items())
-        if row is None or not whole or (group and row["more"] != group[-1]["more"] - 1):
-            _refuse_if_in_the_middle(path, start, end)
-            return
-        group.append(row)
-        if row["more"] == 0:
-            yield end, group
-            group = []
-
-
-def _read_images(path: Path, index: Index, answers: int) -> int:
-    """Read the outcomes whose answers are all there; as both files only grow, the others are the last ones."""
-    end = start = index.extent(path)
-    held: list[Outcome] = []
-    for line_end, row in read_lines(path, start):
-        try:
-            outcome = outcome_of(row or {})
-            stands_on = int(row["answers_end"] if row else 0)
-        except (KeyError, TypeError, ValueError):
-            _refuse_if_in_the_middle(path, start, line_end)
-            break
-        if stands_on > answers:
-            break
-        held.append(outcome)
-        end = line_end
-        if len(held) >= _AT_ONCE:
-            index.add_outcomes(held)
-            held.clear()
-    index.add_outcomes(held)
-    return end
-
-
 def _refuse_if_in_the_middle(path: Path, start: int, end: int) -> None:
     """Damage behind what the index has read is the end of a run that was cut off; elsewhere somebody has to look."""
     if start == 0 and any(row is not None for _, row in read_lines(path, end)):
@@ -288,25 +275,14 @@ def _refuse_if_in_the_middle(path: Path, start: int, end: int) -> None:
         )
 
 
-INDEX = "index.sqlite"
-
-_PATIENCE = 60
-"""Seconds for which a writer waits until a reader has copied the index, and the other way round."""
-
-
 def open_index(folder: Path) -> Index:
-    """Open the index of a run, or begin it anew where its file is no index of this version."""
+    """Open the index of a run, or make it anew where its file is no index of this version or not of these lines."""
     try:
-        return Index(_connect(folder / INDEX))
+        return Index(_connect(folder), folder)
     except IndexMismatchError:
-        discard_index(folder)
-        return Index(_connect(folder / INDEX))
-
-
-def discard_index(folder: Path) -> None:
-    """Delete the index, and what SQLite may have left beside it to undo an unfinished change."""
-    for name in (INDEX, f"{INDEX}-journal"):
-        (folder / name).unlink(missing_ok=True)
+        for name in (INDEX, f"{INDEX}-journal"):  # the latter is what SQLite may have left to undo a change
+            (folder / name).unlink(missing_ok=True)
+        return Index(_connect(folder), folder)
 
 
 def copy_index(folder: Path) -> Index:
@@ -314,34 +290,17 @@ def copy_index(folder: Path) -> Index:
 
     Nothing is locked for longer than the copy takes, and nothing is written below the folder.
     """
-    try:
-        return _up_to_date(folder, _copied(folder))
-    except StoreError:  # no index, or none that can be used: the lines have everything
-        return _up_to_date(folder, sqlite3.connect(""))
-
-
-def _copied(folder: Path) -> sqlite3.Connection:
     source = f"{(folder / INDEX).resolve().as_uri()}?mode=ro"
     copy = sqlite3.connect("")
     try:
-        with explained(), closing(sqlite3.connect(source, uri=True, timeout=_PATIENCE)) as original:
+        with _explained(), closing(sqlite3.connect(source, uri=True, timeout=_PATIENCE)) as original:
             original.backup(copy)
-    except StoreError:
+        return Index(copy, folder)
+    except StoreError:  # no index, or none that can be used: the lines have everything
         copy.close()
-        raise
-    return copy
+        return Index(sqlite3.connect(""), folder)
 
 
-def _up_to_date(folder: Path, connection: sqlite3.Connection) -> Index:
-    index = Index(connection)
-    try:
-        read_on(folder, index)
-    except StoreError:
-        index.close()
-        raise
-    return index
-
-
-def _connect(path: Path) -> sqlite3.Connection:
-    with explained():
-        return sqlite3.connect(path, timeout=_PATIENCE)
+def _connect(folder: Path) -> sqlite3.Connection:
+    with _explained():
+        return sqlite3.connect(folder / INDEX, timeout=_PATIENCE)

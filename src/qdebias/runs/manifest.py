@@ -19,7 +19,7 @@ from qdebias.methods.describe import Description, describe, stable_name
 from qdebias.methods.method import Vanilla
 from qdebias.methods.presets import RECIPES
 from qdebias.prompts import Question
-from qdebias.runs.lines import cannot_write, checksum
+from qdebias.runs.lines import checksum, writing
 from qdebias.system.output import write_file
 
 FORMAT = 1
@@ -28,55 +28,34 @@ NAME = "run.json"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MethodEntry:
-    """A method that was used in the run.
+    """A method that was used in the run."""
 
-    Attributes:
-        name: Name of the preset, or of the class.
-        seed: Seed of its degradations.
-        conditions: Names of its conditional images, in order; see `qdebias.methods.outline`.
-        settings: The method in full.
-        pool: Digest of the pool that its conditional images are taken from; None where it needs none.
-        total: How many images it was last requested; None where that is not known.
-    """
-
-    name: str
+    name: str  # of the preset, or of the class
     seed: int
-    conditions: tuple[str, ...]
+    conditions: tuple[str, ...]  # names of its conditional images, see Outline.conditions
     settings: Description
-    pool: str | None = None
-    total: int | None = None
+    pool: str | None = None  # digest of the pool that its conditional images are taken from
+    total: int | None = None  # how many images there were to score last time; None where that is not known
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Manifest:
-    """What run.json says.
+    """What run.json says."""
 
-    Attributes:
-        model: What `qdebias.load_backend` took.
-        identity: Identity of the backend, see `qdebias.Fingerprint`.
-        sessions: When each process began to write, and in which environment.
-        questions: What was asked, by question id.
-        methods: What it was requested, by method id.
-    """
-
-    model: str
+    model: str  # what load_backend took
     identity: Mapping[str, str]
-    sessions: tuple[Mapping[str, Any], ...] = ()
-    questions: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
-    methods: Mapping[str, MethodEntry] = field(default_factory=dict)
+    sessions: tuple[Mapping[str, Any], ...] = ()  # when each process began to write, and in which environment
+    questions: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)  # by question_id
+    methods: Mapping[str, MethodEntry] = field(default_factory=dict)  # by method_id
 
 
-def read_manifest(folder: Path) -> Manifest | None:
-    """Return what run.json of the folder says, None where there is none.
-
-    Raises:
-        StoreError: It cannot be read, or is not of this format.
-    """
+def read_manifest(folder: Path) -> Manifest:
+    """Return what run.json of the folder says; a StoreError where there is none, or a damaged one."""
     path = folder / NAME
     try:
         text = path.read_text(encoding="utf-8")
-    except (FileNotFoundError, NotADirectoryError):
-        return None
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise StoreError(f"{folder} is not a run folder; name a folder that was given as --run") from error
     except UnicodeDecodeError as error:
         raise StoreError(f"{path}: does not describe a run ({error}); restore an intact copy") from error
     except OSError as error:
@@ -87,7 +66,11 @@ def read_manifest(folder: Path) -> Manifest | None:
             raise StoreError(f"{path}: was written by another version of qdebias; use that one, or another folder")
         if values.pop("sum", None) != _checksum(values):
             raise StoreError(f"{path}: was changed since it was written; restore an intact copy")
-        methods = {key: _method(entry) for key, entry in values.pop("methods").items()}
+        methods = {}
+        for key, entry in values.pop("methods").items():
+            settings = upgraded(entry["settings"])
+            now = {"settings": settings, "name": renamed(entry["name"], settings)}
+            methods[key] = MethodEntry(**entry | now | {"conditions": tuple(entry["conditions"])})
         return Manifest(**values | {"sessions": tuple(values["sessions"]), "methods": methods})
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise StoreError(f"{path}: does not describe a run ({error}); choose another folder") from error
@@ -95,35 +78,20 @@ def read_manifest(folder: Path) -> Manifest | None:
 
 def write_manifest(folder: Path, manifest: Manifest) -> None:
     """Replace run.json: readers and crashes see the old one or the new one, never a part."""
-    path = folder / NAME
-    said = asdict(manifest)
-    text = json.dumps({"format": FORMAT, "sum": _checksum(said)} | said, indent=1)
-    try:
+    path, values = folder / NAME, asdict(manifest)
+    text = json.dumps({"format": FORMAT, "sum": _checksum(values)} | values, indent=1)
+    with writing(path):
         write_file(path, f"{text}\n")
-        sync_folder(folder)
-    except OSError as error:
-        raise cannot_write(path, error) from error
+        if os.name != "nt":  # make the names of new files outlive a loss of power, too
+            handle = os.open(folder, os.O_RDONLY)
+            try:
+                os.fsync(handle)
+            finally:
+                os.close(handle)
 
 
-def sync_folder(folder: Path) -> None:
-    """Make the names of new files in a folder outlive the machine's loss of power, where the system can do that."""
-    if os.name == "nt":
-        return
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
-
-
-def _checksum(said: Mapping[str, Any]) -> str:
-    return checksum(json.dumps(said, sort_keys=True).encode())
-
-
-def _method(entry: Mapping[str, Any]) -> MethodEntry:
-    settings = upgraded(entry["settings"])
-    name = renamed(entry["name"], settings)
-    return MethodEntry(**{**entry, "name": name, "conditions": tuple(entry["conditions"]), "settings": settings})
+def _checksum(values: Mapping[str, Any]) -> str:
+    return checksum(json.dumps(values, sort_keys=True).encode())
 
 
 _RENAMED = {
@@ -163,11 +131,11 @@ def upgraded(settings: Any) -> Any:  # noqa: ANN401 (JSON)
 
 def renamed(name: str, settings: Any) -> str:  # noqa: ANN401 (JSON)
     """Return what a method is called now: what was `paper` is `paper-eq7`, as its fog is not rescaled."""
-    match settings:
-        case {"degradations": [*conditions]} if is_preset(name) and "eq7" not in name:
-            printed = any(isinstance(one, dict) and one.get("rescale") is False for one in conditions)
-            return with_printed_fog(name) if printed else name
-    return name
+    degradations = settings.get("degradations") if isinstance(settings, dict) else None
+    if not isinstance(degradations, list) or not is_preset(name) or "eq7" in name:
+        return name
+    printed = any(isinstance(one, dict) and one.get("rescale") is False for one in degradations)
+    return with_printed_fog(name) if printed else name
 
 
 def is_preset(name: str) -> bool:

@@ -19,43 +19,25 @@ from qdebias.runs.scorer import Scorer
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Options:
-    """How a model is loaded and asked.
+    """How a model is loaded and asked; see `load_backend` and `Scorer`."""
 
-    Attributes:
-        model: What `qdebias.load_backend` takes; arguments of its chat template may stand behind it.
-        method: What `qdebias.methods.presets.get` takes; afterwards the name of the method as it is always written.
-        recipe: The method itself.
-        seed: Seed of the random degradations.
-        batch: How many images go to the model at a time.
-        device: Where the model runs; None is the best there is.
-        dtype: Its numeric type; None fits the device.
-        max_pixels: Larger images are refused before they are decoded.
-        max_side: Larger images are made smaller, see `Scorer`; None leaves them as they are.
-        model_args: Further options of the backend, such as `sharing` or `revision`; texts become what the option takes.
-    """
-
-    model: str = "nano"
-    method: str = "paper"
+    model: str = "nano"  # arguments of its chat template may stand behind it
+    method: str = "paper"  # what presets.get takes; afterwards the name of the method as it is always written
     seed: int = 0
     batch: int = 8
-    device: str | None = None
-    dtype: str | None = None
+    device: str | None = None  # None: the best there is
+    dtype: str | None = None  # None: what fits the device
     max_pixels: int = MAX_PIXELS
     max_side: int | None = None
-    model_args: Mapping[str, object] = field(default_factory=dict)
-    recipe: Recipe = field(init=False, repr=False, compare=False)
+    model_args: Mapping[str, object] = field(default_factory=dict)  # texts become what the option takes
+    recipe: Recipe = field(init=False, repr=False, compare=False)  # the method itself
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "recipe", presets.get(self.method))
         object.__setattr__(self, "method", self.recipe.name)
 
     def backend(self, model: str | None = None) -> Backend:
-        """Load the model, or another one in the same way.
-
-        Raises:
-            SettingError: There is no such model, or it has no such option.
-            BackendError: It cannot be loaded.
-        """
+        """Load the model, or another one in the same way; raises as `load_backend` does."""
         given: dict[str, Any] = {"device": self.device, "dtype": self.dtype, **self.model_args}
         return load_backend(model or self.model, **given)
 
@@ -84,11 +66,7 @@ class Options:
         return replace(self, method=method, model=model)
 
     def decisive(self) -> Mapping[str, str]:
-        """Return what of it decides the scores, with the method's own settings as a hash.
-
-        Raises:
-            SettingError: There is no such method, or it cannot be told from others.
-        """
+        """Return what of it decides the scores, with the method's own settings as a hash."""
         settings = json.dumps(describe(self.recipe.method), sort_keys=True)
         return {
             "model": self.model,

@@ -5,14 +5,17 @@ import json
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from functools import cache
+from itertools import groupby
 from pathlib import Path
+from statistics import fmean, pstdev
 from typing import IO, Any, TypeAlias, TypeVar, get_args, get_origin, get_type_hints
 
 from qdebias.errors import SettingError
 from qdebias.inputs.datasets.dataset import NAME_COLUMNS
 from qdebias.inputs.datasets.readers import read_records, second
+from qdebias.inputs.video import is_video
 from qdebias.methods.plan import Failure, Score
 from qdebias.metrics.mos import Mos
 from qdebias.system.output import locked_output, replacing, written
@@ -48,16 +51,9 @@ AnyRow = TypeVar("AnyRow", bound=Row)
 
 
 def columns_of(kind: type[Row], words: Iterable[str] = (), chosen: str | None = None) -> Columns:
-    """Return the columns of rows.
+    """Return the columns of rows whose options are called `words`; all, or those of a text such as "path,score,p".
 
-    Args:
-        kind: The class of the rows.
-        words: What the options are called whose probabilities the rows hold, see
-            `qdebias.methods.method.QDebias.words`.
-        chosen: The names of some, with commas between; "p" stands for the probabilities of all options. None: all.
-
-    Raises:
-        SettingError: There is no such column.
+    "p" stands for the probabilities of all options.
     """
     hints = get_type_hints(kind)
     shares = {f"{P}{word}": float | None for word in words} if hints.pop("probabilities", None) else {}
@@ -73,82 +69,47 @@ def columns_of(kind: type[Row], words: Iterable[str] = (), chosen: str | None = 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Record(Row):
-    """The score of one image, or why it has none.
+    """The score of one image, or why it has none."""
 
-    Attributes:
-        path: The image as it was named.
-        score: Quality in [0, 1], higher is better; None where it failed.
-        error: Why it failed; None where it did not.
-        model: What answered.
-        method: How it was asked.
-        seed: Seed of the random degradations.
-        good: P(good) under each condition.
-        same: P(same object) of each condition; empty where it was not asked.
-        weight: Weight of each condition.
-        spread: Standard deviation of the score over seeds of the noise; None for a method with one seed.
-        log_odds: log(score / (1 - score)) without rounding: it tells scores apart that lie near 0 or 1. None where the
-            method does not give it.
-        deviation: Standard deviation of the options' values, see `qdebias.methods.method.Score`.
-        probabilities: Probability of each option by its word; the columns are called p_ and the word.
-    """
-
-    path: str
-    score: float | None
-    error: str | None
+    path: str  # the image as it was named
+    score: float | None  # quality in [0, 1], higher is better; None where it failed
+    error: str | None  # why it failed; None where it did not
     model: str
     method: str
     seed: int
-    good: tuple[float, ...] = ()
-    same: tuple[float, ...] = ()
-    weight: tuple[float, ...] = ()
-    spread: float | None = None
-    log_odds: float | None = None
-    deviation: float | None = None
-    probabilities: Mapping[str, float] = field(default_factory=dict)
+    good: tuple[float, ...] = ()  # P(good) under each condition
+    same: tuple[float, ...] = ()  # P(same object) of each condition; empty where it was not asked
+    weight: tuple[float, ...] = ()  # of each condition
+    spread: float | None = None  # standard deviation of the score over seeds of the noise; None for one seed
+    log_odds: float | None = None  # log(score / (1 - score)) without rounding, where the method gives it
+    deviation: float | None = None  # standard deviation of the options' values
+    probabilities: Mapping[str, float] = field(default_factory=dict)  # of each option by its word
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MosRecord(Record):
-    """A record with its score on somebody's MOS scale beside it.
-
-    Attributes:
-        mos: The human score that is expected; None where the image failed.
-        mos_low: Lower end of its interval; None where the image failed, or there are no intervals.
-        mos_high: Upper end.
-    """
+    """A record with its score on somebody's MOS scale beside it; all None where the image failed."""
 
     mos: float | None = None
-    mos_low: float | None = None
+    mos_low: float | None = None  # the ends of its interval, where the scale has intervals
     mos_high: float | None = None
-
-
-def with_mos(row: Record, mos: Mos | None) -> MosRecord:
-    """Return a record with its score on a MOS scale; the score itself stays. None: the image failed."""
-    if mos is None:
-        return MosRecord(**asdict(row))
-    return MosRecord(**asdict(row), mos=mos.value, mos_low=mos.low, mos_high=mos.high)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AnsweredRecord(Record):
-    """A record with the answers that its score was computed from.
+    """A record with the answers that its score was computed from."""
 
-    Attributes:
-        logits: For each request, for each of its questions, the logits of its options as the model gave them.
-    """
-
-    logits: tuple[tuple[tuple[float, ...], ...], ...] = ()
+    logits: tuple[tuple[tuple[float, ...], ...], ...] = ()  # per request, per question, per option
 
 
-def answered_record(path: str, result: Score | Failure, *, model: str, method: str, seed: int) -> AnsweredRecord:
-    """Return the row of one result, with its logits."""
-    row = asdict(record(path, result, model=model, method=method, seed=seed))
-    return AnsweredRecord(**row, logits=() if isinstance(result, Failure) else plain_logits(result))
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VideoRecord(Record):
+    """The score of a video, which is the mean over its frames."""
 
-
-def plain_logits(score: Score) -> tuple[tuple[tuple[float, ...], ...], ...]:
-    """Return the logits of a score as numbers of Python."""
-    return tuple(tuple(tuple(logits.tolist()) for logits in request) for request in score.logits)
+    frames: int | None = None  # how many were scored
+    frame_deviation: float | None = None  # standard deviation of their scores
+    worst: float | None = None  # the lowest of them
+    worst_frame: str | None = None  # which frame that is, by its time in the video, such as "3.203s"
 
 
 def record(path: str, result: Score | Failure, *, model: str, method: str, seed: int) -> Record:
@@ -159,10 +120,56 @@ def record(path: str, result: Score | Failure, *, model: str, method: str, seed:
     return Record(**asked, score=result.value, error=None, log_odds=result.log_odds, **cells_of(result))
 
 
+def answered_record(path: str, result: Score | Failure, *, model: str, method: str, seed: int) -> AnsweredRecord:
+    """Return the row of one result, with its logits."""
+    row = asdict(record(path, result, model=model, method=method, seed=seed))
+    return AnsweredRecord(**row, logits=() if isinstance(result, Failure) else plain_logits(result))
+
+
+def with_mos(row: Record, mos: Mos | None) -> MosRecord:
+    """Return a record with its score on a MOS scale; the score itself stays. None: the image failed."""
+    if mos is None:
+        return MosRecord(**asdict(row))
+    return MosRecord(**asdict(row), mos=mos.value, mos_low=mos.low, mos_high=mos.high)
+
+
 def cells_of(score: Score) -> dict[str, Any]:
     """Return what every kind of row tells of how a score came about, by column."""
     columns = {name: tuple(getattr(score, name).tolist()) for name in ("good", "same", "weight")}
     return columns | {name: getattr(score, name) for name in ("spread", "deviation", "probabilities")}
+
+
+def plain_logits(score: Score) -> tuple[tuple[tuple[float, ...], ...], ...]:
+    """Return the logits of a score as numbers of Python."""
+    return tuple(tuple(tuple(logits.tolist()) for logits in request) for request in score.logits)
+
+
+def video_records(rows: Iterable[Record]) -> Iterator[Record]:
+    """Yield one row a video for the rows of its frames, which follow each other; any other row as it is.
+
+    A video of which a frame failed has no score.
+    """
+
+    def video_of(row: Record) -> str | None:
+        container, mark, _ = row.path.rpartition("!")
+        return container if mark and is_video(container) else None
+
+    for video, group in groupby(rows, video_of):
+        if video is None:
+            yield from group
+            continue
+        frames = list(group)
+        asked = {name: getattr(frames[0], name) for name in ("model", "method", "seed")}
+        whole = VideoRecord(path=video, score=None, error=None, frames=len(frames), **asked)
+        errors = [frame.error for frame in frames if frame.error is not None]
+        if errors:
+            why = f"{video}: {len(errors)} of {len(frames)} frames could not be scored; the first: {errors[0]}"
+            yield replace(whole, error=why)
+            continue
+        scores = [math.inf if frame.score is None else frame.score for frame in frames]
+        worst = min(scores)
+        worst_frame = frames[scores.index(worst)].path.rpartition("!")[2]
+        yield replace(whole, score=fmean(scores), frame_deviation=pstdev(scores), worst=worst, worst_frame=worst_frame)
 
 
 @contextmanager
@@ -172,15 +179,8 @@ def open_writer(path: Path, columns: type[Row] | Columns = Record) -> Iterator[C
     An existing file is left as it is until the first row is written (of Parquet: until the last), or the block ends
     without an error. From then on CSV and JSON Lines hold every row at once; Parquet is complete or not there.
 
-    Args:
-        path: Its suffix decides the format: .csv, .jsonl or .parquet.
-        columns: The columns, see `columns_of`, or the class of the rows.
-
-    Yields:
-        A function that appends one row.
-
-    Raises:
-        SettingError: The suffix is another one, or the file cannot be written, or another process writes it.
+    The suffix decides the format; a SettingError where it is another one, or another process writes the file. Yields
+    a function that appends one row.
     """
     check_suffix(path)
     named = columns_of(columns) if isinstance(columns, type) else columns
@@ -273,13 +273,10 @@ class GivenScore(Row):
 def read_scores(path: Path) -> list[GivenScore]:
     """Return the scores of a file, in its order.
 
-    Args:
-        path: What `qdebias score --out`, `evaluate --out`, `export` or `rank --out` wrote, or any .csv, .tsv, .json,
-            .jsonl, .xlsx or .parquet with a column of images and one of `SCORE_COLUMNS`. A row without a score, or
-            with one that is not finite, is an image that failed.
-
-    Raises:
-        SettingError: It cannot be read, a column is missing, a score is no number, or an image is listed twice.
+    It is what `qdebias score --out`, `evaluate --out`, `export` or `rank --out` wrote, or any .csv, .tsv, .json,
+    .jsonl, .xlsx or .parquet with a column of images and one of `SCORE_COLUMNS`. A row without a score, or with one
+    that is not finite, is an image that failed. A SettingError where it cannot be read, a column is missing, a score is
+    no number, or an image is listed twice.
     """
     rows = read_records(path)
     if not rows:
@@ -289,22 +286,21 @@ def read_scores(path: Path) -> list[GivenScore]:
     score = _column(columns, SCORE_COLUMNS, path, "scores")
     if twice := [one for one in (name, score) if second(one.casefold()) in columns]:
         raise SettingError(f"{path}: has two columns named {twice[0]!r}; keep only one of them")
-    error = columns.get("error", "")
     found: dict[str, GivenScore] = {}
     for number, row in enumerate(rows, start=1):
-        one = _given(row, name, score, error, f"{path}, row {number}")
+        cells = [row.get(column) for column in (name, score, columns.get("error", ""))]
+        one = _given(*("" if cell is None else str(cell).strip() for cell in cells), where=f"{path}, row {number}")
         if one.path in found:
             raise SettingError(f"{path}: lists {one.path!r} more than once; keep only one of the rows")
         found[one.path] = one
     return list(found.values())
 
 
-def _given(row: Mapping[str, object], name: str, score: str, error: str, where: str) -> GivenScore:
-    image, text, why = (_text(row.get(column)) for column in (name, score, error))
+def _given(image: str, text: str, error: str, *, where: str) -> GivenScore:
     if not image:
         raise SettingError(f"{where}: names no image")
     if not text:
-        return GivenScore(path=image, score=None, error=why or f"{image}: has no score in the file")
+        return GivenScore(path=image, score=None, error=error or f"{image}: has no score in the file")
     try:
         value = float(text)
     except ValueError:
@@ -312,18 +308,12 @@ def _given(row: Mapping[str, object], name: str, score: str, error: str, where: 
             f"{where} ({image}): the score {text!r} is not a number; leave it empty if it failed"
         ) from None
     if not math.isfinite(value):
-        return GivenScore(path=image, score=None, error=why or f"{image}: its score in the file is {text}")
+        return GivenScore(path=image, score=None, error=error or f"{image}: its score in the file is {text}")
     return GivenScore(path=image, score=value, error=None)
 
 
-def _text(value: object) -> str:
-    return "" if value is None else str(value).strip()
-
-
 def _column(columns: Mapping[str, str], wanted: Iterable[str], path: Path, what: str) -> str:
-    found = next((columns[name] for name in wanted if name in columns), None)
-    if found is None:
-        raise SettingError(
-            f"{path}: has no column of {what} ({', '.join(dict.fromkeys(wanted))}), only {list(columns)}"
-        )
-    return found
+    for name in wanted:
+        if name in columns:
+            return columns[name]
+    raise SettingError(f"{path}: has no column of {what} ({', '.join(dict.fromkeys(wanted))}), only {list(columns)}")

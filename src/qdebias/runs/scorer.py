@@ -1,19 +1,16 @@
-"""From images to scores: load and plan in threads, ask in batches, combine.
-
-The engine knows no model and no prompt. Neither the batch size nor the order of the images changes a score.
-"""
+"""From images to scores: load and plan in threads, ask in batches, combine; batch size and order change no score."""
 
 import threading
 from collections import deque
 from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
-from contextlib import closing
 from dataclasses import dataclass, replace
 from itertools import chain, islice
 from os import PathLike
-from typing import Literal
+from typing import Literal, NamedTuple, cast, overload
 
 import numpy as np
+import PIL.Image
 
 from qdebias.backends.base import Backend, Fingerprint, OptionLogits
 from qdebias.backends.load import load_backend
@@ -27,9 +24,13 @@ from qdebias.image import (
     RgbImage,
     digest,
     downsized,
+    is_tensor,
     load_image,
 )
 from qdebias.image.notebook import strip
+from qdebias.inputs import RemoteImage, open_images
+from qdebias.inputs.addresses import is_address
+from qdebias.inputs.images import names_one
 from qdebias.methods import presets
 from qdebias.methods.outline import QUERY, outline_of
 from qdebias.methods.plan import Context, Failure, Method, OfOneModel, Plan, Pool, Score
@@ -38,26 +39,17 @@ from qdebias.prompts import Request
 from qdebias.system.processes import refuse_after_fork
 
 PIXELS_READY = 50_000_000
-"""Of how many pixels the images may be, together, that lie ready for the model, and those that it is given at a time;
-one image is, however large. With four degraded copies each, both are 0.75 GB."""
+"""Most pixels of the images that lie ready, and of a batch; with four degraded copies each, both are 0.75 GB."""
 
 BYTES_READY = 200_000_000
-"""Of how many bytes encoded images may be, together, that are drawn ahead of the model; one image is, however large.
-Files count nothing: they are read when they are decoded."""
+"""Most bytes of encoded images that are drawn ahead; files count nothing, as they are read when they are decoded."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Explanation:
-    """A score together with the pictures that it came from.
+    """A score together with the pictures that it came from."""
 
-    Attributes:
-        name: The path or other name of the image, or "image 3" for the third of a list that came as pixels.
-        image: The query image, (H, W, 3).
-        plan: The conditional images and the questions.
-        score: The score.
-    """
-
-    name: str
+    name: str  # the path or other name of the image, or "image 3" for the third of a list that came as pixels
     image: RgbImage
     plan: Plan
     score: Score
@@ -71,34 +63,31 @@ class Explanation:
         return strip([(self.image, f"score {self.score.value:.4f}"), *shown])
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class _Prepared:
+class _Prepared(NamedTuple):
     name: str
     image: RgbImage
     plan: Plan
 
 
-class PixelBudget:
-    """Admits numbered images in order while their pixels fit.
+class _PixelBudget:
+    """Admits images by their numbers, from 1 on, while their pixels fit; one larger than the budget is admitted alone.
 
-    Images are numbered from 1 and admitted by number, whichever thread is first, so that a consumer that takes them in
-    order never waits for one that is held up by a later one. An image larger than the budget is admitted alone.
-
-    Args:
-        size: How many pixels in all.
+    In order, whichever thread is first: whoever consumes them in order never waits for one held up by a later one.
     """
 
-    def __init__(self, size: int) -> None:
-        self._size = size
+    def __init__(self) -> None:
         self._held: dict[int, int] = {}
         self._next = 1
         self._closed = False
         self._changed = threading.Condition()
 
     def acquire(self, number: int, pixels: int) -> None:
-        """Wait until it is this image's turn and its pixels fit."""
+        def admitted() -> bool:
+            held = sum(self._held.values())
+            return self._closed or (number == self._next and (held == 0 or held + pixels <= PIXELS_READY))
+
         with self._changed:
-            self._changed.wait_for(lambda: self._closed or (number == self._next and self._fits(pixels)))
+            self._changed.wait_for(admitted)
             if self._closed:
                 raise CancelledError
             self._held[number] = pixels
@@ -106,20 +95,14 @@ class PixelBudget:
             self._changed.notify_all()
 
     def release(self, number: int) -> None:
-        """Free the pixels of an image."""
         with self._changed:
             del self._held[number]
             self._changed.notify_all()
 
     def close(self) -> None:
-        """Cancel every thread that waits."""
         with self._changed:
             self._closed = True
             self._changed.notify_all()
-
-    def _fits(self, pixels: int) -> bool:
-        held = sum(self._held.values())
-        return held == 0 or held + pixels <= self._size
 
 
 class Scorer:
@@ -133,9 +116,8 @@ class Scorer:
         threads: How many threads load and degrade images ahead of the model.
         max_pixels: Larger images are refused before they are decoded.
         pool: Other images, for a method that needs some, such as `mismatched`.
-        max_side: Larger images are made smaller before anything else, so that their longer side has this many pixels;
-            see `qdebias.image`. None, the default: images are scored as they are. It changes scores, and
-            is part of the fingerprint. The noise of the degradations stays that of the original image.
+        max_side: Larger images are first made smaller, so that their longer side has this many pixels; None: never. It
+            changes scores, and is part of the fingerprint; the noise of the degradations stays that of the original.
 
     Raises:
         SettingError: A setting is out of range, or there is no such preset.
@@ -164,8 +146,7 @@ class Scorer:
             raise SettingError(f"max_side must be {MIN_SIDE} or more, got {max_side}")
         if max_side is not None and pool is not None and getattr(pool, "max_side", None) != max_side:
             raise SettingError("images of a pool are taken as they are; leave out max_side or the pool")
-        if isinstance(backend, str):
-            backend = load_backend(backend)
+        backend = load_backend(backend) if isinstance(backend, str) else backend
         if not hasattr(backend, "option_logits"):
             raise SettingError(
                 f"{backend!r} is not a model; give its name, such as 'nano', or what load_backend returns"
@@ -174,10 +155,8 @@ class Scorer:
         self.method = self.recipe.method
         self.backend = self.recipe.fit(backend) if isinstance(method, str | Recipe) else backend
         self.context = Context(seed=seed, pool=pool)
-        self.batch = batch
-        self.threads = threads
-        self.max_pixels = max_pixels
-        self.max_side = max_side
+        self.batch, self.threads = batch, threads
+        self.max_pixels, self.max_side = max_pixels, max_side
         if isinstance(self.method, OfOneModel):
             self.method.check(self.fingerprint.identity)
 
@@ -202,9 +181,6 @@ class Scorer:
     def score_frames(self, frames: Sequence[ImageSource]) -> Score:
         """Return one score of several images that are shown together in one prompt: frames of a video, in order.
 
-        Args:
-            frames: One or more; see the method `qrealign-video`.
-
         Raises:
             SettingError: The method asks about anything but the images themselves.
             ImageError: One of them cannot be read, or together they are too many for the model.
@@ -218,8 +194,7 @@ class Scorer:
             images = [downsized(image, self.max_side, name="a frame") for image in images]
         (asked,) = outline.requests
         request = Request(images=tuple(images), questions=asked.questions, placement=asked.placement)
-        refuse_after_fork()
-        return self.method.combine(Plan(requests=(request,)), finite(self.backend.option_logits([request])))
+        return self._ask([_Prepared("frames", images[0], Plan(requests=(request,)))])[0].score
 
     def score_many(
         self, images: Iterable[ImageSource], *, on_error: Literal["raise", "return"] = "raise"
@@ -237,9 +212,8 @@ class Scorer:
             ImageError: An image cannot be scored, with `on_error="raise"`.
             BackendError: The model cannot answer; no other image would fare better.
         """
-        with closing(self.explain_many(images, on_error=on_error)) as results:
-            for result in results:
-                yield result.score if isinstance(result, Explanation) else result
+        for result in self.explain_many(images, on_error=on_error):
+            yield result.score if isinstance(result, Explanation) else result
 
     def score_named(self, images: Iterable[ImageSource]) -> Iterator[tuple[str, Score | Failure]]:
         """Yield the name and the result of each image, in order, a `Failure` for one that cannot be scored."""
@@ -256,10 +230,11 @@ class Scorer:
             raise SettingError(f"several images are a list of them, got {images!r}; qdebias.score takes a folder")
         batch: list[_Prepared | Failure] = []
         for item in chain(self._prepare_ahead(images), [None]):
-            batch += [] if item is None else [item]
-            pixels = sum(one.image.size // 3 for one in batch if isinstance(one, _Prepared))
-            if item is not None and len(batch) < self.batch and pixels < PIXELS_READY:
-                continue
+            if item is not None:
+                batch.append(item)
+                pixels = sum(one.image.size // 3 for one in batch if isinstance(one, _Prepared))
+                if len(batch) < self.batch and pixels < PIXELS_READY:
+                    continue
             for result in self._answer(batch):
                 if isinstance(result, Failure) and on_error == "raise":
                     raise ImageError(result.error)
@@ -268,7 +243,7 @@ class Scorer:
 
     def _prepare_ahead(self, images: Iterable[ImageSource]) -> Iterator[_Prepared | Failure]:
         """Load and plan in threads, in order, at most two batches ahead of whoever consumes, fewer of large images."""
-        numbered, budget = enumerate(images, start=1), PixelBudget(PIXELS_READY)
+        numbered, budget = enumerate(images, start=1), _PixelBudget()
         pending: deque[tuple[int, int, Future[_Prepared | Failure]]] = deque()
         with ThreadPoolExecutor(self.threads, thread_name_prefix="qdebias-load") as pool:
 
@@ -293,7 +268,7 @@ class Scorer:
                 budget.close()
                 pool.shutdown(cancel_futures=True)
 
-    def _prepare(self, source: ImageSource, number: int, budget: PixelBudget) -> _Prepared | Failure:
+    def _prepare(self, source: ImageSource, number: int, budget: _PixelBudget) -> _Prepared | Failure:
         """Load and plan an image, or say why this one cannot be."""
         name, admitted = f"image {number}", False
         if isinstance(source, str | PathLike):
@@ -328,38 +303,29 @@ class Scorer:
         except ImageError as error:
             if len(prepared) > 1:
                 return [result for item in batch for result in self._answer([item])]
-            name = prepared[0].name
-            scored = iter([Failure(name=name, error=f"{name}: {error}")])
+            scored = iter([Failure(name=prepared[0].name, error=f"{prepared[0].name}: {error}")])
         return [item if isinstance(item, Failure) else next(scored) for item in batch]
 
     def _ask(self, batch: Sequence[_Prepared]) -> list[Explanation]:
         refuse_after_fork()
-        requests = [request for item in batch for request in item.plan.requests]
+        requests = [request for _, _, plan in batch for request in plan.requests]
         answers = iter(finite(self.backend.option_logits(requests)) if requests else [])
-        return [
-            Explanation(
-                name=item.name,
-                image=item.image,
-                plan=item.plan,
-                score=self.method.combine(item.plan, list(islice(answers, len(item.plan.requests)))),
-            )
-            for item in batch
-        ]
+        explanations = []
+        for name, image, plan in batch:
+            score = self.method.combine(plan, list(islice(answers, len(plan.requests))))
+            explanations.append(Explanation(name=name, image=image, plan=plan, score=score))
+        return explanations
 
 
 def limited(fingerprint: Fingerprint, max_side: int | None) -> Fingerprint:
-    """Return what makes the answers about images of at most this size; None: of any."""
+    """Return what makes the answers about images of at most `max_side` pixels a side; None: of any."""
     if max_side is None:
         return fingerprint
     return replace(fingerprint, identity={**fingerprint.identity, IDENTITY: str(max_side)})
 
 
 def finite(answers: OptionLogits) -> OptionLogits:
-    """Return the answers of a model if every logit is a number.
-
-    Raises:
-        BackendError: One is not.
-    """
+    """Return the answers of a model if every logit is a finite number; a BackendError otherwise."""
     for logits in (question for request in answers for question in request):
         if not np.isfinite(logits).all():
             raise BackendError(
@@ -367,3 +333,68 @@ def finite(answers: OptionLogits) -> OptionLogits:
                 f"If it runs in float16, load it in bfloat16 or float32"
             )
     return answers
+
+
+@overload
+def score(
+    images: Iterable[ImageSource] | ImageSource,
+    *,
+    model: str | Backend = "nano",
+    method: str | Method = "paper",
+    seed: int = 0,
+    on_error: Literal["raise"] = "raise",
+) -> list[Score]: ...
+
+
+@overload
+def score(
+    images: Iterable[ImageSource] | ImageSource,
+    *,
+    model: str | Backend = "nano",
+    method: str | Method = "paper",
+    seed: int = 0,
+    on_error: Literal["return"],
+) -> list[Score | Failure]: ...
+
+
+def score(
+    images: Iterable[ImageSource] | ImageSource,
+    *,
+    model: str | Backend = "nano",
+    method: str | Method = "paper",
+    seed: int = 0,
+    on_error: Literal["raise", "return"] = "raise",
+) -> list[Score] | list[Score | Failure]:
+    """Return the quality of each image.
+
+    Args:
+        images: Paths, addresses, uint8 arrays (H, W, 3), torch tensors (3, H, W) or Pillow images; one is taken as a
+            list of one, and a batch (N, 3, H, W) or (N, H, W, 3) as a list of N. A single text may also be a folder, a
+            pattern, a list, a table, a shard or an address, as on the command line.
+        model: What `qdebias.load_backend` takes ("nano" is embedded in the package and needs no download), or a
+            backend that is already loaded.
+        method: The name of a preset (`qdebias methods` lists them), an expression such as "paper+levels5+logodds", a
+            .toml file, or a method object.
+        seed: Seed of the random degradations.
+        on_error: "raise" stops at the first image that cannot be scored; "return" puts a `Failure` in its place.
+
+    Returns:
+        One result an image, in order; `.value` is the quality in [0, 1], higher is better.
+
+    Raises:
+        ImageError: An image cannot be scored, with `on_error="raise"`.
+        SettingError: There is no such model or method.
+        BackendError: The model cannot be loaded or cannot answer.
+    """
+    sources: Iterable[ImageSource]
+    one = not isinstance(images, Iterable) or isinstance(images, PIL.Image.Image | EncodedImage | bytes | Mapping)
+    if is_tensor(images) or isinstance(images, np.ndarray):
+        one = getattr(images, "ndim", 0) != 4
+    if isinstance(images, str | PathLike):
+        sources = [images] if names_one(str(images)) else open_images([str(images)])
+    elif one:
+        sources = [cast(ImageSource, images)]
+    else:
+        several = cast(Iterable[ImageSource], images)
+        sources = (RemoteImage(each) if isinstance(each, str) and is_address(each) else each for each in several)
+    return list(Scorer(backend=model, method=method, seed=seed).score_many(sources, on_error=on_error))

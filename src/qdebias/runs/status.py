@@ -10,7 +10,7 @@ from qdebias.image import MAX_PIXELS, max_side_of
 from qdebias.inputs.images import find_image
 from qdebias.methods import presets
 from qdebias.methods.describe import describe
-from qdebias.methods.presets import Recipe
+from qdebias.methods.recipe import Recipe
 from qdebias.runs.index import IMAGES
 from qdebias.runs.lines import Outcome, parsed
 from qdebias.runs.manifest import MethodEntry
@@ -25,53 +25,27 @@ _TAIL = 1 << 18
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MethodStatus:
-    """How far one method is.
-
-    Attributes:
-        name: Its name.
-        seed: Seed of its degradations.
-        done: Images whose answers are stored.
-        failed: Images that could not be scored; `qdebias retry` tries them again.
-        left: Images that remain of those it was last requested, if all images so far are among them; None where it is
-            not known for how many it was asked.
-    """
+    """How far one method is."""
 
     name: str
     seed: int
-    done: int
-    failed: int
-    left: int | None
+    done: int  # images whose answers are stored
+    failed: int  # images that could not be scored
+    left: int | None  # of those there were to score last time, if all so far are among them; None: not known
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunStatus:
-    """How far a run is.
-
-    Attributes:
-        model: What answers.
-        identity: Its identity.
-        answers: How many answers are stored.
-        sessions: How many processes have written so far.
-        started: When the last of them began, as ISO 8601; empty where there was none.
-        writer: Who is writing now; None where nobody is.
-        rate: Images per second, over the newest images of the last session that had to be looked at; None where there
-            are too few.
-        methods: Every method that was used, in the order of first use.
-    """
+    """How far a run is."""
 
     model: str
     identity: Mapping[str, str]
-    answers: int
-    sessions: int
-    started: str
-    writer: str | None
-    rate: float | None
-    methods: tuple[MethodStatus, ...]
-
-
-def unfinished(snapshot: Snapshot) -> tuple[MethodStatus, ...]:
-    """Return the methods of a run that have images left."""
-    return tuple(method for method in run_status(snapshot).methods if method.left)
+    answers: int  # how many are stored
+    sessions: int  # how many processes have written so far
+    started: str  # when the last of them began, as ISO 8601; empty where there was none
+    writer: str | None  # who is writing now
+    rate: float | None  # images per second that were looked at in the last session; None where there are too few
+    methods: tuple[MethodStatus, ...]  # in the order of first use
 
 
 def run_status(snapshot: Snapshot) -> RunStatus:
@@ -125,21 +99,11 @@ def retry_failures(
     batch: int = 8,
     max_pixels: int = MAX_PIXELS,
     column: str | None = None,
-) -> Iterator[tuple[str, Outcome]]:
-    """Try images again, and yield the name of the method and what became of each.
+) -> Iterator[Outcome]:
+    """Try what `failed_images` found again, and yield what became of each.
 
-    Args:
-        run: The run.
-        backend: Its model.
-        failed: From `failed_images`.
-        batch: How many images are handed to the backend at a time.
-        max_pixels: Larger images are refused.
-        column: The column of images, for those that came out of tables.
-
-    Raises:
-        SettingError: A method cannot be had by its name: it is no preset, or is another one by now.
-        BackendError: The model cannot answer.
-        StoreError: The disk refuses.
+    `column` is that of the images that came out of tables. A SettingError before anything is asked where a method
+    cannot be had by its name: it is no preset, or is another one by now.
     """
     stored = {}
     for method in failed:
@@ -160,9 +124,7 @@ def retry_failures(
         )
         stored[method] = StoredScorer(run, scorer, name=entry.name)
     for method, names in failed.items():
-        images = (find_image(name, column=column) for name in names)
-        for outcome in stored[method].ask(images, retry=True):
-            yield run.manifest.methods[method].name, outcome
+        yield from stored[method].ask((find_image(name, column=column) for name in names), retry=True)
 
 
 def recipe_of(entry: MethodEntry) -> Recipe | None:

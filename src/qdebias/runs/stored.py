@@ -1,8 +1,4 @@
-"""Scoring into a run folder: only what is missing is asked.
-
-`StoredScorer.ask` fills the run and `StoredScorer.results` reads scores from it; neither decodes an image of which
-everything is known.
-"""
+"""Scoring into a run folder: only what is missing is asked, and no image is decoded of which everything is known."""
 
 import json
 import time
@@ -11,8 +7,8 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from copy import copy
-from dataclasses import replace
-from itertools import chain, tee
+from dataclasses import asdict, replace
+from itertools import tee
 from pathlib import Path
 from tempfile import TemporaryFile
 from typing import IO
@@ -20,6 +16,7 @@ from typing import IO
 import numpy as np
 
 from qdebias.backends.base import Backend, Fingerprint, OptionLogits
+from qdebias.equations import FloatArray
 from qdebias.errors import SettingError, StoreError
 from qdebias.image import EncodedImage, RgbImage, digest, max_side_of
 from qdebias.inputs.addresses import absolute_name
@@ -27,10 +24,10 @@ from qdebias.inputs.items import Member
 from qdebias.methods.outline import answer_key, outline_of, question_id
 from qdebias.methods.plan import Failure, Score
 from qdebias.prompts import Request
-from qdebias.runs.derive import Derivation, derivation, known_pixels
-from qdebias.runs.lines import Answer, FileState, Outcome, file_state
+from qdebias.runs.derive import Derivation, known_pixels
+from qdebias.runs.lines import FileState, Outcome, file_state
 from qdebias.runs.run import Run
-from qdebias.runs.scorer import Explanation, Scorer, finite
+from qdebias.runs.scorer import Scorer, finite
 
 
 class StoredBackend:
@@ -43,10 +40,10 @@ class StoredBackend:
     """
 
     def __init__(self, backend: Backend, run: Run, seconds: dict[str, float] | None = None) -> None:
-        self.digests = Digests()
         self._backend = backend
         self._run = run
         self._seconds = {} if seconds is None else seconds
+        self._digests: dict[int, tuple[weakref.ref[RgbImage], str]] = {}
 
     @property
     def fingerprint(self) -> Fingerprint:
@@ -59,61 +56,55 @@ class StoredBackend:
         Raises:
             StoreError: What the model answered cannot be stored.
         """
-        keys = [self._keys(request) for request in requests]
-        known = {key: self._run.index.logits(key) for key in chain(*keys)}
-        missing: list[tuple[Request, list[str]]] = []
-        wanted = {key for key, logits in known.items() if logits is None}
-        for request, row in zip(requests, keys, strict=True):
-            questions = {key: one for key, one in zip(row, request.questions, strict=True) if key in wanted}
-            wanted -= questions.keys()
+        known: dict[str, FloatArray] = {}
+        wanted: set[str] = set()
+        missing: list[tuple[Request, list[str], list[str]]] = []  # with the images' digests and the answers' keys
+        rows: list[list[str]] = []
+        for request in requests:
+            images, questions = [self.digest_of(image) for image in request.images], {}
+            rows.append([])
+            for question in request.questions:
+                key = answer_key(self._run.identity, images, question_id(request.placement, question))
+                rows[-1].append(key)
+                if key in known or key in wanted:
+                    continue
+                logits = self._run.index.logits(key)
+                if logits is None:
+                    questions[key] = question
+                    wanted.add(key)
+                else:
+                    known[key] = logits
             if questions:
-                missing.append((replace(request, questions=tuple(questions.values())), list(questions)))
-        stored = {key: logits for key, logits in known.items() if logits is not None}
-        stored |= {answer.key: answer.logits for answer in self._ask(missing)}
-        return [[stored[key] for key in row] for row in keys]
+                missing.append((replace(request, questions=tuple(questions.values())), images, list(questions)))
+        if missing:
+            known |= self._ask(missing)
+        return [[known[key] for key in row] for row in rows]
 
-    def _keys(self, request: Request) -> list[str]:
-        images = tuple(self.digests.of(image) for image in request.images)
-        return [
-            answer_key(self._run.identity, images, question_id(request.placement, one)) for one in request.questions
-        ]
-
-    def _ask(self, missing: Sequence[tuple[Request, list[str]]]) -> list[Answer]:
-        """Ask the model, with the keys of the answers, and store what it says."""
-        if not missing:
-            return []
+    def _ask(self, missing: Sequence[tuple[Request, list[str], list[str]]]) -> dict[str, FloatArray]:
+        """Ask the model, store what it says, and return it by the keys of the answers."""
         start = time.perf_counter()
-        answered = finite(self._backend.option_logits([request for request, _ in missing]))
+        answered = finite(self._backend.option_logits([request for request, _, _ in missing]))
         seconds = time.perf_counter() - start
-        answers = [
-            Answer(
-                key=key,
-                images=tuple(self.digests.of(image) for image in request.images),
-                placement=request.placement,
-                question=question,
-                logits=np.asarray(logits, dtype=np.float64),
-            )
-            for (request, keys), row in zip(missing, answered, strict=True)
-            for key, question, logits in zip(keys, request.questions, row, strict=True)
-        ]
-        self._run.add_answers(answers)
-        self._seconds |= {answer.key: seconds / len(answers) for answer in answers}
-        return answers
+        found: dict[str, FloatArray] = {}
+        rows, questions = [], {}
+        for (request, images, keys), answers in zip(missing, answered, strict=True):
+            for key, question, logits in zip(keys, request.questions, answers, strict=True):
+                number = question_id(request.placement, question)
+                if number not in self._run.manifest.questions:
+                    questions[number] = {"placement": request.placement} | asdict(question)
+                found[key] = np.asarray(logits, dtype=np.float64)
+                rows.append({"key": key, "question": number, "images": images, "logits": found[key].tolist()})
+        self._run.add_answers(rows, questions)
+        self._seconds |= dict.fromkeys(found, seconds / len(found))
+        return found
 
-
-class Digests:
-    """Digests of images in memory, each computed once while the image lives."""
-
-    def __init__(self) -> None:
-        self._known: dict[int, tuple[weakref.ref[RgbImage], str]] = {}
-
-    def of(self, image: RgbImage) -> str:
-        """Return `qdebias.image.digest` of the image."""
+    def digest_of(self, image: RgbImage) -> str:
+        """Return `qdebias.image.digest` of an image in memory, computed once while the image lives."""
         number = id(image)
-        if number not in self._known:
-            forget = weakref.ref(image, lambda _: self._known.pop(number, None))
-            self._known[number] = forget, digest(image)
-        return self._known[number][1]
+        if number not in self._digests:
+            forget = weakref.ref(image, lambda _: self._digests.pop(number, None))
+            self._digests[number] = forget, digest(image)
+        return self._digests[number][1]
 
 
 class StoredScorer:
@@ -159,7 +150,7 @@ class StoredScorer:
         self._method = run.method(scorer.method, name=self._name, context=scorer.context, total=total)
         outline, conditions = outline_of(scorer.method), run.manifest.methods[self._method].conditions
         known = outline is not None and len(outline.conditions) == len(conditions)  # a fit once noted none
-        self._derivation = derivation(run, scorer.method) if known else None
+        self._derivation = Derivation(run, scorer.method) if known else None
 
     def ask(self, images: Iterable[Path | EncodedImage], *, retry: bool = False) -> Iterator[Outcome]:
         """Ask what is missing about the images, and yield what became of each that was not done before.
@@ -178,8 +169,18 @@ class StoredScorer:
         underway: deque[tuple[str, FileState]] = deque()
         results = self._scorer.explain_many(self._missing(images, underway, retry=retry), on_error="return")
         for result in results:
-            name, state = underway.popleft()
-            outcome = self._outcome(name, state, result)
+            path, (size, mtime_ns) = underway.popleft()
+            outcome = Outcome(path=path, method=self._method, size=size, mtime_ns=mtime_ns)
+            if isinstance(result, Failure):
+                outcome = replace(outcome, error=result.error)
+            else:
+                conditions = result.plan.conditions if self._derivation is not None else ()
+                outcome = replace(
+                    outcome,
+                    image=self._stored.digest_of(result.image),
+                    conditions=tuple(self._stored.digest_of(condition.image) for condition in conditions),
+                    similarity=result.plan.similarity,
+                )
             self._run.add_outcome(outcome)
             yield outcome
 
@@ -191,7 +192,7 @@ class StoredScorer:
         """
         if self._derivation is None:
             return self._scorer.score_many(images, on_error="return")
-        return self._derived(((_shown(image), _stored(image)) for image in images), self._derivation)
+        return self._derived(map(_names, images), self._derivation)
 
     def ask_all(
         self, images: Iterable[Path | EncodedImage], on_progress: Callable[[int], None]
@@ -215,19 +216,19 @@ class StoredScorer:
                 self._total = total
                 self._run.method(self._scorer.method, name=self._name, context=self._scorer.context, total=total)
             names.seek(0)
-            whole = stack.pop_all()
+            stack.pop_all()
 
         def results() -> Iterator[tuple[str, Score | Failure]]:
-            with whole:
-                shown, pairs = tee(tuple(json.loads(line)) for line in names)
+            with names:
+                shown, pairs = tee(json.loads(line) for line in names)
                 found = self.results(images) if self._derivation is None else self._derived(pairs, self._derivation)
                 for (name, _), result in zip(shown, found, strict=True):
                     yield name, result
 
         return results()
 
-    def _derived(self, names: Iterable[tuple[str, str]], derived: Derivation) -> Iterator[Score | Failure]:
-        """Yield the results of images by their names in messages and in the run."""
+    def _derived(self, names: Iterable[Sequence[str]], derived: Derivation) -> Iterator[Score | Failure]:
+        """Yield the results of images by what `_names` says of them."""
         for shown, stored in names:
             outcome = self._run.index.outcome(stored, self._method)
             if outcome is None:
@@ -242,7 +243,11 @@ class StoredScorer:
     ) -> Iterator[Path | EncodedImage]:
         """Yield the images that have to be looked at, and put each at the end of `underway`."""
         for image in images:
-            name, state = _stored(image), _state(image)
+            if isinstance(image, Path):
+                state = file_state(image)
+            else:
+                state = file_state(Path(image.container if isinstance(image, Member) else image.name))
+            name = _names(image)[1]
             found = self._run.index.outcome(name, self._method)
             if found is not None and found.state == state:
                 settled = found.error is None or not retry
@@ -258,48 +263,30 @@ class StoredScorer:
         """Whether every answer is stored already because other methods asked the same; if so, note it down."""
         if self._derivation is None or not self._derivation.outline.shared:
             return False
-        seed = self._scorer.context.seed
-        pixels = known_pixels(self._run, path, seed=seed, state=state)
+        pixels = known_pixels(self._run, path, seed=self._scorer.context.seed, state=state)
         if pixels is None or self._derivation.answers(pixels) is None:
             return False
-        conditions = tuple(pixels.conditions[name] for name in self._derivation.outline.conditions)
-        outcome = Outcome(path=path, method=self._method, state=state, image=pixels.image, conditions=conditions)
+        outcome = Outcome(
+            path=path,
+            method=self._method,
+            size=state[0],
+            mtime_ns=state[1],
+            image=pixels.image,
+            conditions=tuple(pixels.conditions[name] for name in self._derivation.outline.conditions),
+        )
         self._run.add_outcome(outcome, asked=False)
         return True
 
-    def _outcome(self, path: str, state: FileState, result: Explanation | Failure) -> Outcome:
-        if isinstance(result, Failure):
-            return Outcome(path=path, method=self._method, state=state, error=result.error)
-        conditions = [self._stored.digests.of(condition.image) for condition in result.plan.conditions]
-        return Outcome(
-            path=path,
-            method=self._method,
-            state=state,
-            image=self._stored.digests.of(result.image),
-            conditions=tuple(conditions) if self._derivation is not None else (),
-            similarity=result.plan.similarity,
-        )
 
-
-def _shown(image: Path | EncodedImage) -> str:
-    """Return the name of an image in messages and results."""
-    return str(image) if isinstance(image, Path) else image.name
-
-
-def _stored(image: Path | EncodedImage) -> str:
-    """Return the name of an image in the run: absolute, links kept."""
-    return str(image.absolute()) if isinstance(image, Path) else absolute_name(image.name)
-
-
-def _state(image: Path | EncodedImage) -> FileState:
-    """Return by what an image is recognised when it is met again."""
+def _names(image: Path | EncodedImage) -> tuple[str, str]:
+    """Return what an image is called in messages and results, and in the run: absolute, links kept."""
     if isinstance(image, Path):
-        return file_state(image)
-    return file_state(Path(image.container if isinstance(image, Member) else image.name))
+        return str(image), str(image.absolute())
+    return image.name, absolute_name(image.name)
 
 
 def _noted(images: Iterable[Path | EncodedImage], names: IO[str]) -> Iterator[Path | EncodedImage]:
-    """Yield the images, and write down what each is called here and in the run."""
+    """Yield the images, and write down `_names` of each."""
     for image in images:
-        print(json.dumps([_shown(image), _stored(image)]), file=names)
+        print(json.dumps(_names(image)), file=names)
         yield image
