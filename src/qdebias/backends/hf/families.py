@@ -163,6 +163,8 @@ def joined(values: Sequence[Any], axis: int = 0) -> Any:  # noqa: ANN401  tensor
     """
     first = values[0]
     if isinstance(first, torch.Tensor):
+        if len(values) == 1:
+            return first
         return torch.cat(_filled(values, axis), dim=axis) if first.ndim else torch.stack(list(values)).amax()
     if not isinstance(first, list | tuple):
         return first

@@ -4,7 +4,8 @@ Floats may be added in any order that suits the CPU: sums are repeated to the bi
 """
 
 from collections.abc import Callable
-from typing import Any, TypeAlias
+from functools import partial
+from typing import Any, TypeAlias, TypeVar
 
 import numba
 import numpy as np
@@ -15,31 +16,58 @@ Float64Array: TypeAlias = npt.NDArray[np.float64]
 Int16Array: TypeAlias = npt.NDArray[np.int16]
 Int64Array: TypeAlias = npt.NDArray[np.int64]
 
+Kernel = TypeVar("Kernel", bound=Callable[..., Any])
+
 LATTICE = 8
 FLOOR = 1e-5
 _TAPS = np.exp(-0.5 * (np.arange(-3, 4) * 6 / 7) ** 2)
 _WINDOW = tuple((_TAPS / _TAPS.sum()).astype(np.float32)[:4])
 """Half of a Gaussian window of 7 pixels, deviation 7 / 6."""
 
+_CHUNK = 2048
+"""So many floats are summed up in single precision, then added in double."""
+
+_REACH = 6
+"""Largest distance of pixels whose products are summed up."""
+
 _ZERO, _ONE, _AREA = np.float32(0), np.float32(1), np.float32(1 / LATTICE**2)
-_HALF, _FLAT, _STEEP = np.float32(0.5), np.float32(0.6 / 255), np.float32(0.03)
+_QUARTER, _HALF, _FLAT, _STEEP = np.float32(0.25), np.float32(0.5), np.float32(0.6 / 255), np.float32(0.03)
 _NEAR_ZERO, _NEAR_ONE, _DARK, _PALE = np.float32(0.01), np.float32(0.99), np.float32(0.02), np.float32(0.98)
 _LIT, _COLOURED = np.float32(0.3), np.float32(0.8)
-_SMALL, _FIELD_FLOOR = np.float32(FLOOR**2), np.float32(FLOOR * 300)
+_RED, _GREEN, _BLUE = np.float32(0.299), np.float32(0.587), np.float32(0.114)
+_FAST = frozenset({"reassoc", "contract", "nsz", "nnan", "arcp"})
+_SMALL, _FIELD_FLOOR, _FLOOR = np.float32(FLOOR**2), np.float32(FLOOR * 300), np.float32(FLOOR)
 
 
-def _compiled(kernel: Callable[..., None]) -> Callable[..., None]:
+def _compiled(kernel: Kernel, fast: frozenset[str] = _FAST) -> Kernel:
     compiler: Any = numba.njit
-    options = {"nogil": True, "error_model": "numpy", "fastmath": {"reassoc", "contract", "nsz", "nnan", "arcp"}}
+    options = {"nogil": True, "error_model": "numpy", "fastmath": set(fast)}
     try:
-        code: Callable[..., None] = compiler(cache=True, **options)(kernel)
+        code: Kernel = compiler(cache=True, **options)(kernel)
     except RuntimeError:  # numba found no folder that it may write its cache to
         code = compiler(**options)(kernel)
     return code
 
 
+@partial(_compiled, fast=frozenset())  # in flat parts of an image, local deviations are what rounding leaves
+def luma(view: Float32Array, light: Float32Array) -> None:
+    """Fill (H, W) from a (3, H, W) view."""
+    for y in range(view.shape[1]):
+        for x in range(view.shape[2]):
+            light[y, x] = _RED * view[0, y, x] + _GREEN * view[1, y, x] + _BLUE * view[2, y, x]
+
+
+@partial(_compiled, fast=frozenset())
+def halve(plane: Float32Array, half: Float32Array) -> None:
+    """Fill (H / 2, W / 2) with the means of 2 x 2 pixels."""
+    for y in range(half.shape[0]):
+        above, below = plane[2 * y], plane[2 * y + 1]
+        for x in range(half.shape[1]):
+            half[y, x] = ((above[2 * x] + below[2 * x]) + (above[2 * x + 1] + below[2 * x + 1])) * _QUARTER
+
+
 @_compiled
-def blur_plane(plane: Float32Array, smooth: Float32Array) -> None:
+def blur(plane: Float32Array, smooth: Float32Array) -> None:
     """Smooth a plane by a Gaussian window of 7 pixels, edges repeated."""
     height, width = plane.shape
     row = np.empty(width + 6, np.float32)
@@ -58,223 +86,232 @@ def blur_plane(plane: Float32Array, smooth: Float32Array) -> None:
 
 
 @_compiled
-def mean_sigmoids(below: Float32Array, factors: Float32Array, found: Float64Array) -> None:
-    """Fill (n, factors) with the means of 1 / (1 + factor * value) over each row of (n, values)."""
-    for row in range(len(below)):
-        found[row] = 0
-        for start in range(0, below.shape[1], 512):
-            part = below[row, start : start + 512]
-            for place in range(len(factors)):
-                factor, total = factors[place], _ZERO
-                for x in range(len(part)):
-                    total += _ONE / (_ONE + factor * part[x])
-                found[row, place] += total
-        found[row] /= below.shape[1]
+def soft_shares(values: Float32Array, edges: Float32Array, found: Float64Array) -> None:
+    """Fill (edges,) with the means of value / (value + edge) over (n,) values, two edges at a division."""
+    found[:] = 0
+    for start in range(0, len(values), _CHUNK):
+        part = values[start : start + _CHUNK]
+        for place in range(0, len(edges), 2):
+            other = min(place + 1, len(edges) - 1)
+            edge, next_edge, a, b = edges[place], edges[other], _ZERO, _ZERO
+            for x in range(len(part)):
+                first, second = part[x] + edge, part[x] + next_edge
+                ratio = part[x] / (first * second)
+                a += ratio * second
+                b += ratio * first
+            found[place] += a
+            if other > place:
+                found[other] += b
+    found /= len(values)
 
 
 @_compiled
-def means_and_deviations(flat: Float32Array, found: Float64Array) -> None:
-    """Fill (2, n, c) with the mean and the standard deviation of each row of (n, c, values)."""
-    for row in range(flat.shape[0]):
-        for place in range(flat.shape[1]):
-            values, total, squares = flat[row, place], 0.0, 0.0
-            for x in range(len(values)):
-                total += values[x]
-            mean = total / len(values)
-            for x in range(len(values)):
-                squares += (values[x] - mean) ** 2
-            found[0, row, place], found[1, row, place] = mean, np.sqrt(squares / len(values))
+def mean_and_deviation(values: Float32Array, found: Float64Array) -> None:
+    """Fill (2,) with the mean and the standard deviation of (n,) values."""
+    found[:], origin = 0, values[0]
+    for start in range(0, len(values), _CHUNK):
+        part, total = values[start : start + _CHUNK], _ZERO
+        for x in range(len(part)):
+            total += part[x] - origin
+        found[0] += total
+    found[0] = found[0] / len(values) + origin
+    mean = np.float32(found[0])
+    for start in range(0, len(values), _CHUNK):
+        part, total = values[start : start + _CHUNK], _ZERO
+        for x in range(len(part)):
+            total += (part[x] - mean) * (part[x] - mean)
+        found[1] += total
+    found[1] = np.sqrt(max(found[1] / len(values) - (found[0] - mean) ** 2, 0.0))
 
 
 @_compiled
-def field_sums(  # noqa: C901  plain loops, compiled as one
+def bands(light: Float32Array, low: Float32Array, found: Float64Array) -> None:
+    """Fill (levels, 2) with the mean squares and mean fourth powers of the bands of a Laplacian pyramid."""
+    plane, smooth = light, low
+    for level in range(len(found)):
+        if level:
+            half = np.empty((plane.shape[0] // 2, plane.shape[1] // 2), np.float32)
+            halve(smooth, half)
+            plane, smooth = half, np.empty_like(half)
+            blur(plane, smooth)
+        for y in range(plane.shape[0]):
+            one, other, a, b = plane[y], smooth[y], _ZERO, _ZERO
+            for x in range(plane.shape[1]):
+                squared = (one[x] - other[x]) * (one[x] - other[x])
+                a += squared
+                b += squared * squared
+            found[level, 0] += a / plane.size
+            found[level, 1] += b / plane.size
+
+
+@_compiled
+def field_sums(
     light: Float32Array,
     low: Float32Array,
-    deviation: Float32Array,
+    contrast: Float32Array,
     moments: Float64Array,
     products: Float64Array,
     lags: Float64Array,
 ) -> None:
-    """Sum up (luminance - local mean) / local deviation of a view, and turn mean squares into deviations in place.
+    """Sum up (luminance - local mean) / local deviation of a view, (H, W); `contrast` has the local mean of squares.
 
-    Args:
-        light: (H, W) luminance.
-        low: Its local mean.
-        deviation: The local mean of its squares; afterwards its local deviation.
-        moments: (4,) means of squares, absolute values, third and fourth powers.
-        products: (4, 4) for each neighbour the means of the positive products, the negative ones, and their squares.
-        lags: (8,) means of products across and down at 2, 3, 4 and 6 pixels.
+    It is overwritten with the squares of the local deviation. `moments`, (4,): means of squares, absolute values, third
+    and fourth powers. `products`, (4, 4): for each neighbour the means of the positive products, the negative ones, and
+    their squares. `lags`, (8,): means of products across and down at 2, 3, 4 and 6 pixels.
     """
     height, width = light.shape
-    field = np.empty_like(light)
+    pitch = width + _REACH
+    field = np.zeros((height + _REACH) * pitch, np.float32)  # zeros behind each row and at the end add nothing
     for y in range(height):
         a, b, c, d = _ZERO, _ZERO, _ZERO, _ZERO
         for x in range(width):
-            spread = np.sqrt(max(deviation[y, x] - low[y, x] * low[y, x], _ZERO))
+            spread = np.sqrt(max(contrast[y, x] - low[y, x] * low[y, x], _ZERO))
+            contrast[y, x] = (spread + _FLOOR) * (spread + _FLOOR)
             value = (light[y, x] - low[y, x]) / (spread + _FIELD_FLOOR)
+            field[y * pitch + x] = value
             squared = value * value
-            deviation[y, x], field[y, x] = spread, value
             a += squared
             b += abs(value)
             c += squared * value
             d += squared * squared
         for place, part in enumerate((a, b, c, d)):
-            moments[place] += part / (height * width)
+            moments[place] += part / light.size
     for place in range(4):
         down, right = min(place, 1), (1, 0, 1, -1)[place]
-        first, last = max(0, -right), width - max(0, right)
-        for y in range(height - down):
-            here, there = field[y], field[y + down]
-            a, b, c, d = _ZERO, _ZERO, _ZERO, _ZERO
-            for x in range(first, last):
-                product = here[x] * there[x + right]
-                up, under = max(product, _ZERO), min(product, _ZERO)
-                a += up
-                b += under
-                c += up * up
-                d += under * under
-            for number, part in enumerate((a, b, c, d)):
-                products[place, number] += part / ((height - down) * (last - first))
+        _signed_products(field[: height * pitch], field[down * pitch + right :], products[place])
+        products[place] /= (height - down) * (width - abs(right))
     for place in range(8):
         lag = (2, 3, 4, 6)[place // 2]
         down, right = lag * (place % 2), lag * (1 - place % 2)
-        for y in range(height - down):
-            here, there = field[y], field[y + down]
-            a = _ZERO
-            for x in range(width - right):
-                a += here[x] * there[x + right]
+        for start in range(0, height * pitch, _CHUNK):
+            here, a = field[start : min(start + _CHUNK, height * pitch)], _ZERO
+            there = field[start + down * pitch + right :]
+            for x in range(len(here)):
+                a += here[x] * there[x]
             lags[place] += a / ((height - down) * (width - right))
 
 
 @_compiled
-def gradient_sums(  # noqa: C901  plain loops, compiled as one
-    plane: Float32Array, steps: Float32Array, found: Float64Array
-) -> None:
-    """Size of the gradient at each pixel, and mean squares of differences.
+def _signed_products(here: Float32Array, there: Float32Array, found: Float64Array) -> None:
+    for start in range(0, len(here), _CHUNK):
+        one, other = here[start : start + _CHUNK], there[start:]
+        a, b, c, d = _ZERO, _ZERO, _ZERO, _ZERO
+        for x in range(len(one)):
+            product = one[x] * other[x]
+            above, below = max(product, _ZERO), min(product, _ZERO)
+            a += above
+            b += below
+            c += above * above
+            d += below * below
+        for place, part in enumerate((a, b, c, d)):
+            found[place] += part
 
-    Args:
-        plane: (side, side).
-        steps: (side - 1, side - 1).
-        found: (8,) across, down, falling, rising; second differences down, across; fourth ones down, across.
+
+@_compiled
+def _squared_curves(a: Float32Array, b: Float32Array, c: Float32Array) -> np.float32:
+    total = _ZERO
+    for x in range(len(a)):
+        curve = (c[x] - b[x]) - (b[x] - a[x])
+        total += curve * curve
+    return total
+
+
+@_compiled
+def _squared_wiggles(a: Float32Array, b: Float32Array, c: Float32Array, d: Float32Array, e: Float32Array) -> np.float32:
+    total = _ZERO
+    for x in range(len(a)):
+        wiggle = ((e[x] - d[x]) - (d[x] - c[x])) - 2 * ((d[x] - c[x]) - (c[x] - b[x])) + ((c[x] - b[x]) - (b[x] - a[x]))
+        total += wiggle * wiggle
+    return total
+
+
+@_compiled
+def gradient_sums(plane: Float32Array, steps: Float32Array, found: Float64Array) -> None:
+    """Fill (side - 1, side - 1) with the squared size of the gradient at each pixel, and (8,) with mean squares.
+
+    These are of differences across, down, falling, rising; second differences down, across; fourth ones down, across.
     """
     side = len(plane)
-    curves = np.zeros((2, side, side), np.float32)
     for y in range(side):
-        last, here, after = plane[max(y - 1, 0)], plane[y], plane[min(y + 1, side - 1)]
-        a, b, c, d, e, f = _ZERO, _ZERO, _ZERO, _ZERO, _ZERO, _ZERO
+        here, after = plane[y], plane[min(y + 1, side - 1)]
+        a, b, c, d = _ZERO, _ZERO, _ZERO, _ZERO
         if y < side - 1:
             for x in range(side - 1):
                 across, down = here[x + 1] - here[x], after[x] - here[x]
                 falling, rising = after[x + 1] - here[x], after[x] - here[x + 1]
-                steps[y, x] = np.sqrt(across * across + down * down + _SMALL)
+                steps[y, x] = across * across + down * down + _SMALL
                 a += across * across
                 b += down * down
                 c += falling * falling
                 d += rising * rising
-        if 0 < y < side - 1:
-            for x in range(side):
-                curve = (after[x] - here[x]) - (here[x] - last[x])
-                curves[0, y, x] = curve
-                e += curve * curve
-        for x in range(1, side - 1):
-            curve = (here[x + 1] - here[x]) - (here[x] - here[x - 1])
-            curves[1, y, x] = curve
-            f += curve * curve
-        for place, part in enumerate((a, b, c, d, e, f)):
+        for place, part in enumerate((a, b, c, d)):
             found[place] += part
-    for y in range(side):
-        a, b = _ZERO, _ZERO
+        if 0 < y < side - 1:
+            found[4] += _squared_curves(plane[y - 1], here, after)
+        found[5] += _squared_curves(here[:-2], here[1:-1], here[2:])
         if 1 < y < side - 2:
-            for x in range(side):
-                curve = (curves[0, y + 1, x] - curves[0, y, x]) - (curves[0, y, x] - curves[0, y - 1, x])
-                a += curve * curve
-        for x in range(2, side - 2):
-            curve = (curves[1, y, x + 1] - curves[1, y, x]) - (curves[1, y, x] - curves[1, y, x - 1])
-            b += curve * curve
-        found[6] += a
-        found[7] += b
+            found[6] += _squared_wiggles(plane[y - 2], plane[y - 1], here, after, plane[y + 2])
+        found[7] += _squared_wiggles(here[:-4], here[1:-3], here[2:-2], here[3:-1], here[4:])
     found[:4] /= (side - 1) ** 2
     found[4:6] /= side * (side - 2)
     found[6:] /= side * (side - 4)
 
 
 @_compiled
-def blocks(
-    light: Float32Array, low: Float32Array, noise: Float32Array, extent: Float32Array, step: Float32Array
-) -> None:
-    """Fine noise, range and strongest edge of each 8 x 8 block of a view."""
+def blocks(light: Float32Array, low: Float32Array, found: Float32Array) -> None:
+    """Fill (3, blocks) with fine noise, range and strongest edge of each 8 x 8 block of a view."""
     height, width = light.shape
+    total, highest, lowest, steepest = np.empty((4, width), np.float32)
     place = 0
     for top in range(0, height, LATTICE):
+        total[:], highest[:], lowest[:], steepest[:] = 0, 0, 1, 0
+        for y in range(top, top + LATTICE):
+            here, after, smooth = light[y], light[min(y + 1, height - 1)], low[y]
+            for x in range(width):
+                fine = here[x] - smooth[x]
+                total[x] += fine * fine
+                highest[x], lowest[x] = max(highest[x], here[x]), min(lowest[x], here[x])
+                steepest[x] = max(steepest[x], abs(after[x] - here[x]))
+            for x in range(width - 1):
+                steepest[x] = max(steepest[x], abs(here[x + 1] - here[x]))
         for left in range(0, width, LATTICE):
-            total, highest, lowest, steepest = _ZERO, _ZERO, _ONE, _ZERO
-            for y in range(top, top + LATTICE):
-                for x in range(left, left + LATTICE):
-                    value = light[y, x]
-                    fine = value - low[y, x]
-                    total += fine * fine
-                    highest, lowest = max(highest, value), min(lowest, value)
-                    across, down = light[y, min(x + 1, width - 1)] - value, light[min(y + 1, height - 1), x] - value
-                    steepest = max(steepest, max(abs(across), abs(down)))
-            noise[place], extent[place], step[place] = total * _AREA, highest - lowest, steepest
+            a, b, c, d = _ZERO, _ZERO, _ONE, _ZERO
+            for x in range(left, left + LATTICE):
+                a += total[x]
+                b, c, d = max(b, highest[x]), min(c, lowest[x]), max(d, steepest[x])
+            found[0, place], found[1, place], found[2, place] = a * _AREA, b - c, d
             place += 1
 
 
 @_compiled
-def largest_of_cells(values: Int16Array, rows: Int64Array, columns: Int64Array, found: Int16Array) -> None:
-    """Fill (cells down, cells across) with the largest size of the values in each cell.
-
-    Args:
-        values: (H, W).
-        rows: Where each cell begins, and H; a cell of no rows takes the one at its beginning.
-        columns: The same across.
-        found: Filled.
-    """
-    width = values.shape[1]
-    highest = np.empty(width, np.int16)
-    for down in range(len(rows) - 1):
-        highest[:] = 0
-        for y in range(rows[down], max(rows[down + 1], rows[down] + 1)):
+def largest_rows(values: Int16Array, starts: Int64Array, found: Int16Array) -> None:
+    """Fill (n, W) with the largest of the rows from each start to the next; at least of the one that it names."""
+    for place in range(len(starts)):
+        last = starts[place + 1] if place + 1 < len(starts) else len(values)
+        found[place] = values[starts[place]]
+        for y in range(starts[place] + 1, last):
             here = values[y]
-            for x in range(width):
-                highest[x] = max(highest[x], abs(here[x]))
-        for across in range(len(columns) - 1):
-            first, last = columns[across], max(columns[across + 1], columns[across] + 1)
-            found[down, across] = highest[first:last].max()
+            for x in range(len(here)):
+                if here[x] > found[place, x]:
+                    found[place, x] = here[x]
 
 
 @_compiled
-def even_moments(planes: Float32Array, low: Float32Array, found: Float64Array) -> None:
-    """Fill (2, n) with the mean squares and the mean fourth powers of the differences of (n, H, W) planes."""
-    for place in range(len(planes)):
-        for y in range(planes.shape[1]):
-            one, other, a, b = planes[place, y], low[place, y], _ZERO, _ZERO
-            for x in range(planes.shape[2]):
-                squared = (one[x] - other[x]) * (one[x] - other[x])
-                a += squared
-                b += squared * squared
-            found[0, place] += a
-            found[1, place] += b
-    found /= planes.shape[1] * planes.shape[2]
+def split_colours(view: Float32Array, planes: Float32Array, clipped: Float64Array) -> None:
+    """Split the colours of a (3, H, W) view.
 
-
-@_compiled
-def split_colours(view: Float32Array, extremes: Float32Array, opponents: Float32Array, counts: Float64Array) -> None:
-    """Split the colours of a view.
-
-    Args:
-        view: (3, H, W).
-        extremes: (2, H, W) the brightest and the darkest channel of each pixel.
-        opponents: (2, H, W) red less green, and yellow less blue.
-        counts: (6,) how many pixels are clipped: above, below, black, white, one channel below, one channel above.
+    `planes`, (6, H, W): the brightest and the darkest channel of each pixel, their difference, that as a share of the
+    brightest, red less green, and yellow less blue. `clipped`, (6,): shares of the pixels above, below, black, white,
+    with one channel below, with one channel above.
     """
     for y in range(view.shape[1]):
         red, green, blue = view[0, y], view[1, y], view[2, y]
         a, b, c, d, e, f = 0, 0, 0, 0, 0, 0
         for x in range(view.shape[2]):
             highest, lowest = max(red[x], green[x], blue[x]), min(red[x], green[x], blue[x])
-            extremes[0, y, x], extremes[1, y, x] = highest, lowest
-            opponents[0, y, x], opponents[1, y, x] = red[x] - green[x], (red[x] + green[x]) * _HALF - blue[x]
+            planes[0, y, x], planes[1, y, x], planes[2, y, x] = highest, lowest, highest - lowest
+            planes[3, y, x] = (highest - lowest) / (highest + _DARK)
+            planes[4, y, x], planes[5, y, x] = red[x] - green[x], (red[x] + green[x]) * _HALF - blue[x]
             a += highest > _NEAR_ONE
             b += lowest < _NEAR_ZERO
             c += highest < _DARK
@@ -282,7 +319,27 @@ def split_colours(view: Float32Array, extremes: Float32Array, opponents: Float32
             e += (lowest < _NEAR_ZERO) & (highest > _LIT)
             f += (highest > _NEAR_ONE) & (lowest < _COLOURED)
         for place, part in enumerate((a, b, c, d, e, f)):
-            counts[place] += part
+            clipped[place] += part / view[0].size
+
+
+@_compiled
+def extremes(brightest: Float32Array, darkest: Float32Array, found: Float32Array) -> None:
+    """Fill (2, n * n) with the highest and the lowest means of 2 x 2 pixels in each 5 x 5 of these, every other one."""
+    high = np.empty((brightest.shape[0] // 2, brightest.shape[1] // 2), np.float32)
+    low = np.empty_like(high)
+    halve(brightest, high)
+    halve(darkest, low)
+    brightest_row, darkest_row, place = np.empty_like(high[0]), np.empty_like(low[0]), 0
+    for top in range(0, len(high) - 4, 2):
+        for x in range(len(brightest_row)):
+            brightest_row[x] = max(high[top, x], high[top + 1, x], high[top + 2, x], high[top + 3, x], high[top + 4, x])
+            darkest_row[x] = min(low[top, x], low[top + 1, x], low[top + 2, x], low[top + 3, x], low[top + 4, x])
+        for left in range(0, len(brightest_row) - 4, 2):
+            for x in range(left, left + 5):
+                first = x == left
+                found[0, place] = brightest_row[x] if first else max(found[0, place], brightest_row[x])
+                found[1, place] = darkest_row[x] if first else min(found[1, place], darkest_row[x])
+            place += 1
 
 
 @_compiled
@@ -310,13 +367,9 @@ def channel_products(view: Float32Array, found: Float64Array) -> None:
 
 @_compiled
 def neighbour_sums(plane: Float32Array, sizes: Float64Array, flats: Float64Array, pairs: Float64Array) -> None:
-    """Sum up the differences across of a (H, W) plane.
+    """Measure the differences across of a (H, W) plane: for each column their mean size and the share next to 0.
 
-    Args:
-        plane: Luminance.
-        sizes: (W - 1,) mean sizes of each column.
-        flats: (W - 1,) shares of each column that are next to 0.
-        pairs: (2,) shares of the neighbours that are both next to 0, and of those next to 0 behind a steep one.
+    `pairs`, (2,): the shares of the neighbours that are both next to 0, and of those next to 0 behind a steep one.
     """
     height, columns = plane.shape[0], plane.shape[1] - 1
     flat, steep = np.empty(columns, np.uint8), np.empty(columns, np.uint8)

@@ -6,15 +6,8 @@ import numpy.typing as npt
 import torch
 from PIL import Image
 
-from qdebias.backends.nano.loops import Float32Array, Float64Array, largest_of_cells
-from qdebias.backends.nano.measures import (
-    colour,
-    halved,
-    lattice,
-    luma,
-    quantiles,
-    texture,
-)
+from qdebias.backends.nano.loops import LATTICE, Float32Array, Float64Array, halve, largest_rows, luma
+from qdebias.backends.nano.measures import colour, lattice, texture
 
 UInt8Array = npt.NDArray[np.uint8]
 
@@ -22,7 +15,6 @@ SIDE = 128
 NATIVE = ((0.5, 0.5), (0.0, 0.0), (0.0, 1.0), (1.0, 0.0), (1.0, 1.0))  # (down, right) of the free space
 HALF = ((0.5, 0.0), (0.5, 1.0))
 COUNT = 1 + len(NATIVE) + len(HALF) + 1
-LATTICE = 8
 LARGEST = 1024
 STEEPEST = 1020  # the largest Laplacian of bytes
 
@@ -58,10 +50,11 @@ def sharpness(image: UInt8Array) -> UInt8Array:
     Returns:
         (128, 128): 255 log(1 + |Laplacian|) / log(1021), so that one step is 3 %.
     """
-    laplacian = np.asarray(cv2.Laplacian(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY), cv2.CV_16S), dtype=np.int16)
-    largest = np.empty((SIDE, SIDE), np.int16)
-    rows, columns = (np.arange(SIDE + 1) * side // SIDE for side in laplacian.shape)
-    largest_of_cells(laplacian, rows, columns, largest)
+    largest = np.abs(cv2.Laplacian(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY), cv2.CV_16S))
+    for _ in range(2):  # rows, then columns
+        found = np.empty((SIDE, largest.shape[1]), np.int16)
+        largest_rows(largest, np.arange(SIDE) * len(largest) // SIDE, found)
+        largest = np.ascontiguousarray(found.T)
     steps: UInt8Array = _STEPS[largest]
     return steps
 
@@ -124,15 +117,24 @@ def statistics(pixels: torch.Tensor) -> torch.Tensor:
 def _of_image(pixels: Float32Array) -> Float64Array:
     """Measure the (views, 3, side, side) of an image."""
     crops = 1 + len(NATIVE)
-    light = luma(pixels[:-1])
-    textures, colours = texture(light), colour(pixels[:crops], light[:crops])
+    light = [np.empty_like(view[0]) for view in pixels[:-1]]
+    halves = [np.empty((len(plane) // 2, len(plane) // 2), np.float32) for plane in light[1:crops]]
+    for view, plane in zip(pixels, light, strict=False):
+        luma(view, plane)
+    small = np.empty((3, SIDE // 2, SIDE // 2), np.float32)
+    for view, plane in zip(pixels[1:], halves, strict=False):
+        for channel, half in zip(view, small, strict=True):
+            halve(channel, half)
+        luma(small, plane)
+    textures, colours = texture(light + halves), colour(pixels[:crops], light[:crops])
+    steps = np.sort(pixels[-1, 0].ravel())
     parts = [
         _summary(textures[1:crops]),
         _summary(lattice(light[1:crops])),
         _summary(colours[1:]),
-        _summary(texture(luma(halved(pixels[1:crops])))),
-        _summary(textures[crops:]),
-        quantiles(pixels[-1:, 0].reshape(1, -1), _SHARES)[0],
+        _summary(textures[len(light) :]),
+        _summary(textures[crops : len(light)]),
+        steps[[round(share * (len(steps) - 1)) for share in _SHARES]],
         textures[0],
         colours[0],
     ]
