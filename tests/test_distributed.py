@@ -30,8 +30,7 @@ from qdebias.inputs.tables import DatasetRows, Rows
 from qdebias.integrations.ray import Progress, Setting, Workers, score_on_ray
 from qdebias.integrations.ray.cluster import check_reachable
 from qdebias.integrations.ray.crew import Tally, Worker
-from qdebias.integrations.ray.folder import open_folder
-from qdebias.integrations.ray.plan import Manifest, Plan, freeze, score_file, write_manifest
+from qdebias.integrations.ray.folder import Manifest, Plan, freeze, open_folder, score_file
 from qdebias.runs.scorer import Scorer
 from qdebias.system.output import locked
 from test_cli import run
@@ -206,7 +205,7 @@ def started(tmp_path: Path) -> Path:
     folder = open_folder(str(tmp_path / "out"))
     decisive = Setting(model="fake", method="vanilla").absolute().decisive()
     extent = freeze(open_images([str(tmp_path / "photos")]).pieces(), folder, chunk=2)
-    write_manifest(folder, Manifest(setting=decisive, identity={"model": "fake"}, chunk=2, extent=extent))
+    Manifest(setting=decisive, identity={"model": "fake"}, chunk=2, extent=extent).write(folder)
     for chunk in range(extent.chunks):
         folder.write(score_file(chunk), b"")
     return tmp_path / "out"
@@ -310,7 +309,7 @@ def test_workers_score_into_a_bucket(kind: str, tmp_path: Path, request: pytest.
     assert (folder.names("scores"), folder.read("manifest.json")) == (set(), None)
     freeze(open_images([str(tmp_path / "photos")]).pieces(), folder, chunk=2)
     worker = Worker(Setting(model="fake", method="vanilla"), folder)
-    assert [worker.score(0), worker.score_alone(1, {})] == [
+    assert [worker.score(0), worker.score(1, {})] == [
         Tally(chunk=0, images=2, failed=0),
         Tally(chunk=1, images=1, failed=0),
     ]

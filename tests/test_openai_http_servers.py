@@ -13,7 +13,7 @@ import pytest
 from contract import SAME, pair, picture
 from qdebias.backends.openai_http import connection
 from qdebias.backends.openai_http.backend import load_openai
-from qdebias.backends.openai_http.chat import OptionTokens, candidates, option_logprobs
+from qdebias.backends.openai_http.chat import candidates, option_logprobs
 from qdebias.backends.openai_http.connection import refusal, server_words
 from qdebias.errors import BackendError, ImageError, OptionError, QdebiasError, SettingError
 from qdebias.methods.plan import Failure
@@ -333,7 +333,7 @@ def test_an_option_without_a_probability_is_missing_and_no_score(worth: float | 
     listed = [{"token": " good", "logprob": -1.0}, {"token": " poor", "logprob": worth}]
     reply = {"choices": [{"logprobs": {"content": [{**listed[0], "top_logprobs": listed}]}}]}
     with pytest.raises(OptionError, match="option ' poor' is not among the 2 tokens"):
-        option_logprobs(reply, OptionTokens((" good", " poor")), "ask for more")
+        option_logprobs(reply, (" good", " poor"), None, "ask for more")
 
 
 def test_words_of_a_server_hold_no_control_characters() -> None:

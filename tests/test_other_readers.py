@@ -10,8 +10,7 @@ from PIL import Image
 
 from qdebias.inputs import open_images
 from qdebias.integrations.ray.crew import Worker
-from qdebias.integrations.ray.folder import open_folder
-from qdebias.integrations.ray.plan import freeze
+from qdebias.integrations.ray.folder import freeze, open_folder
 from qdebias.runs.options import Options
 from test_cli import rows, run
 

@@ -31,11 +31,8 @@ RETRIED = frozenset({429, 502, 503, 504})
 class ServerError(Exception):
     """The server refused or failed.
 
-    Args:
-        status: HTTP status; 0 where there was no answer.
-        code: The server's word for it, such as "too_small"; see docs/service.md.
-        message: In words.
-        request_id: As in the server's log.
+    `status` is that of HTTP, 0 where there was no answer; `code` the server's word for it, such as "too_small", see
+    docs/service.md; `request_id` stands in the server's log.
     """
 
     def __init__(self, status: int, code: str, message: str, request_id: str = "") -> None:
@@ -49,33 +46,19 @@ class ServerError(Exception):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Score:
-    """The answer about one image; fields as in /openapi.json.
+    """The answer about one image; fields as in /openapi.json."""
 
-    Attributes:
-        score: Quality in [0, 1]; higher is better.
-        model: Name of the model.
-        method: Name of the method.
-        seed: Seed of the degradations.
-        conditions: The degraded copies, in order.
-        good: P(good) under each condition.
-        same: P(same object) of each condition.
-        weight: Weight of each condition.
-        probabilities: Probability of each option.
-        deviation: Standard deviation of the options' values.
-        log_odds: log(score / (1 - score)).
-    """
-
-    score: float
+    score: float  # quality in [0, 1]; higher is better
     model: str
     method: str
-    seed: int
-    conditions: list[str]
-    good: list[float]
-    same: list[float]
-    weight: list[float]
-    probabilities: dict[str, float] = field(default_factory=dict)
-    deviation: float | None = None
-    log_odds: float | None = None
+    seed: int  # of the degradations
+    conditions: list[str]  # the degraded copies, in order
+    good: list[float]  # P(good) under each condition
+    same: list[float]  # P(same object) of each condition
+    weight: list[float]  # of each condition
+    probabilities: dict[str, float] = field(default_factory=dict)  # of each option
+    deviation: float | None = None  # standard deviation of the options' values
+    log_odds: float | None = None  # log(score / (1 - score))
 
     def __float__(self) -> float:
         """Return the score."""
@@ -84,38 +67,23 @@ class Score:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rewards:
-    """The answer about images to be trained on.
+    """The answer about images to be trained on."""
 
-    Attributes:
-        rewards: One number in [0, 1] an image, in order; None for one that cannot be judged.
-        errors: Why, by the place of the image.
-        model: Name of the model.
-        method: Name of the method.
-        fingerprint: Changes with what decides the rewards.
-    """
-
-    rewards: list[float | None]
-    errors: dict[int, ServerError]
+    rewards: list[float | None]  # in [0, 1], one an image, in order; None for one that cannot be judged
+    errors: dict[int, ServerError]  # why, by the place of the image
     model: str
     method: str
-    fingerprint: str
+    fingerprint: str  # changes with what decides the rewards
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
-    """How a client asks.
+    """How a client asks."""
 
-    Attributes:
-        key: Key of a server that wants one.
-        timeout: Seconds until an answer has to be there.
-        retries: How often a request is repeated that found no server, a full queue or a passing fault.
-        concurrency: How many requests `score_many` has under way.
-    """
-
-    key: str | None = None
-    timeout: float = 60.0
-    retries: int = 5
-    concurrency: int = 8
+    key: str | None = None  # of a server that wants one
+    timeout: float = 60.0  # seconds until an answer has to be there
+    retries: int = 5  # how often a request is repeated that found no server, a full queue or a passing fault
+    concurrency: int = 8  # how many requests `score_many` has under way
 
     def connection(self, url: str) -> dict[str, Any]:
         """Return the settings of an httpx2 client."""
@@ -123,11 +91,7 @@ class Settings:
         return {"base_url": url, "timeout": self.timeout, "headers": headers}
 
     def wait(self, attempt: int, outcome: "httpx2.Response | Exception") -> float:
-        """Return how many seconds to wait before the next attempt.
-
-        Raises:
-            ServerError: There is to be none.
-        """
+        """Return how many seconds to wait before the next attempt; raises ServerError where there is to be none."""
         answer = None if isinstance(outcome, Exception) else outcome
         if attempt >= self.retries or (answer is not None and answer.status_code not in RETRIED):
             raise _error(outcome)
@@ -137,12 +101,7 @@ class Settings:
 
 
 class Client:
-    """Asks a server.
-
-    Args:
-        url: Its address, such as "http://127.0.0.1:8765".
-        settings: Fields of `Settings`: `key`, `timeout`, `retries`, `concurrency`.
-    """
+    """Asks a server at a URL such as "http://127.0.0.1:8765"; `settings` are the fields of `Settings`."""
 
     def __init__(self, url: str, **settings: Any) -> None:  # noqa: ANN401  fields of Settings
         import httpx2
@@ -163,12 +122,7 @@ class Client:
         self._http.close()
 
     def score(self, image: Image, *, method: str | None = None, model: str | None = None) -> Score:
-        """Return the score of one image.
-
-        Raises:
-            ServerError: There is none.
-            ValueError: The image is none of what `Image` says.
-        """
+        """Return the score of one image; raises ServerError, and ValueError for what is no `Image`."""
         return _score(self._post("/v1/score", _form([image], "image", method=method, model=model)).json())
 
     def score_many(
@@ -205,22 +159,14 @@ class Client:
         method: str | None = None,
         model: str | None = None,
     ) -> bytes:
-        """Return how a score comes about, as a picture or as JSON.
-
-        Raises:
-            ServerError: There is no answer.
-        """
+        """Return how a score comes about, as a picture or as JSON."""
         form = _form([image], "image", method=method, model=model)
         return bytes(self._post(f"/v1/explain?format={format}", form).content)
 
     def reward(
         self, images: Sequence[Image], *, method: str | None = None, model: str | None = None, lossy: bool = False
     ) -> Rewards:
-        """Return a number for each image, to train on; files compressed with loss are refused unless `lossy`.
-
-        Raises:
-            ServerError: There is no answer at all.
-        """
+        """Return a number for each image, to train on; files compressed with loss are refused unless `lossy`."""
         form = _form(images, "images", method=method, model=model, lossy="true" if lossy else None)
         return _rewards(self._post("/v1/reward", form).json())
 
@@ -332,11 +278,7 @@ def _form(images: Sequence[Image], name: str, **texts: str | None) -> dict[str, 
 
 
 def _file(image: Image) -> bytes:
-    """Return an image as a file's bytes.
-
-    Raises:
-        ValueError: It is none.
-    """
+    """Return an image as a file's bytes; raises ValueError for what is none."""
     if isinstance(image, bytes | bytearray | memoryview):
         return bytes(image)
     if isinstance(image, str | PathLike):
@@ -369,12 +311,11 @@ def _score(answer: Mapping[str, Any]) -> Score:
 
 
 def _rewards(answer: Mapping[str, Any]) -> Rewards:
-    errors = {
+    told = {name: answer[name] for name in ("rewards", "model", "method", "fingerprint")}
+    refused = {
         one["index"]: ServerError(200, one["code"], one["message"], one["request_id"]) for one in answer["errors"]
     }
-    return Rewards(
-        **{**{name: answer[name] for name in ("rewards", "model", "method", "fingerprint")}, "errors": errors}
-    )
+    return Rewards(**told, errors=refused)
 
 
 def _error(outcome: "httpx2.Response | Exception") -> ServerError:
@@ -384,5 +325,6 @@ def _error(outcome: "httpx2.Response | Exception") -> ServerError:
         told = outcome.json()["error"]
         return ServerError(outcome.status_code, told["code"], told["message"], told["request_id"])
     except (ValueError, KeyError, TypeError):
-        words = f"answered {outcome.status_code} in a form that is not qdebias's"
-        return ServerError(outcome.status_code, "other", words)
+        return ServerError(
+            outcome.status_code, "other", f"answered {outcome.status_code} in a form that is not qdebias's"
+        )

@@ -23,16 +23,11 @@ class Baseline:
     """Answers a question about one image by a measure of its pixels; it reads no words.
 
     The logit of an option is its value times the log-odds. Scores have the order of the measure and mean nothing else.
-
-    Attributes:
-        name: What it is called.
-        log_odds: From (H, W, 3) uint8 RGB to the log-odds of good.
-        identity: What else decides them.
     """
 
     name: str
-    log_odds: Callable[[RgbImage], float]
-    identity: Mapping[str, str] = field(default_factory=dict)
+    log_odds: Callable[[RgbImage], float]  # of good
+    identity: Mapping[str, str] = field(default_factory=dict)  # what else decides them
 
     @property
     def fingerprint(self) -> Fingerprint:
@@ -40,26 +35,21 @@ class Baseline:
         return Fingerprint(identity={"backend": "baseline", "model": self.name, **self.identity})
 
     def option_logits(self, requests: Sequence[Request]) -> OptionLogits:
-        """Return the logits of every option, see `Backend.option_logits`.
-
-        Raises:
-            BackendError: A request shows more than one image.
-            ImageError: The measure cannot be computed for an image.
-        """
-        return [[self._odds(one) * np.array(question.values) for question in one.questions] for one in requests]
-
-    def _odds(self, request: Request) -> float:
-        if len(request.images) != 1:
-            raise BackendError(f"{self.name} measures one image and does not take pairs; use it with --method vanilla")
-        return self.log_odds(request.images[0])
+        """Return the logits of every option, see `Backend.option_logits`."""
+        answers: OptionLogits = []
+        for request in requests:
+            if len(request.images) != 1:
+                raise BackendError(
+                    f"{self.name} measures one image and does not take pairs; use it with --method vanilla"
+                )
+            answers.append([self.log_odds(request.images[0]) * np.array(one.values) for one in request.questions])
+        return answers
 
 
 def above(measure: Callable[[RgbImage], float], usual: float) -> Callable[[RgbImage], float]:
-    """Return twice the logarithm of a measure over its usual value: P(good) is 0.5 there, and 0.8 at twice that.
+    """Return twice the logarithm of a measure above 0 over its usual value, the median over photographs of BSDS500.
 
-    Args:
-        measure: A number above 0, higher is better.
-        usual: Its median over photographs of BSDS500.
+    P(good) is 0.5 there, and 0.8 at twice that.
     """
     return lambda image: float(2 * np.log(measure(image) / usual))
 
@@ -86,13 +76,7 @@ BASELINES = {
 def load_pyiqa(name: str, *, device: str | None = None) -> Baseline:
     """Return a metric of pyiqa as a baseline: log-odds of -4 and 4 at the ends of its scale, a line between and beyond.
 
-    Args:
-        name: pyiqa's name, or that of a row of the paper's Table 1.
-        device: Where it runs; None is pyiqa's choice.
-
-    Raises:
-        MissingPackageError: pyiqa, or what it needs, is absent; the message says which.
-        SettingError: There is no such metric of single images.
+    `name` is pyiqa's, or that of a row of the paper's Table 1; without a device it runs where pyiqa chooses.
     """
     rival = load_rival(name, device=device)
     low, high = rival.scale

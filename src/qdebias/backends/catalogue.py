@@ -17,43 +17,25 @@ READ = "its chat template, read in a public copy: tests render the same prompts 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class KnownModel:
-    """One line of `qdebias models`.
+    """One line of `qdebias models`."""
 
-    Attributes:
-        name: What `load_backend` takes.
-        hub_id: Where the weights are; empty if they come with the package.
-        licence: Of the weights.
-        pairs: Whether the model was trained on several images in one prompt; None: its page does not say. Those that
-            were not accept two, but were never taught to compare them.
-        gibibytes: Memory of the weights in bfloat16; None: not known.
-        form: How a question is written for it.
-        pixels: How an image is resized before the model sees it.
-        note: What else matters, in one sentence.
-        caution: What is said wherever it is used.
-        baseline: Whether it is a measure of pixels rather than a model.
-        checked: What was checked of it, and what was not. Nobody has run the published weights here, but where `note`
-            says so.
-    """
-
-    name: str
-    hub_id: str = ""
-    licence: str
-    pairs: bool | None = None
-    gibibytes: float | None = None
-    form: str
-    pixels: str
-    note: str = ""
-    caution: str = ""
-    baseline: bool = False
-    checked: str = ""
+    name: str  # what `load_backend` takes
+    hub_id: str = ""  # where the weights are; empty if they come with the package
+    licence: str  # of the weights
+    pairs: bool | None = None  # trained on several images in one prompt, or never taught to compare; None: not known
+    gibibytes: float | None = None  # memory of the weights in bfloat16; None: not known
+    form: str  # how a question is written for it
+    pixels: str  # how an image is resized before the model sees it
+    note: str = ""  # what else matters, in one sentence
+    caution: str = ""  # what is said wherever it is used
+    baseline: bool = False  # whether it is a measure of pixels rather than a model
+    checked: str = ""  # what was checked of it; nobody has run the published weights here, but where `note` says so
 
 
-def _known() -> tuple[KnownModel, ...]:
-    tables = tomllib.loads(Path(__file__).with_name("catalogue.toml").read_text(encoding="utf-8"))
-    return tuple(KnownModel(name=name, **entries) for name, entries in tables.items())
-
-
-KNOWN_MODELS = _known()
+KNOWN_MODELS = tuple(
+    KnownModel(name=name, **entries)
+    for name, entries in tomllib.loads(Path(__file__).with_name("catalogue.toml").read_text(encoding="utf-8")).items()
+)
 
 
 def caution(name: str) -> str:
@@ -62,11 +44,7 @@ def caution(name: str) -> str:
 
 
 def known_model(name: str) -> KnownModel:
-    """Return the model of a short name.
-
-    Raises:
-        SettingError: There is none.
-    """
+    """Return the model of a short name; raises SettingError where there is none."""
     for model in KNOWN_MODELS:
         if model.name == name:
             return model

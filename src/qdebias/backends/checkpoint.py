@@ -6,6 +6,7 @@ import os
 import time
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,71 +14,18 @@ from typing import Any
 from qdebias.errors import BackendError, SettingError
 from qdebias.system.output import write_file
 
-SMALL = 64 << 20
-"""Bytes below which reading a file again is quicker than to think about it."""
-
+SMALL = 64 << 20  # bytes below which reading a file again is quicker than to think about it
 SETTLED = 2_000_000_000
 """Nanoseconds since the last change after which a further one shows in the times of a file, on any file system."""
 
+WEIGHTS = ("*.safetensors", "pytorch_model*.bin")
+"""Files of weights; the second, pickles, are fetched and read only where there is none of the first."""
 
-def sha256_of(paths: Sequence[Path]) -> list[str]:
-    """Return the SHA-256 of each file, in 64 hex digits: of all its bytes, now or when the note was taken."""
-    with ThreadPoolExecutor(max_workers=4) as pool:
-        return list(pool.map(_sha256, paths))
+WANTED = ("*.json", "*.jinja", "*.txt", "*.model", "*.tiktoken", WEIGHTS[0])
+"""What is fetched of a hub repository."""
 
-
-def _sha256(path: Path) -> str:
-    state = path.stat()
-    if state.st_size < SMALL:
-        return _read(path)
-    note = _note(path, state)
-    known = _known(note)
-    if known:
-        return known
-    began = time.time_ns()
-    digest = _read(path)
-    changed = max(state.st_mtime_ns, state.st_ctime_ns)
-    if note is not None and began - changed > SETTLED and _note(path, path.stat()) == note:
-        _write(note, digest)
-    return digest
-
-
-def _read(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _note(path: Path, state: os.stat_result) -> Path | None:
-    """Return where the digest of a file in this state is noted; None where there is no such place."""
-    said = (str(path.resolve()), state.st_size, state.st_ino, state.st_mtime_ns, state.st_ctime_ns)
-    folder = _folder()
-    return folder and folder / hashlib.sha256(repr(said).encode()).hexdigest()
-
-
-def _folder() -> Path | None:
-    from huggingface_hub import cached_assets_path
-
-    try:
-        return cached_assets_path("qdebias", "weights", "sha256")
-    except (OSError, ValueError):  # ValueError: a file stands in its place
-        return None
-
-
-def _known(note: Path | None) -> str | None:
-    try:
-        text = note.read_text(encoding="ascii") if note else ""
-    except (OSError, ValueError):
-        return None
-    return text if len(text) == 64 else None
-
-
-def _write(note: Path, digest: str) -> None:
-    """Write a note as a whole or not at all: others may be reading."""
-    try:
-        write_file(note, digest)
-    except OSError:
-        return
-
+UNWANTED = ("*/*", "consolidated*")
+"""What is not: folders, and the same weights once more in Mistral's own format."""
 
 CONFIGURATION_FILES = (
     "config.json",
@@ -96,29 +44,54 @@ CONFIGURATION_FILES = (
 )
 """Files that decide what the model is shown; with the weights they are what a checkpoint is."""
 
-WEIGHTS = ("*.safetensors", "pytorch_model*.bin")
-"""Files of weights; the second, pickles, are fetched and read only where there is none of the first."""
 
-WANTED = ("*.json", "*.jinja", "*.txt", "*.model", "*.tiktoken", WEIGHTS[0])
-"""What is fetched of a hub repository."""
+def sha256_of(paths: Sequence[Path]) -> list[str]:
+    """Return the SHA-256 of each file, in 64 hex digits: of all its bytes, now or when the note was taken."""
+    with ThreadPoolExecutor(max_workers=4) as pool:
+        return list(pool.map(_sha256, paths))
 
-UNWANTED = ("*/*", "consolidated*")
-"""What is not: folders, and the same weights once more in Mistral's own format."""
+
+def _sha256(path: Path) -> str:
+    state = path.stat()
+    if state.st_size < SMALL:
+        return _read(path)
+    note = _note(path, state)
+    with suppress(OSError, ValueError):
+        known = note.read_text(encoding="ascii") if note else ""
+        if len(known) == 64:
+            return known
+    began = time.time_ns()
+    digest = _read(path)
+    changed = max(state.st_mtime_ns, state.st_ctime_ns)
+    if note is not None and began - changed > SETTLED and _note(path, path.stat()) == note:
+        with suppress(OSError):
+            write_file(note, digest)  # as a whole or not at all: others may be reading
+    return digest
+
+
+def _read(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _note(path: Path, state: os.stat_result) -> Path | None:
+    """Return where the digest of a file in this state is noted; None where there is no such place."""
+    from huggingface_hub import cached_assets_path
+
+    said = (str(path.resolve()), state.st_size, state.st_ino, state.st_mtime_ns, state.st_ctime_ns)
+    try:
+        return cached_assets_path("qdebias", "weights", "sha256") / hashlib.sha256(repr(said).encode()).hexdigest()
+    except (OSError, ValueError):  # ValueError: a file stands in its place
+        return None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Checkpoint:
-    """A checkpoint folder and how it is called.
-
-    Attributes:
-        folder: Where its files lie.
-        name: The folder's name, or the hub id: no path of this machine, so that fingerprints can be compared.
-        revision: The commit of the hub repository; empty for a local folder.
-    """
+    """A checkpoint folder and how it is called."""
 
     folder: Path
-    name: str
-    revision: str = ""
+    name: str  # the folder's name, or the hub id: no path of this machine, so that fingerprints can be compared
+    revision: str = ""  # the commit of the hub repository; empty for a local folder
 
     def weights(self) -> list[Path]:
         """Return the weight files, sorted by name: safetensors, or where there are none the pickles."""
@@ -126,11 +99,7 @@ class Checkpoint:
         return next(filter(None, found), [])
 
     def read_json(self, name: str) -> dict[str, Any]:
-        """Return the object in one of the folder's JSON files; empty if there is no such file.
-
-        Raises:
-            BackendError: The file holds no JSON object.
-        """
+        """Return the object in one of the folder's JSON files; empty if there is no such file."""
         path = self.folder / name
         if not path.is_file():
             return {}
@@ -156,13 +125,7 @@ class Checkpoint:
 def locate(source: str | Path, revision: str | None = None) -> Checkpoint:
     """Return the folder of a checkpoint; a hub id is fetched, or found among what was fetched before.
 
-    Args:
-        source: A folder or a hub id such as "Qwen/Qwen2-VL-2B-Instruct".
-        revision: Branch, tag or commit of the hub repository; None is its main branch.
-
-    Raises:
-        BackendError: There is no such folder or repository, or the hub cannot be reached.
-        SettingError: `revision` was given for a folder.
+    `revision` is a branch, tag or commit of the hub repository; None is its main branch.
     """
     folder = Path(source).expanduser()
     if folder.is_dir():
@@ -177,14 +140,20 @@ def locate(source: str | Path, revision: str | None = None) -> Checkpoint:
 
 
 def _fetch(repository: str, revision: str | None) -> Checkpoint:
-    from huggingface_hub import constants
+    from huggingface_hub import constants, snapshot_download
     from huggingface_hub.errors import GatedRepoError, HfHubHTTPError, RepositoryNotFoundError, RevisionNotFoundError
     from huggingface_hub.file_download import repo_folder_name
 
+    def snapshot(revision: str | None, *wanted: str) -> Path:
+        unwanted = list(UNWANTED)
+        return Path(
+            snapshot_download(repository, revision=revision, allow_patterns=[*wanted], ignore_patterns=unwanted)
+        )
+
     try:
-        path = _snapshot(repository, revision, WANTED)
+        path = snapshot(revision, *WANTED)
         if not any(path.glob(WEIGHTS[0])):
-            path = _snapshot(repository, path.name, WEIGHTS[1:])
+            path = snapshot(path.name, WEIGHTS[1])
     except GatedRepoError as error:
         raise BackendError(
             f"{repository}: its owners ask you to accept their terms on the hub first; then run `hf auth login`"
@@ -198,23 +167,14 @@ def _fetch(repository: str, revision: str | None) -> Checkpoint:
     except ValueError as error:
         raise BackendError(f"{repository}: neither a folder nor a hub id of the form owner/name") from error
     except OSError as error:
-        held = sorted(
-            Path(constants.HF_HUB_CACHE, repo_folder_name(repo_id=repository, repo_type="model")).glob("sn*/*")
-        )
+        cache = Path(constants.HF_HUB_CACHE, repo_folder_name(repo_id=repository, repo_type="model"))
+        held = sorted(cache.glob("sn*/*"))
         there = f" ({', '.join(map(str, held))} is here, but its refs do not name it)" if held else ""
         raise BackendError(
             f"{repository}: is not on this machine and the hub cannot be reached; connect to the network, or copy the "
             f"checkpoint here and give its folder{there}"
         ) from error
     return Checkpoint(folder=path, name=repository, revision=path.name)
-
-
-def _snapshot(repository: str, revision: str | None, wanted: Iterable[str]) -> Path:
-    from huggingface_hub import snapshot_download
-
-    return Path(
-        snapshot_download(repository, revision=revision, allow_patterns=list(wanted), ignore_patterns=list(UNWANTED))
-    )
 
 
 def _digest(parts: Iterable[tuple[str, bytes]]) -> str:

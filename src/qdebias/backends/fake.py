@@ -21,8 +21,12 @@ Answer: TypeAlias = Callable[[Request, Question], Sequence[float]]
 
 def digest_logits(request: Request, question: Question) -> list[float]:
     """Return (K,) logits in [-4, 4) that depend on everything that is asked, and on nothing else."""
-    parts = [*map(digest, request.images), request.placement, question.text, question.answer_prefix]
-    return [_uniform("\0".join([*parts, option])) for option in question.options]
+    return _word_logits(request, question, question.options)
+
+
+def _word_logits(request: Request, question: Question, words: Sequence[str]) -> list[float]:
+    asked = "\0".join([*map(digest, request.images), request.placement, question.text, question.answer_prefix])
+    return [_uniform(f"{asked}\0{word}") for word in words]
 
 
 @dataclass(slots=True, kw_only=True)
@@ -64,24 +68,28 @@ class FakeBackend:
             ImageError: An image is one of `failing`.
             BackendError: `answer` gave another number of logits than the question has options, or no finite ones.
         """
-        self._note(requests)
+        if self.remember:
+            self.calls.append(tuple(requests))
         if self.delay:
             time.sleep(self.delay)
         return [[self._checked(request, question) for question in request.questions] for request in requests]
 
     def top_logits(self, requests: Sequence[Request], k: int) -> list[list[TopLogits]]:
         """Return the k largest logits of an invented vocabulary, see `OpenVocabulary`."""
-        self._note(requests)
-        return [[_top(request, question, k) for question in request.questions] for request in requests]
+        if self.remember:
+            self.calls.append(tuple(requests))
+        return [
+            [
+                top_of(np.array(_word_logits(request, question, _WORDS)), k, lambda ids: _WORDS[ids[0]])
+                for question in request.questions
+            ]
+            for request in requests
+        ]
 
     def word_vectors(self, words: Sequence[str | int]) -> FloatArray:
         """Return (n, 4) invented vectors of words, see `OpenVocabulary`."""
         texts = [_WORDS[word] if isinstance(word, int) else word for word in words]
         return np.array([[_uniform(f"{axis}{word}") for axis in range(4)] for word in texts])
-
-    def _note(self, requests: Sequence[Request]) -> None:
-        if self.remember:
-            self.calls.append(tuple(requests))
 
     def _checked(self, request: Request, question: Question) -> FloatArray:
         for image in request.images:
@@ -97,12 +105,6 @@ class FakeBackend:
 
 
 _WORDS = tuple(f" word{number}" for number in range(1000))
-
-
-def _top(request: Request, question: Question, k: int) -> TopLogits:
-    parts = [*map(digest, request.images), request.placement, question.text, question.answer_prefix]
-    logits = np.array([_uniform("\0".join([*parts, word])) for word in _WORDS])
-    return top_of(logits, k, lambda ids: _WORDS[ids[0]])
 
 
 def _uniform(text: str) -> float:

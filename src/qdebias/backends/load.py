@@ -62,30 +62,42 @@ def load_backend(
     chosen = {"device": device, "dtype": dtype, "revision": revision}
     if arguments:
         options["template_args"] = arguments | dict(options.get("template_args") or {})
-    return _call(source, make, {name: value for name, value in chosen.items() if value is not None} | options)
+    options |= {name: value for name, value in chosen.items() if value is not None}
+    signature = inspect.signature(make)
+    try:
+        signature.bind(**options)
+    except TypeError as error:
+        known = ", ".join(signature.parameters) or "none"
+        raise SettingError(f"backend {source!r}: {error}; its options are: {known}") from error
+    backend = make(**{name: _converted(source, name, value, signature) for name, value in options.items()})
+    if not hasattr(backend, "option_logits") or not hasattr(backend, "fingerprint"):
+        raise SettingError(f"backend {source!r} gave {backend!r}, which has no option_logits and fingerprint")
+    return backend
+
+
+def _converted(spec: str, name: str, value: object, signature: inspect.Signature) -> object:
+    """Return a text, such as one of the command line, as the number or truth value that an option takes."""
+    kind = signature.parameters[name].annotation if name in signature.parameters else str
+    kinds = {*get_args(kind)} or {kind}
+    if not isinstance(value, str) or str in kinds or not kinds & {bool, int, float}:
+        return value
+    found = _value(value)
+    fits = type(found) in kinds or (float in kinds and type(found) is int)
+    if not fits:
+        wanted = " or ".join(sorted(one.__name__ for one in kinds & {bool, int, float}))
+        raise SettingError(f"backend {spec!r}: {name} is {wanted}, got {value!r}")
+    return found
 
 
 def with_arguments(spec: str, pairs: Sequence[str]) -> str:
-    """Return the name of a backend with arguments of its chat template: "hf:<hub id>?enable_thinking=true".
-
-    Args:
-        spec: See `load_backend`.
-        pairs: KEY=VALUE each; true, false and numbers are values of these kinds, all else is text.
-
-    Raises:
-        SettingError: A pair is none.
-    """
+    """Return the name of a backend with KEY=VALUE pairs for its chat template: "hf:<hub id>?enable_thinking=true"."""
     for name, value in pairs_of(pairs, "--template-arg", such_as="enable_thinking=true"):
         spec += f"{'&' if split_arguments(spec)[1] else '?'}{name}={quote(value, safe=' /:,')}"
     return spec
 
 
 def pairs_of(texts: Sequence[str], option: str, *, such_as: str) -> Iterator[tuple[str, str]]:
-    """Yield name and value of each KEY=VALUE of an option.
-
-    Raises:
-        SettingError: A text is none.
-    """
+    """Yield name and value of each KEY=VALUE of an option."""
     for text in texts:
         name, equals, value = text.partition("=")
         if not equals or not name.isidentifier():
@@ -94,7 +106,10 @@ def pairs_of(texts: Sequence[str], option: str, *, such_as: str) -> Iterator[tup
 
 
 def split_arguments(spec: str) -> tuple[str, dict[str, Argument]]:
-    """Return the name of a backend alone, and the arguments of the chat template that stand behind it."""
+    """Return the name of a backend alone, and the arguments of the chat template that stand behind it.
+
+    true, false and numbers are values of these kinds, all else is text.
+    """
     source, _, rest = spec.rpartition("?")
     pairs = [pair.partition("=") for pair in rest.split("&")]
     is_backend = not source.startswith("openai:") or "#" in source  # else they are part of the address
@@ -113,32 +128,47 @@ def _value(text: str) -> Argument:
 
 def backend_names() -> tuple[str, ...]:
     """Return every form that `load_backend` takes, for messages and help."""
-    forms = (
-        "<hub id or folder>",
-        "hf:<hub id or folder>",
-        "openai:<url>#<model>",
-        "vllm:<hub id or folder>",
-        "pyiqa:<metric>",
-    )
-    return (*_NAMED, *_hub_ids(), *forms, "<package.module>:<factory>")
+    source = "<hub id or folder>"
+    forms = (source, f"hf:{source}", "openai:<url>#<model>", f"vllm:{source}", "pyiqa:<metric>")
+    return (*_NAMED, *_HUB_IDS, *forms, "<package.module>:<factory>")
 
 
 def _find(spec: str) -> Maker:
     kind, _, rest = spec.partition(":")
     if spec in _NAMED:
         return _NAMED[spec]()
-    if spec in _hub_ids():
-        return _checkpoint(_hub_ids()[spec])
-    if rest and kind in _PREFIXED:
-        return _PREFIXED[kind](rest)
+    if spec in _HUB_IDS:
+        return _checkpoint(_HUB_IDS[spec])
+    if rest and kind in ("hf", "openai", "vllm", "pyiqa"):
+        return _prefixed(kind, rest)
     if spec and Path(spec).expanduser().is_dir():
         return _checkpoint(spec)
     if is_import(spec):
-        return _factory(spec)
+        found = import_named(spec, what="backend")
+        if not callable(found):
+            raise SettingError(f"backend {spec} is {found!r}; it has to be a function that returns a backend")
+        return cast(Maker, found)
     if _HUB_ID.fullmatch(spec):
         return _checkpoint(spec)
-    near = nearest(spec, (*_NAMED, *_hub_ids()))
+    near = nearest(spec, (*_NAMED, *_HUB_IDS))
     raise SettingError(f"no backend {spec!r}{near}; there are: {', '.join(backend_names())}")
+
+
+def _prefixed(kind: str, model: str) -> Maker:
+    if kind == "openai":
+        require("anyio", "httpx2", "tenacity", extra="remote")
+        from qdebias.backends.openai_http.backend import load_openai
+
+        return partial(load_openai, model)
+    if kind == "vllm":
+        from qdebias.backends.vllm_offline import load_vllm
+
+        return partial(load_vllm, model)
+    if kind == "pyiqa":
+        from qdebias.backends.baselines import load_pyiqa
+
+        return partial(load_pyiqa, model)
+    return _checkpoint(model)
 
 
 def _checkpoint(source: str, release: str | None = None) -> Maker:
@@ -150,22 +180,14 @@ def _checkpoint(source: str, release: str | None = None) -> Maker:
 
 
 def require(*packages: str, extra: str) -> None:
-    """Refuse with the remedy where a package of an extra is not installed.
-
-    Raises:
-        MissingPackageError: Names the missing packages and the extra.
-    """
+    """Raise MissingPackageError, with the remedy, where a package of an extra is not installed."""
     missing = [name for name in packages if importlib.util.find_spec(name) is None]
     if missing:
         raise MissingPackageError(f'{" and ".join(missing)} not installed: pip install "qdebias[{extra}]"')
 
 
 def check_torchvision() -> None:
-    """Refuse a torchvision that does not fit the installed torch: transformers cannot load a processor beside it.
-
-    Raises:
-        BackendError: torchvision is installed, but cannot be imported.
-    """
+    """Refuse a torchvision that does not fit the installed torch: transformers cannot load a processor beside it."""
     if importlib.util.find_spec("torchvision") is None:
         return
     try:
@@ -193,77 +215,16 @@ def _embedded(name: str, folder: str) -> Maker:
     return partial(load_hf, Path(__file__).parent / "nano" / folder, name=name)
 
 
-def _openai(address: str) -> Maker:
-    require("anyio", "httpx2", "tenacity", extra="remote")
-    from qdebias.backends.openai_http.backend import load_openai
-
-    return partial(load_openai, address)
-
-
-def _vllm(source: str) -> Maker:
-    from qdebias.backends.vllm_offline import load_vllm
-
-    return partial(load_vllm, source)
-
-
-def _fake() -> Maker:
-    return partial(FakeBackend, remember=False)
-
-
 def _baseline(name: str) -> Maker:
     from qdebias.backends.baselines import BASELINES
 
     return lambda: BASELINES[name]
 
 
-def _pyiqa(name: str) -> Maker:
-    from qdebias.backends.baselines import load_pyiqa
-
-    return partial(load_pyiqa, name)
-
-
-def _factory(name: str) -> Maker:
-    found = import_named(name, what="backend")
-    if not callable(found):
-        raise SettingError(f"backend {name} is {found!r}; it has to be a function that returns a backend")
-    return cast(Maker, found)
-
-
-def _call(spec: str, make: Maker, options: Mapping[str, Any]) -> Backend:
-    signature = inspect.signature(make)
-    try:
-        signature.bind(**options)
-    except TypeError as error:
-        known = ", ".join(signature.parameters) or "none"
-        raise SettingError(f"backend {spec!r}: {error}; its options are: {known}") from error
-    backend = make(**{name: _converted(spec, name, value, signature) for name, value in options.items()})
-    if not hasattr(backend, "option_logits") or not hasattr(backend, "fingerprint"):
-        raise SettingError(f"backend {spec!r} gave {backend!r}, which has no option_logits and fingerprint")
-    return backend
-
-
-def _converted(spec: str, name: str, value: object, signature: inspect.Signature) -> object:
-    """Return a text, such as one of the command line, as the number or truth value that an option takes."""
-    kind = signature.parameters[name].annotation if name in signature.parameters else str
-    kinds = {*get_args(kind)} or {kind}
-    if not isinstance(value, str) or str in kinds or not kinds & {bool, int, float}:
-        return value
-    found = _value(value)
-    fits = type(found) in kinds or (float in kinds and type(found) is int)
-    if not fits:
-        wanted = " or ".join(sorted(one.__name__ for one in kinds & {bool, int, float}))
-        raise SettingError(f"backend {spec!r}: {name} is {wanted}, got {value!r}")
-    return found
-
-
-def _hub_ids() -> dict[str, str]:
-    return {model.name: model.hub_id for model in KNOWN_MODELS if model.hub_id and model.name not in _NAMED}
-
-
 _NAMED: Mapping[str, Callable[[], Maker]] = {
     "nano": partial(_embedded, "nano", "checkpoint"),
     "nano-biased": partial(_embedded, "nano-biased", "checkpoint_biased"),
-    "fake": _fake,
+    "fake": lambda: partial(FakeBackend, remember=False),
     "mplug-owl3": partial(_checkpoint, "mPLUG/mPLUG-Owl3-7B-240728", release="240728"),
     "mplug-owl3-241101": partial(_checkpoint, "mPLUG/mPLUG-Owl3-7B-241101", release="241101"),
     "sharpness": partial(_baseline, "sharpness"),
@@ -271,10 +232,4 @@ _NAMED: Mapping[str, Callable[[], Maker]] = {
 }
 """Backends that are called by their name alone; what else `catalogue.py` names is a checkpoint of transformers."""
 
-_PREFIXED: Mapping[str, Callable[[str], Maker]] = {
-    "hf": _checkpoint,
-    "openai": _openai,
-    "vllm": _vllm,
-    "pyiqa": _pyiqa,
-}
-"""Backends that are told behind a colon which model is meant."""
+_HUB_IDS = {model.name: model.hub_id for model in KNOWN_MODELS if model.hub_id and model.name not in _NAMED}

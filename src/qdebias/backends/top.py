@@ -21,10 +21,7 @@ class TopReader:
     """Fits `Backend`: answers a `TopQuestion` through the open doors of a model, and leaves the rest to it.
 
     The answer to a `TopQuestion` is (3 k,) numbers: the ids of the k tokens with the largest logits, in falling order,
-    then their logits, then their cosines.
-
-    Raises:
-        BackendError: It does not open its vocabulary.
+    then their logits, then their cosines, 0 for a vector of zeros.
     """
 
     def __init__(self, backend: Backend) -> None:
@@ -45,44 +42,43 @@ class TopReader:
 
     def option_logits(self, requests: Sequence[Request]) -> OptionLogits:
         """Return the logits of every option, see `Backend.option_logits`; (3 k,) numbers for a `TopQuestion`."""
-        found: dict[tuple[int, int], FloatArray] = {}
+        answers = [[np.empty(0)] * len(request.questions) for request in requests]
         for k in {_likeliest(question) for request in requests for question in request.questions}:
-            cut = _cut_down(requests, k)
-            rows = self._ask([request for _, request in cut], k)
-            for (places, _), row in zip(cut, rows, strict=True):
-                found |= dict(zip(places, row, strict=True))
-        return [
-            [found[index, place] for place in range(len(request.questions))] for index, request in enumerate(requests)
-        ]
-
-    def _ask(self, requests: Sequence[Request], k: int | None) -> OptionLogits:
-        """Return the answers to questions that are all read in one way: from k words, or from their options."""
-        if k is None:
-            return self.backend.option_logits(requests)
-        return [
-            [self._answer(question, top) for question, top in zip(request.questions, row, strict=True)]
-            for request, row in zip(requests, self._open.top_logits(requests, k), strict=True)
-        ]
+            places, cut = [], []  # the questions that are read in this way: from k words, or from their options
+            for request, answer in zip(requests, answers, strict=True):
+                chosen = [place for place, question in enumerate(request.questions) if _likeliest(question) == k]
+                if chosen:
+                    places.append((answer, chosen))
+                    cut.append(replace(request, questions=tuple(request.questions[place] for place in chosen)))
+            if k is None:
+                rows = self.backend.option_logits(cut)
+            else:
+                rows = [
+                    [self._answer(question, top) for question, top in zip(request.questions, row, strict=True)]
+                    for request, row in zip(cut, self._open.top_logits(cut, k), strict=True)
+                ]
+            for (answer, chosen), row in zip(places, rows, strict=True):
+                for place, logits in zip(chosen, row, strict=True):
+                    answer[place] = logits
+        return answers
 
     def _answer(self, question: Question, top: TopLogits) -> FloatArray:
-        cosine = _cosines(self._open.word_vectors(top.ids.tolist()), self._direction(question))
+        if question not in self._directions:
+            weights = np.array(question.values)
+            good, bad = weights / weights.sum(), (1 - weights) / (1 - weights).sum()
+            self._directions[question] = (good - bad) @ self._open.word_vectors(question.options)
+        direction, vectors = self._directions[question], self._open.word_vectors(top.ids.tolist())
+        lengths = np.linalg.norm(vectors, axis=1) * np.linalg.norm(direction)
+        cosine = np.divide(vectors @ direction, lengths, out=np.zeros(len(vectors)), where=lengths > 0)
         return np.concatenate([top.ids.astype(np.float64), top.logits, cosine])
 
-    def _direction(self, question: Question) -> FloatArray:
-        """Return the (d,) mean vector of the question's good words less that of its bad words."""
-        if question not in self._directions:
-            vectors, values = self._open.word_vectors(question.options), np.array(question.values)
-            good, bad = values / values.sum(), (1 - values) / (1 - values).sum()
-            self._directions[question] = (good - bad) @ vectors
-        return self._directions[question]
+
+def _likeliest(question: Question) -> int | None:
+    return question.top if isinstance(question, TopQuestion) else None
 
 
 def top_of(logits: FloatArray, k: int, decode: Callable[[list[int]], str]) -> TopLogits:
-    """Return the k largest of (vocabulary,) logits, in falling order; equal ones by their ids.
-
-    Raises:
-        BackendError: The vocabulary is smaller than that.
-    """
+    """Return the k largest of (vocabulary,) logits, in falling order; equal ones by their ids."""
     if k > len(logits):
         raise BackendError(f"the {k} likeliest words are requested, and the model has {len(logits)}; choose fewer")
     ids = np.argsort(-logits, kind="stable")[:k]
@@ -102,25 +98,3 @@ def mean_vectors(
 def embedded_rows(embedding: Any) -> Callable[[list[int]], FloatArray]:  # noqa: ANN401 (torch is not imported here)
     """Return what looks rows up in an embedding, a torch module."""
     return lambda ids: embedding.weight[ids].detach().double().cpu().numpy()
-
-
-def _likeliest(question: Question) -> int | None:
-    return question.top if isinstance(question, TopQuestion) else None
-
-
-def _cut_down(requests: Sequence[Request], k: int | None) -> list[tuple[list[tuple[int, int]], Request]]:
-    """Return the requests cut down to the questions that are read from k words, each with where those were."""
-    cut = []
-    for index, request in enumerate(requests):
-        places = [place for place, question in enumerate(request.questions) if _likeliest(question) == k]
-        if places:
-            questions = tuple(request.questions[place] for place in places)
-            cut.append(([(index, place) for place in places], replace(request, questions=questions)))
-    return cut
-
-
-def _cosines(vectors: FloatArray, direction: FloatArray) -> FloatArray:
-    """Return the (k,) cosines of (k, d) vectors with a direction; 0 for a vector of zeros."""
-    lengths = np.linalg.norm(vectors, axis=1) * np.linalg.norm(direction)
-    cosines: FloatArray = np.divide(vectors @ direction, lengths, out=np.zeros(len(vectors)), where=lengths > 0)
-    return cosines

@@ -27,15 +27,7 @@ class ScoreRow(Row):
 
 
 def columns_named(columns: str, *, method: str) -> Columns:
-    """Return the columns that are requested and the type of each.
-
-    Args:
-        columns: Names with commas between; "p" stands for the probabilities of all options of the method.
-        method: Name of the method.
-
-    Raises:
-        SettingError: There is no such column or method.
-    """
+    """Return the type of each of the columns named; "p" stands for the probabilities of all options of the method."""
     return columns_of(ScoreRow, presets.get(method).words, columns)
 
 

@@ -17,17 +17,10 @@ from qdebias.integrations.columns import COLUMNS, columns_named, score_columns
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AddScores:
-    """Turns a batch of rows into the columns `score` and `error`, or those that are named.
+    """Turns a batch of rows into the columns `score` and `error`, or those that are named as for `with_scores`.
 
     It holds only settings, so that `datasets` recognises a map that it has done before; the model is loaded once in
-    each process.
-
-    Attributes:
-        column: The column of images, or of their paths.
-        model: What `qdebias.load_backend` takes.
-        method: Name of a method.
-        seed: Seed of the random degradations.
-        columns: See `qdebias.integrations.frames.with_scores`.
+    each process. `column` holds images, or their paths.
     """
 
     column: str = "image"
@@ -41,13 +34,8 @@ class AddScores:
         # Encoded: what `datasets` cannot decode would end the map, and what it decodes `map` would compress again.
         table = getattr(batch, "pa_table", None)
         images = batch[self.column] if table is None else table.column(self.column).to_pylist()
-        return score_columns(
-            images,
-            model=_loaded(self.model),
-            method=self.method,
-            seed=self.seed,
-            columns=columns_named(self.columns, method=self.method),
-        )
+        columns = columns_named(self.columns, method=self.method)
+        return score_columns(images, model=_loaded(self.model), method=self.method, seed=self.seed, columns=columns)
 
 
 @cache

@@ -34,12 +34,7 @@ def with_scores(
         method: Name of a method.
         seed: Seed of the random degradations.
         columns: The new columns, with commas between: of score, error, log_odds, deviation, spread, and p_ with a word
-            for the probability of an option; p stands for all of these. They mean what they mean in
-            `qdebias score --out`.
-
-    Raises:
-        SettingError: The table has no such column, or has one of the new columns already; or there is no such new
-            column.
+            for the probability of an option; p stands for all of these. They are those of `qdebias score --out`.
     """
     table = nw.from_native(frame, eager_only=True)
     new = columns_named(columns, method=method)

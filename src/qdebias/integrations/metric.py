@@ -21,35 +21,19 @@ from qdebias.runs.scorer import Scorer
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class QualityMetric:
-    """Scores images when it is called; `create_metric` makes one.
-
-    Attributes:
-        metric_name: Name of the method.
-        scorer: What scores.
-        lower_better: Never.
-        score_range: Least and largest score, as pyiqa writes it.
-        metric_mode: "NR": without a reference image.
-    """
+    """Scores images when it is called; `create_metric` makes one. The names of its fields are pyiqa's."""
 
     metric_name: str
     scorer: Scorer
     lower_better: Literal[False] = False
     score_range: str = "0, 1"
-    metric_mode: Literal["NR"] = "NR"
+    metric_mode: Literal["NR"] = "NR"  # without a reference image
 
     def __call__(self, target: torch.Tensor | ImageSource, ref: object = None) -> torch.Tensor:  # noqa: ARG002
-        """Return the quality of each image.
+        """Return the quality of each image, float64 (N, 1) on the CPU, higher is better; no gradient flows through it.
 
-        Args:
-            target: A path, a Pillow image, an array (H, W, 3) of uint8, or a tensor (N, 3, H, W) of uint8 or of
-                floating point in [0, 1].
-            ref: Is not looked at: no reference image is needed.
-
-        Returns:
-            float64 (N, 1), on the CPU; higher is better. No gradient flows through it.
-
-        Raises:
-            ImageError: An image cannot be scored.
+        `target` is a path, a Pillow image, an array (H, W, 3) of uint8, or a tensor (N, 3, H, W) of uint8 or of
+        floating point in [0, 1]; `ref` is not looked at.
         """
         images = to_images(target) if isinstance(target, torch.Tensor) else [target]
         values = [score.value for score in self.scorer.score_many(images)]  # type: ignore[union-attr]
@@ -59,16 +43,6 @@ class QualityMetric:
 def create_metric(
     metric_name: str = "paper", *, model: str | Backend = "nano", device: str | None = None, seed: int = 0
 ) -> QualityMetric:
-    """Return a metric.
-
-    Args:
-        metric_name: Name of a method, see `qdebias methods`.
-        model: What `qdebias.load_backend` takes, or a backend that is already loaded.
-        device: Where the model runs.
-        seed: Seed of the random degradations.
-
-    Raises:
-        SettingError: There is no such method or model.
-    """
+    """Return a metric with the name of a method; the rest is what `load_backend` and `Scorer` take."""
     backend = load_backend(model, device=device) if isinstance(model, str) else model
     return QualityMetric(metric_name=metric_name, scorer=Scorer(backend=backend, method=metric_name, seed=seed))

@@ -23,16 +23,7 @@ class ImageQuality(Metric):
 
     Sum and count are the state, so processes add up their images and no score is averaged twice. A model that is given
     by name is loaded when the first image comes, in each process for itself: it is neither copied nor pickled.
-
-    Args:
-        model: What `qdebias.load_backend` takes, or a backend that is already loaded.
-        method: Name of a method.
-        seed: Seed of the random degradations.
-        batch: How many images are handed to the model at a time.
-        settings: Of `torchmetrics.Metric`, such as `dist_sync_on_step`.
-
-    Raises:
-        ImageError: On `update`: an image cannot be scored. Nothing of that batch is counted.
+    `settings` are those of `torchmetrics.Metric`, such as `dist_sync_on_step`.
     """
 
     is_differentiable = False
@@ -54,33 +45,23 @@ class ImageQuality(Metric):
         **settings: Any,  # noqa: ANN401
     ) -> None:
         super().__init__(**settings)
-        self.model = model
-        self.method = method
-        self.seed = seed
-        self.batch = batch
+        self.model, self.method, self.seed, self.batch = model, method, seed, batch
         self._scorer: Scorer | None = None
         self.add_state("total", default=torch.tensor(0.0, dtype=torch.float64), dist_reduce_fx="sum")
         self.add_state("count", default=torch.tensor(0), dist_reduce_fx="sum")
 
     def update(self, images: torch.Tensor) -> None:
-        """Score images.
-
-        Args:
-            images: (N, 3, H, W) or (3, H, W), uint8, or floating point in [0, 1].
-        """
-        values = [score.value for score in self._loaded().score_many(to_images(images))]  # type: ignore[union-attr]
+        """Score images (N, 3, H, W) or (3, H, W), uint8, or floating point in [0, 1]; all are counted or none."""
+        if self._scorer is None:
+            backend = load_backend(self.model) if isinstance(self.model, str) else self.model
+            self._scorer = Scorer(backend=backend, method=self.method, seed=self.seed, batch=self.batch)
+        values = [score.value for score in self._scorer.score_many(to_images(images))]  # type: ignore[union-attr]
         self.total += sum(values)
         self.count += len(values)
 
     def compute(self) -> torch.Tensor:
         """Return the mean over every image of every process, a scalar; NaN where there was none."""
         return self.total / self.count
-
-    def _loaded(self) -> Scorer:
-        if self._scorer is None:
-            backend = load_backend(self.model) if isinstance(self.model, str) else self.model
-            self._scorer = Scorer(backend=backend, method=self.method, seed=self.seed, batch=self.batch)
-        return self._scorer
 
     def __getstate__(self) -> dict[str, Any]:
         return {**super().__getstate__(), "_scorer": None}

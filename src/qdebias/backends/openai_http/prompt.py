@@ -4,122 +4,106 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
-from qdebias.backends.openai_http import Json
-from qdebias.backends.openai_http.chat import OptionTokens, conversation, prompt_tokens
-from qdebias.backends.openai_http.connection import RefusedError
+from qdebias.backends.openai_http.chat import conversation, prompt_tokens
+from qdebias.backends.openai_http.connection import Json, RefusedError
 from qdebias.backends.prompt import Form, Render, Tokenizer, normal, opening, option_tokens
 from qdebias.errors import PromptError
-from qdebias.prompts import Question
 
-OTHERWISE = (
+_OTHERWISE = (
     "use a method whose questions have no answer prefix (released), or load the backend with prompt='no-prefix', "
     "which drops it"
 )
-_TAIL = 48
-"""How many letters of a prompt are enough for a token to see its neighbours."""
+_TAIL = 48  # letters of a prompt that are enough for a token to see its neighbours
+_DATES = ("%Y-%m-%d", "%d %b %Y", "%d %B %Y", "%B %d, %Y", "%d/%m/%Y", "%m/%d/%Y")  # as published templates write them
+_ASKED = "Yes or no?"
+_RARE_WORDS = ("photograph", "watermelon", "kaleidoscope", "thunderstorm", "hippopotamus", "Zanzibar", "grandmother")
+"""Words that many vocabularies have as one token behind a space, and as several without."""
 
-_DATES = ("%Y-%m-%d", "%d %b %Y", "%d %B %Y", "%B %d, %Y", "%d/%m/%Y", "%m/%d/%Y")
-"""How published templates write the date."""
+Completion = Callable[[Json], Json]
+"""Sends a conversation and returns the server's reply."""
 
 
 @dataclass(frozen=True, slots=True)
 class PreparedQuestion:
-    """How the answer to a question is started, and how its options are found in it."""
+    """How the answer is started (`reply`), and the (K,) options in it: as words, and as ids where they are told."""
 
     reply: str
-    options: OptionTokens
+    words: tuple[str, ...]
+    tokens: tuple[int, ...] | None
 
 
 def prepare(form: Form, render: Render, tokenizer: Tokenizer | None, *, trusted: bool = False) -> PreparedQuestion:
     """Check how a question is asked, and return how it is sent and read.
 
     `render` gives its prompt, which continues a started reply; `trusted` prompts are believed to be right, unseen.
-
-    Raises:
-        PromptError: Something else is asked, or something else tomorrow.
-        OptionError: An option is no single token of the model.
+    Raises PromptError where something else is asked, or tomorrow, and OptionError where an option is no single token.
     """
-    question, prefix = form.question, form.question.answer_prefix
+    prefix = form.question.answer_prefix
     if trusted and prefix:
-        return PreparedQuestion(prefix, tokens_to_read(question, tokenizer, prefix))
+        return readable(form, tokenizer, reply=prefix, context=prefix)
     prompt = render(form.images, prefix) if prefix else ""
     if not normal(prompt).endswith(normal(prefix)):
         raise PromptError(
             f"the server ends the prompt in {prompt[-len(prefix) - 16 :]!r} instead of the answer prefix {prefix!r}: "
-            f"it closes or trims the answer; {OTHERWISE}"
+            f"it closes or trims the answer; {_OTHERWISE}"
         )
     started = opening(form, render, trusted=trusted)
-    _check_date(started.text)
-    if not prefix:
-        return PreparedQuestion("", tokens_to_read(question, tokenizer, started.text[-_TAIL:], started.lead))
-    return PreparedQuestion(
-        _sent(form, render, started.text + started.lead), tokens_to_read(question, tokenizer, prefix)
-    )
-
-
-def tokens_to_read(question: Question, tokenizer: Tokenizer | None, context: str = "", lead: str = "") -> OptionTokens:
-    """Return how the options of a question are found in the answers.
-
-    They stand behind `context` and the white space `lead` that the template writes before a reply.
-
-    Raises:
-        OptionError: An option is no single token of the model.
-    """
-    words = tuple(option if option[0].isspace() else lead + option for option in question.options)
-    if tokenizer is None:
-        return OptionTokens(words)
-    return OptionTokens(words, option_tokens(tokenizer, tokenizer.encode(context), question, lead))
-
-
-def _check_date(prompt: str) -> None:
-    """Refuse a prompt that will be another tomorrow."""
     days = (datetime.now(UTC) + timedelta(days=shift) for shift in (-1, 0, 1))
-    for date in (day.strftime(form) for day in days for form in _DATES):
-        if date in prompt:
+    for date in (day.strftime(style) for day in days for style in _DATES):
+        if date in started.text:
             raise PromptError(
                 f"the chat template writes today's date ({date}) into the prompt, so that a score would change from "
                 f"day to day; give the date in template_args where the template takes it, or serve the model with a "
                 f"chat template without it"
             )
-
-
-def _sent(form: Form, render: Render, before: str) -> str:
-    """Return the reply that has to be sent for the answer prefix to stand behind `before`.
-
-    A started reply may lack what stands before a reply of the model, such as an empty thought; then that is sent too.
-    """
-    prefix = form.question.answer_prefix
-    stem = render(form.images, prefix)[: -len(prefix)].rstrip()
+    if not prefix:
+        return readable(form, tokenizer, context=started.text[-_TAIL:], lead=started.lead)
+    # A started reply may lack what stands before a reply of the model, such as an empty thought; then that is sent too.
+    before, stem = started.text + started.lead, prompt[: -len(prefix)].rstrip()
     missing = before[len(stem) :].lstrip("\n") if before.startswith(stem) else ""
     for reply in dict.fromkeys((prefix, missing + prefix)):
-        prompt = render(form.images, reply)
-        if normal(prompt).split() == normal(before + prefix).split():
-            return reply
+        if normal(render(form.images, reply)).split() == normal(before + prefix).split():
+            return readable(form, tokenizer, reply=reply, context=prefix)
     raise PromptError(
         f"the server continues the answer prefix behind {stem[-40:]!r}, while the model begins its reply behind "
-        f"{before[-40:]!r}; {OTHERWISE}"
+        f"{before[-40:]!r}; {_OTHERWISE}"
     )
 
 
-Completion = Callable[[Json], Json]
-"""Sends a conversation and returns the server's reply."""
+def readable(
+    form: Form, tokenizer: Tokenizer | None, *, reply: str = "", context: str = "", lead: str = ""
+) -> PreparedQuestion:
+    """Return how the options are found behind `context` and the white space `lead`; raises OptionError.
+
+    `lead` is what the template writes before a reply.
+    """
+    words = tuple(option if option[0].isspace() else lead + option for option in form.question.options)
+    if tokenizer is None:
+        return PreparedQuestion(reply, words, None)
+    return PreparedQuestion(reply, words, option_tokens(tokenizer, tokenizer.encode(context), form.question, lead))
 
 
 def check_unseen(form: Form, complete: Completion) -> None:
-    """Check what can be checked of a question without seeing its prompt.
-
-    Raises:
-        PromptError: The server asks something else, or it cannot be told.
-    """
+    """Raise PromptError unless a question is asked as it is meant, as far as the length of its prompt tells."""
+    text, prefix = form.question.text, form.question.answer_prefix
     if form.placement == "after":
         raise PromptError(
             "this server does not show its prompts, so nothing tells whether the images stand after the question; "
             "use a method that places them before it, or load the backend with prompt='trusted'"
         )
-    if form.question.answer_prefix:
-        _check_continued(form.question.text, form.question.answer_prefix, complete)
-    else:
-        _check_thought(form.question.text, complete)
+    if prefix:
+        _check_continued(text, prefix, complete)
+        return
+    # More tokens where the model begins its reply than where a reply was started are a thought; a single one may be a
+    # space that the first word merges with. A server that continues no started answer, or does not count, says nothing.
+    none, once, twice = (_tokens(complete, conversation(text, prefix=started)) for started in ("", "Yes", "Yes Yes"))
+    again = twice - once
+    if min(none, once, again) > 0 and once - none <= again - 2:
+        raise PromptError(
+            f"the prompt has {none + again - once} tokens more where the model begins its reply than where it is begun "
+            f"for it: the chat template opens a chain of thought, or something else first; switch thoughts off "
+            f"(template_args, such as enable_thinking=false), or load the backend with prompt='trusted'"
+        )
 
 
 def _check_continued(text: str, prefix: str, complete: Completion) -> None:
@@ -131,97 +115,61 @@ def _check_continued(text: str, prefix: str, complete: Completion) -> None:
     core = prefix.rstrip()
     started = ("", core, f"{core} {core}", prefix)
     try:
-        counts = [prompt_tokens(complete(conversation(text, prefix=one))) or 0 for one in started]
+        counts = [prompt_tokens(complete(conversation(text, prefix=one))) for one in started]
     except RefusedError as error:
-        raise PromptError(f"this server does not continue a started answer ({error}); {OTHERWISE}") from error
+        raise PromptError(f"this server does not continue a started answer ({error}); {_OTHERWISE}") from error
     if not all(counts):
         raise PromptError(
             f"this server does not count the tokens of a prompt (usage.prompt_tokens), so nothing tells whether it "
-            f"continues a started answer; {OTHERWISE}, or with prompt='trusted'"
+            f"continues a started answer; {_OTHERWISE}, or with prompt='trusted'"
         )
     none, once, twice, whole = counts
     added, again = once - none, twice - once
-    trimmed = prefix != core and whole <= once
-    if again <= 0 or added != again or trimmed:
+    if again <= 0 or added != again or (prefix != core and whole <= once):
         raise PromptError(
             f"this server does not continue the answer prefix {prefix!r}: it makes {added} tokens of it, and {again} "
-            f"more when it is there twice; {OTHERWISE}"
+            f"more when it is there twice; {_OTHERWISE}"
         )
 
 
-def _check_thought(text: str, complete: Completion) -> None:
-    """Refuse a prompt that holds more where the model begins its reply than where a reply was started: a thought.
+def find_lead(complete: Completion) -> tuple[str | None, bool]:
+    """Return the white space before a reply, None where lengths do not tell, and whether the server counts tokens.
 
-    A single token may be a space that the first word merges with. A server that does not continue a started answer, or
-    does not count, tells nothing.
+    It is told by what replies of an earlier turn cost. Where a space at the front is kept, it costs a token behind
+    another one, as "  Yes" is two tokens, and none where the template writes none, as " Yes" is one. Where it is
+    trimmed, words are tried of which the vocabulary has another number of tokens with a space before them. Where the
+    prompt itself ends in the space, so that a started reply costs nothing, the model does not write it.
     """
-    none, once, twice = (_tokens(complete, conversation(text, prefix=started)) for started in ("", "Yes", "Yes Yes"))
-    again = twice - once
-    if min(none, once, again) > 0 and once - none <= again - 2:
-        raise PromptError(
-            f"the prompt has {none + again - once} tokens more where the model begins its reply than where it is begun "
-            f"for it: the chat template opens a chain of thought, or something else first; switch thoughts off "
-            f"(template_args, such as enable_thinking=false), or load the backend with prompt='trusted'"
-        )
-
-
-@dataclass(frozen=True, slots=True)
-class Lead:
-    """The white space that a template writes before a reply; None where the number of tokens does not tell."""
-
-    text: str | None
-    counted: bool = True
-
-
-def find_lead(complete: Completion) -> Lead:
-    """Return the white space that the template writes before a reply, from what replies of an earlier turn cost.
-
-    Where a space at the front is kept, it costs a token behind another one, as "  Yes" is two tokens, and none where
-    the template writes none, as " Yes" is one. Where it is trimmed, words are tried of which the vocabulary has
-    another number of tokens with a space before them. Where the prompt itself ends in the space, so that a started
-    reply costs nothing, the model does not write it.
-    """
-    yes, twice = _cost(complete, "Yes"), _cost(complete, "Yes Yes")
-    if not yes or not twice or twice == yes:
-        return Lead(None, counted=False)
-    if twice != yes + 1:  # characters are counted, not tokens
-        return Lead(None)
-    if _cost(complete, "    Yes") > yes:
-        spaced = _cost(complete, " Yes") > yes
-    else:
-        found = _spaced_by_words(complete, yes)
-        if found is None:
-            return Lead(None)
-        spaced = found
-    if not spaced:
-        return Lead("")
-    none, started = (_tokens(complete, conversation(_ASKED, prefix=prefix)) for prefix in ("", "Yes"))
-    return Lead("" if none and none == started else " ")
-
-
-def _spaced_by_words(complete: Completion, yes: int) -> bool | None:
-    line = _cost(complete, "Yes\nYes")
-    for word in _RARE_WORDS:
-        inside, alone = _cost(complete, f"Yes {word}") - yes, _cost(complete, f"Yes\n{word}") - line + 1
-        first = _cost(complete, word) - yes + 1
-        if inside != alone and first in (inside, alone):
-            return first == inside
-    return None
-
-
-_ASKED = "Yes or no?"
-_RARE_WORDS = ("photograph", "watermelon", "kaleidoscope", "thunderstorm", "hippopotamus", "Zanzibar", "grandmother")
-"""Words that many vocabularies have as one token behind a space, and as several without."""
-
-
-def _cost(complete: Completion, reply: str) -> int:
-    """Return how many tokens a conversation has in which this was once replied; 0 where the server does not say."""
     question = {"role": "user", "content": _ASKED}
-    return _tokens(complete, {"messages": [question, {"role": "assistant", "content": reply}, question]})
+
+    def cost(reply: str) -> int:
+        return _tokens(complete, {"messages": [question, {"role": "assistant", "content": reply}, question]})
+
+    yes, twice = cost("Yes"), cost("Yes Yes")
+    if not yes or not twice or twice == yes:
+        return None, False
+    if twice != yes + 1:  # characters are counted, not tokens
+        return None, True
+    spaced: bool | None = None
+    if cost("    Yes") > yes:
+        spaced = cost(" Yes") > yes
+    else:
+        line = cost("Yes\nYes")
+        for word in _RARE_WORDS:
+            inside, alone = cost(f"Yes {word}") - yes, cost(f"Yes\n{word}") - line + 1
+            first = cost(word) - yes + 1
+            if inside != alone and first in (inside, alone):
+                spaced = first == inside
+                break
+    if not spaced:
+        return (None if spaced is None else ""), True
+    none, started = (_tokens(complete, conversation(_ASKED, prefix=prefix)) for prefix in ("", "Yes"))
+    return ("" if none and none == started else " "), True
 
 
 def _tokens(complete: Completion, fields: Json) -> int:
+    """Return how many tokens a prompt has, 0 where the server does not say."""
     try:
-        return prompt_tokens(complete(fields)) or 0
+        return prompt_tokens(complete(fields))
     except RefusedError:
         return 0

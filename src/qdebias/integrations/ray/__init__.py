@@ -1,7 +1,7 @@
-"""Runs on a cluster: Ray places the workers, each of which holds the model and writes what it scored.
+"""Runs on a cluster: Ray places workers, each of which holds the model and writes what it scored; see docs/scale.md.
 
-`plan` freezes which images belong together, `crew` hands them out in chunks to its workers and copes with those that
-die, `folder` is where plan and results lie. See docs/scale.md. Nothing here imports Ray before it is needed.
+`folder` is where plan and results lie, `crew` hands chunks of the plan out to its workers and copes with those that
+die, `cluster` reaches Ray, which nothing here imports before it is needed.
 """
 
 import time
@@ -9,12 +9,12 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from os import PathLike, fspath
 
+from qdebias.backends.base import identity_difference
 from qdebias.backends.load import require
-from qdebias.errors import SettingError
-from qdebias.inputs import Images, LeftOut, open_images
+from qdebias.errors import SettingError, StoreError
+from qdebias.inputs import Images, open_images
 from qdebias.inputs.items import SIZE
-from qdebias.integrations.ray.folder import Folder, open_folder
-from qdebias.integrations.ray.plan import SCORES, Manifest, freeze, read_manifest, score_file, write_manifest
+from qdebias.integrations.ray.folder import SCORES, Folder, Manifest, freeze, open_folder, read_manifest, score_file
 from qdebias.runs.options import Options
 
 __all__ = ["Progress", "Setting", "Workers", "score_on_ray"]
@@ -22,43 +22,30 @@ __all__ = ["Progress", "Setting", "Workers", "score_on_ray"]
 Setting = Options
 """The name of `Options` in this place."""
 
-
 LOCAL = "local"
 """The address of a cluster of this machine alone, which is started and ended with the run."""
 
 AUTO = "auto"
 """The address of the cluster that this machine belongs to, or that RAY_ADDRESS in the environment names."""
 
+_SETTINGS = "settings of the method"
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Workers:
-    """The workers of a run.
+    """The workers of a run, each with a model of its own.
 
-    Attributes:
-        address: "local" takes this machine alone, "auto" finds the cluster that it belongs to, "host:port" is the head
-            of that cluster. None: what this process is connected to already, else "local".
-        count: How many, each with a model of its own. More than there is room for now are the demand by which an
-            autoscaler adds machines. None: as many as there is room for.
-        gpus: GPUs of a worker; 0.5 puts two on one. None: one if the cluster has any.
-        cpus: Processor cores of a worker.
-
-    Raises:
-        SettingError: A number is out of range.
+    More of them than there is room for now are the demand by which an autoscaler adds machines.
     """
 
-    address: str | None = None
-    count: int | None = None
-    gpus: float | None = None
-    cpus: float = 1.0
+    address: str | None = None  # LOCAL, AUTO, or "host:port"; None: what this process is connected to, else LOCAL
+    count: int | None = None  # None: as many as there is room for
+    gpus: float | None = None  # of a worker; 0.5 puts two on one GPU; None: one if the cluster has any
+    cpus: float = 1.0  # processor cores of a worker
 
     def __post_init__(self) -> None:
-        gpus = self.gpus or 0.0
-        if (
-            gpus < 0
-            or self.cpus <= 0
-            or (gpus > 1 and gpus != int(gpus))
-            or (self.count is not None and self.count < 1)
-        ):
+        gpus, count = self.gpus or 0.0, 1 if self.count is None else self.count
+        if gpus < 0 or (gpus > 1 and gpus != int(gpus)) or self.cpus <= 0 or count < 1:
             raise SettingError(
                 f"there must be at least one worker, with a part of one GPU or whole ones and more than 0 cores; got "
                 f"count={self.count}, gpus={self.gpus}, cpus={self.cpus}"
@@ -67,68 +54,37 @@ class Workers:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Progress:
-    """How far a run is.
+    """How far a run is."""
 
-    Attributes:
-        chunks: Chunks in all.
-        skipped: How many of them earlier calls wrote.
-        done: How many this call wrote.
-        total: Images in all; None where only reading shards would tell.
-        images: Images that this call wrote a row for.
-        failed: How many of these could not be scored; the rows say why.
-        seconds: Since the first worker was requested.
-        at_work: Workers that are scoring.
-        awaited: Workers that Ray has not placed yet, or that load the model.
-        deaths: Workers that died and were replaced.
-        last_death: How the last of them died, in Ray's words; empty where none did.
-    """
-
-    chunks: int
-    skipped: int
-    done: int = 0
-    total: int | None
-    images: int = 0
-    failed: int = 0
-    seconds: float = 0.0
-    at_work: int = 0
-    awaited: int = 0
-    deaths: int = 0
-    last_death: str = ""
+    chunks: int  # in all
+    skipped: int  # how many of them earlier calls wrote
+    done: int = 0  # how many this call wrote
+    total: int | None  # images in all; None where only reading shards would tell
+    images: int = 0  # that this call wrote a row for
+    failed: int = 0  # how many of these could not be scored; the rows say why
+    seconds: float = 0.0  # since the first worker was requested
+    at_work: int = 0  # workers that are scoring
+    awaited: int = 0  # workers that Ray has not placed yet, or that load the model
+    deaths: int = 0  # workers that died and were replaced
+    last_death: str = ""  # how the last of them died, in Ray's words
 
 
 def score_on_ray(
-    images: Images | Sequence[str | PathLike[str]],
+    images: Images | Sequence[str | PathLike[str]],  # what `qdebias.inputs.open_images` takes, or returned
     *,
-    out: str | PathLike[str],
-    setting: Options,
+    out: str | PathLike[str],  # on a disk that all machines see, or an address such as "s3://bucket/scores"
+    setting: Options,  # every machine must be able to load the model
     workers: Workers | None = None,
-    chunk: int = SIZE,
-    on_progress: Callable[[Progress], None] = lambda _: None,
+    chunk: int = SIZE,  # most images in a chunk of those that are named one by one: what the death of a worker costs
+    on_progress: Callable[[Progress], None] = lambda _: (
+        None
+    ),  # after each chunk and death, and half a minute of silence
 ) -> Progress:
     """Score images with workers that Ray places on the machines of a cluster, into a folder of Parquet files.
 
     The same call resumes where an earlier one stopped. Workers and machines may die meanwhile: while there is one left
-    the run continues, and without any it waits for Ray to find another.
-
-    Args:
-        images: What `qdebias.inputs.open_images` takes, or returned.
-        out: The folder of the run, on a disk that all machines see under this path, or an address such as
-            "s3://bucket/scores". `scores/*.parquet` in it are the rows, see `qdebias.runs.records.AnsweredRecord`.
-        setting: How they are scored. Every machine must be able to load the model.
-        workers: Where they are scored; None takes all of the cluster that this process is connected to, or of this
-            machine.
-        chunk: Most images in a chunk, of those that are named one by one. It is what the death of a worker costs.
-        on_progress: Is told how far the run is after each chunk and death, and when nothing happened for half a minute.
-
-    Returns:
-        How far it came: all chunks are done.
-
-    Raises:
-        SettingError: A setting is impossible, nothing was found to score, or there is no cluster.
-        StoreError: The folder holds scores of other images, or of another model or method, or cannot be written, or
-            another command writes it.
-        BackendError: The model cannot be loaded or cannot answer.
-        MissingPackageError: Ray is not installed.
+    the run continues, and without any it waits for Ray to find another. The rows are those of
+    `qdebias.runs.records.AnsweredRecord`.
     """
     require("ray", extra="ray")
     from qdebias.integrations.ray.cluster import check_reachable
@@ -140,12 +96,10 @@ def score_on_ray(
     if workers.address is not None and ((known := read_manifest(folder)) is None or _missing(known, folder)):
         check_reachable(workers.address)  # before the images are listed, which may take long
     with folder.held():
-        plan = _planned(read_manifest(folder), given, folder, setting, chunk)
+        plan = _planned(folder, given, setting, chunk)
         missing = _missing(plan, folder)
         start = Progress(chunks=plan.extent.chunks, skipped=plan.extent.chunks - len(missing), total=plan.extent.images)
-        if not missing:
-            return start
-        return _conducted(missing, plan, folder, setting, workers, start, on_progress, given.left_out)
+        return _scored(missing, plan, folder, given, setting, workers, start, on_progress) if missing else start
 
 
 def _missing(plan: Manifest, folder: Folder) -> list[int]:
@@ -154,45 +108,59 @@ def _missing(plan: Manifest, folder: Folder) -> list[int]:
     return [number for number in range(plan.extent.chunks) if score_file(number).partition("/")[2] not in written]
 
 
-def _planned(known: Manifest | None, images: Images, folder: Folder, setting: Options, chunk: int) -> Manifest:
-    """Return the manifest that the folder has, or the one that it will have when the model is known."""
-    decisive = setting.decisive()
+def _planned(folder: Folder, images: Images, setting: Options, chunk: int) -> Manifest:
+    """Return the manifest that the folder has, if it fits, or the one that it will have when the model is known."""
+    decisive, known = setting.decisive(), read_manifest(folder)
     if known is None:
         return Manifest(setting=decisive, identity={}, chunk=chunk, extent=freeze(images.pieces(), folder, chunk=chunk))
-    known.check_setting(decisive)
-    known.check_listing(freeze(images.pieces(), None, chunk=known.chunk))
+    same = known.setting.get(_SETTINGS) == decisive.get(_SETTINGS)  # by whatever name, as `paper-eq7` once was `paper`
+    old = {**known.setting} | ({"method": decisive["method"]} if same else {})
+    differences = identity_difference(old, decisive)
+    if not same and old.get("method") == decisive["method"]:
+        differences.append("what was paper is paper-eq7 now, and average average+eq7")
+    _refuse(differences)
+    extent = freeze(images.pieces(), None, chunk=known.chunk)
+    if extent != known.extent:
+        raise StoreError(
+            f"the images are not those that this run was started with ({known.extent} then, {extent} now, or others of "
+            f"the same number); score what was added into another folder, or name the original images"
+        )
     return known
 
 
-def _conducted(
+def _refuse(differences: Sequence[str]) -> None:
+    if differences:
+        raise StoreError(f"the folder holds scores of another kind ({'; '.join(differences)}); choose another folder")
+
+
+def _scored(
     missing: Sequence[int],
     plan: Manifest,
     folder: Folder,
+    images: Images,
     setting: Options,
     workers: Workers,
     progress: Progress,
     on_progress: Callable[[Progress], None],
-    left_out: list[LeftOut],
 ) -> Progress:
-    """Have the missing chunks scored; what is left out of their shards is added to `left_out`."""
+    """Have the missing chunks scored; what is left out of their shards is added to `images.left_out`."""
     from qdebias.integrations.ray.cluster import connected, hiring
     from qdebias.integrations.ray.crew import Crew
 
-    begin, expected = time.monotonic(), plan
+    begin, expected = time.monotonic(), dict(plan.identity)
 
     def recognise(identity: Mapping[str, str]) -> None:
         """Make the model of the first worker that of the run, and hold every other to it."""
-        nonlocal expected
-        if not expected.identity:
-            expected = replace(expected, identity=identity)
-            write_manifest(folder, expected)
-        expected.check_identity(identity)
+        if not expected:
+            replace(plan, identity=identity).write(folder)
+            expected.update(identity)
+        _refuse(identity_difference(expected, identity))
 
     with connected(workers.address):
         crew = Crew(*hiring(setting, folder, workers), recognise, folder)
         try:
             for tally in crew.work(missing):
-                left_out += tally.left_out if tally else ()
+                images.left_out.extend(tally.left_out if tally else ())
                 progress = replace(
                     progress,
                     done=progress.done + (tally is not None),

@@ -28,67 +28,49 @@ HEAD_SECONDS = 20.0
 """How long the head of a cluster may take to answer, the start of the process that asks it included."""
 
 _CLIENT = "ray://"
+_OBJECTS = 100 << 20  # bytes that a local cluster sets aside for objects: numbers of chunks are all that is sent
 
 
 def check_reachable(address: str) -> None:
-    """Return if there is a cluster at an address, or where only `ray.init` can tell, which then does so at once.
+    """Raise SettingError where no cluster is at an address, as far as anything but `ray.init` can tell, at once.
 
-    Args:
-        address: What `Workers.address` takes.
-
-    Raises:
-        SettingError: Nothing listens there, or what listens is no cluster, or one that wants another version or token.
+    There is none where nothing listens, or what listens is no cluster, or one that wants another version or token.
     """
     if address == AUTO:
         address = os.environ.get("RAY_ADDRESS") or AUTO
     if address == LOCAL:
         return
     if address != AUTO:
-        _check_port(address)
-    if not address.startswith(_CLIENT):
-        _check_head(address)
-
-
-def no_cluster(address: str, why: str) -> SettingError:
-    """Return the error that says that there is no cluster at an address."""
-    remedy = f"`ray start --head` begins one and tells its address, {LOCAL!r} takes this machine without one"
-    return SettingError(f"no Ray cluster at {address!r} ({why}); {remedy}")
-
-
-def _check_port(address: str) -> None:
-    host, _, port = address.removeprefix(_CLIENT).rpartition(":")
-    if not (host and port.isdecimal()):
-        raise no_cluster(address, f"an address is HOST:PORT, {AUTO!r} or {LOCAL!r}")
-    try:
-        socket.create_connection((host.strip("[]"), int(port)), timeout=PORT_SECONDS).close()
-    except (OSError, OverflowError) as error:
-        raise no_cluster(address, getattr(error, "strerror", None) or str(error)) from error
-
-
-def _check_head(address: str) -> None:
-    """Ask in a process of its own, as what asks can neither be given a limit nor be kept from writing to stderr."""
-    named = () if address == AUTO else ("--address", address)
-    command = module_command("ray.scripts.scripts", "health-check", *named)
+        host, _, port = address.removeprefix(_CLIENT).rpartition(":")
+        if not (host and port.isdecimal()):
+            raise _no_cluster(address, f"an address is HOST:PORT, {AUTO!r} or {LOCAL!r}")
+        try:
+            socket.create_connection((host.strip("[]"), int(port)), timeout=PORT_SECONDS).close()
+        except (OSError, OverflowError) as error:
+            raise _no_cluster(address, getattr(error, "strerror", None) or str(error)) from error
+    if address.startswith(_CLIENT):
+        return
+    # in a process of its own, as what asks can neither be given a limit nor be kept from writing to stderr
+    command = module_command(
+        "ray.scripts.scripts", "health-check", *(() if address == AUTO else ("--address", address))
+    )
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=HEAD_SECONDS, check=False)  # noqa: S603
     except subprocess.TimeoutExpired as error:
-        raise no_cluster(address, f"no head of a cluster answers within {HEAD_SECONDS:.0f} s") from error
+        raise _no_cluster(address, f"no head of a cluster answers within {HEAD_SECONDS:.0f} s") from error
     if done.returncode and address != AUTO:  # for "auto", ray.init finds the token by itself
         words = (done.stderr.strip().splitlines() or [f"exit code {done.returncode}"])[-1]
         raise SettingError(f"the Ray cluster at {address!r} refuses this command: {words.partition(': ')[2] or words}")
 
 
-_OBJECTS = 100 << 20
-"""Bytes that a local cluster sets aside for objects: numbers of chunks are all that is sent."""
+def _no_cluster(address: str, why: str) -> SettingError:
+    remedy = f"`ray start --head` begins one and tells its address, {LOCAL!r} takes this machine without one"
+    return SettingError(f"no Ray cluster at {address!r} ({why}); {remedy}")
 
 
 @contextmanager
 def connected(address: str | None) -> Iterator[None]:
-    """Use the cluster that this process is connected to, or connect to one for as long as it is needed.
-
-    Raises:
-        SettingError: There is none.
-    """
+    """Use the cluster that this process is connected to, or connect to one for as long as it is needed."""
     if ray.is_initialized() and address is None:
         yield
         return
@@ -96,11 +78,13 @@ def connected(address: str | None) -> Iterator[None]:
     address, config = address or LOCAL, JobConfig()
     config._py_driver_sys_path = _NoFolders()
     own: dict[str, Any] = {"object_store_memory": _OBJECTS, "include_dashboard": False} if address == LOCAL else {}
+    handler = signal.getsignal(signal.SIGTERM)
     try:
-        with _own_handler(signal.SIGTERM):
-            ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR, job_config=config, **own)
+        ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR, job_config=config, **own)
     except (ConnectionError, ValueError, RuntimeError, RayError) as error:
-        raise no_cluster(address, " ".join(str(error).split())) from error
+        raise _no_cluster(address, " ".join(str(error).split())) from error
+    if callable(handler) and threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, handler)  # Ray's would print a stack and exit with a number of its own
     try:
         yield
     finally:
@@ -112,15 +96,6 @@ class _NoFolders(list[str]):
 
     def extend(self, folders: Iterable[str]) -> None:
         """Leave the list as it is."""
-
-
-@contextmanager
-def _own_handler(number: signal.Signals) -> Iterator[None]:
-    """Keep what the program does on a signal: Ray would print a stack and exit with a number of its own."""
-    handler = signal.getsignal(number)
-    yield
-    if callable(handler) and threading.current_thread() is threading.main_thread():
-        signal.signal(number, handler)
 
 
 def hiring(setting: Options, folder: Folder, workers: Workers) -> tuple[Callable[[], Any], int]:
