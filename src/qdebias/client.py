@@ -123,7 +123,7 @@ class Client:
 
     def score(self, image: Image, *, method: str | None = None, model: str | None = None) -> Score:
         """Return the score of one image; raises ServerError, and ValueError for what is no `Image`."""
-        return _score(self._post("/v1/score", _form([image], "image", method=method, model=model)).json())
+        return _score(self._post("/v1/score", [image], method=method, model=model))
 
     def score_many(
         self, images: Iterable[Image], *, method: str | None = None, model: str | None = None
@@ -160,20 +160,19 @@ class Client:
         model: str | None = None,
     ) -> bytes:
         """Return how a score comes about, as a picture or as JSON."""
-        form = _form([image], "image", method=method, model=model)
-        return bytes(self._post(f"/v1/explain?format={format}", form).content)
+        return bytes(self._post(f"/v1/explain?format={format}", [image], method=method, model=model).content)
 
     def reward(
         self, images: Sequence[Image], *, method: str | None = None, model: str | None = None, lossy: bool = False
     ) -> Rewards:
         """Return a number for each image, to train on; files compressed with loss are refused unless `lossy`."""
-        form = _form(images, "images", method=method, model=model, lossy="true" if lossy else None)
-        return _rewards(self._post("/v1/reward", form).json())
+        texts = {"method": method, "model": model, "lossy": "true" if lossy else None}
+        return _rewards(self._post("/v1/reward", images, "images", **texts))
 
-    def _post(self, path: str, form: dict[str, Any]) -> "httpx2.Response":
+    def _post(self, path: str, images: Sequence[Image], name: str = "image", **texts: str | None) -> "httpx2.Response":
         import httpx2
 
-        attempt = 0
+        form, attempt = _form(images, name, texts), 0
         while True:
             try:
                 outcome: httpx2.Response | Exception = self._http.post(path, **form)
@@ -208,7 +207,7 @@ class AsyncClient:
 
     async def score(self, image: Image, *, method: str | None = None, model: str | None = None) -> Score:
         """See `Client.score`."""
-        return _score((await self._post("/v1/score", _form([image], "image", method=method, model=model))).json())
+        return _score(await self._post("/v1/score", [image], method=method, model=model))
 
     async def score_many(
         self, images: Iterable[Image], *, method: str | None = None, model: str | None = None
@@ -245,22 +244,23 @@ class AsyncClient:
         model: str | None = None,
     ) -> bytes:
         """See `Client.explain`."""
-        form = _form([image], "image", method=method, model=model)
-        return bytes((await self._post(f"/v1/explain?format={format}", form)).content)
+        return bytes((await self._post(f"/v1/explain?format={format}", [image], method=method, model=model)).content)
 
     async def reward(
         self, images: Sequence[Image], *, method: str | None = None, model: str | None = None, lossy: bool = False
     ) -> Rewards:
         """See `Client.reward`."""
-        form = _form(images, "images", method=method, model=model, lossy="true" if lossy else None)
-        return _rewards((await self._post("/v1/reward", form)).json())
+        texts = {"method": method, "model": model, "lossy": "true" if lossy else None}
+        return _rewards(await self._post("/v1/reward", images, "images", **texts))
 
-    async def _post(self, path: str, form: dict[str, Any]) -> "httpx2.Response":
+    async def _post(
+        self, path: str, images: Sequence[Image], name: str = "image", **texts: str | None
+    ) -> "httpx2.Response":
         import asyncio
 
         import httpx2
 
-        attempt = 0
+        form, attempt = _form(images, name, texts), 0
         while True:
             try:
                 outcome: httpx2.Response | Exception = await self._http.post(path, **form)
@@ -272,7 +272,7 @@ class AsyncClient:
             attempt += 1
 
 
-def _form(images: Sequence[Image], name: str, **texts: str | None) -> dict[str, Any]:
+def _form(images: Sequence[Image], name: str, texts: Mapping[str, str | None]) -> dict[str, Any]:
     files = [(name, ("image", _file(image))) for image in images]
     return {"files": files, "data": {key: text for key, text in texts.items() if text is not None}}
 
@@ -305,17 +305,15 @@ def png(pixels: bytes, width: int, height: int) -> bytes:
     )
 
 
-def _score(answer: Mapping[str, Any]) -> Score:
-    """Return an answer without what a newer server adds."""
-    return Score(**{one.name: answer[one.name] for one in fields(Score) if one.name in answer})
+def _score(answer: "httpx2.Response") -> Score:
+    told = answer.json()  # a newer server adds fields
+    return Score(**{one.name: told[one.name] for one in fields(Score) if one.name in told})
 
 
-def _rewards(answer: Mapping[str, Any]) -> Rewards:
-    told = {name: answer[name] for name in ("rewards", "model", "method", "fingerprint")}
-    refused = {
-        one["index"]: ServerError(200, one["code"], one["message"], one["request_id"]) for one in answer["errors"]
-    }
-    return Rewards(**told, errors=refused)
+def _rewards(answer: "httpx2.Response") -> Rewards:
+    told = answer.json()
+    errors = {one["index"]: ServerError(200, one["code"], one["message"], one["request_id"]) for one in told["errors"]}
+    return Rewards(**{name: told[name] for name in ("rewards", "model", "method", "fingerprint")}, errors=errors)
 
 
 def _error(outcome: "httpx2.Response | Exception") -> ServerError:

@@ -1,7 +1,4 @@
-"""Baselines: a number of an image's pixels in place of a model, so that every comparison can have one beside it.
-
-Two are one line of arithmetic each; the metrics of the package pyiqa, where a user has installed it, are the others.
-"""
+"""Baselines: a number of an image's pixels in place of a model, so that every comparison can have one beside it."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -47,10 +44,7 @@ class Baseline:
 
 
 def above(measure: Callable[[RgbImage], float], usual: float) -> Callable[[RgbImage], float]:
-    """Return twice the logarithm of a measure above 0 over its usual value, the median over photographs of BSDS500.
-
-    P(good) is 0.5 there, and 0.8 at twice that.
-    """
+    """Return 2 log(measure / usual), the median over photographs of BSDS500: P(good) is 0.5 there, 0.8 at twice it."""
     return lambda image: float(2 * np.log(measure(image) / usual))
 
 

@@ -1,8 +1,4 @@
-"""Models that are known by a short name, and what to know before using them: the tables of `catalogue.toml`.
-
-Licences are those of the weights as the pages of the models name them, with "not verified" where no page was at hand.
-Memory is the number of parameters in bfloat16, from the published files. What counts is the page of the model.
-"""
+"""Models that are known by a short name, and what to know before using them: the tables of `catalogue.toml`."""
 
 import tomllib
 from dataclasses import dataclass
@@ -21,9 +17,9 @@ class KnownModel:
 
     name: str  # what `load_backend` takes
     hub_id: str = ""  # where the weights are; empty if they come with the package
-    licence: str  # of the weights
+    licence: str  # of the weights, as the model's page names it; "not verified" where no page was at hand
     pairs: bool | None = None  # trained on several images in one prompt, or never taught to compare; None: not known
-    gibibytes: float | None = None  # memory of the weights in bfloat16; None: not known
+    gibibytes: float | None = None  # memory of the parameters of the published files in bfloat16; None: not known
     form: str  # how a question is written for it
     pixels: str  # how an image is resized before the model sees it
     note: str = ""  # what else matters, in one sentence

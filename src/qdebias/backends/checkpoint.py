@@ -15,8 +15,7 @@ from qdebias.errors import BackendError, SettingError
 from qdebias.system.output import write_file
 
 SMALL = 64 << 20  # bytes below which reading a file again is quicker than to think about it
-SETTLED = 2_000_000_000
-"""Nanoseconds since the last change after which a further one shows in the times of a file, on any file system."""
+SETTLED = 2_000_000_000  # ns after a change, a further one shows in the times of a file, on any file system
 
 WEIGHTS = ("*.safetensors", "pytorch_model*.bin")
 """Files of weights; the second, pickles, are fetched and read only where there is none of the first."""
@@ -123,10 +122,7 @@ class Checkpoint:
 
 
 def locate(source: str | Path, revision: str | None = None) -> Checkpoint:
-    """Return the folder of a checkpoint; a hub id is fetched, or found among what was fetched before.
-
-    `revision` is a branch, tag or commit of the hub repository; None is its main branch.
-    """
+    """Return the folder of a checkpoint; a hub id is fetched, or found among what was fetched before."""
     folder = Path(source).expanduser()
     if folder.is_dir():
         if revision is not None:

@@ -19,14 +19,10 @@ Answer: TypeAlias = Callable[[Request, Question], Sequence[float]]
 """Gives the (K,) logits of the options of one question about one request."""
 
 
-def digest_logits(request: Request, question: Question) -> list[float]:
-    """Return (K,) logits in [-4, 4) that depend on everything that is asked, and on nothing else."""
-    return _word_logits(request, question, question.options)
-
-
-def _word_logits(request: Request, question: Question, words: Sequence[str]) -> list[float]:
+def digest_logits(request: Request, question: Question, words: Sequence[str] = ()) -> list[float]:
+    """Return logits in [-4, 4) of words, or the options, that depend on everything that is asked, and nothing else."""
     asked = "\0".join([*map(digest, request.images), request.placement, question.text, question.answer_prefix])
-    return [_uniform(f"{asked}\0{word}") for word in words]
+    return [_uniform(f"{asked}\0{word}") for word in words or question.options]
 
 
 @dataclass(slots=True, kw_only=True)
@@ -72,7 +68,21 @@ class FakeBackend:
             self.calls.append(tuple(requests))
         if self.delay:
             time.sleep(self.delay)
-        return [[self._checked(request, question) for question in request.questions] for request in requests]
+        answers: OptionLogits = []
+        for request in requests:
+            for image in request.images if self.failing else ():
+                if digest(image) in self.failing:
+                    raise ImageError(f"image {digest(image)}: the fake backend is set to fail on it")
+            answers.append([])
+            for question in request.questions:
+                logits = np.asarray(self.answer(request, question), dtype=np.float64)
+                if logits.shape != (len(question.options),) or not np.isfinite(logits).all():
+                    raise BackendError(
+                        f"the fake backend's answer function gave {logits} for the options {question.options}; "
+                        f"it has to give one finite number for each"
+                    )
+                answers[-1].append(logits)
+        return answers
 
     def top_logits(self, requests: Sequence[Request], k: int) -> list[list[TopLogits]]:
         """Return the k largest logits of an invented vocabulary, see `OpenVocabulary`."""
@@ -80,7 +90,7 @@ class FakeBackend:
             self.calls.append(tuple(requests))
         return [
             [
-                top_of(np.array(_word_logits(request, question, _WORDS)), k, lambda ids: _WORDS[ids[0]])
+                top_of(np.array(digest_logits(request, question, _WORDS)), k, lambda ids: _WORDS[ids[0]])
                 for question in request.questions
             ]
             for request in requests
@@ -90,18 +100,6 @@ class FakeBackend:
         """Return (n, 4) invented vectors of words, see `OpenVocabulary`."""
         texts = [_WORDS[word] if isinstance(word, int) else word for word in words]
         return np.array([[_uniform(f"{axis}{word}") for axis in range(4)] for word in texts])
-
-    def _checked(self, request: Request, question: Question) -> FloatArray:
-        for image in request.images:
-            if self.failing and digest(image) in self.failing:
-                raise ImageError(f"image {digest(image)}: the fake backend is set to fail on it")
-        logits = np.asarray(self.answer(request, question), dtype=np.float64)
-        if logits.shape != (len(question.options),) or not np.isfinite(logits).all():
-            raise BackendError(
-                f"the fake backend's answer function gave {logits} for the options {question.options}; "
-                f"it has to give one finite number for each"
-            )
-        return logits
 
 
 _WORDS = tuple(f" word{number}" for number in range(1000))

@@ -20,8 +20,7 @@ from qdebias.prompts import Question, Request, TopQuestion
 class TopReader:
     """Fits `Backend`: answers a `TopQuestion` through the open doors of a model, and leaves the rest to it.
 
-    The answer to a `TopQuestion` is (3 k,) numbers: the ids of the k tokens with the largest logits, in falling order,
-    then their logits, then their cosines, 0 for a vector of zeros.
+    That answer is (3 k,): ids of the tokens with the largest logits, falling; the logits; cosines, 0 of a zero vector.
     """
 
     def __init__(self, backend: Backend) -> None:

@@ -17,7 +17,7 @@ from qdebias.integrations.columns import COLUMNS, columns_named, score_columns
 def with_scores(
     frame: IntoDataFrameT,
     *,
-    column: str = "path",
+    column: str = "path",  # that holds the paths of the images
     model: str | Backend = "nano",
     method: str = "paper",
     seed: int = 0,
@@ -26,15 +26,8 @@ def with_scores(
     """Return a table with more columns: `score`, in [0, 1], and `error`, or those that are named.
 
     A row has a score or an error, and null in the other. The order of the rows, and the index of pandas, stay.
-
-    Args:
-        frame: DataFrame of pandas or Polars, or Table of PyArrow.
-        column: The column that holds the paths of the images.
-        model: What `qdebias.load_backend` takes, or a backend that is already loaded.
-        method: Name of a method.
-        seed: Seed of the random degradations.
-        columns: The new columns, with commas between: of score, error, log_odds, deviation, spread, and p_ with a word
-            for the probability of an option; p stands for all of these. They are those of `qdebias score --out`.
+    `columns` are those of `qdebias score --out`, with commas between: of score, error, log_odds, deviation, spread, and
+    p_ with a word for the probability of an option; p stands for all of these.
     """
     table = nw.from_native(frame, eager_only=True)
     new = columns_named(columns, method=method)

@@ -3,6 +3,7 @@
 The event loop runs in a thread of its own, for as long as a session lasts: a loop that the caller runs is not touched.
 """
 
+import asyncio
 import ipaddress
 import json
 import math
@@ -151,30 +152,26 @@ class Session:
         return value
 
     def run_all(self, jobs: Sequence[Callable[[], Awaitable[Result]]]) -> list[Result]:
-        """Run asynchronous functions, `concurrency` at a time; return their results in order, or raise the first error.
+        """Run asynchronous functions, `concurrency` at a time; return their results in order.
 
-        The first failure stops them all.
+        The first failure stops them all and is raised.
         """
-        results: dict[int, Result] = {}
-        slots = anyio.Semaphore(self.connection.concurrency)
+        slots = asyncio.Semaphore(self.connection.concurrency)
 
-        async def run(number: int, job: Callable[[], Awaitable[Result]]) -> None:
+        async def run(job: Callable[[], Awaitable[Result]]) -> Result:
             async with slots:
-                results[number] = await job()
+                return await job()
 
-        async def run_together() -> None:
-            async with anyio.create_task_group() as group:
-                for number, job in enumerate(jobs):
-                    group.start_soon(run, number, job)
+        async def run_together() -> list[Result]:
+            async with asyncio.TaskGroup() as group:
+                tasks = [group.create_task(run(job)) for job in jobs]
+            return [task.result() for task in tasks]
 
         try:
-            self._portal.call(run_together)
+            return self._portal.call(run_together)
         except BaseExceptionGroup as failures:
-            first: BaseException = failures
-            while isinstance(first, BaseExceptionGroup):
-                first = first.exceptions[0]
+            first = failures.exceptions[0]
             raise first from first.__cause__
-        return [results[number] for number in range(len(jobs))]
 
     async def _send(self, method: str, url: str, body: Mapping[str, Any] | None, patient: bool) -> Any:  # noqa: ANN401
         def failure(state: RetryCallState) -> PassingError:

@@ -76,15 +76,13 @@ def score_on_ray(
     setting: Options,  # every machine must be able to load the model
     workers: Workers | None = None,
     chunk: int = SIZE,  # most images in a chunk of those that are named one by one: what the death of a worker costs
-    on_progress: Callable[[Progress], None] = lambda _: (
-        None
-    ),  # after each chunk and death, and half a minute of silence
+    on_progress: Callable[[Progress], None] = lambda _: None,
 ) -> Progress:
     """Score images with workers that Ray places on the machines of a cluster, into a folder of Parquet files.
 
     The same call resumes where an earlier one stopped. Workers and machines may die meanwhile: while there is one left
-    the run continues, and without any it waits for Ray to find another. The rows are those of
-    `qdebias.runs.records.AnsweredRecord`.
+    the run continues, and without any it waits for Ray to find another. `on_progress` is told of each chunk and death,
+    and after half a minute of silence. The rows are those of `qdebias.runs.records.AnsweredRecord`.
     """
     require("ray", extra="ray")
     from qdebias.integrations.ray.cluster import check_reachable

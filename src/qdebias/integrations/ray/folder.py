@@ -148,14 +148,11 @@ def _told(name: str, *, done: str = "written") -> Iterator[None]:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Extent:
-    """What a plan amounts to; `images` is None where only reading shards would tell.
-
-    `digest` is equal where the same images are listed in the same order.
-    """
+    """What a plan amounts to."""
 
     chunks: int
-    images: int | None
-    digest: str
+    images: int | None  # None where only reading shards would tell
+    digest: str  # equal where the same images are listed in the same order
 
     def __str__(self) -> str:
         return ("" if self.images is None else f"{self.images:,} images in ") + f"{self.chunks:,} chunks"
@@ -222,14 +219,11 @@ class Plan:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Manifest:
-    """What manifest.json says; it is written once, when the plan is complete and the first worker is ready.
+    """What manifest.json says; it is written once, when the plan is complete and the first worker is ready."""
 
-    `setting` decides the scores, see `Options.decisive`; `identity` is that of the model; see `freeze` for the rest.
-    """
-
-    setting: Mapping[str, str]
-    identity: Mapping[str, str]
-    chunk: int
+    setting: Mapping[str, str]  # what decides the scores, see `Options.decisive`
+    identity: Mapping[str, str]  # of the model
+    chunk: int  # see `freeze`
     extent: Extent
 
     def write(self, folder: Folder) -> None:
