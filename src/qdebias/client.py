@@ -40,7 +40,6 @@ class ServerError(Exception):
         self.status, self.code, self.message, self.request_id = status, code, message, request_id
 
     def __reduce__(self) -> tuple[type["ServerError"], tuple[int, str, str, str]]:
-        """Return what it is built from again, in another process."""
         return type(self), (self.status, self.code, self.message, self.request_id)
 
 
@@ -61,7 +60,6 @@ class Score:
     log_odds: float | None = None  # log(score / (1 - score))
 
     def __float__(self) -> float:
-        """Return the score."""
         return self.score
 
 
@@ -110,11 +108,9 @@ class Client:
         self._http = httpx2.Client(**self.settings.connection(url))
 
     def __enter__(self) -> "Client":
-        """Return the client."""
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Close its connections."""
         self.close()
 
     def close(self) -> None:
@@ -194,11 +190,9 @@ class AsyncClient:
         self._http = httpx2.AsyncClient(**self.settings.connection(url))
 
     async def __aenter__(self) -> "AsyncClient":
-        """Return the client."""
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        """Close its connections."""
         await self.close()
 
     async def close(self) -> None:

@@ -20,12 +20,8 @@ SETTLED = 2_000_000_000  # ns after a change, a further one shows in the times o
 WEIGHTS = ("*.safetensors", "pytorch_model*.bin")
 """Files of weights; the second, pickles, are fetched and read only where there is none of the first."""
 
-WANTED = ("*.json", "*.jinja", "*.txt", "*.model", "*.tiktoken", WEIGHTS[0])
-"""What is fetched of a hub repository."""
-
-UNWANTED = ("*/*", "consolidated*")
-"""What is not: folders, and the same weights once more in Mistral's own format."""
-
+WANTED = ("*.json", "*.jinja", "*.txt", "*.model", "*.tiktoken", WEIGHTS[0])  # what is fetched of a hub repository
+UNWANTED = ("*/*", "consolidated*")  # what is not: folders, and the same weights again in Mistral's own format
 CONFIGURATION_FILES = (
     "config.json",
     "processor_config.json",
@@ -140,36 +136,31 @@ def _fetch(repository: str, revision: str | None) -> Checkpoint:
     from huggingface_hub.errors import GatedRepoError, HfHubHTTPError, RepositoryNotFoundError, RevisionNotFoundError
     from huggingface_hub.file_download import repo_folder_name
 
-    def snapshot(revision: str | None, *wanted: str) -> Path:
-        unwanted = list(UNWANTED)
-        return Path(
-            snapshot_download(repository, revision=revision, allow_patterns=[*wanted], ignore_patterns=unwanted)
+    def snapshot(revision: str | None, wanted: Sequence[str]) -> Path:
+        found = snapshot_download(
+            repository, revision=revision, allow_patterns=list(wanted), ignore_patterns=list(UNWANTED)
         )
+        return Path(found)
 
     try:
-        path = snapshot(revision, *WANTED)
+        path = snapshot(revision, WANTED)
         if not any(path.glob(WEIGHTS[0])):
-            path = snapshot(path.name, WEIGHTS[1])
-    except GatedRepoError as error:
-        raise BackendError(
-            f"{repository}: its owners ask you to accept their terms on the hub first; then run `hf auth login`"
-        ) from error
-    except RevisionNotFoundError as error:
-        raise BackendError(f"{repository}: the hub has no revision {revision!r} of it") from error
-    except RepositoryNotFoundError as error:
-        raise BackendError(f"{repository}: neither a folder nor a repository of the hub; check the name") from error
-    except HfHubHTTPError as error:
-        raise BackendError(f"{repository}: the hub refused ({error}); try again later") from error
-    except ValueError as error:
-        raise BackendError(f"{repository}: neither a folder nor a hub id of the form owner/name") from error
-    except OSError as error:
+            path = snapshot(path.name, WEIGHTS[1:])
+    except (ValueError, OSError) as error:
         cache = Path(constants.HF_HUB_CACHE, repo_folder_name(repo_id=repository, repo_type="model"))
-        held = sorted(cache.glob("sn*/*"))
-        there = f" ({', '.join(map(str, held))} is here, but its refs do not name it)" if held else ""
-        raise BackendError(
-            f"{repository}: is not on this machine and the hub cannot be reached; connect to the network, or copy the "
-            f"checkpoint here and give its folder{there}"
-        ) from error
+        held = ", ".join(map(str, sorted(cache.glob("sn*/*"))))
+        there = f" ({held} is here, but its refs do not name it)" if held else ""
+        reasons = {  # the first that fits
+            GatedRepoError: "its owners ask you to accept their terms on the hub first; then run `hf auth login`",
+            RevisionNotFoundError: f"the hub has no revision {revision!r} of it",
+            RepositoryNotFoundError: "neither a folder nor a repository of the hub; check the name",
+            HfHubHTTPError: f"the hub refused ({error}); try again later",
+            ValueError: "neither a folder nor a hub id of the form owner/name",
+            OSError: "is not on this machine and the hub cannot be reached; connect to the network, or copy the "
+            f"checkpoint here and give its folder{there}",
+        }
+        reason = next(words for kind, words in reasons.items() if isinstance(error, kind))
+        raise BackendError(f"{repository}: {reason}") from error
     return Checkpoint(folder=path, name=repository, revision=path.name)
 
 

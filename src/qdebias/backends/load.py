@@ -20,13 +20,10 @@ from qdebias.errors import BackendError, MissingPackageError, SettingError, firs
 from qdebias.system.named import import_named, is_import, nearest
 from qdebias.system.processes import refuse_after_fork
 
-Maker: TypeAlias = Callable[..., Backend]
-"""Makes a backend; its arguments are the options that it takes."""
+Maker: TypeAlias = Callable[..., Backend]  # its arguments are the options that a backend takes
 
 OLDEST_TRANSFORMERS = (5, 20)
-
-_HUB_ID = re.compile(r"\w[\w.-]*/\w[\w.-]*")
-"""As copied from a page of the hub: "Qwen/Qwen2-VL-2B-Instruct"."""
+_HUB_ID = re.compile(r"\w[\w.-]*/\w[\w.-]*")  # as copied from a page of the hub: "Qwen/Qwen2-VL-2B-Instruct"
 
 
 def load_backend(

@@ -10,8 +10,7 @@ from qdebias.methods import presets
 from qdebias.runs.records import Columns, Row, columns_of, record
 from qdebias.runs.scorer import score
 
-COLUMNS = "score,error"
-"""What is added where no columns are named."""
+COLUMNS = "score,error"  # what is added where no columns are named
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -31,8 +31,7 @@ from qdebias.errors import BackendError, ImageError, SettingError
 from qdebias.prompts import Question, Request
 
 PromptForm: TypeAlias = Literal["checked", "trusted", "no-prefix"]
-_GREY = png_url(np.full((64, 64, 3), 128, dtype=np.uint8))
-"""Shown where it does not matter what is seen."""
+_GREY = png_url(np.full((64, 64, 3), 128, dtype=np.uint8))  # shown where it does not matter what is seen
 
 
 def load_openai(

@@ -19,8 +19,7 @@ _ASKED = "Yes or no?"
 _RARE_WORDS = ("photograph", "watermelon", "kaleidoscope", "thunderstorm", "hippopotamus", "Zanzibar", "grandmother")
 """Words that many vocabularies have as one token behind a space, and as several without."""
 
-Completion = Callable[[Json], Json]
-"""Sends a conversation and returns the server's reply."""
+Completion = Callable[[Json], Json]  # sends a conversation and returns the server's reply
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,15 +19,9 @@ from qdebias.runs.options import Options
 
 __all__ = ["Progress", "Setting", "Workers", "score_on_ray"]
 
-Setting = Options
-"""The name of `Options` in this place."""
-
-LOCAL = "local"
-"""The address of a cluster of this machine alone, which is started and ended with the run."""
-
-AUTO = "auto"
-"""The address of the cluster that this machine belongs to, or that RAY_ADDRESS in the environment names."""
-
+Setting = Options  # its name in this place
+LOCAL = "local"  # the address of a cluster of this machine alone, which is started and ended with the run
+AUTO = "auto"  # the address of the cluster that this machine belongs to, or that RAY_ADDRESS names
 _SETTINGS = "settings of the method"
 
 

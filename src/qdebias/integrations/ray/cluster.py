@@ -21,12 +21,8 @@ from qdebias.integrations.ray.folder import Folder
 from qdebias.runs.options import Options
 from qdebias.system.processes import module_command
 
-PORT_SECONDS = 5.0
-"""How long a machine may take to open its port."""
-
-HEAD_SECONDS = 20.0
-"""How long the head of a cluster may take to answer, the start of the process that asks it included."""
-
+PORT_SECONDS = 5.0  # for a machine to open its port
+HEAD_SECONDS = 20.0  # for the head of a cluster to answer, the start of the process that asks it included
 _CLIENT = "ray://"
 _OBJECTS = 100 << 20  # bytes that a local cluster sets aside for objects: numbers of chunks are all that is sent
 

@@ -126,8 +126,7 @@ class RemoteFolder:
         return nullcontext()
 
 
-Folder: TypeAlias = LocalFolder | RemoteFolder
-"""Is sent to the workers; what cannot be written raises a StoreError."""
+Folder: TypeAlias = LocalFolder | RemoteFolder  # is sent to the workers
 
 
 def open_folder(name: str) -> Folder:
