@@ -258,9 +258,10 @@ def gradient_sums(plane: Float32Array, steps: Float32Array, found: Float64Array)
 
 
 @_compiled
-def blocks(light: Float32Array, low: Float32Array, found: Float32Array) -> None:
-    """Fill (3, blocks) with fine noise, range and strongest edge of each 8 x 8 block of a view."""
+def blocks(light: Float32Array, low: Float32Array, found: Float32Array) -> np.float32:
+    """Fill (3, blocks) with noise, range and steepness of each 8 x 8 block; return the mean steepness by range."""
     height, width = light.shape
+    steep, weights = _ZERO, _ZERO
     total, highest, lowest, steepest = np.empty((4, width), np.float32)
     place = 0
     for top in range(0, height, LATTICE):
@@ -279,8 +280,12 @@ def blocks(light: Float32Array, low: Float32Array, found: Float32Array) -> None:
             for x in range(left, left + LATTICE):
                 a += total[x]
                 b, c, d = max(b, highest[x]), min(c, lowest[x]), max(d, steepest[x])
-            found[0, place], found[1, place], found[2, place] = a * _AREA, b - c, d
+            found[0, place], found[1, place], found[2, place] = a * _AREA, b - c, d / (b - c + _DARK)
+            weight = (b - c) * (b - c) + _FLOOR
+            steep += found[2, place] * weight
+            weights += weight
             place += 1
+    return steep / weights
 
 
 @_compiled

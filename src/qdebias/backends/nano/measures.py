@@ -31,32 +31,30 @@ def texture(planes: list[Float32Array]) -> Float64Array:
             side = len(light)
             low, contrast, smooth = (np.empty_like(light) for _ in range(3))
             steps = np.empty((side - 1, side - 1), np.float32)
-            table = np.empty((3, (side // LATTICE) ** 2), np.float32)  # noise, extent, steepness
+            table = np.empty((3, (side // LATTICE) ** 2), np.float32)
+            shares = np.rint(_QUANTILES * (table.shape[1] - 1)).astype(int)
         loops.blur(light, low)
         np.multiply(light, light, out=smooth)
         loops.blur(smooth, contrast)
         loops.field_sums(light, low, contrast, moments[view], products[view], lags[view])
         loops.gradient_sums(light, steps, sums[view])
         loops.bands(light, low, bands[view])
-        loops.blocks(light, low, table)
+        steep[view] = loops.blocks(light, low, table)
         for squares, found in zip((contrast.ravel(), steps.ravel()), contrasts[view], strict=True):
             loops.soft_shares(squares, _CONTRASTS, found[:8])
             np.log(squares, out=squares)
             loops.mean_and_deviation(squares, found[8:])
-        table[2] /= table[1] + np.float32(0.02)
-        weight = table[1] * table[1] + np.float32(FLOOR)
-        steep[view] = (table[2] * weight).sum() / weight.sum()
         table.sort()
-        quantiles[view] = table[:, np.rint(_QUANTILES * (table.shape[1] - 1)).astype(int)]
+        quantiles[view] = table[:, shares]
     second, absolute, third, fourth = moments.T
     power = second + FLOOR
     parts = [_log(power), absolute / np.sqrt(power), third / (power * np.sqrt(power)), _log(fourth / power**2)]
     contrasts[..., 9] /= 2
-    shares = np.delete(contrasts, 8, axis=2)
-    parts.append(shares[:, 0])
+    edges = np.delete(contrasts, 8, axis=2)
+    parts.append(edges[:, 0])
     for alike, unlike, alike_squares, unlike_squares in products.transpose(1, 2, 0):
         parts += [(alike + unlike) / power, (alike - unlike) / power, _log(alike_squares) - _log(unlike_squares)]
-    parts += [lags / power[:, None], shares[:, 1], *_gradients(sums)]
+    parts += [lags / power[:, None], edges[:, 1], *_gradients(sums)]
     for mean, peak in bands.transpose(1, 2, 0):
         parts += [_log(mean + FLOOR**2), _log(peak / (mean + FLOOR**2) ** 2)]
     parts += [_log(quantiles[:, 0]), _log(quantiles[:, 1]), quantiles[:, 2], steep]
