@@ -204,8 +204,8 @@ def test_a_grid_needs_images_and_a_file_that_can_be_written(gallery: tuple[Evide
     evidence, bias = gallery
     with pytest.raises(SettingError, match="night and still life have too few images"):
         choose_examples(evidence, bias, columns=60)
-    with pytest.raises(SettingError, match="needs scores under t1: not asked"):
-        choose_examples(evidence, bias, before="t1")
+    with pytest.raises(SettingError, match="needs scores under the method t1: not asked"):
+        choose_examples(evidence, replace(bias, methods=("t1", "paper")))
     rows = choose_examples(evidence, bias, columns=2)
     with pytest.raises(SettingError, match="cannot be written"):
         draw_grid(rows, tmp_path, tmp_path / "grid.word", title="T")

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,10 +23,8 @@ from qdebias.backends.fake import FakeBackend
 from qdebias.cli.app import app
 from qdebias.cli.compare import models_of, run_folders
 from qdebias.errors import SettingError
-from qdebias.evaluation.agreement import Agreement
-from qdebias.evaluation.compare import compare_methods, compare_stored
-from qdebias.evaluation.comparison import Comparison
-from qdebias.evaluation.evidence import NotRun
+from qdebias.evaluation.comparison import Comparison, compare_models, compare_stored
+from qdebias.evaluation.evidence import Agreement, NotRun
 from qdebias.evaluation.method_scores import ModelRun
 from qdebias.inputs.datasets import Dataset, load_dataset
 from qdebias.prompts import Question, Request
@@ -88,9 +87,8 @@ def dataset(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
 
 def compared(dataset: Dataset, folder: Path, backend: Backend, methods: Sequence[str], **settings: str) -> Comparison:
     with open_run(folder, backend.fingerprint, model="fake") as run:
-        return compare_methods(
-            dataset, methods, ModelRun(run=run, backend=backend), model="fake", resamples=200, **settings
-        )
+        model_run = nullcontext(ModelRun(run=run, backend=backend))
+        return compare_models(dataset, {"fake": methods}, lambda _: model_run, resamples=200, **settings)
 
 
 def asked_of(backend: FakeBackend) -> int:

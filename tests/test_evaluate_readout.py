@@ -12,7 +12,7 @@ from scipy import stats
 from qdebias import presets
 from qdebias.equations import FloatArray, expected
 from qdebias.errors import SettingError
-from qdebias.evaluation.readout import read
+from qdebias.evaluation.evidence import read
 from qdebias.methods.method import Plan, QDebias, Score, Vanilla
 from qdebias.metrics.measures import literal_probability
 from qdebias.prompts import Question

@@ -12,7 +12,7 @@ from PIL import Image
 import qdebias
 from qdebias.backends.fake import FakeBackend
 from qdebias.errors import SettingError
-from qdebias.evaluation.compare import compare_stored
+from qdebias.evaluation.comparison import compare_stored
 from qdebias.inputs.datasets import load_dataset
 from qdebias.metrics.measures import is_constant
 from qdebias.report.figure import save
@@ -75,7 +75,7 @@ def test_tables_have_every_method_that_the_run_holds(photos: Path) -> None:
         held = json.loads(path.read_text())
         assert set(held["results"]) == {"paper", "average"}
     assert run("score", "photos", "--model", "fake", "--run", "run", "--method", "winner").returncode == 0
-    from qdebias.evaluation.reproduce import saved_evidence
+    from qdebias.evaluation.paper_tables import saved_evidence
 
     (evidence,) = saved_evidence([Path("run")])
     assert set(evidence.results) == {"paper", "average", "winner"}

@@ -13,10 +13,9 @@ from PIL import Image
 from paired import gains
 from qdebias.backends.fake import FakeBackend
 from qdebias.errors import SettingError, StoreError
-from qdebias.evaluation.agreement import Agreement, Agreements
-from qdebias.evaluation.evidence import Evidence, NotRun, Scores, load, load_all, save
+from qdebias.evaluation.evidence import Agreement, Agreements, Evidence, NotRun, Scores, load, load_all, save
 from qdebias.evaluation.method_scores import ModelRun, pool_of, recall
-from qdebias.evaluation.paper_tables import TABLES, build, needed
+from qdebias.evaluation.paper_tables import TABLES, build, recipes_of
 from qdebias.evaluation.published import AFTER
 from qdebias.evaluation.table import Number, Table, render
 from qdebias.image import load_image
@@ -30,7 +29,7 @@ from qdebias.runs.run import open_run, open_snapshot
 from qdebias.runs.scorer import Scorer
 
 COUNT = 12
-EVERYTHING = tuple(dict.fromkeys(name for table in TABLES for name in needed(table, "mine")))
+EVERYTHING = tuple(dict.fromkeys(name for table in TABLES for name in recipes_of(table, "mine")))
 
 
 def follows_the_mean(request: Request, question: Question) -> list[float]:
@@ -105,7 +104,7 @@ def test_ablations_of_conditions_and_weights_call_no_model(dataset: Dataset, tmp
         model_run = ModelRun(run=run, backend=backend)
         model_run.score_dataset(dataset, ("paper", "qbench"), model="fake")
         calls = len(backend.calls)
-        derived = [name for table in ("table3", "table5") for name in needed(table, "mine") if name != "mismatched"]
+        derived = [name for table in ("table3", "table5") for name in recipes_of(table, "mine") if name != "mismatched"]
         model_run.score_dataset(dataset, (*derived, "qbench-t100"), model="fake")
         assert len(backend.calls) == calls
         model_run.score_dataset(dataset, ("mismatched", "t1"), model="fake")
@@ -116,7 +115,7 @@ def test_prompts_about_the_same_images_are_asked_together(dataset: Dataset, tmp_
     backend = FakeBackend(answer=follows_the_mean)
     few = replace(dataset, items=dataset.items[:2])
     with open_run(tmp_path / "run", backend.fingerprint, model="fake") as run:
-        evidence = ModelRun(run=run, backend=backend).score_dataset(few, needed("table4", "mine"), model="fake")
+        evidence = ModelRun(run=run, backend=backend).score_dataset(few, recipes_of("table4", "mine"), model="fake")
     requests = [request for call in backend.calls for request in call]
     assert len(requests) == 2 * 4, "each pair of images is shown once"
     assert all(len(request.questions) == 5 for request in requests), "four prompts and the same-object question"
@@ -208,7 +207,7 @@ def test_agreement_is_that_of_correlate(gathered: tuple[Evidence, Path]) -> None
 
 def test_gain_is_a_paired_bootstrap(gathered: tuple[Evidence, Path]) -> None:
     evidence, _ = gathered
-    found = Agreements(evidence, resamples=200).gain("t1", "paper")
+    found = Agreements(evidence, resamples=200).of("t1", "paper")
     columns = [measured(evidence, recipe).value for recipe in ("t1", "paper")]
     expected = gains(*columns, evidence.quality, resamples=200)
     assert isinstance(found, Agreement)
@@ -222,7 +221,7 @@ def test_images_without_a_score_are_left_out_of_both_sides(gathered: tuple[Evide
     holes = np.where(np.arange(COUNT) < 3, np.nan, scores.value)
     results = {**evidence.results, "t1": Scores(value=holes, order=np.where(np.isnan(holes), np.nan, scores.order))}
     agreements = Agreements(replace(evidence, results=results), resamples=50)
-    alone, gain, paper = agreements.of("t1"), agreements.gain("t1", "paper"), agreements.of("paper")
+    alone, gain, paper = agreements.of("t1"), agreements.of("t1", "paper"), agreements.of("paper")
     assert isinstance(alone, Agreement)
     assert isinstance(gain, Agreement)
     assert isinstance(paper, Agreement)
@@ -333,7 +332,7 @@ def test_table_1_shows_all_rivals_beside_a_dataset_of_the_paper(gathered: tuple[
 
 
 def test_table_1_of_siqad_has_its_slip_and_spatter_alone(gathered: tuple[Evidence, Path]) -> None:
-    assert "only-spatter" in needed("table1", "siqad")
+    assert "only-spatter" in recipes_of("table1", "siqad")
     table = build("table1", [as_dataset(gathered[0], "siqad", "SIQAD")])
     assert any("0.324 for SIQAD in Table 1 and 0.326" in note for note in table.footnotes)
     assert column(table, "Method").count("Q-Debias, spatter only") == 2
@@ -379,7 +378,7 @@ def test_every_form_can_be_written(gathered: tuple[Evidence, Path]) -> None:
 
 def test_every_needed_method_exists() -> None:
     for table in TABLES:
-        names = needed(table, "siqad")
+        names = recipes_of(table, "siqad")
         assert names[0] == "paper"
         assert set(names) <= set(RECIPES)
 

@@ -17,7 +17,7 @@ from qdebias.errors import SettingError
 from qdebias.evaluation.bias import Exposure, bias_table, exposure_by_content, exposure_table, measure_bias
 from qdebias.evaluation.evidence import first_items
 from qdebias.evaluation.method_scores import ModelRun
-from qdebias.evaluation.reproduce import BIAS, recipes_of, reproduce, saved_evidence
+from qdebias.evaluation.paper_tables import BIAS, recipes_of, reproduce, saved_evidence
 from qdebias.evaluation.table import Table
 from qdebias.inputs import Inputs, find_inputs
 from qdebias.inputs.datasets import Dataset

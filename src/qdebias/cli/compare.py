@@ -17,8 +17,7 @@ from qdebias.cli.outputs import refuse_inputs
 from qdebias.cli.paper import Form, Out, form_of, tell_failures, write_tables
 from qdebias.cli.runs import open_model_run, say_unfinished
 from qdebias.errors import SettingError
-from qdebias.evaluation.compare import compare_models, compare_stored, most_questions_first, spelled
-from qdebias.evaluation.comparison import BEST
+from qdebias.evaluation.comparison import BEST, compare_models, compare_stored, most_questions_first
 from qdebias.evaluation.method_scores import ModelRun
 from qdebias.methods import presets
 from qdebias.runs.options import Options
@@ -107,7 +106,7 @@ def compare(
 
         def opened(model: str) -> AbstractContextManager[ModelRun]:
             model_run = open_model_run(replace(options, model=model), folders[model])
-            order = [recipe.name for recipe in most_questions_first(spelled(methods_of[model]))]
+            order = [recipe.name for recipe in most_questions_first(methods_of[model])]
             return _with_progress(model_run, order, images)
 
         found = compare_models(data, methods_of, opened, limit=limit, against=against, resamples=resamples)

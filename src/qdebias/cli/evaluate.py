@@ -14,8 +14,7 @@ from qdebias.cli.outputs import refuse_inputs
 from qdebias.cli.shown import show
 from qdebias.evaluation import EvaluatedImage, Report
 from qdebias.evaluation import evaluate as evaluate_dataset
-from qdebias.evaluation.evidence import evaluated_evidence, part_name, save
-from qdebias.evaluation.readout import Readout
+from qdebias.evaluation.evidence import Readout, part_name, save
 from qdebias.evaluation.report import MEASURES
 from qdebias.inputs.datasets import Dataset
 from qdebias.methods.recipe import Recipe
@@ -67,7 +66,7 @@ def evaluate(
         readout: Readout = "literal" if literal else "exact"
         report = evaluated(data, options, run, limit=limit, readout=readout, resamples=resamples)
         if run is not None:  # for tables, bias and reports
-            save(evaluated_evidence(data, report, model=options.model), run, part=part_name(data, limit))
+            save(report.evidence(data, model=options.model), run, part=part_name(data, limit))
         _write(report, out)
     say_failed(row.error for row in report.failures)
     if json:

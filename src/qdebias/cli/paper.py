@@ -14,13 +14,11 @@ from qdebias.cli.outputs import refuse_inputs
 from qdebias.cli.runs import open_model_run, say_unfinished
 from qdebias.cli.shown import show_measured
 from qdebias.errors import SettingError
-from qdebias.evaluation.agreement import Agreements
 from qdebias.evaluation.bias import measure_bias
-from qdebias.evaluation.evidence import Evidence, NotRun
+from qdebias.evaluation.evidence import Agreements, Evidence, NotRun
 from qdebias.evaluation.method_scores import pool_of
-from qdebias.evaluation.paper_tables import TABLES, build
-from qdebias.evaluation.reproduce import FIGURES, PLAIN, recall_evidence, recipes_of, saved_evidence
-from qdebias.evaluation.reproduce import reproduce as reproduce_one
+from qdebias.evaluation.paper_tables import FIGURES, PLAIN, TABLES, build, recall_evidence, recipes_of, saved_evidence
+from qdebias.evaluation.paper_tables import reproduce as reproduce_one
 from qdebias.evaluation.table import FORMS, Table, render
 from qdebias.inputs import find_inputs
 from qdebias.inputs.datasets import Dataset
@@ -98,10 +96,10 @@ def _draw(what: str, evidence: Evidence, dataset: Dataset, out: Path, *, resampl
 
     bias = measure_bias(evidence, before=PLAIN, resamples=resamples)
     if what == "figure1":
-        draw_scatter(evidence, bias, out, before=PLAIN)
+        draw_scatter(evidence, bias, out)
     else:
         title = f"{evidence.title}, model {evidence.model}: human score (green), Q-Bench prompt (blue), Q-Debias (red)"
-        draw_grid(choose_examples(evidence, bias, before=PLAIN), dataset.root, out, title=title)
+        draw_grid(choose_examples(evidence, bias), dataset.root, out, title=title)
     typer.echo(str(out))
     say(f"spread of offsets by {bias.kind}: {bias.before} before, {bias.after} after, {bias.chance:.3f} by chance")
 

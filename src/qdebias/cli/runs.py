@@ -18,7 +18,7 @@ from qdebias.cli.shown import show
 from qdebias.errors import SettingError
 from qdebias.evaluation.evidence import Evidence, load_all
 from qdebias.evaluation.method_scores import ModelRun, recall
-from qdebias.evaluation.pipeline import opened_run
+from qdebias.evaluation.report import opened_run
 from qdebias.image import max_side_of
 from qdebias.inputs import Images
 from qdebias.inputs.items import add_up

@@ -11,12 +11,11 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageDraw
 
-from qdebias.curation.choose import Top, choose
+from qdebias.curation.filter import Top, choose
 from qdebias.equations import FloatArray
 from qdebias.errors import ImageError, SettingError
 from qdebias.evaluation.method_scores import ModelRun
-from qdebias.evaluation.pairs import Limits, read_digests
-from qdebias.evaluation.ranking import rank
+from qdebias.evaluation.ranking import loader, rank, read_digests
 from qdebias.image import load_preview
 from qdebias.runs.records import GivenScore, Row
 from qdebias.system.output import replacing, written
@@ -31,27 +30,23 @@ _PLAIN = 0.02
 View: TypeAlias = tuple[int, int, int]
 
 
-def _views() -> tuple[tuple[View, View], ...]:
+def _views() -> list[tuple[View, View]]:
     """Return which parts are compared: all with all, parts with all (one came closer), opposite parts (one turned)."""
-    whole, pairs = (0, 0, _SIDE), [((0, 0, _SIDE), (0, 0, _SIDE))]
+    whole = (0, 0, _SIDE)
+    pairs = [(whole, whole)]
     for side in (round(_SIDE * share) for share in (0.95, 0.9)):
-        least, parts = _SIDE - side, [(x, y) for y in range(3) for x in range(3)]
-        cut = [(round(least * x / 2), round(least * y / 2), side) for x, y in parts]
+        starts = [round((_SIDE - side) * step / 2) for step in range(3)]
+        cut = [(left, top, side) for left in starts for top in starts]
         pairs += [(part, whole) for part in cut]
         pairs += list(zip(cut[:4], cut[:4:-1], strict=True))
-    return tuple(pairs)
+    return pairs
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Shot(Row):
-    """What became of a photograph.
+    """What became of a photograph: kept, rejected or failed, in which group (from 1; None where it cannot be read).
 
-    Attributes:
-        group: Number of its group, from 1; None where it cannot be read.
-        verdict: kept, rejected or failed.
-        path: The file.
-        value: Its strength within the group, or its score; None where it failed, or is alone in its group.
-        error: Why it failed.
+    `value` is its strength within the group, or its score; None where it failed, or is alone in its group.
     """
 
     group: int | None
@@ -119,25 +114,24 @@ def _patterns(greys: Sequence[npt.NDArray[np.uint8]], view: View) -> npt.NDArray
 
 def compare_group(paths: Sequence[Path], model: ModelRun) -> list[GivenScore]:
     """Return the strength of each image of a group, by comparisons in both orders; those of equal pixels are one."""
-    limits = Limits(max_pixels=model.max_pixels, max_side=model.max_side)
-    files = list(read_digests(paths, limits))
+    files = read_digests(paths, loader(model.max_pixels, model.max_side))
     found = [GivenScore(path=str(one.path), score=None, error=one.error) for one in files if one.error]
     readable = {one.path: one.digest for one in files if not one.error}
     if len(set(readable.values())) < 2:
         return found + [GivenScore(path=str(path), score=0.0, error=None) for path in readable]
     try:
-        ranking = rank(
+        made = rank(
             list(readable),
             backend=model.backend,
             run=model.run,
             seed=model.seed,
             batch=max(1, model.batch // 2),
-            max_pixels=limits.max_pixels,
-            max_side=limits.max_side,
+            max_pixels=model.max_pixels,
+            max_side=model.max_side,
         )
     except SettingError as error:  # the model refuses so many of them that no two can be compared
         return found + [GivenScore(path=str(path), score=None, error=str(error)) for path in readable]
-    return found + [GivenScore(path=row.path, score=row.strength, error=row.error) for row in ranking.rows]
+    return found + [GivenScore(path=row.path, score=row.strength, error=row.error) for row in made.rows]
 
 
 def choose_best(groups: Iterable[Sequence[Path]], scores: Iterable[GivenScore], *, keep: int) -> list[Shot]:

@@ -16,8 +16,8 @@ import numpy.typing as npt
 from qdebias.degrade import kind_of
 from qdebias.equations import FloatArray, equal_weight, expected
 from qdebias.errors import SettingError
-from qdebias.evaluation.evidence import Evidence, Scores
-from qdebias.evaluation.table import NOTHING, Cell, Cells, Column, Number, Table
+from qdebias.evaluation.evidence import Evidence
+from qdebias.evaluation.table import NOTHING, Cell, Column, Number, Table
 from qdebias.image import RgbImage
 from qdebias.methods.method import QDebias
 from qdebias.methods.plan import Answers, Context, Failure, Plan, Score
@@ -30,19 +30,10 @@ KINDS = ("scene", "group", "subset")
 UNLABELLED = "unlabelled"
 """What images without a label are called."""
 
-Members = npt.NDArray[np.intp]
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Offset:
-    """How images of one content are ranked beside others of the same human score.
-
-    Attributes:
-        content: A scene, reference, prompt or subset.
-        count: How many images show it.
-        before: Offset under the first method, in -1 to 1: 0.1 is a tenth of all images too high.
-        after: Offset under the second.
-    """
+    """How many images show a content, and how far they are ranked too high under two methods; 0.1: a tenth of all."""
 
     content: str
     count: int
@@ -52,18 +43,14 @@ class Offset:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Bias:
-    """Offsets at equal human score before and after debiasing.
+    """Offsets at equal human score under two methods, the content that is most too high under the first one first.
 
-    Attributes:
-        kind: By what contents are told apart, one of `KINDS`.
-        offsets: Each content, the one that is ranked most too high before debiasing first.
-        before: Spread before: root mean square over the images of the offset of their content.
-        after: Spread after.
-        change: after - before, with a paired interval; negative where debiasing helps.
-        chance: Spread before that is expected of contents that mean nothing, given how many and how large they are.
+    The spread (`before`, `after`) is the root mean square over the images of the offset of their content, `chance` what
+    it would be before for contents that mean nothing; `change` is after - before, with a paired interval.
     """
 
     kind: str
+    methods: tuple[str, str]
     offsets: tuple[Offset, ...]
     before: Number
     after: Number
@@ -83,60 +70,52 @@ def measure_bias(
     """Return how far what images show decides how they are ranked, before and after debiasing.
 
     Ranks are taken over all images, 0 to 1. The rank that a human score deserves is an isotonic regression of the
-    ranks on the human scores; an offset is the mean of what is left over one content.
-
-    Args:
-        evidence: Scores under both methods.
-        before: Name of the method without debiasing.
-        after: Name of the method with it.
-        kind: One of `KINDS`; None takes the first that the dataset has.
-        resamples: How many bootstrap resamples of images the 95 % intervals have; each fits the regression again.
-        seed: Seed of the resamples.
-
-    Raises:
-        SettingError: A method was not run, or the dataset does not tell contents apart.
+    ranks on the human scores; an offset is the mean of what is left over one content. Each of the bootstrap resamples
+    of images, which give the 95 % intervals, fits the regression again. Without `kind` the first that the dataset has
+    is taken.
     """
-    first, second = _order(evidence, before), _order(evidence, after)
+    first, second = (evidence.scores(name, "bias").order for name in (before, after))
     sound = np.isfinite(first) & np.isfinite(second)
     quality, columns = evidence.quality[sound], (first[sound], second[sound])
     kind, names = contents_of(evidence, kind)
-    known, members = np.unique(np.array(names)[sound], return_inverse=True)
+    known, members, counts = np.unique(np.array(names)[sound], return_inverse=True, return_counts=True)
     if len(known) < 2:
         raise SettingError(
             f"{evidence.title}: all images with scores are of one {kind}, so there is nothing to compare"
         )
-    whole = np.array([_offsets(column, quality, members, len(known)) for column in columns])
+
+    def offsets(rows: npt.NDArray[np.intp]) -> FloatArray:
+        """Return (2, C) mean residual of each content under each method, 0 for one without images."""
+        chosen = members[rows]
+        totals = [np.bincount(chosen, _residuals(one[rows], quality[rows]), len(known)) for one in columns]
+        return np.array(totals) / np.maximum(np.bincount(chosen, minlength=len(known)), 1)
+
+    everything = np.arange(len(quality))
     draws = (draw for block in Resampling(count=resamples, seed=seed, level=0.95).draws(len(quality)) for draw in block)
-    resampled = (np.repeat(np.arange(len(quality)), draw.astype(np.intp)) for draw in draws)
-    found = [[_offsets(one[rows], quality[rows], members[rows], len(known)) for one in columns] for rows in resampled]
-    drawn = np.array(found).reshape(-1, 2, len(known))
-    counts = np.bincount(members)
-    spread, drawn_spread = (np.sqrt((offsets**2) @ (counts / counts.sum())) for offsets in (whole, drawn))
-    left = _residuals(columns[0], quality)
+    resampled = (np.repeat(everything, draw.astype(np.intp)) for draw in draws)
+    found = np.array([offsets(rows) for rows in (everything, *resampled)])
+    spread = np.sqrt((found**2) @ (counts / counts.sum()))
     return Bias(
         kind=kind,
+        methods=(before, after),
         offsets=tuple(
             Offset(
                 content=str(known[place]) or UNLABELLED,
                 count=int(counts[place]),
-                before=_number(whole[0, place], drawn[:, 0, place]),
-                after=_number(whole[1, place], drawn[:, 1, place]),
+                before=_number(found[:, 0, place]),
+                after=_number(found[:, 1, place]),
             )
-            for place in np.argsort(-whole[0], kind="stable")
+            for place in np.argsort(-found[0, 0], kind="stable")
         ),
-        before=_number(spread[0], drawn_spread[:, 0], signed=False),
-        after=_number(spread[1], drawn_spread[:, 1], signed=False),
-        change=_number(spread[1] - spread[0], drawn_spread[:, 1] - drawn_spread[:, 0]),
-        chance=float(np.sqrt(left.var() * (len(known) - 1) / len(quality))),
+        before=_number(spread[:, 0], signed=False),
+        after=_number(spread[:, 1], signed=False),
+        change=_number(spread[:, 1] - spread[:, 0]),
+        chance=float(np.sqrt(_residuals(columns[0], quality).var() * (len(known) - 1) / len(quality))),
     )
 
 
 def contents_of(evidence: Evidence, kind: str | None = None) -> tuple[str, tuple[str, ...]]:
-    """Return by what a dataset tells contents apart, and (N,) the content of each image.
-
-    Raises:
-        SettingError: It does not, or not by the `kind` that was requested.
-    """
+    """Return by what a dataset tells contents apart, and (N,) the content of each image."""
     chosen = kind or next((one for one in KINDS if one in evidence.contents), "")
     if chosen not in evidence.contents:
         known = ", ".join(evidence.contents) or "none"
@@ -145,13 +124,6 @@ def contents_of(evidence: Evidence, kind: str | None = None) -> tuple[str, tuple
             f"known (--by): {known}"
         )
     return chosen, evidence.contents[chosen]
-
-
-def _order(evidence: Evidence, recipe: str) -> FloatArray:
-    scores = evidence.results.get(recipe)
-    if not isinstance(scores, Scores):
-        raise SettingError(f"bias needs scores under the method {recipe}: {scores.reason if scores else 'not asked'}")
-    return scores.order
 
 
 def fractional_ranks(order: FloatArray) -> FloatArray:
@@ -177,42 +149,28 @@ def _residuals(order: FloatArray, quality: FloatArray) -> FloatArray:
     return ranks - deserved(ranks, quality)
 
 
-def _offsets(order: FloatArray, quality: FloatArray, members: Members, count: int) -> FloatArray:
-    """Return (C,) mean residual of each content, 0 for one without images."""
-    total = np.bincount(members, _residuals(order, quality), minlength=count)
-    return np.asarray(total / np.maximum(np.bincount(members, minlength=count), 1), dtype=np.float64)
+def _number(values: FloatArray, *, signed: bool = True) -> Number:
+    """Return (1 + B,) a value and its resamples as a number with its interval."""
+    if len(values) == 1:
+        return Number(float(values[0]), signed=signed)
+    low, high = np.quantile(values[1:], [0.025, 0.975])
+    return Number(float(values[0]), float(low), float(high), signed)
 
 
-def _number(value: float, drawn: FloatArray, *, signed: bool = True) -> Number:
-    if not len(drawn):
-        return Number(value=float(value), signed=signed)
-    low, high = np.quantile(drawn, [0.025, 0.975])
-    return Number(value=float(value), low=float(low), high=float(high), signed=signed)
-
-
-def bias_table(
-    evidence: Evidence,
-    bias: Bias,
-    *,
-    before: str = "vanilla",
-    after: str = "paper",
-    exposure: Mapping[str, float] | None = None,
-) -> Table:
+def bias_table(evidence: Evidence, bias: Bias, exposure: Mapping[str, float] | None = None) -> Table:
     """Return a row a content: its offset before and after debiasing, and the spread of all."""
-    columns = [Column(name=bias.kind.capitalize()), Column(name="Images"), Column(name="Exposure")]
-    columns += [Column(name=name, group="Offset") for name in (before, after)]
-    rows = []
+    columns = [Column(bias.kind.capitalize()), Column("Images"), Column("Exposure")]
+    columns += [Column(name, "Offset") for name in bias.methods]
+    rows, (before, after) = [], bias.methods
     for offset in bias.offsets:
         known = (exposure or {}).get(offset.content)
-        gap = NOTHING if known is None else Cell(content=Number(value=known))
-        cells = (Cell(content=offset.content), Cell(content=str(offset.count)), gap)
-        rows.append((*cells, Cell(content=offset.before), Cell(content=offset.after)))
+        gap = NOTHING if known is None else Cell(Number(known))
+        rows.append([Cell(offset.content), Cell(str(offset.count)), gap, Cell(offset.before), Cell(offset.after)])
     count = str(sum(offset.count for offset in bias.offsets))
-    spread = (Cell(content="spread"), Cell(content=count), NOTHING, Cell(content=bias.before), Cell(content=bias.after))
-    lines: list[Cells] = [*rows, spread]
+    rows.append([Cell("spread"), Cell(count), NOTHING, Cell(bias.before), Cell(bias.after)])
     if exposure is None:
         del columns[2]
-        lines = [(*line[:2], *line[3:]) for line in lines]
+        rows = [[*row[:2], *row[3:]] for row in rows]
     notes = (
         f"Measured: model {evidence.model}, seed {evidence.seed}, {evidence.summary}.",
         "Offset: mean rank of the images of one content, 0 to 1 over all images, minus the rank that images of the "
@@ -222,7 +180,7 @@ def bias_table(
         f"{after} minus {before}: {bias.change}.",
     )
     title = f"{evidence.title}: what images show against how they are ranked"
-    return Table(title=title, columns=tuple(columns), rows=tuple(lines), notes=notes)
+    return Table(title=title, columns=tuple(columns), rows=tuple(map(tuple, rows)), notes=notes)
 
 
 _ALONE = QDebias(quality=VANILLA, weigh=equal_weight, contrast=1.0)
@@ -232,8 +190,7 @@ _ALONE = QDebias(quality=VANILLA, weigh=equal_weight, contrast=1.0)
 class Exposure:
     """A method whose value is no quality but how much bias an image exposes; it fits `qdebias.methods.method.Method`.
 
-    Attributes:
-        base: Asks about the image and about each degraded copy, on its own.
+    `base` asks about the image and about each degraded copy, on its own.
     """
 
     base: QDebias = _ALONE
@@ -259,16 +216,16 @@ class Exposure:
 
 def exposure_table(names: Iterable[str], results: Iterable[Score | Failure], method: Exposure, *, title: str) -> Table:
     """Return a row an image: P(good) of itself and of each copy, and the mean of the copies."""
-    columns = [Column(name="Image"), Column(name="itself", group="P(good)")]
-    columns += [*(Column(name=kind, group="P(good)") for kind in method.kinds), Column(name="Exposure")]
+    columns = [Column("Image"), Column("itself", "P(good)")]
+    columns += [*(Column(kind, "P(good)") for kind in method.kinds), Column("Exposure")]
     rows = []
     for name, result in zip(names, results, strict=True):
         if isinstance(result, Failure):
-            failed = Cell(content="failed", notes=(result.error,))
-            rows.append((Cell(content=name), *[failed] * (len(columns) - 1)))
+            failed = Cell("failed", (result.error,))
+            rows.append((Cell(name), *[failed] * (len(columns) - 1)))
             continue
         values = [method.read(result.logits[0][0]), *result.good.tolist(), result.value]
-        rows.append((Cell(content=name), *(Cell(content=Number(value=value)) for value in values)))
+        rows.append((Cell(name), *(Cell(Number(value)) for value in values)))
     note = (
         f"P(good) under the question {method.base.quality.text!r}, of the image and of each degraded copy. Exposure is "
         f"the mean over the copies: 0 where the model calls all of them poor, whatever they show."

@@ -7,7 +7,7 @@ penalised: a fit to few labels is the zero-shot score on another scale, and no w
 """
 
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from os import PathLike
 
@@ -19,10 +19,9 @@ from qdebias.backends.baselines import BASELINES
 from qdebias.backends.load import load_backend
 from qdebias.equations import FloatArray
 from qdebias.errors import SettingError
-from qdebias.evaluation.agreement import Agreement, Agreements
 from qdebias.evaluation.comparison import Comparison, compare
-from qdebias.evaluation.evidence import NotRun, Scores, collect, evidence_of
-from qdebias.evaluation.pipeline import opened_run
+from qdebias.evaluation.evidence import Agreement, NotRun, Scores, collect, evidence_of
+from qdebias.evaluation.report import opened_run
 from qdebias.image import MAX_PIXELS
 from qdebias.inputs.datasets import Dataset
 from qdebias.methods import presets
@@ -30,8 +29,8 @@ from qdebias.methods.fitted import Features, Fitted, Labels, features_of, save_f
 from qdebias.methods.plan import Failure, Score
 from qdebias.methods.recipe import Recipe
 from qdebias.metrics.measures import is_constant
-from qdebias.metrics.mos import check_level, conformal_interval
-from qdebias.metrics.ridge import Ridge, folds_of
+from qdebias.metrics.mos import Interval, check_level, conformal_interval
+from qdebias.metrics.ridge import Linear, Ridge, folds_of
 from qdebias.runs.scorer import Scorer
 from qdebias.runs.stored import StoredBackend
 
@@ -47,13 +46,10 @@ BASELINE = "sharpness"
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Fit:
-    """A fit and what it is worth.
+    """A fit, a method that a `Scorer` of the same model takes, and the images that have no features.
 
-    Attributes:
-        method: The fit, a method that a `Scorer` of the same model takes.
-        comparison: Agreement with the labels of its cross-validated predictions, of the zero-shot score and of the
-            baseline `sharpness`, on the same images.
-        failures: The images that have no features, and so no part in it.
+    The comparison is of the agreement with the labels of its cross-validated predictions, of the zero-shot score and of
+    the baseline `sharpness`, on the same images.
     """
 
     method: Fitted
@@ -67,14 +63,9 @@ class Fit:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Sample:
-    """What a model knows of images with human scores.
+    """What a model knows of the N images of a dataset that have features, and their scores without labels.
 
-    Attributes:
-        dataset: The N images that have features.
-        features: (N, d).
-        blocks: How many features each block has, see `qdebias.metrics.ridge.Ridge`.
-        zero_shot: Their scores without labels.
-        failures: The images that have none.
+    `features` are (N, d), in `blocks` of so many, see `qdebias.metrics.ridge.Ridge`.
     """
 
     dataset: Dataset
@@ -114,8 +105,7 @@ def fit(
     """Fit human scores to what a model knows of their images.
 
     Args:
-        dataset: From `qdebias.load_dataset`; images of one group (of one reference photograph) are never divided
-            between what is learned from and what is predicted.
+        dataset: From `qdebias.load_dataset`; what is predicted shares no group with what is learned from.
         model: What `qdebias.load_backend` takes, or a backend that is already loaded.
         model_name: What `qdebias.load_backend` took, where `model` is loaded already.
         methods: Names of methods whose answers are features; the first gives the zero-shot score.
@@ -132,7 +122,6 @@ def fit(
 
     Raises:
         SettingError: There are fewer than `LEAST` images, or the fit is no better than the zero-shot score.
-        BackendError, StoreError: As from `qdebias.evaluate`.
     """
     recipes = list({recipe.name: recipe for recipe in map(presets.get, methods)}.values())
     backend = load_backend(model) if isinstance(model, str) else model
@@ -142,37 +131,17 @@ def fit(
     with opened_run(run, scorer.fingerprint, spec, on_note) as folder:
         scorer.backend = StoredBackend(backend, folder)
         sample = ask(dataset, scorer, features, on_progress)
-    return _fit(sample, features, recipes, scorer.fingerprint.identity, spec, folds, level, resamples)
-
-
-def _fit(
-    sample: Sample,
-    features: Features,
-    recipes: Sequence[Recipe],
-    identity: Mapping[str, str],
-    model: str,
-    folds: int,
-    level: float,
-    resamples: int,
-) -> Fit:
-    """Predict every label without its image, compare, and learn from all."""
-    check_level(level, len(sample.quality))
-    groups = len(set(sample.groups.tolist()))
-    if not 2 <= folds <= groups / 2:
-        raise SettingError(f"folds are 2 or more, and {folds} need {2 * folds} groups of images, of which are {groups}")
-    labels, ridge = _labels(sample.dataset), Ridge(blocks=sample.blocks, free=1, folds=folds)
-    target = (sample.quality - sample.quality.mean()) / labels.deviation
-    predicted = ridge.left_out(sample.features, target, sample.groups)
-    comparison = _compare(sample, predicted, recipes[0], model=model, resamples=resamples)
-    parts = [out for _, out in folds_of(sample.groups, folds, ridge.seed)]
+    labels = _labels(sample, folds, level)
+    predicted, learned, interval = _learned(sample, labels, folds, level)
+    comparison = _compare(sample, predicted, recipes[0], model=spec, resamples=resamples)
     made = Fitted(
         features=features,
         names=tuple(recipe.name for recipe in recipes),
-        predict=ridge.learn(sample.features, target, sample.groups),
+        predict=learned,
         labels=labels,
-        interval=conformal_interval(np.abs(predicted - target) * labels.deviation, parts, level),
-        model=model,
-        identity=identity,
+        interval=interval,
+        model=spec,
+        identity=scorer.fingerprint.identity,
         report=comparison.values(),
     )
     return Fit(method=made, comparison=comparison, failures=sample.failures)
@@ -181,12 +150,7 @@ def _fit(
 def ask(
     dataset: Dataset, scorer: Scorer, features: Features, on_progress: Callable[[int], None] | None = None
 ) -> Sample:
-    """Ask a model for the features of the images of a dataset.
-
-    Raises:
-        SettingError: Fewer than `LEAST` images have features.
-        BackendError: The model cannot answer.
-    """
+    """Ask a model for the features of the images of a dataset, of which `LEAST` or more must have some."""
     rows, scores, kept, failures = [], [], [], []
     results = scorer.score_many(dataset.paths, on_error="return")
     for done, (item, result) in enumerate(zip(dataset.items, results, strict=True), start=1):
@@ -210,8 +174,13 @@ def ask(
     )
 
 
-def _labels(dataset: Dataset) -> Labels:
-    mos = dataset.mos
+def _labels(sample: Sample, folds: int, level: float) -> Labels:
+    """Return what the labels are, if so many folds and such an interval can be made of them."""
+    check_level(level, len(sample.quality))
+    groups = len(set(sample.groups.tolist()))
+    if not 2 <= folds <= groups / 2:
+        raise SettingError(f"folds are 2 or more, and {folds} need {2 * folds} groups of images, of which are {groups}")
+    dataset, mos = sample.dataset, sample.dataset.mos
     if is_constant(mos):
         raise SettingError(f"all {len(mos)} labels are {mos[0]:g}; a fit needs images that differ")
     return Labels(
@@ -226,12 +195,18 @@ def _labels(dataset: Dataset) -> Labels:
     )
 
 
-def _compare(sample: Sample, predicted: FloatArray, zero_shot: Recipe, *, model: str, resamples: int) -> Comparison:
-    """Compare cross-validated predictions with the zero-shot score and the baseline, on the same images.
+def _learned(sample: Sample, labels: Labels, folds: int, level: float) -> tuple[FloatArray, Linear, Interval]:
+    """Return (N,) labels predicted without their image, what is learned from all, and how far off labels may be."""
+    ridge = Ridge(blocks=sample.blocks, free=1, folds=folds)
+    target = (sample.quality - sample.quality.mean()) / labels.deviation
+    predicted = ridge.left_out(sample.features, target, sample.groups)
+    parts = [out for _, out in folds_of(sample.groups, folds, ridge.seed)]
+    interval = conformal_interval(np.abs(predicted - target) * labels.deviation, parts, level)
+    return predicted, ridge.learn(sample.features, target, sample.groups), interval
 
-    Raises:
-        SettingError: The predictions are no better than the zero-shot score.
-    """
+
+def _compare(sample: Sample, predicted: FloatArray, zero_shot: Recipe, *, model: str, resamples: int) -> Comparison:
+    """Compare cross-validated predictions with the zero-shot score, which they have to surpass, and the baseline."""
     baseline = Scorer(backend=BASELINES[BASELINE], method="vanilla")
     results = {
         FITTED: Scores(value=predicted, order=predicted),
@@ -239,7 +214,7 @@ def _compare(sample: Sample, predicted: FloatArray, zero_shot: Recipe, *, model:
         BASELINE: collect(baseline.method, baseline.score_many(sample.dataset.paths, on_error="return")),
     }
     evidence = evidence_of(sample.dataset, results, model=model, seed=0)
-    found = compare(Agreements(evidence, resamples=resamples), list(results), against=zero_shot.name)
+    found = compare(evidence, list(results), against=zero_shot.name, resamples=resamples)
     fitted, plain = (one.agreement for one in found.methods[:2])
     if isinstance(fitted, NotRun):
         raise SettingError(f"the labels cannot be predicted ({fitted.reason})")

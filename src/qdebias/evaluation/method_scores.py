@@ -9,12 +9,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import numpy as np
-
 from qdebias.backends.base import Backend, identity_difference
-from qdebias.errors import ImageError, MissingPackageError
+from qdebias.errors import MissingPackageError
 from qdebias.evaluation.evidence import Evidence, NotRun, Scores, collect, evidence_of, first_items
-from qdebias.image import MAX_PIXELS, load_image
+from qdebias.image import MAX_PIXELS
 from qdebias.image.pool import ImagePool
 from qdebias.inputs.datasets import Dataset
 from qdebias.inputs.datasets.load import refuse_videos
@@ -23,7 +21,6 @@ from qdebias.methods.describe import describe
 from qdebias.methods.outline import outline_of
 from qdebias.methods.plan import Failure, Method, Pool, Score
 from qdebias.methods.recipe import Recipe, joint
-from qdebias.metrics.packages import load_rival
 from qdebias.runs.derive import Derivation, known_pixels
 from qdebias.runs.run import Run, Snapshot
 from qdebias.runs.scorer import Scorer, limited
@@ -36,19 +33,10 @@ Progress = Callable[[str, int], None]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelRun:
-    """A model with its run folder.
+    """A model with its run folder, which is open for writing and of images of `max_side`.
 
-    Attributes:
-        run: The folder, open for writing.
-        backend: The model.
-        seed: Seed of the degradations.
-        batch: How many images are handed to the model at a time.
-        max_pixels: Larger images are refused before they are decoded.
-        max_side: Larger images are made smaller, see `qdebias.Scorer`; the run folder is of this size.
-        pool: Images for conditions of other content; None: those of the dataset itself.
-        pool_name: What the pool is called in the notes.
-        progress: Is told how far it is.
-        answer_seconds: Gets the seconds that each question took, by its key, where the model is asked; or None.
+    Conditions of other content are images of `pool`, which is called `pool_name`, or else of the dataset itself.
+    `answer_seconds` gets the seconds that each question took, by its key, where the model is asked.
     """
 
     run: Run
@@ -59,45 +47,43 @@ class ModelRun:
     max_side: int | None = None
     pool: Pool | None = None
     pool_name: str = ""
-    progress: Progress | None = None
+    progress: Progress = lambda *_: None
     answer_seconds: dict[str, float] | None = None
 
     def score_dataset(
         self, dataset: Dataset, methods: Sequence[str | Recipe], *, model: str, limit: int | None = None
     ) -> Evidence:
-        """Return what the model says about a dataset under each method.
+        """Return what the model, called `model`, says about the first images of a dataset under each method.
 
-        Args:
-            dataset: From `qdebias.load_dataset`.
-            methods: Names of methods, or these; those whose questions contain other methods' questions first.
-            model: What the model is called.
-            limit: Take only this many images, from the start.
+        Methods whose questions contain other methods' questions are named first.
         """
         refuse_videos(dataset)
         part, recipes = first_items(dataset, limit), list(map(presets.get, methods))
-        self._ask_together(part, recipes)
+        together = joint([one for one in recipes if not self._other_identity(one)])
+        if together is not None:  # prompts about the same pairs; what each method makes of it comes afterwards
+            scorer = self.scorer(StoredBackend(self.backend, self.run, self.answer_seconds), together)
+            derived = Derivation(self.run, together)
+            missing = (
+                path
+                for path in part.paths
+                if (pixels := known_pixels(self.run, str(path.absolute()), seed=self.seed)) is None
+                or derived.answers(pixels) is None
+            )
+            for done, _ in enumerate(scorer.score_many(missing, on_error="return"), start=1):
+                self.progress(recipes[0].name, done)
         results = {recipe.name: self._scores(part, recipe) for recipe in recipes}
         evidence = evidence_of(dataset, results, model=model, seed=self.seed, limit=limit)
         if "mismatched" not in results:
             return evidence
-        source = f"images of {self.pool_name}" if self.pool_name else _others_of(dataset)
+        source = "other images of the same dataset, whose labels do not say what they show"
+        if self.pool_name:
+            source = f"images of {self.pool_name}"
+        elif any(item.scene for item in dataset.items):
+            source = "images of other scenes of the same dataset"
+        elif any(item.group for item in dataset.items):
+            source = "images of other references or prompts of the same dataset"
         note = f"Semantically inconsistent conditions of {evidence.title}: degraded {source}, chosen by seed."
         return replace(evidence, notes=(*evidence.notes, note))
-
-    def _ask_together(self, dataset: Dataset, recipes: Sequence[Recipe]) -> None:
-        """Ask several prompts about the same pairs at once; what each method makes of it comes afterwards."""
-        together = joint([one for one in recipes if not self._other_identity(one)])
-        if together is None:
-            return
-        scorer = self.scorer(StoredBackend(self.backend, self.run, self.answer_seconds), together)
-        derived = Derivation(self.run, together)
-        missing = (path for path in dataset.paths if not self._is_answered(derived, path))
-        for done, _ in enumerate(scorer.score_many(missing, on_error="return"), start=1):
-            self._tell(recipes[0], done)
-
-    def _is_answered(self, derived: Derivation, path: Path) -> bool:
-        pixels = known_pixels(self.run, str(path.absolute()), seed=self.seed)
-        return pixels is not None and derived.answers(pixels) is not None
 
     def _scores(self, dataset: Dataset, recipe: Recipe) -> Scores | NotRun:
         try:
@@ -109,11 +95,10 @@ class ModelRun:
         outline, pool = outline_of(recipe.method), None
         if outline is not None and outline.needs_pool:
             pool = self.pool or self._pool(dataset)
-        stored = StoredScorer(
-            self.run, self.scorer(self.backend, recipe, pool), total=len(dataset), seconds=self.answer_seconds
-        )
+        scorer = self.scorer(self.backend, recipe, pool)
+        stored = StoredScorer(self.run, scorer, total=len(dataset), seconds=self.answer_seconds)
         for count, _ in enumerate(stored.ask(dataset.paths), start=1):
-            self._tell(recipe, count + stored.skipped)
+            self.progress(recipe.name, count + stored.skipped)
         return collect(recipe.method, stored.results(dataset.paths))
 
     def _pool(self, dataset: Dataset) -> ImagePool:
@@ -132,10 +117,6 @@ class ModelRun:
             max_side=self.max_side,
         )
 
-    def _tell(self, recipe: Recipe, done: int) -> None:
-        if self.progress is not None:
-            self.progress(recipe.name, done)
-
     def scorer(self, backend: Backend, method: Method | Recipe, pool: Pool | None = None) -> Scorer:
         """Return what scores images as this run has them."""
         return Scorer(
@@ -153,15 +134,6 @@ class ModelRun:
         identity = limited(recipe.fit(self.backend).fingerprint, self.max_side).identity
         found = "; ".join(identity_difference(self.run.manifest.identity, identity))
         return found and f"{recipe.name} changes the model ({found}), so its answers belong into another run folder"
-
-
-def _others_of(dataset: Dataset) -> str:
-    """Return what images of a dataset are conditions of other content, in words."""
-    if any(item.scene for item in dataset.items):
-        return "images of other scenes of the same dataset"
-    if any(item.group for item in dataset.items):
-        return "images of other references or prompts of the same dataset"
-    return "other images of the same dataset, whose labels do not say what they show"
 
 
 def pool_of(paths: Sequence[Path], *, max_pixels: int = MAX_PIXELS, max_side: int | None = None) -> ImagePool:
@@ -184,13 +156,12 @@ def with_all_methods(snapshot: Snapshot, evidence: Evidence) -> Evidence:
     paths = [Path(evidence.root, name) for name in evidence.names]
     entries = [entry for entry in snapshot.manifest.methods.values() if entry.seed == evidence.seed]
     further = {entry.name: recipe for entry in entries if (recipe := recipe_of(entry)) is not None}
-    found = {
-        name: _recall_one(snapshot, paths, replace(recipe, name=name), evidence.seed)
-        for name, recipe in sorted(further.items())
-        if name not in evidence.results
-    }
-    held = {name: scores for name, scores in found.items() if isinstance(scores, Scores)}
-    return replace(evidence, results={**evidence.results, **held})
+    results = dict(evidence.results)
+    for name, recipe in sorted(further.items()):
+        if name not in results:
+            scores = _recall_one(snapshot, paths, replace(recipe, name=name), evidence.seed)
+            results |= {name: scores} if isinstance(scores, Scores) else {}
+    return replace(evidence, results=results)
 
 
 def _recall_one(snapshot: Snapshot, paths: Sequence[Path], recipe: Recipe, seed: int) -> Scores | NotRun:
@@ -212,37 +183,3 @@ def _result(derived: Derivation, known: Sequence[str], path: str, seed: int) -> 
     outcomes = [derived.run.index.outcome(path, number) for number in known]
     done = [outcome for outcome in outcomes if outcome is not None and outcome.error is None]
     return derived.result(done[0]) if done else failure
-
-
-PREFIX = "rival "
-"""What stands before the name of a rival in `Evidence.results`."""
-
-
-def rival_scores(
-    dataset: Dataset,
-    name: str,
-    *,
-    device: str | None = None,
-    max_pixels: int = MAX_PIXELS,
-    progress: Callable[[int], None] | None = None,
-) -> Scores | NotRun:
-    """Return the scores of a metric of pyiqa, higher is better, or why there are none.
-
-    Raises:
-        SettingError: There is no such metric.
-    """
-    try:
-        rival = load_rival(name, device=device)
-    except MissingPackageError as error:
-        return NotRun(reason=str(error))
-    values, errors = [], []
-    for done, path in enumerate(dataset.paths, start=1):
-        try:
-            values.append(rival(load_image(path, max_pixels=max_pixels)))
-        except ImageError as error:
-            values.append(np.nan)
-            errors.append(str(error))
-        if progress is not None:
-            progress(done)
-    column = np.array(values, dtype=np.float64)
-    return Scores(value=column, order=column, errors=tuple(errors))

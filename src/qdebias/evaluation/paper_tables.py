@@ -1,14 +1,32 @@
-"""The tables of the paper with our numbers beside the printed ones."""
+"""The tables of the paper with our numbers beside the printed ones, and the scores behind them, asked or remembered."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from functools import partial
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
 
+import numpy as np
+
+from qdebias.errors import ImageError, MissingPackageError, SettingError
 from qdebias.evaluation import published
-from qdebias.evaluation.agreement import Agreements, agreement_cells
-from qdebias.evaluation.evidence import Evidence, Scores
-from qdebias.evaluation.method_scores import PREFIX
+from qdebias.evaluation.evidence import (
+    Agreements,
+    Evidence,
+    NotRun,
+    Scores,
+    agreement_cells,
+    first_items,
+    load_all,
+    part_name,
+    save,
+)
+from qdebias.evaluation.method_scores import ModelRun, recall, with_all_methods
 from qdebias.evaluation.published import LATER, SOURCE, TITLES, Printed, PublishedRow
 from qdebias.evaluation.table import NOTHING, Cell, Cells, Column, Number, Table
+from qdebias.image import load_image
+from qdebias.inputs.datasets import Dataset
+from qdebias.metrics.packages import load_rival
+from qdebias.runs.run import open_snapshot
+from qdebias.system.named import nearest
 
 ABLATIONS: Mapping[str, tuple[str, tuple[str, ...], tuple[PublishedRow, ...]]] = {
     "table3": (
@@ -29,130 +47,224 @@ TABLE1_MEASURED: Mapping[str, str] = {
 }
 
 TABLES = ("table1", "table2", *ABLATIONS)
+FIGURES = ("figure1", "figure4")
+
+BIAS = "bias"
+"""Stands for the offsets of `qdebias.evaluation.bias` in place of a table."""
+
+PLAIN = "qbench"
+"""The method whose bias the figures show: the paper made them with the prompt of Q-Bench."""
+
+PREFIX = "rival "
+"""What stands before the name of a metric of pyiqa in `Evidence.results`."""
 
 
-def needed(table: str, dataset: str) -> tuple[str, ...]:
-    """Return the methods that a table is made of, `paper` first: what the others need is asked with it."""
-    if table == "table1":
+def recipes_of(what: str, dataset: str) -> tuple[str, ...]:
+    """Return the methods that a table or figure is made of, `paper` first: what the others need is asked with it."""
+    if what in ABLATIONS:
+        return ("paper", *(row.recipe for row in ABLATIONS[what][2] if row.recipe != "paper"))
+    if what == "table1":
         spatter = ("only-spatter",) if dataset == "siqad" else ()
         return ("paper", *(name for name in TABLE1_MEASURED if name != "paper"), *spatter)
-    if table == "table2":
+    if what in ("table2", BIAS):
         return ("paper", "vanilla")
-    return ("paper", *(row.recipe for row in ABLATIONS[table][2] if row.recipe != "paper"))
+    if what in FIGURES:
+        return ("paper", PLAIN)
+    known = (*TABLES, *FIGURES)
+    raise SettingError(f"{what!r} is not a table or figure; choose one of {', '.join(known)}{nearest(what, known)}")
+
+
+def reproduce(
+    what: str,
+    dataset: Dataset,
+    model_run: ModelRun,
+    *,
+    model: str,
+    limit: int | None = None,
+    rivals: Sequence[str] = (),
+    device: str | None = None,
+) -> Evidence:
+    """Ask what is missing for a table, a figure or `BIAS`, and leave the scores behind it in the run folder.
+
+    `rivals` are metrics of pyiqa to be run on `device` as well, for Table 1. Scores of the same images that are in the
+    run folder from an earlier time are taken from there.
+    """
+    evidence = model_run.score_dataset(dataset, recipes_of(what, dataset.name), model=model, limit=limit)
+    results = dict(evidence.results)
+    for name in rivals:
+        key = PREFIX + name
+        known = [one.results.get(key) for one in load_all(model_run.run.folder) if one.names == evidence.names]
+        done = next((scores for scores in known if isinstance(scores, Scores)), None)
+        results[key] = done or _rival_scores(first_items(dataset, limit), name, model_run, device)
+    evidence = replace(evidence, results=results)
+    save(evidence, model_run.run.folder, part=part_name(dataset, limit))
+    return evidence
+
+
+def _rival_scores(dataset: Dataset, name: str, model_run: ModelRun, device: str | None) -> Scores | NotRun:
+    """Return the scores of a metric of pyiqa, higher is better, or why there are none."""
+    try:
+        rival = load_rival(name, device=device)
+    except MissingPackageError as error:
+        return NotRun(reason=str(error))
+    column, errors = np.full(len(dataset), np.nan), []
+    for place, path in enumerate(dataset.paths):
+        try:
+            column[place] = rival(load_image(path, max_pixels=model_run.max_pixels))
+        except ImageError as error:
+            errors.append(str(error))
+        model_run.progress(PREFIX + name, place + 1)
+    return Scores(value=column, order=column, errors=tuple(errors))
+
+
+def recall_evidence(
+    runs: Sequence[Path], dataset: Dataset, wanted: Sequence[str], *, seed: int = 0, limit: int | None = None
+) -> list[Evidence]:
+    """Return what follows for tables from the answers that run folders hold about a dataset, without a model."""
+    recipes = tuple(dict.fromkeys(recipe for table in wanted for recipe in recipes_of(table, dataset.name)))
+    found = []
+    for folder in runs:
+        with open_snapshot(folder) as snapshot:
+            found.append((folder, recall(snapshot, dataset, recipes, seed=seed, limit=limit)))
+    return _with_distinct_names(found)
+
+
+def saved_evidence(runs: Sequence[Path]) -> list[Evidence]:
+    """Return the scores that `reproduce` and `evaluate` left in run folders, and those of all other methods there."""
+    found = []
+    for folder in runs:
+        if held := load_all(folder):
+            with open_snapshot(folder) as snapshot:
+                found += [(folder, with_all_methods(snapshot, evidence)) for evidence in held]
+    if not found:
+        raise SettingError(
+            f"{', '.join(map(str, runs))}: qdebias reproduce left no scores in there; use that, or give --dataset and "
+            f"--root to compute them from the answers"
+        )
+    return _with_distinct_names(found)
+
+
+def _with_distinct_names(found: Sequence[tuple[Path, Evidence]]) -> list[Evidence]:
+    """Name folder, part and seed beside the model where model and dataset alone do not tell two of them apart."""
+    keys = [(evidence.model, evidence.dataset) for _, evidence in found]
+    return [
+        evidence
+        if keys.count((evidence.model, evidence.dataset)) == 1
+        else replace(evidence, model=f"{evidence.model} ({folder.name}: {len(evidence.names)}, seed {evidence.seed})")
+        for folder, evidence in found
+    ]
 
 
 def build(table: str, measured: Sequence[Agreements]) -> Table:
     """Return a table of the paper: what it prints, and what was measured."""
-    if table == "table1":
-        return _table1(measured)
-    if table == "table2":
-        return _table2(measured)
-    return _ablation(table, measured)
+    evidences = [one.evidence for one in measured]
+    titles = {one.dataset: one.title for one in reversed(evidences)}
+    datasets = [name for name in TITLES if name in titles]  # those of the paper first and in its order
+    datasets += dict.fromkeys(one.dataset for one in evidences if one.dataset not in TITLES)
+    if table in ABLATIONS:
+        return _ablation(table, measured, datasets)
+    made = _table1 if table == "table1" else _table2
+    return made(measured, {name: titles[name] for name in datasets})
 
 
-def _ablation(table: str, measured: Sequence[Agreements]) -> Table:
+def _pair(group: str) -> list[Column]:
+    return [Column(name, group) for name in ("SRCC", "PLCC")]
+
+
+def _ablation(table: str, measured: Sequence[Agreements], datasets: Sequence[str]) -> Table:
     title, heads, rows = ABLATIONS[table]
-    datasets = [dataset for dataset in _datasets(measured) if any(dataset in row.values for row in rows)]
-    columns = [Column(name=head) for head in heads]
+    printed = [dataset for dataset in datasets if any(dataset in row.values for row in rows)]
+    columns = [Column(head) for head in heads]
     for one in measured:
         group = f"{one.evidence.title}, {one.evidence.model}"
-        columns += [Column(name=name, group=group) for name in ("SRCC", "PLCC", "ΔSRCC", "ΔPLCC")]
-    for dataset in datasets:
-        columns += [Column(name=name, group=f"{TITLES[dataset]}, paper") for name in ("SRCC", "PLCC")]
+        columns += [*_pair(group), Column("ΔSRCC", group), Column("ΔPLCC", group)]
+    columns += [column for dataset in printed for column in _pair(f"{TITLES[dataset]}, paper")]
     lines = []
     for row in rows:
-        cells = [Cell(content=text) for text in (row.name, *row.settings)]
+        cells = [Cell(text) for text in (row.name, *row.settings)]
         for one in measured:
-            gain = None if row.recipe == "paper" else one.gain(row.recipe, "paper")
+            gain = None if row.recipe == "paper" else one.of(row.recipe, "paper")
             cells += [*agreement_cells(one.of(row.recipe)), *agreement_cells(gain)]
-        for dataset in datasets:
+        for dataset in printed:
             cells += _printed(row.values.get(dataset), _later(row, dataset))
         lines.append(tuple(cells))
     delta = "ΔSRCC and ΔPLCC: minus Q-Debias on the same images, with a paired bootstrap interval."
-    return Table(title=title, columns=tuple(columns), rows=tuple(lines), notes=(delta, *remarks(measured, rows)))
+    return Table(title=title, columns=tuple(columns), rows=tuple(lines), notes=(delta, *_remarks(measured, rows)))
 
 
-def _table1(measured: Sequence[Agreements]) -> Table:
-    datasets = _datasets(measured)
-    columns = [Column(name="Method"), Column(name="Numbers from"), Column(name="Trained on")]
-    columns += [Column(name=name, group=_title(measured, dataset)) for dataset in datasets for name in ("SRCC", "PLCC")]
+def _table1(measured: Sequence[Agreements], titles: Mapping[str, str]) -> Table:
+    columns = [Column("Method"), Column("Numbers from"), Column("Trained on")]
+    columns += [column for title in titles.values() for column in _pair(title)]
     printed, after = (
-        [row for row in rows if any(dataset in row.values for dataset in datasets)]
+        [row for row in rows if titles.keys() & row.values.keys()]
         for rows in ((*published.RIVALS, *published.TABLE1_OURS), published.AFTER)
     )
 
-    def line(names: Sequence[str], found: Callable[[str], Sequence[Cell]]) -> Cells:
-        return (*(Cell(content=name) for name in names), *(cell for dataset in datasets for cell in found(dataset)))
-
     def of_paper(row: PublishedRow, source: str) -> Cells:
-        return line((row.name, source, row.training or "nothing"), lambda name: _printed(row.values.get(name)))
+        cells = (cell for dataset in titles for cell in _printed(row.values.get(dataset)))
+        return (*map(Cell, (row.name, source, row.training or "nothing")), *cells)
 
     lines = [of_paper(row, SOURCE[row.version]) for row in printed]
-    for model in dict.fromkeys(one.evidence.model for one in measured):
-        held = {one.evidence.dataset: one for one in measured if one.evidence.model == model}
-        rivals = dict.fromkeys(
-            name for one in held.values() for name in one.evidence.results if name.startswith(PREFIX)
-        )
-        spatter = {"only-spatter": "Q-Debias, spatter only"} if "siqad" in held else {}
-        for recipe, name in {**{one: one.removeprefix(PREFIX) for one in rivals}, **TABLE1_MEASURED, **spatter}.items():
-            source = "measured, pyiqa" if recipe in rivals else f"measured, {model}"
-            lines.append(line((name, source, ""), partial(_measured, held, recipe)))
-        gain = ("Q-Debias minus Q-Bench prompt", f"measured, {model}", "")
-        lines.append(line(gain, partial(_measured, held, "paper", "qbench")))
+    for model, held in _by_model(measured).items():
+        found = dict.fromkeys(name for one in held.values() for name in one.evidence.results)
+        rivals = [name for name in found if name.startswith(PREFIX)]
+        names = {name: name.removeprefix(PREFIX) for name in rivals} | dict(TABLE1_MEASURED)
+        names |= {"only-spatter": "Q-Debias, spatter only"} if "siqad" in held else {}
+        for recipe, name in names.items():
+            heads = name, "measured, pyiqa" if recipe in rivals else f"measured, {model}", ""
+            lines.append((*map(Cell, heads), *_measured(held, titles, (recipe,))))
+        heads = "Q-Debias minus Q-Bench prompt", f"measured, {model}", ""
+        lines.append((*map(Cell, heads), *_measured(held, titles, ("paper", "qbench"))))
     lines += [of_paper(row, f"after the paper: {row.source}") for row in after]
-    notes = (*remarks(measured, printed), *([published.AFTER_NOTE] if after else []))
+    notes = (*_remarks(measured, printed), *([_AFTER] if after else []))
     return Table(title="Table 1: comparison of methods", columns=tuple(columns), rows=tuple(lines), notes=notes)
 
 
-def _measured(held: Mapping[str, Agreements], recipe: str, *base: str) -> tuple[Cell, Cell]:
-    """Return the agreement of a method on the last dataset that is named, minus that of a base before it, if any."""
-    *others, dataset = base
-    if dataset not in held:
-        return NOTHING, NOTHING
-    return agreement_cells(held[dataset].gain(recipe, others[0]) if others else held[dataset].of(recipe))
-
-
-def _table2(measured: Sequence[Agreements]) -> Table:
-    datasets = _datasets(measured)
-    columns = [Column(name="Model"), Column(name="Numbers from")]
-    for dataset in datasets:
-        for part in ("vanilla prompt", "Q-Debias", "gain"):
-            group = f"{_title(measured, dataset)}, {part}"
-            columns += [Column(name=name, group=group) for name in ("SRCC", "PLCC")]
-    printed = [row for row in published.TABLE2 if any(dataset in row.values for dataset in datasets)]
+def _table2(measured: Sequence[Agreements], titles: Mapping[str, str]) -> Table:
+    columns = [Column("Model"), Column("Numbers from")]
+    for title in titles.values():
+        columns += [*_pair(f"{title}, vanilla prompt"), *_pair(f"{title}, Q-Debias"), *_pair(f"{title}, gain")]
+    printed = [row for row in published.TABLE2 if titles.keys() & row.values.keys()]
     lines: list[Cells] = []
     for row in printed:
-        cells = [Cell(content=row.name), Cell(content=SOURCE[row.version])]
-        lines.append((*cells, *(cell for dataset in datasets for cell in _printed_model(row, dataset))))
-    for model in dict.fromkeys(one.evidence.model for one in measured):
-        cells = [Cell(content=model), Cell(content="measured")]
-        for dataset in datasets:
-            found = [one for one in measured if (one.evidence.model, one.evidence.dataset) == (model, dataset)]
-            for one in found[:1]:
-                agreements = one.of("vanilla"), one.of("paper"), one.gain("paper", "vanilla")
-                cells += [cell for agreement in agreements for cell in agreement_cells(agreement)]
-            cells += [] if found else [NOTHING] * 6
+        cells = [Cell(row.name), Cell(SOURCE[row.version])]
+        for dataset in titles:
+            vanilla, debiased = row.vanilla.get(dataset), row.values.get(dataset)
+            gain = None
+            if vanilla is not None and debiased is not None:
+                differences = debiased.srcc - vanilla.srcc, debiased.plcc - vanilla.plcc
+                gain = Printed(srcc=differences[0], plcc=differences[1], note=vanilla.note)
+            cells += [*_printed(vanilla), *_printed(debiased), *_printed(gain, signed=True)]
         lines.append(tuple(cells))
-    notes = remarks(measured, printed)
+    for model, held in _by_model(measured).items():
+        found = _measured(held, titles, ("vanilla",), ("paper",), ("paper", "vanilla"))
+        lines.append((Cell(model), Cell("measured"), *found))
+    notes = _remarks(measured, printed)
     return Table(title="Table 2: other language models", columns=tuple(columns), rows=tuple(lines), notes=notes)
 
 
-def _printed_model(row: PublishedRow, dataset: str) -> list[Cell]:
-    vanilla, debiased = row.vanilla.get(dataset), row.values.get(dataset)
-    cells = [*_printed(vanilla), *_printed(debiased)]
-    if vanilla is None or debiased is None:
-        return [*cells, NOTHING, NOTHING]
-    gains = (debiased.srcc - vanilla.srcc, debiased.plcc - vanilla.plcc)
-    note = (vanilla.note,) if vanilla.note else ()
-    return [*cells, *(Cell(content=Number(value=gain, signed=True), notes=note) for gain in gains)]
+def _by_model(measured: Sequence[Agreements]) -> dict[str, dict[str, Agreements]]:
+    """Return what was measured by model and dataset."""
+    found: dict[str, dict[str, Agreements]] = {}
+    for one in measured:
+        found.setdefault(one.evidence.model, {}).setdefault(one.evidence.dataset, one)
+    return found
 
 
-def _printed(printed: Printed | None, later: str = "") -> tuple[Cell, Cell]:
+def _measured(held: Mapping[str, Agreements], datasets: Iterable[str], *recipes: tuple[str, ...]) -> list[Cell]:
+    """Return the agreement on each dataset of each method, or of a method minus another."""
+    cells: list[Cell] = []
+    for dataset in datasets:
+        for names in recipes:
+            cells += agreement_cells(held[dataset].of(*names) if dataset in held else None)
+    return cells
+
+
+def _printed(printed: Printed | None, later: str = "", *, signed: bool = False) -> tuple[Cell, Cell]:
     if printed is None:
         return NOTHING, NOTHING
     notes = tuple(filter(None, (printed.note, later)))
-    srcc, plcc = (Cell(content=Number(value=value), notes=notes) for value in (printed.srcc, printed.plcc))
-    return srcc, plcc
+    return Cell(Number(printed.srcc, signed=signed), notes), Cell(Number(printed.plcc, signed=signed), notes)
 
 
 def _later(row: PublishedRow, dataset: str) -> str:
@@ -165,16 +277,10 @@ def _later(row: PublishedRow, dataset: str) -> str:
     return ""
 
 
-def _datasets(measured: Iterable[Agreements]) -> list[str]:
-    """Return the datasets, those of the paper first and in its order."""
-    found = dict.fromkeys(one.evidence.dataset for one in measured)
-    return [name for name in TITLES if name in found] + [name for name in found if name not in TITLES]
-
-
-def _title(measured: Iterable[Agreements], dataset: str) -> str:
-    return next(one.evidence.title for one in measured if one.evidence.dataset == dataset)
-
-
+_AFTER = (
+    "After the paper: trained scorers, as they print themselves on test sets of their own, not measured by us; a "
+    "dataset that one was trained on says little about other images."
+)
 _PAPER = (
     f"Printed numbers: {SOURCE[published.FIRST]}, of mPLUG-Owl3 where no other model is named, without intervals. The "
     f"paper names no checkpoint; its released code loads mPLUG-Owl3-7B-240728."
@@ -189,32 +295,27 @@ _INTERVALS = (
 )
 
 
-def remarks(measured: Sequence[Agreements], printed: Sequence[PublishedRow]) -> tuple[str, ...]:
+def _remarks(measured: Sequence[Agreements], printed: Sequence[PublishedRow]) -> tuple[str, ...]:
     """Return the notes on a whole table."""
     evidences = [one.evidence for one in measured]
     known = {dataset for row in printed for dataset in row.values}
-    notes = [note for evidence in evidences for note in _about(evidence)]
-    for evidence in evidences:
-        if evidence.dataset not in known:
-            where = " in this table" if evidence.dataset in TITLES and known else ""
-            notes.append(f"The paper has no numbers for {evidence.title}{where}; they are ours alone.")
-    resampled = {
-        "over images" if evidence.groups is None else "over groups of images that share their content"
-        for evidence in evidences
-    }
-    notes.append(_INTERVALS.format(resampled=" or ".join(sorted(resampled))))
-    if any(evidence.dataset in known for evidence in evidences):
+    notes: list[str] = []
+    for one in evidences:
+        notes += [f"Measured: model {one.model}, seed {one.seed}, {one.summary}.", *one.notes]
+        scored = {name: scores for name, scores in one.results.items() if isinstance(scores, Scores)}
+        failed = {name: int(np.isnan(scores.value).sum()) for name, scores in scored.items()}
+        if missing := sorted(name for name, count in failed.items() if count):
+            notes.append(
+                f"{one.title}, {one.model}: {max(failed.values())} of {len(one.names)} images have no score "
+                f"and are left out, of {', '.join(missing)}."
+            )
+    for one in evidences:
+        if one.dataset not in known:
+            where = " in this table" if one.dataset in TITLES and known else ""
+            notes.append(f"The paper has no numbers for {one.title}{where}; they are ours alone.")
+    images, groups = "over images", "over groups of images that share their content"
+    resampled = sorted({images if one.groups is None else groups for one in evidences})
+    notes.append(_INTERVALS.format(resampled=" or ".join(resampled)))
+    if any(one.dataset in known for one in evidences):
         notes.append(_PAPER)
     return tuple(dict.fromkeys([*notes, _PRESETS]))
-
-
-def _about(evidence: Evidence) -> list[str]:
-    notes = [f"Measured: model {evidence.model}, seed {evidence.seed}, {evidence.summary}.", *evidence.notes]
-    failed = {name: scores.failed for name, scores in evidence.results.items() if isinstance(scores, Scores)}
-    missing = sorted(name for name, count in failed.items() if count)
-    if missing:
-        notes.append(
-            f"{evidence.title}, {evidence.model}: {max(failed.values())} of {len(evidence.names)} images have no score "
-            f"and are left out, of {', '.join(missing)}."
-        )
-    return notes

@@ -26,13 +26,7 @@ TITLES: Mapping[str, str] = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Printed:
-    """SRCC and PLCC of one cell, without intervals: the paper gives none.
-
-    Attributes:
-        srcc: Spearman's rank correlation.
-        plcc: Pearson's correlation, without a fit.
-        note: What is known to be wrong with it; empty where nothing is.
-    """
+    """SRCC and PLCC (without a fit) of one cell, which have no intervals, and what is known to be wrong with them."""
 
     srcc: float
     plcc: float
@@ -41,18 +35,10 @@ class Printed:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PublishedRow:
-    """One row of a table of the paper.
+    """One row of a table of the paper, as it is printed, by dataset; in Table 2 under Q-Debias and the vanilla prompt.
 
-    Attributes:
-        name: As it is printed.
-        recipe: The name in `qdebias.methods.presets` of the method that this row is of; empty for other people's
-            metrics.
-        values: What is printed for each dataset that has a cell; in Table 2 under Q-Debias.
-        vanilla: In Table 2: what is printed for the vanilla prompt.
-        version: The version of the paper.
-        source: Whose method it is; empty for the paper's own.
-        training: What it was trained on; empty where the paper calls it training-free.
-        settings: Further columns of the row, as Table 3 has them.
+    `recipe` is the method that it is of, or else `source` says whose it is, and `training` what it was trained on.
+    `settings` are further columns, as Table 3 has them.
     """
 
     name: str
@@ -65,32 +51,24 @@ class PublishedRow:
     settings: tuple[str, ...] = ()
 
 
-def _rows() -> dict[str, tuple[PublishedRow, ...]]:
-    tables = tomllib.loads(Path(__file__).with_name("published.toml").read_text(encoding="utf-8"))
-    notes = tables.pop("notes")
-
-    def row(said: dict[str, Any]) -> PublishedRow:
-        named = {dataset: notes[key] for dataset, key in said.pop("notes", {}).items()}
-        for column in ("values", "vanilla"):
-            noted = named if column == "vanilla" or "vanilla" not in said else {}
-            said[column] = {
-                dataset: Printed(srcc=srcc, plcc=plcc, note=noted.get(dataset, ""))
-                for dataset, (srcc, plcc) in said.get(column, {}).items()
-            }
-        return PublishedRow(**said | {"settings": tuple(said.get("settings", ()))})
-
-    return {name: tuple(map(row, table)) for name, table in tables.items()}
+def _row(said: dict[str, Any], notes: Mapping[str, str]) -> PublishedRow:
+    """Return a row of the file; its notes are on the vanilla prompt where it has that, else on its values."""
+    noted, named = "vanilla" if "vanilla" in said else "values", said.pop("notes", {})
+    for column in ("values", "vanilla"):
+        cells = {}
+        for dataset, (srcc, plcc) in said.get(column, {}).items():
+            note = notes[named[dataset]] if column == noted and dataset in named else ""
+            cells[dataset] = Printed(srcc=srcc, plcc=plcc, note=note)
+        said[column] = cells
+    return PublishedRow(**said | {"settings": tuple(said.get("settings", ()))})
 
 
-_TABLES = _rows()
+_FILE = tomllib.loads(Path(__file__).with_name("published.toml").read_text(encoding="utf-8"))
+_NOTES = _FILE.pop("notes")
+_TABLES = {name: tuple(_row(said, _NOTES) for said in rows) for name, rows in _FILE.items()}
 RIVALS = _TABLES["rivals"]
 """The rows of Table 1 that are neither Q-Bench's prompt nor Q-Debias."""
 TABLE1_OURS, TABLE2, TABLE3, TABLE4, TABLE5 = (_TABLES[f"table{number}"] for number in range(1, 6))
 QBENCH = TABLE1_OURS[0]
 AFTER = _TABLES["after"]
 """What others print who came after the paper, for the last rows of Table 1; nothing of it was measured here."""
-
-AFTER_NOTE = (
-    "After the paper: trained scorers, as they print themselves on test sets of their own, not measured by us; a "
-    "dataset that one was trained on says little about other images."
-)

@@ -1,20 +1,26 @@
-"""One row an image: its human score, ours, and the logits that ours was computed from."""
+"""A dataset, a model and a method: one row an image with its human score and ours, and how well they agree."""
 
 import json
 import math
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import suppress
-from dataclasses import dataclass, field, replace
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass, field
 from html import escape
+from os import PathLike
+from tempfile import TemporaryDirectory
 from typing import Any, Literal, TypeAlias
 
 import numpy as np
 
+from qdebias.backends.base import Backend, Fingerprint
 from qdebias.errors import SettingError
-from qdebias.evaluation.readout import Readout, read
-from qdebias.inputs.datasets import Dataset, Item
+from qdebias.evaluation.evidence import Evidence, Readout, Scores, evidence_of, first_items, read
+from qdebias.image import MAX_PIXELS
+from qdebias.inputs.datasets import Dataset, Item, load_dataset
+from qdebias.inputs.datasets.load import refuse_videos
 from qdebias.methods.plan import Failure, Method, Score
-from qdebias.metrics.intervals import Interval
+from qdebias.methods.recipe import Recipe
 from qdebias.metrics.measures import (
     Columns,
     Correlation,
@@ -24,38 +30,26 @@ from qdebias.metrics.measures import (
     refuse_own_scores,
 )
 from qdebias.runs.records import Row, cells_of, plain_logits
+from qdebias.runs.run import Run, open_run
+from qdebias.runs.scorer import Scorer
+from qdebias.runs.stored import StoredScorer
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EvaluatedImage(Row):
-    """An image of a dataset with both scores.
+    """An image of a dataset with both scores; those of ours are None where it failed.
 
-    Attributes:
-        path: The image, relative to the dataset's root.
-        mos: Human score as the labels have it.
-        quality: The same with higher always better.
-        score: Our score, higher is better; None where it failed.
-        rank: What SRCC and KRCC rank, see `qdebias.evaluation.readout`; None where it failed.
-        error: Why it failed; None where it did not.
-        split: The dataset's split, subset, scene and group of the image, as far as it has such.
-        subset: Likewise.
-        scene: Likewise.
-        group: Likewise.
-        good: P(good) under each condition.
-        same: P(same object) of each condition; empty where it was not asked.
-        weight: Weight of each condition.
-        spread: Standard deviation of the score over seeds of the noise; None for a method with one seed.
-        deviation: Standard deviation of the options' values, see `qdebias.methods.method.Score`.
-        probabilities: Probability of each option by its word; the columns are called p_ and the word.
-        logits: For each request, for each of its questions, the logits of its options as the model gave them.
+    `mos` is the human score as the labels have it, `quality` the same with higher always better, `rank` what SRCC and
+    KRCC rank, see `qdebias.evaluation.evidence`. `logits` are as the model gave them, for each request, for each of its
+    questions, of each option; further columns: see `qdebias.Score`.
     """
 
     path: str
     mos: float
     quality: float
-    score: float | None
-    rank: float | None
-    error: str | None
+    score: float | None = None
+    rank: float | None = None
+    error: str | None = None
     split: str = ""
     subset: str = ""
     scene: str = ""
@@ -69,35 +63,8 @@ class EvaluatedImage(Row):
     logits: tuple[tuple[tuple[float, ...], ...], ...] = ()
 
 
-def evaluated(
-    dataset: Dataset, item: Item, result: Score | Failure, method: Method, readout: Readout
-) -> EvaluatedImage:
-    """Return the row of one result."""
-    row = EvaluatedImage(
-        path=item.path,
-        mos=item.mos,
-        quality=item.mos if dataset.direction == "higher" else -item.mos,
-        score=None,
-        rank=None,
-        error=None,
-        split=item.split,
-        subset=item.subset,
-        scene=item.scene,
-        group=item.group,
-    )
-    if isinstance(result, Failure):
-        return replace(row, error=result.error)
-    reading = read(method, result, readout)
-    return replace(
-        row,
-        score=reading.score,
-        rank=reading.rank,
-        logits=plain_logits(result),
-        **cells_of(result),
-    )
-
-
 PartKind: TypeAlias = Literal["split", "subset", "scene"]
+KINDS: tuple[PartKind, ...] = ("split", "subset", "scene")
 
 MEASURES = ("srcc", "plcc", "plcc_logistic", "plcc_logistic5", "krcc", "rmse")
 """What is reported of a correlation, in this order, each with its interval."""
@@ -108,15 +75,7 @@ LEVEL = 0.95
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Part:
-    """The images of one split, subset or scene.
-
-    Attributes:
-        kind: Which of the three.
-        name: Its name.
-        count: How many of its images were correlated.
-        correlation: How well they agree; None where that is not defined.
-        reason: Why not; empty where it is.
-    """
+    """How many images of one split, subset or scene were correlated, and how well they agree, or why not."""
 
     kind: PartKind
     name: str
@@ -239,6 +198,14 @@ class Report:
         """Return `values` as one line of JSON; what is not defined is null."""
         return json.dumps(self.values(), ensure_ascii=False, allow_nan=False)
 
+    def evidence(self, dataset: Dataset, *, model: str) -> Evidence:
+        """Return the scores as evidence, so that tables, bias and other reports can start from them."""
+        columns = [(row.score, row.rank) for row in self.rows]
+        value, order = np.array(columns, dtype=np.float64).reshape(-1, 2).T  # None becomes NaN
+        errors = tuple(row.error for row in self.failures if row.error is not None)
+        scores = {self.method: Scores(value=value, order=order, errors=errors)}
+        return evidence_of(dataset, scores, model=model, seed=self.seed, limit=self.limit)
+
 
 def make_report(
     dataset: Dataset,
@@ -251,29 +218,31 @@ def make_report(
     readout: Readout = "exact",
     resamples: int = 1000,
 ) -> Report:
-    """Correlate the rows of an evaluation.
+    """Correlate the rows of an evaluation: the images of a whole dataset in its order, up to the limit.
 
-    Args:
-        dataset: What was evaluated, before any limit.
-        rows: Its images in its order, up to the limit.
-        model: Name of the model.
-        method: Name of the method.
-        seed: Seed of the random degradations.
-        limit: How many images were requested at most.
-        readout: How the rows were read from logits.
-        resamples: How many bootstrap resamples the intervals have; 0 for no intervals. Their seed is fixed.
-
-    Raises:
-        SettingError: Fewer than 3 images have a score, or all scores are equal.
+    The seed of the bootstrap is fixed; without resamples there are no intervals.
     """
     cut = limit is not None and limit < len(dataset)
     scored = [row for row in rows if row.error is None]
     parts: list[Part] = []
     means: dict[PartKind, MeanCorrelation] = {}
-    for kind, members in _divided(scored):
-        parts += [_part(kind, name, part, resamples) for name, part in members.items()]
+    for kind in KINDS:
+        members: dict[str, list[EvaluatedImage]] = {}
+        for row in scored:
+            members.setdefault(getattr(row, kind), []).append(row)
+        members.pop("", None)
+        if len(members) < 2:
+            continue
+        for name, part in sorted(members.items()):
+            correlation, reason = None, ""
+            try:
+                correlation = _correlate(part, resamples)
+            except SettingError as error:
+                reason = str(error)
+            parts.append(Part(kind=kind, name=name, count=len(part), correlation=correlation, reason=reason))
         with suppress(SettingError):
-            means[kind] = correlate_within(list(map(_columns, members.values())), resamples=resamples, level=LEVEL)
+            columns = [_columns(part) for _, part in sorted(members.items())]
+            means[kind] = correlate_within(columns, resamples=resamples, level=LEVEL)
     return Report(
         dataset=dataset.name,
         subset=dataset.subset,
@@ -312,29 +281,96 @@ def _columns(rows: Sequence[EvaluatedImage]) -> Columns:
     )
 
 
-def _divided(rows: Sequence[EvaluatedImage]) -> Iterator[tuple[PartKind, dict[str, list[EvaluatedImage]]]]:
-    """Yield the kinds of parts of which there are several, with the images of each."""
-    kinds: tuple[PartKind, ...] = ("split", "subset", "scene")
-    for kind in kinds:
-        names = sorted({getattr(row, kind) for row in rows} - {""})
-        if len(names) > 1:
-            yield kind, {name: [row for row in rows if getattr(row, kind) == name] for name in names}
-
-
-def _part(kind: PartKind, name: str, rows: Sequence[EvaluatedImage], resamples: int) -> Part:
-    try:
-        correlation = _correlate(rows, resamples)
-    except SettingError as error:
-        return Part(kind=kind, name=name, count=len(rows), correlation=None, reason=str(error))
-    return Part(kind=kind, name=name, count=len(rows), correlation=correlation)
-
-
 def _measures(correlation: Correlation | MeanCorrelation, measures: Sequence[str] = MEASURES) -> dict[str, Any]:
     """Return each measure and its interval, None where it is not defined."""
     values: dict[str, Any] = {}
     for name in measures:
-        interval: Interval | None = getattr(correlation, f"{name}_interval")
+        interval = getattr(correlation, f"{name}_interval")
         ends = (interval.low, interval.high) if interval else ()
         number, *pair = (end if math.isfinite(end) else None for end in (getattr(correlation, name), *ends))
         values |= {name: number, f"{name}_interval": pair or None}
     return values
+
+
+def _evaluated(
+    dataset: Dataset, item: Item, result: Score | Failure, method: Method, readout: Readout
+) -> EvaluatedImage:
+    made: dict[str, Any] = {name: getattr(item, name) for name in ("path", "mos", *KINDS, "group")}
+    if isinstance(result, Failure):
+        made["error"] = result.error
+    else:
+        score, rank = read(method, result, readout)
+        made |= {"score": score, "rank": rank, "logits": plain_logits(result), **cells_of(result)}
+    return EvaluatedImage(quality=item.mos if dataset.direction == "higher" else -item.mos, **made)
+
+
+def evaluate(
+    dataset: "Dataset | str | PathLike[str]",
+    *,
+    model: str | Backend = "nano",
+    model_name: str | None = None,
+    method: str | Method | Recipe = "paper",
+    run: "str | PathLike[str] | None" = None,
+    seed: int = 0,
+    limit: int | None = None,
+    readout: Readout = "exact",
+    resamples: int = 1000,
+    batch: int = 8,
+    max_pixels: int = MAX_PIXELS,
+    max_side: int | None = None,
+    on_note: Callable[[str], None] = warnings.warn,
+    on_progress: Callable[[int], None] | None = None,
+) -> Report:
+    """Score a dataset and correlate the scores with the human ones.
+
+    Stopped at any point, the same call resumes from there; called again, it asks nothing. Images that cannot be
+    scored are rows with an error: they are left out of the correlation, and counted.
+
+    Args:
+        dataset: From `qdebias.load_dataset`, or the path of a label file.
+        model: What `qdebias.load_backend` takes, or a backend that is already loaded.
+        model_name: What `qdebias.load_backend` took, where `model` is loaded already: noted in the run folder.
+        method: The name of a preset, or a method object.
+        run: Folder in which every answer of the model is kept; see docs/runs.md. None keeps nothing.
+        seed: Seed of the random degradations.
+        limit: Take only this many images from the start of the dataset; the report says so.
+        readout: How scores are read from logits, see `qdebias.evaluation.evidence`.
+        resamples: How many bootstrap resamples the 95 % intervals have; 0 for no intervals.
+        batch: How many images are handed to the model at a time.
+        max_pixels: Larger images are refused before they are decoded.
+        max_side: See `qdebias.Scorer`; None scores images as they are.
+        on_note: Is told what a user should know about the run folder, such as that versions have changed.
+        on_progress: Is told how many images are done, again and again.
+
+    Raises:
+        SettingError: A setting is impossible, or too few images have a score for a correlation.
+        StoreError: The run folder cannot be used.
+        BackendError: The model cannot be loaded or cannot answer.
+    """
+    data = dataset if isinstance(dataset, Dataset) else load_dataset(dataset)
+    refuse_videos(data)
+    part = first_items(data, limit)
+    scorer = Scorer(backend=model, method=method, seed=seed, batch=batch, max_pixels=max_pixels, max_side=max_side)
+    spec = model_name or (model if isinstance(model, str) else type(model).__name__)
+    with opened_run(run, scorer.fingerprint, spec, on_note) as folder:
+        stored = StoredScorer(folder, scorer, total=len(part))
+        for asked, _ in enumerate(stored.ask(part.paths), start=1):
+            if on_progress is not None:
+                on_progress(asked + stored.skipped)
+        results = zip(part.items, stored.results(part.paths), strict=True)
+        rows = [_evaluated(part, item, result, scorer.method, readout) for item, result in results]
+    names = {"model": scorer.backend.fingerprint.identity.get("model", spec), "method": scorer.recipe.name}
+    return make_report(data, rows, **names, seed=seed, limit=limit, readout=readout, resamples=resamples)
+
+
+@contextmanager
+def opened_run(
+    run: "str | PathLike[str] | None", fingerprint: Fingerprint, model: str, on_note: Callable[[str], None]
+) -> Iterator[Run]:
+    """Open the run folder, or one that is gone afterwards, and tell what there is to tell about it."""
+    with ExitStack() as stack:
+        path = stack.enter_context(TemporaryDirectory(prefix="qdebias-")) if run is None else run
+        folder = stack.enter_context(open_run(path, fingerprint, model=model))
+        for note in folder.notes:
+            on_note(note)
+        yield folder

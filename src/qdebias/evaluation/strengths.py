@@ -17,23 +17,15 @@ import numpy.typing as npt
 from qdebias.equations import FloatArray, sigmoid
 from qdebias.errors import SettingError
 
-MOST_IMAGES = 3000
-"""Most images that are ranked at a time: the fit solves systems of that size, again and again."""
-
 SUREST = 20.0
 """Log-odds beyond this are taken as this: exp(-20), some 2e-9, is as good as never, and nothing rounds to 0."""
-
-_STEPS = 2000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Strengths:
-    """How strong each of N images is.
+    """(N,) strengths of mean 0, whose differences are the log-odds that one image is better, and (N,) standard errors.
 
-    Attributes:
-        value: (N,) strengths of mean 0. By the model the log-odds that one image is better than another are the
-            difference of their strengths.
-        error: (N,) standard errors; NaN where there are no more pairs than strengths, so that nothing contradicts them.
+    An error is NaN where there are no more pairs than strengths, so that nothing contradicts them.
     """
 
     value: FloatArray
@@ -49,50 +41,31 @@ def bradley_terry(count: int, pairs: npt.NDArray[np.intp], log_odds: FloatArray)
     size, estimated from how far they are from what the strengths predict, as the answers of a model are no draws of a
     coin: where all are in accord, the errors are small however near the probabilities are to 0, 1/2 or 1.
 
-    Args:
-        count: N, up to `MOST_IMAGES`.
-        pairs: (P, 2) places of the images; every image has to be connected with every other.
-        log_odds: (P,) log p - log(1 - p) that the first of the pair is better.
-
-    Raises:
-        SettingError: There are too many images, or the fit does not come to an end.
+    The (P, 2) pairs are places of the N = `count` images, every one connected with every other; the (P,) log-odds are
+    log p - log(1 - p) that the first of the pair is better.
     """
     import choix
 
-    check_count(count)
     bounded = np.clip(log_odds, -SUREST, SUREST)
     wins = np.zeros((count, count))
     np.add.at(wins, (pairs[:, 0], pairs[:, 1]), sigmoid(bounded))
     np.add.at(wins, (pairs[:, 1], pairs[:, 0]), sigmoid(-bounded))
     try:
-        value = np.asarray(choix.ilsr_pairwise_dense(wins, max_iter=_STEPS), dtype=np.float64)
+        value = np.asarray(choix.ilsr_pairwise_dense(wins, max_iter=2000), dtype=np.float64)
     except (RuntimeError, ValueError, np.linalg.LinAlgError) as error:
         raise SettingError(
             f"no strengths fit these comparisons ({error}); compare each image with more others"
         ) from error
     value = value - value.mean()
-    return Strengths(value=value, error=_errors(value, pairs, bounded))
-
-
-def check_count(count: int) -> None:
-    """Refuse more images than `MOST_IMAGES`, before anything is asked about them."""
-    if count > MOST_IMAGES:
-        raise SettingError(
-            f"{count:,} images are too many to be ranked by comparison, {MOST_IMAGES:,} are the most; "
-            f"take the better ones with qdebias filter first"
-        )
-
-
-def _errors(value: FloatArray, pairs: npt.NDArray[np.intp], log_odds: FloatArray) -> FloatArray:
-    """Return the standard errors of strengths of mean 0."""
-    count, freedom = len(value), len(pairs) - len(value) + 1
+    freedom = len(pairs) - count + 1
     if freedom < 1:
-        return np.full(count, np.nan)
+        return Strengths(value=value, error=np.full(count, np.nan))
     expected = np.clip(value[pairs[:, 0]] - value[pairs[:, 1]], -SUREST, SUREST)
     spread = sigmoid(expected) * sigmoid(-expected)
     inverse = np.linalg.inv(_laplacian(count, pairs, spread) + 1 / count)  # the mean, which the comparisons leave open
     variance = np.diag(inverse @ _laplacian(count, pairs, spread**2) @ inverse).clip(0)
-    return np.asarray(np.sqrt(np.sum((log_odds - expected) ** 2) / freedom * variance), dtype=np.float64)
+    noise = np.sum((bounded - expected) ** 2) / freedom
+    return Strengths(value=value, error=np.asarray(np.sqrt(noise * variance), dtype=np.float64))
 
 
 def _laplacian(count: int, pairs: npt.NDArray[np.intp], weight: FloatArray) -> FloatArray:
@@ -103,25 +76,15 @@ def _laplacian(count: int, pairs: npt.NDArray[np.intp], weight: FloatArray) -> F
     return total
 
 
-LEAST_ANCHORS = 2
-"""Fewest anchors."""
-
-MOST_ANCHORS = 50
-"""Most anchors: all pairs of them are asked about, and each image beside all of them."""
+LEAST_ANCHORS, MOST_ANCHORS = 2, 50
+"""All pairs of anchors are asked about, and each image beside all of them."""
 
 
 def against(anchors: FloatArray, log_odds: FloatArray) -> tuple[float, float]:
-    """Return the strength of one image, and its standard error, from its comparisons with anchors.
+    """Return the strength of one image on the scale of M anchors, and its standard error, NaN with one anchor.
 
     It is the most likely one, where p of a win goes to the image and 1 - p to the anchor, see `bradley_terry`. The
-    error takes the anchors' strengths as exact.
-
-    Args:
-        anchors: (M,) strengths of the anchors that it was compared with.
-        log_odds: (M,) log p - log(1 - p) that the image is better than each.
-
-    Returns:
-        The strength on the scale of the anchors, and its standard error; that is NaN with one anchor.
+    error takes the (M,) strengths of the anchors as exact; `log_odds` are (M,) that the image is better than each.
     """
     from scipy.optimize import brentq
 
@@ -137,35 +100,15 @@ def against(anchors: FloatArray, log_odds: FloatArray) -> tuple[float, float]:
     return value, math.sqrt(noise * float((spread**2).sum())) / float(spread.sum())
 
 
-def strengths_against(anchors: FloatArray, log_odds: FloatArray) -> Strengths:
-    """Return the strengths of N images from (N, M) comparisons with M anchors; NaN where one was not asked about."""
-    found = [
-        against(anchors[known], row[known]) if (known := np.isfinite(row)).any() else (math.nan, math.nan)
-        for row in log_odds
-    ]
-    value, error = np.array(found, dtype=np.float64).reshape(-1, 2).T
-    return Strengths(value=value, error=error)
-
-
 def rings(images: Sequence[str], *, opponents: int, seed: int) -> list[tuple[int, int]]:
-    """Return pairs of places in a list of images.
+    """Return pairs of places in a list of different digests of images, each pair once.
 
     The images stand in a ring, in an order that a hash of seed and image decides, and each is compared with its two
-    neighbours; then in another ring, and so on. One ring connects all images, so that strengths of all follow from the
-    pairs. As nothing but the hash decides an image's place, an image that is added or taken away changes only the pairs
-    beside it: what was answered about the others serves again. Where all pairs are few enough, all of them are taken.
-
-    Args:
-        images: What tells them apart, such as their digests; all different.
-        opponents: With how many others each is compared at most, rounded up to an even number; a few less where two
-            rings agree.
-        seed: Of the hash.
-
-    Returns:
-        Each pair once, ring by ring in the order of the ring, so that two pairs one after the other share an image.
-
-    Raises:
-        SettingError: There are no opponents.
+    neighbours; then in another ring, and so on, until each has `opponents`, rounded up to an even number (a few less
+    where two rings agree). One ring connects all images, so that strengths of all follow from the pairs. As nothing
+    but the hash decides an image's place, an image that is added or taken away changes only the pairs beside it: what
+    was answered about the others serves again. Where all pairs are few enough, all of them are taken. Two pairs one
+    after the other share an image.
     """
     if opponents < 1:
         raise SettingError(f"each image needs at least one opponent, got {opponents}")

@@ -2,24 +2,18 @@
 
 import csv
 import html
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from io import StringIO
+from itertools import groupby
 from typing import TypeAlias
 
 from qdebias.errors import SettingError
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class Number:
-    """A number as it is printed, with three decimals.
-
-    Attributes:
-        value: The number.
-        low: Lower end of its 95 % interval; None where it has none.
-        high: Upper end.
-        signed: Whether it is a difference, printed with its sign.
-    """
+    """A number that is printed with three decimals, its 95 % interval if it has one, its sign if it is a difference."""
 
     value: float
     low: float | None = None
@@ -36,14 +30,9 @@ class Number:
         return self.value, self.low, self.high
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class Cell:
-    """What stands in one place.
-
-    Attributes:
-        content: A text, a number, or None where there is nothing to say.
-        notes: Footnotes that belong here, in full.
-    """
+    """A text, a number, or None where there is nothing to say; with its footnotes in full."""
 
     content: str | Number | None = None
     notes: tuple[str, ...] = ()
@@ -58,14 +47,9 @@ NOTHING = Cell()
 Cells: TypeAlias = tuple[Cell, ...]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class Column:
-    """The head of a column.
-
-    Attributes:
-        name: Its own name.
-        group: What it shares with its neighbours, printed above them; empty where it stands alone.
-    """
+    """The head of a column, and what it shares with its neighbours, which is printed above them."""
 
     name: str
     group: str = ""
@@ -78,14 +62,7 @@ class Column:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Table:
-    """Columns, rows and notes.
-
-    Attributes:
-        title: What the table shows.
-        columns: The heads.
-        rows: One cell a column.
-        notes: What holds for the whole table.
-    """
+    """Columns, rows of one cell a column, and notes on the whole table."""
 
     title: str
     columns: tuple[Column, ...]
@@ -103,46 +80,27 @@ class Table:
 
     def marks(self, cell: Cell) -> tuple[int, ...]:
         """Return the numbers of a cell's footnotes, from 1."""
-        numbers = {note: number for number, note in enumerate(self.footnotes, start=1)}
-        return tuple(numbers[note] for note in cell.notes)
+        return tuple(self.footnotes.index(note) + 1 for note in cell.notes)
 
-
-def grouped(columns: Iterable[Column]) -> list[tuple[str, int]]:
-    """Return each run of columns of one group as the group's name and the number of columns."""
-    runs: list[tuple[str, int]] = []
-    for column in columns:
-        if runs and runs[-1][0] == column.group and column.group:
-            runs[-1] = column.group, runs[-1][1] + 1
-        else:
-            runs.append((column.group, 1))
-    return runs
-
-
-_LATEX = str.maketrans(
-    {character: f"\\{character}" for character in "&%$#_{}"}
-    | {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "Δ": r"$\Delta$"}
-)
-
-
-def _latex(text: str) -> str:
-    return text.translate(_LATEX)
+    def groups(self) -> list[tuple[str, int]]:
+        """Return each group of columns and how many it has; columns without a group stand alone."""
+        runs = groupby(enumerate(self.columns), lambda one: one[1].group or one[0])
+        return [(group if isinstance(group, str) else "", len(list(columns))) for group, columns in runs]
 
 
 def render(table: Table, form: str) -> str:
-    """Return the table as text of a form, with a line break at its end.
-
-    Raises:
-        SettingError: There is no such form.
-    """
+    """Return the table as text of one of `FORMS`, with a line break at its end."""
     if form not in FORMS:
         raise SettingError(f"tables are written as {', '.join(FORMS)}, not as {form!r}")
     return FORMS[form](table)
 
 
-def to_markdown(table: Table) -> str:
-    """Return a Markdown table whose columns are lined up; footnotes are numbered in brackets below it."""
-    body = [[" ".join([cell.text, *(f"({mark})" for mark in table.marks(cell))]) for cell in row] for row in table.rows]
-    cells = [[text.replace("|", "\\|") for text in row] for row in ([column.flat for column in table.columns], *body)]
+def _markdown(table: Table) -> str:
+    cells = [[column.flat for column in table.columns]]
+    cells += [
+        [" ".join([cell.text, *(f"({mark})" for mark in table.marks(cell))]) for cell in row] for row in table.rows
+    ]
+    cells = [[text.replace("|", "\\|") for text in row] for row in cells]
     widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
     cells.insert(1, ["-" * width for width in widths])
     lines = [f"**{table.title}**", ""]
@@ -152,50 +110,64 @@ def to_markdown(table: Table) -> str:
     return "\n".join([*lines, "", *(f"- {note}" for note in [*notes, *table.notes])]).rstrip() + "\n"
 
 
-def to_csv(table: Table) -> str:
-    """Return CSV for other programs: numbers in full, the ends of intervals in columns of their own, footnotes last.
+def _csv(table: Table) -> str:
+    """Return numbers in full, the ends of intervals in columns of their own, and the footnotes in the last column.
 
     The title and the notes on the whole table are left out: they would not be rows.
     """
-    heads = [[column.flat, f"{column.flat} low", f"{column.flat} high"] for column in table.columns]
-    body = [list(map(_csv_fields, row)) for row in table.rows]
-    widths = [3 if any(row[place][1] for row in body) else 1 for place in range(len(heads))]
-    notes = [" ".join(dict.fromkeys(note for cell in row for note in cell.notes)) for row in table.rows]
-    lines = [
-        [*(field for fields, width in zip(row, widths, strict=True) for field in fields[:width]), note]
-        for row, note in zip([heads, *body], ["notes", *notes], strict=True)
-    ]
+    lines: list[list[str]] = [[] for _ in range(1 + len(table.rows))]
+    for column, *cells in zip(table.columns, *table.rows, strict=True):
+        fields = [[column.flat, f"{column.flat} low", f"{column.flat} high"]]
+        for cell in cells:
+            ends = cell.content.ends if isinstance(cell.content, Number) else None
+            fields.append(
+                [cell.content or "", "", ""] if ends is None else ["" if end is None else repr(end) for end in ends]
+            )
+        width = 3 if any(low for _, low, _ in fields[1:]) else 1
+        for line, field in zip(lines, fields, strict=True):
+            line += field[:width]
+    lines[0].append("notes")
+    for line, row in zip(lines[1:], table.rows, strict=True):
+        line.append(" ".join(dict.fromkeys(note for cell in row for note in cell.notes)))
     text = StringIO()
     csv.writer(text, lineterminator="\n").writerows(lines)
     return text.getvalue()
 
 
-def to_latex(table: Table) -> str:
-    """Return a LaTeX table for the package booktabs, with the notes below it."""
+_LATEX = str.maketrans(
+    {character: f"\\{character}" for character in "&%$#_{}"}
+    | {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "Δ": r"$\Delta$"}
+)
+
+
+def _latex(table: Table) -> str:
+    """Return a table for the package booktabs, with the notes below it."""
     rules, heads, place = [], [], 1
-    for group, count in grouped(table.columns):
-        heads.append(rf"\multicolumn{{{count}}}{{c}}{{{_latex(group)}}}" if group else "")
+    for group, count in table.groups():
+        heads.append(rf"\multicolumn{{{count}}}{{c}}{{{group.translate(_LATEX)}}}" if group else "")
         if group:
             rules.append(rf"\cmidrule(lr){{{place}-{place + count - 1}}}")
         place += count
-    head = [*([" & ".join(heads) + r" \\", "".join(rules)] if rules else [])]
-    head.append(" & ".join(_latex(column.name) for column in table.columns) + r" \\")
-    script = r"\textsuperscript{{{}}}"
-    body = [" & ".join(_marked(table, cell, _latex(cell.text), script) for cell in row) + r" \\" for row in table.rows]
-    notes = [rf"\textsuperscript{{{number}}} {_latex(note)}" for number, note in enumerate(table.footnotes, start=1)]
-    below = [rf"\par\footnotesize {note}" for note in [*notes, *map(_latex, table.notes)]]
-    lines = [r"\begin{table}", r"\centering", rf"\caption{{{_latex(table.title)}}}"]
-    lines += [rf"\begin{{tabular}}{{{'l' * len(table.columns)}}}", r"\toprule", *head, r"\midrule", *body]
-    return "\n".join([*lines, r"\bottomrule", r"\end{tabular}", *below, r"\end{table}"]) + "\n"
+    lines = [r"\begin{table}", r"\centering", rf"\caption{{{table.title.translate(_LATEX)}}}"]
+    lines += [rf"\begin{{tabular}}{{{'l' * len(table.columns)}}}", r"\toprule"]
+    lines += [" & ".join(heads) + r" \\", "".join(rules)] if rules else []
+    lines += [" & ".join(column.name.translate(_LATEX) for column in table.columns) + r" \\", r"\midrule"]
+    for row in table.rows:
+        cells = (_marked(table, cell, cell.text.translate(_LATEX), r"\textsuperscript{{{}}}") for cell in row)
+        lines.append(" & ".join(cells) + r" \\")
+    lines += [r"\bottomrule", r"\end{tabular}"]
+    for number, note in enumerate(table.footnotes, start=1):
+        lines.append(rf"\par\footnotesize \textsuperscript{{{number}}} {note.translate(_LATEX)}")
+    lines += [rf"\par\footnotesize {note.translate(_LATEX)}" for note in table.notes]
+    return "\n".join([*lines, r"\end{table}"]) + "\n"
 
 
-def to_html(table: Table) -> str:
-    """Return an HTML table with its notes, to be put into a page."""
+def _html(table: Table) -> str:
+    """Return a table with its notes, to be put into a page."""
     lines = ["<table>", f"<caption>{html.escape(table.title)}</caption>", "<thead>"]
-    groups = grouped(table.columns)
-    if any(group for group, _ in groups):
-        heads = "".join(f'<th colspan="{count}">{html.escape(group)}</th>' for group, count in groups)
-        lines.append(f"<tr>{heads}</tr>")
+    if any(column.group for column in table.columns):
+        heads = (f'<th colspan="{count}">{html.escape(group)}</th>' for group, count in table.groups())
+        lines.append(f"<tr>{''.join(heads)}</tr>")
     lines.append("<tr>" + "".join(f"<th>{html.escape(column.name)}</th>" for column in table.columns) + "</tr>")
     lines += ["</thead>", "<tbody>"]
     for row in table.rows:
@@ -204,27 +176,12 @@ def to_html(table: Table) -> str:
     lines += ["</tbody>", "</table>"]
     if table.footnotes:
         lines += ["<ol>", *(f"<li>{html.escape(note)}</li>" for note in table.footnotes), "</ol>"]
-    lines += [f"<p>{html.escape(note)}</p>" for note in table.notes]
-    return "\n".join(lines) + "\n"
-
-
-def _csv_fields(cell: Cell) -> list[str]:
-    """Return a text, or a number and the ends of its interval."""
-    if isinstance(cell.content, Number):
-        return ["" if value is None else repr(value) for value in cell.content.ends]
-    return [cell.content or "", "", ""]
+    return "\n".join([*lines, *(f"<p>{html.escape(note)}</p>" for note in table.notes)]) + "\n"
 
 
 def _marked(table: Table, cell: Cell, text: str, form: str) -> str:
     """Return the text of a cell and, where it has footnotes, their numbers in a form."""
-    marks = ",".join(map(str, table.marks(cell)))
-    return text + (form.format(marks) if marks else "")
+    return text + (form.format(",".join(map(str, table.marks(cell)))) if cell.notes else "")
 
 
-FORMS: Mapping[str, Callable[[Table], str]] = {
-    "markdown": to_markdown,
-    "csv": to_csv,
-    "latex": to_latex,
-    "html": to_html,
-}
-"""What tables can be written as."""
+FORMS: Mapping[str, Callable[[Table], str]] = {"markdown": _markdown, "csv": _csv, "latex": _latex, "html": _html}

@@ -129,7 +129,7 @@ class Fitted:
         model: What `qdebias.load_backend` took.
         identity: `Fingerprint.identity` of the model.
         report: Its agreement with the labels in cross-validation, beside the zero-shot score's and the baseline's, as
-            `qdebias.evaluation.compare.Comparison` tells it.
+            `qdebias.evaluation.comparison.Comparison` tells it.
     """
 
     features: Features

@@ -44,11 +44,7 @@ def show(cell: Axes, image: RgbImage, *, longest: int) -> None:
 
 
 def save(figure: Figure, out: Path) -> None:
-    """Write a figure; its format follows the suffix of `out`.
-
-    Raises:
-        SettingError: The file cannot be written, or its suffix names no format of pictures.
-    """
+    """Write a figure; its format follows the suffix of `out`."""
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
         with replacing(out) as file, warnings.catch_warnings():
@@ -62,11 +58,7 @@ def save(figure: Figure, out: Path) -> None:
 
 
 def check_format(out: Path) -> None:
-    """Check that a picture can be written into a file of this name.
-
-    Raises:
-        SettingError: Its suffix names no format of pictures.
-    """
+    """Refuse a file whose suffix names no format of pictures."""
     formats = FigureCanvasBase.get_supported_filetypes()
     if out.suffix and out.suffix[1:].lower() not in formats:
         raise SettingError(f"{out}: pictures are written as {', '.join(formats)}; choose one of these suffixes")
@@ -93,13 +85,7 @@ BEFORE, AFTER = "#9aa5b1", "#1769aa"
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Row:
-    """What is drawn of one image.
-
-    Attributes:
-        name: Title of the row.
-        explanation: The score and the images behind it.
-        vanilla: Score of the same image by the vanilla question, in [0, 1]; None where it is not to be shown.
-    """
+    """What is drawn of one image: its name and score; and its score by the vanilla question, unless that is None."""
 
     name: str
     explanation: Explanation
@@ -119,28 +105,33 @@ class Row:
 def poster(rows: Sequence[Row], *, model: str, method: str, note: str = "") -> Figure:
     """Return a landscape picture of two to four photographs, each with its score before and after, and one sentence.
 
-    Args:
-        rows: Two or more, each with its vanilla score; of more than four, those in which debiasing changes most.
-        model: Name of the model.
-        method: Name of the method.
-        note: What has to be said about the model.
+    Of more than four rows, which all have a vanilla score, those are drawn in which debiasing changes most.
     """
     pair, chosen = _choose(rows)
     wide = 11.2 / len(chosen)
     heights = (0.75 * wide + 0.3, 0.19 * wide, 1.3)
     figure = Figure(figsize=(12.8, sum(heights) + 1.4), layout="constrained")
     beside = "beside degraded copies" if chosen[0].explanation.plan.conditions else f"under {method}"
-    sentence = fill(_sentence(pair, chosen, model, beside), 76, break_on_hyphens=False)
-    figure.suptitle(sentence, fontsize=18, weight="bold")
+    if pair is not None:
+        one, two = (f"“{_short(row.name, 24)}”" for row in pair)
+        sentence = f"Asked plainly, {model} prefers {one} to {two}. {beside.capitalize()}, it prefers {two}."
+    else:
+        most = max(chosen, key=lambda row: abs(row.value - row.plain))
+        name = _short(most.name, 24)
+        sentence = f"{model} scores “{name}” {most.plain:.2f} asked plainly, and {most.value:.2f} {beside}."
+    figure.suptitle(fill(sentence, 76, break_on_hyphens=False), fontsize=18, weight="bold")
     axes = figure.subplots(3, len(chosen), squeeze=False, height_ratios=heights)
     for number, (row, (photo, copies, bars)) in enumerate(zip(chosen, axes.T, strict=True)):
         show(photo, _cropped(row.explanation.image), longest=LONGEST_SIDE)
         photo.set_title(_short(row.name, 32), fontsize=13)
         copies.axis("off")
-        if row.explanation.plan.conditions:
+        if conditions := row.explanation.plan.conditions:
             if number == 0:
                 copies.text(-0.025, 0.5, "its copies", fontsize=12, ha="right", va="center", transform=copies.transAxes)
-            copies.imshow(_strip([one.image for one in row.explanation.plan.conditions]))
+            small = [reduced(_cropped(one.image), LONGEST_SIDE // len(conditions)) for one in conditions]
+            height = min(image.shape[0] for image in small)
+            gap = np.full((height, 6, 3), 255, dtype=np.uint8)
+            copies.imshow(np.hstack([part for image in small for part in (image[:height], gap)][:-1]))
         _draw_bars(bars, row, ("asked plainly", beside.replace("degraded", "its")) if number == 0 else None)
     footer = f"model {model}, method {method}, against vanilla; drawn by qdebias. {note}"
     figure.supxlabel(fill(footer, 150), fontsize=10, color="#555555")
@@ -162,14 +153,6 @@ def _choose(rows: Sequence[Row]) -> tuple[tuple[Row, Row] | None, list[Row]]:
     return turned, [row for row in rows if row in chosen]
 
 
-def _sentence(pair: tuple[Row, Row] | None, rows: Sequence[Row], model: str, beside: str) -> str:
-    if pair is not None:
-        one, two = (f"“{_short(row.name, 24)}”" for row in pair)
-        return f"Asked plainly, {model} prefers {one} to {two}. {beside.capitalize()}, it prefers {two}."
-    most = max(rows, key=lambda row: abs(row.value - row.plain))
-    return f"{model} scores “{_short(most.name, 24)}” {most.plain:.2f} asked plainly, and {most.value:.2f} {beside}."
-
-
 def _short(name: str, most: int) -> str:
     stem = name.rpartition(".")[0] or name
     return stem if len(stem) <= most else stem[: most - 1] + "…"
@@ -181,14 +164,6 @@ def _cropped(image: RgbImage) -> RgbImage:
     tall, wide = min(height, max(1, width * 3 // 4)), min(width, max(1, height * 4 // 3))
     top, left = (height - tall) // 2, (width - wide) // 2
     return image[top : top + tall, left : left + wide]
-
-
-def _strip(images: Sequence[RgbImage]) -> RgbImage:
-    """Return small copies of images side by side."""
-    small = [reduced(_cropped(image), LONGEST_SIDE // len(images)) for image in images]
-    height = min(image.shape[0] for image in small)
-    gap = np.full((height, 6, 3), 255, dtype=np.uint8)
-    return np.hstack([part for image in small for part in (image[:height], gap)][:-1])
 
 
 def _draw_bars(cell: Axes, row: Row, labels: tuple[str, str] | None) -> None:
@@ -218,23 +193,20 @@ def explain(rows: Sequence[Row], *, title: str) -> Figure:
     figure.suptitle(title, fontsize=11)
     axes = figure.subplots(len(rows), columns, squeeze=False)
     for row, (query, *pictures, scale) in zip(rows, axes, strict=True):
-        score = row.explanation.score
-        _show(query, row.explanation.image, row.name)
-        for cell in pictures:
-            cell.axis("off")
-        for index, (cell, condition) in enumerate(zip(pictures, row.explanation.plan.conditions, strict=False)):
+        score, conditions = row.explanation.score, row.explanation.plan.conditions
+        shown = [(row.explanation.image, row.name, "")]
+        for index, condition in enumerate(conditions):
             same = f"   P(same) {score.same[index]:.2f}" if len(score.same) else ""
             caption = f"P(good) {score.good[index]:.3f}\nweight {score.weight[index]:.3f}{same}"
-            _show(cell, condition.image, words(condition.kind), caption)
+            shown.append((condition.image, words(condition.kind), caption))
+        for cell, (image, name, caption) in zip((query, *pictures), shown, strict=False):
+            show(cell, image, longest=LONGEST_SIDE)
+            cell.set_title(name, fontsize=8, parse_math=False)  # a file may be called $x^$.png
+            cell.set_xlabel(caption, fontsize=8)
+        for cell in pictures[len(conditions) :]:
+            cell.axis("off")
         _draw_scale(scale, score, row.vanilla)
     return figure
-
-
-def _show(cell: Axes, image: RgbImage, title: str, caption: str = "") -> None:
-    show(cell, image, longest=LONGEST_SIDE)
-    cell.axis("on")
-    cell.set_title(title, fontsize=8, parse_math=False)  # a file may be called $x^$.png
-    cell.set_xlabel(caption, fontsize=8)
 
 
 def _draw_scale(cell: Axes, score: Score, vanilla: float | None) -> None:

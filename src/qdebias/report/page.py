@@ -2,7 +2,6 @@
 
 import base64
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -14,16 +13,15 @@ from PIL import Image
 
 import qdebias
 from qdebias.backends.catalogue import caution
-from qdebias.equations import FloatArray
 from qdebias.errors import QdebiasError
 from qdebias.image import RgbImage, digest, load_image
 from qdebias.methods.describe import setting_lines
 from qdebias.methods.plan import Context, Score
 from qdebias.metrics import charts
 from qdebias.metrics.measures import Correlation
-from qdebias.report.facts import Condition, Facts, Gallery, galleries_of, scores_of
+from qdebias.report.facts import Facts, Gallery, galleries_of, short_names
 from qdebias.report.figure import reduced, words
-from qdebias.runs.derive import known_pixels
+from qdebias.runs.derive import known_pixels, recorded
 from qdebias.runs.run import Snapshot
 from qdebias.system.output import write_file, written
 
@@ -39,45 +37,10 @@ PER_BIN, MOST_BINS = 10, 10
 MEASURES = {"SRCC": "srcc", "PLCC": "plcc", "PLCC, 4-parameter logistic": "plcc_logistic", "KRCC": "krcc"}
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Detail:
-    """One image in full.
-
-    Attributes:
-        index: Which of the images of the report.
-        name: As it is printed.
-        score: Its score.
-        before: Score of the plain question; None where it was not asked.
-        human: What people said; None where that is not known.
-        small: The image for a gallery, as a data address; empty where it cannot be read any more.
-        large: The image for the details; likewise.
-        conditions: Its conditional images.
-        note: Why a picture is missing; empty where none is.
-    """
-
-    index: int
-    name: str
-    score: Score
-    before: float | None
-    human: float | None
-    small: str = ""
-    large: str = ""
-    conditions: tuple[Condition, ...] = ()
-    note: str = ""
-
-
 def write_page(facts: Facts, snapshot: Snapshot, out: Path, *, count: int = 6, title: str | None = None) -> None:
-    """Write the report.
+    """Write the report of the facts of a run, in place of an older one.
 
-    Args:
-        facts: From `read_facts`.
-        snapshot: The run they are from.
-        out: The file, which is replaced.
-        count: How many images each gallery shows; each takes some 60 kB.
-        title: What stands above; by default the run folder.
-
-    Raises:
-        SettingError: The file cannot be written.
+    Each gallery shows up to `count` images, each of some 60 kB; the title is by default that of the run folder.
     """
     galleries, human = galleries_of(facts, count), facts.human
     last = dict(facts.manifest.sessions[-1]) if facts.manifest.sessions else {}  # when and with what it was written
@@ -155,7 +118,12 @@ def _charts(facts: Facts) -> Mapping[str, Markup]:
         steps = np.linspace(facts.value.min(), facts.value.max(), 100)
         curve = (steps, fit(steps))
     made["human"] = charts.scatter(facts.value, human.quality, x_label, y_label, curve=curve)
-    bins = _bins(facts.value, human.quality)
+    count = max(1, min(MOST_BINS, len(facts.value) // PER_BIN))
+    groups = [one for one in np.array_split(np.argsort(facts.value, kind="stable"), count) if len(one) > 1]
+    bins = [  # mean score, mean human score and its standard error of equally large groups of images
+        (facts.value[one].mean(), human.quality[one].mean(), human.quality[one].std(ddof=1) / len(one) ** 0.5)
+        for one in groups
+    ]
     if len(bins) > 1:
         made["calibration"] = charts.calibration(bins, f"mean {x_label}", f"mean {y_label}")
     if human.bias is not None:
@@ -166,58 +134,46 @@ def _charts(facts: Facts) -> Mapping[str, Markup]:
     return made
 
 
-def _bins(value: FloatArray, quality: FloatArray) -> list[tuple[float, float, float]]:
-    """Return mean score, mean human score and its standard error of equally large groups of images."""
-    groups = np.array_split(np.argsort(value, kind="stable"), max(1, min(MOST_BINS, len(value) // PER_BIN)))
-    return [
-        (float(value[one].mean()), float(quality[one].mean()), float(quality[one].std(ddof=1) / len(one) ** 0.5))
-        for one in groups
-        if len(one) > 1
-    ]
-
-
-def _details(facts: Facts, snapshot: Snapshot, galleries: Sequence[Gallery]) -> dict[int, Detail]:
-    """Return everything about each image that a gallery shows."""
-    indices = sorted({index for gallery in galleries for index in gallery.indices})
-    scores = scores_of(snapshot, facts.recipe, {facts.paths[index] for index in indices}, seed=facts.seed)
-    found = {}
-    for index in indices:
-        path, before = facts.paths[index], float(facts.value_before[index])
-        pixels = known_pixels(snapshot, path, seed=facts.seed)
-        found[index] = Detail(
-            index=index,
-            name=facts.names[index],
-            score=scores[path],
-            before=None if np.isnan(before) else before,
-            human=None if facts.human is None else float(facts.human.quality[index]),
-            **_pictures(facts, path, None if pixels is None else pixels.image, scores[path]),
-        )
-    return found
+def _details(facts: Facts, snapshot: Snapshot, galleries: Sequence[Gallery]) -> dict[int, dict[str, Any]]:
+    """Return everything about each image that a gallery shows, None and empty where that is not known."""
+    indices = {facts.paths[index]: index for gallery in galleries for index in gallery.indices}
+    names, found = short_names(facts.paths), {}
+    for path, score in recorded(snapshot, facts.recipe, seed=facts.seed):
+        if path in indices and isinstance(score, Score):
+            index = indices[path]
+            before, pixels = float(facts.value_before[index]), known_pixels(snapshot, path, seed=facts.seed)
+            found[index] = {
+                "index": index,
+                "name": names[index],
+                "score": score,
+                "before": None if np.isnan(before) else before,
+                "human": None if facts.human is None else float(facts.human.quality[index]),
+                **_pictures(facts, path, None if pixels is None else pixels.image, score),
+            }
+    return dict(sorted(found.items()))
 
 
 def _pictures(facts: Facts, path: str, known: str | None, score: Score) -> dict[str, Any]:
     """Return the pictures of a detail; `known` is the digest of its pixels when it was scored, if that is known."""
+    found: dict[str, Any] = {"small": "", "large": "", "conditions": [], "note": ""}
     try:
         image = load_image(Path(path))
     except QdebiasError:
-        return {"note": "The image cannot be read any more."}
-    found: dict[str, Any] = {"small": _inlined(image, SMALL), "large": _inlined(image, LARGE)}
+        return found | {"note": "The image cannot be read any more."}
+    found |= {"small": _inlined(image, SMALL), "large": _inlined(image, LARGE)}
     if known not in (None, digest(image)):
         return found | {"note": "The file has changed since it was scored; this is the new one."}
     try:
         plan = facts.recipe.method.plan(image, Context(seed=facts.seed))
     except QdebiasError as error:
         return found | {"note": f"Its conditional images cannot be shown: {error}"}
-    if len(plan.conditions) != len(score.good):
-        return found
-    same = score.same.tolist() or [None] * len(score.good)
-    rows = zip(plan.conditions, score.good.tolist(), same, score.weight.tolist(), strict=True)
-    return found | {
-        "conditions": tuple(
-            Condition(kind=words(one.kind), good=good, same=yes, weight=weight, picture=_inlined(one.image, SMALL))
-            for one, good, yes, weight in rows
-        )
-    }
+    if len(plan.conditions) == len(score.good):
+        same = score.same.tolist() or [None] * len(score.good)
+        rows = zip(plan.conditions, score.good.tolist(), same, score.weight.tolist(), strict=True)
+        for one, good, yes, weight in rows:
+            shown = {"kind": words(one.kind), "picture": _inlined(one.image, SMALL)}
+            found["conditions"].append(shown | {"good": good, "same": yes, "weight": weight})
+    return found
 
 
 def _inlined(image: RgbImage, longest: int) -> str:

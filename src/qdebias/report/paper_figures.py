@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 
 from qdebias.errors import SettingError
 from qdebias.evaluation.bias import UNLABELLED, Bias, Exposure, contents_of, deserved, fractional_ranks
-from qdebias.evaluation.evidence import Evidence, Scores
+from qdebias.evaluation.evidence import Evidence
 from qdebias.image import load_image
 from qdebias.methods.plan import Score
 from qdebias.report.figure import save, show
@@ -23,55 +23,40 @@ LONGEST_SIDE = 320
 MOST_BARS = 16
 
 
-def draw_scatter(evidence: Evidence, bias: Bias, out: Path, *, before: str = "vanilla", after: str = "paper") -> None:
-    """Write Figure 1: scores against human scores, coloured by what the images show.
+def draw_scatter(evidence: Evidence, bias: Bias, out: Path) -> None:
+    """Write Figure 1: scores against human scores, coloured by what the images show, in the format of the suffix.
 
     Left and middle: the rank of each image's score against its human score, before and after debiasing; the line is
     the rank that images of a human score have on average. Right: how far each content is above or below that line.
-
-    Args:
-        evidence: The scores.
-        bias: The offsets, from `measure_bias` with the same methods.
-        out: The file; its format follows its suffix.
-        before: Name of the method without debiasing.
-        after: Name of the method with it.
-
-    Raises:
-        SettingError: The file cannot be written, or its suffix names no format of pictures.
     """
     figure = Figure(figsize=(13, 4.2), layout="constrained")
     figure.suptitle(f"{evidence.title}, model {evidence.model}: what images show against how they are ranked")
     cells = figure.subplots(1, 3)
-    extremes = [bias.offsets[0].content, bias.offsets[-1].content]
-    for cell, name, spread in zip(cells[:2], (before, after), (bias.before, bias.after), strict=True):
-        _draw_points(cell, evidence, name, bias.kind, extremes)
-        cell.set_title(f"{name}: spread {spread}", fontsize=9)
-    _draw_bars(cells[2], bias, (before, after))
+    contents = np.array([name or UNLABELLED for name in contents_of(evidence, bias.kind)[1]])
+    for cell, method, spread in zip(cells[:2], bias.methods, (bias.before, bias.after), strict=True):
+        order = evidence.scores(method, "the figure").order
+        scored = np.isfinite(order)
+        quality, ranks, names = evidence.quality[scored], fractional_ranks(order[scored]), contents[scored]
+        cell.scatter(quality, ranks, s=5, color="#c8c8c8", linewidths=0)
+        for offset, colour in ((bias.offsets[0], RED), (bias.offsets[-1], BLUE)):
+            chosen = names == offset.content
+            cell.scatter(quality[chosen], ranks[chosen], s=9, color=colour, linewidths=0, label=offset.content)
+        rising = np.argsort(quality, kind="stable")
+        cell.plot(quality[rising], deserved(ranks, quality)[rising], color="black", linewidth=1)
+        cell.set(xlabel="human score, higher is better", ylabel="rank of the score", ylim=(0, 1))
+        cell.set_title(f"{method}: spread {spread}", fontsize=9)
+        cell.legend(fontsize=8, loc="lower right")
+    _draw_bars(cells[2], bias)
     save(figure, out)
 
 
-def _draw_points(cell: Axes, evidence: Evidence, method: str, kind: str, extremes: Sequence[str]) -> None:
-    scores = _scores(evidence, method)
-    scored = np.isfinite(scores.order)
-    quality, ranks = evidence.quality[scored], fractional_ranks(scores.order[scored])
-    names = np.array([name or UNLABELLED for name in contents_of(evidence, kind)[1]])[scored]
-    cell.scatter(quality, ranks, s=5, color="#c8c8c8", linewidths=0)
-    for content, colour in zip(extremes, (RED, BLUE), strict=True):
-        chosen = names == content
-        cell.scatter(quality[chosen], ranks[chosen], s=9, color=colour, linewidths=0, label=content)
-    order = np.argsort(quality, kind="stable")
-    cell.plot(quality[order], deserved(ranks, quality)[order], color="black", linewidth=1)
-    cell.set(xlabel="human score, higher is better", ylabel="rank of the score", ylim=(0, 1))
-    cell.legend(fontsize=8, loc="lower right")
-
-
-def _draw_bars(cell: Axes, bias: Bias, methods: tuple[str, str]) -> None:
+def _draw_bars(cell: Axes, bias: Bias) -> None:
     drawn = bias.offsets
     if len(drawn) > MOST_BARS:
         drawn = (*drawn[: MOST_BARS // 2], *drawn[-MOST_BARS // 2 :])
     places = np.arange(len(drawn))[::-1]
     columns = ([one.before for one in drawn], [one.after for one in drawn])
-    for shift, name, offsets, colour in zip((0.2, -0.2), methods, columns, (GREY, GREEN), strict=True):
+    for shift, name, offsets, colour in zip((0.2, -0.2), bias.methods, columns, (GREY, GREEN), strict=True):
         cell.barh(places + shift, [offset.value for offset in offsets], height=0.38, color=colour, label=name)
         ends = [(offset.value if end is None else end) for offset in offsets for end in (offset.low, offset.high)]
         cell.hlines(places + shift, ends[::2], ends[1::2], color="black", linewidth=0.8)
@@ -83,15 +68,7 @@ def _draw_bars(cell: Axes, bias: Bias, methods: tuple[str, str]) -> None:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Example:
-    """One image of Figure 4.
-
-    Attributes:
-        name: The image, relative to the dataset's root.
-        content: What it shows.
-        quality: Human score, higher is better.
-        before: Score under the first method.
-        after: Score under the second.
-    """
+    """One image of Figure 4: what it shows, its human score (higher is better), and the scores of two methods."""
 
     name: str
     content: str
@@ -101,17 +78,14 @@ class Example:
 
 
 def choose_examples(
-    evidence: Evidence, bias: Bias, *, before: str = "qbench", after: str = "paper", columns: int = 5
+    evidence: Evidence, bias: Bias, *, columns: int = 5
 ) -> tuple[tuple[Example, ...], tuple[Example, ...]]:
     """Return two rows of images, pair by pair of close human scores.
 
     The rows are the contents that are ranked most too high and most too low before debiasing; the pairs are spread
     evenly over the human scores that both have.
-
-    Raises:
-        SettingError: The two have too few images, or a method has no scores.
     """
-    first, second = _scores(evidence, before).value, _scores(evidence, after).value
+    first, second = (evidence.scores(name, "the figure").value for name in bias.methods)
     names = [name or UNLABELLED for name in contents_of(evidence, bias.kind)[1]]
     known = np.isfinite(first) & np.isfinite(second)
     members = [
@@ -127,38 +101,20 @@ def choose_examples(
             f"a grid of {columns} columns"
         )
 
-    def example(index: int) -> Example:
-        return Example(
-            name=evidence.names[index],
-            content=names[index],
-            quality=float(quality[index]),
-            before=float(first[index]),
-            after=float(second[index]),
-        )
-
     rows: list[tuple[Example, ...]] = []
     for left in members:  # for each target the nearest human score that is not taken yet
-        chosen = []
+        row = []
         for target in np.linspace(low, high, columns):
-            chosen.append(min(left, key=lambda one: abs(quality[one] - target)))
-            left.remove(chosen[-1])
-        rows.append(tuple(map(example, chosen)))
+            one = min(left, key=lambda index: abs(quality[index] - target))
+            left.remove(one)
+            human, value, other = (float(column[one]) for column in (quality, first, second))
+            row.append(Example(name=evidence.names[one], content=names[one], quality=human, before=value, after=other))
+        rows.append(tuple(row))
     return rows[0], rows[1]
 
 
 def draw_grid(rows: Sequence[Sequence[Example]], root: Path, out: Path, *, title: str) -> None:
-    """Write Figure 4: images of different content and close human scores, with the scores of two methods.
-
-    Args:
-        rows: From `choose_examples`.
-        root: The folder that the names are relative to.
-        out: The file; its format follows its suffix.
-        title: The title of the page.
-
-    Raises:
-        SettingError: The file cannot be written.
-        ImageError: An image cannot be read.
-    """
+    """Write Figure 4: the rows of `choose_examples`, whose names are relative to `root`, with all scores."""
     columns = max(map(len, rows))
     figure = Figure(figsize=(2.4 * columns, 2.1 * len(rows) + 0.5), layout="constrained")
     figure.suptitle(title, fontsize=10)
@@ -175,25 +131,8 @@ def draw_grid(rows: Sequence[Sequence[Example]], root: Path, out: Path, *, title
     save(figure, out)
 
 
-def _scores(evidence: Evidence, method: str) -> Scores:
-    scores = evidence.results.get(method)
-    if not isinstance(scores, Scores):
-        raise SettingError(f"the figure needs scores under {method}: {scores.reason if scores else 'not asked'}")
-    return scores
-
-
 def draw_strip(scores: Sequence[Score], method: Exposure, out: Path, *, title: str) -> None:
-    """Write exposure as a picture: one column of points for the images, one for each kind of copy, with their means.
-
-    Args:
-        scores: Under `method`.
-        method: What was asked.
-        out: The file; its format follows its suffix.
-        title: The title of the page.
-
-    Raises:
-        SettingError: There are no scores, or the file cannot be written.
-    """
+    """Write exposure as a picture: one column of points for the images, one for each kind of copy, with their means."""
     if not scores:
         raise SettingError("there is no image with an exposure to be drawn")
     columns = np.array([[method.read(score.logits[0][0]), *score.good] for score in scores])

@@ -1,4 +1,4 @@
-"""Copying, moving or linking chosen images into another folder, so that nothing can be lost.
+"""Which images are kept, and copying, moving or linking them into another folder, so that nothing can be lost.
 
 Everything is planned and checked before the first file is touched. No file is ever replaced: each is made only where
 there is none, by the operating system's own means, so that not even another process can come between.
@@ -6,25 +6,77 @@ there is none, by the operating system's own means, so that not even another pro
 
 import errno
 import filecmp
+import math
 import os
 import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from fractions import Fraction
 from pathlib import Path
+from typing import NamedTuple
 
 from qdebias.errors import SettingError
+from qdebias.runs.records import GivenScore
 from qdebias.system.output import beside
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Way:
-    """A way to put an image elsewhere.
+class Top:
+    """How many of the best: a number, or a share of the images that have a score, in (0, 1] and rounded up."""
 
-    Attributes:
-        name: In words.
-        make: From the image and its new place; raises FileExistsError where something else is.
-        is_done: Whether what is at the new place is this image already, put there in this way.
-        may_stand: Whether what is at the new place is that, or what an interrupted `make` left, which `make` completes.
+    count: int | None = None
+    share: Fraction | None = None
+
+    @classmethod
+    def parse(cls, text: str) -> "Top":
+        """Return what "25" or "10%" means."""
+        number = text.strip()
+        try:
+            top = cls(share=Fraction(number[:-1]) / 100) if number.endswith("%") else cls(count=int(number))
+        except (ValueError, ZeroDivisionError):
+            top = cls(count=0)
+        if not (top.count or 0) >= 1 and not 0 < (top.share or 0) <= 1:
+            raise SettingError(f"top (--top) is a number of images such as 25, or a share such as 10%, got {text!r}")
+        return top
+
+    def of(self, images: int) -> int:
+        """Return how many of so many images that is."""
+        wanted = self.count if self.share is None else math.ceil(self.share * images)
+        return min(wanted or 0, images)
+
+
+class Choice(NamedTuple):
+    """The images that are kept and those that are not, the best first; and those without a score, as they came."""
+
+    kept: tuple[GivenScore, ...]
+    rejected: tuple[GivenScore, ...]
+    failed: tuple[GivenScore, ...]
+
+
+def choose(images: Sequence[GivenScore], *, minimum: float | None = None, top: Top | None = None) -> Choice:
+    """Divide images into those that are kept, from a minimum upwards or the best so many, and those that are not.
+
+    Where both limits are given, both have to hold. Images of equal score stand in the order of their paths, so that the
+    order in which they came decides nothing, and exactly as many are kept as `top` says.
+    """
+    if minimum is None and top is None:
+        raise SettingError(
+            "say which images to keep: from which score upwards (minimum, --min), or how many of the "
+            "best (top, --top), such as 25 or 10%"
+        )
+    scored = sorted((one for one in images if one.score is not None), key=lambda one: (-(one.score or 0), one.path))
+    places = len(scored) if top is None else top.of(len(scored))
+    least = -math.inf if minimum is None else minimum
+    kept = tuple(one for one in scored[:places] if (one.score or 0) >= least)
+    return Choice(kept, tuple(scored[len(kept) :]), tuple(one for one in images if one.score is None))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Way:
+    """A way to put an image elsewhere; each function gets the image and its new place.
+
+    `make` raises FileExistsError where something else is. `is_done` tells whether the image is there already, put there
+    in this way, and `may_stand` whether it is, or what an interrupted `make` left, which `make` completes.
     """
 
     name: str
@@ -33,34 +85,19 @@ class Way:
     may_stand: Callable[[Path, Path], bool]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Placed:
-    """What was done.
-
-    Attributes:
-        made: How many images were put there.
-        present: How many were there before, from an earlier time.
-    """
+class Placed(NamedTuple):
+    """How many images were put somewhere, and how many were there from an earlier time."""
 
     made: int
     present: int
 
 
 def place(images: Sequence[Path], roots: Sequence[Path], target: Path, way: Way) -> Placed:
-    """Put images into another folder, below which they keep their path relative to the root that they lie in.
+    """Put images below another folder, where they keep their path relative to the root that they lie in.
 
-    Called again, it resumes: what is there already and is the same is left alone.
-
-    Args:
-        images: The files.
-        roots: The folders that they were found in. Where there are several, each keeps its own name below the target.
-            An image that lies in none keeps its file name alone.
-        target: Made where there is none.
-        way: `COPY`, `MOVE` or `LINK`.
-
-    Raises:
-        SettingError: The target lies in a root, an image is not there, two images would have one place, or something
-            else is at its place: nothing has been touched. Or the disk refuses: the message says how far it came.
+    Of several roots each keeps its own name below the target; an image that lies in none keeps its file name alone.
+    Called again, it resumes: what is there already and is the same is left alone. Where anything stands against it,
+    nothing has been touched; where the disk refuses, the message says how far it came.
     """
     places = check_places(images, roots, target, way)
     made = present = 0
@@ -77,15 +114,11 @@ def place(images: Sequence[Path], roots: Sequence[Path], target: Path, way: Way)
                 f"none is lost, and the same command resumes"
             ) from error
         made += 1
-    return Placed(made=made, present=present)
+    return Placed(made, present)
 
 
 def check_places(images: Sequence[Path], roots: Sequence[Path], target: Path, way: Way) -> dict[Path, Path]:
-    """Return the new place of each image; see `place`.
-
-    Raises:
-        SettingError: See `place`; or the target cannot be made or written.
-    """
+    """Return the new place of each image, or raise: see `place`."""
     for root in roots:  # where a later search would find the images once more
         if target.resolve().is_relative_to(root.resolve()):
             raise SettingError(f"{target} lies in {root}, where the images are from; choose a folder outside of it")
