@@ -1,35 +1,53 @@
-"""Models of true architectures with random weights, what runs them, and the operations of a way to answer."""
+"""The published way to ask the eight questions, each step of sharing work, and a plain one-question score.
 
+    python benchmarks/sharing.py [--shape smolvlm-256m] [--size 512x384] [--repeat 2] [--json] [--plot speed.png]
+
+All on one model in one process: of a true architecture, with random weights. Ways take turns, and the least time
+counts; preparing images is part of it, degrading them is not.
+"""
+
+import argparse
 import json
 import math
 import platform
 import statistics
 import tempfile
 import threading
+import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import Any, Self
 
+import numpy as np
 import tokenizers
 import torch
 import transformers
+from matplotlib.figure import Figure
 from torch.utils.flop_counter import FlopCounterMode
 
+from qdebias import presets
+from qdebias.backends.base import Fingerprint
 from qdebias.backends.checkpoint import Checkpoint
 from qdebias.backends.hf import Config, Model, Processor
-from qdebias.backends.hf.devices import AtOnce
-from qdebias.backends.hf.families import Family
+from qdebias.backends.hf.backend import HfBackend
+from qdebias.backends.hf.devices import AtOnce, device_of, dtype_of
+from qdebias.backends.hf.families import Family, family_of
 from qdebias.backends.hf.forward import Preparer, places_of
 from qdebias.backends.hf.images import SharedImages
 from qdebias.backends.hf.pretrained import load_processor, quiet
 from qdebias.backends.hf.rows import Row, TokenCost, grow, join, rows_of
+from qdebias.backends.hf.sharing import sharing_named
+from qdebias.cli.bench import photo_like, size_of
+from qdebias.equations import FloatArray, softmax
 from qdebias.errors import SettingError
-from qdebias.methods import presets
+from qdebias.methods.method import Context
 from qdebias.prompts import Request
+from qdebias.system.processes import peak_memory
 
-_CHATML = (
+CHATML = (
     "{% for message in messages %}<|im_start|>{{ message['role'] }}\n{% for part in message['content'] %}"
     "{% if part['type'] == 'image' %}IMAGE{% else %}{{ part['text'] }}{% endif %}{% endfor %}<|im_end|>\n"
     "{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
@@ -38,20 +56,12 @@ _CHATML = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Shape:
-    """A published model without its weights and vocabulary.
+    """A published model without its weights and vocabulary."""
 
-    Attributes:
-        config: Gives the configuration when told the ids of the special tokens.
-        processor: Class of the processor and its settings.
-        images: Type and settings of the image processor.
-        image: What stands for an image in the chat template.
-        special: Special tokens of the tokenizer.
-    """
-
-    config: Callable[[Mapping[str, int]], Config]
+    config: Callable[[Mapping[str, int]], Config]  # from the ids of the special tokens
     processor: Mapping[str, Any]
-    images: Mapping[str, Any]
-    image: str
+    images: Mapping[str, Any]  # settings of the image processor
+    image: str  # what stands for an image in the chat template
     special: tuple[str, ...]
 
 
@@ -146,29 +156,19 @@ SHAPES: Mapping[str, Shape] = {
 def build(
     name: str, device: torch.device, dtype: torch.dtype, seed: int = 0, *, divide: int = 1
 ) -> tuple[Model, Processor]:
-    """Return a model of that shape with random weights, and a processor with a small vocabulary of its own.
-
-    Args:
-        name: See `SHAPES`.
-        device: Where it is to be.
-        dtype: Numeric type of the weights.
-        seed: Of the weights.
-        divide: Keep one layer of so many in both parts, at least one.
-
-    Raises:
-        SettingError: There is no such shape.
-    """
+    """Return a model of one of `SHAPES` with random weights and one layer of `divide`, and a processor of its own."""
     if name not in SHAPES:
         raise SettingError(f"there is no shape {name!r}; choose one of {', '.join(SHAPES)}")
     shape = SHAPES[name]
     with quiet(), tempfile.TemporaryDirectory() as store:
         folder = Path(store)
         ids = write_processor(shape, folder)
-        config = _shortened(shape.config(ids), divide)
-        return _random_model(config, device, dtype, seed), load_processor(Checkpoint(folder=folder, name=name), config)
+        config = shortened(shape.config(ids), divide)
+        return random_model(config, device, dtype, seed), load_processor(Checkpoint(folder=folder, name=name), config)
 
 
-def _shortened(config: Config, divide: int) -> Config:
+def shortened(config: Config, divide: int) -> Config:
+    """Keep one layer of so many in both parts, at least one."""
     for part in (config.text_config, config.vision_config):
         for name in {"num_hidden_layers", "depth"} & set(vars(part)):
             setattr(part, name, max(1, getattr(part, name) // divide))
@@ -177,7 +177,7 @@ def _shortened(config: Config, divide: int) -> Config:
     return config
 
 
-def _random_model(config: Config, device: torch.device, dtype: torch.dtype, seed: int) -> Model:
+def random_model(config: Config, device: torch.device, dtype: torch.dtype, seed: int) -> Model:
     """Fill with numbers that keep the size of activations, so that the options' probabilities spread."""
     with device:
         model = transformers.AutoModelForImageTextToText.from_config(config, dtype=dtype)
@@ -192,18 +192,18 @@ def write_processor(shape: Shape, folder: Path) -> dict[str, int]:
     """Write a processor with a small vocabulary into a folder; return the ids of its special tokens."""
     special = ["<pad>", "</s>", "<|im_start|>", "<|im_end|>", *shape.special]
     tokenizer = transformers.PreTrainedTokenizerFast(
-        tokenizer_object=_tokenizer(special),
+        tokenizer_object=small_tokenizer(special),
         pad_token="<pad>",  # noqa: S106
         eos_token="</s>",  # noqa: S106
         clean_up_tokenization_spaces=False,
     )
     tokenizer.save_pretrained(folder)
     (folder / "processor_config.json").write_text(json.dumps({**shape.processor, "image_processor": shape.images}))
-    (folder / "chat_template.jinja").write_text(_CHATML.replace("IMAGE", shape.image))
+    (folder / "chat_template.jinja").write_text(CHATML.replace("IMAGE", shape.image))
     return {token: tokenizer.convert_tokens_to_ids(token) for token in special}
 
 
-def _tokenizer(special: list[str]) -> tokenizers.Tokenizer:
+def small_tokenizer(special: list[str]) -> tokenizers.Tokenizer:
     """Return a byte-level tokenizer that has each word of the questions as one token, as real ones do."""
     questions = (presets.CONDITIONAL, presets.SAME_OBJECT, presets.VANILLA)
     texts = [" ".join((one.text, one.answer_prefix + one.options[0], *one.options)) for one in questions]
@@ -223,9 +223,7 @@ def _tokenizer(special: list[str]) -> tokenizers.Tokenizer:
 class Utilisation:
     """Share of the time in which a GPU computed while a block ran, as its driver samples it; None on other devices.
 
-    Args:
-        device: Which.
-        read: Gives the share in percent; by default torch's own, which needs the package nvidia-ml-py.
+    `read` gives the share in percent; torch's own needs the package nvidia-ml-py.
     """
 
     def __init__(self, device: torch.device, read: Callable[[torch.device], int] = torch.cuda.utilization) -> None:
@@ -329,3 +327,207 @@ def _language(model: Model, row: Row) -> int:
     cost = TokenCost.of(model)
     head: int = len(row.reads) * model.get_output_embeddings().weight.numel()
     return 2 * (cost.token * len(row.branches) + cost.pair * pairs + head)
+
+
+@dataclass(slots=True, kw_only=True, eq=False)
+class Way:
+    """One way to answer, and what was measured of it."""
+
+    name: str
+    summary: str
+    backend: HfBackend
+    requests: tuple[Request, ...]
+    plain: str | None  # the way that asks the same prompts one by one; None for the one question
+    flops: int = 0
+    floor: int = 0  # the least for these requests
+    answers: FloatArray = field(default_factory=lambda: np.empty(0))
+    seconds: float = math.inf
+    cpu_seconds: float = math.inf
+    memory: int | None = None  # of the device, above what the weights take
+    utilisation: float | None = None
+
+    def count(self, least: int) -> None:
+        """Count operations and keep the answers."""
+        found: list[Any] = []
+        self.flops, self.floor = count(lambda: found.append(self.backend.option_logits(self.requests))), least
+        self.answers = np.concatenate([softmax(logits) for logits in chain(*found[0])])
+
+    def time(self, device: torch.device) -> None:
+        """Answer once more; what took least counts."""
+        if device.type == "cuda":
+            torch.cuda.reset_peak_memory_stats(device)
+            before = torch.cuda.memory_allocated(device)
+        with Utilisation(device) as utilisation:
+            wall, cpu = time.perf_counter(), time.process_time()
+            self.backend.option_logits(self.requests)  # the answers come back to the CPU, so nothing is left running
+            seconds, cpu_seconds = time.perf_counter() - wall, time.process_time() - cpu
+        if seconds < self.seconds:
+            self.seconds, self.utilisation = seconds, utilisation.share
+        self.cpu_seconds = min(self.cpu_seconds, cpu_seconds)
+        if device.type == "cuda":
+            self.memory = torch.cuda.max_memory_allocated(device) - before
+
+
+def ways_of(
+    model: Model, processor: Processor, family: Family, device: torch.device, images: int, size: tuple[int, int]
+) -> list[Way]:
+    """Return all ways to ask about so many images."""
+    queries = [photo_like(seed, *size) for seed in range(images)]
+
+    def way(name: str, summary: str, method: str, sharing: str, plain: str | None, tokens: int | None = None) -> Way:
+        backend = HfBackend(
+            model=model,
+            processor=processor,
+            fingerprint=Fingerprint(identity={"backend": "benchmark"}),
+            sharing=sharing_named(sharing, device, tokens)(family),
+        )
+        plans = [presets.get(method).method.plan(query, Context()) for query in queries]
+        requests = tuple(chain.from_iterable(plan.requests for plan in plans))
+        return Way(name=name, summary=summary, backend=backend, requests=requests, plain=plain)
+
+    query_first = "query-first, plain"
+    return [
+        way("authors", "8 prompts one by one, both images encoded for each", "paper", "off", "authors"),
+        way("images", "each image encoded once", "paper", "images", "authors"),
+        way("beginnings", "and each pair of images run once for both questions", "paper", "all", "authors", tokens=1),
+        way("ours", "and pairs of equal length run together", "paper", "all", "authors"),
+        way(query_first, "the query image first, 8 prompts one by one", "query-first", "off", query_first),
+        way("query-first", "and everything shared: the query image run once", "query-first", "all", query_first),
+        way("vanilla", "one question about the image alone", "vanilla", "all", None),
+    ]
+
+
+def measure(
+    *,
+    shape: str = "smolvlm-256m",
+    device: torch.device,
+    dtype: torch.dtype,
+    images: int = 1,
+    size: tuple[int, int] = (512, 384),
+    repeat: int = 2,
+    divide: int = 1,
+) -> dict[str, Any]:
+    """Measure every way; return the three figures of ours, what was measured on, and a row for each way.
+
+    `flops_over_floor` is the ratio to the least that an exact way to ask the same needs, `max_difference` the largest
+    difference of a probability to the same prompts one by one; processor time is what other programs disturb less.
+    """
+    model, processor = build(shape, device, dtype, divide=divide)
+    family = family_of(model)
+    if family is None:
+        raise SystemExit(f"{shape}: this transformers cannot share work in such a model; upgrade it")
+    ways = ways_of(model, processor, family, device, images, size)
+    for way in ways:
+        way.count(floor(model, processor, family, way.requests))
+    for _ in range(repeat):
+        for way in ways:
+            way.time(device)
+    by_name = {way.name: way for way in ways}
+    authors = by_name["authors"]
+    rows = {
+        way.name: {
+            "name": way.name,
+            "summary": way.summary,
+            "seconds": way.seconds,
+            "cpu_seconds": way.cpu_seconds,
+            "images_per_second": images / way.seconds,
+            "speedup_over_authors": authors.seconds / way.seconds,
+            "cpu_speedup_over_authors": authors.cpu_seconds / way.cpu_seconds,
+            "flops": way.flops,
+            "flops_over_floor": way.flops / way.floor if way.plain else None,
+            "max_difference": float(np.abs(way.answers - by_name[way.plain].answers).max()) if way.plain else None,
+            "peak_memory_bytes": way.memory,
+            "utilisation": way.utilisation,
+        }
+        for way in ways
+    }
+    first = {name: rows["ours"][name] for name in ("speedup_over_authors", "max_difference", "flops_over_floor")}
+    return first | {
+        "shape": shape,
+        "parameters": sum(parameter.numel() for parameter in model.parameters()),
+        "device": device_name(device),
+        "dtype": str(dtype).removeprefix("torch."),
+        "attention": attention_kernels(device),
+        "divide": divide,
+        "threads": torch.get_num_threads(),
+        "images": images,
+        "size": size,
+        "floor_flops": authors.floor,
+        "ways": list(rows.values()),
+        "process_memory_bytes": peak_memory(),
+    }
+
+
+def draw(report: Mapping[str, Any]) -> Figure:
+    """Return a picture of the speed of each way, as a multiple of the authors' way."""
+    ways = report["ways"]
+    figure = Figure(figsize=(7, 0.6 * len(ways) + 1.4), layout="constrained")
+    axes = figure.subplots()
+    bars = axes.barh(
+        [f"{way['name']}: {way['summary']}" for way in ways], [way["speedup_over_authors"] for way in ways]
+    )
+    axes.bar_label(bars, [f"{way['speedup_over_authors']:.2f}x, {way['seconds']:.2f} s" for way in ways], padding=3)
+    axes.invert_yaxis()
+    axes.set_xlabel("speed, as a multiple of the authors' way")
+    axes.set_title(f"{report['shape']}, {report['device']}, {report['dtype']}", fontsize="medium")
+    axes.margins(x=0.25)
+    return figure
+
+
+def show(report: Mapping[str, Any]) -> None:
+    """Print a table, in Markdown, and what was measured."""
+    print("| way | seconds | speed-up | in processor time | GFLOP | over the floor | difference | GPU computing |")
+    print("|---|---|---|---|---|---|---|---|")
+    for way in report["ways"]:
+        over = "" if way["flops_over_floor"] is None else f"{way['flops_over_floor']:.3f}"
+        difference = "" if way["max_difference"] is None else f"{way['max_difference']:.1e}"
+        busy = "" if way["utilisation"] is None else f"{way['utilisation']:.0%}"
+        print(
+            f"| {way['name']}: {way['summary']} | {way['seconds']:.2f} | {way['speedup_over_authors']:.2f} | "
+            f"{way['cpu_speedup_over_authors']:.2f} | {way['flops'] / 1e9:.0f} | {over} | {difference} | {busy} |"
+        )
+    print(
+        f"{report['shape']} shape, one layer of {report['divide']}, random weights, "
+        f"{report['parameters'] / 1e6:.0f} million parameters, {report['dtype']}, "
+        f"attention {' or '.join(report['attention'])}; {report['images']} images of "
+        f"{report['size'][0]} x {report['size'][1]}; {report['device']}, {report['threads']} threads; "
+        f"floor {report['floor_flops'] / 1e9:.0f} GFLOP; at most {report['process_memory_bytes'] / 2**30:.1f} GiB"
+    )
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--shape", default="smolvlm-256m", choices=list(SHAPES))
+    parser.add_argument("--images", type=int, default=1, help="how many are scored")
+    parser.add_argument("--size", default="512x384", help="their width and height")
+    parser.add_argument("--repeat", type=int, default=2, help="how often each way is timed")
+    parser.add_argument("--divide", type=int, default=1, help="keep one layer of so many")
+    parser.add_argument("--threads", type=int, help="of torch, on a CPU")
+    parser.add_argument("--device", help="cpu, cuda, mps; default: the best available")
+    parser.add_argument("--dtype", help="float32, bfloat16, float16 or auto")
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
+    parser.add_argument("--plot", type=Path, help="also draw the speeds into this file")
+    options = parser.parse_args(arguments)
+    if options.threads:
+        torch.set_num_threads(options.threads)
+    device = device_of(options.device)
+    report = measure(
+        shape=options.shape,
+        device=device,
+        dtype=dtype_of(options.dtype, device),
+        images=options.images,
+        size=size_of(options.size),
+        repeat=options.repeat,
+        divide=options.divide,
+    )
+    if options.plot:
+        draw(report).savefig(options.plot)
+    if options.json:
+        print(json.dumps(report))
+    else:
+        show(report)
+
+
+if __name__ == "__main__":
+    main()
