@@ -9,6 +9,7 @@ import typer
 from PIL import Image
 
 from qdebias.cli.app import app
+from qdebias.cli.completion import command_of
 from test_cli import run
 
 SOURCE = Path(__file__).resolve().parent.parent / "src" / "qdebias"
@@ -19,7 +20,7 @@ ALL = typer.main.get_command(app)
 
 
 def options(command: str) -> set[str]:
-    params = ALL.commands[command].load().params  # type: ignore[attr-defined]
+    params = command_of(command, ALL.commands[command].function()).params  # type: ignore[attr-defined]
     return {name for one in params for name in (*one.opts, *one.secondary_opts)} | {"--help"}
 
 

@@ -32,32 +32,20 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _HOME = {
-    "Backend": "qdebias.backends.base",
-    "Correlation": "qdebias.metrics.measures",
-    "Dataset": "qdebias.inputs.datasets",
-    "FakeBackend": "qdebias.backends.fake",
-    "Failure": "qdebias.methods.plan",
-    "Fingerprint": "qdebias.backends.base",
-    "Method": "qdebias.methods.method",
-    "Plan": "qdebias.methods.method",
-    "QDebias": "qdebias.methods.method",
-    "Question": "qdebias.prompts",
-    "Report": "qdebias.evaluation",
-    "Request": "qdebias.prompts",
-    "Run": "qdebias.runs.run",
-    "Score": "qdebias.methods.method",
-    "Scorer": "qdebias.runs.scorer",
-    "StoredBackend": "qdebias.runs.stored",
-    "StoredScorer": "qdebias.runs.stored",
-    "Vanilla": "qdebias.methods.method",
-    "correlate": "qdebias.metrics.measures",
-    "evaluate": "qdebias.evaluation",
-    "fit": "qdebias.evaluation.fitting",
-    "load_backend": "qdebias.backends.load",
-    "load_dataset": "qdebias.inputs.datasets",
-    "load_image": "qdebias.image",
-    "open_run": "qdebias.runs.run",
-    "score": "qdebias.runs.scorer",
+    "qdebias.backends.base": ("Backend", "Fingerprint"),
+    "qdebias.backends.fake": ("FakeBackend",),
+    "qdebias.backends.load": ("load_backend",),
+    "qdebias.evaluation": ("Report", "evaluate"),
+    "qdebias.evaluation.fitting": ("fit",),
+    "qdebias.image": ("load_image",),
+    "qdebias.inputs.datasets": ("Dataset", "load_dataset"),
+    "qdebias.methods.method": ("Method", "Plan", "QDebias", "Score", "Vanilla"),
+    "qdebias.methods.plan": ("Failure",),
+    "qdebias.metrics.measures": ("Correlation", "correlate"),
+    "qdebias.prompts": ("Question", "Request"),
+    "qdebias.runs.run": ("Run", "open_run"),
+    "qdebias.runs.scorer": ("Scorer", "score"),
+    "qdebias.runs.stored": ("StoredBackend", "StoredScorer"),
 }
 _MODULES = {"degrade": "qdebias.degrade", "errors": "qdebias.errors", "presets": "qdebias.methods.presets"}
 
@@ -97,8 +85,9 @@ __all__ = [
 def __getattr__(name: str) -> object:
     if name in _MODULES:
         return import_module(_MODULES[name])
-    if name in _HOME:
-        return getattr(import_module(_HOME[name]), name)
+    for module, names in _HOME.items():
+        if name in names:
+            return getattr(import_module(module), name)
     raise AttributeError(f"module 'qdebias' has no attribute {name!r}")
 
 

@@ -1,15 +1,5 @@
 """Every exception that qdebias raises for a reason a user can act on.
 
-QdebiasError
-├── SettingError       a value the user chose is impossible (a flag, a parameter, a method's name)
-├── ImageError         one image cannot be scored; a run records it and continues
-│   └── DamagedImageError  its data is damaged or ends early
-├── BackendError       a model cannot be loaded, or answered something that cannot be used
-│   ├── OptionError        an answer option has no single token, or two options share one
-│   └── PromptError        the chat template trimmed the answer prefix or moved the images
-├── StoreError         a run folder cannot be used: another model's, in use, damaged, or its disk is full
-└── MissingPackageError    an optional package is needed; the message says what to install
-
 Each message says what is wrong, with which value, and what to do.
 """
 

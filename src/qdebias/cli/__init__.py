@@ -16,37 +16,9 @@ from qdebias.cli.app import app
 
 __all__ = ["kept_in", "main"]
 
-SIGNALS = (signal.SIGINT, signal.SIGTERM)
-
 
 class Stopped(BaseException):
-    """The process was told to end; no command has to catch it.
-
-    Attributes:
-        number: The signal.
-    """
-
-    def __init__(self, number: int) -> None:
-        super().__init__(number)
-        self.number = number
-
-
-@contextmanager
-def stoppable() -> Iterator[None]:
-    """Let a signal unwind what is under way; a second one ends the process at once.
-
-    The process then dies of the signal, so that shells and supervisors see that it was told to (130, 143). A call of
-    the model is not interrupted: the signal counts when it returns.
-    """
-    for number in SIGNALS:
-        if signal.getsignal(number) != signal.SIG_IGN:  # as for jobs in the background of a script
-            signal.signal(number, _stop)
-    try:
-        yield
-    except Stopped as stop:
-        _say(f"stopped by {signal.Signals(stop.number).name}")
-        signal.signal(stop.number, signal.SIG_DFL)
-        os.kill(os.getpid(), stop.number)
+    """The process was told to end, by the signal in `args`; no command has to catch it."""
 
 
 @contextmanager
@@ -56,30 +28,38 @@ def kept_in(folder: Path | str | None) -> Iterator[None]:
         yield
     except Stopped:
         if folder is not None:
+            from qdebias.cli.console import say
             from qdebias.inputs.addresses import unsigned
 
-            _say(f"{unsigned(str(folder))} keeps what was done, and the same command resumes from there")
+            say(f"{unsigned(str(folder))} keeps what was done, and the same command resumes from there")
         raise
 
 
-def _say(message: str) -> None:
-    from qdebias.cli.console import say
-
-    say(message)
-
-
 def _stop(number: int, _: FrameType | None) -> None:
-    signal.signal(number, signal.SIG_DFL)
+    signal.signal(number, signal.SIG_DFL)  # a second signal ends the process at once
     raise Stopped(number)
 
 
 def main() -> None:
-    """Run the command line. Results go to stdout, words about them to stderr."""
+    """Run the command line. Results go to stdout, words about them to stderr.
+
+    A signal unwinds what is under way, and counts when a call of the model returns. The process then dies of it, so
+    that shells and supervisors see that it was told to (130, 143).
+    """
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # else idle threads of torch spin, and starve those that load
-    warnings.filterwarnings(
-        "ignore", module="PIL"
-    )  # damage in metadata, many pixels; what matters fails with an error of its own
+    # damage in metadata, many pixels: what matters fails with an error of its own
+    warnings.filterwarnings("ignore", module="PIL")
     for stream in (sys.stdout, sys.stderr):
         stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]  # names of files may be no text
-    with stoppable():
+    for number in (signal.SIGINT, signal.SIGTERM):
+        if signal.getsignal(number) != signal.SIG_IGN:  # as for jobs in the background of a script
+            signal.signal(number, _stop)
+    try:
         app(prog_name="qdebias")
+    except Stopped as stop:
+        from qdebias.cli.console import say
+
+        number = signal.Signals(stop.args[0])
+        say(f"stopped by {number.name}")
+        signal.signal(number, signal.SIG_DFL)
+        os.kill(os.getpid(), number)

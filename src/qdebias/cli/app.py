@@ -1,7 +1,7 @@
 """The application and its list of commands."""
 
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from functools import wraps
 from importlib import import_module
 from typing import Annotated, Any
@@ -19,7 +19,7 @@ GROUPS = {
         "explain": ("explain", "Draw how a score came about."),
         "check": ("filter", "Fail where an image is worse than a limit, for CI and hooks."),
         "filter": ("filter", "Keep the better images: print, copy or move them."),
-        "burst": ("burst", "Keep the best of each group of similar photographs."),
+        "burst": ("filter", "Keep the best of each group of similar photographs."),
         "rank": ("rank", "Rank images by asking which of two is better."),
         "frames": ("score", "Score videos by their frames, several in one prompt."),
         "degrade": ("explain", "Write the degraded copies that the model is shown."),
@@ -27,9 +27,9 @@ GROUPS = {
     "Evaluate": {
         "evaluate": ("evaluate", "Score a dataset and correlate with human scores."),
         "compare": ("compare", "Compare methods on the same images, with intervals."),
-        "bias": ("bias", "Measure the bias that the method mitigates."),
-        "fit": ("fit", "Fit scores to your own labels, from about 50 images."),
-        "calibrate": ("fit", "Map scores to the MOS scale of a labelled sample."),
+        "bias": ("paper", "Measure the bias that the method mitigates."),
+        "fit": ("evaluate", "Fit scores to your own labels, from about 50 images."),
+        "calibrate": ("evaluate", "Map scores to the MOS scale of a labelled sample."),
     },
     "Paper": {
         "reproduce": ("paper", "Ask what a table or figure of the paper needs."),
@@ -62,13 +62,7 @@ Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Omit the line about 
 
 
 class Listed(TyperCommand):
-    """A line of the help, which imports its command only when that is run or completed.
-
-    Args:
-        name: Of the command.
-        module: Below `qdebias.cli`; holds a function of this name.
-        summary: What the help says.
-    """
+    """A line of the help: `module`, below `qdebias.cli`, is imported only when its function `name` is run."""
 
     def __init__(self, name: str, module: str, summary: str) -> None:
         super().__init__(name, short_help=summary)
@@ -81,11 +75,7 @@ class Listed(TyperCommand):
             return indexed(name, whole=False).make_context(info_name, args, parent, **extra)
         if {"-h", "--help"} & {*args}:
             indexed(name).make_context(info_name, [*args], parent, **extra)
-        return self.load().make_context(info_name, args, parent, **extra)
-
-    def load(self) -> TyperCommand:
-        """Return the command itself."""
-        return command_of(str(self.name), self.function())
+        return command_of(name, self.function()).make_context(info_name, args, parent, **extra)
 
     def function(self) -> Callable[..., None]:
         """Import the command, and return what it runs."""
@@ -97,11 +87,7 @@ class Commands(Completed, TyperGroup):
     """All commands, and `help COMMAND` instead of `COMMAND --help`."""
 
     def __init__(self, **attributes: Any) -> None:  # noqa: ANN401
-        listed = [
-            Listed(name, module, summary)
-            for commands in GROUPS.values()
-            for name, (module, summary) in commands.items()
-        ]
+        listed = [Listed(name, *line) for commands in GROUPS.values() for name, line in commands.items()]
         super().__init__(**attributes | {"commands": listed})
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:  # noqa: ANN401
@@ -121,7 +107,9 @@ def _checked(name: str, command: Callable[..., None]) -> Callable[..., None]:
     Values of `--template-arg` become part of the names of the models. One of `CAUTIOUS` ends in a word about the
     embedded model, but for `--quiet`.
     """
-    from qdebias.cli.console import user_errors
+    from qdebias.backends.catalogue import caution
+    from qdebias.backends.load import with_arguments
+    from qdebias.cli.console import say, user_errors
     from qdebias.cli.options import expanded
     from qdebias.cli.outputs import check_outputs
 
@@ -132,12 +120,18 @@ def _checked(name: str, command: Callable[..., None]) -> Callable[..., None]:
         with user_errors():
             check_outputs(values, name)
             if template_arg:
-                values["model"] = _with_arguments(values["model"], template_arg)
+                models = values.get("model")
+                if not models:
+                    raise SettingError("--template-arg is for a model; name it with --model")
+                named = [with_arguments(one, template_arg) for one in ([models] if isinstance(models, str) else models)]
+                values["model"] = named[0] if isinstance(models, str) else named
+            words = None if quiet else caution(str(values.get("model")))
+            asked = values.get("paths", True)  # without paths `filter` takes scores that are there
             try:
                 command(**joined(values))
             except typer.Exit as end:
-                if end.exit_code < 2 and not quiet:
-                    _warn_of(values)
+                if end.exit_code < 2 and words and asked:
+                    say(words, style="dim")
                 raise
 
     if name in CAUTIOUS:
@@ -145,24 +139,6 @@ def _checked(name: str, command: Callable[..., None]) -> Callable[..., None]:
     run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
     run.__annotations__ = {one.name: one.annotation for one in parameters}
     return run
-
-
-def _with_arguments(models: "str | list[str] | None", pairs: list[str]) -> "str | list[str]":
-    from qdebias.backends.load import with_arguments
-
-    if not models:
-        raise SettingError("--template-arg is for a model; name it with --model")
-    return with_arguments(models, pairs) if isinstance(models, str) else [with_arguments(one, pairs) for one in models]
-
-
-def _warn_of(options: Mapping[str, object]) -> None:
-    """Say what the model is that was used, where that is to be said of it."""
-    from qdebias.backends.catalogue import caution
-    from qdebias.cli.console import say
-
-    words = caution(str(options.get("model")))
-    if words and options.get("paths", True):  # without paths `filter` takes scores that are there
-        say(words, style="dim")
 
 
 app = typer.Typer(

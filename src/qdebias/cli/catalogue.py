@@ -1,6 +1,6 @@
 """`qdebias methods`, `models` and `datasets`: what there is to choose from."""
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -18,16 +18,9 @@ from qdebias.methods.describe import setting_lines
 from qdebias.methods.method import Method
 from qdebias.methods.outline import cost_of, outline_of, token_cost
 from qdebias.methods.parts import CONDITIONS, NUMBERED, PARTS, Part
-from qdebias.methods.recipe import Recipe
 from qdebias.prompts import Question, TopQuestion
 
-STARTS = ("vanilla", "paper", "query-first", "pristine")
-"""The methods whose questions are printed under every readout; those about aspects need the first two."""
-
-LIKELIEST = "topk100"
-
-PAIRS = {True: "yes", False: "not trained on", None: "not said"}
-_TOKEN_COLUMNS = ("forwards", "images a prompt", "longest prompt", "tokens", "of images")
+_PAIRS = {True: "yes", False: "not trained on", None: "not said"}
 
 
 def models(
@@ -46,12 +39,21 @@ def models(
         _print_tokens(name, tokens)
         return
     if name is not None:
-        _print_model(known_model(name))
+        model = known_model(name)
+        lines = {
+            "where it comes from": model.hub_id or "in the package",
+            "licence of the weights": model.licence,
+            "several images in a prompt": _PAIRS[model.pairs],
+            "memory in bfloat16": f"{_memory(model)} GiB",
+            "a question": model.form,
+            "an image": model.pixels,
+            "checked": model.checked,
+        }
+        _print_entry(f"{model.name}: {model.note}" if model.note else model.name, lines)
         return
-    titles = ("GiB", "pairs", "licence", "where it comes from")
-    table = Table(Column("model", no_wrap=True), *titles)
+    table = Table(Column("model", no_wrap=True), "GiB", "pairs", "licence", "where it comes from")
     for model in KNOWN_MODELS:
-        pairs = "baseline" if model.baseline else PAIRS[model.pairs]
+        pairs = "baseline" if model.baseline else _PAIRS[model.pairs]
         table.add_row(model.name, _memory(model), pairs, model.licence, model.hub_id or "in the package")
     show(table)
     show_text(
@@ -66,27 +68,19 @@ def _memory(model: KnownModel) -> str:
     return "?" if model.gibibytes is None else f"{model.gibibytes:g}"
 
 
-def _print_model(model: KnownModel) -> None:
-    lines = {
-        "where it comes from": model.hub_id or "in the package",
-        "licence of the weights": model.licence,
-        "several images in a prompt": PAIRS[model.pairs],
-        "memory in bfloat16": f"{_memory(model)} GiB",
-        "a question": model.form,
-        "an image": model.pixels,
-    }
-    if model.checked:
-        lines["checked"] = model.checked
-    typer.echo(f"{model.name}: {model.note}" if model.note else model.name)
+def _print_entry(head: str, lines: Mapping[str, str]) -> None:
+    typer.echo(head)
     for title, value in lines.items():
-        typer.echo(f"  {title}: {value}")
+        if value:
+            typer.echo(f"  {title}: {value}")
 
 
 def _print_tokens(model: str | None, path: Path) -> None:
     if model is None:
         raise SettingError("--tokens needs a model: qdebias models NAME --tokens IMAGE, or hf:<folder> as NAME")
     image = load_image(path)
-    table = Table("method", *(Column(title, justify="right") for title in _TOKEN_COLUMNS))
+    titles = ("forwards", "images a prompt", "longest prompt", "tokens", "of images")
+    table = Table("method", *(Column(title, justify="right") for title in titles))
     for name in ("vanilla", "paper"):
         cost = token_cost(presets.get(name).method, model, image)
         numbers = (cost.forwards, cost.images, cost.longest, cost.tokens, cost.of_images)
@@ -100,9 +94,7 @@ def _print_tokens(model: str | None, path: Path) -> None:
 
 def methods(
     name: Annotated[str | None, typer.Argument(help="Print this method in full, with its questions.")] = None,
-    markdown: Annotated[
-        bool, typer.Option("--markdown", help="Print everything as Markdown, with sources and questions in full.")
-    ] = False,
+    markdown: Annotated[bool, typer.Option("--markdown", help="Print everything as Markdown, in full.")] = False,
 ) -> None:
     """List the methods that can be named with `--method`, or print one in full.
 
@@ -110,7 +102,15 @@ def methods(
     `paper+levels5+logodds`.
     """
     if name is not None:
-        _print_method(presets.get(name))
+        recipe = presets.get(name)
+        lines = {
+            "source": recipe.source,
+            "cost of an image": str(cost_of(recipe.method) or "not known"),
+            "cut of mPLUG-Owl3": recipe.cut or "",
+        }
+        _print_entry(f"{recipe.name}: {recipe.summary}", lines)
+        for line in setting_lines(recipe.method):
+            typer.echo(f"  {line}")
         return
     if markdown:
         typer.echo(methods_page())
@@ -118,7 +118,7 @@ def methods(
     numbers = (Column(title, justify="right") for title in ("forwards", "encodings"))
     table = Table(Column("method", no_wrap=True), *numbers, "what it is")
     for recipe in presets.RECIPES.values():
-        table.add_row(recipe.name, *counted(recipe.method), recipe.summary)
+        table.add_row(recipe.name, *_counted(recipe.method), recipe.summary)
     show(table)
     parts = Table(Column("part", no_wrap=True), "decides", "what it does")
     for word, part in every_part():
@@ -129,65 +129,43 @@ def methods(
     )
 
 
-def _print_method(recipe: Recipe) -> None:
-    typer.echo(f"{recipe.name}: {recipe.summary}")
-    typer.echo(f"  source: {recipe.source}")
-    typer.echo(f"  cost of an image: {cost_of(recipe.method) or 'not known'}")
-    if recipe.cut is not None:
-        typer.echo(f"  cut of mPLUG-Owl3: {recipe.cut}")
-    for line in setting_lines(recipe.method):
-        typer.echo(f"  {line}")
-
-
 def datasets(
     name: Annotated[str | None, typer.Argument(help="Print all that is known about this dataset.")] = None,
     markdown: Annotated[bool, typer.Option("--markdown", help="Print the table as Markdown.")] = False,
 ) -> None:
     """List the datasets that can be named to `evaluate`, `compare`, `reproduce` and others, or print one in full."""
     if name is not None:
-        _print_dataset(entry(name))
+        one = entry(name)
+        lines = {
+            "images with a score": _count(one),
+            "splits and subsets": ", ".join(f"{part} ({count:,})" for part, count in one.parts.items()),
+            "better are": f"{one.direction} scores",
+            "where to get it": one.source,
+            "licence": one.licence,
+            "labels that are read": "; ".join(dict.fromkeys(labels.variant for labels in one.labels)),
+            "citation": one.citation,
+            "note": " ".join(one.notes),
+        }
+        _print_entry(f"{one.name}: {one.title}", lines)
         return
     if markdown:
         typer.echo(datasets_page())
         return
     table = Table(Column("dataset", no_wrap=True), "title", Column("images", justify="right"), "where to get it")
-    for row in _rows():
-        table.add_row(*row)
+    for one in CATALOGUE.values():
+        table.add_row(one.name, one.title, _count(one), one.source)
     show(table)
     show_text("Licence, splits and citation of one: qdebias datasets NAME. Your own label file works, too.")
-
-
-def datasets_page() -> str:
-    """Return the table as Markdown."""
-    rows = (("dataset", "title", "images", "where to get it"), ("---", "---", "---:", "---"))
-    named = ((f"`{name}`", *others) for name, *others in _rows())
-    return "\n".join(f"| {' | '.join(row)} |" for row in (*rows, *named))
-
-
-def _rows() -> Iterator[Sequence[str]]:
-    for one in CATALOGUE.values():
-        yield one.name, one.title, _count(one), one.source
 
 
 def _count(one: Entry) -> str:
     return "not known" if one.count is None else f"{one.count:,}"
 
 
-def _print_dataset(one: Entry) -> None:
-    lines = {
-        "images with a score": _count(one),
-        "splits and subsets": ", ".join(f"{part} ({count:,})" for part, count in one.parts.items()),
-        "better are": f"{one.direction} scores",
-        "where to get it": one.source,
-        "licence": one.licence,
-        "labels that are read": "; ".join(dict.fromkeys(labels.variant for labels in one.labels)),
-        "citation": one.citation,
-        "note": " ".join(one.notes),
-    }
-    typer.echo(f"{one.name}: {one.title}")
-    for title, value in lines.items():
-        if value:
-            typer.echo(f"  {title}: {value}")
+def datasets_page() -> str:
+    """Return the table as Markdown."""
+    rows = ((f"`{one.name}`", one.title, _count(one), one.source) for one in CATALOGUE.values())
+    return _table(("dataset", "title", "images", "where to get it"), rows)
 
 
 def every_part() -> Iterator[tuple[str, Part]]:
@@ -197,75 +175,53 @@ def every_part() -> Iterator[tuple[str, Part]]:
     yield from ((f"{prefix}NUMBER", part) for prefix, part in NUMBERED.items())
 
 
-def counted(method: Method) -> tuple[str, str]:
+def _counted(method: Method) -> tuple[str, str]:
     """Return the forwards and encodings that one image costs, in print."""
     cost = cost_of(method)
     return ("?", "?") if cost is None else (str(cost.forwards), str(cost.encodings))
 
 
 def methods_page() -> str:
-    """Return the page, without a heading of its own."""
+    """Return the page, without a heading of its own.
+
+    The questions of some methods are printed under every readout; those about aspects need the first two.
+    """
+    recipes = ((f"`{one.name}`", *_counted(one.method), one.summary, one.source) for one in presets.RECIPES.values())
+    parts = ((f"`{word}`", part.kind, part.summary, part.source) for word, part in every_part())
+    conditions = ((f"`{name}`", f"`{one}`") for name, one in DEGRADATIONS.items())
+    words = {kind: [word for word, part in PARTS.items() if part.kind == kind] for kind in ("readout", "aspect")}
+    readouts = [*(word for word in words["readout"] if word != "goodpoor"), "topk100"]
+    starts = ("vanilla", "paper", "query-first", "pristine")
+    of_readouts = (f"{start}+{word}" for start in starts for word in readouts)
+    of_aspects = (f"{start}+{word}" for start in starts[:2] for word in words["aspect"])
     sections = (
-        ("Presets", _table(("method", "forwards", "encodings", "what it is", "source"), _presets())),
-        ("Parts", _table(("part", "decides", "what it does", "source"), _parts())),
-        ("Conditions", _table(("condition", "settings"), ((f"`{n}`", f"`{one}`") for n, one in DEGRADATIONS.items()))),
-        ("Questions of the presets", _questions(presets.RECIPES, _all_asked_by)),
-        ("Questions under each readout", _questions(_combined(STARTS, "readout"), _asked_by)),
-        ("Questions about each aspect", _questions(_combined(STARTS[:2], "aspect"), _asked_by)),
+        ("Presets", _table(("method", "forwards", "encodings", "what it is", "source"), recipes)),
+        ("Parts", _table(("part", "decides", "what it does", "source"), parts)),
+        ("Conditions", _table(("condition", "settings"), conditions)),
+        ("Questions of the presets", _questions(presets.RECIPES)),
+        ("Questions under each readout", _questions(of_readouts, without=presets.SAME_OBJECT)),
+        ("Questions about each aspect", _questions(of_aspects, without=presets.SAME_OBJECT)),
     )
     return "\n\n".join(f"### {title}\n\n{text}" for title, text in sections)
 
 
-def _presets() -> Iterator[Sequence[str]]:
-    for recipe in presets.RECIPES.values():
-        yield (f"`{recipe.name}`", *counted(recipe.method), recipe.summary, recipe.source)
-
-
-def _parts() -> Iterator[Sequence[str]]:
-    for word, part in every_part():
-        yield (f"`{word}`", part.kind, part.summary, part.source)
-
-
-def _combined(starts: Iterable[str], kind: str) -> Iterator[str]:
-    """Yield each start with each part of a kind that changes the question."""
-    parts = [word for word, part in PARTS.items() if part.kind == kind and word != "goodpoor"]
-    if kind == NUMBERED["topk"].kind:
-        parts.append(LIKELIEST)
-    yield from (f"{start}+{part}" for start in starts for part in parts)
-
-
-def _questions(methods: Iterable[str], asked_by: Callable[[Method], tuple[Question, ...]]) -> str:
+def _questions(methods: Iterable[str], *, without: Question | None = None) -> str:
     """Return each set of questions once, under all methods that ask it."""
     asked: dict[tuple[Question, ...], list[str]] = {}
     for text in methods:
-        asked.setdefault(asked_by(presets.get(text).method), []).append(text)
-    return "\n".join(line for questions, names in asked.items() for line in _listed(names, questions))
-
-
-def _listed(names: Sequence[str], questions: Sequence[Question]) -> Iterator[str]:
-    yield f"- {', '.join(f'`{name}`' for name in names)}"
-    yield from (f"  - {_in_full(question)}" for question in questions)
-
-
-def _in_full(question: Question) -> str:
-    said = f"“{question.text}” “{question.answer_prefix}[…]”"
-    words = [f"“{word}” {value:g}" for word, value in zip(question.options, question.values, strict=True)]
-    if isinstance(question, TopQuestion):
-        return f"{said}, the {question.top} likeliest words; poles {', '.join(words)}"
-    return f"{said} {', '.join(words)}"
-
-
-def _all_asked_by(method: Method) -> tuple[Question, ...]:
-    """Return every question of a method: about quality, then about the same object where it asks that."""
-    outline = outline_of(method)
-    return () if outline is None else outline.questions
-
-
-def _asked_by(method: Method) -> tuple[Question, ...]:
-    """Return the questions of a method about quality."""
-    return tuple(question for question in _all_asked_by(method) if question != presets.SAME_OBJECT)
+        outline = outline_of(presets.get(text).method)
+        found = tuple(question for question in (outline.questions if outline else ()) if question != without)
+        asked.setdefault(found, []).append(text)
+    lines = []
+    for questions, names in asked.items():
+        lines.append(f"- {', '.join(f'`{name}`' for name in names)}")
+        for question in questions:
+            top = f", the {question.top} likeliest words; poles" if isinstance(question, TopQuestion) else ""
+            words = (f"“{word}” {value:g}" for word, value in zip(question.options, question.values, strict=True))
+            lines.append(f"  - “{question.text}” “{question.answer_prefix}[…]”{top} {', '.join(words)}")
+    return "\n".join(lines)
 
 
 def _table(titles: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    lines = [titles, ["---"] * len(titles), *rows]
+    lines = [titles, ["---:" if title == "images" else "---" for title in titles], *rows]
     return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)

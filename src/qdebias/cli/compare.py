@@ -3,7 +3,7 @@
 import hashlib
 import re
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
@@ -24,7 +24,6 @@ from qdebias.runs.options import Options
 
 DEFAULT = ("paper", "vanilla")
 """What is compared where no methods are named."""
-
 
 Sources = Annotated[
     list[str],
@@ -50,16 +49,9 @@ Models = Annotated[
         "this model alone: qrealign-mini=qrealign. Default: nano.",
     ),
 ]
-Mos = Annotated[
-    str | None,
-    typer.Option(help="The human scores: a dataset by name (with --root), or a label file. No model is asked."),
-]
-Against = Annotated[
-    str | None, typer.Option(help=f"Differences are to this method, or to the `{BEST}`. Default: the first.")
-]
-Lower = Annotated[
-    list[str] | None, typer.Option(help="A file of scores, by its name without suffix, where lower is better.")
-]
+Mos = Annotated[str | None, typer.Option(help="Human scores, by name (with --root) or label file. No model is asked.")]
+Against = Annotated[str | None, typer.Option(help=f"Differences to this method or the `{BEST}`. Default: the first.")]
+Lower = Annotated[list[str] | None, typer.Option(help="Name, without suffix, of a file where lower is better.")]
 
 
 def compare(
@@ -104,10 +96,14 @@ def compare(
         methods_of, images = models_of(model or ["nano"], named or DEFAULT), min(len(data), limit or len(data))
         folders = run_folders(run, methods_of)
 
-        def opened(model: str) -> AbstractContextManager[ModelRun]:
-            model_run = open_model_run(replace(options, model=model), folders[model])
+        @contextmanager
+        def opened(model: str) -> Iterator[ModelRun]:
             order = [recipe.name for recipe in most_questions_first(methods_of[model])]
-            return _with_progress(model_run, order, images)
+            with (
+                open_model_run(replace(options, model=model), folders[model]) as model_run,
+                progress(total=images * len(order)) as show,
+            ):
+                yield replace(model_run, progress=lambda name, done: show(done + images * order.index(name)))
 
         found = compare_models(data, methods_of, opened, limit=limit, against=against, resamples=resamples)
     if json:
@@ -117,37 +113,29 @@ def compare(
     raise typer.Exit(tell_failures(found.evidence))
 
 
-@contextmanager
-def _with_progress(opening: AbstractContextManager[ModelRun], order: Sequence[str], images: int) -> Iterator[ModelRun]:
-    """Show how far the asking is."""
-    with opening as model_run, progress(total=images * len(order)) as show:
-        yield replace(model_run, progress=lambda name, done: show(done + images * order.index(name)))
-
-
 def models_of(given: Sequence[str], methods: Sequence[str]) -> dict[str, list[str]]:
     """Return the methods by the name of the model: those behind its "=", or else those that are named for all."""
     found: dict[str, list[str]] = {}
     for text in given:
-        model, own = _with_methods(text)
+        model, own = text, list[str]()
+        bare, _ = split_arguments(text)
+        for name, arguments in ((bare, text[len(bare) :]), (text, "")):  # arguments of the chat template
+            before, mark, after = name.rpartition("=")
+            named = names_in([after]) if mark else []
+            if named and all(map(_is_method, named)):
+                model, own = before + arguments, named
+                break
         if model in found:
             raise SettingError(f"--model {model} is named twice; name all of its methods after one =")
         found[model] = own or list(methods)
     return found
 
 
-def _with_methods(text: str) -> tuple[str, list[str]]:
-    """Return a model and the methods behind its "=", before or behind the arguments of its chat template; or none."""
-    bare, _ = split_arguments(text)
-    for name, arguments in ((bare, text[len(bare) :]), (text, "")):
-        model, mark, own = name.rpartition("=")
-        methods = names_in([own]) if mark else []
-        if methods and all(map(_is_method, methods)):
-            return model + arguments, methods
-    return text, []
-
-
 def run_folders(run: Path | None, models: Iterable[str]) -> dict[str, Path | None]:
-    """Return the run folder of each model: the folder itself for one, a folder in it for each of several."""
+    """Return the run folder of each model: the folder itself for one, a folder in it for each of several.
+
+    A name that is none of a folder is changed, and gets a hash, so that none is another's.
+    """
     names = list(models)
     if run is None or len(names) == 1:
         return dict.fromkeys(names, run)
@@ -155,13 +143,12 @@ def run_folders(run: Path | None, models: Iterable[str]) -> dict[str, Path | Non
         raise SettingError(
             f"--run {run} is the run of one model; name another folder, in which each model gets its own"
         )
-    return {name: run / _as_folder(name) for name in names}
-
-
-def _as_folder(model: str) -> str:
-    """Return a model's name as that of a folder; where it had to be changed, with a hash, so that none is another's."""
-    plain = re.sub(r"[^A-Za-z0-9._-]+", "-", model).strip("-.")[-80:]
-    return plain if plain == model else f"{plain}-{hashlib.blake2b(model.encode(), digest_size=4).hexdigest()}"
+    folders: dict[str, Path | None] = {}
+    for name in names:
+        plain = re.sub(r"[^A-Za-z0-9._-]+", "-", name).strip("-.")[-80:]
+        unique = plain if plain == name else f"{plain}-{hashlib.blake2b(name.encode(), digest_size=4).hexdigest()}"
+        folders[name] = run / unique
+    return folders
 
 
 def names_in(given: Sequence[str]) -> list[str]:

@@ -2,8 +2,7 @@
 
 import inspect
 import json
-from collections.abc import Callable, Iterator
-from enum import StrEnum
+from collections.abc import Callable
 from functools import partial
 from importlib.resources import files
 from pathlib import Path
@@ -70,16 +69,24 @@ def _value(param: Any, ctx: Any, value: Any) -> Any:  # noqa: ANN401
 def indexed(name: str, *, whole: bool = True) -> TyperCommand:
     """Return a command that does nothing and has the options and the help of `name`.
 
-    Args:
-        name: Of the command.
-        whole: Whether an option's help is all that is said of it, or its first sentence, as shells show it.
+    Without `whole` an option's help is its first sentence, as shells show it.
     """
-    entry = _index()["commands"][name]
+    entry, parameters = _index()["commands"][name], []
+    for one in entry["parameters"]:
+        kind, default = _TYPES[one["type"]], one.get("default", inspect.Parameter.empty)
+        text = one["help"] if whole else (one["help"] or "").partition(". ")[0].rstrip(".")
+        settings = {"help": text, **{shown: one[shown] for shown in _SHOWN if shown in one}}
+        info = typer.Option(*one["options"], **settings) if "options" in one else typer.Argument(**settings)
+        kept = Path(default) if kind is Path and isinstance(default, str) else default
+        parameters.append(
+            inspect.Parameter(
+                one["name"], inspect.Parameter.KEYWORD_ONLY, default=kept, annotation=Annotated[kind, info]
+            )
+        )
 
     def nothing(**_: object) -> None: ...
 
     nothing.__doc__ = entry["help"]
-    parameters = list(_parameters(entry["parameters"], whole=whole))
     nothing.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
     nothing.__annotations__ = {one.name: one.annotation for one in parameters}
     return command_of(name, nothing)
@@ -102,9 +109,8 @@ def index_of(function: Callable[..., None]) -> dict[str, Any]:
     """Return the help of a command and its parameters as the index has them."""
     found = []
     for one in inspect.signature(function).parameters.values():
-        hint, info = one.annotation.__origin__, one.annotation.__metadata__[0]
-        choices = isinstance(hint, type) and issubclass(hint, StrEnum)
-        entry = {"name": one.name, "help": info.help, "type": list(hint) if choices else str(hint)}
+        info = one.annotation.__metadata__[0]
+        entry = {"name": one.name, "help": info.help, "type": str(one.annotation.__origin__)}
         if isinstance(info, OptionInfo):
             entry["options"] = [name for name in (info.default, *(info.param_decls or ())) if isinstance(name, str)]
         if one.default is not one.empty:
@@ -112,19 +118,6 @@ def index_of(function: Callable[..., None]) -> dict[str, Any]:
         shown = {name: getattr(info, name) for name in _SHOWN}
         found.append(entry | {name: value for name, value in shown.items() if value is not None})
     return {"help": inspect.getdoc(function), "parameters": found}
-
-
-def _parameters(entries: list[dict[str, Any]], *, whole: bool) -> Iterator[inspect.Parameter]:
-    for one in entries:
-        default = one.get("default", inspect.Parameter.empty)
-        kind = StrEnum("Choice", one["type"]) if isinstance(one["type"], list) else _TYPES[one["type"]]
-        text = one["help"] if whole else (one["help"] or "").partition(". ")[0].rstrip(".")
-        settings = {"help": text, **{name: one[name] for name in _SHOWN if name in one}}
-        info = typer.Option(*one["options"], **settings) if "options" in one else typer.Argument(**settings)
-        kept = Path(default) if kind is Path and isinstance(default, str) else default
-        yield inspect.Parameter(
-            one["name"], inspect.Parameter.KEYWORD_ONLY, default=kept, annotation=Annotated[kind, info]
-        )
 
 
 def _completions(what: str, _: Any, incomplete: str) -> list[Completion]:  # noqa: ANN401

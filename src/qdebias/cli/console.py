@@ -9,13 +9,7 @@ from typing import TypeVar
 
 import typer
 from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    SpinnerColumn,
-    TextColumn,
-)
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn
 from rich.text import Text
 
 from qdebias.errors import QdebiasError
@@ -29,22 +23,36 @@ words = Console(stderr=True, soft_wrap=True, highlight=False)
 @contextmanager
 def user_errors() -> Iterator[None]:
     """Turn an error that a user can act on into one line on stderr and exit code 2."""
+    cause: BaseException
     try:
         yield
+        return
     except QdebiasError as error:
-        say(f"error: {one_line(str(error))}", style="bold red")
-        raise typer.Exit(2) from error
+        cause, message = error, one_line(str(error))
     except ImportError as error:  # such as a library that cannot be mapped into what memory is left
-        say(f"error: a library cannot be loaded: {one_line(str(error))}", style="bold red")
-        raise typer.Exit(2) from error
+        cause, message = error, f"a library cannot be loaded: {one_line(str(error))}"
     except MemoryError as error:
-        say("error: there is not enough memory; a smaller --batch or --max-side takes less", style="bold red")
-        raise typer.Exit(2) from error
+        cause, message = error, "there is not enough memory; a smaller --batch or --max-side takes less"
+    say(f"error: {message}", style="bold red")
+    raise typer.Exit(2) from cause
 
 
 def say(message: str, *, style: str = "") -> None:
     """Print words about the results, on stderr; square brackets in file names stay what they are."""
     words.print(Text(message, style=style))
+
+
+def say_note(note: str) -> None:
+    """Print what the user should know about a run folder."""
+    say(one_line(note), style="yellow")
+
+
+def say_failed(errors: Iterable[str | None]) -> int:
+    """Name what failed, and return how many that were."""
+    found = list(filter(None, errors))
+    for error in found:
+        say(f"failed: {one_line(error)}", style="red")
+    return len(found)
 
 
 def put(line: str) -> None:
@@ -61,11 +69,7 @@ def one_line(message: str) -> str:
 
 
 class Pace:
-    """How fast images are answered; those that are passed over, as they were done before, take no part in it.
-
-    Args:
-        clock: Gives the time in seconds.
-    """
+    """How fast images are answered; those that are passed over, as they were done before, take no part in it."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
@@ -89,40 +93,12 @@ class Pace:
         return rate if left is None else f"{rate}, {timedelta(seconds=round(left / self.rate))} left"
 
 
-def track(items: Iterable[Item], *, total: int | None) -> Iterator[Item]:
-    """Yield the items under a progress bar."""
-    if not words.is_terminal:
-        yield from items
-        return
-    with progress(total=total) as show:
-        for count, item in enumerate(items, start=1):
-            yield item
-            show(count)
-
-
-def say_note(note: str) -> None:
-    """Print what the user should know about a run folder."""
-    say(one_line(note), style="yellow")
-
-
-def say_failed(errors: Iterable[str | None]) -> int:
-    """Name what failed, and return how many that were."""
-    found = list(filter(None, errors))
-    for error in found:
-        say(f"failed: {one_line(error)}", style="red")
-    return len(found)
-
-
 @contextmanager
 def progress(*, total: int | None) -> Iterator[Callable[[int], None]]:
-    """Show a progress bar with rate and time left where stderr is a terminal.
+    """Show a progress bar with rate and time left where stderr is a terminal; `total` is None where not known.
 
-    Args:
-        total: How many images there will be; None where that is not known.
-
-    Yields:
-        A function that is told, after each image that was answered, how many are done; those that are passed over in
-        between count as done, not as answered.
+    It yields a function that is told, after each image that was answered, how many are done; those that are passed
+    over in between count as done, not as answered.
     """
     if not words.is_terminal:
         yield lambda _: None
@@ -137,3 +113,11 @@ def progress(*, total: int | None) -> Iterator[Callable[[int], None]]:
             bar.update(task, completed=count, pace=pace.words(None if total is None else total - count))
 
         yield show
+
+
+def track(items: Iterable[Item], *, total: int | None) -> Iterator[Item]:
+    """Yield the items under a progress bar."""
+    with progress(total=total) as show:
+        for count, item in enumerate(items, start=1):
+            yield item
+            show(count)

@@ -15,11 +15,12 @@ import qdebias
 from qdebias.backends.base import Backend
 from qdebias.backends.load import check_torchvision, load_backend, require
 from qdebias.cli.console import one_line, results, say
-from qdebias.cli.options import Loading, Paths
+from qdebias.cli.options import Paths, sharing
 from qdebias.cli.outputs import refuse_inputs
 from qdebias.errors import MissingPackageError, QdebiasError, SettingError
 from qdebias.image import RgbImage, load_image
 from qdebias.inputs import find_inputs
+from qdebias.runs.options import Options
 from qdebias.runs.scorer import Scorer
 
 PACKAGES = ("numpy", "opencv-python-headless", "numba", "pillow", "torch", "transformers", "tokenizers", "safetensors")
@@ -37,19 +38,15 @@ def doctor() -> None:
     """
     results.print(f"qdebias {qdebias.__version__}, Python {platform.python_version()}, {platform.platform()}")
     for name in PACKAGES:
-        _say(_version(name) is not None, f"{name} {_version(name) or 'is not installed'}")
+        try:
+            _say(True, f"{name} {metadata.version(name)}")
+        except metadata.PackageNotFoundError:
+            _say(False, f"{name} is not installed")
     _check("device", _device)
     _check("torchvision", _torchvision)
     _say(True, f"order of images: {ORDER}")
     works = _check("embedded model", _embedded)
     raise typer.Exit(0 if works else 1)
-
-
-def _version(name: str) -> str | None:
-    try:
-        return metadata.version(name)
-    except metadata.PackageNotFoundError:
-        return None
 
 
 def _check(title: str, test: Callable[[], str]) -> bool:
@@ -93,7 +90,7 @@ def _torchvision() -> str:
     if util.find_spec("torchvision") is None:
         return "not installed; not needed, images are prepared with Pillow"
     check_torchvision()
-    return f"{_version('torchvision')} works"
+    return f"{metadata.version('torchvision')} works"
 
 
 def _embedded() -> str:
@@ -105,7 +102,7 @@ def _embedded() -> str:
 def verify(
     model: Annotated[str, typer.Argument(help="A checkpoint of mPLUG-Owl3 or mPLUG-Owl2: its folder or hub id.")],
     paths: Paths,
-    options: Loading,
+    options: Annotated[Options, sharing()],
     out: Annotated[Path, typer.Option(help="The report to write, as JSON.")] = Path("verify.json"),
     revision: Annotated[str | None, typer.Option(help="Branch, tag or commit of a hub id.")] = None,
 ) -> None:
@@ -120,10 +117,13 @@ def verify(
     from qdebias.backends.verify import verify as verify_checkpoint
     from qdebias.backends.verify import write_report
 
+    def score(backend: Backend, method: str, image: RgbImage) -> dict[str, Any]:
+        return {"value": Scorer(backend=backend, method=method).score(image).value}
+
     inputs = find_inputs(paths)
     refuse_inputs(inputs.images, out=out)
     images = {path.name: load_image(path) for path in inputs.paths}
-    found = verify_checkpoint(model, images, _score, device=options.device, dtype=options.dtype, revision=revision)
+    found = verify_checkpoint(model, images, score, device=options.device, dtype=options.dtype, revision=revision)
     try:
         write_report(found, out)
     except OSError as error:
@@ -131,7 +131,3 @@ def verify(
     say(f"refused: {found['refused']}" if found["refused"] else "the weights fit")
     say(f"report written to {out}")
     raise typer.Exit(1 if found["refused"] else 0)
-
-
-def _score(backend: Backend, method: str, image: RgbImage) -> dict[str, Any]:
-    return {"value": Scorer(backend=backend, method=method).score(image).value}

@@ -1,23 +1,31 @@
-"""`qdebias evaluate`."""
+"""`qdebias evaluate`, and `qdebias fit` and `qdebias calibrate`: scores beside human ones, or fitted to them."""
 
 import math
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from rich.table import Column, Table
 
 from qdebias.cli import kept_in
+from qdebias.cli.compare import names_in
 from qdebias.cli.console import progress, results, say, say_failed, say_note
-from qdebias.cli.options import DatasetName, JsonObject, LabelOptions, Limit, Resamples, RunFolder, Scoring
+from qdebias.cli.options import Asking, DatasetName, JsonObject, LabelOptions, Limit, Resamples, RunFolder, Scoring
 from qdebias.cli.outputs import refuse_inputs
+from qdebias.cli.paper import form_of, write_tables
 from qdebias.cli.shown import show
+from qdebias.errors import SettingError
 from qdebias.evaluation import EvaluatedImage, Report
 from qdebias.evaluation import evaluate as evaluate_dataset
-from qdebias.evaluation.evidence import Readout, part_name, save
+from qdebias.evaluation.evidence import Readout, first_items, part_name, save
+from qdebias.evaluation.fitting import METHODS
+from qdebias.evaluation.fitting import fit as fit_dataset
 from qdebias.evaluation.report import MEASURES
 from qdebias.inputs.datasets import Dataset
-from qdebias.methods.recipe import Recipe
+from qdebias.methods import presets
+from qdebias.methods.fitted import check_name
+from qdebias.metrics.calibration import KINDS, Calibration, Origin, save_calibration
+from qdebias.metrics.calibration import calibrate as fit_map
 from qdebias.metrics.intervals import Interval
 from qdebias.metrics.measures import Correlation, MeanCorrelation
 from qdebias.runs.options import Options
@@ -33,11 +41,6 @@ _TITLES = {
 }
 
 
-Literally = Annotated[
-    bool, typer.Option("--literal", help="Compute exp / (exp + exp) as published scripts do, rounding included.")
-]
-
-
 def evaluate(
     dataset: DatasetName,
     labels: LabelOptions,
@@ -46,9 +49,9 @@ def evaluate(
     limit: Limit = None,
     json: JsonObject = False,
     out: Annotated[
-        Path | None, typer.Option(help="Write a row per image, raw logits included, to this .csv, .jsonl or .parquet.")
+        Path | None, typer.Option(help="Write a row per image, with logits: .csv, .jsonl, .parquet.")
     ] = None,
-    literal: Literally = False,
+    literal: Annotated[bool, typer.Option("--literal", help="Compute and round as published scripts do.")] = False,
     resamples: Resamples = 1000,
 ) -> None:
     """Score a dataset and correlate the scores with the human ones.
@@ -62,12 +65,20 @@ def evaluate(
     with kept_in(run):
         data = labels.load(dataset)
         refuse_inputs(data, out=out)
-        _say_if_fitted_to(data, options.recipe)
+        if getattr(getattr(options.recipe.method, "labels", None), "digest", None) == data.label_digest:
+            say(
+                f"note: {options.method} was fitted to these very labels, so this is not how it agrees with others; "
+                f"qdebias fit printed that"
+            )
         readout: Readout = "literal" if literal else "exact"
         report = evaluated(data, options, run, limit=limit, readout=readout, resamples=resamples)
         if run is not None:  # for tables, bias and reports
             save(report.evidence(data, model=options.model), run, part=part_name(data, limit))
-        _write(report, out)
+        if out is not None:
+            words = next((tuple(row.probabilities) for row in report.rows if row.probabilities), ())
+            with open_writer(out, columns_of(EvaluatedImage, words)) as write:
+                for row in report.rows:
+                    write(row)
     say_failed(row.error for row in report.failures)
     if json:
         typer.echo(report.json())
@@ -89,73 +100,51 @@ def evaluated(
     with progress(total=min(len(data), limit or len(data))) as show:
         return evaluate_dataset(
             data,
-            model=options.backend(),
-            model_name=options.model,
             method=options.recipe,
             run=run,
-            seed=options.seed,
             limit=limit,
             readout=readout,
             resamples=resamples,
-            batch=options.batch,
-            max_pixels=options.max_pixels,
-            max_side=options.max_side,
-            on_note=say_note,
             on_progress=show,
+            **_asking(options),
         )
 
 
-def _say_if_fitted_to(data: Dataset, recipe: Recipe) -> None:
-    """Say that a fit is evaluated on what it was made with."""
-    if getattr(getattr(recipe.method, "labels", None), "digest", None) == data.label_digest:
-        say(
-            f"note: {recipe.name} was fitted to these very labels, so this is not how it agrees with others; qdebias "
-            f"fit printed that"
-        )
-
-
-def _write(report: Report, out: Path | None) -> None:
-    if out is None:
-        return
-    words = next((tuple(row.probabilities) for row in report.rows if row.probabilities), ())
-    with open_writer(out, columns_of(EvaluatedImage, words)) as write:
-        for row in report.rows:
-            write(row)
+def _asking(options: Options) -> dict[str, Any]:
+    """Load the model, and return what `evaluate` and `fit` are told alike."""
+    return {
+        "model": options.backend(),
+        "model_name": options.model,
+        "seed": options.seed,
+        "batch": options.batch,
+        "max_pixels": options.max_pixels,
+        "max_side": options.max_side,
+        "on_note": say_note,
+    }
 
 
 def _print(report: Report) -> None:
     results.print(f"{report.summary}; {report.model}, {report.method}, seed {report.seed}")
     failed = f", {len(report.failures)} failed and are left out" if report.failures else ""
     results.print(f"{report.count:,} images correlated{failed}")
-    show(_overall(report.correlation))
+    table = Table("", Column("value", justify="right"), Column("95 % interval", no_wrap=True))
+    for name in MEASURES:
+        table.add_row(_TITLES[name], *_value(report.correlation, name))
+    show(table)
     if report.parts:
-        show(_parts(report))
+        titles = ("images", "SRCC", "interval", "PLCC", "interval")
+        parts = Table("part", *(Column(title, justify="right") for title in titles))
+        for part in report.parts:
+            found = part.correlation
+            cells = (*_value(found, "srcc"), *_value(found, "plcc")) if found else (part.reason,)
+            parts.add_row(f"{part.kind} {part.name}", f"{part.count:,}", *cells)
+        for kind, mean in report.means.items():
+            parts.add_row(f"mean of {mean.parts} {kind}s", "", *_value(mean, "srcc"), *_value(mean, "plcc"))
+        show(parts)
     what = "groups of images" if report.grouped else "images"
     say(f"95 % bootstrap intervals over {what}; SRCC and KRCC rank the log-odds of the score")
     for note in (*([f"labels: {report.labels}"] if report.labels else []), *report.notes):
         say(f"note: {note}")
-
-
-def _overall(correlation: Correlation) -> Table:
-    table = Table("", Column("value", justify="right"), Column("95 % interval", no_wrap=True))
-    for name in MEASURES:
-        table.add_row(_TITLES[name], *_value(correlation, name))
-    return table
-
-
-def _parts(report: Report) -> Table:
-    table = Table(
-        "part",
-        Column("images", justify="right"),
-        *(Column(title, justify="right") for title in ("SRCC", "interval", "PLCC", "interval")),
-    )
-    for part in report.parts:
-        found = part.correlation
-        cells = (*_value(found, "srcc"), *_value(found, "plcc")) if found else (part.reason,)
-        table.add_row(f"{part.kind} {part.name}", f"{part.count:,}", *cells)
-    for kind, mean in report.means.items():
-        table.add_row(f"mean of {mean.parts} {kind}s", "", *_value(mean, "srcc"), *_value(mean, "plcc"))
-    return table
 
 
 def _value(correlation: Correlation | MeanCorrelation, name: str) -> tuple[str, str]:
@@ -165,3 +154,118 @@ def _value(correlation: Correlation | MeanCorrelation, name: str) -> tuple[str, 
     if math.isnan(value):
         return "no fit", ""
     return f"{value:.3f}", "" if interval is None else f"{interval.low:.3f}..{interval.high:.3f}"
+
+
+def fit(
+    dataset: DatasetName,
+    labels: LabelOptions,
+    options: Asking,
+    run: RunFolder = None,
+    methods: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--methods",
+            "-k",
+            help="What the model is asked, comma-separated; the first gives the zero-shot score that the fit has to "
+            f"surpass. `vanilla` alone is fastest. Default: {','.join(METHODS)}.",
+        ),
+    ] = None,
+    folds: Annotated[int, typer.Option(min=2, help="Folds of the cross-validation.")] = 5,
+    level: Annotated[float, typer.Option(help="Share of new labels that the interval should contain, below 1.")] = 0.9,
+    out: Annotated[Path, typer.Option(help=f"The file to write; its name ends in {presets.FIT}.")] = Path(
+        "quality.fit"
+    ),
+    limit: Limit = None,
+    resamples: Resamples = 1000,
+) -> None:
+    """Fit a model's scores to your own labels, from about 50 images, and report their agreement on held-out images.
+
+    Exit code 2, and no file, if the fit is no better than the score without labels.
+
+    - `qdebias fit labels.csv --root photos --run runs/mine --out mine.fit` fits what the model knows to the labels
+    - `qdebias score folder --fit mine.fit` scores with it, and gives `mos` and its interval
+    """
+    check_name(out)
+    data = labels.load(dataset)
+    refuse_inputs(data, out=out)
+    part = first_items(data, limit)
+    with progress(total=len(part)) as tell:
+        made = fit_dataset(
+            part,
+            methods=names_in(methods or []) or METHODS,
+            run=run,
+            folds=folds,
+            level=level,
+            resamples=resamples,
+            on_progress=tell,
+            **_asking(options),
+        )
+    made.save(out)
+    say_failed(failure.error for failure in made.failures)
+    write_tables([made.comparison.table()], form_of(None, None), None)
+    interval = made.method.interval
+    say(
+        f"{interval.level:.0%} of labels lie within {interval.half_width:.4g} of what is predicted without them\n"
+        f"written to {out}; apply it with qdebias score --fit {out}"
+    )
+    raise typer.Exit(1 if made.failures else 0)
+
+
+def calibrate(
+    dataset: DatasetName,
+    labels: LabelOptions,
+    options: Scoring,
+    run: RunFolder = None,
+    kind: Annotated[str, typer.Option(help=f"{' or '.join(KINDS)}; the curve needs fewer images.")] = "isotonic",
+    folds: Annotated[int, typer.Option(min=0, help="Folds of the cross-validation; 0: none, and no interval.")] = 5,
+    level: Annotated[float, typer.Option(min=0, max=1, help="Share of new images that the interval holds.")] = 0.9,
+    split: Annotated[
+        float,
+        typer.Option(min=0, max=1, help="Share of images for the interval alone; 0: all for both."),
+    ] = 0.0,
+    out: Annotated[Path, typer.Option(help="The file to write.")] = Path("calibration.json"),
+    limit: Limit = None,
+) -> None:
+    """Fit a monotone map from scores to the MOS scale of a labelled sample, with its error and an interval.
+
+    - `qdebias calibrate labels.csv --root photos --run runs/mine --out mos.json` fits it on your own labels
+    - `qdebias score folder --calibration mos.json` applies it: columns `mos`, `mos_low`, `mos_high`
+    """
+    if kind not in KINDS:
+        raise SettingError(f"--kind is {' or '.join(KINDS)}, got {kind!r}")
+    data = labels.load(dataset)
+    refuse_inputs(data, out=out)
+    report = evaluated(data, options, run, limit=limit)
+    scored = [(row.score, row.mos) for row in report.rows if row.score is not None]
+    made = fit_map(
+        *zip(*scored, strict=True),
+        origin=Origin(model=options.model, method=options.method, seed=options.seed, labels=report.summary),
+        kind=kind,
+        increasing=data.direction == "higher",
+        folds=folds,
+        level=level,
+        split=split,
+    )
+    save_calibration(made, out)
+    _print_calibration(report, made, out, split=split > 0)
+    raise typer.Exit(1 if report.failures else 0)
+
+
+def _print_calibration(report: Report, made: Calibration, out: Path, *, split: bool) -> None:
+    say_failed(row.error for row in report.failures)
+    corners = f" with {len(made.scores)} corners" if made.kind == "isotonic" else ""
+    results.print(f"{made.kind} map{corners} from {made.count:,} images, scale {made.low:g} to {made.high:g}")
+    if made.error is not None:
+        error = made.error
+        results.print(
+            f"cross-validated over {error.folds} folds: RMSE {error.rmse:.4g} (always the mean: "
+            f"{error.constant_rmse:.4g}), mean absolute error {error.mae:.4g}, bias {error.bias:+.2g}, "
+            f"SRCC {error.srcc:.3f}, PLCC {error.plcc:.3f}"
+        )
+    if made.interval is not None:
+        interval = made.interval
+        results.print(
+            f"interval of level {interval.level:g}: mos ± {interval.half_width:.4g}; {interval.coverage:.1%} of the "
+            f"images lie within the one that the other {'half of those set aside gives' if split else 'folds give'}"
+        )
+    say(f"written to {out}; apply it with qdebias score --calibration {out}")

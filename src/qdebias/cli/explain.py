@@ -1,6 +1,7 @@
 """`qdebias explain` and `qdebias degrade`: pictures of what the model is shown, and of what it made of it."""
 
 import re
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
@@ -27,9 +28,7 @@ def explain(
     paths: Paths,
     options: Scoring,
     out: Annotated[Path, typer.Option(help="The picture to write: .png, .pdf, .svg or .jpg.")] = Path("explain.png"),
-    grid: Annotated[
-        bool, typer.Option("--grid", help="Draw every image with all its copies, one row per image.")
-    ] = False,
+    grid: Annotated[bool, typer.Option("--grid", help="Draw each image with all its copies in a row.")] = False,
     column: ImageColumn = None,
 ) -> None:
     """Draw how scores came about: each image, its degraded copies, and the score before and after debiasing.
@@ -40,7 +39,6 @@ def explain(
     """
     from qdebias.backends.catalogue import caution
     from qdebias.report import figure
-    from qdebias.report.figure import save
 
     inputs = find_inputs(paths, column=column)
     say_left_out(inputs.images)
@@ -59,16 +57,14 @@ def explain(
         except ImageError as error:
             errors.append(str(error))
     failed = say_failed(errors)
-    if rows:
-        if grid or options.method == "vanilla" or len(rows) == 1:
-            save(
-                figure.explain(rows, title=f"model {options.model}, method {options.method}, seed {options.seed}"), out
-            )
-            more = ""
-        else:
-            poster = figure.poster(rows, model=options.model, method=options.method, note=caution(options.model))
-            save(poster, out)
-            more = f", which shows the {figure.POSTER} in which debiasing changes most; --grid shows all"
+    if rows and (grid or options.method == "vanilla" or len(rows) == 1):
+        title = f"model {options.model}, method {options.method}, seed {options.seed}"
+        figure.save(figure.explain(rows, title=title), out)
+        say(f"{len(rows)} images explained in {out}")
+    elif rows:
+        poster = figure.poster(rows, model=options.model, method=options.method, note=caution(options.model))
+        figure.save(poster, out)
+        more = f", which shows the {figure.POSTER} in which debiasing changes most; --grid shows all"
         say(f"{len(rows)} images explained in {out}" + more * (len(rows) > figure.POSTER))
     raise typer.Exit(1 if failed else 0)
 
@@ -85,10 +81,18 @@ def degrade(
     chosen = presets.get(method).method
     inputs = find_inputs(paths, column=column)
     say_left_out(inputs.images)
-    _check_names(inputs.paths)
-    refuse_inputs(inputs.paths, out=_present(inputs.paths, out))
+    seen: dict[str, Path] = {}
+    for path in inputs.paths:
+        other = seen.setdefault(path.name, path)
+        if other != path:
+            raise SettingError(f"{other} and {path} would get the same name in one folder; degrade them one by one")
+    heads = {f"{name}." for name in seen}
+    present = [
+        one for one in out.glob("*.png") if any(one.name[: dot.end()] in heads for dot in re.finditer(r"\.", one.name))
+    ]
+    refuse_inputs(inputs.paths, out=present)  # the pictures of an earlier time that would be replaced
     errors = [failure.error for failure in inputs.failures]
-    written = 0
+    count = 0
     for path in inputs.paths:
         try:
             image = load_image(path, max_pixels=round(max_megapixels * 1e6))
@@ -98,39 +102,22 @@ def degrade(
             continue
         if not conditions:
             raise SettingError(f"method {method!r} degrades nothing; choose one such as paper or released")
-        written += _write(conditions, path, out)
+        count += len(conditions)
+        _write(conditions, path, out)
     failed = say_failed(errors)
-    say(f"{written} pictures written to {out}")
+    say(f"{count} pictures written to {out}")
     raise typer.Exit(1 if failed else 0)
 
 
-def _present(paths: tuple[Path, ...], out: Path) -> list[Path]:
-    """Return the pictures of an earlier time that would be replaced."""
-    heads = {f"{path.name}." for path in paths}
-    found = ((one, [dot.end() for dot in re.finditer(r"\.", one.name)]) for one in out.glob("*.png"))
-    return [one for one, ends in found if any(one.name[:end] in heads for end in ends)]
-
-
-def _check_names(paths: tuple[Path, ...]) -> None:
-    seen: dict[str, Path] = {}
-    for path in paths:
-        other = seen.setdefault(path.name, path)
-        if other != path:
-            raise SettingError(f"{other} and {path} would get the same name in one folder; degrade them one by one")
-
-
-def _numbered(kinds: Sequence[str]) -> list[str]:
-    """Return the kinds, the second of a kind with a 2 behind it, and so on."""
-    seen = [kinds[:place].count(kind) + 1 for place, kind in enumerate(kinds)]
-    return [kind if count == 1 else f"{kind}-{count}" for kind, count in zip(kinds, seen, strict=True)]
-
-
-def _write(conditions: tuple[Condition, ...], path: Path, out: Path) -> int:
+def _write(conditions: Sequence[Condition], path: Path, out: Path) -> None:
+    """Write each copy under the name of its kind; the second of a kind has a 2 behind it, and so on."""
+    seen: Counter[str] = Counter()
     with written(out):
         out.mkdir(parents=True, exist_ok=True)
-        for kind, condition in zip(_numbered([one.kind for one in conditions]), conditions, strict=True):
-            target = out / f"{path.name}.{kind}.png"
+        for condition in conditions:
+            seen[condition.kind] += 1
+            number = f"-{seen[condition.kind]}" if seen[condition.kind] > 1 else ""
+            target = out / f"{path.name}.{condition.kind}{number}.png"
             with replacing(target) as file:
                 Image.fromarray(condition.image).save(file, "PNG")
             typer.echo(str(target))
-    return len(conditions)

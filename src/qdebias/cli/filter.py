@@ -1,4 +1,4 @@
-"""`qdebias filter` and `qdebias check`: which images are good enough, and putting them elsewhere."""
+"""`qdebias filter`, `check` and `burst`: which images are good enough or the best, and putting them elsewhere."""
 
 import math
 import os
@@ -9,15 +9,19 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from rich.table import Column, Table
+from rich.text import Text
 
-from qdebias.cli.console import one_line, put, say, say_failed
-from qdebias.cli.options import ImageColumn, JsonLines, Paths, RunFolder, Scoring
+from qdebias.cli.console import one_line, put, results, say, say_failed, track
+from qdebias.cli.options import ImageColumn, JsonLines, Paths, Rows, RunFolder, Scoring
 from qdebias.cli.outputs import LISTS, refuse_inputs
-from qdebias.cli.runs import named_results, say_unfinished
+from qdebias.cli.runs import named_results, open_model_run, say_left_out, say_unfinished
 from qdebias.cli.score import mos_scale
+from qdebias.cli.shown import show
 from qdebias.curation import COPY, LINK, MOVE, Choice, Top, Way, check_places, choose, place
+from qdebias.curation.burst import Shot, choose_best, compare_group, draw_sheet, find_groups
 from qdebias.errors import SettingError
-from qdebias.inputs import Images, open_images
+from qdebias.inputs import Images, find_inputs, open_images
 from qdebias.inputs.addresses import is_address, is_folder
 from qdebias.inputs.items import NOT_DECODED, NamedImages, Unreadable
 from qdebias.methods.method import Score
@@ -29,14 +33,6 @@ from qdebias.runs.options import Options
 from qdebias.runs.records import GivenScore, open_writer, read_scores
 from qdebias.runs.run import open_snapshot
 
-BY = ("score", "mos", "mos_low")
-
-Least = Annotated[float, typer.Option("--min", help="Minimum for every image: a score in [0, 1], or see --by.")]
-By = Annotated[
-    str, typer.Option(help="score, or with --calibration or a fit: mos, or mos_low, the lower end of its interval.")
-]
-Scale = Annotated[Path | None, typer.Option(help="A file of `qdebias calibrate`, for --by mos and mos_low.")]
-
 
 def filter(  # noqa: A001  (the name of the command)
     paths: Annotated[
@@ -47,9 +43,7 @@ def filter(  # noqa: A001  (the name of the command)
     top: Annotated[str | None, typer.Option(help="Keep this many of the best, such as 25 or 10%.")] = None,
     scores: Annotated[Path | None, typer.Option(help="A file of scores instead of scoring: .csv, .jsonl, ...")] = None,
     run: RunFolder = None,
-    out: Annotated[
-        Path | None, typer.Option(help="Write kept.csv, rejected.csv and failed.csv in this folder.")
-    ] = None,
+    out: Annotated[Path | None, typer.Option(help="Write kept.csv, rejected.csv, failed.csv in this folder.")] = None,
     copy_to: Annotated[Path | None, typer.Option(help="Copy the kept images below this folder.")] = None,
     move_to: Annotated[Path | None, typer.Option(help="Move the kept images below this folder.")] = None,
     link_to: Annotated[Path | None, typer.Option(help="Link to the kept images below this folder.")] = None,
@@ -70,35 +64,34 @@ def filter(  # noqa: A001  (the name of the command)
     - `qdebias filter --run runs/photos --min 0.6 --link-to good` uses those of a run, without a model
     """
     limit = None if top is None else Top.parse(top)
-    _check_bounds(paths or [], scores, least, limit)
-    way = way_of(copy_to, move_to, link_to)
+    choose([], minimum=least, top=limit)  # says before anything is scored what cannot be chosen
+    for path in paths or []:
+        if (Path(path) / RUN).is_file():
+            raise SettingError(f"{path} is a run folder; choose among its images with --run {path} and no paths")
+    if least is not None and not (0 <= least <= 1 if scores is None else math.isfinite(least)):
+        raise SettingError(f"--min is a score in [0, 1], got {least:g}; a file of --scores may have another scale")
     if paths and scores:
         raise SettingError("images are scored, or scores are read from a file; leave out the paths or --scores")
+    way = way_of(copy_to, move_to, link_to)
     if paths:
-        images, roots = _checked(paths, column, out, way)
-        found_scores = [given_score(*one) for one in named_results(images, options, run)]
+        images = open_images(paths, column=column)
+        roots = tuple(path for path in map(Path, paths) if is_folder(path))
+        refuse_inputs(images, out=[out / f"{name}.csv" for name in LISTS] if out else None)
+        if way is not None:
+            check_all_places(images, roots, *way)
+        given = [given_score(*one) for one in named_results(images, options, run)]
     else:
-        if run is not None and scores is None and say_unfinished(run, method=options.method) and not partial:
-            raise SettingError(f"{run} is unfinished; finish it, or choose among what is there with --partial")
-        found_scores = _stored(scores, run, options)
-        roots = (_common_folder(found_scores),)
-    found = choose(found_scores, minimum=least, top=limit)
-    _put(found, roots, out, way, json=json)
+        given = _stored(scores, run, options, partial=partial)
+        roots = (Path(os.path.commonpath([os.path.abspath(Path(one.path).parent) for one in given])),)  # noqa: PTH100
+    found = choose(given, minimum=least, top=limit)
+    _put(found, out, json=json)
+    if way is not None:
+        place_all([one.path for one in found.kept], roots, *way)
     say_failed(one.error for one in found.failed)
     if not found.kept and found.rejected:
         say(f"no image reaches the minimum; the best score is {found.rejected[0].score:.4g}")
     say(f"{len(found.kept)} images kept, {len(found.rejected)} rejected, {len(found.failed)} failed")
     raise typer.Exit(1 if found.failed else 0)
-
-
-def _check_bounds(paths: Sequence[str], scores: Path | None, least: float | None, top: Top | None) -> None:
-    """Say before anything is scored which images cannot be chosen."""
-    choose([], minimum=least, top=top)
-    for path in paths:
-        if (Path(path) / RUN).is_file():
-            raise SettingError(f"{path} is a run folder; choose among its images with --run {path} and no paths")
-    if least is not None and not (0 <= least <= 1 if scores is None else math.isfinite(least)):
-        raise SettingError(f"--min is a score in [0, 1], got {least:g}; a file of --scores may have another scale")
 
 
 def way_of(copy_to: Path | None, move_to: Path | None, link_to: Path | None) -> tuple[Path, Way] | None:
@@ -109,34 +102,20 @@ def way_of(copy_to: Path | None, move_to: Path | None, link_to: Path | None) -> 
     return named[0] if named else None
 
 
-def _common_folder(scores: Sequence[GivenScore]) -> Path:
-    """Return the deepest folder that holds all images."""
-    if not scores:
-        raise SettingError("there is no image to choose from")
-    parents = [os.path.abspath(Path(one.path).parent) for one in scores]  # noqa: PTH100  (links stay)
-    return Path(os.path.commonpath(parents))
-
-
-def _stored(file: Path | None, run: Path | None, options: Options) -> list[GivenScore]:
+def _stored(file: Path | None, run: Path | None, options: Options, *, partial: bool) -> list[GivenScore]:
     """Return the scores of a file, or else of a run."""
     if file is not None:
-        return read_scores(file)
-    if run is None:
+        found = read_scores(file)
+    elif run is None:
         raise SettingError("name images, or a file with --scores, or a run folder with --run")
-    with open_snapshot(run) as snapshot:
-        return [given_score(*one) for one in recorded(snapshot, options.recipe, seed=options.seed)]
-
-
-def _checked(
-    paths: Sequence[str], column: str | None, out: Path | None, way: tuple[Path, Way] | None
-) -> tuple[Images, tuple[Path, ...]]:
-    """Return the images and the folders among what was typed, once nothing stands against writing what is named."""
-    images = open_images(paths, column=column)
-    roots = tuple(path for path in map(Path, paths) if is_folder(path))
-    refuse_inputs(images, out=[out / f"{name}.csv" for name in LISTS] if out else None)
-    if way is not None:
-        check_all_places(images, roots, *way)
-    return images, roots
+    else:
+        if say_unfinished(run, method=options.method) and not partial:
+            raise SettingError(f"{run} is unfinished; finish it, or choose among what is there with --partial")
+        with open_snapshot(run) as snapshot:
+            found = [given_score(*one) for one in recorded(snapshot, options.recipe, seed=options.seed)]
+    if not found:
+        raise SettingError("there is no image to choose from")
+    return found
 
 
 def check_all_places(images: Images, roots: Sequence[Path], target: Path, way: Way) -> None:
@@ -163,8 +142,8 @@ def given_score(path: str, result: Score | Failure) -> GivenScore:
     return GivenScore(path=path, score=result.value, error=None)
 
 
-def _put(found: Choice, roots: Sequence[Path], out: Path | None, way: tuple[Path, Way] | None, *, json: bool) -> None:
-    """Write the lists, print the kept paths as they are, or every image as an object, and place the kept images."""
+def _put(found: Choice, out: Path | None, *, json: bool) -> None:
+    """Write the lists, and print the kept paths as they are, or every image as an object."""
     lists = dict(zip(LISTS, (found.kept, found.rejected, found.failed), strict=True))
     if out is not None:
         try:
@@ -180,8 +159,6 @@ def _put(found: Choice, roots: Sequence[Path], out: Path | None, way: tuple[Path
             typer.echo(dumps({"verdict": name} | asdict(one), ensure_ascii=False))
     for one in () if json else found.kept:
         typer.echo(one.path)
-    if way is not None:
-        place_all([one.path for one in found.kept], roots, *way)
 
 
 def place_all(paths: Sequence[str], roots: Sequence[Path], folder: Path, way: Way) -> None:
@@ -194,9 +171,9 @@ def place_all(paths: Sequence[str], roots: Sequence[Path], folder: Path, way: Wa
 def check(
     paths: Paths,
     options: Scoring,
-    least: Least = 0.5,
-    by: By = "score",
-    calibration: Scale = None,
+    least: Annotated[float, typer.Option("--min", help="Minimum of every image: a score in [0, 1]; see --by.")] = 0.5,
+    by: Annotated[str, typer.Option(help="score; with --calibration or a fit also mos and mos_low.")] = "score",
+    calibration: Annotated[Path | None, typer.Option(help="A file of `qdebias calibrate`, for --by mos.")] = None,
     run: RunFolder = None,
     column: ImageColumn = None,
     ignore_unreadable: Annotated[
@@ -223,7 +200,12 @@ def check(
         count += 1
         if isinstance(result, Failure):
             failed += say_failed([result.error])
-        elif (value := _value(result.value, by, scale)) < least:
+            continue
+        value = result.value
+        if scale is not None:
+            mos = scale.mos(value)
+            value = mos.value if mos.low is None or by == "mos" else mos.low
+        if value < least:
             below += 1
             put(f"{value:.4f}\t{one_line(name)}")
     say(f"{count} images, {below} below {least:g}, {failed} failed")
@@ -240,7 +222,7 @@ def _scale(by: str, file: Path | None, least: float, options: Options) -> MosSca
             raise SettingError(f"--min is a score in [0, 1], got {least:g}; see --by for a MOS scale")
         return None
     scale = mos_scale(file, options)
-    if scale is None or by not in BY[1:]:
+    if scale is None or by not in ("mos", "mos_low"):
         raise SettingError(
             f"--by is score, or with --calibration or a fit mos or mos_low; got --by {by} and {file or 'no file'}"
         )
@@ -253,8 +235,83 @@ def _scale(by: str, file: Path | None, least: float, options: Options) -> MosSca
     return scale
 
 
-def _value(score: float, by: str, scale: MosScale | None) -> float:
-    if scale is None:
-        return score
-    mos = scale.mos(score)
-    return mos.value if mos.low is None or by == "mos" else mos.low
+def burst(
+    paths: Paths,
+    by: Annotated[str, typer.Option(help="comparison: which of two is better; or score, of --method.")] = "comparison",
+    keep: Annotated[int, typer.Option(min=1, help="How many of each group are kept.")] = 1,
+    seconds: Annotated[float, typer.Option(min=0, help="Photographs taken further apart are not of one group.")] = 60.0,
+    run: RunFolder = None,
+    out: Rows = None,
+    sheet: Annotated[Path | None, typer.Option(help="Draw the groups and the choice into this .png.")] = None,
+    copy_to: Annotated[Path | None, typer.Option(help="Copy the kept images below this folder.")] = None,
+    move_to: Annotated[Path | None, typer.Option(help="Move the kept images below this folder.")] = None,
+    link_to: Annotated[Path | None, typer.Option(help="Link to the kept images below this folder.")] = None,
+    column: ImageColumn = None,
+    json: JsonLines = False,
+    *,
+    options: Scoring,
+) -> None:
+    """Keep the best of each group of similar photographs: print the paths of what is kept.
+
+    Photographs of one scene are grouped by what they show, whatever their exposure and sharpness, and by their capture
+    time. A photograph unlike all others is kept without asking the model. Images are only read, unless
+    a folder is named for the kept ones; no file is ever replaced.
+
+    - `qdebias burst photos --sheet groups.png` shows the groups and the choice
+    - `qdebias burst photos --keep 2 --copy-to best --run runs/burst`
+    - `qdebias burst photos --by score --method vanilla --out groups.csv`
+    """
+    if by not in ("comparison", "score"):
+        raise SettingError(f"--by is comparison or score; got {by!r}")
+    if by == "comparison" and options.method != "paper":
+        raise SettingError("a comparison has no --method, --aspect or --fit; leave it out, or choose --by score")
+    way = way_of(copy_to, move_to, link_to)
+    inputs = find_inputs(paths, column=column)
+    say_left_out(inputs.images)
+    refuse_inputs(inputs.images, out=out, sheet=sheet)
+    roots = [path for path in map(Path, paths) if is_folder(path)]
+    if way is not None:
+        check_all_places(inputs.images, roots, *way)
+    files = list({path.resolve(): path for path in reversed(inputs.paths)}.values())[::-1]  # each once, whatever links
+    found, errors = find_groups(track(files, total=len(files)), seconds=seconds, max_pixels=options.max_pixels)
+    several = [group for group in found if len(group) > 1]
+    say(f"{len(several)} groups of 2 and more, {len(found) - len(several)} images are unlike any other")
+    scores = _scores(several, by, options, run) if several else []
+    shots = choose_best(found, scores, keep=keep)
+    shots += [Shot(group=None, verdict="failed", path=str(path), error=error) for path, error in errors.items()]
+    shots += [Shot(group=None, verdict="failed", path=one.name, error=one.error) for one in inputs.failures]
+    if sheet is not None and (left_out := draw_sheet(shots, sheet, max_pixels=options.max_pixels)):
+        say(f"{sheet}: {left_out} further groups are not drawn")
+    _write(shots, out, json=json)
+    kept = [shot.path for shot in shots if shot.verdict == "kept"]
+    if way is not None:
+        place_all(kept, roots, *way)
+    failed = say_failed(shot.error for shot in shots)
+    say(f"{len(kept)} images kept, {len(shots) - len(kept) - failed} rejected, {failed} failed")
+    raise typer.Exit(1 if failed else 0)
+
+
+def _scores(groups: Sequence[Sequence[Path]], by: str, options: Options, run: Path | None) -> list[GivenScore]:
+    if by == "score":
+        images = Images(arguments=tuple(str(path) for group in groups for path in group))
+        return [given_score(*one) for one in named_results(images, options, run)]
+    with open_model_run(options, run) as model:
+        return [one for group in track(groups, total=len(groups)) for one in compare_group(group, model)]
+
+
+def _write(shots: Sequence[Shot], out: Path | None, *, json: bool) -> None:
+    """Write all, and print the kept paths as they are; a table on a terminal; or every image as an object."""
+    if out is not None:
+        with open_writer(out, Shot) as write:
+            for shot in shots:
+                write(shot)
+    if results.is_terminal and not json:
+        table = Table(Column("group", justify="right"), "", Column("value", justify="right"), "image")
+        for shot in shots:
+            value = "" if shot.value is None else f"{shot.value:.4f}"
+            table.add_row(str(shot.group or ""), shot.verdict, value, Text(one_line(shot.path)))
+        show(table)
+        return
+    for shot in shots:
+        if json or shot.verdict == "kept":
+            typer.echo(shot.json() if json else shot.path)

@@ -29,11 +29,7 @@ LISTS = ("kept", "rejected", "failed")
 
 
 def check_outputs(options: Mapping[str, object], command: str = "") -> None:
-    """Check the options of a command by their names.
-
-    Raises:
-        SettingError: A file to be written is one of those that are read, by whatever name, or two outputs are one.
-    """
+    """Refuse, by the names of a command's options, to write what is read, by whatever name, or one file twice."""
     outputs = {name: Path(str(options[name])) for name in OUTPUTS if options.get(name)}
     if not outputs:
         return
@@ -52,20 +48,11 @@ def check_outputs(options: Mapping[str, object], command: str = "") -> None:
 
 
 def refuse_inputs(inputs: Images | Dataset | Iterable[Path], **outputs: Path | Sequence[Path] | None) -> None:
-    """Check outputs against what the arguments of a command were found to mean.
-
-    Args:
-        inputs: The files that are read.
-        outputs: What is written, by the name of its option.
-
-    Raises:
-        SettingError: An output is one of the inputs.
-    """
+    """Check outputs, by the name of their option, against what the arguments of a command were found to mean."""
     named = [
         (name, out) for name, outs in outputs.items() for out in ([outs] if isinstance(outs, Path) else outs or ())
     ]
-    typed = map(_local, inputs.arguments) if isinstance(inputs, Images) else ()
-    for argument in typed:
+    for argument in map(_local, inputs.arguments) if isinstance(inputs, Images) else ():
         for name, out in named:
             if _overlaps(out, argument):
                 raise _refusal(name, out, argument)
@@ -98,13 +85,11 @@ def _refusal(option: str, out: Path, text: object) -> SettingError:
 
 def _files(inputs: Images | Dataset | Iterable[Path]) -> Iterator[str | Path]:
     if isinstance(inputs, Dataset):
-        yield from inputs.label_files
-        yield from inputs.paths
+        yield from (*inputs.label_files, *inputs.paths)
     elif isinstance(inputs, Images):
         for piece in inputs.pieces():
-            yield from (
-                map(_local, piece.names) if isinstance(piece, NamedImages) else [_local(piece.label.partition("!")[0])]
-            )
+            names = piece.names if isinstance(piece, NamedImages) else (piece.label.partition("!")[0],)
+            yield from map(_local, names)
     else:
         yield from inputs
 
@@ -125,27 +110,18 @@ def _identity(path: str | Path) -> tuple[int, int] | None:
 
 
 def _texts(value: object) -> Iterator[str]:
-    if isinstance(value, str | Path):
-        yield _local(str(value))
-    elif isinstance(value, list | tuple):
-        for item in value:
-            yield from _texts(item)
+    for item in value if isinstance(value, list | tuple) else [value]:
+        if isinstance(item, str | Path):
+            yield _local(str(item))
 
 
 def _overlaps(out: Path, text: str, *, is_model: bool = False) -> bool:
     """Whether a file to be written is what an argument names, or one of the files in its folder that may be read."""
     text = text.removeprefix("hf:").removeprefix("vllm:") if is_model else text
-    if os.path.isdir(text):  # noqa: PTH112 (a name that the system refuses is none)
-        return _is_read_in(out, Path(text), is_model=is_model)
-    return _is_same(out, text) or (glob.has_magic(text) and any(_is_same(out, name) for name in _matches(text)))
-
-
-def _matches(pattern: str) -> Iterator[str]:
-    return glob.iglob(pattern, recursive=True)  # noqa: PTH207
-
-
-def _is_read_in(out: Path, folder: Path, *, is_model: bool) -> bool:
-    real, inside = _real(out), _real(folder)
+    if not os.path.isdir(text):  # noqa: PTH112 (a name that the system refuses is none)
+        matches = glob.iglob(text, recursive=True) if glob.has_magic(text) else ()  # noqa: PTH207
+        return _is_same(out, text) or any(_is_same(out, name) for name in matches)
+    folder, real, inside = Path(text), Path(os.path.realpath(out)), Path(os.path.realpath(text))
     if real.parent == inside and real.name.casefold() in _RUN_FILES:
         return True
     if not (real.is_relative_to(inside) and out.is_file()):
@@ -158,8 +134,4 @@ def _is_same(out: Path, text: str | Path) -> bool:
     try:
         return os.path.samefile(out, text)  # noqa: PTH121
     except (OSError, ValueError):
-        return _real(out) == _real(Path(text))
-
-
-def _real(path: Path) -> Path:
-    return Path(os.path.realpath(path))
+        return os.path.realpath(out) == os.path.realpath(text)

@@ -1,32 +1,44 @@
-"""`qdebias reproduce` and `qdebias tables`: the paper's tables and figures, asked of a model or from run folders."""
+"""`qdebias reproduce`, `tables` and `bias`: what the paper shows, asked of a model or from run folders."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, TypeAlias
 
 import typer
 
-from qdebias.cli.console import one_line, progress, results, say, say_failed
-from qdebias.cli.options import Asking, LabelOptions, Limit, Resamples, RunFolder, Seed
+from qdebias.cli.console import one_line, progress, results, say, say_failed, track
+from qdebias.cli.options import Asking, Labelled, LabelOptions, Limit, Resamples, RunFolder, Seed
 from qdebias.cli.outputs import refuse_inputs
 from qdebias.cli.runs import open_model_run, say_unfinished
 from qdebias.cli.shown import show_measured
 from qdebias.errors import SettingError
-from qdebias.evaluation.bias import measure_bias
-from qdebias.evaluation.evidence import Agreements, Evidence, NotRun
-from qdebias.evaluation.method_scores import pool_of
-from qdebias.evaluation.paper_tables import FIGURES, PLAIN, TABLES, build, recall_evidence, recipes_of, saved_evidence
+from qdebias.evaluation.bias import Exposure, bias_table, exposure_by_content, exposure_table, measure_bias
+from qdebias.evaluation.evidence import Agreements, Evidence, NotRun, first_items
+from qdebias.evaluation.method_scores import ModelRun, pool_of
+from qdebias.evaluation.paper_tables import (
+    BIAS,
+    FIGURES,
+    PLAIN,
+    TABLES,
+    build,
+    recall_evidence,
+    recipes_of,
+    saved_evidence,
+)
 from qdebias.evaluation.paper_tables import reproduce as reproduce_one
 from qdebias.evaluation.table import FORMS, Table, render
-from qdebias.inputs import find_inputs
+from qdebias.inputs import Inputs, find_inputs
 from qdebias.inputs.datasets import Dataset
+from qdebias.methods.method import Score
+from qdebias.methods.plan import Failure
+from qdebias.runs.scorer import Scorer
+from qdebias.runs.stored import StoredBackend
 from qdebias.system.named import nearest
 from qdebias.system.output import write_file, written
 
 TERMINAL = "terminal"
-SUFFIXES = {".md": "markdown", ".csv": "csv", ".tex": "latex", ".html": "html"}
 
 Form = Annotated[
     str | None,
@@ -40,7 +52,7 @@ Out = Annotated[Path | None, typer.Option(help="Write to this file.")]
 
 def reproduce(
     what: Annotated[str, typer.Argument(help=f"One of {', '.join((*TABLES, *FIGURES))}.")],
-    dataset: Annotated[str, typer.Option(help="A dataset by name, or a label file with img_path and gt_score.")],
+    dataset: Annotated[str, typer.Option(help="A dataset by name, or a label file.")],
     labels: LabelOptions,
     options: Asking,
     run: RunFolder = None,
@@ -51,9 +63,7 @@ def reproduce(
         list[str] | None,
         typer.Option(help="table3: images for semantically inconsistent conditions. Default: the dataset's own."),
     ] = None,
-    rival: Annotated[
-        list[str] | None, typer.Option(help="table1: also run this metric of the package pyiqa; may be repeated.")
-    ] = None,
+    rival: Annotated[list[str] | None, typer.Option(help="table1: also run this metric of pyiqa; repeatable.")] = None,
     resamples: Resamples = 1000,
 ) -> None:
     """Ask a model what a table or figure of the paper needs, and print our numbers next to the paper's.
@@ -108,9 +118,7 @@ def tables(
     folders: Annotated[list[Path] | None, typer.Argument(help="Run folders.")] = None,
     run: Annotated[list[Path] | None, typer.Option(help="A run folder; may be repeated.")] = None,
     table: Annotated[list[str] | None, typer.Option(help="Only this table; may be repeated.")] = None,
-    dataset: Annotated[
-        str | None, typer.Option(help="A dataset by name, or a label file with img_path and gt_score.")
-    ] = None,
+    dataset: Annotated[str | None, typer.Option(help="A dataset by name, or a label file.")] = None,
     *,
     labels: LabelOptions,
     limit: Limit = None,
@@ -145,7 +153,8 @@ def tables(
 def form_of(form: str | None, out: Path | None) -> str:
     """Return the form that was requested, or that the suffix of the file means; on a terminal what it can show."""
     plain = TERMINAL if out is None and results.is_terminal else "markdown"
-    chosen = form or SUFFIXES.get(out.suffix.lower() if out else "", plain)
+    suffixes = {".md": "markdown", ".csv": "csv", ".tex": "latex", ".html": "html"}
+    chosen = form or suffixes.get(out.suffix.lower() if out else "", plain)
     if chosen not in (*FORMS, plain):
         raise SettingError(f"--format is {', '.join(FORMS)}, got {chosen!r}")
     return chosen
@@ -175,3 +184,107 @@ def tell_failures(evidence: Evidence) -> int:
         if isinstance(result, NotRun):
             say(f"{name} was not run: {one_line(result.reason)}", style="yellow")
     return 1 if say_failed(evidence.errors) else 0
+
+
+_Findings: TypeAlias = tuple[Sequence[Table], Callable[[Path], None], Sequence[str]]
+"""Tables, what draws them into a file, and the errors of images."""
+
+
+def bias(
+    paths: Annotated[list[str] | None, typer.Argument(help="Image files, folders or patterns in quotes.")] = None,
+    dataset: Annotated[str | None, typer.Option(help="A dataset by name, or a label file, instead of images.")] = None,
+    *,
+    labels: LabelOptions,
+    options: Asking,
+    run: RunFolder = None,
+    by: Annotated[str | None, typer.Option(help="Group by scene, group or subset. Default: the first known.")] = None,
+    limit: Limit = None,
+    form: Form = None,
+    out: Out = None,
+    plot: Annotated[Path | None, typer.Option(help="Also draw it: .png, .pdf, .svg.")] = None,
+    resamples: Resamples = 500,
+) -> None:
+    """Measure the bias that the method mitigates.
+
+    - `qdebias bias PHOTOS` prints the exposure of each image: P(good) of its severely degraded copies
+    - `qdebias bias --dataset spaq --root data/SPAQ --run runs/spaq --plot bias.png` also prints how far images of each
+      scene are ranked too high or too low at equal human score, before and after debiasing
+    - `qdebias bias --run runs/spaq` prints the latter again from what is stored, without a model
+    """
+    with ExitStack() as stack:
+        chosen = form_of(form, out)
+        if (paths and dataset) or not (paths or dataset or run):
+            raise SettingError("name images, or a dataset with --dataset, or a run folder with --run alone")
+        if not dataset and (limit or labels != Labelled()):
+            raise SettingError("--root, --subset, --limit and --labels need a dataset; name it with --dataset")
+        if run and not paths and not dataset:
+            tables, draw, errors = _stored(run, by, resamples, plot)
+        else:
+            data = labels.load(dataset) if dataset else find_inputs(paths or [])
+            refuse_inputs(data if isinstance(data, Dataset) else data.images, out=out, plot=plot)
+            model_run = stack.enter_context(open_model_run(options, run))
+            scorer = model_run.scorer(StoredBackend(model_run.backend, model_run.run), Exposure())
+            if isinstance(data, Inputs):
+                tables, draw, errors = _exposure(scorer, data, options.model)
+            else:
+                tables, draw, errors = _offsets(model_run, scorer, data, by, limit, options.model, resamples)
+        write_tables(tables, chosen, out)
+        if plot is not None:
+            draw(plot)
+            say(f"drawn in {plot}")
+    raise typer.Exit(1 if say_failed(errors) else 0)
+
+
+def _exposure(scorer: Scorer, inputs: Inputs, model: str) -> _Findings:
+    """Measure the exposure of images."""
+    from qdebias.report.paper_figures import draw_strip
+
+    method = Exposure()
+    results = _expose(scorer, inputs.paths)
+    title = f"Exposure of bias, model {model}, seed {scorer.context.seed}"
+    table = exposure_table([one_line(str(path)) for path in inputs.paths], results, method, title=title)
+    scores = [result for result in results if isinstance(result, Score)]
+    failures = [*inputs.failures, *(result for result in results if isinstance(result, Failure))]
+    errors = [failure.error for failure in failures]
+    return [table], lambda plot: draw_strip(scores, method, plot, title=title), errors
+
+
+def _offsets(
+    model_run: ModelRun, scorer: Scorer, data: Dataset, by: str | None, limit: int | None, model: str, resamples: int
+) -> _Findings:
+    """Measure offsets at equal human score, and the mean exposure of each content."""
+    from qdebias.report.paper_figures import draw_scatter
+
+    part, recipes = first_items(data, limit), recipes_of(BIAS, data.name)
+    with progress(total=len(part) * len(recipes)) as show:
+        model_run = replace(model_run, progress=lambda name, done: show(done + len(part) * recipes.index(name)))
+        evidence = reproduce_one(BIAS, data, model_run, model=model, limit=limit)
+    found = measure_bias(evidence, kind=by, resamples=resamples)
+    exposure = exposure_by_content(evidence, _expose(scorer, part.paths), found.kind)
+    table = bias_table(evidence, found, exposure=exposure)
+    return [table], lambda plot: draw_scatter(evidence, found, plot), evidence.errors
+
+
+def _expose(scorer: Scorer, paths: Sequence[Path]) -> list[Score | Failure]:
+    return list(track(scorer.score_many(paths, on_error="return"), total=len(paths)))
+
+
+def _stored(run: Path, by: str | None, resamples: int, plot: Path | None) -> _Findings:
+    """Measure offsets from the scores that earlier commands left in a run folder."""
+    evidences = [one for one in saved_evidence([run]) if set(recipes_of(BIAS, one.dataset)) <= set(one.results)]
+    if not evidences:
+        raise SettingError(
+            f"{run} holds no scores under {' and '.join(recipes_of(BIAS, ''))}; give --dataset and --root"
+        )
+    for one in evidences:
+        refuse_inputs((Path(one.root, name) for name in one.names), plot=plot)
+    pairs = [(evidence, measure_bias(evidence, kind=by, resamples=resamples)) for evidence in evidences]
+
+    def draw(plot: Path) -> None:
+        from qdebias.report.paper_figures import draw_scatter
+
+        if len(pairs) > 1:
+            raise SettingError(f"{run} holds {len(pairs)} datasets, and a picture shows one; give --dataset and --root")
+        draw_scatter(*pairs[0], plot)
+
+    return [bias_table(evidence, found) for evidence, found in pairs], draw, ()

@@ -1,7 +1,7 @@
 """`qdebias rank`: images in order, by asking which of two is better."""
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
@@ -35,9 +35,7 @@ Anchors = Annotated[
 def rank(
     paths: Paths,
     by: Annotated[str, typer.Option(help=f"What is compared: {', '.join(QUESTIONS)}.")] = "quality",
-    opponents: Annotated[
-        int, typer.Option(min=1, help="How many others each image is compared with; all, if there are fewer.")
-    ] = 8,
+    opponents: Annotated[int, typer.Option(min=1, help="With how many others each image is compared, at most.")] = 8,
     run: RunFolder = None,
     out: Rows = None,
     json: JsonLines = False,
@@ -57,19 +55,28 @@ def rank(
     - `qdebias rank photos --anchors scale/` compares with these only: strengths of different runs are on one scale
     - `qdebias rank photos --opponents 16 --by sharpness --run runs/photos --out ranking.csv`
     """
-    with ExitStack() as stack:
-        question, inputs = _question(by), find_inputs(paths, column=column)
-        say_left_out(inputs.images)
-        refuse_inputs(inputs.images, out=out)
-        write = stack.enter_context(open_writer(out, Ranked)) if out else None
-        options = replace(options, seed=seed, batch=batch)
-        found = compare_images(inputs.paths, options, question=question, opponents=opponents, run=run, anchors=anchors)
+    if by not in QUESTIONS:
+        raise SettingError(f"--by is {', '.join(QUESTIONS)}, got {by!r}{nearest(by, QUESTIONS)}")
+    inputs = find_inputs(paths, column=column)
+    say_left_out(inputs.images)
+    refuse_inputs(inputs.images, out=out)
+    options = replace(options, seed=seed, batch=batch)
+    with open_writer(out, Ranked) if out else nullcontext() as write:
+        found = compare_images(
+            inputs.paths, options, question=QUESTIONS[by], opponents=opponents, run=run, anchors=anchors
+        )
         rows = [*found.rows, *(Ranked(path=failure.name, error=failure.error) for failure in inputs.failures)]
         if write:
             for row in rows:
                 write(row)
     _print(rows, json=json)
-    raise typer.Exit(_summarise(found, rows))
+    failed = say_failed(row.error for row in rows)
+    say(
+        f"{len(rows) - failed} images ranked by {found.pairs:,} pairs in both orders, {failed} failed; in "
+        f"{found.swayed:.0%} of the pairs the model preferred the same place in both orders "
+        f"(log-odds of the first place: {found.first:+.2f}, taken out)"
+    )
+    raise typer.Exit(1 if failed else 0)
 
 
 def compare_images(
@@ -82,47 +89,28 @@ def compare_images(
     anchors: Path | None = None,
 ) -> Ranking:
     """Load the model, open the run folder, and compare images with each other or with a folder of anchors."""
-    fixed = _anchors(anchors)
-    with ExitStack() as stack:
-        backend = options.backend()
-        fingerprint = limited(backend.fingerprint, options.max_side)
+    fixed = find_inputs([str(anchors)]) if anchors else None
+    for failure in fixed.failures if fixed else ():
+        raise SettingError(f"--anchors {anchors}: {failure.error}")
+    backend = options.backend()
+    fingerprint = limited(backend.fingerprint, options.max_side)
+    columns = (SpinnerColumn(), TextColumn("comparing"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    bar = Progress(*columns, console=words, transient=True, disable=not words.is_terminal)
+    with open_folder(run, fingerprint, options.model) as folder, bar:
+        task = bar.add_task("comparing", total=None)
         return rank_images(
             paths,
             backend=backend,
-            run=stack.enter_context(open_folder(run, fingerprint, options.model)),
+            run=folder,
             question=question,
             opponents=opponents,
             seed=options.seed,
             batch=options.batch,
             max_pixels=options.max_pixels,
             max_side=options.max_side,
-            anchors=fixed,
-            on_progress=stack.enter_context(_pairs_done()),
+            anchors=list(fixed.paths) if fixed else [],
+            on_progress=lambda done, total: bar.update(task, completed=done, total=total),
         )
-
-
-@contextmanager
-def _pairs_done() -> Iterator[Callable[[int, int], None]]:
-    """Show how many of the pairs are done where stderr is a terminal."""
-    columns = (SpinnerColumn(), TextColumn("comparing"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=words, transient=True, disable=not words.is_terminal) as bar:
-        task = bar.add_task("comparing", total=None)
-        yield lambda done, total: bar.update(task, completed=done, total=total)
-
-
-def _anchors(folder: Path | None) -> list[Path]:
-    if folder is None:
-        return []
-    found = find_inputs([str(folder)])
-    for failure in found.failures:
-        raise SettingError(f"--anchors {folder}: {failure.error}")
-    return list(found.paths)
-
-
-def _question(by: str) -> Question:
-    if by not in QUESTIONS:
-        raise SettingError(f"--by is {', '.join(QUESTIONS)}, got {by!r}{nearest(by, QUESTIONS)}")
-    return QUESTIONS[by]
 
 
 def _print(rows: Sequence[Ranked], *, json: bool) -> None:
@@ -145,14 +133,3 @@ def _cells(row: Ranked) -> tuple[str, str, str, str]:
         return "failed", "", "", ""
     error = "" if row.standard_error is None else f"{row.standard_error:.4f}"
     return str(row.rank), f"{row.strength:.4f}", error, str(row.opponents)
-
-
-def _summarise(found: Ranking, rows: Sequence[Ranked]) -> int:
-    """Say what is worth knowing about the answers, name the failures, and return the exit code."""
-    failed = say_failed(row.error for row in rows)
-    say(
-        f"{len(rows) - failed} images ranked by {found.pairs:,} pairs in both orders, {failed} failed; in "
-        f"{found.swayed:.0%} of the pairs the model preferred the same place in both orders "
-        f"(log-odds of the first place: {found.first:+.2f}, taken out)"
-    )
-    return 1 if failed else 0

@@ -1,7 +1,7 @@
 """`qdebias status`, `retry`, `export` and `report`, and what the other commands share about run folders."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import asdict
 from json import dumps
 from pathlib import Path
@@ -16,7 +16,7 @@ from qdebias.cli.options import ImageColumn, JsonLines, JsonObject, Labelled, La
 from qdebias.cli.outputs import refuse_inputs
 from qdebias.cli.shown import show
 from qdebias.errors import SettingError
-from qdebias.evaluation.evidence import Evidence, load_all
+from qdebias.evaluation.evidence import load_all
 from qdebias.evaluation.method_scores import ModelRun, recall
 from qdebias.evaluation.report import opened_run
 from qdebias.image import max_side_of
@@ -25,37 +25,43 @@ from qdebias.inputs.items import add_up
 from qdebias.methods import presets
 from qdebias.methods.method import Score
 from qdebias.methods.plan import Failure
-from qdebias.methods.recipe import Recipe
 from qdebias.runs.derive import recorded
 from qdebias.runs.manifest import read_manifest
 from qdebias.runs.options import Options
-from qdebias.runs.records import AnsweredRecord, Columns, answered_record, columns_of, open_writer
-from qdebias.runs.run import Run, Snapshot, open_snapshot
-from qdebias.runs.scorer import Scorer, limited
-from qdebias.runs.status import (
-    MethodStatus,
-    RunStatus,
-    failed_images,
-    recipe_of,
-    retry_failures,
-    run_status,
-)
+from qdebias.runs.records import AnsweredRecord, answered_record, columns_of, open_writer
+from qdebias.runs.run import Run, open_snapshot
+from qdebias.runs.scorer import limited
+from qdebias.runs.status import failed_images, recipe_of, retry_failures, run_status
 from qdebias.runs.stored import StoredScorer
 
 Folder = Annotated[Path, typer.Argument(help="A folder that was given as --run.")]
 
 
-def status(
-    folder: Folder,
-    json: JsonObject = False,
-) -> None:
+def status(folder: Folder, json: JsonObject = False) -> None:
     """Show the progress of a run, also while it is running."""
     with open_snapshot(folder) as snapshot:
         found = run_status(snapshot)
     if json:
         typer.echo(dumps(asdict(found)))
-    else:
-        _print_status(found)
+        return
+    results.print(f"model: {found.model}")
+    for name, value in found.identity.items():
+        results.print(f"  {name}: {one_line(value)}")
+    started = f", the last one since {found.started}" if found.started else ""
+    results.print(f"answers: {found.answers:,}; sessions: {found.sessions}{started}")
+    results.print(f"running: written by {one_line(found.writer)}" if found.writer else "not running")
+    titles = ("seed", "done", "failed", "left", "time left")
+    table = Table("method", *(Column(title, justify="right") for title in titles))
+    for method in found.methods:
+        time = ""
+        if found.writer and found.rate and method.left:
+            minutes = method.left / found.rate / 60
+            time = f"{minutes / 60:.1f} h" if minutes > 90 else f"{minutes:.1f} min"
+        left = "" if method.left is None else f"{method.left:,}"
+        table.add_row(method.name, str(method.seed), f"{method.done:,}", f"{method.failed:,}", left, time)
+    show(table)
+    if found.rate is not None:
+        results.print(f"{found.rate:.2f} images/s in the last session")
 
 
 def retry(
@@ -92,14 +98,9 @@ def retry(
 def export(
     folder: Folder,
     out: Annotated[Path | None, typer.Option(help="The file: .csv, .jsonl or .parquet.")] = None,
-    method: Annotated[
-        str | None, typer.Option("--method", "-k", help="Scores of this method. Default: the one that was used.")
-    ] = None,
+    method: Annotated[str | None, typer.Option("--method", "-k", help="Its scores. Default: the method used.")] = None,
     seed: Seed = 0,
-    columns: Annotated[
-        str | None,
-        typer.Option(help="Some of the columns, comma-separated; p: the probabilities of all options."),
-    ] = None,
+    columns: Annotated[str | None, typer.Option(help="Only these columns, comma-separated; p: probabilities.")] = None,
     json: JsonLines = False,
 ) -> None:
     """Compute the scores of a run from its stored answers, one row per image, with the logits.
@@ -109,10 +110,24 @@ def export(
     """
     if out is None and not json:
         raise SettingError("name a file with --out, or print the rows with --json")
-    with open_snapshot(folder) as snapshot:
-        recipe = presets.get(method or _only_method(snapshot, seed))
+    count = failed = 0
+    with ExitStack() as stack:
+        snapshot = stack.enter_context(open_snapshot(folder))
+        names = sorted({entry.name for entry in snapshot.manifest.methods.values() if entry.seed == seed})
+        if method is None and len(names) != 1:
+            used = f"{', '.join(names)} were used" if names else f"none was used with seed {seed}"
+            raise SettingError(f"choose a method with --method; {used} in {snapshot.folder}")
+        recipe = presets.get(method or names[0])
         kept = columns_of(AnsweredRecord, recipe.words, columns)
-        count, failed = _export(snapshot, recipe, seed, out, kept, json=json)
+        write = stack.enter_context(open_writer(out, kept)) if out else None
+        for path, result in recorded(snapshot, recipe, seed=seed):
+            row = answered_record(path, result, model=snapshot.manifest.model, method=recipe.name, seed=seed)
+            if write:
+                write(row)
+            if json:
+                typer.echo(row.json(kept))
+            count += 1
+            failed += row.error is not None
     say(f"{count} images, {failed} without a score" + (f", written to {out}" if out else ""))
     raise typer.Exit(1 if failed else 0)
 
@@ -124,11 +139,9 @@ def report(
         str | None,
         typer.Option("--method", "-k", help="The method to report. Default: paper, or the one that was used."),
     ] = None,
-    before: Annotated[
-        str, typer.Option(help="The method to compare with, if its questions were asked in the run.")
-    ] = "vanilla",
+    before: Annotated[str, typer.Option(help="The method to compare with, if it was asked in the run.")] = "vanilla",
     dataset: Annotated[
-        str | None, typer.Option(help="Human scores: a dataset by name or a label file. Default: what was evaluated.")
+        str | None, typer.Option(help="A dataset by name or label file. Default: the evaluated one.")
     ] = None,
     *,
     labels: LabelOptions,
@@ -151,11 +164,19 @@ def report(
 
     with open_snapshot(folder) as snapshot:
         say_unfinished(folder)
-        recipe, other = presets.get(method or _reported_method(snapshot, seed)), presets.get(before)
+        used = [entry.name for entry in snapshot.manifest.methods.values() if entry.seed == seed]
+        if not method and not used:
+            raise SettingError(f"{snapshot.folder} was not used with seed {seed}; choose another with --seed")
+        recipe = presets.get(method or ("paper" if "paper" in used else used[0]))
+        other = presets.get(before)
         if dataset is None:
             if labels != Labelled():
                 raise SettingError("--root, --subset and --labels need a dataset; name it with --dataset")
-            known = _evaluated(folder)
+            evaluated = load_all(folder)
+            if len(evaluated) > 1:
+                names = ", ".join(dict.fromkeys(f"{one.dataset} ({len(one.names)} images)" for one in evaluated))
+                raise SettingError(f"{folder} was evaluated against {names}; choose with --dataset and --root")
+            known = evaluated[0] if evaluated else None
         else:
             data = labels.load(dataset)
             refuse_inputs(data, out=out)
@@ -166,54 +187,31 @@ def report(
     say(f"{len(facts.paths)} images, {len(facts.failures)} without a score, {out.stat().st_size / 1e6:.1f} MB in {out}")
 
 
-def _reported_method(snapshot: Snapshot, seed: int) -> str:
-    """Return `paper` if it was used in the run, else the first method that was."""
-    used = [entry.name for entry in snapshot.manifest.methods.values() if entry.seed == seed]
-    if not used:
-        raise SettingError(f"{snapshot.folder} was not used with seed {seed}; choose another with --seed")
-    return "paper" if "paper" in used else used[0]
-
-
-def _evaluated(folder: Path) -> Evidence | None:
-    """Return what the run was evaluated against; None where it was not."""
-    found = load_all(folder)
-    if len(found) > 1:
-        names = ", ".join(dict.fromkeys(f"{one.dataset} ({len(one.names)} images)" for one in found))
-        raise SettingError(f"{folder} was evaluated against {names}; choose with --dataset and --root")
-    return found[0] if found else None
-
-
 def named_results(images: Images, options: Options, run: Path | None) -> Iterator[tuple[str, Score | Failure]]:
     """Load the model, and return name and result of each image in order, under a progress bar on a terminal."""
-    return _named_results(images, options, options.scorer(), run)
+    scorer = options.scorer()
 
+    def found() -> Iterator[tuple[str, Score | Failure]]:
+        total = images.count() if run or words.is_terminal else None
+        if run is None:
+            yield from track(scorer.score_named(images), total=total)
+        else:
+            with open_folder(run, scorer.fingerprint, options.model) as folder:
+                stored = StoredScorer(folder, scorer, total=total)
+                with progress(total=total) as show:
+                    results = stored.ask_all(images, show)
+                if stored.skipped:
+                    say(f"{stored.skipped} images were done before")
+                yield from results
+        say_left_out(images)
 
-def _named_results(
-    images: Images, options: Options, scorer: Scorer, run: Path | None
-) -> Iterator[tuple[str, Score | Failure]]:
-    total = images.count() if run or words.is_terminal else None
-    if run is None:
-        yield from track(scorer.score_named(images), total=total)
-    else:
-        with open_folder(run, scorer.fingerprint, options.model) as stored:
-            yield from _score_into(stored, scorer, images, total)
-    say_left_out(images)
+    return found()
 
 
 def say_left_out(images: Images) -> None:
     """Say how many files are no images of the run, so that nothing is passed over in silence."""
     for left_out in add_up(images.left_out):
-        say(one_line(str(left_out)), style="yellow")
-
-
-def _score_into(run: Run, scorer: Scorer, images: Images, total: int | None) -> Iterator[tuple[str, Score | Failure]]:
-    """Ask what is missing, then return the results."""
-    stored = StoredScorer(run, scorer, total=total)
-    with progress(total=total) as show:
-        results = stored.ask_all(images, show)
-    if stored.skipped:
-        say(f"{stored.skipped} images were done before")
-    return results
+        say_note(str(left_out))
 
 
 def say_unfinished(*folders: Path, method: str | None = None) -> int:
@@ -229,11 +227,9 @@ def say_unfinished(*folders: Path, method: str | None = None) -> int:
     return left
 
 
-@contextmanager
-def open_folder(run: Path | None, fingerprint: Fingerprint, model: str) -> Iterator[Run]:
+def open_folder(run: Path | None, fingerprint: Fingerprint, model: str) -> AbstractContextManager[Run]:
     """Open a run folder; None is one that is gone afterwards."""
-    with opened_run(run, fingerprint, model, lambda note: say_note(f"{run}: {note}")) as folder:
-        yield folder
+    return opened_run(run, fingerprint, model, lambda note: say_note(f"{run}: {note}"))
 
 
 @contextmanager
@@ -249,65 +245,3 @@ def open_model_run(options: Options, run: Path | None) -> Iterator[ModelRun]:
             max_pixels=options.max_pixels,
             max_side=options.max_side,
         )
-
-
-def _only_method(snapshot: Snapshot, seed: int) -> str:
-    names = sorted({entry.name for entry in snapshot.manifest.methods.values() if entry.seed == seed})
-    if len(names) != 1:
-        used = f"{', '.join(names)} were used" if names else f"none was used with seed {seed}"
-        raise SettingError(f"choose a method with --method; {used} in {snapshot.folder}")
-    return names[0]
-
-
-def _export(
-    snapshot: Snapshot, recipe: Recipe, seed: int, out: Path | None, columns: Columns, *, json: bool
-) -> tuple[int, int]:
-    """Write the rows and return how many there are and how many have no score."""
-    count = failed = 0
-    for row in _rows(snapshot, recipe, seed, out, columns):
-        count += 1
-        failed += row.error is not None
-        if json:
-            typer.echo(row.json(columns))
-    return count, failed
-
-
-def _rows(
-    snapshot: Snapshot, recipe: Recipe, seed: int, out: Path | None, columns: Columns
-) -> Iterator[AnsweredRecord]:
-    rows = (
-        answered_record(path, result, model=snapshot.manifest.model, method=recipe.name, seed=seed)
-        for path, result in recorded(snapshot, recipe, seed=seed)
-    )
-    if out is None:
-        yield from rows
-        return
-    with open_writer(out, columns) as write:
-        for row in rows:
-            write(row)
-            yield row
-
-
-def _print_status(found: RunStatus) -> None:
-    results.print(f"model: {found.model}")
-    for name, value in found.identity.items():
-        results.print(f"  {name}: {one_line(value)}")
-    started = f", the last one since {found.started}" if found.started else ""
-    results.print(f"answers: {found.answers:,}; sessions: {found.sessions}{started}")
-    results.print(f"running: written by {one_line(found.writer)}" if found.writer else "not running")
-    columns = ("done", "failed", "left", "time left")
-    table = Table("method", Column("seed", justify="right"), *(Column(name, justify="right") for name in columns))
-    for method in found.methods:
-        left = "" if method.left is None else f"{method.left:,}"
-        numbers = (str(method.seed), f"{method.done:,}", f"{method.failed:,}", left, _time_left(found, method))
-        table.add_row(method.name, *numbers)
-    show(table)
-    if found.rate is not None:
-        results.print(f"{found.rate:.2f} images/s in the last session")
-
-
-def _time_left(found: RunStatus, method: MethodStatus) -> str:
-    if not found.writer or not found.rate or not method.left:
-        return ""
-    minutes = method.left / found.rate / 60
-    return f"{minutes / 60:.1f} h" if minutes > 90 else f"{minutes:.1f} min"

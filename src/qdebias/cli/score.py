@@ -1,8 +1,9 @@
-"""`qdebias score`, and `qdebias frames` for several images in one prompt."""
+"""`qdebias score`, also on a cluster, and `qdebias frames` for several images in one prompt."""
 
+import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, nullcontext
+from contextlib import ExitStack, nullcontext, redirect_stdout
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -13,7 +14,6 @@ from rich.table import Column, Table
 from rich.text import Text
 
 from qdebias.cli import kept_in
-from qdebias.cli.cluster import CHUNK, Actors, Chunk, Gpus, Ray, score_on_cluster
 from qdebias.cli.console import one_line, put, results, say, say_failed, track
 from qdebias.cli.options import ImageColumn, JsonLines, Rows, RunFolder, Scoring, sharing
 from qdebias.cli.outputs import refuse_inputs
@@ -23,8 +23,10 @@ from qdebias.cli.shown import MOST, Summary, show
 from qdebias.errors import ImageError, SettingError
 from qdebias.evaluation.ranking import QUESTIONS, AnchoredRecord, Ranked, anchored_record
 from qdebias.inputs import Image, Images, Inputs, find_inputs, open_images
+from qdebias.inputs.addresses import unsigned
+from qdebias.inputs.items import SIZE
 from qdebias.inputs.video import FRAMES, places
-from qdebias.integrations.ray import Workers
+from qdebias.integrations.ray import Progress, Workers, score_on_ray
 from qdebias.methods.method import Score
 from qdebias.methods.plan import Failure
 from qdebias.metrics.calibration import load_calibration
@@ -41,7 +43,6 @@ from qdebias.runs.records import (
     video_records,
     with_mos,
 )
-from qdebias.runs.scorer import Scorer
 
 Sources = Annotated[
     list[str],
@@ -73,6 +74,22 @@ ColumnNames = Annotated[
     ),
 ]
 
+_EVERY = 10.0  # seconds between two lines about how far it is
+
+Ray = Annotated[
+    str | None,
+    typer.Option(
+        "--ray",
+        metavar="ADDRESS",
+        help="Score with workers of Ray, into the folder --out: `local` takes this machine, `auto` the cluster that it "
+        "belongs to, HOST:PORT the head of that. The same command resumes where it stopped.",
+    ),
+]
+Actors = Annotated[int | None, typer.Option(min=1, help="Workers, each with a model. Default: as many as fit.")]
+Gpus = Annotated[float | None, typer.Option(min=0, help="GPUs of a worker, such as 0.5. Default: 1 if there are any.")]
+Chunk = Annotated[int, typer.Option(min=1, help="Images per result file, which is what the death of a worker costs.")]
+CHUNK = SIZE
+
 
 def score(
     paths: Sources,
@@ -85,9 +102,7 @@ def score(
     columns: ColumnNames = None,
     anchors: Anchors = None,
     column: ImageColumn = None,
-    frames: Annotated[
-        int, typer.Option(min=1, help="How many frames of a video are scored, at equal distances.")
-    ] = FRAMES,
+    frames: Annotated[int, typer.Option(min=1, help="How many frames of a video are scored.")] = FRAMES,
     ray: Ray = None,
     actors: Actors = None,
     gpus: Gpus = None,
@@ -108,15 +123,15 @@ def score(
     - `qdebias score s3://bucket/photos/ --ray auto --out s3://bucket/scores` uses a cluster
     - `qdebias score list.txt images.parquet "shards/*.tar" s3://bucket/photos/` reads lists, tables, shards and clouds
     """
-    refused: dict[str, object] = {"--ray": ray, "--calibration": calibration, "--seed": options.seed}
     with kept_in(run if ray is None else out):
         images = open_images(paths, column=column, frames=frames)
         refuse_inputs(images, out=Path(out) if out else None)
         if anchors is not None:
-            refuse_beside_anchors(refused)
-            inputs, question = find_inputs(paths, column=column), question_of(options.method)
+            for option, value in (("--ray", ray), ("--calibration", calibration), ("--seed", options.seed)):
+                if value:
+                    raise SettingError(f"--anchors compares images, and {option} does not apply; leave it out")
+            rows = partial(_anchored, find_inputs(paths, column=column), anchors, options, run)
             kept = columns_of(AnchoredRecord, (), columns)
-            rows = partial(_anchored, inputs, anchors, options, question, run)
             failed = _tell(rows, out, kept, json=json, every=every)
         elif ray is None:
             scale, videos = mos_scale(calibration, options), images.hold_videos()
@@ -139,28 +154,15 @@ def _scored(images: Images, options: Options, run: Path | None, scale: MosScale 
     return (with_mos(row, None if row.score is None else scale.mos(row.score)) for row in rows)
 
 
-def refuse_beside_anchors(given: Mapping[str, object]) -> None:
-    """Refuse options that have no say in comparisons."""
-    for option, value in given.items():
-        if value:
-            raise SettingError(f"--anchors compares images, and {option} does not apply; leave it out")
-
-
-def question_of(method: str) -> str:
-    """Return the name of the question that `--aspect` stands for beside anchors, which `--method` has no say in."""
+def _anchored(inputs: Inputs, anchors: Path, options: Options, run: Path | None) -> Iterator[AnchoredRecord]:
+    """Compare each image with the anchors, in both orders, by what `--aspect` stands for."""
     about = {"paper": "quality"} | {f"paper+{name}": name for name in QUESTIONS}
-    if method not in about:
+    if options.method not in about:
         raise SettingError(
             f"--anchors compares images, and --method does not apply; leave it out. With --anchors, --aspect is "
             f"{', '.join(QUESTIONS)}"
         )
-    return about[method]
-
-
-def _anchored(
-    inputs: Inputs, anchors: Path, options: Options, question: str, run: Path | None
-) -> Iterator[AnchoredRecord]:
-    """Compare each image with the anchors, in both orders."""
+    question = about[options.method]
     found = compare_images(inputs.paths, options, question=QUESTIONS[question], run=run, anchors=anchors)
     ranked = {row.path: row for row in found.rows}
     failures = [Ranked(path=failure.name, error=failure.error) for failure in inputs.failures]
@@ -190,7 +192,7 @@ def _tell(scored: Callable[[], Iterable[Record]], out: str | None, columns: Colu
             failed += say_failed([row.error])
         if shown and count > len(shown):
             summary.show()
-        else:
+        elif shown:
             _print_table(shown)
         rate = count / max(time.monotonic() - start, 1e-9)
         say(f"{count} images, {failed} failed, {rate:.2f} images/s" + (f", written to {out}" if out else ""))
@@ -208,50 +210,39 @@ def mos_scale(path: Path | None, options: Options) -> MosScale | None:
 
 
 def _line(row: Record) -> str:
-    """Return score, spread and MOS if any, and path, with tabs between."""
+    """Return score, spread, MOS and worst frame if any, and path, with tabs between."""
     score = "failed" if row.score is None else f"{row.score:.4f}"
-    return "\t".join([score, *_spread(row), *_mapped(row), *_worst(row), one_line(row.path)])
+    return "\t".join([score, *_further(row).values(), one_line(row.path)])
+
+
+def _further(row: Record) -> dict[str, str]:
+    """Return what a row has beside its score, in print: the deviation over seeds or frames, MOS, the worst frame."""
+    cells = {}
+    spread = row.frame_deviation if isinstance(row, VideoRecord) else row.spread
+    if spread is not None:
+        cells["spread"] = f"±{spread:.4f}"
+    if isinstance(row, MosRecord):
+        interval = "" if row.mos_low is None else f" [{row.mos_low:.4g}, {row.mos_high:.4g}]"
+        cells["MOS"] = "failed" if row.mos is None else f"{row.mos:.4g}{interval}"
+    if isinstance(row, VideoRecord) and row.worst is not None:
+        cells["worst frame"] = f"{row.worst:.4f} at {row.worst_frame}"
+    return cells
 
 
 def _print_table(rows: Sequence[Record]) -> None:
     """Print a table, as far as it makes sense on a terminal."""
-    if not rows:
-        return
-    mapped = [Column("MOS", justify="right")] if isinstance(rows[0], MosRecord) else []
-    spread = [Column("spread", justify="right")] if any(map(_spread, rows)) else []
-    worst = [Column("worst frame", justify="right")] if any(map(_worst, rows)) else []
-    table = Table("image", Column("score", justify="right"), *spread, *mapped, *worst, Column("", min_width=20))
+    known = {title for row in rows for title in _further(row)}
+    titles = [title for title in ("spread", "MOS", "worst frame") if title in known]
+    numbers = (Column(title, justify="right") for title in ("score", *titles))
+    table = Table("image", *numbers, Column("", min_width=20))
     for row in rows:
         if row.score is None:
             table.add_row(Text(one_line(row.path)), Text("failed", style="red"))
         else:
-            bar = Text("█" * round(20 * row.score), style="blue")
-            cells = (*_spread(row), *_mapped(row), *(_worst(row) or [""] * len(worst)))
+            further, bar = _further(row), Text("█" * round(20 * row.score), style="blue")
+            cells = (further.get(title, "") for title in titles)
             table.add_row(Text(one_line(row.path)), f"{row.score:.4f}", *cells, bar)
     show(table)
-
-
-def _spread(row: Record) -> list[str]:
-    """Return the deviation over seeds, or over the frames of a video, in print; nothing where there is one."""
-    spread = row.frame_deviation if isinstance(row, VideoRecord) else row.spread
-    return [] if spread is None else [f"±{spread:.4f}"]
-
-
-def _worst(row: Record) -> list[str]:
-    """Return the lowest score of the frames of a video and its time in print, nothing for an image."""
-    if not isinstance(row, VideoRecord) or row.worst is None:
-        return []
-    return [f"{row.worst:.4f} at {row.worst_frame}"]
-
-
-def _mapped(row: Record) -> list[str]:
-    """Return MOS and interval in print, nothing where there is no MOS scale."""
-    if not isinstance(row, MosRecord):
-        return []
-    if row.mos is None:
-        return ["failed"]
-    interval = "" if row.mos_low is None else f" [{row.mos_low:.4g}, {row.mos_high:.4g}]"
-    return [f"{row.mos:.4g}{interval}"]
 
 
 def frames(
@@ -259,16 +250,10 @@ def frames(
         list[Path],
         typer.Argument(help="Videos, or folders that each hold the frames of one as images, by name in their order."),
     ],
-    model: Annotated[
-        str, typer.Option("--model", "-m", help="A model that was trained on frames, such as qrealign-mini.")
-    ],
+    model: Annotated[str, typer.Option("--model", "-m", help="A model trained on frames, such as qrealign-mini.")],
     options: Annotated[Options, sharing("max_megapixels", "max_side")],
-    method: Annotated[
-        str, typer.Option("--method", "-k", help="A method without conditions, such as qrealign-video+spaced.")
-    ] = "qrealign-video",
-    count: Annotated[
-        int, typer.Option(min=1, help="How many frames, at equal distances from the first to the last; all if fewer.")
-    ] = 8,
+    method: Annotated[str, typer.Option("--method", "-k", help="A method without conditions.")] = "qrealign-video",
+    count: Annotated[int, typer.Option(min=1, help="How many frames, at equal distances; all if fewer.")] = 8,
     out: Rows = None,
     json: Annotated[bool, typer.Option("--json", help="Print JSON Lines, one object per video.")] = False,
 ) -> None:
@@ -286,7 +271,11 @@ def frames(
         write = stack.enter_context(open_writer(out, columns)) if out else None
         scorer = options.scorer()
         for folder, images in track(inputs.items(), total=len(inputs)):
-            result = _score_frames(scorer, chosen(list(images), count))
+            result: Score | Failure
+            try:
+                result = scorer.score_frames(chosen(list(images), count))
+            except ImageError as error:
+                result = Failure(name="", error=str(error))
             row = record(str(folder), result, model=model, method=options.method, seed=0)
             if write:
                 write(row)
@@ -300,8 +289,44 @@ def chosen(images: Sequence[Image], count: int) -> list[Image]:
     return [images[place] for place in places(len(images), count)]
 
 
-def _score_frames(scorer: Scorer, images: Sequence[Image]) -> Score | Failure:
-    try:
-        return scorer.score_frames(images)
-    except ImageError as error:
-        return Failure(name="", error=str(error))
+def score_on_cluster(
+    images: Images, options: Options, workers: Workers, *, out: str | None, chunk: int, refused: Mapping[str, object]
+) -> int:
+    """Score on a cluster and return how many images failed; `refused` are options that do not go with it."""
+    given = [name for name, value in refused.items() if value]
+    if given:
+        raise SettingError(f"--ray writes scores/*.parquet into the folder --out; leave out {', '.join(given)}")
+    if out is None:
+        raise SettingError("--ray needs --out FOLDER: a folder that all machines see, or s3://bucket/folder")
+    with Path(os.devnull).open("w") as nowhere, redirect_stdout(nowhere):  # Ray's own words about each death
+        done = score_on_ray(images, out=out, setting=options, workers=workers, chunk=chunk, on_progress=_Teller())
+    say_left_out(images)
+    before = f", {done.skipped:,} of {done.chunks:,} chunks were done before" if done.skipped else ""
+    died = f", {done.deaths} workers died" if done.deaths else ""
+    say(f"{_images(done)}{before}{died}, written to {unsigned(out).rstrip('/')}/scores")
+    return done.failed
+
+
+class _Teller:
+    """Says now and then how far the run is, and how workers died: lines, as they go into the logs of a cluster."""
+
+    def __init__(self) -> None:
+        self._next = time.monotonic() + _EVERY
+        self._deaths = 0
+
+    def __call__(self, progress: Progress) -> None:
+        if progress.deaths > self._deaths:
+            self._deaths = progress.deaths
+            say(f"worker {self._deaths} died and is replaced: {one_line(progress.last_death)}", style="yellow")
+        now = time.monotonic()
+        if now < self._next:
+            return
+        self._next = now + _EVERY
+        done = progress.skipped + progress.done
+        awaited = f", {progress.awaited} awaited" if progress.awaited else ""
+        say(f"{done:,} of {progress.chunks:,} chunks; {_images(progress)}; {progress.at_work} workers{awaited}")
+
+
+def _images(progress: Progress) -> str:
+    rate = progress.images / max(progress.seconds, 1e-9)
+    return f"{progress.images:,} images, {progress.failed:,} failed, {rate:.2f} images/s"

@@ -2,7 +2,6 @@
 
 import heapq
 import shlex
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from io import StringIO
 from typing import TYPE_CHECKING
@@ -18,7 +17,7 @@ from qdebias.cli.console import one_line, results, say
 from qdebias.runs.records import Record
 
 if TYPE_CHECKING:
-    from qdebias.evaluation.table import Cell, Table
+    from qdebias.evaluation.table import Table
 
 MOST = 30
 """Images that are shown in full."""
@@ -67,8 +66,7 @@ def _leave_out(table: rich.table.Table) -> list[str]:
     return list(filter(None, names))
 
 
-def _say_too_narrow(names: Sequence[str]) -> None:
-    """Name the columns that were left out."""
+def _say_too_narrow(names: list[str]) -> None:
     if names:
         say(f"this terminal is too narrow for: {', '.join(names)}")
 
@@ -82,23 +80,7 @@ def show_measured(table: "Table") -> None:
 
     Where the terminal is too narrow the last columns are left out, and named.
     """
-    from qdebias.evaluation.table import render
-
-    drawn = _drawn(table)
-    left_out = _leave_out(drawn)
-    if _least_width(drawn) > results.width:
-        typer.echo(render(table, "markdown"), nl=False)
-        return
-    results.print(drawn)
-    for number, note in enumerate(table.footnotes, start=1):
-        results.print(Text(f"({number}) {note}"))
-    for note in table.notes:
-        results.print(Text(note, style="dim"))
-    _say_too_narrow(left_out)
-
-
-def _drawn(table: "Table") -> rich.table.Table:
-    from qdebias.evaluation.table import Number
+    from qdebias.evaluation.table import Number, render
 
     drawn = rich.table.Table(
         title=Text(table.title), title_justify="left", show_lines=True, show_edge=False, pad_edge=False
@@ -109,16 +91,22 @@ def _drawn(table: "Table") -> rich.table.Table:
         least = max(len(word) for text in (head, *(cell.text for cell in cells)) for word in text.split())
         drawn.add_column(Text(head), justify="right" if numbers else "left", min_width=least)
     for row in table.rows:
-        drawn.add_row(*(_cell(table, cell) for cell in row))
-    return drawn
-
-
-def _cell(table: "Table", cell: "Cell") -> Text:
-    from qdebias.evaluation.table import Number
-
-    marks = "".join(f" ({mark})" for mark in table.marks(cell))
-    number, bracket, interval = cell.text.partition(" [") if isinstance(cell.content, Number) else (cell.text, "", "")
-    return Text(number + marks).append(f"\n{bracket.strip()}{interval}" if interval else "", style="dim")
+        texts = []
+        for cell in row:
+            number, _, interval = cell.text.partition(" [") if isinstance(cell.content, Number) else (cell.text, "", "")
+            text = Text(number + "".join(f" ({mark})" for mark in table.marks(cell)))
+            texts.append(text.append(f"\n[{interval}" if interval else "", style="dim"))
+        drawn.add_row(*texts)
+    left_out = _leave_out(drawn)
+    if _least_width(drawn) > results.width:
+        typer.echo(render(table, "markdown"), nl=False)
+        return
+    results.print(drawn)
+    for place, note in enumerate(table.footnotes, start=1):
+        results.print(Text(f"({place}) {note}"))
+    for note in table.notes:
+        results.print(Text(note, style="dim"))
+    _say_too_narrow(left_out)
 
 
 @dataclass(slots=True)
