@@ -19,11 +19,11 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
+from degradations import photo_like
 from PIL import Image
 
 from qdebias import Fingerprint, Request, Scorer, load_backend
 from qdebias.backends.base import Backend, OptionLogits
-from qdebias.cli.bench import photo_like
 from qdebias.system.processes import peak_memory, resident_memory
 
 SIDES = (64, 2000)

@@ -134,10 +134,10 @@ class Peer:
 def write(folder: Path, arguments: argparse.Namespace) -> str:
     """Write what is asked about which images, and the checkpoint unless it is there; return its folder."""
     import torch
+    from degradations import photo_like
     from sharing import SHAPES, build, write_processor
 
     from qdebias import presets
-    from qdebias.cli.bench import photo_like
     from qdebias.methods.method import Context
 
     query = photo_like(0, *map(int, arguments.size.split("x")))

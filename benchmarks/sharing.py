@@ -25,6 +25,7 @@ import numpy as np
 import tokenizers
 import torch
 import transformers
+from degradations import photo_like
 from matplotlib.figure import Figure
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -40,7 +41,6 @@ from qdebias.backends.hf.images import SharedImages
 from qdebias.backends.hf.pretrained import load_processor, quiet
 from qdebias.backends.hf.rows import Row, TokenCost, grow, join, rows_of
 from qdebias.backends.hf.sharing import sharing_named
-from qdebias.cli.bench import photo_like, size_of
 from qdebias.equations import FloatArray, softmax
 from qdebias.errors import SettingError
 from qdebias.methods.method import Context
@@ -517,7 +517,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         device=device,
         dtype=dtype_of(options.dtype, device),
         images=options.images,
-        size=size_of(options.size),
+        size=tuple(map(int, options.size.split("x"))),
         repeat=options.repeat,
         divide=options.divide,
     )

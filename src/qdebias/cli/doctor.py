@@ -52,12 +52,11 @@ def doctor() -> None:
 def _check(title: str, test: Callable[[], str]) -> bool:
     try:
         _say(True, f"{title}: {test()}")
-    except (QdebiasError, ImportError, RuntimeError) as error:
-        _say(False, f"{title}: {one_line(str(error))}")
-        return False
     except Exception as error:  # noqa: BLE001  whatever is broken here, it has to be told, and the rest as well
-        what = f"{type(error).__name__}: {one_line(str(error))}"
-        _say(False, f"{title}: {what}; packages above may not fit together, `pip check` says which")
+        what = one_line(str(error))
+        if not isinstance(error, QdebiasError | ImportError | RuntimeError):
+            what = f"{type(error).__name__}: {what}; packages above may not fit together, `pip check` says which"
+        _say(False, f"{title}: {what}")
         return False
     return True
 

@@ -88,7 +88,6 @@ Ray = Annotated[
 Actors = Annotated[int | None, typer.Option(min=1, help="Workers, each with a model. Default: as many as fit.")]
 Gpus = Annotated[float | None, typer.Option(min=0, help="GPUs of a worker, such as 0.5. Default: 1 if there are any.")]
 Chunk = Annotated[int, typer.Option(min=1, help="Images per result file, which is what the death of a worker costs.")]
-CHUNK = SIZE
 
 
 def score(
@@ -106,7 +105,7 @@ def score(
     ray: Ray = None,
     actors: Actors = None,
     gpus: Gpus = None,
-    chunk: Chunk = CHUNK,
+    chunk: Chunk = SIZE,
 ) -> None:
     """Score the quality of images: 0 is the worst, 1 the best.
 
