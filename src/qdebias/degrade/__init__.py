@@ -2,8 +2,18 @@
 
 from qdebias.degrade.base import Degradation, Rng, draws_noise, kind_of, noise_rng
 from qdebias.degrade.fog import Fog
-from qdebias.degrade.further import Brightness, Contrast, GaussianBlur, GaussianNoise, Jpeg, Pixelate
-from qdebias.degrade.imagenet_c import DEGRADATIONS, degradation_named, imagenet_c, name_of
+from qdebias.degrade.imagenet_c import (
+    DEGRADATIONS,
+    Brightness,
+    Contrast,
+    GaussianBlur,
+    GaussianNoise,
+    Jpeg,
+    Pixelate,
+    degradation_named,
+    imagenet_c,
+    name_of,
+)
 from qdebias.degrade.saturate import Saturate
 from qdebias.degrade.spatter import Mud, Spatter, Water
 from qdebias.degrade.zoom_blur import ZoomBlur

@@ -2,7 +2,7 @@
 
 import functools
 from collections.abc import Callable, Hashable
-from typing import Any, ParamSpec, Protocol, TypeVar, cast
+from typing import Any, ParamSpec, Protocol, TypeVar
 
 import numpy as np
 
@@ -42,19 +42,12 @@ class Degradation(Protocol):
 
 
 def kind_of(degradation: Degradation) -> str:
-    """Return the name that tells degradations apart: a function's own name, or the class of an object.
-
-    `Fog(density=1)` and `Fog(density=2)` are one kind, so they draw the same noise and differ in strength alone.
-    """
-    name = getattr(degradation, "__name__", type(degradation).__name__)
-    return str(name)
+    """Return what tells degradations and their noise apart: a function's name, or an object's class at any strength."""
+    return str(getattr(degradation, "__name__", type(degradation).__name__))
 
 
 def noise_rng(seed: int, image_digest: str, kind: str) -> np.random.Generator:
-    """Return the source of noise for one kind of degradation of one image.
-
-    It depends on nothing but its arguments, so neither the order of the images, nor the batch, nor which other
-    degradations are in use can change a pixel.
+    """Return the source of noise for one kind of degradation of one image, which depends on these three alone.
 
     Args:
         seed: The run's seed, 0 or more.
@@ -69,15 +62,11 @@ def noise_rng(seed: int, image_digest: str, kind: str) -> np.random.Generator:
 
 def draws_noise(degradation: Degradation) -> bool:
     """Return whether a degradation draws from its source of noise, by letting it degrade a small grey picture."""
-    return _known(degradation) if isinstance(degradation, Hashable) else _tried(degradation)
+    return _draws(degradation) if isinstance(degradation, Hashable) else bool(_draws.__wrapped__(degradation))
 
 
 @functools.lru_cache(maxsize=256)
-def _known(degradation: Hashable) -> bool:
-    return _tried(cast(Degradation, degradation))
-
-
-def _tried(degradation: Degradation) -> bool:
+def _draws(degradation: Degradation) -> bool:
     noise = np.random.Generator(np.random.SFC64(0))
     before = repr(noise.bit_generator.state)
     degradation(np.full((48, 48, 3), 128, np.uint8), noise)
@@ -85,11 +74,7 @@ def _tried(degradation: Degradation) -> bool:
 
 
 def rgb_view(image: RgbImage) -> RgbImage:
-    """Return the image as the compiled loops take it: (H, W, 3) uint8, contiguous, not writable.
-
-    Raises:
-        ImageError: It is no such image, or is too small to be degraded and still show something.
-    """
+    """Return the image as the compiled loops take it, contiguous and not writable; refuse what is no image for them."""
     if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
         raise ImageError(
             f"a degradation takes uint8 RGB of shape (H, W, 3), got {image.dtype} of shape {image.shape}; "
@@ -106,11 +91,9 @@ def rgb_view(image: RgbImage) -> RgbImage:
 
 
 def compiled(kernel: Callable[P, R]) -> Callable[P, R]:
-    """Return `kernel` as machine code: one thread, without the GIL, in strict IEEE arithmetic.
+    """Return `kernel` as machine code: one thread, without the GIL, in the strict arithmetic that is alike everywhere.
 
-    Numba is loaded, and the kernel compiled, at the first call. The machine code is kept on disk where a folder
-    for it can be written, and in memory alone where none can. Strict arithmetic makes the pixels the same on
-    every processor.
+    Numba is loaded, and the kernel compiled, at the first call; the code is kept on disk where that can be written.
     """
 
     @functools.cache

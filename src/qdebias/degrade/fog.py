@@ -31,7 +31,7 @@ class Fog:
     per pixel, the same for red, green and blue, and spans [0, 1].
 
     Attributes:
-        density: k of eq. (7). Paper: 2.5; released code (ImageNet-C's severity 4): 2.5.
+        density: k of eq. (7). Paper and released code (ImageNet-C's severity 4): 2.5.
         decay: By how much the fractal's roughness shrinks from one scale to the next finer one, at least 1. The
             paper gives none; released code: 1.5.
         rescale: Whether the sum is scaled back, so that nothing is clipped; without, eq. (7) as it is printed.
@@ -49,7 +49,7 @@ class Fog:
             )
 
     def __call__(self, image: RgbImage, rng: Rng) -> RgbImage:
-        """Return the foggy copy of a (H, W, 3) image."""
+        """Return the degraded copy, (H, W, 3)."""
         image = rgb_view(image)
         field = plasma(image.shape[:2], self.decay, rng)
         brightest = image.max() / 255
@@ -60,20 +60,9 @@ class Fog:
 
 
 def plasma(shape: tuple[int, ...], decay: float, rng: Rng) -> Field:
-    """Return a corner of a plasma fractal: rough at every scale, decay² times less at each finer one.
+    """Return the (H, W) corner of a plasma fractal: rough at every scale, decay² times less at each finer one.
 
     The whole fractal is a square whose side is the next power of two; its least value is 0 and its largest 1.
-
-    Args:
-        shape: (H, W).
-        decay: See `Fog`.
-        rng: Source of noise.
-
-    Returns:
-        (H, W) float32, in [0, 1].
-
-    Raises:
-        ImageError: A side is longer than `LONGEST_SIDE`.
     """
     if max(shape) > LONGEST_SIDE:
         raise ImageError(
@@ -82,79 +71,60 @@ def plasma(shape: tuple[int, ...], decay: float, rng: Rng) -> Field:
         )
     grid, roughness = np.zeros((2, 2), np.float32), 100.0
     while (side := 2 * len(grid) - 1) <= max(shape):
-        grid = _refine(grid, roughness**2, rng, (side, side)).corner
+        grid, _, _ = _refine(grid, roughness**2, rng, (side, side))
         grid[-1], grid[:, -1] = grid[0], grid[:, 0]
         roughness /= decay
-    last = _refine(grid, roughness**2, rng, shape)
-    return np.asarray((last.corner - last.lowest) / (last.highest - last.lowest), np.float32)
+    field, lowest, highest = _refine(grid, roughness**2, rng, shape)
+    return np.asarray((field - lowest) / (highest - lowest), np.float32)
 
 
-@dataclass(slots=True)
-class _Refined:
-    """A grid at twice the resolution of another.
+def _refine(grid: Field, amplitude: float, rng: Rng, shape: tuple[int, ...]) -> tuple[Field, np.float32, np.float32]:
+    """Return a corner of the grid at twice its resolution, with the least and the largest value of the whole.
 
-    Attributes:
-        corner: (rows, columns) of it.
-        lowest: The least value of the whole.
-        highest: The largest.
-    """
-
-    corner: Field
-    lowest: np.float32
-    highest: np.float32
-
-    def write(self, values: Field, row: int, column: int) -> None:
-        """Note the values at every second row and column from a place on; the corner may hold a part of them."""
-        self.lowest, self.highest = min(self.lowest, values.min()), max(self.highest, values.max())
-        held = self.corner[row : row + 2 * len(values) : 2, column : column + 2 * values.shape[1] : 2]
-        held[:] = values[: held.shape[0], : held.shape[1]]
-
-
-def _refine(grid: Field, amplitude: float, rng: Rng, shape: tuple[int, ...]) -> _Refined:
-    """Return the grid at twice its resolution: each new point is the mean of its four neighbours, plus noise.
-
-    Only the corner is held, so that memory does not follow the square of the longer side. The noise is drawn in
-    stripes, which gives what one draw would.
+    Each new point is the mean of its four neighbours, plus noise, uniform in [-amplitude, amplitude). Only the corner
+    is held, so that memory does not follow the square of the longer side, and the noise is drawn in stripes, which
+    gives what one draw would.
 
     Args:
         grid: (n + 1, n + 1); it wraps around, its last row and column repeat the first.
-        amplitude: The noise is uniform in [-amplitude, amplitude).
+        amplitude: Of the noise.
         rng: Source of noise.
         shape: (rows, columns) of the corner, at most (2n + 1, 2n + 1), of which the last row and column are left empty.
     """
     corner, right, below, opposite = grid[:-1, :-1], grid[:-1, 1:], grid[1:, :-1], grid[1:, 1:]
-    finer = _Refined(np.empty(shape, np.float32), grid.min(), grid.max())
-    finer.write(corner, 0, 0)
-    square = np.empty(corner.shape, np.float32)
-
-    def fill(rows: slice, c: Field, d: Field, second: Field, out: Field) -> None:
-        noise = rng.uniform(-amplitude, amplitude, out.shape)
-        _mean_plus_noise(corner[rows], second[rows], c, d, noise, out)
-
-    for rows in _stripes(len(square)):
-        fill(rows, below[rows], opposite[rows], right, square[rows])
-        finer.write(square[rows], 2 * rows.start + 1, 1)
-    edge = np.empty_like(square[: _stripes(len(square))[0].stop])
-    for rows in _stripes(len(square)):
-        above = square[np.arange(rows.start - 1, rows.stop - 1)]
-        fill(rows, square[rows], above, right, edge)
-        finer.write(edge, 2 * rows.start, 1)
-    for rows in _stripes(len(square)):
-        left = np.roll(square[rows], 1, axis=1)
-        fill(rows, square[rows], left, below, edge)
-        finer.write(edge, 2 * rows.start + 1, 0)
-    return finer
-
-
-def _stripes(n: int) -> list[slice]:
-    """Return the n rows of a square in parts of equal size; n is a power of two."""
+    n = len(corner)  # a power of two, so that all stripes are of one height
     height = min(n, max(1, _STRIPE // n))
-    return [slice(start, start + height) for start in range(0, n, height)]
+    stripes = [slice(start, start + height) for start in range(0, n, height)]
+    finer, lowest, highest = np.empty(shape, np.float32), grid.min(), grid.max()
+    square, edge = np.empty(corner.shape, np.float32), np.empty((height, n), np.float32)
+
+    def write(values: Field, row: int, column: int) -> None:
+        """Write values to every second row and column from a place on, as far as the corner reaches."""
+        nonlocal lowest, highest
+        lowest, highest = min(lowest, values.min()), max(highest, values.max())
+        held = finer[row : row + 2 * len(values) : 2, column : column + 2 * n : 2]
+        held[:] = values[: held.shape[0], : held.shape[1]]
+
+    def fill(rows: slice, second: Field, third: Field, fourth: Field, out: Field) -> None:
+        noise = rng.uniform(-amplitude, amplitude, out.shape)
+        _mean_plus_noise(corner[rows], second, third, fourth, noise, out)
+
+    write(corner, 0, 0)
+    for rows in stripes:
+        fill(rows, right[rows], below[rows], opposite[rows], square[rows])
+        write(square[rows], 2 * rows.start + 1, 1)
+    for rows in stripes:
+        above = square[np.arange(rows.start - 1, rows.stop - 1)]
+        fill(rows, right[rows], square[rows], above, edge)
+        write(edge, 2 * rows.start, 1)
+    for rows in stripes:
+        fill(rows, below[rows], square[rows], np.roll(square[rows], 1, axis=1), edge)
+        write(edge, 2 * rows.start + 1, 0)
+    return finer, lowest, highest
 
 
 @compiled
 def _mean_plus_noise(a: Field, b: Field, c: Field, d: Field, noise: Noise, out: Field) -> None:
-    """Write the mean of four neighbours plus noise."""
     quarter = np.float32(0.25)
     for i in range(out.shape[0]):
         for j in range(out.shape[1]):
@@ -163,7 +133,6 @@ def _mean_plus_noise(a: Field, b: Field, c: Field, d: Field, noise: Noise, out: 
 
 @compiled
 def _add_haze(image: RgbImage, field: Field, density: float, scale: float, foggy: RgbImage) -> None:
-    """Write clip((x + density field) scale)."""
     height, width, _ = image.shape
     white = np.float32(255)
     factor = np.float32(scale)

@@ -31,7 +31,7 @@ class Saturate:
             )
 
     def __call__(self, image: RgbImage, rng: Rng) -> RgbImage:  # noqa: ARG002
-        """Return the saturated copy of a (H, W, 3) image; draws no noise."""
+        """Return the degraded copy, (H, W, 3)."""
         image = rgb_view(image)
         saturated = np.empty_like(image)
         _saturate(image, self.gain, self.offset, saturated)

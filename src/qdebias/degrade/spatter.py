@@ -34,9 +34,17 @@ class Water:
             raise SettingError(f"water needs a strength in [0, 1], got {self.strength}; ImageNet-C takes 0.5 or 0.6")
 
     def mask(self, liquid: FloatArray, threshold: float) -> Mask:
-        """Return M, (H, W): depth of the water times the light on it, scaled so that `strength` is the largest."""
+        """Return M, (H, W): depth of the water times the light on it, scaled so that `strength` is the largest.
+
+        The light is ImageNet-C's: the distance to the nearest edge, at most 20 pixels, equalised and embossed, so that
+        it is brighter far from an edge and on the lower right slopes.
+        """
         depth = _depth(liquid, threshold)
-        mask = np.asarray(cv2.multiply(depth, _relief(depth), dtype=cv2.CV_32F), np.float32)
+        distance = np.minimum(cv2.distanceTransform(255 - cv2.Canny(depth, 50, 150), cv2.DIST_L2, 5), 20)
+        distance = cv2.equalizeHist(cv2.blur(distance, (3, 3)).astype(np.uint8))
+        emboss = np.array([[-2, -1, 0], [-1, 1, 1], [0, 1, 2]], np.float32)
+        light = cv2.blur(cv2.filter2D(distance, cv2.CV_8U, emboss), (3, 3))
+        mask = np.asarray(cv2.multiply(depth, light, dtype=cv2.CV_32F), np.float32)
         mask *= self.strength / max(mask.max(), 1)  # without a drop, which small images may be, M is 0 throughout
         return mask
 
@@ -95,13 +103,12 @@ class Spatter:
             )
 
     def __call__(self, image: RgbImage, rng: Rng) -> RgbImage:
-        """Return the spattered copy of a (H, W, 3) image."""
+        """Return the degraded copy, (H, W, 3)."""
         image = rgb_view(image)
         amount = _blur(rng.normal(self.mean, self.deviation, image.shape[:2]), self.blur)
-        mask = self.liquid.mask(amount, self.threshold)
-        colour = np.array(self.liquid.colour, np.float32)
         spattered = np.empty_like(image)
-        _cover(image, mask, colour, self.liquid.covers, spattered)
+        colour = np.array(self.liquid.colour, np.float32)
+        _cover(image, self.liquid.mask(amount, self.threshold), colour, self.liquid.covers, spattered)
         return spattered
 
 
@@ -116,26 +123,12 @@ def _blur(values: FloatArray, deviation: float) -> FloatArray:
 
 @compiled
 def _depth(liquid: FloatArray, threshold: float) -> GreyImage:
-    """Return 255 times the liquid where there is enough of it, else 0."""
     depth = np.zeros(liquid.shape, np.uint8)
     for v in range(liquid.shape[0]):
         for u in range(liquid.shape[1]):
             if liquid[v, u] >= threshold:
                 depth[v, u] = np.uint8(min(liquid[v, u] * 255, 255.0))
     return depth
-
-
-def _relief(depth: GreyImage) -> GreyImage:
-    """Return the light on the drops, (H, W): brighter the further from an edge, and on the lower right slopes.
-
-    The steps are ImageNet-C's: distance to the nearest edge, at most 20 pixels; equalised; embossed.
-    """
-    distance = cv2.distanceTransform(255 - cv2.Canny(depth, 50, 150), cv2.DIST_L2, 5)
-    np.minimum(distance, 20, out=distance)
-    distance = cv2.blur(distance, (3, 3)).astype(np.uint8)
-    emboss = np.array([[-2, -1, 0], [-1, 1, 1], [0, 1, 2]], np.float32)
-    lit = cv2.filter2D(cv2.equalizeHist(distance), cv2.CV_8U, emboss)
-    return np.asarray(cv2.blur(lit, (3, 3)), np.uint8)
 
 
 @compiled

@@ -50,7 +50,7 @@ class ZoomBlur:
         return tuple(1 + i * spacing for i in range(steps + 1))
 
     def __call__(self, image: RgbImage, rng: Rng) -> RgbImage:  # noqa: ARG002
-        """Return the blurred copy of a (H, W, 3) image; draws no noise."""
+        """Return the degraded copy, (H, W, 3)."""
         image = rgb_view(image)
         height, width, _ = image.shape
         factors = (1.0, *self.factors) if self.original_again else self.factors
@@ -62,11 +62,9 @@ class ZoomBlur:
 
 
 def _samples(length: int, factors: tuple[float, ...], black_edges: bool) -> tuple[IntArray, FloatArray]:
-    """Return where along one axis each of the n zoomed copies samples the image.
+    """Return where each of the n copies samples an axis: (n, length) index of the pixel before, and distance from it.
 
-    Returns:
-        (n, length) index of the pixel before each sample, and (n, length) distance of the sample from that pixel, in
-        [0, 1]. A sample that is black lies upon the pixel with index `length`, after the last one.
+    A sample that is black lies upon the pixel with index `length`, after the last one.
     """
     index = np.empty((len(factors), length), np.int32)
     distance = np.empty((len(factors), length), np.float32)
@@ -89,13 +87,7 @@ def _mean_of_zooms(
 ) -> None:
     """Write the mean of the n zoomed copies, row by row: blend two rows, then neighbours in the blended row.
 
-    Args:
-        image: (H + 1, W + 1, 3), with a black row and column at the end.
-        top: (n, H) index of the row above each sample.
-        down: (n, H) its distance from that row.
-        left: (n, W) index of the column left of each sample.
-        right: (n, W) its distance from that column.
-        blurred: (H, W, 3), written to.
+    `image` has a black row and column at its end; the rest is from `_samples`, for rows and for columns.
     """
     height, width, _ = blurred.shape
     rows = image.reshape(height + 1, 3 * (width + 1))

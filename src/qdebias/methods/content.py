@@ -10,15 +10,6 @@ import numpy as np
 from qdebias.degrade import Degradation, Spatter
 from qdebias.image import RgbImage, digest
 
-FLAT = 0.2
-"""Least share of the most frequent colour in screen content."""
-
-EDGES = 0.05
-"""Least share of hard edges in screen content."""
-
-SIDE = 448
-"""Width and height of an image without content, in pixels."""
-
 
 def is_screen(image: RgbImage) -> bool:
     """Return whether an image looks like the picture of a screen: text, diagrams, windows.
@@ -36,7 +27,7 @@ def is_screen(image: RgbImage) -> bool:
     counts = np.bincount((colours @ (256, 16, 1)).ravel(), minlength=4096)
     grey = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY).astype(np.int64)
     steps = np.maximum(np.abs(np.diff(grey, axis=1))[:-1], np.abs(np.diff(grey, axis=0))[:, :-1])
-    return bool(counts.max() >= FLAT * grey.size and (steps >= 64).mean() >= EDGES)
+    return bool(counts.max() >= 0.2 * grey.size and (steps >= 64).mean() >= 0.05)
 
 
 def suits(image: RgbImage, degradation: Degradation) -> bool:
@@ -54,15 +45,11 @@ class ContentFree:
 
     Contextual calibration (Zhao et al., Calibrate before use, 2021) with P(option | no content) as the prior that is
     divided out; Zhang et al. (Debiasing multimodal large language models, arXiv 2403.05262) do so with images.
-
-    Attributes:
-        make: Makes the image, always the same.
     """
 
-    make: Callable[[], RgbImage]
+    make: Callable[[], RgbImage]  # makes the image, always the same
 
     def __str__(self) -> str:
-        """Return the name of the image."""
         return self.make.__name__
 
     @property
@@ -78,12 +65,12 @@ class ContentFree:
 
 def blank() -> RgbImage:
     """Return a grey image."""
-    return np.full((SIDE, SIDE, 3), 128, dtype=np.uint8)
+    return np.full((448, 448, 3), 128, dtype=np.uint8)
 
 
 def noise() -> RgbImage:
     """Return an image of independent values, all equally likely."""
-    return np.random.Generator(np.random.SFC64(0)).integers(0, 256, (SIDE, SIDE, 3), dtype=np.uint8)
+    return np.random.Generator(np.random.SFC64(0)).integers(0, 256, (448, 448, 3), dtype=np.uint8)
 
 
 @lru_cache(maxsize=8)

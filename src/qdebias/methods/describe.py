@@ -54,21 +54,13 @@ _STABLE = {name: f"{place}.{name}" for place, names in _PLACES.items() for name 
 
 
 def stable_name(name: str) -> str:
-    """Return what a class or function of qdebias is called in descriptions, whichever module it is in.
-
-    Args:
-        name: With or without a module before it.
-    """
+    """Return what a class or function of qdebias, with or without a module, is called in descriptions."""
     bare = name.rpartition(".")[2]
     return _STABLE.get(bare, f"qdebias.{bare}")
 
 
 def describe(value: object) -> Description:
-    """Return what tells a method, degradation or setting from every other one, ready for JSON.
-
-    Raises:
-        SettingError: Nothing does: it is a lambda, a closure, or an object that is no dataclass.
-    """
+    """Return what tells a method, degradation or setting from every other one, ready for JSON, or refuse it."""
     if value is None or isinstance(value, str | int | float):
         return value
     if isinstance(value, PurePath):
@@ -114,10 +106,10 @@ def setting_lines(method: object) -> Iterator[str]:
     for field in fields(method):
         value = getattr(method, field.name)
         if value or value != field.default:
-            yield from _describe_value(field.name, value)
+            yield from _value_lines(field.name, value)
 
 
-def _describe_value(name: str, value: object) -> Iterator[str]:
+def _value_lines(name: str, value: object) -> Iterator[str]:
     if isinstance(value, Question):
         yield f"{name}:"
         yield f"  user: {value.text}"
@@ -127,7 +119,7 @@ def _describe_value(name: str, value: object) -> Iterator[str]:
         yield f"{name}:" if value else f"{name}: none"
         for item in value:
             kind = "question" if isinstance(item, Question) else "method" if hasattr(item, "plan") else ""
-            yield from (f"  {line}" for line in (_describe_value(kind, item) if kind else [str(item)]))
+            yield from (f"  {line}" for line in (_value_lines(kind, item) if kind else [str(item)]))
     elif hasattr(value, "plan"):
         yield f"{name}:"
         yield from (f"  {line}" for line in setting_lines(value))

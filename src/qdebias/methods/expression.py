@@ -1,4 +1,4 @@
-"""Methods by name, by expression, and from files.
+"""Methods by expression, and from files.
 
     EXPRESSION = START ["@" CONDITION {"," CONDITION}] {"+" PART}
 
@@ -27,7 +27,7 @@ A file is an expression with questions of one's own:
 import inspect
 import re
 import tomllib
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from types import FunctionType
@@ -60,13 +60,13 @@ SPELLED = {
 }
 """Names that an expression may begin with although they are short for others."""
 
+SUFFIX = ".toml"
 
-def parse(text: str, presets: Mapping[str, Recipe]) -> Recipe:
-    """Return the method that an expression means.
+Presets = Mapping[str, Recipe]
 
-    Raises:
-        SettingError: A part is unknown, or two do not go together; the message lists what there is.
-    """
+
+def parse(text: str, presets: Presets) -> Recipe:
+    """Return the method that an expression means, or refuse an unknown part, or two that do not go together."""
     head, *words = (word.strip() for word in text.split("+"))
     base, at, conditions = head.partition("@")
     start, *spelled = SPELLED.get(base, base).split("+")
@@ -77,40 +77,25 @@ def parse(text: str, presets: Mapping[str, Recipe]) -> Recipe:
 
 
 def add_parts(
-    recipe: Recipe,
-    words: Sequence[str],
-    presets: Mapping[str, Recipe],
-    *,
-    spelled: Sequence[str] = (),
-    settled: bool = False,
+    recipe: Recipe, words: Sequence[str], presets: Presets, *, spelled: Sequence[str] = (), settled: bool = False
 ) -> Recipe:
     """Return a method with parts added.
 
-    Args:
-        recipe: The method.
-        words: The parts.
-        presets: The presets by name.
-        spelled: Parts that stand back where `words` decide the same.
-        settled: Whether the conditions were chosen by name, so that an aspect keeps them.
-
-    Raises:
-        SettingError: A part is unknown, or two do not go together.
+    Parts in `spelled` stand back where `words` decide the same. `settled` conditions were chosen by name, so that an
+    aspect keeps them.
     """
     text = "+".join([recipe.name, *words])
     chosen = _chosen(text, words)
-    kinds = {part.kind for part in chosen.values()}
-    implied = {
-        name: part for name, part in _chosen(text, spelled).items() if part.kind in MANY or part.kind not in kinds
-    }
-    found = {**implied, **chosen}.items()
-    parts = dict(sorted(found, key=lambda item: (KINDS.index(item[1].kind), item[0])))
+    kinds = {part.kind for part in chosen.values()} - {*MANY}
+    implied = {name: part for name, part in _chosen(text, spelled).items() if part.kind not in kinds}
+    parts = sorted({**implied, **chosen}.items(), key=lambda item: (KINDS.index(item[1].kind), item[0]))
     if not parts and not settled:
         return recipe
     method = recipe.method
     if not isinstance(method, QDebias):
         raise SettingError(f"method {recipe.name!r} cannot be changed by parts; use it alone, or start from another")
-    changing = {}
-    for name, part in parts.items():
+    changing: dict[str, Part] = {}
+    for name, part in parts:
         try:
             changed = part.change(method)
         except SettingError as error:
@@ -123,35 +108,33 @@ def add_parts(
     return _named(recipe, _lean(method), changing, presets)
 
 
-def _imported(name: str, presets: Mapping[str, Recipe]) -> Recipe:
+def _imported(name: str, presets: Presets) -> Recipe:
     if not is_import(name):
         raise SettingError(
             f"there is no method {name!r}{nearest(name, presets)}; choose one of {', '.join(presets)}, or name "
             f"your own as package.module:name; add parts with '+' if you like, such as paper+levels5, see "
             f"`qdebias methods`"
         )
-    found = import_named(name, what="method")
-    method = _made(found, name) if isinstance(found, type | FunctionType) else found
+    method = import_named(name, what="method")
+    if isinstance(method, type | FunctionType):
+        try:
+            inspect.signature(method).bind()
+        except (TypeError, ValueError) as error:
+            raise SettingError(
+                f"method {name} cannot be made without arguments ({error}); name one that can"
+            ) from error
+        method = method()
     if not (hasattr(method, "plan") and hasattr(method, "combine")):
         raise SettingError(f"method {name} is {method!r}, which has no plan and combine")
     return Recipe(name=name, method=cast(Method, method), summary="a method of your own", source=name)
 
 
-def _made(factory: Callable[[], object], name: str) -> object:
-    try:
-        inspect.signature(factory).bind()
-    except (TypeError, ValueError) as error:
-        raise SettingError(f"method {name} cannot be made without arguments ({error}); name one that can") from error
-    return factory()
-
-
 def _degraded(recipe: Recipe, degradations: Sequence[str]) -> Recipe:
+    """Return a method under other conditions, in the order of `DEGRADATIONS`."""
     if not isinstance(recipe.method, QDebias) or not recipe.method.degradations:
         raise SettingError(f"method {recipe.name!r} takes no degradations after an @; paper and its variants do")
-    order = list(DEGRADATIONS)
-    names = sorted(
-        map(name_of, degradations), key=lambda name: (order.index(name) if name in order else len(order), name)
-    )
+    order = {name: place for place, name in enumerate(DEGRADATIONS)}
+    names = sorted(map(name_of, degradations), key=lambda name: (order.get(name, len(order)), name))
     return replace(
         recipe,
         name=f"{recipe.name}@{','.join(names)}",
@@ -161,7 +144,7 @@ def _degraded(recipe: Recipe, degradations: Sequence[str]) -> Recipe:
     )
 
 
-def part_named(word: str) -> tuple[str, Part] | None:
+def _part_named(word: str) -> tuple[str, Part] | None:
     """Return a part and its name as it is always written, None where there is none."""
     if word in PARTS:
         return word, PARTS[word]
@@ -180,21 +163,16 @@ def part_named(word: str) -> tuple[str, Part] | None:
 
 def known_parts() -> str:
     """Return every part by its kind, in one line."""
-    kinds: dict[str, list[str]] = {kind: [] for kind in KINDS}
-    for name, part in PARTS.items():
-        kinds[part.kind].append(name)
-    for prefix, part in CONDITIONS.items():
-        kinds[part.kind].append(f"{prefix}CONDITION")
-    for prefix, part in NUMBERED.items():
-        kinds[part.kind].append(f"{prefix}NUMBER")
-    return "; ".join(f"{kind}: {', '.join(names)}" for kind, names in kinds.items())
+    parts = [*PARTS.items(), *((f"{prefix}CONDITION", part) for prefix, part in CONDITIONS.items())]
+    parts += [(f"{prefix}NUMBER", part) for prefix, part in NUMBERED.items()]
+    return "; ".join(f"{kind}: {', '.join(name for name, part in parts if part.kind == kind)}" for kind in KINDS)
 
 
 def _chosen(text: str, words: Iterable[str]) -> dict[str, Part]:
     """Return the parts by their names, checked one against another."""
     chosen: dict[str, Part] = {}
     for word in words:
-        found = part_named(word)
+        found = _part_named(word)
         if found is None:
             raise SettingError(
                 f"method {text!r}: there is no part {word!r}{nearest(word, PARTS)}. There are: {known_parts()}"
@@ -214,85 +192,64 @@ def _lean(method: QDebias) -> QDebias:
     return method if method.weigh in NEEDS_SAME else replace(method, same=None)
 
 
-def _named(base: Recipe, method: Method, parts: Mapping[str, Part], presets: Mapping[str, Recipe]) -> Recipe:
+def _named(base: Recipe, method: QDebias, parts: Mapping[str, Part], presets: Presets) -> Recipe:
+    """Return the preset that is this method, whatever the order of its conditions; else a recipe named by its parts."""
+
+    def unordered(method: Method) -> object:
+        if not isinstance(method, QDebias):
+            return method
+        return replace(method, degradations=tuple(sorted(method.degradations, key=repr)))
+
     for preset in presets.values():
-        if preset.cut == base.cut and _unordered(preset.method) == _unordered(method):
+        if preset.cut == base.cut and unordered(preset.method) == unordered(method):
             return preset
     summary = "; ".join([base.summary, *(f"{name}: {part.summary}" for name, part in parts.items())])
     source = "; ".join(dict.fromkeys([base.source, *(part.source for part in parts.values())]))
     return replace(base, name="+".join([base.name, *parts]), method=method, summary=summary, source=source)
 
 
-def _unordered(method: Method) -> object:
-    """Return the method with its conditions in an order of their own, as their order decides no score."""
-    if not isinstance(method, QDebias):
-        return method
-    return replace(method, degradations=tuple(sorted(method.degradations, key=repr)))
-
-
-SUFFIX = ".toml"
-
-_KEYS = {"method", "parts", "quality", "same"}
-_OF_A_QUESTION = {"text", "answer_prefix", "options", "values"}
-
-
-def read_file(path: Path, presets: Mapping[str, Recipe]) -> Recipe:
-    """Return the method that a file describes; it is called by the file's name.
-
-    Raises:
-        SettingError: The file cannot be read, or says something that is not understood.
-    """
+def read_file(path: Path, presets: Presets) -> Recipe:
+    """Return the method that a file describes; it is called by the file's name."""
     try:
         said = tomllib.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as error:
         reason = error.strerror if isinstance(error, OSError) else error
         raise SettingError(f"{path}: is not a readable method file ({reason}); see docs/methods.md") from error
     try:
-        return replace(_recipe(said, presets), name=str(path))
+        return replace(_described(said, presets), name=str(path))
     except SettingError as error:
         raise SettingError(f"{path}: {error}") from error
 
 
-def _recipe(said: Mapping[str, Any], presets: Mapping[str, Recipe]) -> Recipe:
-    _check_keys(said, _KEYS, "a method")
-    method, parts = said.get("method", "paper"), said.get("parts", [])
-    if not isinstance(method, str) or not isinstance(parts, list) or not all(isinstance(part, str) for part in parts):
-        raise SettingError(f"method is a text and parts a list of texts, got {method!r} and {parts!r}")
-    base = SPELLED.get(method.split("+")[0], method).split("+")[0]
-    if base in presets:
-        presets = {**presets, base: _with_questions(presets[base], said)}
-    return parse("+".join([method, *parts]), presets)
-
-
-def _with_questions(recipe: Recipe, said: Mapping[str, Any]) -> Recipe:
-    """Return the preset with the questions of the file instead of its own."""
+def _described(said: Mapping[str, Any], presets: Presets) -> Recipe:
+    _check_keys(said, {"method", "parts", "quality", "same"}, "a method")
+    text, parts = said.get("method", "paper"), said.get("parts", [])
+    if not isinstance(text, str) or not isinstance(parts, list) or not all(isinstance(part, str) for part in parts):
+        raise SettingError(f"method is a text and parts a list of texts, got {text!r} and {parts!r}")
+    start = text.split("+")[0]
+    start = SPELLED.get(start, start).split("+")[0]
     own = {name: _question(name, said[name]) for name in ("quality", "same") if name in said}
-    if not own:
-        return recipe
-    method = recipe.method
-    if not isinstance(method, QDebias) or ("same" in own and not method.degradations):
-        raise SettingError(
-            f"method {recipe.name!r} does not ask {' and '.join(own)}; leave it out, or start from paper"
-        )
-    asked = replace(method, quality=own.get("quality", method.quality), same=own.get("same", method.same))
-    return replace(recipe, method=asked)
+    if own and start in presets:
+        recipe, method = presets[start], presets[start].method
+        if not isinstance(method, QDebias) or ("same" in own and not method.degradations):
+            raise SettingError(f"method {start!r} does not ask {' and '.join(own)}; leave it out, or start from paper")
+        presets = {**presets, start: replace(recipe, method=replace(method, **own))}
+    return parse("+".join([text, *parts]), presets)
 
 
 def _question(name: str, said: Any) -> Question:  # noqa: ANN401 (whatever the file has there)
+    known = {"text", "answer_prefix", "options", "values"}
     if not isinstance(said, dict):
-        raise SettingError(f"{name} is a table with {', '.join(sorted(_OF_A_QUESTION))}, got {said!r}")
-    _check_keys(said, _OF_A_QUESTION, name)
+        raise SettingError(f"{name} is a table with {', '.join(sorted(known))}, got {said!r}")
+    _check_keys(said, known, name)
     text, prefix = said.get("text"), said.get("answer_prefix", "")
     options, values = said.get("options", []), said.get("values", [])
     if not isinstance(text, str) or not isinstance(prefix, str):
         raise SettingError(f"{name} needs a text, and answer_prefix is one, got {text!r} and {prefix!r}")
-    if not _list_of(options, str) or not _list_of(values, int | float):
+    lists = isinstance(options, list) and isinstance(values, list)
+    if not lists or {*map(type, options)} - {str} or {*map(type, values)} - {int, float}:
         raise SettingError(f"{name} needs a list of options and one value for each, got {options!r} and {values!r}")
     return Question(text=text, answer_prefix=prefix, options=tuple(options), values=tuple(map(float, values)))
-
-
-def _list_of(value: object, kind: Any) -> bool:  # noqa: ANN401 (a class or a union of some)
-    return isinstance(value, list) and all(isinstance(item, kind) and not isinstance(item, bool) for item in value)
 
 
 def _check_keys(said: Mapping[str, Any], known: set[str], what: str) -> None:

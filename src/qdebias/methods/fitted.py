@@ -34,15 +34,10 @@ FIT = ".fit"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Features:
-    """The method that asks all that a fit looks at; its own score is the zero-shot score.
+    """The method that asks all that a fit looks at; its own score is the zero-shot score."""
 
-    Attributes:
-        methods: Their log-odds are features; the first gives the zero-shot score.
-        state: Answered by the hidden state of the model; None for a model that tells none.
-    """
-
-    methods: tuple[QDebias, ...]
-    state: StateQuestion | None
+    methods: tuple[QDebias, ...]  # their log-odds are features; the first gives the zero-shot score
+    state: StateQuestion | None  # answered by the hidden state of the model; None for a model that tells none
 
     def plan(self, image: RgbImage, context: Context) -> Plan:
         """Ask what every method asks, and for the hidden state."""
@@ -90,27 +85,16 @@ class Features:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Labels:
-    """The labels that a fit was made with.
+    """The labels that a fit was made with."""
 
-    Attributes:
-        count: How many images.
-        summary: What they are, in words.
-        digest: Of the label files, see `qdebias.inputs.datasets.Dataset`.
-        direction: Which labels are better: "higher" or "lower".
-        low: Lowest label; no prediction is lower.
-        high: Highest; none is higher.
-        mean: Mean label.
-        deviation: Standard deviation of the labels.
-    """
-
-    count: int
-    summary: str
-    digest: str
+    count: int  # of the images
+    summary: str  # what they are, in words
+    digest: str  # of the label files, see `qdebias.inputs.datasets.Dataset`
     direction: Direction
-    low: float
-    high: float
+    low: float  # lowest label; no prediction is lower
+    high: float  # highest; none is higher
     mean: float
-    deviation: float
+    deviation: float  # standard deviation
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -151,26 +135,15 @@ class Fitted:
         return self.features.outline
 
     def combine(self, plan: Plan, answers: Answers) -> Score:
-        """Return the predicted quality; P(good) and weights of the conditions are those of the zero-shot score.
-
-        Raises:
-            SettingError: The model tells another number of features than the fit weighs.
-        """
+        """Return the predicted quality; P(good) and weights of the conditions are those of the zero-shot score."""
         features = np.concatenate(self.features.blocks(answers))
         if features.shape != self.predict.weight.shape:
             raise SettingError(
                 f"this fit weighs {len(self.predict.weight)} features, and the model tells {len(features)}; "
                 f"fit another one with qdebias fit"
             )
-        odds, zero_shot = float(self.predict(features)), self.features.combine(plan, answers)
-        return Score(
-            value=float(sigmoid(odds)),
-            good=zero_shot.good,
-            same=zero_shot.same,
-            weight=zero_shot.weight,
-            logits=zero_shot.logits,
-            log_odds=odds,
-        )
+        odds, score = float(self.predict(features)), self.features.combine(plan, answers)
+        return replace(score, value=float(sigmoid(odds)), log_odds=odds, spread=None, probabilities={}, deviation=None)
 
     @property
     def increasing(self) -> bool:
@@ -179,18 +152,13 @@ class Fitted:
 
     def mos(self, score: float) -> Mos:
         """Return the label that a score stands for, with the interval of cross-validated errors about it."""
-        odds = float(np.log(score) - np.log1p(-score))
-        labels = self.labels
+        odds, labels = float(np.log(score) - np.log1p(-score)), self.labels
         label = labels.mean + (odds if self.increasing else -odds) * labels.deviation
         value = float(np.clip(label, labels.low, labels.high))
         return Mos(value=value, low=value - self.interval.half_width, high=value + self.interval.half_width)
 
     def check(self, identity: Mapping[str, str]) -> None:
-        """Refuse another model than the one whose answers were fitted.
-
-        Raises:
-            SettingError: It is another, or another version of it.
-        """
+        """Refuse another model, or another version of it, than the one whose answers were fitted."""
         different = identity_difference(self.identity, identity, where="the fit")
         if different:
             raise SettingError(
@@ -200,14 +168,9 @@ class Fitted:
 
 
 def features_of(recipes: Sequence[Recipe], *, state: bool) -> Features:
-    """Return what is asked for the features of an image.
+    """Return what is asked for the features of an image: their log-odds, the first of which are the zero-shot score's.
 
-    Args:
-        recipes: The methods whose log-odds are features; the first gives the zero-shot score.
-        state: Whether the model tells hidden states; the question is that of the preset `vanilla`.
-
-    Raises:
-        SettingError: The answers to a method alone do not make its score.
+    With `state`, for models that tell hidden states, the question of the preset `vanilla` is answered by that.
     """
     for recipe in recipes:
         method = recipe.method
@@ -217,19 +180,12 @@ def features_of(recipes: Sequence[Recipe], *, state: bool) -> Features:
             )
         if any(isinstance(question, TopQuestion) for question in method.questions):
             raise SettingError(f"method {recipe.name!r} reads whichever words are likeliest, which cannot be fitted")
-    question = StateQuestion(
-        text=VANILLA.text, answer_prefix=VANILLA.answer_prefix, options=VANILLA.options, values=VANILLA.values
-    )
     methods = tuple(recipe.method for recipe in recipes if isinstance(recipe.method, QDebias))
-    return Features(methods=methods, state=question if state else None)
+    return Features(methods=methods, state=StateQuestion(**asdict(VANILLA)) if state else None)
 
 
 def save_fit(fit: Fitted, path: "str | PathLike[str]") -> None:
-    """Write a fit as JSON.
-
-    Raises:
-        SettingError: The file cannot be written, or its name does not end in .fit.
-    """
+    """Write a fit as JSON."""
     check_name(path)
     linear = {name: getattr(fit.predict, name).tolist() for name in _ARRAYS}
     said = {
@@ -248,24 +204,15 @@ def save_fit(fit: Fitted, path: "str | PathLike[str]") -> None:
 
 
 def load_fit(path: "str | PathLike[str]", get: Callable[[str], Recipe]) -> Fitted:
-    """Return the fit of a file.
+    """Return the fit of a file, or refuse it, as where its methods ask something else by now.
 
-    Args:
-        path: The file.
-        get: From the name of a method to the method, `qdebias.methods.presets.get`.
-
-    Raises:
-        SettingError: It cannot be read, is no fit, or its methods ask something else by now.
+    `get` is `qdebias.methods.presets.get`, from the name of a method to the method.
     """
     return read_settings(Path(path), FORMAT, partial(_from_values, get), what="fit", command="qdebias fit")
 
 
 def check_name(path: "str | PathLike[str]") -> None:
-    """Check that a file can be recognised as a fit by its name.
-
-    Raises:
-        SettingError: The name does not end in .fit.
-    """
+    """Check that a file can be recognised as a fit by its name."""
     if Path(path).suffix != FIT:
         raise SettingError(f"{path}: the name of a fit ends in {FIT}; choose one that does")
 

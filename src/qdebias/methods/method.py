@@ -149,9 +149,7 @@ class QDebias:
         )
         shown = self.shown(QUERY, names, None if self.prior is None else self.prior.digest)
         return Outline(
-            requests=tuple(
-                Asked(images=images, questions=questions, placement=self.placement) for images, questions in shown
-            ),
+            requests=tuple(Asked(images=one, questions=asked, placement=self.placement) for one, asked in shown),
             conditions=names,
             kinds=tuple(kind_of(degradation) for degradation, _ in self.draws),
             shared=self.distance is None and self.suits is None and not self.mismatched,
@@ -164,7 +162,21 @@ class QDebias:
         Raises:
             SettingError: A degradation gives no image of the same shape, or there is no pool of other images.
         """
-        conditions = self._conditions(image, context)
+        key = context.key(image)
+        if not self.mismatched:
+            conditions = tuple(_degrade(one, image, context.seed + offset, key) for one, offset in self.draws)
+        elif context.pool is None:
+            raise SettingError(
+                "conditions of other content need a pool of other images: give Scorer(pool=ImagePool(...)), or use "
+                "qdebias compare or reproduce table3, which take them from the dataset"
+            )
+        else:
+            rng = noise_rng(context.seed, key, "Mismatched")
+            others = context.pool.draw(digest(image), len(self.degradations), rng)
+            conditions = tuple(
+                _degrade(one, other, context.seed, digest(other))
+                for one, other in zip(self.degradations, others, strict=True)
+            )
         similarity: tuple[float, ...] = ()
         if self.suits is not None:
             similarity = tuple(float(self.suits(image, degradation)) for degradation, _ in self.draws)
@@ -172,9 +184,7 @@ class QDebias:
             similarity = tuple(1.0 - self.distance(image, condition.image) for condition in conditions)
         shown = self.shown(image, [one.image for one in conditions], None if self.prior is None else self.prior.image)
         return Plan(
-            requests=tuple(
-                Request(images=images, questions=questions, placement=self.placement) for images, questions in shown
-            ),
+            requests=tuple(Request(images=one, questions=asked, placement=self.placement) for one, asked in shown),
             conditions=conditions,
             similarity=similarity,
         )
@@ -182,21 +192,14 @@ class QDebias:
     def shown(
         self, query: Shown, conditions: Sequence[Shown], prior: Shown | None
     ) -> Iterator[tuple[tuple[Shown, ...], tuple[Question, ...]]]:
-        """Yield the images, or their names, and the questions of each request of a plan.
-
-        Args:
-            query: The query image.
-            conditions: The conditional images.
-            prior: The image without content; ignored by a method that subtracts no prior.
-        """
+        """Yield the images, or their names, and the questions of each request of a plan; `prior` has no content."""
         if self.contrast is not None:
-            yield (query,), self.questions
-            yield from (((copy,), self.questions) for copy in conditions)
+            yield from (((one,), self.questions) for one in (query, *conditions))
             return
         asked = [(query, self.questions)]
-        if self.prior is not None and prior is not None:
+        if prior is not None:
             asked.append((prior, self.qualities))
-        for condition in conditions if self.degradations else (None,):
+        for condition in conditions or (None,):
             for image, questions in asked:
                 if condition is None:
                     yield (image,), questions
@@ -236,8 +239,9 @@ class QDebias:
                 means.append(from_log_odds(self._read(alone)[0].log_odds - self.contrast * copies))
             weight += share / self.seeds
         mean, values = mean_of(means), np.array([float(one.p[0]) for one in means])
-        said = (logits, weight) if self.contrast is None else (alone, np.ones(1))
-        probabilities, deviation = self._distribution(*said)
+        probabilities, deviation = (
+            self._distribution(logits, weight) if self.contrast is None else self._distribution(alone, np.ones(1))
+        )
         return Score(
             value=float(mean.p[0]),
             good=quality.p,
@@ -248,53 +252,6 @@ class QDebias:
             spread=float(values.std(ddof=1)) if self.seeds > 1 else None,
             probabilities=probabilities,
             deviation=deviation,
-        )
-
-    def literal(self, score: Score) -> float:
-        """Return the quality as published scripts compute it, exp / (exp + exp), rounding included.
-
-        Raises:
-            SettingError: The formula does not fit this method.
-        """
-        if self.ensemble or self.prior is not None or self.seeds > 1 or self.contrast is not None:
-            raise SettingError("the literal formula is not known for QDebias of these settings; leave it out")
-        good = self._literal(score, 0)
-        weight = score.weight
-        if self.same is not None:
-            same = self._literal(score, 1)
-            with np.errstate(divide="ignore"):
-                known = Probability(log_p=np.log(same), log_q=np.log1p(-same))
-            none = np.zeros(len(good))
-            weight = self.weigh(Evidence(quality=known, same=known, similarity=none, certainty=none))
-        return float(weight @ good)
-
-    def _literal(self, score: Score, number: int) -> FloatArray:
-        """Return (N,) the probability of the first of two options of one question."""
-        question = self.questions[number]
-        if question.values != (1.0, 0.0):
-            raise SettingError(
-                f"the literal formula is of two options with the values 1 and 0, and the question {question.text!r} "
-                f"has {question.values}; leave it out"
-            )
-        pairs = np.array([request[number] for request in score.logits])
-        return literal_probability(pairs[:, 0], pairs[:, 1], temperature=self.temperature)
-
-    def _conditions(self, image: RgbImage, context: Context) -> tuple[Condition, ...]:
-        key = context.key(image)
-        if not self.mismatched:
-            return tuple(
-                make_condition(degradation, image, seed=context.seed + offset, key=key)
-                for degradation, offset in self.draws
-            )
-        if context.pool is None:
-            raise SettingError(
-                "conditions of other content need a pool of other images: give Scorer(pool=ImagePool(...)), or use "
-                "qdebias compare or reproduce table3, which take them from the dataset"
-            )
-        others = context.pool.draw(digest(image), len(self.degradations), noise_rng(context.seed, key, "Mismatched"))
-        return tuple(
-            make_condition(one, other, seed=context.seed, key=digest(other))
-            for one, other in zip(self.degradations, others, strict=True)
         )
 
     def _read(self, logits: Sequence[FloatArray]) -> tuple[Probability, FloatArray]:
@@ -320,6 +277,31 @@ class QDebias:
             probabilities[word] += share
         return probabilities, float(np.sqrt(shares @ (values - shares @ values) ** 2))
 
+    def literal(self, score: Score) -> float:
+        """Return the quality as published scripts compute it, exp / (exp + exp), rounding included.
+
+        Raises:
+            SettingError: The formula does not fit this method.
+        """
+        if self.ensemble or self.prior is not None or self.seeds > 1 or self.contrast is not None:
+            raise SettingError("the literal formula is not known for QDebias of these settings; leave it out")
+        first = []  # (N,) the probability of the first option of each question
+        for number, question in enumerate(self.questions):
+            if question.values != (1.0, 0.0):
+                raise SettingError(
+                    f"the literal formula is of two options with the values 1 and 0, and the question "
+                    f"{question.text!r} has {question.values}; leave it out"
+                )
+            pairs = np.array([request[number] for request in score.logits])
+            first.append(literal_probability(pairs[:, 0], pairs[:, 1], temperature=self.temperature))
+        good, weight = first[0], score.weight
+        if self.same is not None:
+            same, none = first[1], np.zeros(len(good))
+            with np.errstate(divide="ignore"):
+                known = Probability(log_p=np.log(same), log_q=np.log1p(-same))
+            weight = self.weigh(Evidence(quality=known, same=known, similarity=none, certainty=none))
+        return float(weight @ good)
+
 
 def Vanilla(*, question: Question, placement: Placement = "before", temperature: float = 1.0) -> QDebias:  # noqa: N802
     """Return the method that asks one question about the image alone, eq. (1): what Q-Debias is compared with.
@@ -332,18 +314,8 @@ def Vanilla(*, question: Question, placement: Placement = "before", temperature:
     return QDebias(quality=question, degradations=(), weigh=equal_weight, placement=placement, temperature=temperature)
 
 
-def make_condition(degradation: Degradation, image: RgbImage, *, seed: int, key: str) -> Condition:
-    """Degrade an image.
-
-    Args:
-        degradation: How.
-        image: What.
-        seed: Seed of the noise.
-        key: `qdebias.image.digest` of the image; with seed and kind of degradation it decides the noise.
-
-    Raises:
-        SettingError: The degradation did not give an image of the same shape.
-    """
+def _degrade(degradation: Degradation, image: RgbImage, seed: int, key: str) -> Condition:
+    """Degrade an image; its digest `key`, the seed and the kind of degradation decide the noise."""
     kind = kind_of(degradation)
     made = degradation(image, noise_rng(seed, key, kind))
     if made.dtype != np.uint8 or made.shape != image.shape:

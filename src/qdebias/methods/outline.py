@@ -16,7 +16,7 @@ from qdebias.prompts import Placement, Question, Request, StateQuestion, TopQues
 
 def identity_digest(identity: Mapping[str, str]) -> str:
     """Return 32 hex digits over the identity of a backend (`Fingerprint.identity`)."""
-    return _digest(dict(sorted(identity.items())), 16)
+    return _digest(dict(identity), 16)
 
 
 @lru_cache(maxsize=256)
@@ -31,13 +31,7 @@ def question_id(placement: Placement, question: Question) -> str:
 
 
 def answer_key(identity: str, images: Sequence[str], question: str) -> str:
-    """Return 32 hex digits over model, images and question.
-
-    Args:
-        identity: From `identity_digest`.
-        images: `qdebias.image.digest` of each image, in the order in which the model sees them.
-        question: From `question_id`.
-    """
+    """Return 32 hex digits over an `identity_digest`, the images' digests in the order shown, and a `question_id`."""
     return hashlib.blake2b("\0".join((identity, question, *images)).encode(), digest_size=16).hexdigest()
 
 
@@ -114,15 +108,11 @@ class Outline:
         if not all(name in conditions for name in self.conditions):
             return None
         known = {QUERY: image, **conditions}
-        return [
-            [
-                answer_key(
-                    identity, [known.get(name, name) for name in asked.images], question_id(asked.placement, one)
-                )
-                for one in asked.questions
-            ]
-            for asked in self.requests
-        ]
+        keys = []
+        for asked in self.requests:
+            images = [known.get(name, name) for name in asked.images]
+            keys.append([answer_key(identity, images, question_id(asked.placement, one)) for one in asked.questions])
+        return keys
 
 
 def outline_of(method: object) -> Outline | None:
@@ -143,8 +133,8 @@ class Cost:
     encodings: int  # different images that the model sees, the query included
 
     def __str__(self) -> str:
-        """Return it in words."""
-        return f"{_many(self.forwards, 'forward')}, {_many(self.encodings, 'image encoding')}"
+        counts = {"forward": self.forwards, "image encoding": self.encodings}
+        return ", ".join(f"{count} {noun}{'' if count == 1 else 's'}" for noun, count in counts.items())
 
 
 def cost_of(method: object) -> Cost | None:
@@ -158,31 +148,17 @@ def cost_of(method: object) -> Cost | None:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TokenCost:
-    """What one image costs a model under a method, in tokens; a backend that shares beginnings computes fewer.
+    """What one image costs a model under a method, in tokens; a backend that shares beginnings computes fewer."""
 
-    Attributes:
-        forwards: Questions that are answered.
-        images: Most images in one prompt.
-        longest: Tokens of the longest prompt.
-        tokens: Tokens of all prompts.
-        of_images: Those of them that hold the place of image features.
-    """
-
-    forwards: int
-    images: int
-    longest: int
-    tokens: int
-    of_images: int
+    forwards: int  # questions that are answered
+    images: int  # most images in one prompt
+    longest: int  # tokens of the longest prompt
+    tokens: int  # of all prompts
+    of_images: int  # those of them that hold the place of image features
 
 
 def token_cost(method: object, model: str, image: RgbImage) -> TokenCost:
-    """Return what an image of this size costs; conditional images have the size of the query.
-
-    Raises:
-        SettingError: The method's requests are not known here, or see `prompt_lengths`.
-        BackendError: See `prompt_lengths`.
-        ImageError: The processor refuses the image, or a prompt is longer than the model can read.
-    """
+    """Return what an image of this size costs by `prompt_lengths`; conditional images have the size of the query."""
     from qdebias.backends.hf.loading import prompt_lengths
 
     outline = outline_of(method)
@@ -196,14 +172,11 @@ def token_cost(method: object, model: str, image: RgbImage) -> TokenCost:
         for several, question, placement in times
     ]
     lengths = [length for (length,) in prompt_lengths(model, requests)]
+    counted = list(zip(times.values(), lengths, strict=True))
     return TokenCost(
         forwards=times.total(),
         images=max(several for several, _, _ in times),
         longest=max(length.tokens for length in lengths),
-        tokens=sum(count * length.tokens for count, length in zip(times.values(), lengths, strict=True)),
-        of_images=sum(count * length.of_images for count, length in zip(times.values(), lengths, strict=True)),
+        tokens=sum(count * length.tokens for count, length in counted),
+        of_images=sum(count * length.of_images for count, length in counted),
     )
-
-
-def _many(count: int, noun: str) -> str:
-    return f"{count} {noun}{'' if count == 1 else 's'}"

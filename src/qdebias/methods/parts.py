@@ -63,22 +63,18 @@ NEEDS_SAME = (semantic_weight, winner_weight)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Aspect:
-    """What is asked about instead of quality as a whole: sharpness, noise and others.
+    """What is asked about instead of quality as a whole: sharpness, noise and others."""
 
-    Attributes:
-        noun: What takes the place of "quality" in every question and at the beginning of the answer.
-        degradations: Conditional images of which it is true that this aspect of them is poor.
-    """
-
-    noun: str
-    degradations: tuple[Degradation, ...]
+    noun: str  # takes the place of "quality" in every question and at the beginning of the answer
+    degradations: tuple[Degradation, ...]  # this aspect of them is poor
 
     def __call__(self, question: Question) -> Question:
         """Return the question about this aspect: "Rate the sharpness of the image. Good or poor?"."""
-        return replace(question, text=self._reword(question.text), answer_prefix=self._reword(question.answer_prefix))
-
-    def _reword(self, text: str) -> str:
-        return text.replace("visual quality", "quality").replace("quality", self.noun)
+        text, prefix = (
+            words.replace("visual quality", "quality").replace("quality", self.noun)
+            for words in (question.text, question.answer_prefix)
+        )
+        return replace(question, text=text, answer_prefix=prefix)
 
 
 ASPECTS: Mapping[str, Aspect] = {
@@ -95,15 +91,11 @@ ASPECTS: Mapping[str, Aspect] = {
 class Part:
     """One word of an expression.
 
-    Attributes:
-        kind: What it decides.
-        change: Turns a method without it into one with it, or raises a SettingError where it does not go with the
-            rest. Of a part that has a number or a condition behind it, the first argument is that.
-        summary: What it does.
-        source: Where it comes from.
+    `change` turns a method without it into one with it, or raises a SettingError where it does not go with the rest. Of
+    a part that has a number or a condition behind it, the first argument is that.
     """
 
-    kind: str
+    kind: str  # what it decides
     change: Callable[..., QDebias]
     summary: str
     source: str
@@ -113,24 +105,32 @@ class Part:
         return replace(self, change=partial(self.change, what))
 
 
-def _read_by(readout: Sequence[Callable[[Question], Question]], method: QDebias) -> QDebias:
-    """Ask in the words of a readout."""
-    first, *others = (words(question) for question in method.qualities for words in readout)
+def _reword(method: QDebias, *changes: Callable[[Question], Question]) -> QDebias:
+    """Ask about quality in other words, in each of these ways."""
+    first, *others = (change(question) for question in method.qualities for change in changes)
     return replace(method, quality=first, ensemble=tuple(others))
 
 
+def _read_by(readout: Sequence[Callable[[Question], Question]], method: QDebias) -> QDebias:
+    return _reword(method, *readout)
+
+
+def _read_likeliest(top: float, method: QDebias) -> QDebias:
+    if top != int(top):
+        raise SettingError(f"the number of words is a whole number, got {top:g}")
+    return _reword(method, Likeliest(top=int(top)))
+
+
 def _ask_about(aspect: Aspect, method: QDebias) -> QDebias:
-    """Ask about an aspect, under conditions of which it is true."""
-    first, *others = map(aspect, method.qualities)
-    degradations = aspect.degradations if method.degradations else ()
-    return replace(method, quality=first, ensemble=tuple(others), degradations=degradations)
+    return replace(_reword(method, aspect), degradations=aspect.degradations if method.degradations else ())
 
 
-def _choose_by_content(method: QDebias) -> QDebias:
-    """Let spatter alone count on screen content."""
-    if not any(isinstance(one, Spatter) for one in method.degradations):
-        raise SettingError("on screen content spatter alone counts, and this method has no spatter")
-    return replace(method, suits=suits)
+def _begin_answers(started: Callable[[Question], Question], refusal: str, method: QDebias) -> QDebias:
+    """Begin the answers to every question in another way."""
+    changed = replace(_reword(method, started), same=method.same and started(method.same))
+    if changed == method:
+        raise SettingError(refusal)
+    return changed
 
 
 def _prefixed(question: Question) -> Question:
@@ -142,28 +142,15 @@ def _prefixed(question: Question) -> Question:
 
 
 def _behind(start: str, question: Question) -> Question:
-    """Put something before the answer prefix, if there is one."""
     return replace(question, answer_prefix=question.answer_prefix and start + question.answer_prefix)
 
 
-def _begin_answers(started: Callable[[Question], Question], refusal: str, method: QDebias) -> QDebias:
-    """Begin the answers to every question in another way."""
-    first, *others = map(started, method.qualities)
-    changed = replace(method, quality=first, ensemble=tuple(others), same=method.same and started(method.same))
-    if changed == method:
-        raise SettingError(refusal)
-    return changed
-
-
-def _read_likeliest(top: float, method: QDebias) -> QDebias:
-    """Read the likeliest words."""
-    if top != int(top):
-        raise SettingError(f"the number of words is a whole number, got {top:g}")
-    return _read_by((Likeliest(top=int(top)),), method)
+def _check_conditions(method: QDebias, what: str) -> None:
+    if not method.degradations:
+        raise SettingError(f"{what} need conditions, and this method asks about the image alone")
 
 
 def _weigh_by(weigh: Callable[[Evidence], FloatArray], method: QDebias) -> QDebias:
-    """Weigh the conditions in another way."""
     _check_conditions(method, "weights")
     if weigh in NEEDS_SAME and method.same is None:
         raise SettingError("these weights need the same-object question, and this method has none")
@@ -171,7 +158,6 @@ def _weigh_by(weigh: Callable[[Evidence], FloatArray], method: QDebias) -> QDebi
 
 
 def _average_by(mean: Any, method: QDebias) -> QDebias:  # noqa: ANN401 (see `QDebias.mean`)
-    """Take the mean of something else."""
     _check_conditions(method, "a mean")
     if method.contrast is not None:
         raise SettingError("a contrast averages log-odds; leave the mean out")
@@ -179,13 +165,11 @@ def _average_by(mean: Any, method: QDebias) -> QDebias:  # noqa: ANN401 (see `QD
 
 
 def _only(degradation: Degradation, method: QDebias) -> QDebias:
-    """Keep one condition alone."""
     _check_conditions(method, "a choice of conditions")
     return replace(method, degradations=(degradation,))
 
 
 def _add(degradation: Degradation, method: QDebias) -> QDebias:
-    """Add a condition."""
     _check_conditions(method, "further conditions")
     if kind_of(degradation) in map(kind_of, method.degradations):
         raise SettingError("the method has a condition of this kind already")
@@ -193,39 +177,37 @@ def _add(degradation: Degradation, method: QDebias) -> QDebias:
 
 
 def _leave_out(degradation: Degradation, method: QDebias) -> QDebias:
-    """Leave a condition out."""
     kept = tuple(one for one in method.degradations if kind_of(one) != kind_of(degradation))
-    if kept == method.degradations or not kept:
-        empty = method.degradations and not kept
-        raise SettingError("no condition would be left" if empty else "there is no such condition")
+    if kept == method.degradations:
+        raise SettingError("there is no such condition")
+    if not kept:
+        raise SettingError("no condition would be left")
     return replace(method, degradations=kept)
 
 
-def _subtract_copies(share: float, method: QDebias) -> QDebias:
-    """Subtract another share of what is said of the copies."""
-    if method.contrast is None:
-        raise SettingError("nothing is subtracted by this method; start from contrast")
-    return replace(method, contrast=share)
+def _choose_by_content(method: QDebias) -> QDebias:
+    if not any(isinstance(one, Spatter) for one in method.degradations):
+        raise SettingError("on screen content spatter alone counts, and this method has no spatter")
+    return replace(method, suits=suits)
 
 
 def _print_fog(method: QDebias) -> QDebias:
-    """Take fog as the paper prints it."""
     if not any(isinstance(one, Fog) for one in method.degradations):
         raise SettingError("there is no fog among the conditions")
     changed = (replace(one, rescale=False) if isinstance(one, Fog) else one for one in method.degradations)
     return replace(method, degradations=tuple(changed))
 
 
+def _subtract_copies(share: float, method: QDebias) -> QDebias:
+    if method.contrast is None:
+        raise SettingError("nothing is subtracted by this method; start from contrast")
+    return replace(method, contrast=share)
+
+
 def _repeat(count: float, method: QDebias) -> QDebias:
-    """Ask under several seeds."""
     if not count.is_integer() or count < 1:
         raise SettingError(f"the number of seeds is a whole number from 1 on, got {count:g}")
     return replace(method, seeds=int(count))
-
-
-def _check_conditions(method: QDebias, what: str) -> None:
-    if not method.degradations:
-        raise SettingError(f"{what} need conditions, and this method asks about the image alone")
 
 
 _NO_PREFIX = "the questions of this method have no answer prefix"

@@ -20,29 +20,16 @@ class Pool(Protocol):
     """Other images than the query, which show something else; see `qdebias.image.pool.ImagePool`."""
 
     def draw(self, image: str, count: int, rng: np.random.Generator) -> tuple[RgbImage, ...]:
-        """Return `count` different images of other content.
-
-        Args:
-            image: `qdebias.image.digest` of the query image.
-            count: How many.
-            rng: Which ones; the same source of noise draws the same images.
-        """
-        ...
+        """Return `count` different images of other content than the query of digest `image`; `rng` decides which."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Context:
-    """What a method may need beyond the image itself.
+    """What a method may need beyond the image itself."""
 
-    Attributes:
-        seed: Seed of the random degradations; each draws from a stream of its own, keyed by seed and image.
-        pool: Other images, for the methods that need some.
-        original: `qdebias.image.digest` of the image before it was made smaller; None where it was not.
-    """
-
-    seed: int = 0
-    pool: Pool | None = None
-    original: str | None = None
+    seed: int = 0  # of the random degradations; each draws from a stream of its own, keyed by seed and image
+    pool: Pool | None = None  # other images, for the methods that need some
+    original: str | None = None  # `qdebias.image.digest` of the image before it was made smaller; None where it was not
 
     def key(self, image: RgbImage) -> str:
         """Return what, with the seed, decides the noise for an image: its digest, before it was made smaller."""
@@ -155,11 +142,9 @@ class Method(Protocol):
 
     def plan(self, image: RgbImage, context: Context) -> Plan:
         """Say what to ask about `image`."""
-        ...
 
     def combine(self, plan: Plan, answers: Answers) -> Score:
         """Turn the answers to the plan's requests into the score."""
-        ...
 
 
 @runtime_checkable
@@ -167,25 +152,12 @@ class OfOneModel(Protocol):
     """A method that one model alone can be asked with."""
 
     def check(self, identity: Mapping[str, str]) -> None:
-        """Refuse another model.
-
-        Args:
-            identity: `Fingerprint.identity` of the model.
-
-        Raises:
-            SettingError: It is another one.
-        """
-        ...
+        """Refuse, by a SettingError, another model than that of this `Fingerprint.identity`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Failure:
-    """An image that could not be scored, in the place where its score would stand.
+    """An image that could not be scored, in the place where its score would stand."""
 
-    Attributes:
-        name: The path or other name as it was given, or "image 3" for the third of a list (from 1) that came as pixels.
-        error: Why, and what to do about it, in one line.
-    """
-
-    name: str
-    error: str
+    name: str  # the path or other name as it was given, or "image 3" for the third of a list that came as pixels
+    error: str  # why, and what to do about it, in one line

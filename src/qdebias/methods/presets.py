@@ -16,7 +16,7 @@ processor that the authors' script calls drops the prefix, which ends in a space
 from dataclasses import replace
 from pathlib import Path
 
-from qdebias.degrade import Degradation, Fog, Saturate, Spatter, ZoomBlur, imagenet_c
+from qdebias.degrade import Fog, Saturate, Spatter, ZoomBlur, imagenet_c
 from qdebias.equations import equal_weight, similarity_weight, winner_weight
 from qdebias.errors import SettingError
 from qdebias.methods.expression import SUFFIX, add_parts, parse, read_file
@@ -33,9 +33,8 @@ from qdebias.prompts import VANILLA as VANILLA
 
 def _level_of(text: str, noun: str) -> Question:
     """Return a question that is answered by one of five levels which it does not name."""
-    words = LEVELS5[0]
-    options = tuple(f" {word}" for word in words.words)
-    return Question(text=text, answer_prefix=f"The {noun} is", options=options, values=words.values)
+    options = tuple(f" {word}" for word in LEVELS5[0].words)
+    return Question(text=text, answer_prefix=f"The {noun} is", options=options, values=LEVELS5[0].values)
 
 
 QBENCH = good_or_poor("Rate the quality of the image.")
@@ -99,8 +98,6 @@ def _q_align(noun: str) -> Question:
 
 QREALIGN = _level_of("Can you rate the quality of this picture?", "quality of the image")
 QREALIGN_AESTHETICS = _level_of("How is the aesthetics of this image?", "aesthetics of the image")
-QREALIGN_AESTHETICS_PYIQA = replace(QREALIGN_AESTHETICS, text="Can you rate the aesthetics of this picture?")
-QREALIGN_VIDEO = _level_of("Can you rate the quality of this video?", "quality of the video")
 
 PAPER = QDebias(quality=CONDITIONAL, same=SAME_OBJECT)
 UNASKED = replace(PAPER, same=None)
@@ -115,11 +112,6 @@ RELEASED = QDebias(
         imagenet_c("fog", severity=4),
     ),
 )
-
-
-def _only(degradation: Degradation) -> QDebias:
-    """One condition alone: its weight is 1 whatever the model says, so the same-object question is left out."""
-    return replace(UNASKED, degradations=(degradation,), weigh=equal_weight)
 
 
 _RECIPES = (
@@ -141,12 +133,12 @@ _RECIPES = (
         "Q-Debias as the authors' script reads: with the answer prefix that their processor drops",
     ),
     Recipe("vanilla", Vanilla(question=VANILLA), "one question about the image alone, eq. (1)"),
-    Recipe("qbench", Vanilla(question=QBENCH), "the prompt of Q-Bench, T = 1; Table 1", source=Q_BENCH),
+    Recipe("qbench", Vanilla(question=QBENCH), "the prompt of Q-Bench, T = 1; Table 1", Q_BENCH),
     Recipe(
         "qbench-t100",
         Vanilla(question=QBENCH, temperature=100.0),
         "the prompt of Q-Bench with the temperature of its script, T = 100",
-        source=Q_BENCH,
+        Q_BENCH,
     ),
     Recipe("t1", replace(PAPER, quality=T1), "the whole prompt replaced; T1 of Table 4"),
     Recipe("t2", replace(PAPER, quality=T2), "without 'the first image is poor'; T2 of Table 4"),
@@ -162,10 +154,16 @@ _RECIPES = (
         replace(PAPER, weigh=winner_weight),
         "only the condition most surely of the same object counts; Winner-Takes-All of Table 5",
     ),
-    Recipe("only-zoom-blur", _only(ZoomBlur()), "zoom blur alone; experiment 2 of Table 3"),
-    Recipe("only-spatter", _only(Spatter()), "spatter alone; experiment 3 of Table 3"),
-    Recipe("only-fog", _only(Fog()), "fog alone; experiment 4 of Table 3"),
-    Recipe("only-saturate", _only(Saturate()), "saturation alone; experiment 5 of Table 3"),
+    *(
+        # The weight of one condition is 1 whatever the model says, so the same-object question is left out.
+        Recipe(name, replace(UNASKED, degradations=(one,), weigh=equal_weight), f"{summary} of Table 3")
+        for name, one, summary in (
+            ("only-zoom-blur", ZoomBlur(), "zoom blur alone; experiment 2"),
+            ("only-spatter", Spatter(), "spatter alone; experiment 3"),
+            ("only-fog", Fog(), "fog alone; experiment 4"),
+            ("only-saturate", Saturate(), "saturation alone; experiment 5"),
+        )
+    ),
     Recipe(
         "spatter-saturate",
         replace(PAPER, degradations=(Spatter(), Saturate())),
@@ -185,21 +183,21 @@ _RECIPES = (
         "pristine",
         replace(PAPER, quality=PRISTINE, query_first=True),
         "the image is called excellent and its degraded copy is judged beside it; the score is P(good) of that",
-        source=OURS,
+        OURS,
     ),
     Recipe(
         "sep-iqa",
         Vanilla(question=SEP_IQA),
         "the 100 likeliest words, each by how its meaning leans to good or bad; after SeP-IQA, with other pole "
         "words (its source's readout loses to plain good and poor on 10 of 23 pairs of model and dataset)",
-        source=SEP_IQA_SOURCE,
+        SEP_IQA_SOURCE,
     ),
     *(
         Recipe(
             name,
             Vanilla(question=_q_align(noun), placement="after"),
             f"five levels of {noun}, in the prompt of Q-Align's scorer; for models of its line",
-            source=Q_ALIGN,
+            Q_ALIGN,
         )
         for name, noun in (("q-align", "quality"), ("q-align-aesthetics", "aesthetics"))
     ),
@@ -207,58 +205,55 @@ _RECIPES = (
         "sep-levels5",
         Vanilla(question=SEP_LEVELS5),
         "the question of SeP-IQA, read by five levels: one forward",
-        source=SEP_LEVELS,
+        SEP_LEVELS,
     ),
     Recipe(
-        "standard7",
-        Vanilla(question=STANDARD7),
-        "the mean digit by a written standard of 1 to 7: one forward",
-        source=DOG_IQA,
+        "standard7", Vanilla(question=STANDARD7), "the mean digit by a written standard of 1 to 7: one forward", DOG_IQA
     ),
     Recipe(
         "qrealign",
         Vanilla(question=QREALIGN),
         "the trained scorer Q-ReAlign, by the first question of its toolkit, which pyiqa asks too; thought off "
         "and no space before the stem, as it was trained",
-        source=Q_REALIGN,
+        Q_REALIGN,
     ),
     Recipe(
         "qrealign-readme",
         Vanilla(question=_q_align("quality")),
         "Q-ReAlign by the question of its README, the fifth of those it was trained on",
-        source=Q_REALIGN,
+        Q_REALIGN,
     ),
     Recipe(
         "qrealign-aesthetics",
         Vanilla(question=QREALIGN_AESTHETICS),
         "Q-ReAlign on aesthetics, by the question of its toolkit",
-        source=Q_REALIGN,
+        Q_REALIGN,
     ),
     Recipe(
         "qrealign-aesthetics-pyiqa",
-        Vanilla(question=QREALIGN_AESTHETICS_PYIQA),
+        Vanilla(question=replace(QREALIGN_AESTHETICS, text="Can you rate the aesthetics of this picture?")),
         "Q-ReAlign on aesthetics, by the question of pyiqa, which the toolkit does not ask",
-        source=Q_REALIGN,
+        Q_REALIGN,
     ),
     Recipe(
         "qrealign-video",
-        Vanilla(question=QREALIGN_VIDEO),
+        Vanilla(question=_level_of("Can you rate the quality of this video?", "quality of the video")),
         "Q-ReAlign on the frames of a video in one prompt, for `Scorer.score_frames`; one image is a video of "
         "one frame",
-        source=Q_REALIGN,
+        Q_REALIGN,
     ),
     Recipe(
         "contrast",
         QDebias(quality=VANILLA, weigh=equal_weight, contrast=1.0),
         "log-odds of good for the image less their mean for its degraded copies, each asked about alone: "
         "the paper's idea without a condition in the prompt",
-        source=VCD,
+        VCD,
     ),
     Recipe(
         "query-first",
         replace(PAPER, quality=CONDITIONAL_QUERY_FIRST, query_first=True),
         "the query image first, so that all conditions can share its part of the prompt",
-        source=OURS,
+        OURS,
     ),
 )
 

@@ -10,30 +10,21 @@ CHOICE = "Good or poor?"
 """How the questions of the paper end; a readout of other words offers those in its place."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class Words:
-    """Words that stand for qualities.
+    """Words that stand for qualities."""
 
-    Attributes:
-        choice: How the question offers them.
-        words: The K words; each has to be one token of the model.
-        values: (K,) quality of each, in [0, 1].
-    """
-
-    choice: str
-    words: tuple[str, ...]
-    values: tuple[float, ...]
+    choice: str  # how the question offers them
+    words: tuple[str, ...]  # each has to be one token of the model
+    values: tuple[float, ...]  # quality of each, in [0, 1]
 
     def __call__(self, question: Question) -> Question:
         """Return a question of the form "... Good or poor?" with these words instead of good and poor.
 
         The words are written as the question writes its own: with a space before them where they continue an answer
         prefix, with a capital where they begin the reply. Where its "good" stands for 0, all values are turned over.
-
-        Raises:
-            SettingError: The question's options are others.
         """
-        check_good_or_poor(question)
+        _check_good_or_poor(question)
         spaced, turned = question.options[0].startswith(" "), question.values[0] < question.values[-1]
         return replace(
             question,
@@ -43,53 +34,26 @@ class Words:
         )
 
 
-GOOD_POOR = (Words(choice=CHOICE, words=("good", "poor"), values=(1.0, 0.0)),)
+_HALF = (1.0, 0.5, 0.0)
 
+GOOD_POOR = (Words(CHOICE, ("good", "poor"), (1.0, 0.0)),)
 LEVELS5 = (
     Words(
-        choice="Excellent, good, fair, poor or bad?",
-        words=("excellent", "good", "fair", "poor", "bad"),
-        values=(1.0, 0.75, 0.5, 0.25, 0.0),
+        "Excellent, good, fair, poor or bad?",
+        ("excellent", "good", "fair", "poor", "bad"),
+        (1.0, 0.75, 0.5, 0.25, 0.0),
     ),
 )
-
-WORDS = (
-    Words(
-        choice=CHOICE,
-        words=("good", "high", "excellent", "poor", "low", "bad"),
-        values=(1.0, 1.0, 1.0, 0.0, 0.0, 0.0),
-    ),
-)
+WORDS = (Words(CHOICE, ("good", "high", "excellent", "poor", "low", "bad"), (1.0, 1.0, 1.0, 0.0, 0.0, 0.0)),)
 """Several words a pole: the softmax over all of them, summed over those of the good pole."""
 
-NEUTRAL = (Words(choice="Good, average or poor?", words=("good", "average", "poor"), values=(1.0, 0.5, 0.0)),)
-
+NEUTRAL = (Words("Good, average or poor?", ("good", "average", "poor"), _HALF),)
 ENSEMBLE = (
     *NEUTRAL,
-    Words(choice="High, medium or low?", words=("high", "medium", "low"), values=(1.0, 0.5, 0.0)),
-    Words(choice="Excellent, fair or bad?", words=("excellent", "fair", "bad"), values=(1.0, 0.5, 0.0)),
+    Words("High, medium or low?", ("high", "medium", "low"), _HALF),
+    Words("Excellent, fair or bad?", ("excellent", "fair", "bad"), _HALF),
 )
 """Three questions with a neutral word each."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Likeliest:
-    """The k likeliest words, weighed by how they lean: adaptive logit weighting of SeP-IQA."""
-
-    top: int
-
-    def __call__(self, question: Question) -> Question:
-        """Return a question of the form "... Good or poor?" without these words, its answer continued by "very"."""
-        check_good_or_poor(question)
-        towards_good, towards_bad = question.values[0], question.values[-1]
-        return TopQuestion(
-            text=question.text.replace(CHOICE, "").strip(),
-            answer_prefix=f"{question.answer_prefix.strip()} very".strip(),
-            options=(*GOOD_WORDS, *BAD_WORDS),
-            values=(towards_good,) * len(GOOD_WORDS) + (towards_bad,) * len(BAD_WORDS),
-            top=self.top,
-        )
-
 
 GOOD_WORDS = (
     " excellent", " great", " good", " perfect", " fine", " beautiful", " sharp", " clear", " clean", " crisp",
@@ -102,8 +66,26 @@ BAD_WORDS = (
 """The poles of the direction that `Likeliest` measures along."""
 
 
-def check_good_or_poor(question: Question) -> None:
-    """Check that good and poor are a question's options."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Likeliest:
+    """The k likeliest words, weighed by how they lean: adaptive logit weighting of SeP-IQA."""
+
+    top: int
+
+    def __call__(self, question: Question) -> Question:
+        """Return a question of the form "... Good or poor?" without these words, its answer continued by "very"."""
+        _check_good_or_poor(question)
+        towards_good, towards_bad = question.values[0], question.values[-1]
+        return TopQuestion(
+            text=question.text.replace(CHOICE, "").strip(),
+            answer_prefix=f"{question.answer_prefix.strip()} very".strip(),
+            options=(*GOOD_WORDS, *BAD_WORDS),
+            values=(towards_good,) * len(GOOD_WORDS) + (towards_bad,) * len(BAD_WORDS),
+            top=self.top,
+        )
+
+
+def _check_good_or_poor(question: Question) -> None:
     if [option.strip().lower() for option in question.options] != ["good", "poor"]:
         raise SettingError(
             f"a readout takes the place of good and poor, and the options of {question.text!r} are "
@@ -123,9 +105,6 @@ def read_top(question: TopQuestion, answers: FloatArray, temperature: float) -> 
 
     Returns:
         N qualities, and (N,) how sure each answer is, in [0, 1].
-
-    Raises:
-        BackendError: The answers are others.
     """
     if answers.shape[-1] != 3 * question.top:
         raise BackendError(

@@ -38,8 +38,8 @@ class Recipe:
         method: The method itself.
         summary: What it is, in one line, with its place in the paper or the work it comes from.
         source: Where it comes from.
-        cut: How mPLUG-Owl3 cuts images under this method; None leaves the backend as it was loaded. "official" is
-            what the stock processor of the loaded release does. Other models do not cut in this way.
+        cut: How mPLUG-Owl3, and no other model, cuts images under this method: "official" is what the stock processor
+            of the loaded release does; None leaves the backend as it was loaded.
     """
 
     name: str
@@ -54,11 +54,7 @@ class Recipe:
         return getattr(self.method, "words", ())
 
     def fit(self, backend: Backend) -> Backend:
-        """Return the backend with what belongs to this method; the model is not loaded again.
-
-        Raises:
-            BackendError: The method reads the likeliest words, and the backend does not tell them.
-        """
+        """Return the backend with what belongs to this method; the model is not loaded again."""
         reads = isinstance(backend, TopReader)
         model = backend.backend if isinstance(backend, TopReader) else backend
         if self.cut is not None and isinstance(model, Cutting):
@@ -67,11 +63,7 @@ class Recipe:
         return TopReader(model) if reads or any(isinstance(one, TopQuestion) for one in questions) else model
 
     def check(self) -> None:
-        """Make sure that the method can be used on this machine, before a run begins.
-
-        Raises:
-            MissingPackageError: It needs a package that is absent.
-        """
+        """Make sure that the packages that the method needs are there, before a run begins."""
         if isinstance(self.method, QDebias) and isinstance(self.method.distance, Lpips):
             self.method.distance.check()
 
@@ -89,14 +81,11 @@ def joint(recipes: Sequence[Recipe]) -> QDebias | None:
         and not one.method.mismatched
         and one.method.contrast is None
     ]
-    alike = [one for one in paired if _pairs(one) == _pairs(paired[0])]
+    shown = ("degradations", "placement", "query_first")  # what decides which images are shown, and in which order
+    alike = [one for one in paired if all(getattr(one, name) == getattr(paired[0], name) for name in shown)]
     questions = tuple(dict.fromkeys(one.quality for one in alike))
     if len(questions) < 2:
         return None
     same = next((one.same for one in alike if one.same is not None), None)
-    return QDebias(quality=questions[0], ensemble=questions[1:], same=same, weigh=equal_weight, **_pairs(alike[0]))
-
-
-def _pairs(method: QDebias) -> dict[str, Any]:
-    """Return what decides which images are shown, and in which order."""
-    return {name: getattr(method, name) for name in ("degradations", "placement", "query_first")}
+    pairs: dict[str, Any] = {name: getattr(paired[0], name) for name in shown}
+    return QDebias(quality=questions[0], ensemble=questions[1:], same=same, weigh=equal_weight, **pairs)

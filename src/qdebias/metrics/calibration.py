@@ -40,42 +40,25 @@ FORMAT = "qdebias calibration 2"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Origin:
-    """Whose scores were mapped, so that no others are by mistake.
+    """Whose scores were mapped, so that no others are by mistake."""
 
-    Attributes:
-        model: What `qdebias.load_backend` took.
-        method: Name of the method.
-        seed: Seed of the degradations.
-        labels: What the human scores are, in words.
-    """
-
-    model: str
+    model: str  # what `qdebias.load_backend` took
     method: str
     seed: int = 0
-    labels: str = ""
+    labels: str = ""  # what the human scores are, in words
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CrossValidated:
-    """Errors on images that the map was not fitted on, on the scale of the human scores.
+    """Errors on images that the map was not fitted on, on the scale of the human scores."""
 
-    Attributes:
-        folds: In how many parts the sample was left out, one after the other.
-        rmse: Root of the mean square error.
-        mae: Mean absolute error.
-        bias: Mean of mapped minus human score.
-        srcc: SRCC of mapped and human scores; NaN where all mapped scores are equal.
-        plcc: PLCC likewise.
-        constant_rmse: RMSE of always answering the mean human score: what a useless map has.
-    """
-
-    folds: int
+    folds: int  # in how many parts the sample was left out, one after the other
     rmse: float
     mae: float
-    bias: float
-    srcc: float
+    bias: float  # mean of mapped minus human score
+    srcc: float  # NaN where all mapped scores are equal
     plcc: float
-    constant_rmse: float
+    constant_rmse: float  # of always answering the mean human score: what a useless map has
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -128,11 +111,7 @@ class Calibration:
         return Mos(value=value, low=value - self.interval.half_width, high=value + self.interval.half_width)
 
     def check_origin(self, *, model: str, method: str) -> None:
-        """Refuse the scores of another model or method.
-
-        Raises:
-            SettingError: They are not those that the map was fitted on.
-        """
+        """Refuse the scores of another model or method than those that the map was fitted on."""
         if (model, method) != (self.origin.model, self.origin.method):
             raise SettingError(
                 f"this calibration is of model {self.origin.model} and method {self.origin.method}, not of {model} and "
@@ -141,11 +120,7 @@ class Calibration:
 
 
 def save_calibration(calibration: Calibration, path: "str | PathLike[str]") -> None:
-    """Write a calibration as JSON that a person can read.
-
-    Raises:
-        SettingError: The file cannot be written.
-    """
+    """Write a calibration as JSON that a person can read."""
     values = asdict(calibration)
     if calibration.error is not None:
         values["error"] = {name: None if math.isnan(one) else one for name, one in values["error"].items()}
@@ -153,32 +128,25 @@ def save_calibration(calibration: Calibration, path: "str | PathLike[str]") -> N
 
 
 def load_calibration(path: "str | PathLike[str]") -> Calibration:
-    """Return the calibration of a file.
-
-    Raises:
-        SettingError: It cannot be read, or is no calibration.
-    """
+    """Return the calibration of a file, or refuse it."""
     return read_settings(Path(path), FORMAT, _from_values, what="calibration", command="qdebias calibrate")
 
 
 def _from_values(values: Mapping[str, Any]) -> Calibration:
     """Return a calibration; a file that was edited into something that is no monotone map is refused."""
     interval, error = values.get("interval"), values["error"]
-    numbers: dict[str, Any] = {name: math.nan if one is None else one for name, one in (error or {}).items()}
-    made = Calibration(
-        **{
-            **values,
-            **{name: tuple(map(float, values[name])) for name in ("scores", "values", "parameters")},
-            "origin": Origin(**values["origin"]),
-            "error": CrossValidated(**numbers) if error else None,
-            "interval": Interval(**interval) if interval else None,
-        }
-    )
-    steps = np.diff(made.values) * (1 if made.increasing else -1)
-    isotonic = len(made.scores) == len(made.values) > 0 and bool(
-        (np.diff(made.scores) > 0).all() and (steps >= 0).all()
-    )
-    if made.kind not in KINDS or not (isotonic if made.kind == "isotonic" else len(made.parameters) == 4):
+    known = dict(values) | {name: tuple(map(float, values[name])) for name in ("scores", "values", "parameters")}
+    known["origin"] = Origin(**values["origin"])
+    known["interval"] = Interval(**interval) if interval else None
+    if error:
+        known["error"] = CrossValidated(**{name: math.nan if one is None else one for name, one in error.items()})
+    made = Calibration(**known)
+    if made.kind == "isotonic":
+        rises = np.diff(made.values) * (1 if made.increasing else -1)
+        monotone = len(made.scores) == len(made.values) > 0 and (np.diff(made.scores) > 0).all() and (rises >= 0).all()
+    else:
+        monotone = made.kind == "logistic" and len(made.parameters) == 4
+    if not monotone:
         raise ValueError("its map is not monotone")
     if made.interval is not None:
         made.interval.check()
@@ -223,8 +191,7 @@ def calibrate(
 
     if kind not in KINDS:
         raise SettingError(f"a calibration is {' or '.join(KINDS)}, not {kind!r}")
-    columns = checked(scores=scores, mos=mos)
-    x, y = columns["scores"], columns["mos"]
+    x, y = checked(scores=scores, mos=mos).values()
     if len(x) < LEAST or folds < 0 or folds == 1 or folds > len(x):
         raise SettingError(
             f"a calibration needs {LEAST} labelled images or more and 2 to N folds (0: none), got {len(x)} images and "
@@ -236,74 +203,49 @@ def calibrate(
             f"the scores run against the human ones (SRCC {agreement:.3f}), so no monotone map can say anything; "
             f"{'are lower human scores better?' if increasing else 'are higher human scores better?'}"
         )
+    order = np.random.default_rng(seed).permutation(len(x))
     if split:
-        return _split(x, y, split, origin=origin, kind=kind, increasing=increasing, folds=folds, seed=seed, level=level)
+        if not 0 < split < 1:
+            raise SettingError(f"the share that is set aside lies between 0 and 1, such as 0.5, got {split:g}")
+        aside, kept = np.split(order, [round(split * len(x))])
+        check_level(level, len(aside))
+        made = calibrate(
+            x[kept], y[kept], origin=origin, kind=kind, increasing=increasing, folds=folds, seed=seed, level=level
+        )
+        halves = np.array_split(np.arange(len(aside)), 2)
+        return replace(made, interval=conformal_interval(np.abs(made(x[aside]) - y[aside]), halves, level))
     if folds:
         check_level(level, len(x))
     made = _fit(x, y, kind, increasing, origin)
     if not folds:
         return made
-    parts = np.array_split(np.random.default_rng(seed).permutation(len(x)), folds)
+    parts = np.array_split(order, folds)
     mapped = np.empty_like(y)
     for part in parts:
-        rest = np.setdiff1d(np.arange(len(x)), part)
+        rest = np.setdiff1d(order, part)
         mapped[part] = _fit(x[rest], y[rest], kind, increasing, origin)(x[part])
     return replace(made, error=_error(mapped, y, folds), interval=conformal_interval(np.abs(mapped - y), parts, level))
 
 
-def _split(
-    x: FloatArray,
-    y: FloatArray,
-    split: float,
-    *,
-    seed: int,
-    level: float,
-    **settings: Any,  # noqa: ANN401 (those of `calibrate`)
-) -> Calibration:
-    """Fit a map on some of the images, and take its interval from the others."""
-    if not 0 < split < 1:
-        raise SettingError(f"the share that is set aside lies between 0 and 1, such as 0.5, got {split:g}")
-    aside, kept = np.split(np.random.default_rng(seed).permutation(len(x)), [round(split * len(x))])
-    check_level(level, len(aside))
-    made = calibrate(x[kept], y[kept], seed=seed, level=level, **settings)
-    halves = np.array_split(np.arange(len(aside)), 2)
-    return replace(made, interval=conformal_interval(np.abs(made(x[aside]) - y[aside]), halves, level))
-
-
 def _fit(x: FloatArray, y: FloatArray, kind: Kind, increasing: bool, origin: Origin) -> Calibration:
-    scores: tuple[float, ...] = ()
-    values = parameters = scores
-    if kind == "isotonic":
-        scores, values = (tuple(column.tolist()) for column in _isotonic(x, y, increasing))
-    else:
+    from scipy.optimize import isotonic_regression
+
+    made = Calibration(
+        kind=kind, increasing=increasing, count=len(x), low=float(y.min()), high=float(y.max()), origin=origin
+    )
+    if kind == "logistic":
         fit = fit_logistic(x, y, parameters=4)
         if not fit.converged or (fit.parameters[0] > fit.parameters[1]) != increasing:
             reason = fit.reason or "the best curve runs the other way"
             raise SettingError(f"no logistic curve fits these {len(x)} images: {reason}; use isotonic, or more images")
-        parameters = fit.parameters
-    return Calibration(
-        kind=kind,
-        increasing=increasing,
-        scores=scores,
-        values=values,
-        parameters=parameters,
-        count=len(x),
-        low=float(y.min()),
-        high=float(y.max()),
-        origin=origin,
-    )
-
-
-def _isotonic(x: FloatArray, y: FloatArray, increasing: bool) -> tuple[FloatArray, FloatArray]:
-    """Return the corners of the map: images of one score are joined first, then the ends of each level are kept."""
-    from scipy.optimize import isotonic_regression
-
+        return replace(made, parameters=fit.parameters)
+    # Images of one score are joined first, then the two ends of each level are kept.
     corners, members, counts = np.unique(x, return_inverse=True, return_counts=True)
     means = np.bincount(members, y) / counts
     values = isotonic_regression(means, weights=counts.astype(np.float64), increasing=increasing).x
     kept = np.ones(len(values), dtype=bool)
     kept[1:-1] = (values[1:-1] != values[:-2]) | (values[1:-1] != values[2:])
-    return corners[kept], np.asarray(values[kept], dtype=np.float64)
+    return replace(made, scores=tuple(corners[kept].tolist()), values=tuple(map(float, values[kept])))
 
 
 def _error(mapped: FloatArray, y: FloatArray, folds: int) -> CrossValidated:

@@ -26,23 +26,14 @@ STYLE = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plot:
-    """The area of a chart, in units of the SVG.
+    """The area of a chart, in units of the SVG."""
 
-    Attributes:
-        across: What its left and right ends stand for.
-        up: What its lower and upper ends stand for.
-        height: Of the whole chart.
-        left: Space for the names at the left.
-        width: Of the whole chart.
-        integers: Whether the numbers at the left are integers.
-    """
-
-    across: Span
-    up: Span
-    height: int = 330
-    left: int = 52
-    width: int = 560
-    integers: bool = False
+    across: Span  # what its left and right ends stand for
+    up: Span  # what its lower and upper ends stand for
+    height: int = 330  # of the whole chart
+    left: int = 52  # space for the names at the left
+    width: int = 560  # of the whole chart
+    integers: bool = False  # whether the numbers at the left are integers
 
     def x(self, value: float) -> float:
         """Return the horizontal position of a value."""
@@ -71,15 +62,8 @@ class Plot:
 
     def line(self, svg: Element, start: Span, end: Span, kind: str, *, lower: float = 0) -> None:
         """Draw a line between two points of the data, moved down by some units of the SVG."""
-        _add(
-            svg,
-            "line",
-            kind,
-            x1=self.x(start[0]),
-            y1=self.y(start[1]) + lower,
-            x2=self.x(end[0]),
-            y2=self.y(end[1]) + lower,
-        )
+        (x1, y1), (x2, y2) = ((self.x(across), self.y(up) + lower) for across, up in (start, end))
+        _add(svg, "line", kind, x1=x1, y1=y1, x2=x2, y2=y2)
 
     def curve(self, svg: Element, x: FloatArray, y: FloatArray) -> None:
         """Draw a line through points, those above or below the chart left out."""
@@ -124,13 +108,7 @@ def scatter(
 
 
 def calibration(bins: Sequence[tuple[float, float, float]], x_label: str, y_label: str) -> Markup:
-    """Return the mean human score, with two standard errors, of images of about equal score.
-
-    Args:
-        bins: Mean score, mean human score and its standard error.
-        x_label: What the scores are.
-        y_label: What the human scores are.
-    """
+    """Return the mean human score, with two standard errors, of bins of images: mean score, mean human score, error."""
     x, y, error = np.array(bins).T
     plot = Plot(across=_span(x), up=_span(np.concatenate([y - 2 * error, y + 2 * error])))
     svg = plot.start(f"{y_label} against {x_label}", x_label, y_label)
@@ -142,12 +120,7 @@ def calibration(bins: Sequence[tuple[float, float, float]], x_label: str, y_labe
 
 
 def offset_bars(offsets: Sequence[tuple[str, int, Measured, Measured]], x_label: str) -> Markup:
-    """Return two bars for each content, with intervals.
-
-    Args:
-        offsets: Of each content its name, how many images show it, and its offset before and after debiasing.
-        x_label: What the offsets are.
-    """
+    """Return two bars with intervals for each content: its name, its images, its offset before and after debiasing."""
     ends = [end for one in offsets for number in one[2:] for end in number if end is not None]
     reach = 1.05 * max(map(abs, ends), default=1.0) or 1.0
     plot = Plot(across=(-reach, reach), up=(0, len(offsets)), height=64 + 30 * len(offsets), left=190)
@@ -191,5 +164,4 @@ def _text(svg: Element, x: float, y: float, text: str, anchor: str) -> Element:
 
 
 def _finished(svg: Element) -> Markup:
-    """Return the chart as text; ElementTree has escaped what was put in."""
-    return Markup(tostring(svg, encoding="unicode"))  # noqa: S704
+    return Markup(tostring(svg, encoding="unicode"))  # noqa: S704 (ElementTree has escaped what was put in)

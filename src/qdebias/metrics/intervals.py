@@ -63,8 +63,13 @@ class Resampling:
 
     def draws(self, images: int) -> Iterator[FloatArray]:
         """Yield (B, N) arrays: how often each image occurs in each of B resamples."""
-        members = _members(self.groups, images)
-        size = int(members.max()) + 1
+        labels = np.arange(images) if self.groups is None else np.asarray(self.groups)
+        if labels.shape != (images,):
+            raise SettingError(f"groups must name one group for each of the {images} images, got shape {labels.shape}")
+        names, members = np.unique(labels, return_inverse=True)
+        size = len(names)
+        if size < 2 and self.groups is not None:
+            raise SettingError("a bootstrap over groups needs at least two groups; leave groups out to resample images")
         rng = np.random.default_rng(self.seed)
         step = max(1, _CELLS // images)
         for first in range(0, self.count, step):
@@ -76,24 +81,13 @@ class Resampling:
         """Return the interval of (B,) resampled values, of which NaN ones are left out."""
         defined = values[~np.isnan(values)]
         tail = (1 - self.level) / 2
-        low, high = np.quantile(defined, [tail, 1 - tail]) if len(defined) else (np.nan, np.nan)
-        return Interval(
-            low=float(low),
-            high=float(high),
-            level=self.level,
-            resamples=len(values),
-            undefined=len(values) - len(defined),
-        )
+        low, high = map(float, np.quantile(defined, [tail, 1 - tail]) if len(defined) else (np.nan, np.nan))
+        undefined = len(values) - len(defined)
+        return Interval(low=low, high=high, level=self.level, resamples=len(values), undefined=undefined)
 
 
 def resample(statistics: dict[str, Statistic], resampling: Resampling, images: int) -> dict[str, FloatArray]:
-    """Return (B,) values of each statistic on the same resamples.
-
-    Args:
-        statistics: Each by its name.
-        resampling: How resamples are drawn.
-        images: N.
-    """
+    """Return (B,) values of each statistic on the same resamples of N images."""
     blocks: dict[str, list[FloatArray]] = {name: [] for name in statistics}
     for draws in resampling.draws(images):
         for name, statistic in statistics.items():
@@ -108,8 +102,8 @@ def pearson(first: FloatArray, second: FloatArray) -> Statistic:
 
 def spearman(first: FloatArray, second: FloatArray) -> Statistic:
     """Return the statistic SRCC of two (N,) arrays: PLCC of the ranks that the resample itself has, ties averaged."""
-    ranking_first, ranking_second = _Ranking(first), _Ranking(second)
-    return lambda draws: _weighted_pearson(draws, ranking_first.ranks(draws), ranking_second.ranks(draws))
+    first_ranks, second_ranks = _ranks_of(first), _ranks_of(second)
+    return lambda draws: _weighted_pearson(draws, first_ranks(draws), second_ranks(draws))
 
 
 def kendall(first: FloatArray, second: FloatArray) -> Statistic:
@@ -126,58 +120,37 @@ def kendall(first: FloatArray, second: FloatArray) -> Statistic:
 
 def root_mean_square(error: FloatArray) -> Statistic:
     """Return the statistic sqrt(mean(error^2)) of an (N,) array."""
-    square = error**2
-    return lambda draws: np.sqrt(draws @ square / draws.sum(axis=1))
+    return lambda draws: np.sqrt(draws @ error**2 / draws.sum(axis=1))
 
 
-class _Ranking:
-    """The order of an (N,) array, from which the ranks of any resample of it follow."""
+def _ranks_of(values: FloatArray) -> Statistic:
+    """Return what makes of draws the (B, N) rank of each image in each resample, from 1, the mean rank where tied."""
+    order = np.argsort(values, kind="stable")
+    ordered = values[order]
+    first = np.flatnonzero(np.r_[True, ordered[1:] != ordered[:-1]])
+    size = np.diff(np.r_[first, len(values)])
 
-    def __init__(self, values: FloatArray) -> None:
-        self.order = np.argsort(values, kind="stable")
-        ordered = values[self.order]
-        self.first = np.flatnonzero(np.r_[True, ordered[1:] != ordered[:-1]])
-        self.size = np.diff(np.r_[self.first, len(values)])
-
-    def ranks(self, draws: FloatArray) -> FloatArray:
-        """Return (B, N) the rank of each image within each resample, counted from 1, the mean rank where tied."""
-        tied = np.add.reduceat(draws[:, self.order], self.first, axis=1)
+    def ranks(draws: FloatArray) -> FloatArray:
+        tied = np.add.reduceat(draws[:, order], first, axis=1)
         middle = np.cumsum(tied, axis=1) - tied + (tied + 1) / 2
-        ranks = np.empty_like(draws)
-        ranks[:, self.order] = np.repeat(middle, self.size, axis=1)
-        return ranks
+        made = np.empty_like(draws)
+        made[:, order] = np.repeat(middle, size, axis=1)
+        return made
+
+    return ranks
 
 
-def _weighted_pearson(draws: FloatArray, first: FloatArray, second: FloatArray) -> FloatArray:
+def _weighted_pearson(draws: FloatArray, *columns: FloatArray) -> FloatArray:
     """PLCC per resample; NaN where a side is constant, or differs by rounding only (SciPy's criterion)."""
-    weighted, _, length = _centred(draws, first)
-    _, b, other_length = _centred(draws, second)
-    with np.errstate(invalid="ignore", divide="ignore"):
-        return np.asarray(np.clip(np.einsum("bn,bn->b", weighted, b) / (length * other_length), -1, 1))
-
-
-def _centred(draws: FloatArray, values: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray]:
-    """Return draws x deviations, the deviations from each resample's mean, and their length: NaN where there is none.
-
-    The mean is taken off before anything is squared, so nothing cancels.
-    """
     total = draws.sum(axis=1, keepdims=True)
-    mean = np.sum(draws * values, axis=1, keepdims=True) / total
-    deviation = values - mean
-    weighted = draws * deviation
-    length = np.sqrt(np.einsum("bn,bn->b", weighted, deviation))
-    varies = length > 1e-13 * np.abs(mean[:, 0]) * np.sqrt(total[:, 0])
-    return weighted, deviation, np.where(varies, length, np.nan)
-
-
-def _members(groups: npt.ArrayLike | None, images: int) -> npt.NDArray[np.intp]:
-    """Number the groups from 0; without groups each image is its own."""
-    if groups is None:
-        return np.arange(images)
-    labels = np.asarray(groups)
-    if labels.shape != (images,):
-        raise SettingError(f"groups must name one group for each of the {images} images, got shape {labels.shape}")
-    names, members = np.unique(labels, return_inverse=True)
-    if len(names) < 2:
-        raise SettingError("a bootstrap over groups needs at least two groups; leave groups out to resample images")
-    return np.asarray(members, dtype=np.intp)
+    sides, lengths = [], np.ones(len(draws))
+    for values in columns:
+        mean = np.sum(draws * values, axis=1, keepdims=True) / total
+        deviation = values - mean  # the mean is taken off before anything is squared, so nothing cancels
+        weighted = draws * deviation
+        length = np.sqrt(np.einsum("bn,bn->b", weighted, deviation))
+        varies = length > 1e-13 * np.abs(mean[:, 0]) * np.sqrt(total[:, 0])
+        lengths *= np.where(varies, length, np.nan)
+        sides.append((weighted, deviation))
+    (weighted, _), (_, deviation) = sides
+    return np.asarray(np.clip(np.einsum("bn,bn->b", weighted, deviation) / lengths, -1, 1))

@@ -11,6 +11,7 @@ The five-parameter curve has a linear term and need not be monotone. A fit that 
 else is put in its place.
 """
 
+import math
 from dataclasses import dataclass, replace
 from itertools import product
 from typing import Literal
@@ -26,7 +27,6 @@ NARROWEST, WIDEST = 0.001, 100.0
 
 BEYOND = 3.0
 """How far outside of the scores the middle of the step may lie, in its own widths: there its tail is exponential."""
-
 
 ENOUGH = 1e-6
 """A step that improves the squared error by less than this share of it is the last. On real scores of LMMs PLCC is
@@ -70,84 +70,60 @@ def fit_logistic(predicted: npt.ArrayLike, mos: npt.ArrayLike, *, parameters: Li
     if parameters not in (4, 5):
         raise SettingError(f"the logistic curve has 4 or 5 parameters, not {parameters}")
     x, y = np.asarray(predicted, dtype=np.float64), np.asarray(mos, dtype=np.float64)
+    none = LogisticFit(parameters=(math.nan,) * parameters, converged=False)
     if len(x) <= parameters:
-        return _none(parameters, f"{len(x)} images do not determine {parameters} parameters")
+        return replace(none, reason=f"{len(x)} images do not determine {parameters} parameters")
     centre, spread = float(x.mean()), float(x.std())
     u = (x - centre) / spread
-    step = _Step(scores=u, ends=(float(u.min()), float(u.max())), mos=y, linear=parameters == 5)
-    found = least_squares(
-        step.residual, step.start(), bounds=([-1, np.log(NARROWEST)], [1, np.log(WIDEST)]), ftol=ENOUGH
-    )
+    curve = _Step(scores=u, ends=(float(u.min()), float(u.max())), mos=y, linear=parameters == 5)
+    # The first shape is the best of a coarse grid, judged on some hundreds of the images.
+    few = np.argsort(u, kind="stable")[:: -(-len(u) // 500)]
+    coarse = replace(curve, scores=u[few], mos=y[few])
+    grid = [np.array(shape) for shape in product(np.linspace(-1, 1, 9), np.log([0.03, 0.1, 0.3, 1.0, 3.0]))]
+    start = min(grid, key=lambda shape: float(np.sum(coarse.residual(shape) ** 2)))
+    bounds = ([-1, np.log(NARROWEST)], [1, np.log(WIDEST)])
+    found = least_squares(curve.residual, start, bounds=bounds, ftol=ENOUGH)
     if not found.success:
-        return _none(parameters, f"no minimum within {found.nfev} evaluations")
-    place, width = (float(value) * spread for value in step.place_and_width(found.x))
-    place += centre
-    level, rise, height = step.solve(step.columns(found.x))
-    if np.ptp(step.residual(found.x) + y) <= 1e-12 * np.ptp(y):
-        return _none(parameters, "the best curve is constant over these scores")
+        return replace(none, reason=f"no minimum within {found.nfev} evaluations")
+    (place, width, level, rise, height), residual = curve.best(found.x)
+    if np.ptp(residual + y) <= 1e-12 * np.ptp(y):
+        return replace(none, reason="the best curve is constant over these scores")
+    place, width, slope = place * spread + centre, width * spread, rise / spread
     if parameters == 4:
         return LogisticFit(parameters=(level + height, level, place, width), converged=True)
-    slope = rise / spread
     five = (height, 1 / width, place, slope, level + height / 2 - slope * centre)
     return LogisticFit(parameters=five, converged=True)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Step:
-    """level + rise u + height / (1 + exp(-(u - place) / width)), to be fitted.
+    """level + rise u + height / (1 + exp(-(u - place) / width)), to be fitted; without a linear term the rise is 0."""
 
-    Attributes:
-        scores: (N,) standardised scores u.
-        ends: Lowest and highest of all scores.
-        mos: (N,) human scores.
-        linear: Whether there is a rise; otherwise it is 0.
-    """
-
-    scores: FloatArray
-    ends: tuple[float, float]
-    mos: FloatArray
+    scores: FloatArray  # (N,) standardised scores u
+    ends: tuple[float, float]  # lowest and highest of all scores
+    mos: FloatArray  # (N,) human scores
     linear: bool
 
-    def solve(self, columns: FloatArray) -> tuple[float, float, float]:
-        """Return the level, rise and height that fit best; `columns` are those of a shape."""
-        scale = columns.std(axis=0)
-        scale[scale == 0] = 1.0
-        centred = (columns - columns.mean(axis=0)) / scale
-        factors = np.linalg.lstsq(centred, self.mos - self.mos.mean(), rcond=None)[0] / scale
-        level = float(self.mos.mean() - columns.mean(axis=0) @ factors)
-        return level, float(factors[0]) if self.linear else 0.0, float(factors[-1])
-
     def residual(self, shape: FloatArray) -> FloatArray:
-        """Return (N,) misfit at a shape, the rest of the parameters being the best."""
-        columns = self.columns(shape)
-        level, rise, height = self.solve(columns)
-        return np.asarray(level + rise * self.scores + height * columns[:, -1] - self.mos)
+        """Return the (N,) misfit of the best curve of a shape."""
+        return self.best(shape)[1]
 
-    def start(self) -> FloatArray:
-        """Return the best shape of a coarse grid, judged on some hundreds of the images."""
-        chosen = np.argsort(self.scores, kind="stable")[:: -(-len(self.scores) // 500)]
-        few = replace(self, scores=self.scores[chosen], mos=self.mos[chosen])
-        shapes = [np.array(shape) for shape in product(np.linspace(-1, 1, 9), np.log([0.03, 0.1, 0.3, 1.0, 3.0]))]
-        return min(shapes, key=lambda shape: float(np.sum(few.residual(shape) ** 2)))
+    def best(self, shape: FloatArray) -> tuple[tuple[float, float, float, float, float], FloatArray]:
+        """Return place, width, level, rise and height of the best curve of a shape, and its (N,) misfit.
 
-    def place_and_width(self, shape: FloatArray) -> tuple[float, float]:
-        """Return where a shape's step is and how wide.
-
-        Args:
-            shape: (2,) the place, -1 to 1 over all that is allowed, and the logarithm of the width.
+        A shape is the place, -1 to 1 over all that is allowed, and the logarithm of the width.
         """
-        width = float(np.exp(shape[1]))
-        low, high = self.ends
-        return (low + high) / 2 + float(shape[0]) * ((high - low) / 2 + BEYOND * width), width
-
-    def columns(self, shape: FloatArray) -> FloatArray:
-        """Return (N, 1 or 2): the scores where there is a rise, and the step of a shape, see `place_and_width`."""
         from scipy.special import expit
 
-        place, width = self.place_and_width(shape)
-        curve = expit((self.scores - place) / width)
-        return np.stack([self.scores, curve] if self.linear else [curve], axis=1)
-
-
-def _none(parameters: int, reason: str) -> LogisticFit:
-    return LogisticFit(parameters=(float("nan"),) * parameters, converged=False, reason=reason)
+        width, (low, high) = float(np.exp(shape[1])), self.ends
+        place = (low + high) / 2 + float(shape[0]) * ((high - low) / 2 + BEYOND * width)
+        step = expit((self.scores - place) / width)
+        columns = np.stack([self.scores, step] if self.linear else [step], axis=1)
+        scale = columns.std(axis=0)
+        scale[scale == 0] = 1.0
+        mean, mean_mos = columns.mean(axis=0), self.mos.mean()
+        factors = np.linalg.lstsq((columns - mean) / scale, self.mos - mean_mos, rcond=None)[0] / scale
+        level = float(mean_mos - mean @ factors)
+        rise, height = float(factors[0]) if self.linear else 0.0, float(factors[-1])
+        residual = np.asarray(level + rise * self.scores + height * step - self.mos)
+        return (place, width, level, rise, height), residual

@@ -9,15 +9,7 @@ import numpy.typing as npt
 
 from qdebias.equations import FloatArray
 from qdebias.errors import SettingError
-from qdebias.metrics.intervals import (
-    Interval,
-    Resampling,
-    kendall,
-    pearson,
-    resample,
-    root_mean_square,
-    spearman,
-)
+from qdebias.metrics.intervals import Interval, Resampling, kendall, pearson, resample, root_mean_square, spearman
 from qdebias.metrics.logistic import LogisticFit, fit_logistic
 
 LEAST = 3
@@ -62,24 +54,12 @@ class Correlation:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Columns:
-    """The images of one part.
-
-    Attributes:
-        predicted: (N,) predicted scores.
-        mos: (N,) human scores, higher is better.
-        ranked_by: (N,) what SRCC ranks in place of `predicted`.
-        groups: (N,) group of each image, see `correlate`; None where each image is its own.
-    """
+    """The (N,) columns of the images of one part, see the arguments of `correlate`."""
 
     predicted: npt.ArrayLike
     mos: npt.ArrayLike
     ranked_by: npt.ArrayLike
     groups: npt.ArrayLike | None = None
-
-    def checked(self) -> tuple[FloatArray, FloatArray, FloatArray]:
-        """Return predicted scores, human ones and what SRCC ranks, if they can be correlated; see `correlate`."""
-        columns = checked(predicted=self.predicted, mos=self.mos, ranked_by=self.ranked_by)
-        return columns["predicted"], columns["mos"], columns["ranked_by"]
 
 
 def correlate(
@@ -116,9 +96,9 @@ def correlate(
     if not isinstance(predicted, Columns):
         ranks = predicted if ranked_by is None else ranked_by
         predicted = Columns(predicted=predicted, mos=() if mos is None else mos, ranked_by=ranks, groups=groups)
-    x, y, order = predicted.checked()
-    fits = fit_logistic(x, y, parameters=4), fit_logistic(x, y, parameters=5)
-    mapped, mapped5 = (fit(x) for fit in fits)
+    x, y, order = checked(predicted=predicted.predicted, mos=predicted.mos, ranked_by=predicted.ranked_by).values()
+    logistic, logistic5 = fit_logistic(x, y, parameters=4), fit_logistic(x, y, parameters=5)
+    mapped, mapped5 = logistic(x), logistic5(x)
     known, known5 = (bool(np.isfinite(one).all()) and not is_constant(one) for one in (mapped, mapped5))
     statistics = {"srcc": spearman(order, y), "plcc": pearson(x, y), "krcc": kendall(order, y)}
     if known:
@@ -138,8 +118,8 @@ def correlate(
         plcc_logistic5=float(stats.pearsonr(mapped5, y).statistic) if known5 else math.nan,
         rmse=float(np.sqrt(np.mean((mapped - y) ** 2))),
         count=len(x),
-        logistic=fits[0],
-        logistic5=fits[1],
+        logistic=logistic,
+        logistic5=logistic5,
         **intervals,
     )
 
@@ -148,7 +128,7 @@ def checked(**columns: npt.ArrayLike) -> dict[str, FloatArray]:
     """Return columns as float64 arrays after making sure that they can be correlated; see `correlate`."""
     arrays = {name: np.asarray(values, dtype=np.float64) for name, values in columns.items()}
     shapes = {name: array.shape for name, array in arrays.items()}
-    if len(set(shapes.values())) != 1 or any(len(shape) != 1 for shape in shapes.values()):
+    if len(set(shapes.values())) != 1 or any(array.ndim != 1 for array in arrays.values()):
         raise SettingError(f"correlated columns must be flat and of one length, got {shapes}")
     for name, array in arrays.items():
         if len(array) < LEAST:
@@ -171,11 +151,7 @@ def is_constant(array: FloatArray) -> bool:
 
 
 def refuse_own_scores(scores: FloatArray, human: FloatArray, name: str) -> None:
-    """Refuse human scores that are, up to two digits, the very scores of `name` that they are to be compared with.
-
-    Raises:
-        SettingError: They are.
-    """
+    """Refuse human scores that are, up to two digits, the very scores of `name` that they are to be compared with."""
     if len(scores) >= LEAST and not is_constant(human) and np.abs(scores - human).max() < 0.0051:
         raise SettingError(
             f"the human scores of all {len(scores)} images are those of {name} itself, so that they say nothing about "
@@ -185,15 +161,7 @@ def refuse_own_scores(scores: FloatArray, human: FloatArray, name: str) -> None:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MeanCorrelation:
-    """Unweighted means over parts.
-
-    Attributes:
-        srcc: Mean SRCC.
-        plcc: Mean PLCC of the scores as they are.
-        parts: How many parts.
-        srcc_interval: Bootstrap interval, each part resampled by itself; None without resamples.
-        plcc_interval: Likewise.
-    """
+    """Unweighted means over parts, with bootstrap intervals, each part resampled by itself; None without resamples."""
 
     srcc: float
     plcc: float
@@ -205,23 +173,13 @@ class MeanCorrelation:
 def correlate_within(
     parts: Sequence[Columns], *, resamples: int = 1000, seed: int = 0, level: float = 0.95
 ) -> MeanCorrelation:
-    """Correlate within each part, and average.
-
-    Args:
-        parts: At least one.
-        resamples: How many bootstrap resamples; 0 for no intervals.
-        seed: Seed of the resamples; each part has resamples of its own.
-        level: Coverage of the intervals.
-
-    Raises:
-        SettingError: In a part no correlation is defined, see `correlate`.
-    """
+    """Correlate within each of one or more parts, and average; each part has resamples of its own."""
     from scipy import stats
 
     found: dict[str, list[float]] = {"srcc": [], "plcc": []}
     drawn: dict[str, list[FloatArray]] = {"srcc": [], "plcc": []}
     for number, part in enumerate(parts):
-        x, y, order = part.checked()
+        x, y, order = checked(predicted=part.predicted, mos=part.mos, ranked_by=part.ranked_by).values()
         found["srcc"].append(float(stats.spearmanr(order, y).statistic))
         found["plcc"].append(float(stats.pearsonr(x, y).statistic))
         if resamples:
@@ -229,29 +187,22 @@ def correlate_within(
             for name, values in resample({"srcc": spearman(order, y), "plcc": pearson(x, y)}, own, len(x)).items():
                 drawn[name].append(values)
     whole = Resampling(count=resamples, seed=seed, level=level)
-    intervals = {name: whole.interval(np.mean(values, axis=0)) if values else None for name, values in drawn.items()}
-    return MeanCorrelation(
-        srcc=float(np.mean(found["srcc"])),
-        plcc=float(np.mean(found["plcc"])),
-        parts=len(parts),
-        srcc_interval=intervals["srcc"],
-        plcc_interval=intervals["plcc"],
-    )
+    intervals = {f"{name}_interval": whole.interval(np.mean(rows, axis=0)) for name, rows in drawn.items() if rows}
+    means = {name: float(np.mean(values)) for name, values in found.items()}
+    return MeanCorrelation(srcc=means["srcc"], plcc=means["plcc"], parts=len(parts), **intervals)
 
 
 def literal_probability(good: npt.ArrayLike, poor: npt.ArrayLike, *, temperature: float) -> FloatArray:
     """Return exp(good / T) / (exp(good / T) + exp(poor / T)), rounded as a script that writes just this rounds it.
 
     The exponential is the C library's, one number at a time: NumPy's vectorised one rounds the last bit differently
-    and so breaks other ties. With this one, T = 100 gives every cell of Q-Bench's published table.
+    and so breaks other ties. With this one, T = 100 gives every cell of Q-Bench's published table. Where it overflows,
+    the formula has no guard, and is refused.
 
     Args:
         good: (N,) logits of the better option.
         poor: (N,) logits of the other.
         temperature: T > 0. Q-Bench's script has 100; PLCC depends on it strongly.
-
-    Raises:
-        SettingError: T is not positive, or an exponential overflows: this formula has no guard against it.
     """
     if not temperature > 0:
         raise SettingError(f"temperature must be positive, got {temperature}")

@@ -37,13 +37,7 @@ class Interval:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Mos:
-    """What people are expected to say of an image, on the scale of their scores.
-
-    Attributes:
-        value: The human score that is expected.
-        low: Lower end of the interval; None where there is none.
-        high: Upper end.
-    """
+    """The human score that is expected of an image, with the ends of its interval, None where there is none."""
 
     value: float
     low: float | None = None
@@ -57,24 +51,17 @@ class MosScale(Protocol):
     @property
     def increasing(self) -> bool:
         """False where lower human scores are better (DMOS)."""
-        ...
 
     @property
     def interval(self) -> Interval | None:
         """The interval around every human score that is told."""
-        ...
 
     def mos(self, score: float) -> Mos:
         """Return the human score that is expected of an image with this score, with its interval."""
-        ...
 
 
 def check_level(level: float, count: int) -> None:
-    """Check that so many labelled images suffice for an interval.
-
-    Raises:
-        SettingError: They are too few, or the level is no share.
-    """
+    """Check that so many labelled images suffice for an interval."""
     if not 0 < level < 1:
         raise SettingError(f"the level of the interval lies between 0 and 1, such as 0.9, got {level:g}")
     if _place(level, count) > count:
@@ -90,17 +77,10 @@ def _place(level: float, count: int) -> int:
 
 
 def conformal_interval(error: FloatArray, parts: Sequence[npt.NDArray[np.intp]], level: float) -> Interval:
-    """Return the interval.
-
-    Args:
-        error: (N,) absolute errors of cross-validation.
-        parts: Which images each fold left out.
-        level: Share of new images whose human score is to lie within.
-    """
+    """Return the interval of (N,) absolute errors of cross-validation; each fold left out one of the `parts`."""
     within = 0
     for part in parts:
-        others = np.delete(error, part)
-        place = min(_place(level, len(others)), len(others))
-        within += int((error[part] <= np.sort(others)[place - 1]).sum())
+        others = np.sort(np.delete(error, part))
+        within += int((error[part] <= others[min(_place(level, len(others)), len(others)) - 1]).sum())
     half = float(np.sort(error)[_place(level, len(error)) - 1])
     return Interval(level=level, half_width=half, coverage=within / len(error))

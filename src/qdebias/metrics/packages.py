@@ -25,12 +25,7 @@ class Lpips:
     network: str = "alex"
 
     def __call__(self, first: RgbImage, second: RgbImage) -> float:
-        """Return the distance.
-
-        Raises:
-            ImageError: The images differ in size.
-            MissingPackageError: The package or its weights are absent.
-        """
+        """Return the distance."""
         if first.shape != second.shape:
             raise ImageError(f"LPIPS compares images of one size, got {first.shape} and {second.shape}")
         network = _load(self.network)
@@ -38,11 +33,7 @@ class Lpips:
             return float(network(to_tensor(first), to_tensor(second), normalize=True).item())
 
     def check(self) -> None:
-        """Make sure that it can be used, before a run begins.
-
-        Raises:
-            MissingPackageError: The package or its weights are absent; the message says what to do.
-        """
+        """Make sure that package and weights are there, before a run begins."""
         _load(self.network)
 
 
@@ -106,29 +97,17 @@ SPAN = 10.0
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Rival:
-    """A no-reference metric of pyiqa; call it with an image.
+    """A no-reference metric of pyiqa; call it with an image."""
 
-    Attributes:
-        name: As Table 1 writes it, or pyiqa's name.
-        metric: pyiqa's name.
-        version: Of pyiqa.
-        lower_better: Whether the metric itself is lower for better images.
-        scale: Quality at the ends of the metric's scale, where pyiqa tells these, approximate ends included.
-    """
-
-    name: str
-    metric: str
-    version: str
-    lower_better: bool
-    scale: tuple[float, float]
+    name: str  # as Table 1 writes it, or pyiqa's name
+    metric: str  # pyiqa's name
+    version: str  # of pyiqa
+    lower_better: bool  # whether the metric itself is lower for better images
+    scale: tuple[float, float]  # quality at the ends of the metric's scale, as far as pyiqa tells these
     _metric: Any
 
     def __call__(self, image: RgbImage) -> float:
-        """Return the quality of an image, higher is better: the metric, or its negative where it is lower-is-better.
-
-        Raises:
-            ImageError: The metric cannot be computed for this image.
-        """
+        """Return the quality of an image, higher is better: the metric, or its negative where it is lower-is-better."""
         try:
             value = float(self._metric(to_tensor(image)).item())
         except (RuntimeError, ValueError, AssertionError, IndexError) as error:
@@ -141,12 +120,7 @@ class Rival:
 
 
 def load_rival(name: str, *, device: str | None = None) -> Rival:
-    """Return a metric by its name in Table 1 or in pyiqa.
-
-    Raises:
-        MissingPackageError: pyiqa or the metric's weights are absent.
-        SettingError: There is no such no-reference metric.
-    """
+    """Return a metric by its name in Table 1 or in pyiqa."""
     try:
         package = importlib.import_module("pyiqa")
     except ImportError as error:
@@ -169,19 +143,14 @@ def load_rival(name: str, *, device: str | None = None) -> Rival:
         made = package.create_metric(metric, device=device)
     except (OSError, RuntimeError, ImportError) as error:
         raise MissingPackageError(f"{name}: pyiqa cannot make it ({error}); its weights are downloaded once") from error
-    lower_better = bool(made.lower_better)
+    told = str(getattr(made, "score_range", ""))  # such as "~0, ~100" or "0, ~"
+    ends = [float(number) for number in re.findall(r"-?\d+(?:\.\d+)?", told)] or [0.0]
+    low, high = ends[0], ends[1] if len(ends) > 1 else ends[0] + SPAN
     return Rival(
         name=name,
         metric=metric,
         version=str(getattr(package, "__version__", "unknown")),
-        lower_better=lower_better,
-        scale=_scale(str(getattr(made, "score_range", "")), lower_better=lower_better),
+        lower_better=bool(made.lower_better),
+        scale=(-high, -low) if made.lower_better else (low, high),
         _metric=made,
     )
-
-
-def _scale(told: str, *, lower_better: bool) -> tuple[float, float]:
-    """Return the quality at both ends of what pyiqa calls the range of a metric, such as "~0, ~100" or "0, ~"."""
-    found = [float(number) for number in re.findall(r"-?\d+(?:\.\d+)?", told)] or [0.0]
-    low, high = (found[0], found[1]) if len(found) > 1 else (found[0], found[0] + SPAN)
-    return (-high, -low) if lower_better else (low, high)

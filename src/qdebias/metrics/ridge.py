@@ -23,22 +23,14 @@ Indices = npt.NDArray[np.intp]
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Linear:
-    """A number that is linear in standardised features.
+    """A number that is linear in standardised features; a feature that never varies has the weight 0."""
 
-    Attributes:
-        mean: (d,) means of the features.
-        scale: (d,) their standard deviations; a feature that never varies has the weight 0.
-        weight: (d,) weights.
-        offset: What is added.
-    """
-
-    mean: FloatArray
-    scale: FloatArray
-    weight: FloatArray
+    mean: FloatArray  # (d,) means of the features
+    scale: FloatArray  # (d,) their standard deviations
+    weight: FloatArray  # (d,)
     offset: float
 
     def __str__(self) -> str:
-        """Say how many features there are."""
         return f"linear in {len(self.weight):,} standardised features"
 
     def __call__(self, features: FloatArray) -> FloatArray:
@@ -70,12 +62,7 @@ class Ridge:
 
         The strongest ridge is taken whose mean square error exceeds the least by no more than one standard error of
         the difference, image by image (the rule of one standard error; Breiman et al., 1984): with few labels the
-        least error is largely chance.
-
-        Args:
-            features: (N, d).
-            target: (N,).
-            groups: (N,) images of one group are left out together.
+        least error is largely chance. `features` are (N, d); images of one of the (N,) groups are left out together.
         """
         error = np.empty((len(STRENGTHS), len(target)))
         for kept, out in folds_of(groups, self.folds, self.seed):
@@ -99,39 +86,32 @@ class Ridge:
         block = np.sqrt(np.repeat(self.blocks, self.blocks).astype(np.float64))
         standard = np.clip((features - mean) / scale, -CLIP, CLIP) * varies / block
         centre, level = standard.mean(axis=0), float(target.mean())
-        weights = _weights(standard - centre, target - level, self.free)
+        weights = self._weights(standard - centre, target - level)
         return [
             Linear(mean=mean, scale=scale, weight=weight * varies / block, offset=level - float(centre @ weight))
             for weight in weights
         ]
 
+    def _weights(self, features: FloatArray, target: FloatArray) -> FloatArray:
+        """Return (strengths, d) weights for (N, d) features and an (N,) target of mean 0.
+
+        What the free features explain is taken out of the others and of the target; the penalised weights follow from
+        what is left, and the free ones from what these leave (Frisch, Waugh and Lovell).
+        """
+        first, rest = features[:, : self.free], features[:, self.free :]
+        onto = np.linalg.pinv(first)
+        left, wanted = rest - first @ (onto @ rest), target - first @ (onto @ target)
+        few = len(left) <= left.shape[1]
+        values, vectors = np.linalg.eigh(left @ left.T if few else left.T @ left)
+        seen = vectors.T @ (wanted if few else left.T @ wanted)
+        solved = vectors @ (seen[:, None] / (np.maximum(values, 0)[:, None] + STRENGTHS))
+        penalised = left.T @ solved if few else solved
+        return np.asarray(np.vstack([onto @ (target[:, None] - rest @ penalised), penalised]).T)
+
 
 def folds_of(groups: npt.NDArray[np.str_], count: int, seed: int) -> Iterator[tuple[Indices, Indices]]:
-    """Yield which images are kept and which are left out, `count` times; images of one group stay together.
-
-    Args:
-        groups: (N,) group of each image.
-        count: How many folds; no more than there are groups.
-        seed: Seed of the division.
-    """
+    """Yield which of (N,) images are kept and which left out, `count` times, one group of images never divided."""
     names, members = np.unique(groups, return_inverse=True)
     for part in np.array_split(np.random.default_rng(seed).permutation(len(names)), count):
         out = np.isin(members, part)
         yield np.flatnonzero(~out), np.flatnonzero(out)
-
-
-def _weights(features: FloatArray, target: FloatArray, free: int) -> FloatArray:
-    """Return (strengths, d) weights for (N, d) features and an (N,) target of mean 0; the first are not penalised.
-
-    What the free features explain is taken out of the others and of the target; the penalised weights follow from what
-    is left, and the free ones from what these leave (Frisch, Waugh and Lovell).
-    """
-    first, rest = features[:, :free], features[:, free:]
-    onto = np.linalg.pinv(first)
-    left, wanted = rest - first @ (onto @ rest), target - first @ (onto @ target)
-    few = len(left) <= left.shape[1]
-    values, vectors = np.linalg.eigh(left @ left.T if few else left.T @ left)
-    seen = vectors.T @ (wanted if few else left.T @ wanted)
-    solved = vectors @ (seen[:, None] / (np.maximum(values, 0)[:, None] + STRENGTHS))
-    penalised = left.T @ solved if few else solved
-    return np.asarray(np.vstack([onto @ (target[:, None] - rest @ penalised), penalised]).T)
