@@ -17,15 +17,10 @@ Which: TypeAlias = npt.NDArray[np.intp]
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Probability:
-    """N probabilities P.
+    """N probabilities P."""
 
-    Attributes:
-        log_p: (N,) log P.
-        log_q: (N,) log(1 - P).
-    """
-
-    log_p: FloatArray
-    log_q: FloatArray
+    log_p: FloatArray  # (N,) log P
+    log_q: FloatArray  # (N,) log(1 - P)
 
     @property
     def p(self) -> FloatArray:
@@ -90,15 +85,7 @@ def certainty(logits: npt.ArrayLike, temperature: float = 1.0) -> FloatArray:
 
 
 def mean_probability(probability: Probability, weight: FloatArray) -> Probability:
-    """Mean of the N conditional qualities under the weights, eq. (2) and (9).
-
-    Args:
-        probability: N qualities P(good | x, x'_i).
-        weight: (N,) weights p(x'_i | x) that sum to 1.
-
-    Returns:
-        One quality; higher is better.
-    """
+    """Mean of the N qualities P(good | x, x'_i) under (N,) weights p(x'_i | x) of sum 1: one quality, eq. (2), (9)."""
     with np.errstate(divide="ignore"):
         share = np.log(weight)
     log_p, log_q = (np.logaddexp.reduce(share + logs) for logs in (probability.log_p, probability.log_q))
@@ -126,19 +113,12 @@ def mean_of(probabilities: Sequence[Probability]) -> Probability:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Evidence:
-    """What the weights of N conditions may be computed from.
+    """What the weights of N conditions may be computed from."""
 
-    Attributes:
-        quality: P(good | x, x'_i).
-        same: P(yes) of the same-object question; None where it was not asked.
-        similarity: (N,) how alike the pixels of x and x'_i are; empty where that was not measured.
-        certainty: (N,) how sure the answers about quality are, in [0, 1].
-    """
-
-    quality: Probability
-    same: Probability | None
-    similarity: FloatArray
-    certainty: FloatArray
+    quality: Probability  # P(good | x, x'_i)
+    same: Probability | None  # P(yes) of the same-object question; None where it was not asked
+    similarity: FloatArray  # (N,) how alike the pixels of x and x'_i are; empty where that was not measured
+    certainty: FloatArray  # (N,) how sure the answers about quality are, in [0, 1]
 
     def __getitem__(self, which: Which) -> "Evidence":
         """Return the evidence of some conditions, by index."""

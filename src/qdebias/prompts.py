@@ -18,6 +18,7 @@ _TURNS = (
     r"</?s>|<(?:bos|eos|pad|unk|mask|sop|eop|fim_\w+)>|<(?:start|end)_of_\w+>|\[/?(?:INST|SYSTEM_PROMPT|[gs]?MASK)\]"
 )
 _BARRED = r"<[|｜][^<>\s]{1,64}>|<[^<>|｜\s]{1,64}[|｜]>"
+_IMAGE = re.compile(_IMAGES, re.IGNORECASE)
 _SPECIAL = re.compile(f"{_IMAGES}|{_TURNS}|{_BARRED}", re.IGNORECASE)
 """How published vocabularies write image placeholders, turn marks and other tokens that are not text."""
 
@@ -61,26 +62,17 @@ def refuse_special_tokens(question: Question, vocabulary: Iterable[str] = ()) ->
     """Raise if the question's words contain a special token: tokenizers read it as an image or as the end of a turn.
 
     An answer prefix may contain tokens that the chat template writes itself, such as an empty thought, but no image.
-
-    Args:
-        question: The question.
-        vocabulary: The special tokens of a model's own tokenizer, beyond the usual spellings.
-
-    Raises:
-        SettingError: It does.
+    `vocabulary` has the special tokens of a model's own tokenizer, beyond the usual spellings.
     """
     own = [token for token in vocabulary if len(token.strip()) > 2 and not token.strip().isalnum()]
-    for words in (question.text, *question.options):
-        usual = _SPECIAL.search(words)
-        found = usual[0] if usual else next((token for token in own if token in words), None)
+    checked = [(words, _SPECIAL, own) for words in (question.text, *question.options)]
+    for words, pattern, tokens in (*checked, (question.answer_prefix, _IMAGE, [])):
+        usual = pattern.search(words)
+        found = usual[0] if usual else next((token for token in tokens if token in words), None)
         if found is not None:
-            raise SettingError(_special(words, found))
-    if shown := re.search(_IMAGES, question.answer_prefix, re.IGNORECASE):
-        raise SettingError(_special(question.answer_prefix, shown[0]))
-
-
-def _special(words: str, token: str) -> str:
-    return f"{words!r} contains {token!r}, which models read as a special token and not as text; leave it out"
+            raise SettingError(
+                f"{words!r} contains {found!r}, which models read as a special token and not as text; leave it out"
+            )
 
 
 PREFIX = "The quality of the image is"
@@ -100,12 +92,9 @@ class TopQuestion(Question):
 
     `options` are words that point towards good (value 1) and bad (value 0); none of them is looked for among the
     answers, and none need be one token.
-
-    Attributes:
-        top: k.
     """
 
-    top: int = 100
+    top: int = 100  # k
 
     def __post_init__(self) -> None:
         super(TopQuestion, self).__post_init__()

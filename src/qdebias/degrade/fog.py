@@ -81,15 +81,10 @@ def plasma(shape: tuple[int, ...], decay: float, rng: Rng) -> Field:
 def _refine(grid: Field, amplitude: float, rng: Rng, shape: tuple[int, ...]) -> tuple[Field, np.float32, np.float32]:
     """Return a corner of the grid at twice its resolution, with the least and the largest value of the whole.
 
-    Each new point is the mean of its four neighbours, plus noise, uniform in [-amplitude, amplitude). Only the corner
-    is held, so that memory does not follow the square of the longer side, and the noise is drawn in stripes, which
-    gives what one draw would.
-
-    Args:
-        grid: (n + 1, n + 1); it wraps around, its last row and column repeat the first.
-        amplitude: Of the noise.
-        rng: Source of noise.
-        shape: (rows, columns) of the corner, at most (2n + 1, 2n + 1), of which the last row and column are left empty.
+    Each new point is the mean of its four neighbours, plus noise, uniform in [-amplitude, amplitude). The grid is
+    (n + 1, n + 1) and wraps around: its last row and column repeat the first. Only the corner is held, at most
+    (2n + 1, 2n + 1), of which the last row and column are left empty, so that memory does not follow the square of the
+    longer side; and the noise is drawn in stripes, which gives what one draw would.
     """
     corner, right, below, opposite = grid[:-1, :-1], grid[:-1, 1:], grid[1:, :-1], grid[1:, 1:]
     n = len(corner)  # a power of two, so that all stripes are of one height

@@ -25,12 +25,9 @@ class Jpeg:
     """The image as a JPEG file of low quality shows it: Pillow's encoder, colours at half resolution.
 
     Another version of the JPEG library may round differently, by a grey level or two.
-
-    Attributes:
-        quality: Of the encoder, 1 to 95. ImageNet-C's severity 3: 15.
     """
 
-    quality: int = 15
+    quality: int = 15  # of the encoder, 1 to 95; this and the defaults below are ImageNet-C's severity 3
 
     def __post_init__(self) -> None:
         if self.quality not in range(1, 96):
@@ -45,13 +42,9 @@ class Jpeg:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GaussianNoise:
-    """Noise that is added to every value, x' = clip(x + n, 0, 1).
+    """Noise that is added to every value, x' = clip(x + n, 0, 1)."""
 
-    Attributes:
-        deviation: Standard deviation of n, where white is 1. ImageNet-C's severity 3: 0.18.
-    """
-
-    deviation: float = 0.18
+    deviation: float = 0.18  # standard deviation of n, where white is 1
 
     def __post_init__(self) -> None:
         if not 0 < self.deviation <= 10:
@@ -66,13 +59,9 @@ class GaussianNoise:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GaussianBlur:
-    """The image under a Gaussian, cut off at 4 standard deviations, with the border repeated.
+    """The image under a Gaussian, cut off at 4 standard deviations, with the border repeated."""
 
-    Attributes:
-        deviation: Standard deviation of the Gaussian, in pixels. ImageNet-C's severity 3: 3.
-    """
-
-    deviation: float = 3.0
+    deviation: float = 3.0  # standard deviation of the Gaussian, in pixels
 
     def __post_init__(self) -> None:
         if not 0 < self.deviation <= 50:
@@ -88,13 +77,9 @@ class GaussianBlur:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pixelate:
-    """The image made small by means over boxes, and large again by repeating pixels.
+    """The image made small by means over boxes, and large again by repeating pixels."""
 
-    Attributes:
-        scale: Width and height of the small image over those of the image. ImageNet-C's severity 3: 0.4.
-    """
-
-    scale: float = 0.4
+    scale: float = 0.4  # width and height of the small image over those of the image
 
     def __post_init__(self) -> None:
         if not 0.05 <= self.scale < 1:
@@ -110,13 +95,9 @@ class Pixelate:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Contrast:
-    """Every colour moved towards the mean m of the image, x' = m + c (x - m).
+    """Every colour moved towards the mean m of the image, x' = m + c (x - m)."""
 
-    Attributes:
-        gain: c. ImageNet-C's severity 3: 0.2.
-    """
-
-    gain: float = 0.2
+    gain: float = 0.2  # c
 
     def __post_init__(self) -> None:
         if not 0 <= self.gain < 1:
@@ -134,12 +115,9 @@ class Brightness:
     """Value v of the HSV space replaced by clip(v + offset, 0, 1); hue and saturation stay.
 
     A colour (r, g, b) of value v becomes its multiple by v'/v; black becomes grey.
-
-    Attributes:
-        offset: Added to every value. ImageNet-C's severity 3: 0.3. Below 0 it underexposes, which ImageNet-C does not.
     """
 
-    offset: float = 0.3
+    offset: float = 0.3  # added to every value; below 0 it underexposes, which ImageNet-C does not
 
     def __post_init__(self) -> None:
         if not -1 <= self.offset <= 1 or self.offset == 0:

@@ -19,13 +19,9 @@ GreyImage = npt.NDArray[np.uint8]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Water:
-    """Drops of clear water: what is behind them shines through.
+    """Drops of clear water: what is behind them shines through."""
 
-    Attributes:
-        strength: Largest value of the mask, in [0, 1]. ImageNet-C: 0.6, 0.6, 0.5 at severities 1, 2, 3.
-    """
-
-    strength: float = 0.5
+    strength: float = 0.5  # largest value of the mask, in [0, 1]; ImageNet-C: 0.6, 0.6, 0.5 at severities 1, 2, 3
     colour: ClassVar[tuple[int, int, int]] = (175, 238, 238)  # pale turquoise
     covers: ClassVar[bool] = False
 
@@ -51,13 +47,9 @@ class Water:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Mud:
-    """Opaque brown splashes.
+    """Opaque brown splashes."""
 
-    Attributes:
-        softness: Standard deviation, in pixels, of the blur of the splashes' edges. ImageNet-C: 1.5.
-    """
-
-    softness: float = 1.5
+    softness: float = 1.5  # standard deviation, in pixels, of the blur of the splashes' edges; ImageNet-C: 1.5
     colour: ClassVar[tuple[int, int, int]] = (63, 42, 20)  # mud brown
     covers: ClassVar[bool] = True
 

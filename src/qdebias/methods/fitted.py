@@ -103,27 +103,16 @@ class Fitted:
 
     The log-odds of the score are the predicted label in standard deviations from the mean label, larger where the image
     is better; so the score of an image as good as the labelled ones are on average is 0.5.
-
-    Attributes:
-        features: What is asked.
-        names: Names of the methods of the features.
-        predict: From the features to the log-odds.
-        labels: Of the images that it was made with.
-        interval: See `mos`.
-        model: What `qdebias.load_backend` took.
-        identity: `Fingerprint.identity` of the model.
-        report: Its agreement with the labels in cross-validation, beside the zero-shot score's and the baseline's, as
-            `qdebias.evaluation.comparison.Comparison` tells it.
     """
 
     features: Features
-    names: tuple[str, ...]
-    predict: Linear
+    names: tuple[str, ...]  # of the methods of the features
+    predict: Linear  # from the features to the log-odds
     labels: Labels
     interval: Interval
-    model: str
-    identity: Mapping[str, str]
-    report: Mapping[str, Any]
+    model: str  # what `qdebias.load_backend` took
+    identity: Mapping[str, str]  # `Fingerprint.identity` of the model
+    report: Mapping[str, Any]  # agreement in cross-validation, as `qdebias.evaluation.compare.Comparison` tells it
 
     def plan(self, image: RgbImage, context: Context) -> Plan:
         """Ask for the features."""

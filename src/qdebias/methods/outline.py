@@ -56,15 +56,9 @@ QUERY = ""
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Asked:
-    """A request before there are pixels.
+    """A request before there are pixels."""
 
-    Attributes:
-        images: The images: `QUERY`, one of `Outline.conditions`, or the digest of an image that is always the same.
-        questions: What is asked about them.
-        placement: Whether the images come before or after the question.
-    """
-
-    images: tuple[str, ...]
+    images: tuple[str, ...]  # each `QUERY`, one of `Outline.conditions`, or the digest of one that is always the same
     questions: tuple[Question, ...]
     placement: Placement = "before"
 

@@ -10,54 +10,18 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
-from qdebias.degrade import (
-    Brightness,
-    Contrast,
-    Degradation,
-    Fog,
-    GaussianBlur,
-    GaussianNoise,
-    Pixelate,
-    Saturate,
-    Spatter,
-    ZoomBlur,
-    kind_of,
-)
-from qdebias.equations import (
-    Evidence,
-    FloatArray,
-    certainty_weight,
-    equal_weight,
-    mean_log_odds,
-    mean_probability,
-    median_weight,
-    semantic_weight,
-    similarity_weight,
-    winner_weight,
-)
+from qdebias import degrade, equations
+from qdebias.degrade import Degradation, kind_of
+from qdebias.equations import Evidence, FloatArray
 from qdebias.errors import SettingError
+from qdebias.methods import recipe
 from qdebias.methods.content import ContentFree, blank, noise, suits
 from qdebias.methods.method import QDebias
 from qdebias.methods.readouts import ENSEMBLE, GOOD_POOR, LEVELS5, NEUTRAL, WORDS, Likeliest
-from qdebias.methods.recipe import (
-    CALIBRATION,
-    CLIP_IQA,
-    DEQA,
-    IMAGENET_C,
-    OPINION_POOL,
-    OURS,
-    PAPER,
-    Q_ALIGN,
-    Q_BOOST,
-    Q_REALIGN,
-    SELF_CONSISTENCY,
-    SEP_IQA_SOURCE,
-    VCD,
-)
 from qdebias.metrics.packages import Lpips
 from qdebias.prompts import Question
 
-NEEDS_SAME = (semantic_weight, winner_weight)
+NEEDS_SAME = (equations.semantic_weight, equations.winner_weight)
 """The weights that need the same-object question."""
 
 
@@ -78,12 +42,17 @@ class Aspect:
 
 
 ASPECTS: Mapping[str, Aspect] = {
-    "sharpness": Aspect(noun="sharpness", degradations=(GaussianBlur(), ZoomBlur(), Pixelate())),
-    "noise": Aspect(noun="freedom from noise", degradations=(GaussianNoise(),)),
-    "exposure": Aspect(noun="exposure", degradations=(Brightness(offset=0.5), Brightness(offset=-0.5))),
-    "colour": Aspect(noun="color", degradations=(Saturate(gain=2.0), Saturate(gain=0.1))),
-    "contrast": Aspect(noun="contrast", degradations=(Contrast(), Fog())),
-    "aesthetics": Aspect(noun="aesthetic quality", degradations=(ZoomBlur(), Spatter(), Saturate(), Fog())),
+    "sharpness": Aspect(
+        noun="sharpness", degradations=(degrade.GaussianBlur(), degrade.ZoomBlur(), degrade.Pixelate())
+    ),
+    "noise": Aspect(noun="freedom from noise", degradations=(degrade.GaussianNoise(),)),
+    "exposure": Aspect(noun="exposure", degradations=(degrade.Brightness(offset=0.5), degrade.Brightness(offset=-0.5))),
+    "colour": Aspect(noun="color", degradations=(degrade.Saturate(gain=2.0), degrade.Saturate(gain=0.1))),
+    "contrast": Aspect(noun="contrast", degradations=(degrade.Contrast(), degrade.Fog())),
+    "aesthetics": Aspect(
+        noun="aesthetic quality",
+        degradations=(degrade.ZoomBlur(), degrade.Spatter(), degrade.Saturate(), degrade.Fog()),
+    ),
 }
 
 
@@ -154,7 +123,7 @@ def _weigh_by(weigh: Callable[[Evidence], FloatArray], method: QDebias) -> QDebi
     _check_conditions(method, "weights")
     if weigh in NEEDS_SAME and method.same is None:
         raise SettingError("these weights need the same-object question, and this method has none")
-    return replace(method, weigh=weigh, distance=Lpips() if weigh is similarity_weight else None)
+    return replace(method, weigh=weigh, distance=Lpips() if weigh is equations.similarity_weight else None)
 
 
 def _average_by(mean: Any, method: QDebias) -> QDebias:  # noqa: ANN401 (see `QDebias.mean`)
@@ -186,15 +155,15 @@ def _leave_out(degradation: Degradation, method: QDebias) -> QDebias:
 
 
 def _choose_by_content(method: QDebias) -> QDebias:
-    if not any(isinstance(one, Spatter) for one in method.degradations):
+    if not any(isinstance(one, degrade.Spatter) for one in method.degradations):
         raise SettingError("on screen content spatter alone counts, and this method has no spatter")
     return replace(method, suits=suits)
 
 
 def _print_fog(method: QDebias) -> QDebias:
-    if not any(isinstance(one, Fog) for one in method.degradations):
+    if not any(isinstance(one, degrade.Fog) for one in method.degradations):
         raise SettingError("there is no fog among the conditions")
-    changed = (replace(one, rescale=False) if isinstance(one, Fog) else one for one in method.degradations)
+    changed = (replace(one, rescale=False) if isinstance(one, degrade.Fog) else one for one in method.degradations)
     return replace(method, degradations=tuple(changed))
 
 
@@ -213,77 +182,88 @@ def _repeat(count: float, method: QDebias) -> QDebias:
 _NO_PREFIX = "the questions of this method have no answer prefix"
 
 _READOUTS = {
-    "goodpoor": (GOOD_POOR, "good or poor", f"{PAPER}, eq. (1) and (8)"),
-    "levels5": (LEVELS5, "the mean of excellent, good, fair, poor, bad as 1, .75, .5, .25, 0", Q_ALIGN),
-    "words": (WORDS, "several words a pole: good, high, excellent against poor, low, bad", DEQA),
-    "neutral": (NEUTRAL, "a neutral word: good, average, poor as 1, .5, 0", Q_BOOST),
-    "ensemble": (ENSEMBLE, "the mean over three questions with a neutral word each", Q_BOOST),
+    "goodpoor": (GOOD_POOR, "good or poor", f"{recipe.PAPER}, eq. (1) and (8)"),
+    "levels5": (LEVELS5, "the mean of excellent, good, fair, poor, bad as 1, .75, .5, .25, 0", recipe.Q_ALIGN),
+    "words": (WORDS, "several words a pole: good, high, excellent against poor, low, bad", recipe.DEQA),
+    "neutral": (NEUTRAL, "a neutral word: good, average, poor as 1, .5, 0", recipe.Q_BOOST),
+    "ensemble": (ENSEMBLE, "the mean over three questions with a neutral word each", recipe.Q_BOOST),
 }
 _WEIGHTS = {
-    "semantic": (semantic_weight, "P(same object), through a softmax", f"{PAPER}, eq. (10)"),
-    "average": (equal_weight, "every condition counts the same", f"{PAPER}, Table 5"),
-    "winner": (winner_weight, "only the condition most surely of the same object", f"{PAPER}, Table 5"),
-    "lpips": (similarity_weight, "1 - LPIPS of the pixels, through a softmax", f"{PAPER}, Table 5"),
-    "confidence": (certainty_weight, "how sure the answer is: 1 - entropy of the options / log K", OURS),
-    "median": (median_weight, "only the middle condition, by its log-odds: a choice without labels", OURS),
+    "semantic": (equations.semantic_weight, "P(same object), through a softmax", f"{recipe.PAPER}, eq. (10)"),
+    "average": (equations.equal_weight, "every condition counts the same", f"{recipe.PAPER}, Table 5"),
+    "winner": (
+        equations.winner_weight,
+        "only the condition most surely of the same object",
+        f"{recipe.PAPER}, Table 5",
+    ),
+    "lpips": (equations.similarity_weight, "1 - LPIPS of the pixels, through a softmax", f"{recipe.PAPER}, Table 5"),
+    "confidence": (
+        equations.certainty_weight,
+        "how sure the answer is: 1 - entropy of the options / log K",
+        recipe.OURS,
+    ),
+    "median": (
+        equations.median_weight,
+        "only the middle condition, by its log-odds: a choice without labels",
+        recipe.OURS,
+    ),
 }
 _MEANS = {
-    "probability": (mean_probability, "the mean of the qualities", f"{PAPER}, eq. (9)"),
-    "logodds": (mean_log_odds, "the mean of the log-odds", OPINION_POOL),
+    "probability": (equations.mean_probability, "the mean of the qualities", f"{recipe.PAPER}, eq. (9)"),
+    "logodds": (equations.mean_log_odds, "the mean of the log-odds", recipe.OPINION_POOL),
 }
 
 PARTS: Mapping[str, Part] = {
     **{name: Part("readout", partial(_read_by, words), *told) for name, (words, *told) in _READOUTS.items()},
     **{name: Part("weights", partial(_weigh_by, weigh), *told) for name, (weigh, *told) in _WEIGHTS.items()},
     **{name: Part("mean", partial(_average_by, mean), *told) for name, (mean, *told) in _MEANS.items()},
-    "prior-blank": Part(
-        "prior",
-        lambda method: replace(method, prior=ContentFree(make=blank)),
-        "minus the logits about a grey image instead of the query",
-        CALIBRATION,
-    ),
-    "prior-noise": Part(
-        "prior",
-        lambda method: replace(method, prior=ContentFree(make=noise)),
-        "minus the logits about an image of noise instead of the query",
-        CALIBRATION,
-    ),
+    **{
+        f"prior-{make.__name__}": Part(
+            "prior",
+            partial(replace, prior=ContentFree(make=make)),
+            f"minus the logits about {what} instead of the query",
+            recipe.CALIBRATION,
+        )
+        for make, what in ((blank, "a grey image"), (noise, "an image of noise"))
+    },
     "prefixed": Part(
         "prefix",
         partial(_begin_answers, _prefixed, "every question of this method has an answer prefix already"),
         "questions without an answer prefix get “The answer is” and options in small letters",
-        OURS,
+        recipe.OURS,
     ),
     "spaced": Part(
         "spacing",
         partial(_begin_answers, partial(_behind, " "), _NO_PREFIX),
         "a space before the answer prefix",
-        f"the toolkit of {Q_REALIGN}",
+        f"the toolkit of {recipe.Q_REALIGN}",
     ),
     "open-thought": Part(
         "thought",
         partial(_begin_answers, partial(_behind, "<think>\n"), _NO_PREFIX),
         "the answer prefix stands in the thought that the chat template opens (enable_thinking=true), where "
         "the model was not trained to answer",
-        f"the README of {Q_REALIGN}, and pyiqa, on a template that opens a thought by itself",
+        f"the README of {recipe.Q_REALIGN}, and pyiqa, on a template that opens a thought by itself",
     ),
-    "eq7": Part("fog", _print_fog, "fog without rescaling, white nearly everywhere", f"{PAPER}, eq. (7)"),
+    "eq7": Part("fog", _print_fog, "fog without rescaling, white nearly everywhere", f"{recipe.PAPER}, eq. (7)"),
     "by-content": Part(
         "choice",
         _choose_by_content,
         "spatter alone counts on screen content, all conditions elsewhere",
-        f"{PAPER}, Table 1, chosen there for a whole dataset",
+        f"{recipe.PAPER}, Table 1, chosen there for a whole dataset",
     ),
     **{
-        name: Part("aspect", partial(_ask_about, aspect), f"asks about {aspect.noun} instead of quality", CLIP_IQA)
+        name: Part(
+            "aspect", partial(_ask_about, aspect), f"asks about {aspect.noun} instead of quality", recipe.CLIP_IQA
+        )
         for name, aspect in ASPECTS.items()
     },
 }
 
 CONDITIONS: Mapping[str, Part] = {
-    "only-": Part("only", _only, "one condition alone", f"{PAPER}, Table 3"),
-    "without-": Part("without", _leave_out, "one condition less", f"{PAPER}, Table 3"),
-    "with-": Part("with", _add, "a further condition", IMAGENET_C),
+    "only-": Part("only", _only, "one condition alone", f"{recipe.PAPER}, Table 3"),
+    "without-": Part("without", _leave_out, "one condition less", f"{recipe.PAPER}, Table 3"),
+    "with-": Part("with", _add, "a further condition", recipe.IMAGENET_C),
 }
 """Parts with the name of a degradation behind them: `with-jpeg`, `with-jpeg5`."""
 
@@ -292,16 +272,20 @@ NUMBERED: Mapping[str, Part] = {
         "readout",
         _read_likeliest,
         "the likeliest words, so many, each by how its meaning leans to good or bad",
-        SEP_IQA_SOURCE,
+        recipe.SEP_IQA_SOURCE,
     ),
     "t": Part(
         "temperature",
         lambda value, method: replace(method, temperature=value),
         "T of the softmax over the options; 1 in the paper, 100 in Q-Bench's script",
-        f"{PAPER}, eq. (8)",
+        f"{recipe.PAPER}, eq. (8)",
     ),
-    "a": Part("share", _subtract_copies, "a of a contrast: how much of what is said of the copies is subtracted", VCD),
-    "seeds": Part("seeds", _repeat, "the mean over so many seeds of the noise, with their spread", SELF_CONSISTENCY),
+    "a": Part(
+        "share", _subtract_copies, "a of a contrast: how much of what is said of the copies is subtracted", recipe.VCD
+    ),
+    "seeds": Part(
+        "seeds", _repeat, "the mean over so many seeds of the noise, with their spread", recipe.SELF_CONSISTENCY
+    ),
 }
 """Parts with a number behind them: `t100`, `a0.5`, `seeds4`."""
 

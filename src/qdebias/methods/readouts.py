@@ -94,17 +94,11 @@ def _check_good_or_poor(question: Question) -> None:
 
 
 def read_top(question: TopQuestion, answers: FloatArray, temperature: float) -> tuple[Probability, FloatArray]:
-    """Return the quality whose log-odds are the mean over the likeliest words of logit times cosine, over T.
+    """Return N qualities whose log-odds are the mean over the likeliest words of logit times cosine, over T.
 
     SeP-IQA takes the sum, which has no bounds; the mean of a hundred words lies where the sigmoid is nearly straight.
-
-    Args:
-        question: What was asked.
-        answers: (N, 3 k) ids, logits and cosines of the k likeliest words, see `qdebias.backends.top`.
-        temperature: T of the softmax.
-
-    Returns:
-        N qualities, and (N,) how sure each answer is, in [0, 1].
+    `answers` are (N, 3 k) ids, logits and cosines of the k likeliest words, see `qdebias.backends.top`; the second that
+    is returned is how sure each answer is, (N,) in [0, 1].
     """
     if answers.shape[-1] != 3 * question.top:
         raise BackendError(

@@ -31,22 +31,13 @@ OURS = "this project"
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
-    """A named method.
+    """A named method."""
 
-    Attributes:
-        name: What it is called on the command line: a preset, an expression in its canonical form, or a file.
-        method: The method itself.
-        summary: What it is, in one line, with its place in the paper or the work it comes from.
-        source: Where it comes from.
-        cut: How mPLUG-Owl3, and no other model, cuts images under this method: "official" is what the stock processor
-            of the loaded release does; None leaves the backend as it was loaded.
-    """
-
-    name: str
+    name: str  # on the command line: a preset, an expression in its canonical form, or a file
     method: Method
-    summary: str
+    summary: str  # in one line, with its place in the paper or the work it comes from
     source: str = PAPER
-    cut: str | None = None
+    cut: str | None = None  # how mPLUG-Owl3 cuts images: "official" as its processor does; None as it was loaded
 
     @property
     def words(self) -> tuple[str, ...]:

@@ -63,34 +63,19 @@ class CrossValidated:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Calibration:
-    """A monotone map from scores to human scores; call it with scores.
-
-    Attributes:
-        kind: "isotonic" or "logistic".
-        increasing: False where lower human scores are better (DMOS).
-        scores: Isotonic: the (K,) scores at which the map has its corners, rising. Beyond them it is constant.
-        values: Isotonic: the (K,) human scores there.
-        parameters: Logistic: b1 to b4 of `qdebias.metrics.logistic`.
-        count: How many images it was fitted on.
-        low: Lowest human score of the sample; no mapped score is lower.
-        high: Highest; none is higher.
-        origin: Whose scores.
-        error: Its cross-validated error; None where that was not requested.
-        interval: The interval around every mapped score; None without cross-validation, and in files of earlier
-            versions.
-    """
+    """A monotone map from scores to human scores; call it with scores."""
 
     kind: Kind
-    increasing: bool
-    scores: tuple[float, ...] = ()
-    values: tuple[float, ...] = ()
-    parameters: tuple[float, ...] = ()
-    count: int
-    low: float
-    high: float
+    increasing: bool  # false where lower human scores are better (DMOS)
+    scores: tuple[float, ...] = ()  # isotonic: where the map has its corners, rising; beyond them it is constant
+    values: tuple[float, ...] = ()  # isotonic: the human scores there
+    parameters: tuple[float, ...] = ()  # logistic: b1 to b4 of `qdebias.metrics.logistic`
+    count: int  # how many images it was fitted on
+    low: float  # lowest human score of the sample; no mapped score is lower
+    high: float  # highest; none is higher
     origin: Origin
-    error: CrossValidated | None = None
-    interval: Interval | None = None
+    error: CrossValidated | None = None  # None where that was not requested
+    interval: Interval | None = None  # None without cross-validation, and in files of earlier versions
 
     def __call__(self, score: npt.ArrayLike) -> FloatArray:
         """Return (N,) scores on the human scale for (N,) scores."""
@@ -171,6 +156,9 @@ def calibrate(
 ) -> Calibration:
     """Fit a map, and find its error and its interval by cross-validation.
 
+    Too few images are refused, and scores that run against the human ones, as no monotone map of the asked direction
+    says anything then.
+
     Args:
         scores: (N,) scores of one model and method.
         mos: (N,) human scores of the same images.
@@ -182,10 +170,6 @@ def calibrate(
         level: Share of new images whose human score is to lie in the interval, in (0, 1); it needs level / (1 - level)
             labelled images.
         split: Share of the images that is set aside for a split conformal interval, in [0, 1); 0: cross-conformal.
-
-    Raises:
-        SettingError: Too few images, values that are not finite or all equal, or scores that run against the human
-            ones: no monotone map of the asked direction says anything then.
     """
     from scipy.stats import spearmanr
 

@@ -23,38 +23,26 @@ _CELLS = 1 << 19
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Interval:
-    """A percentile bootstrap interval.
+    """A percentile bootstrap interval."""
 
-    Attributes:
-        low: Lower end; NaN where every resample left the statistic undefined.
-        high: Upper end.
-        level: Coverage aimed at, such as 0.95.
-        resamples: How many resamples were drawn.
-        undefined: How many of them had only one distinct value on a side, so no correlation; they are left out.
-    """
-
-    low: float
+    low: float  # NaN where every resample left the statistic undefined
     high: float
-    level: float
-    resamples: int
-    undefined: int = 0
+    level: float  # coverage aimed at, such as 0.95
+    resamples: int  # how many were drawn
+    undefined: int = 0  # how many of them had one distinct value on a side, so no correlation; they are left out
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Resampling:
-    """How resamples are drawn.
+    """How resamples are drawn; the same seed gives the same resamples for every statistic and method.
 
-    Attributes:
-        count: How many resamples.
-        seed: Seed of the generator; the same seed gives the same resamples for every statistic and method.
-        level: Coverage of the intervals, in (0, 1).
-        groups: (N,) label of the group of each image, or None. Groups are drawn as wholes (a cluster bootstrap):
-            images that share a photograph are not independent, and intervals that ignore it are too narrow.
+    `groups` is the (N,) label of the group of each image. Groups are drawn as wholes (a cluster bootstrap): images that
+    share a photograph are not independent, and intervals that ignore it are too narrow.
     """
 
     count: int
     seed: int
-    level: float
+    level: float  # coverage of the intervals, in (0, 1)
     groups: npt.ArrayLike | None = None
 
     def __post_init__(self) -> None:

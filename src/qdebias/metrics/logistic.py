@@ -35,17 +35,11 @@ then within 1e-5 of its limit; with much less, five parameters creep along a fla
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LogisticFit:
-    """A curve from scores to MOS; call it with scores.
+    """A curve from scores to MOS; call it with scores."""
 
-    Attributes:
-        parameters: b1 to b4 or b1 to b5 of the module's formulas; NaN where nothing was fitted.
-        converged: Whether the fit ended at a minimum.
-        reason: Why not; empty where it converged.
-    """
-
-    parameters: tuple[float, ...]
-    converged: bool
-    reason: str = ""
+    parameters: tuple[float, ...]  # b1 to b4 or b1 to b5 of the module's formulas; NaN where nothing was fitted
+    converged: bool  # whether the fit ended at a minimum
+    reason: str = ""  # why not
 
     def __call__(self, predicted: npt.ArrayLike) -> FloatArray:
         """Return the curve at (N,) scores: (N,) values on the scale of the MOS it was fitted to."""
@@ -58,13 +52,7 @@ class LogisticFit:
 
 
 def fit_logistic(predicted: npt.ArrayLike, mos: npt.ArrayLike, *, parameters: Literal[4, 5] = 4) -> LogisticFit:
-    """Fit a logistic curve from scores to MOS by least squares.
-
-    Args:
-        predicted: (N,) scores, finite and not all equal.
-        mos: (N,) human scores, finite and not all equal.
-        parameters: 4 or 5, see the module.
-    """
+    """Fit a curve of 4 or 5 parameters by least squares to (N,) scores and human scores, finite and not all equal."""
     from scipy.optimize import least_squares
 
     if parameters not in (4, 5):

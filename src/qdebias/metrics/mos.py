@@ -17,17 +17,11 @@ Direction: TypeAlias = Literal["higher", "lower"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Interval:
-    """A conformal interval around every mapped score: so much to either side, on the scale of the human scores.
+    """A conformal interval around every mapped score: so much to either side, on the scale of the human scores."""
 
-    Attributes:
-        level: Share of new images whose human score is to lie within, in (0, 1).
-        half_width: The ceil((n + 1) level)-th smallest of n absolute errors, left out or set aside.
-        coverage: Share of these images that lies within, each fold or half by the half-width that the others give.
-    """
-
-    level: float
-    half_width: float
-    coverage: float
+    level: float  # share of new images whose human score is to lie within, in (0, 1)
+    half_width: float  # the ceil((n + 1) level)-th smallest of n absolute errors, left out or set aside
+    coverage: float  # share of these images within, each fold or half by the half-width that the others give
 
     def check(self) -> None:
         """Raise a ValueError where this is none, as in a file that was edited."""

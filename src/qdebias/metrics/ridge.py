@@ -43,19 +43,14 @@ class Linear:
 class Ridge:
     """How a `Linear` is learned.
 
-    Attributes:
-        blocks: How many features each block has; blocks are penalised so that each counts the same, however many
-            features it has.
-        free: How many features, from the first on, are not penalised: however strong the ridge, what is learned is at
-            least the best line through these.
-        folds: In how many parts the images are left out, one after the other, to choose the strength.
-        seed: Seed of the division into parts.
+    Blocks of features are penalised so that each counts the same, however many features it has. The first `free`
+    features are not penalised: however strong the ridge, what is learned is at least the best line through these.
     """
 
-    blocks: tuple[int, ...]
+    blocks: tuple[int, ...]  # how many features each has
     free: int = 0
-    folds: int = 5
-    seed: int = 0
+    folds: int = 5  # in how many parts the images are left out, one after the other, to choose the strength
+    seed: int = 0  # of the division into parts
 
     def learn(self, features: FloatArray, target: FloatArray, groups: npt.NDArray[np.str_]) -> Linear:
         """Return what predicts a target on images that were left out about as well as can be, by the square error.
