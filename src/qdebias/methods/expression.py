@@ -10,18 +10,7 @@ place of those that the start has. Conditions and parts come in any order. The c
 name of a preset where that is the same method; else its start and the parts that change something, in the order of
 `KINDS`.
 
-A file is an expression with questions of one's own:
-
-    method = "paper"                      # a preset, or a whole expression
-    parts = ["levels5", "logodds"]        # may be left out
-
-    [quality]                             # may be left out: the preset's own
-    text = "The visual quality of the first image is poor. How about that of the second image? Good or poor?"
-    answer_prefix = "The quality of the image is"
-    options = [" good", " poor"]
-    values = [1, 0]
-
-    [same]                                # likewise
+A file is an expression with questions of one's own, see docs/methods.md.
 """
 
 import inspect
@@ -51,10 +40,7 @@ SPELLED = {
     "winner": "paper+winner",
     "lpips": "paper+lpips",
     "qbench-t100": "qbench+t100",
-    "only-zoom-blur": "paper+only-zoom-blur",
-    "only-spatter": "paper+only-spatter",
-    "only-fog": "paper+only-fog",
-    "only-saturate": "paper+only-saturate",
+    **{f"only-{name}": f"paper+only-{name}" for name in ("zoom-blur", "spatter", "fog", "saturate")},
     "spatter-fog-saturate": "paper+without-zoom-blur",
     "spatter-saturate": "paper+without-zoom-blur+without-fog",
 }
@@ -226,8 +212,7 @@ def _described(said: Mapping[str, Any], presets: Presets) -> Recipe:
     text, parts = said.get("method", "paper"), said.get("parts", [])
     if not isinstance(text, str) or not isinstance(parts, list) or not all(isinstance(part, str) for part in parts):
         raise SettingError(f"method is a text and parts a list of texts, got {text!r} and {parts!r}")
-    start = text.split("+")[0]
-    start = SPELLED.get(start, start).split("+")[0]
+    start = SPELLED.get(text.split("+")[0], text).split("+")[0]
     own = {name: _question(name, said[name]) for name in ("quality", "same") if name in said}
     if own and start in presets:
         recipe, method = presets[start], presets[start].method

@@ -5,7 +5,6 @@ It is a method like any other, named by its file: `--method mine.fit`. The file 
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from functools import partial
 from itertools import islice
 from os import PathLike
 from pathlib import Path
@@ -76,11 +75,8 @@ class Features:
     def scores(self, answers: Answers) -> list[Score]:
         """Return the score under each method."""
         rest = iter(answers)
-        shown = (method.shown(QUERY, [QUERY] * len(method.draws), None) for method in self.methods)
-        return [
-            method.combine(Plan(requests=()), list(islice(rest, len(list(requests)))))
-            for method, requests in zip(self.methods, shown, strict=True)
-        ]
+        nothing = Plan(requests=())
+        return [method.combine(nothing, list(islice(rest, len(method.outline.requests)))) for method in self.methods]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -192,14 +188,6 @@ def save_fit(fit: Fitted, path: "str | PathLike[str]") -> None:
     write_settings(Path(path), said)
 
 
-def load_fit(path: "str | PathLike[str]", get: Callable[[str], Recipe]) -> Fitted:
-    """Return the fit of a file, or refuse it, as where its methods ask something else by now.
-
-    `get` is `qdebias.methods.presets.get`, from the name of a method to the method.
-    """
-    return read_settings(Path(path), FORMAT, partial(_from_values, get), what="fit", command="qdebias fit")
-
-
 def check_name(path: "str | PathLike[str]") -> None:
     """Check that a file can be recognised as a fit by its name."""
     if Path(path).suffix != FIT:
@@ -213,32 +201,38 @@ def _asked(features: Features) -> str:
     return method_id(describe(features), 0)
 
 
-def _from_values(get: Callable[[str], Recipe], said: Mapping[str, Any]) -> Fitted:
-    """Return a fit; a file that was edited into something that predicts nothing is refused."""
-    features = features_of([get(name) for name in said["names"]], state=said["state"])
-    if said["asked"] != _asked(features):
-        names = " and ".join(said["names"])
-        raise SettingError(f"was fitted when {names} asked something else; fit it again with qdebias fit")
-    arrays = {name: np.array(said["predict"][name], dtype=np.float64) for name in _ARRAYS}
-    predict = Linear(**arrays, offset=float(said["predict"]["offset"]))
-    labels, interval = Labels(**said["labels"]), Interval(**said["interval"])
-    numbers = [*arrays.values(), np.full(len(predict.mean), predict.offset)]
-    if len({array.shape for array in arrays.values()}) > 1 or not np.isfinite(numbers).all():
-        raise ValueError("its weights are not numbers")
-    if not (predict.scale > 0).all():
-        raise ValueError("its features have no scale")
-    if not (-np.inf < labels.low <= labels.mean <= labels.high < np.inf and 0 < labels.deviation < np.inf):
-        raise ValueError("its labels have no scale")
-    if labels.direction not in ("higher", "lower"):
-        raise ValueError("its labels have no direction")
-    interval.check()
-    return Fitted(
-        features=features,
-        names=tuple(said["names"]),
-        predict=predict,
-        labels=labels,
-        interval=interval,
-        model=said["model"],
-        identity=dict(said["identity"]),
-        report=dict(said["report"]),
-    )
+def load_fit(path: "str | PathLike[str]", get: Callable[[str], Recipe]) -> Fitted:
+    """Return the fit of a file; refuse one whose methods ask something else by now, or that predicts nothing.
+
+    `get` is `qdebias.methods.presets.get`, from the name of a method to the method.
+    """
+
+    def fit_of(said: Mapping[str, Any]) -> Fitted:
+        features = features_of([get(name) for name in said["names"]], state=said["state"])
+        if said["asked"] != _asked(features):
+            names = " and ".join(said["names"])
+            raise SettingError(f"was fitted when {names} asked something else; fit it again with qdebias fit")
+        arrays = {name: np.array(said["predict"][name], dtype=np.float64) for name in _ARRAYS}
+        predict = Linear(**arrays, offset=float(said["predict"]["offset"]))
+        labels, interval = Labels(**said["labels"]), Interval(**said["interval"])
+        numbers = [*arrays.values(), np.full(len(predict.mean), predict.offset)]
+        if len({array.shape for array in arrays.values()}) > 1 or not np.isfinite(numbers).all():
+            raise ValueError("its weights are not numbers")
+        if not (predict.scale > 0).all():
+            raise ValueError("its features have no scale")
+        if not (-np.inf < labels.low <= labels.mean <= labels.high < np.inf and 0 < labels.deviation < np.inf):
+            raise ValueError("its labels have no scale")
+        if labels.direction not in ("higher", "lower"):
+            raise ValueError("its labels have no direction")
+        return Fitted(
+            features=features,
+            names=tuple(said["names"]),
+            predict=predict,
+            labels=labels,
+            interval=interval,
+            model=said["model"],
+            identity=dict(said["identity"]),
+            report=dict(said["report"]),
+        )
+
+    return read_settings(Path(path), FORMAT, fit_of, what="fit", command="qdebias fit")

@@ -56,8 +56,7 @@ class QDebias:
         ensemble: Further questions in its place; the quality of an answer is the mean over all of them.
         same: The same-object question of eq. (11); None where the weights do not need it.
         degradations: The N ways to make the conditional images x'_i; none: the image is asked about alone.
-        mismatched: Whether they are made from other images of `Context.pool` instead, chosen by pixels and seed, each
-            degradation used once: experiment 8 of Table 3, which draws its four again for each query.
+        mismatched: Whether they are made from other images of `Context.pool` instead: experiment 8 of Table 3.
         suits: From the query image and a degradation to whether that condition counts; None: all do. All are asked
             about either way, so that what is stored serves other choices.
         weigh: From the evidence of the conditions that count to their weights p(x'_i | x), eq. (10).
@@ -66,8 +65,7 @@ class QDebias:
         mean: From the N qualities and their weights to one quality, eq. (9).
         prior: What is asked about instead of the query image as well, to subtract it; None subtracts nothing.
         seeds: Under how many seeds s, s + 1, ... the noise is drawn: the value is the mean over them, and
-            `Score.spread` their standard deviation. After the self-consistency of language models (Wang et al., 2022);
-            a degradation that draws no noise is asked about once.
+            `Score.spread` their standard deviation; a degradation that draws no noise is asked about once.
         contrast: a, where the score's log-odds are d(x) - a times the weighted mean of d(x'_i), and d are the log-odds
             of the quality that is said of one image alone. None: the x'_i are shown beside the query image.
         placement: Whether the images [x'_i, x] come before or after the question.
@@ -304,13 +302,7 @@ class QDebias:
 
 
 def Vanilla(*, question: Question, placement: Placement = "before", temperature: float = 1.0) -> QDebias:  # noqa: N802
-    """Return the method that asks one question about the image alone, eq. (1): what Q-Debias is compared with.
-
-    Args:
-        question: What is asked.
-        placement: Whether the image comes before or after the question.
-        temperature: T of the softmax; 1 in the paper.
-    """
+    """Return the method that asks one question about the image alone, eq. (1); for the arguments see `QDebias`."""
     return QDebias(quality=question, degradations=(), weigh=equal_weight, placement=placement, temperature=temperature)
 
 

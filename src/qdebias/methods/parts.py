@@ -25,7 +25,7 @@ NEEDS_SAME = (equations.semantic_weight, equations.winner_weight)
 """The weights that need the same-object question."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class Aspect:
     """What is asked about instead of quality as a whole: sharpness, noise and others."""
 
@@ -42,16 +42,13 @@ class Aspect:
 
 
 ASPECTS: Mapping[str, Aspect] = {
-    "sharpness": Aspect(
-        noun="sharpness", degradations=(degrade.GaussianBlur(), degrade.ZoomBlur(), degrade.Pixelate())
-    ),
-    "noise": Aspect(noun="freedom from noise", degradations=(degrade.GaussianNoise(),)),
-    "exposure": Aspect(noun="exposure", degradations=(degrade.Brightness(offset=0.5), degrade.Brightness(offset=-0.5))),
-    "colour": Aspect(noun="color", degradations=(degrade.Saturate(gain=2.0), degrade.Saturate(gain=0.1))),
-    "contrast": Aspect(noun="contrast", degradations=(degrade.Contrast(), degrade.Fog())),
+    "sharpness": Aspect("sharpness", (degrade.GaussianBlur(), degrade.ZoomBlur(), degrade.Pixelate())),
+    "noise": Aspect("freedom from noise", (degrade.GaussianNoise(),)),
+    "exposure": Aspect("exposure", (degrade.Brightness(offset=0.5), degrade.Brightness(offset=-0.5))),
+    "colour": Aspect("color", (degrade.Saturate(gain=2.0), degrade.Saturate(gain=0.1))),
+    "contrast": Aspect("contrast", (degrade.Contrast(), degrade.Fog())),
     "aesthetics": Aspect(
-        noun="aesthetic quality",
-        degradations=(degrade.ZoomBlur(), degrade.Spatter(), degrade.Saturate(), degrade.Fog()),
+        "aesthetic quality", (degrade.ZoomBlur(), degrade.Spatter(), degrade.Saturate(), degrade.Fog())
     ),
 }
 
@@ -290,23 +287,9 @@ NUMBERED: Mapping[str, Part] = {
 """Parts with a number behind them: `t100`, `a0.5`, `seeds4`."""
 
 KINDS = (
-    "aspect",
-    "only",
-    "without",
-    "with",
-    "fog",
-    "choice",
-    "readout",
-    "prefix",
-    "spacing",
-    "thought",
-    "weights",
-    "mean",
-    "prior",
-    "share",
-    "temperature",
-    "seeds",
-)
+    "aspect", "only", "without", "with", "fog", "choice", "readout", "prefix", "spacing", "thought", "weights", "mean",
+    "prior", "share", "temperature", "seeds",
+)  # fmt: skip
 """In the order in which parts are put together and written."""
 
 MANY = ("with", "without")

@@ -1,16 +1,7 @@
 """Every method of the paper by name, with the questions as they are printed there.
 
-Paper and released code disagree in several places, so each reading has a name and none is mended silently:
-
-| | `paper` | `released` |
-|---|---|---|
-| zoom blur | factors 1.00 to 1.10, step 0.01 | 1.00 to 1.20, step 0.02, and the image once more in the mean |
-| fog | as in the code: eq. (7) as it is printed, without rescaling, is `paper-eq7` | rescaled by max / (max + k) \
-after adding |
-| quality question | "...the second image? Good or poor?" | "...the second image. Good or poor?" |
-| its answer | "The quality of the image is" + " good", " poor" | "Good", "Poor" as the first word of the reply: the \
-processor that the authors' script calls drops the prefix, which ends in a space there (`released-as-written`) |
-| same-object question | "...the same object? Yes or no?" | "...the same object? Yes or no" |
+Paper and released code disagree in several places, which docs/method.md lists; so each reading has a name, and none is
+mended silently.
 """
 
 from dataclasses import replace
@@ -52,10 +43,7 @@ SAME_OBJECT = Question(
 )
 
 RELEASED_CONDITIONAL = Question(
-    text="The visual quality of the first image is poor. "
-    "How about the visual quality of the second image. Good or poor?",
-    options=("Good", "Poor"),
-    values=(1.0, 0.0),
+    text=CONDITIONAL.text.replace("second image?", "second image."), options=("Good", "Poor"), values=(1.0, 0.0)
 )
 RELEASED_SAME_OBJECT = replace(SAME_OBJECT, text="Do these two images describe the same object? Yes or no")
 
@@ -105,12 +93,7 @@ UNASKED = replace(PAPER, same=None)
 RELEASED = QDebias(
     quality=RELEASED_CONDITIONAL,
     same=RELEASED_SAME_OBJECT,
-    degradations=(
-        imagenet_c("zoom_blur", severity=3),
-        imagenet_c("spatter", severity=3),
-        imagenet_c("saturate", severity=3),
-        imagenet_c("fog", severity=4),
-    ),
+    degradations=(*(imagenet_c(kind, 3) for kind in ("zoom-blur", "spatter", "saturate")), imagenet_c("fog", 4)),
 )
 
 

@@ -23,8 +23,7 @@ class Interval:
     half_width: float  # the ceil((n + 1) level)-th smallest of n absolute errors, left out or set aside
     coverage: float  # share of these images within, each fold or half by the half-width that the others give
 
-    def check(self) -> None:
-        """Raise a ValueError where this is none, as in a file that was edited."""
+    def __post_init__(self) -> None:
         if not (0 < self.level < 1 and 0 <= self.half_width < math.inf):
             raise ValueError("its interval is not valid")
 

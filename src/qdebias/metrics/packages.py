@@ -16,13 +16,9 @@ from qdebias.image import RgbImage
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Lpips:
-    """Distance of two images of one size: 0 for the same image, up to about 1; call it with the two.
+    """Distance of two images of one size: 0 for the same image, up to about 1; call it with the two."""
 
-    Attributes:
-        network: "alex" (the package's default; the paper names none), "vgg" or "squeeze".
-    """
-
-    network: str = "alex"
+    network: str = "alex"  # the package's default, as the paper names none; or "vgg", "squeeze"
 
     def __call__(self, first: RgbImage, second: RgbImage) -> float:
         """Return the distance."""
