@@ -122,12 +122,13 @@ def _from_values(values: Mapping[str, Any]) -> Calibration:
     known = dict(values) | {name: tuple(map(float, values[name])) for name in ("scores", "values", "parameters")}
     known["origin"] = Origin(**values["origin"])
     known["interval"] = Interval(**interval) if interval else None
-    if error:
-        known["error"] = CrossValidated(**{name: math.nan if one is None else one for name, one in error.items()})
+    numbers: dict[str, Any] = {name: math.nan if one is None else one for name, one in (error or {}).items()}
+    known["error"] = CrossValidated(**numbers) if error else None
     made = Calibration(**known)
     if made.kind == "isotonic":
         rises = np.diff(made.values) * (1 if made.increasing else -1)
-        monotone = len(made.scores) == len(made.values) > 0 and (np.diff(made.scores) > 0).all() and (rises >= 0).all()
+        corners = len(made.scores) == len(made.values) > 0
+        monotone = corners and bool((np.diff(made.scores) > 0).all() and (rises >= 0).all())
     else:
         monotone = made.kind == "logistic" and len(made.parameters) == 4
     if not monotone:
