@@ -33,7 +33,6 @@ class Probability:
         return self.log_p - self.log_q
 
     def __getitem__(self, which: Which) -> "Probability":
-        """Return some of the probabilities, by index."""
         return Probability(log_p=self.log_p[which], log_q=self.log_q[which])
 
 
@@ -121,7 +120,6 @@ class Evidence:
     certainty: FloatArray  # (N,) how sure the answers about quality are, in [0, 1]
 
     def __getitem__(self, which: Which) -> "Evidence":
-        """Return the evidence of some conditions, by index."""
         return Evidence(
             quality=self.quality[which],
             same=None if self.same is None else self.same[which],

@@ -213,7 +213,7 @@ def _described(said: Mapping[str, Any], presets: Presets) -> Recipe:
     if not isinstance(text, str) or not isinstance(parts, list) or not all(isinstance(part, str) for part in parts):
         raise SettingError(f"method is a text and parts a list of texts, got {text!r} and {parts!r}")
     start = SPELLED.get(text.split("+")[0], text).split("+")[0]
-    own = {name: _question(name, said[name]) for name in ("quality", "same") if name in said}
+    own: dict[str, Any] = {name: _question(name, said[name]) for name in ("quality", "same") if name in said}
     if own and start in presets:
         recipe, method = presets[start], presets[start].method
         if not isinstance(method, QDebias) or ("same" in own and not method.degradations):

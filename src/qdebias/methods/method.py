@@ -192,7 +192,9 @@ class QDebias:
     ) -> Iterator[tuple[tuple[Shown, ...], tuple[Question, ...]]]:
         """Yield the images, or their names, and the questions of each request of a plan; `prior` has no content."""
         if self.contrast is not None:
-            yield from (((one,), self.questions) for one in (query, *conditions))
+            yield (query,), self.questions
+            for one in conditions:
+                yield (one,), self.questions
             return
         asked = [(query, self.questions)]
         if prior is not None:
