@@ -2,7 +2,7 @@
 
 import functools
 from collections.abc import Callable, Hashable
-from typing import Any, ParamSpec, Protocol, TypeVar
+from typing import ParamSpec, Protocol, TypeAlias, TypeVar
 
 import numpy as np
 
@@ -13,14 +13,8 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 
-class Rng(Protocol):
-    """A source of noise: `numpy.random.Generator`, or `numpy.random.RandomState` to repeat reference data."""
-
-    def normal(self, loc: float = ..., scale: float = ..., size: Any = ...) -> Any:  # noqa: ANN401
-        """Draw from a normal distribution."""
-
-    def uniform(self, low: float = ..., high: float = ..., size: Any = ...) -> Any:  # noqa: ANN401
-        """Draw from a uniform distribution."""
+Rng: TypeAlias = np.random.Generator | np.random.RandomState
+"""A source of noise; the latter repeats reference data."""
 
 
 class Degradation(Protocol):

@@ -14,13 +14,9 @@ from qdebias.image import RgbImage, digest
 def is_screen(image: RgbImage) -> bool:
     """Return whether an image looks like the picture of a screen: text, diagrams, windows.
 
-    It does where both hold:
-
-    - one colour fills a fifth of the image or more, counted after a 5 x 5 median in 16 levels a channel, so that noise
-      and compression do not hide it: a background;
-    - a twentieth of the pixels or more differ from the pixel to the right or below by 64 grey levels: letters, lines.
-
-    Photographs have hard edges or a plain background, seldom both. A screen that is much blurred is not recognised.
+    It has a background, one colour that fills a fifth of it or more (after a median and in 16 levels a channel, so that
+    noise and compression do not hide it), and hard edges: a twentieth of the pixels or more differ from the next by 64
+    grey levels. Photographs seldom have both. A screen that is much blurred is not recognised.
     """
     image = np.ascontiguousarray(image)
     colours = cv2.medianBlur(image, 5).astype(np.int64) >> 4
