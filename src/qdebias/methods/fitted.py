@@ -108,7 +108,7 @@ class Fitted:
     interval: Interval
     model: str  # what `qdebias.load_backend` took
     identity: Mapping[str, str]  # `Fingerprint.identity` of the model
-    report: Mapping[str, Any]  # agreement in cross-validation, as `qdebias.evaluation.compare.Comparison` tells it
+    report: Mapping[str, Any]  # agreement in cross-validation, as `qdebias.evaluation.comparison.Comparison` tells it
 
     def plan(self, image: RgbImage, context: Context) -> Plan:
         """Ask for the features."""
