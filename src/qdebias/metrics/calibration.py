@@ -152,22 +152,12 @@ def calibrate(
     level: float = 0.9,
     split: float = 0.0,
 ) -> Calibration:
-    """Fit a map, and find its error and its interval by cross-validation.
+    """Fit a map from (N,) scores of `origin` to human scores, and find its error and its interval.
 
-    Too few images are refused, and scores that run against the human ones, as no monotone map of the asked direction
-    says anything then.
-
-    Args:
-        scores: (N,) scores of one model and method.
-        mos: (N,) human scores of the same images.
-        origin: Whose scores.
-        kind: "isotonic" or "logistic".
-        increasing: False where lower human scores are better.
-        folds: In how many parts the sample is left out, one after the other; 0: no error, no cross-conformal interval.
-        seed: Seed of the division into parts.
-        level: Share of new images whose human score is to lie in the interval, in (0, 1); it needs level / (1 - level)
-            labelled images.
-        split: Share of the images that is set aside for a split conformal interval, in [0, 1); 0: cross-conformal.
+    The sample is left out in `folds` parts, one after the other (0: no error, no interval), for a cross-conformal
+    interval; or a share `split` of it, in [0, 1), is set aside for a split conformal one. A share `level` of new human
+    scores, in (0, 1), is to lie within. Too few images are refused, and scores that run against the human ones, as no
+    monotone map of the asked direction says anything then.
     """
     from scipy.stats import spearmanr
 
