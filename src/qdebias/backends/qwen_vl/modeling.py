@@ -1,8 +1,7 @@
 """Qwen-VL: a ViT whose output 256 learned queries read, and Qwen-7B; the official names of the weights."""
 
 import math
-from collections.abc import Mapping
-from types import MappingProxyType
+from collections import OrderedDict
 from typing import Any, Self, TypeAlias, cast
 
 import torch
@@ -14,14 +13,8 @@ from transformers.models.qwen2.modeling_qwen2 import Qwen2RMSNorm
 
 from qdebias.backends.hf.native import NativeModel, check_entries, put_images
 
-SLOTS = 256
-"""Tokens of an image; their number is not in the config."""
-
-READER_HEAD = 128
-"""Channels of one head of the reader; not in the config."""
-
-EPSILON = 1e-6
-"""Of all layer norms of the vision encoder; not in the config."""
+SLOTS, READER_HEAD, EPSILON = 256, 128, 1e-6
+"""Tokens of an image, channels of one head of the reader, and what all layer norms that see add; not in the config."""
 
 _REQUIRED = (
     *("hidden_size", "intermediate_size", "kv_channels", "layer_norm_epsilon", "max_position_embeddings"),
@@ -29,15 +22,13 @@ _REQUIRED = (
     *("use_logn_attn", "vocab_size"),
 )
 _VISUAL = ("heads", "image_size", "image_start_id", "layers", "mlp_ratio", "output_dim", "patch_size", "width")
-_SUPPORTED: Mapping[str, Any] = MappingProxyType(
-    {
-        "no_bias": True,
-        "rotary_pct": 1.0,
-        "scale_attn_weights": True,
-        "tie_word_embeddings": False,
-        "quantization_config": None,
-    }
-)
+_SUPPORTED = {
+    "no_bias": True,
+    "rotary_pct": 1.0,
+    "scale_attn_weights": True,
+    "tie_word_embeddings": False,
+    "quantization_config": None,
+}
 """Entries that no published checkpoint in bfloat16 has otherwise; anything else would silently be another model."""
 
 Rotation: TypeAlias = tuple[torch.Tensor, torch.Tensor]
@@ -45,14 +36,9 @@ Rotation: TypeAlias = tuple[torch.Tensor, torch.Tensor]
 
 
 class QwenVLConfig(PreTrainedConfig):
-    """Entries of `config.json`.
+    """Entries of `config.json`; `intermediate_size` is twice the channels inside the MLP.
 
-    Attributes:
-        intermediate_size: Twice the channels inside the MLP.
-        seq_length: Length up to which positions and queries are as in training; more than two images need.
-        use_dynamic_ntk: Whether the base of the positions grows with longer prompts, see `stretch`.
-        use_logn_attn: Whether later queries are scaled up in longer prompts.
-        visual: The vision encoder, as in the file; `image_start_id` is the id of <img>.
+    Prompts longer than `seq_length`, such as more than two images need, stretch positions and scale later queries.
     """
 
     model_type = "qwen"
@@ -74,11 +60,7 @@ class QwenVLConfig(PreTrainedConfig):
 
     @classmethod
     def from_dict(cls, config_dict: dict[str, Any], **options: Any) -> Self:  # noqa: ANN401
-        """Return the config of a `config.json`.
-
-        Raises:
-            ValueError: An entry is missing, has a value that is not implemented, or contradicts another.
-        """
+        """Return the config of a `config.json`, or raise a ValueError that names what cannot be."""
         if not isinstance(config_dict.get("visual"), dict):
             raise ValueError("has no entry 'visual': this Qwen sees no images; use Qwen-VL or Qwen-VL-Chat")
         visual = config_dict["visual"]
@@ -105,48 +87,23 @@ class QwenVLConfig(PreTrainedConfig):
         return int(max(2 ** math.ceil(math.log2(length / self.seq_length) + 1) - 1, 1))
 
 
-class VisionAttention(nn.Module):
-    """Self-attention whose projection holds, head by head, the rows of query, key and value."""
-
-    def __init__(self, width: int, heads: int) -> None:
-        super().__init__()
-        self.heads = heads
-        self.in_proj = nn.Linear(width, 3 * width)
-        self.out_proj = nn.Linear(width, width)
-
-    def forward(self, hidden: torch.Tensor) -> torch.Tensor:
-        """Map (n, T, width) to the same shape."""
-        by_head = self.in_proj(hidden).unflatten(-1, (self.heads, 3, -1)).transpose(1, 2)
-        read = F.scaled_dot_product_attention(*by_head.unbind(dim=3))
-        return cast(torch.Tensor, self.out_proj(read.transpose(1, 2).flatten(2)))
-
-
-class VisionMlp(nn.Module):
-    """Two linear maps around a GELU."""
-
-    def __init__(self, width: int, intermediate: int) -> None:
-        super().__init__()
-        self.c_fc = nn.Linear(width, intermediate)
-        self.c_proj = nn.Linear(intermediate, width)
-
-    def forward(self, hidden: torch.Tensor) -> torch.Tensor:
-        """Map (n, T, width) to the same shape."""
-        return cast(torch.Tensor, self.c_proj(F.gelu(self.c_fc(hidden))))
-
-
 class VisionLayer(nn.Module):
-    """One layer of the vision encoder."""
+    """One layer of the vision encoder; its projection holds, head by head, the rows of query, key and value."""
 
     def __init__(self, width: int, heads: int, intermediate: int) -> None:
         super().__init__()
+        self.heads = heads
         self.ln_1 = nn.LayerNorm(width, eps=EPSILON)
-        self.attn = VisionAttention(width, heads)
+        self.attn = nn.ModuleDict({"in_proj": nn.Linear(width, 3 * width), "out_proj": nn.Linear(width, width)})
         self.ln_2 = nn.LayerNorm(width, eps=EPSILON)
-        self.mlp = VisionMlp(width, intermediate)
+        parts = {"c_fc": nn.Linear(width, intermediate), "gelu": nn.GELU(), "c_proj": nn.Linear(intermediate, width)}
+        self.mlp = nn.Sequential(OrderedDict(parts))
 
     def forward(self, hidden: torch.Tensor) -> torch.Tensor:
         """Map (n, T, width) to the same shape."""
-        hidden = hidden + self.attn(self.ln_1(hidden))
+        by_head = self.attn["in_proj"](self.ln_1(hidden)).unflatten(-1, (self.heads, 3, -1)).transpose(1, 2)
+        read = F.scaled_dot_product_attention(*by_head.unbind(dim=3))
+        hidden = hidden + self.attn["out_proj"](read.transpose(1, 2).flatten(2))
         return cast(torch.Tensor, hidden + self.mlp(self.ln_2(hidden)))
 
 
@@ -205,64 +162,35 @@ def spread(positions: torch.Tensor, count: int) -> torch.Tensor:
     return F.interpolate(square, size=(new, new), mode="bicubic")[0].flatten(1).T.to(positions.dtype)
 
 
-class Attention(nn.Module):
-    """Causal self-attention."""
+class Layer(nn.Module):
+    """One layer of the language model: causal self-attention, and a gated linear unit whose gate is `w2`."""
 
     def __init__(self, config: QwenVLConfig) -> None:
         super().__init__()
+        hidden, inner = config.hidden_size, config.intermediate_size // 2
         self.heads = config.num_attention_heads
-        self.c_attn = nn.Linear(config.hidden_size, 3 * config.hidden_size)
-        self.c_proj = nn.Linear(config.hidden_size, config.hidden_size, bias=False)
+        self.ln_1, self.ln_2 = (Qwen2RMSNorm(hidden, config.layer_norm_epsilon) for _ in range(2))
+        self.attn = nn.ModuleDict(
+            {"c_attn": nn.Linear(hidden, 3 * hidden), "c_proj": nn.Linear(hidden, hidden, bias=False)}
+        )
+        shapes = {"w1": (hidden, inner), "w2": (hidden, inner), "c_proj": (inner, hidden)}
+        self.mlp = nn.ModuleDict({name: nn.Linear(*shape, bias=False) for name, shape in shapes.items()})
 
     def forward(
         self, hidden: torch.Tensor, rotation: Rotation, scale: torch.Tensor, mask: torch.Tensor | None
     ) -> torch.Tensor:
-        """Map (R, L, hidden) to the same shape.
+        """Map (R, L, hidden) to the same shape; queries are rotated by position, and scaled by (R, L, 1, 1).
 
-        Args:
-            hidden: R rows of L tokens.
-            rotation: Of queries and keys, by position.
-            scale: (R, L, 1, 1), of the queries, by position.
-            mask: (R, 1, L, L), added to the scores; None: a token sees itself and all before it.
+        The mask (R, 1, L, L) is added to the scores of attention; None: a token sees itself and all before it.
         """
-        query, key, value = self.c_attn(hidden).unflatten(-1, (3, self.heads, -1)).unbind(dim=2)
+        parts = self.attn["c_attn"](self.ln_1(hidden)).unflatten(-1, (3, self.heads, -1))
+        query, key, value = parts.unbind(dim=2)
         query, key = rotate(query, rotation) * scale.to(query.dtype), rotate(key, rotation)
         query, key, value = (part.transpose(1, 2) for part in (query, key, value))
         read = F.scaled_dot_product_attention(query, key, value, attn_mask=mask, is_causal=mask is None)
-        return cast(torch.Tensor, self.c_proj(read.transpose(1, 2).flatten(2)))
-
-
-class Mlp(nn.Module):
-    """Gated linear unit; the gate is `w2`."""
-
-    def __init__(self, config: QwenVLConfig) -> None:
-        super().__init__()
-        hidden, intermediate = config.hidden_size, config.intermediate_size // 2
-        self.w1 = nn.Linear(hidden, intermediate, bias=False)
-        self.w2 = nn.Linear(hidden, intermediate, bias=False)
-        self.c_proj = nn.Linear(intermediate, hidden, bias=False)
-
-    def forward(self, hidden: torch.Tensor) -> torch.Tensor:
-        """Map (R, L, hidden) to the same shape."""
-        return cast(torch.Tensor, self.c_proj(self.w1(hidden) * F.silu(self.w2(hidden))))
-
-
-class Layer(nn.Module):
-    """One layer of the language model."""
-
-    def __init__(self, config: QwenVLConfig) -> None:
-        super().__init__()
-        self.ln_1 = Qwen2RMSNorm(config.hidden_size, config.layer_norm_epsilon)
-        self.attn = Attention(config)
-        self.ln_2 = Qwen2RMSNorm(config.hidden_size, config.layer_norm_epsilon)
-        self.mlp = Mlp(config)
-
-    def forward(
-        self, hidden: torch.Tensor, rotation: Rotation, scale: torch.Tensor, mask: torch.Tensor | None
-    ) -> torch.Tensor:
-        """Map (R, L, hidden) to the same shape; the arguments are those of `Attention`."""
-        hidden = hidden + self.attn(self.ln_1(hidden), rotation, scale, mask)
-        return cast(torch.Tensor, hidden + self.mlp(self.ln_2(hidden)))
+        hidden = hidden + self.attn["c_proj"](read.transpose(1, 2).flatten(2))
+        normed = self.ln_2(hidden)
+        return cast(torch.Tensor, hidden + self.mlp["c_proj"](self.mlp["w1"](normed) * F.silu(self.mlp["w2"](normed))))
 
 
 class Transformer(nn.Module):
@@ -287,16 +215,16 @@ class Transformer(nn.Module):
         return (torch.stack([places, torch.full_like(places, self.config.stretch(length))]),)
 
     def forward(
-        self,
-        input_ids: torch.Tensor,
-        position_ids: torch.Tensor,
-        mask: torch.Tensor | None,
-        images: torch.Tensor | None,
+        self, ids: torch.Tensor, positions: torch.Tensor, mask: torch.Tensor | None, images: torch.Tensor | None
     ) -> torch.Tensor:
         """Return (R, L, hidden) under the last norm."""
-        hidden = self.wte(input_ids)
-        put_images(hidden, input_ids == self.config.image_token_id, images)
-        rotation, scale = _rotation(position_ids, self.config), _query_scale(position_ids[0], self.config)
+        hidden = self.wte(ids)
+        put_images(hidden, ids == self.config.image_token_id, images)
+        rotation = _rotation(positions, self.config)
+        scale = torch.ones_like(positions[0], dtype=torch.float32)
+        if self.config.use_logn_attn:  # 1 up to the trained length, then growing
+            scale = ((positions[0] + 1).float().log() / math.log(self.config.seq_length)).clamp(min=1)
+        scale = scale[:, :, None, None]
         for layer in self.h:
             hidden = layer(hidden, rotation, scale, mask)
         return cast(torch.Tensor, self.ln_f(hidden))
@@ -342,10 +270,3 @@ def rotate(states: torch.Tensor, by: Rotation) -> torch.Tensor:
     first, second = states.float().chunk(2, dim=-1)
     turned = torch.cat([-second, first], dim=-1)
     return (states.float() * cosine + turned * sine).to(states.dtype)
-
-
-def _query_scale(positions: torch.Tensor, config: QwenVLConfig) -> torch.Tensor:
-    """Return the logn factor of queries at positions (R, L), from 0: 1 up to the trained length, then growing."""
-    if not config.use_logn_attn:
-        return torch.ones_like(positions, dtype=torch.float32)[:, :, None, None]
-    return ((positions + 1).float().log() / math.log(config.seq_length)).clamp(min=1)[:, :, None, None]

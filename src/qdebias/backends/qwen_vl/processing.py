@@ -45,7 +45,6 @@ MEAN = (0.48145466, 0.4578275, 0.40821073)
 DEVIATION = (0.26862954, 0.26130258, 0.27577711)
 """Of the three channels, as CLIP was trained with them."""
 
-
 PLACEHOLDER = IMAGE + IMAGE_END
 """An image in the text that a chat template writes; its slots are filled in when the text is encoded."""
 
@@ -91,24 +90,16 @@ FORM_OF = {"raw": "base", "chatml": "chat"}
 
 
 class QwenTokenizer:
-    """Qwen's byte-level vocabulary; what a processor needs of a tokenizer.
-
-    Args:
-        ranks: Byte strings by rank, every single byte among them; the rank is the id.
-    """
+    """Qwen's byte-level vocabulary; what a processor needs of a tokenizer. A byte string's rank is its id."""
 
     bos_token = None
     special_tokens_map: Mapping[str, str] = {}
 
     def __init__(self, ranks: Sequence[bytes]) -> None:
-        self._special = {token: len(ranks) + place for place, token in enumerate(SPECIAL)}
         self._tokens = [*ranks, *(token.encode() for token in SPECIAL)]
-        self._encoding = tiktoken.Encoding(
-            FILE,
-            pat_str=PATTERN,
-            mergeable_ranks={piece: rank for rank, piece in enumerate(ranks)},
-            special_tokens=self._special,
-        )
+        self._special = {token: len(ranks) + place for place, token in enumerate(SPECIAL)}
+        by_rank = {piece: rank for rank, piece in enumerate(ranks)}
+        self._encoding = tiktoken.Encoding(FILE, pat_str=PATTERN, mergeable_ranks=by_rank, special_tokens=self._special)
 
     def __len__(self) -> int:
         return len(self._tokens)
@@ -123,12 +114,8 @@ class QwenTokenizer:
         return self._special[special]
 
     def encode(self, text: str, **_: object) -> list[int]:
-        """Return the ids of `text` in its NFC form; special tokens are recognised.
-
-        Raises:
-            UnicodeEncodeError: The text contains half a surrogate pair.
-        """
-        text.encode()
+        """Return the ids of `text` in its NFC form; special tokens are recognised."""
+        text.encode()  # half a surrogate pair raises
         return self._encoding.encode(unicodedata.normalize("NFC", text), allowed_special="all", disallowed_special=())
 
     def decode(self, ids: Sequence[int], **_: object) -> str:
@@ -141,11 +128,7 @@ class QwenTokenizer:
 
 
 def read_vocabulary(folder: Path) -> QwenTokenizer:
-    """Return the vocabulary in a folder.
-
-    Raises:
-        BackendError: It is missing or damaged.
-    """
+    """Return the vocabulary in a folder."""
     path = folder / FILE
     try:
         pairs = [line.split() for line in path.read_bytes().split(b"\n") if line]
@@ -169,12 +152,7 @@ class QwenVLImageProcessor(BaseImageProcessor):
         super().__init__(**options)
         self.side = side
 
-    def preprocess(
-        self,
-        images: Image.Image | Sequence[Any],
-        return_tensors: str | None = None,
-        **_: object,
-    ) -> BatchFeature:
+    def preprocess(self, images: Any, return_tensors: str | None = None, **_: object) -> BatchFeature:  # noqa: ANN401
         """Return `pixel_values`, (n, 3, side, side) float32 with about zero mean and unit deviation."""
         size = (self.side, self.side)
         squeezed = np.stack([np.asarray(image.resize(size, Image.Resampling.BICUBIC)) for image in flat(images)])
@@ -190,18 +168,18 @@ class QwenVLProcessor(NativeProcessor):
 
     @classmethod
     def from_folder(cls, checkpoint: Checkpoint, config: QwenVLConfig, *, form: str | None = None) -> Self:
-        """Return the processor of a checkpoint.
-
-        Args:
-            checkpoint: A folder with qwen.tiktoken.
-            config: The model's.
-            form: How questions are written, "base" or "chat"; None is what generation_config.json says.
-
-        Raises:
-            BackendError: The vocabulary is missing or damaged, or does not fit the model.
-            SettingError: There is no such form, or it has to be chosen.
-        """
-        form, tokenizer = _form(form, checkpoint), read_vocabulary(checkpoint.folder)
+        """Return the processor of a checkpoint; `form` is "base" or "chat", None what generation_config.json says."""
+        if form is None:
+            said = checkpoint.read_json("generation_config.json").get("chat_format")
+            if said not in FORM_OF:
+                raise SettingError(
+                    f"{checkpoint.folder}: generation_config.json says neither 'raw' (base) nor 'chatml' (chat) as "
+                    f"chat_format, but {said!r}; pass form='base' or form='chat'"
+                )
+            form = FORM_OF[said]
+        if form not in FORMS:
+            raise SettingError(f"form {form!r} is unknown; use one of {', '.join(FORMS)}")
+        tokenizer = read_vocabulary(checkpoint.folder)
         slot = tokenizer.id_of(SLOT)
         if len(tokenizer) > config.vocab_size or slot != config.image_token_id:
             raise BackendError(
@@ -217,17 +195,3 @@ class QwenVLProcessor(NativeProcessor):
         filled = text.replace(PLACEHOLDER, IMAGE + SLOT * SLOTS + IMAGE_END)
         question, opening, reply = filled.rpartition(_REPLY)
         return [token for part in (question + opening, reply) for token in self.tokenizer.encode(part)]
-
-
-def _form(name: str | None, checkpoint: Checkpoint) -> str:
-    if name is None:
-        said = checkpoint.read_json("generation_config.json").get("chat_format")
-        if said not in FORM_OF:
-            raise SettingError(
-                f"{checkpoint.folder}: generation_config.json says neither 'raw' (base) nor 'chatml' (chat) as "
-                f"chat_format, but {said!r}; pass form='base' or form='chat'"
-            )
-        name = FORM_OF[said]
-    if name not in FORMS:
-        raise SettingError(f"form {name!r} is unknown; use one of {', '.join(FORMS)}")
-    return name
