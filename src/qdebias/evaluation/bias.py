@@ -59,13 +59,7 @@ class Bias:
 
 
 def measure_bias(
-    evidence: Evidence,
-    *,
-    before: str = "vanilla",
-    after: str = "paper",
-    kind: str | None = None,
-    resamples: int = 500,
-    seed: int = 0,
+    evidence: Evidence, *, before: str = "vanilla", after: str = "paper", kind: str | None = None, resamples: int = 500
 ) -> Bias:
     """Return how far what images show decides how they are ranked, before and after debiasing.
 
@@ -91,7 +85,7 @@ def measure_bias(
         return np.array(totals) / np.maximum(np.bincount(chosen, minlength=len(known)), 1)
 
     everything = np.arange(len(quality))
-    draws = (draw for block in Resampling(count=resamples, seed=seed, level=0.95).draws(len(quality)) for draw in block)
+    draws = (draw for block in Resampling(count=resamples, seed=0, level=0.95).draws(len(quality)) for draw in block)
     resampled = (np.repeat(everything, draw.astype(np.intp)) for draw in draws)
     found = np.array([offsets(rows) for rows in (everything, *resampled)])
     spread = np.sqrt((found**2) @ (counts / counts.sum()))
@@ -184,34 +178,30 @@ def bias_table(evidence: Evidence, bias: Bias, exposure: Mapping[str, float] | N
 
 
 _ALONE = QDebias(quality=VANILLA, weigh=equal_weight, contrast=1.0)
+"""Asks about the image and about each degraded copy, on its own."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class Exposure:
-    """A method whose value is no quality but how much bias an image exposes; it fits `qdebias.methods.method.Method`.
-
-    `base` asks about the image and about each degraded copy, on its own.
-    """
-
-    base: QDebias = _ALONE
+    """A `qdebias.methods.method.Method` whose value is no quality but how much bias an image exposes."""
 
     def plan(self, image: RgbImage, context: Context) -> Plan:
         """Ask about the image, then about each degraded copy."""
-        return self.base.plan(image, context)
+        return _ALONE.plan(image, context)
 
     def combine(self, plan: Plan, answers: Answers) -> Score:
         """Return the mean P(good) of the copies; `good` has each of them, `logits` the image's own first."""
-        score = self.base.combine(plan, answers)
+        score = _ALONE.combine(plan, answers)
         return replace(score, value=float(score.good.mean()), probabilities={}, deviation=None)
 
     def read(self, logits: FloatArray) -> float:
         """Return P(good), eq. (1)."""
-        return float(expected(logits, self.base.quality.values).p[0])
+        return float(expected(logits, _ALONE.quality.values).p[0])
 
     @property
     def kinds(self) -> tuple[str, ...]:
         """The degradations by name, in the order of `Score.good`."""
-        return tuple(map(kind_of, self.base.degradations))
+        return tuple(map(kind_of, _ALONE.degradations))
 
 
 def exposure_table(names: Iterable[str], results: Iterable[Score | Failure], method: Exposure, *, title: str) -> Table:
@@ -227,7 +217,7 @@ def exposure_table(names: Iterable[str], results: Iterable[Score | Failure], met
         values = [method.read(result.logits[0][0]), *result.good.tolist(), result.value]
         rows.append((Cell(name), *(Cell(Number(value)) for value in values)))
     note = (
-        f"P(good) under the question {method.base.quality.text!r}, of the image and of each degraded copy. Exposure is "
+        f"P(good) under the question {VANILLA.text!r}, of the image and of each degraded copy. Exposure is "
         f"the mean over the copies: 0 where the model calls all of them poor, whatever they show."
     )
     return Table(title=title, columns=tuple(columns), rows=tuple(rows), notes=(note,))

@@ -1,7 +1,5 @@
 """What one model said about one dataset under several methods, and how well each of them agrees with people.
 
-All tables and figures start from these scores.
-
 A score is a probability, and where a model is sure, rounding makes different scores equal or breaks the ties of equal
 ones, which moves SRCC. So SRCC and KRCC rank the *log-odds* of the score,
 
@@ -265,10 +263,9 @@ class Agreements:
     bootstrap. Resamples and their seed are those of `qdebias.correlate`; without resamples there are no intervals.
     """
 
-    def __init__(self, evidence: Evidence, *, resamples: int = 1000, seed: int = 0) -> None:
+    def __init__(self, evidence: Evidence, *, resamples: int = 1000) -> None:
         self.evidence = evidence
         self._resamples = resamples
-        self._seed = seed
         self._known: dict[tuple[str, bytes], FloatArray | NotRun] = {}
 
     def of(self, *recipes: str) -> Agreement | NotRun:
@@ -288,12 +285,12 @@ class Agreements:
             if isinstance(one, NotRun):
                 return one
             found.append(one)
-        resampling = Resampling(count=self._resamples, seed=self._seed, level=0.95)
+        resampling = Resampling(count=self._resamples, seed=0, level=0.95)
         numbers = []
-        for value, *drawn in found[0] - sum(found[1:]):
-            interval = resampling.interval(np.array(drawn)) if drawn else None
+        for row in found[0] - sum(found[1:]):
+            interval = resampling.interval(row[1:]) if self._resamples else None
             low, high = (interval.low, interval.high) if interval else (None, None)
-            numbers.append(Number(float(value), low, high, signed=len(found) > 1))
+            numbers.append(Number(float(row[0]), low, high, signed=len(found) > 1))
         return Agreement(srcc=numbers[0], plcc=numbers[1], count=int(chosen.sum()))
 
     def _resample(self, recipe: str, chosen: npt.NDArray[np.bool_]) -> FloatArray | NotRun:
@@ -309,7 +306,7 @@ class Agreements:
         found = [statistic(np.ones((1, len(quality)))) for statistic in statistics.values()]
         if self._resamples:
             kept = None if groups is None else groups[chosen]
-            resampling = Resampling(count=self._resamples, seed=self._seed, level=0.95, groups=kept)
+            resampling = Resampling(count=self._resamples, seed=0, level=0.95, groups=kept)
             drawn = resample(statistics, resampling, len(quality)).values()
             found = [np.concatenate(pair) for pair in zip(found, drawn, strict=True)]
         return np.array(found)

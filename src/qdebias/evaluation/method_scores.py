@@ -92,9 +92,8 @@ class ModelRun:
             return NotRun(reason=str(error))
         if obstacle := self._other_identity(recipe):
             return NotRun(reason=obstacle)
-        outline, pool = outline_of(recipe.method), None
-        if outline is not None and outline.needs_pool:
-            pool = self.pool or self._pool(dataset)
+        outline = outline_of(recipe.method)
+        pool = self.pool or self._pool(dataset) if outline is not None and outline.needs_pool else None
         scorer = self.scorer(self.backend, recipe, pool)
         stored = StoredScorer(self.run, scorer, total=len(dataset), seconds=self.answer_seconds)
         for count, _ in enumerate(stored.ask(dataset.paths), start=1):

@@ -13,7 +13,7 @@ import numpy as np
 from qdebias.backends.base import Backend
 from qdebias.equations import sigmoid
 from qdebias.errors import ImageError, SettingError
-from qdebias.evaluation.strengths import LEAST_ANCHORS, MOST_ANCHORS, against, bradley_terry, rings
+from qdebias.evaluation.strengths import LEAST_ANCHORS, MOST_ANCHORS, against, bradley_terry, check_count, rings
 from qdebias.image import MAX_PIXELS, RgbImage, digest, downsized, load_image
 from qdebias.methods.outline import answer_key, question_id
 from qdebias.prompts import Question, Request
@@ -40,10 +40,6 @@ QUESTIONS: Mapping[str, Question] = {
 
 Two-alternative forced choice, as in 2AFC prompting of LMMs and Compare2Score (Zhu et al., 2024); the words are ours.
 """
-
-
-MOST_IMAGES = 3000
-"""Most images that are ranked at a time: the fit of their strengths solves systems of that size, again and again."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -223,11 +219,7 @@ def rank(
         beside = ((one, mark) for one in images for mark in fixed if one.digest != mark.digest)
         pairs = [*combinations(fixed, 2), *beside]
     else:
-        if len(images) > MOST_IMAGES:
-            raise SettingError(
-                f"{len(images):,} images are too many to be ranked by comparison, {MOST_IMAGES:,} are the most; "
-                f"take the better ones with qdebias filter first"
-            )
+        check_count(len(images))
         places = rings([one.digest for one in images], opponents=opponents, seed=seed)
         pairs = [(images[first], images[second]) for first, second in places]
     answered, errors = _answered(pairs, run, backend, question, batch, load, on_progress or (lambda *_: None))

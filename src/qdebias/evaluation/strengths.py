@@ -17,6 +17,9 @@ import numpy.typing as npt
 from qdebias.equations import FloatArray, sigmoid
 from qdebias.errors import SettingError
 
+MOST_IMAGES = 3000
+"""Most images that are ranked at a time: the fit solves systems of that size, again and again."""
+
 SUREST = 20.0
 """Log-odds beyond this are taken as this: exp(-20), some 2e-9, is as good as never, and nothing rounds to 0."""
 
@@ -46,6 +49,7 @@ def bradley_terry(count: int, pairs: npt.NDArray[np.intp], log_odds: FloatArray)
     """
     import choix
 
+    check_count(count)
     bounded = np.clip(log_odds, -SUREST, SUREST)
     wins = np.zeros((count, count))
     np.add.at(wins, (pairs[:, 0], pairs[:, 1]), sigmoid(bounded))
@@ -66,6 +70,15 @@ def bradley_terry(count: int, pairs: npt.NDArray[np.intp], log_odds: FloatArray)
     variance = np.diag(inverse @ _laplacian(count, pairs, spread**2) @ inverse).clip(0)
     noise = np.sum((bounded - expected) ** 2) / freedom
     return Strengths(value=value, error=np.asarray(np.sqrt(noise * variance), dtype=np.float64))
+
+
+def check_count(count: int) -> None:
+    """Refuse more images than `MOST_IMAGES`, before anything is asked about them."""
+    if count > MOST_IMAGES:
+        raise SettingError(
+            f"{count:,} images are too many to be ranked by comparison, {MOST_IMAGES:,} are the most; "
+            f"take the better ones with qdebias filter first"
+        )
 
 
 def _laplacian(count: int, pairs: npt.NDArray[np.intp], weight: FloatArray) -> FloatArray:
