@@ -8,10 +8,11 @@ import rich.table
 from rich.console import Console
 
 from qdebias.backends.catalogue import KNOWN_MODELS
-from qdebias.cli import paper, shown
+from qdebias.cli import console as shown
+from qdebias.cli import paper
 from qdebias.cli import score as score_module
+from qdebias.cli.console import ENDS, MOST, Summary, show, show_measured, show_text
 from qdebias.cli.paper import form_of, write_tables
-from qdebias.cli.shown import ENDS, MOST, Summary, show, show_measured, show_text
 from qdebias.evaluation.table import Cell, Column, Number, Table, render
 from qdebias.runs.records import Record
 from test_cli import run
@@ -33,9 +34,9 @@ TABLE = Table(
 def terminal(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> StringIO:
     """A terminal so many columns wide, instead of stdout."""
     screen = StringIO()
-    console = Console(file=screen, force_terminal=True, width=request.param, soft_wrap=True, color_system=None)
-    monkeypatch.setattr(shown, "results", console)
-    monkeypatch.setattr(paper, "results", console)
+    drawn = Console(file=screen, force_terminal=True, width=request.param, soft_wrap=True, color_system=None)
+    monkeypatch.setattr(shown, "results", drawn)
+    monkeypatch.setattr(paper, "results", drawn)
     return screen
 
 

@@ -8,7 +8,7 @@ import typer
 from rich.table import Column, Table
 
 from qdebias.backends.catalogue import KNOWN_MODELS, KnownModel, known_model
-from qdebias.cli.shown import show, show_text
+from qdebias.cli.console import show, show_text
 from qdebias.degrade import DEGRADATIONS
 from qdebias.errors import SettingError
 from qdebias.image import load_image

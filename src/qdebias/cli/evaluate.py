@@ -9,11 +9,10 @@ from rich.table import Column, Table
 
 from qdebias.cli import kept_in
 from qdebias.cli.compare import names_in
-from qdebias.cli.console import progress, results, say, say_failed, say_note
+from qdebias.cli.console import progress, results, say, say_failed, say_note, show
 from qdebias.cli.options import Asking, DatasetName, JsonObject, LabelOptions, Limit, Resamples, RunFolder, Scoring
 from qdebias.cli.outputs import refuse_inputs
 from qdebias.cli.paper import form_of, write_tables
-from qdebias.cli.shown import show
 from qdebias.errors import SettingError
 from qdebias.evaluation import EvaluatedImage, Report
 from qdebias.evaluation import evaluate as evaluate_dataset
@@ -48,9 +47,7 @@ def evaluate(
     run: RunFolder = None,
     limit: Limit = None,
     json: JsonObject = False,
-    out: Annotated[
-        Path | None, typer.Option(help="Write a row per image, with logits: .csv, .jsonl, .parquet.")
-    ] = None,
+    out: Annotated[Path | None, typer.Option(help="Write a row per image with logits: .csv, .jsonl, .parquet.")] = None,
     literal: Annotated[bool, typer.Option("--literal", help="Compute and round as published scripts do.")] = False,
     resamples: Resamples = 1000,
 ) -> None:
@@ -221,7 +218,7 @@ def calibrate(
     level: Annotated[float, typer.Option(min=0, max=1, help="Share of new images that the interval holds.")] = 0.9,
     split: Annotated[
         float,
-        typer.Option(min=0, max=1, help="Share of images for the interval alone; 0: all for both."),
+        typer.Option(min=0, max=1, help="Share of images that only set the interval; 0: none."),
     ] = 0.0,
     out: Annotated[Path, typer.Option(help="The file to write.")] = Path("calibration.json"),
     limit: Limit = None,

@@ -12,12 +12,11 @@ import typer
 from rich.table import Column, Table
 from rich.text import Text
 
-from qdebias.cli.console import one_line, put, results, say, say_failed, track
+from qdebias.cli.console import one_line, put, results, say, say_failed, show, track
 from qdebias.cli.options import ImageColumn, JsonLines, Paths, Rows, RunFolder, Scoring
 from qdebias.cli.outputs import LISTS, refuse_inputs
 from qdebias.cli.runs import named_results, open_model_run, say_left_out, say_unfinished
 from qdebias.cli.score import mos_scale
-from qdebias.cli.shown import show
 from qdebias.curation import COPY, LINK, MOVE, Choice, Top, Way, check_places, choose, place
 from qdebias.curation.burst import Shot, choose_best, compare_group, draw_sheet, find_groups
 from qdebias.errors import SettingError
@@ -32,6 +31,7 @@ from qdebias.runs.manifest import NAME as RUN
 from qdebias.runs.options import Options
 from qdebias.runs.records import GivenScore, open_writer, read_scores
 from qdebias.runs.run import open_snapshot
+from qdebias.system.output import written
 
 
 def filter(  # noqa: A001  (the name of the command)
@@ -146,10 +146,8 @@ def _put(found: Choice, out: Path | None, *, json: bool) -> None:
     """Write the lists, and print the kept paths as they are, or every image as an object."""
     lists = dict(zip(LISTS, (found.kept, found.rejected, found.failed), strict=True))
     if out is not None:
-        try:
+        with written(out):
             out.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise SettingError(f"{out}: cannot be made ({error.strerror or error})") from error
         for name, images in lists.items():
             with open_writer(out / f"{name}.csv", GivenScore) as write:
                 for one in images:
@@ -177,10 +175,7 @@ def check(
     run: RunFolder = None,
     column: ImageColumn = None,
     ignore_unreadable: Annotated[
-        bool,
-        typer.Option(
-            "--ignore-unreadable", help="Do not fail for images that cannot be scored; they are still listed."
-        ),
+        bool, typer.Option("--ignore-unreadable", help="Do not fail for images that cannot be scored.")
     ] = False,
 ) -> None:
     """Fail where an image is worse than it should be: for continuous integration and commit hooks.

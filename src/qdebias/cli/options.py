@@ -27,7 +27,7 @@ Values: TypeAlias = dict[str, Any]
 
 ImageColumn = Annotated[
     str | None,
-    typer.Option(help="Column of paths, addresses or images in tables. Default: image, path, url or file_name."),
+    typer.Option(help="Column of images in tables. Default: image, path, url or file_name."),
 ]
 Paths = Annotated[
     list[str],
@@ -50,10 +50,7 @@ RunFolder = Annotated[
         "and another method asks only what is missing.",
     ),
 ]
-Megapixels = Annotated[
-    float,
-    typer.Option(min=0.001, help="Images with more megapixels are refused before they are decoded."),
-]
+Megapixels = Annotated[float, typer.Option(min=0.001, help="Images with more are refused before they are decoded.")]
 Resamples = Annotated[int, typer.Option(min=0, help="Bootstrap resamples of the 95 % intervals; 0: none.")]
 Limit = Annotated[int | None, typer.Option(min=1, help="Only this many images, from the start.")]
 Rows = Annotated[Path | None, typer.Option("--out", help="Also write the rows to this .csv, .jsonl or .parquet.")]
@@ -149,10 +146,7 @@ class Labelled:
     """Which part of a dataset, and how its labels are read."""
 
     root: Annotated[Path | None, typer.Option(help="Folder that holds the dataset.")] = None
-    subset: Annotated[
-        str | None,
-        typer.Option(help="Only this split or subset; `sample` takes whatever rows and images are there."),
-    ] = None
+    subset: Annotated[str | None, typer.Option(help="Only this split or subset; `sample`: whatever is there.")] = None
     labels: Annotated[Path | None, typer.Option(help="A label file in place of the dataset's own.")] = None
     direction: Annotated[str | None, typer.Option(help="For your own labels: higher or lower is better.")] = None
     column: Annotated[str | None, typer.Option(help="For your own labels: the column of human scores.")] = None

@@ -8,11 +8,10 @@ from typing import Annotated, TypeAlias
 
 import typer
 
-from qdebias.cli.console import one_line, progress, results, say, say_failed, track
+from qdebias.cli.console import one_line, progress, results, say, say_failed, show_measured, track
 from qdebias.cli.options import Asking, Labelled, LabelOptions, Limit, Resamples, RunFolder, Seed
 from qdebias.cli.outputs import refuse_inputs
 from qdebias.cli.runs import open_model_run, say_unfinished
-from qdebias.cli.shown import show_measured
 from qdebias.errors import SettingError
 from qdebias.evaluation.bias import Exposure, bias_table, exposure_by_content, exposure_table, measure_bias
 from qdebias.evaluation.evidence import Agreements, Evidence, NotRun, first_items
@@ -61,7 +60,7 @@ def reproduce(
     out: Out = None,
     pool: Annotated[
         list[str] | None,
-        typer.Option(help="table3: images for semantically inconsistent conditions. Default: the dataset's own."),
+        typer.Option(help="table3: images of other content. Default: the dataset's own."),
     ] = None,
     rival: Annotated[list[str] | None, typer.Option(help="table1: also run this metric of pyiqa; repeatable.")] = None,
     resamples: Resamples = 1000,
@@ -104,14 +103,14 @@ def reproduce(
 def _draw(what: str, evidence: Evidence, dataset: Dataset, out: Path, *, resamples: int) -> None:
     from qdebias.report.paper_figures import choose_examples, draw_grid, draw_scatter
 
-    bias = measure_bias(evidence, before=PLAIN, resamples=resamples)
+    found = measure_bias(evidence, before=PLAIN, resamples=resamples)
     if what == "figure1":
-        draw_scatter(evidence, bias, out)
+        draw_scatter(evidence, found, out)
     else:
         title = f"{evidence.title}, model {evidence.model}: human score (green), Q-Bench prompt (blue), Q-Debias (red)"
-        draw_grid(choose_examples(evidence, bias), dataset.root, out, title=title)
+        draw_grid(choose_examples(evidence, found), dataset.root, out, title=title)
     typer.echo(str(out))
-    say(f"spread of offsets by {bias.kind}: {bias.before} before, {bias.after} after, {bias.chance:.3f} by chance")
+    say(f"spread of offsets by {found.kind}: {found.before} before, {found.after} after, {found.chance:.3f} by chance")
 
 
 def tables(
@@ -244,8 +243,7 @@ def _exposure(scorer: Scorer, inputs: Inputs, model: str) -> _Findings:
     title = f"Exposure of bias, model {model}, seed {scorer.context.seed}"
     table = exposure_table([one_line(str(path)) for path in inputs.paths], results, method, title=title)
     scores = [result for result in results if isinstance(result, Score)]
-    failures = [*inputs.failures, *(result for result in results if isinstance(result, Failure))]
-    errors = [failure.error for failure in failures]
+    errors = [one.error for one in (*inputs.failures, *results) if isinstance(one, Failure)]
     return [table], lambda plot: draw_strip(scores, method, plot, title=title), errors
 
 

@@ -11,11 +11,10 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn
 from rich.table import Column, Table
 from rich.text import Text
 
-from qdebias.cli.console import one_line, results, say, say_failed, words
+from qdebias.cli.console import one_line, results, say, say_failed, show, words
 from qdebias.cli.options import ImageColumn, JsonLines, Paths, Rows, RunFolder, sharing
 from qdebias.cli.outputs import refuse_inputs
 from qdebias.cli.runs import open_folder, say_left_out
-from qdebias.cli.shown import show
 from qdebias.errors import SettingError
 from qdebias.evaluation.ranking import QUESTIONS, Ranked, Ranking
 from qdebias.evaluation.ranking import rank as rank_images

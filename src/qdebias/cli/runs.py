@@ -11,10 +11,9 @@ import typer
 from rich.table import Column, Table
 
 from qdebias.backends.base import Fingerprint
-from qdebias.cli.console import one_line, progress, results, say, say_failed, say_note, track, words
+from qdebias.cli.console import one_line, progress, results, say, say_failed, say_note, show, track, words
 from qdebias.cli.options import ImageColumn, JsonLines, JsonObject, Labelled, LabelOptions, Resamples, Seed, sharing
 from qdebias.cli.outputs import refuse_inputs
-from qdebias.cli.shown import show
 from qdebias.errors import SettingError
 from qdebias.evaluation.evidence import load_all
 from qdebias.evaluation.method_scores import ModelRun, recall
@@ -98,7 +97,7 @@ def retry(
 def export(
     folder: Folder,
     out: Annotated[Path | None, typer.Option(help="The file: .csv, .jsonl or .parquet.")] = None,
-    method: Annotated[str | None, typer.Option("--method", "-k", help="Its scores. Default: the method used.")] = None,
+    method: Annotated[str | None, typer.Option("--method", "-k", help="The method. Default: the one used.")] = None,
     seed: Seed = 0,
     columns: Annotated[str | None, typer.Option(help="Only these columns, comma-separated; p: probabilities.")] = None,
     json: JsonLines = False,
@@ -137,12 +136,10 @@ def report(
     out: Annotated[Path, typer.Option(help="The page to write.")] = Path("report.html"),
     method: Annotated[
         str | None,
-        typer.Option("--method", "-k", help="The method to report. Default: paper, or the one that was used."),
+        typer.Option("--method", "-k", help="The method to report. Default: paper, or the one used."),
     ] = None,
     before: Annotated[str, typer.Option(help="The method to compare with, if it was asked in the run.")] = "vanilla",
-    dataset: Annotated[
-        str | None, typer.Option(help="A dataset by name or label file. Default: the evaluated one.")
-    ] = None,
+    dataset: Annotated[str | None, typer.Option(help="Dataset or label file. Default: the evaluated one.")] = None,
     *,
     labels: LabelOptions,
     gallery: Annotated[int, typer.Option(min=1, max=24, help="How many images each gallery shows.")] = 6,

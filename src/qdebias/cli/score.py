@@ -14,12 +14,11 @@ from rich.table import Column, Table
 from rich.text import Text
 
 from qdebias.cli import kept_in
-from qdebias.cli.console import one_line, put, results, say, say_failed, track
+from qdebias.cli.console import MOST, Summary, one_line, put, results, say, say_failed, show, track
 from qdebias.cli.options import ImageColumn, JsonLines, Rows, RunFolder, Scoring, sharing
 from qdebias.cli.outputs import refuse_inputs
 from qdebias.cli.rank import Anchors, compare_images
 from qdebias.cli.runs import named_results, say_left_out
-from qdebias.cli.shown import MOST, Summary, show
 from qdebias.errors import ImageError, SettingError
 from qdebias.evaluation.ranking import QUESTIONS, AnchoredRecord, Ranked, anchored_record
 from qdebias.inputs import Image, Images, Inputs, find_inputs, open_images

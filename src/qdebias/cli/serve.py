@@ -16,10 +16,6 @@ Models = Annotated[
     list[str] | None,
     typer.Option("--model", "-m", help="A model, or NAME=MODEL; may be repeated, the first is the default. [nano]"),
 ]
-HealthPort = Annotated[
-    int | None,
-    typer.Option(min=1, max=65535, help="Also answer /healthz and /readyz here, from a thread that no request blocks."),
-]
 KeysFile = Annotated[
     Path | None, typer.Option(help="File with one API key per line. Without it: QDEBIAS_SERVE_KEYS of the environment.")
 ]
@@ -35,7 +31,7 @@ def serve(
     options: Annotated[Options, sharing("method", "batch", "seed", "max_megapixels")],
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535, help="Port to listen on; 0 takes a free one.")] = 8765,
-    health_port: HealthPort = None,
+    health_port: Annotated[int | None, typer.Option(min=1, max=65535, help="Answer health checks here too.")] = None,
     keys_file: KeysFile = None,
     open_to_all: Annotated[bool, typer.Option("--open-to-all", help="Serve other machines without any key.")] = False,
     allow_urls: AllowUrls = False,
