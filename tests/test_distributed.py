@@ -28,8 +28,7 @@ from qdebias.inputs.items import NamedImages, Unreadable
 from qdebias.inputs.shards import Shard
 from qdebias.inputs.tables import DatasetRows, Rows
 from qdebias.integrations.ray import Progress, Setting, Workers, score_on_ray
-from qdebias.integrations.ray.cluster import check_reachable
-from qdebias.integrations.ray.crew import Tally, Worker
+from qdebias.integrations.ray.cluster import Tally, Worker, check_reachable
 from qdebias.integrations.ray.folder import Manifest, Plan, freeze, open_folder, score_file
 from qdebias.runs.scorer import Scorer
 from qdebias.system.output import locked

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from qdebias.inputs import open_images
-from qdebias.integrations.ray.crew import Worker
+from qdebias.integrations.ray.cluster import Worker
 from qdebias.integrations.ray.folder import freeze, open_folder
 from qdebias.runs.options import Options
 from test_cli import rows, run

@@ -174,7 +174,7 @@ class OpenAIBackend:
     ) -> FloatArray:
         served, prepared = self._served, self._prepared[_form(request, question)]
         fields = conversation(question.text, urls, placement=request.placement, prefix=prepared.reply)
-        fields |= served.server.logprob_fields(prepared.tokens)
+        fields |= served.server.logprob_fields(prepared.tokens) if prepared.tokens else {}
         top = self._top
         while True:
             reply = await session.send(*self._completion({**fields, "top_logprobs": top}), patient=patient)

@@ -21,9 +21,6 @@ from qdebias.errors import OptionError
 from qdebias.image import RgbImage
 from qdebias.prompts import Placement, Request
 
-PLAIN_SAMPLING: Mapping[str, Any] = {"max_tokens": 1, "temperature": 1, "top_p": 1, "logprobs": True}
-"""One token, sampled from the model's own distribution: nothing between its logits and the log-probabilities."""
-
 _LEAST = -9999.0  # what servers write for a token without a probability; no true log-probability is that small
 _CLEAR = 10
 _BYTE_LEVEL, _PIECES = "\u0120", "\u2581"
@@ -174,7 +171,14 @@ def option_logprobs(reply: Json, words: Sequence[str], tokens: Sequence[int] | N
         else:
             fitting = [one for one in told if one.text == word.encode()]
         if not fitting:
-            raise MissingOptionError(_missing(found, word, remedy))
+            texts = {one.text.decode(errors="replace") for one in found}
+            kin = sorted(text for text in texts if text.strip().lower() == word.strip().lower())
+            near = f" ({', '.join(map(repr, kin))} there is another token)" if kin else ""
+            raise MissingOptionError(
+                f"option {word!r} is not among the {len(found)} tokens whose probability the server returned{near}, "
+                f"and none is made up for it: it is less likely than they, or several tokens of this model; {remedy}, "
+                f"or choose a word that the model answers with"
+            )
         if len({one.logprob for one in fitting}) > 1:
             raise OptionError(
                 f"option {word!r} stands {len(fitting)} times in the server's list, for different tokens that it "
@@ -182,17 +186,6 @@ def option_logprobs(reply: Json, words: Sequence[str], tokens: Sequence[int] | N
             )
         logprobs.append(fitting[0].logprob)
     return np.array(logprobs)
-
-
-def _missing(found: Sequence[Candidate], word: str, remedy: str) -> str:
-    texts = {one.text.decode(errors="replace") for one in found}
-    kin = sorted(text for text in texts if text.strip().lower() == word.strip().lower())
-    near = f" ({', '.join(map(repr, kin))} there is another token)" if kin else ""
-    return (
-        f"option {word!r} is not among the {len(found)} tokens whose probability the server returned{near}, and none "
-        f"is made up for it: it is less likely than they, or several tokens of this model; {remedy}, or choose a word "
-        f"that the model answers with"
-    )
 
 
 def likelier_lead(reply: Json, words: Sequence[str], *, clearly: bool) -> str:

@@ -8,12 +8,15 @@ from dataclasses import dataclass, field, replace
 from pathlib import PurePosixPath
 from typing import Any, TypeVar
 
-from qdebias.backends.openai_http.chat import PLAIN_SAMPLING, candidates, conversation
+from qdebias.backends.openai_http.chat import candidates, conversation
 from qdebias.backends.openai_http.connection import Json, PassingError, RefusedError, Session
 from qdebias.backends.prompt import PRESETS, Argument, Tokenizer
 from qdebias.errors import BackendError, SettingError
 
 Found = TypeVar("Found")
+
+PLAIN_SAMPLING: Mapping[str, Any] = {"max_tokens": 1, "temperature": 1, "top_p": 1, "logprobs": True}
+"""One token, sampled from the model's own distribution: nothing between its logits and the log-probabilities."""
 
 _FEWEST = 5  # of the most likely tokens, where a server refuses more; some hosted ones tell of no more
 _META = ("n_params", "size", "ftype")  # what llama.cpp tells of its weights
@@ -28,16 +31,23 @@ class Server:
     most: int = 0  # and then where an option is missing; 0: no more than before
     remedy: str = "ask for a longer list (top_logprobs) where the server allows it"  # what helps next
     arguments: bool = False  # it hands `chat_template_kwargs` to the chat template
+    sampling: Mapping[str, Any] = field(default_factory=dict)  # what else leaves the log-probabilities unprocessed
+    logprob_fields: Callable[[Sequence[int]], Json] = lambda _: {}  # of a request that asks for options by their ids
+    render_path: str = ""  # where it shows the prompt of a conversation; empty: nowhere
+    render_field: str = ""  # in which field of the answer: as text, or as tokens
     text_field: str = ""  # what its tokenizer calls a text; empty: it lends none
     tokenizer_fields: Mapping[str, Any] = field(default_factory=dict)  # what else the tokenizer wants
 
-    def logprob_fields(self, tokens: Sequence[int] | None) -> Json:  # noqa: ARG002
-        """Return the fields of a request that make the server tell the probabilities of options, (K,) ids or None."""
-        return {}
-
-    def render(self, session: Session, conversation: Json) -> str | None:  # noqa: ARG002
+    def render(self, session: Session, conversation: Json) -> str | None:
         """Return the prompt that a conversation becomes, None where the server does not show it."""
-        return None
+        url = f"{session.connection.root}{self.render_path}"
+        reply = _if_there(lambda: session.post(url, conversation)) if self.render_path else None
+        if reply is None:
+            return None
+        prompt = _value(reply, self.render_field, url)
+        if isinstance(prompt, list):
+            return RemoteTokenizer(session, self.text_field, self.tokenizer_fields).decode(prompt)
+        return str(prompt)
 
     def tokenizer(self, session: Session) -> Tokenizer | None:
         """Return the model's tokenizer, after it has worked once; None where the server does not lend it."""
@@ -46,59 +56,44 @@ class Server:
         return tokenizer if works else None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class VllmServer(Server):
-    """vLLM: tells the log-probabilities of tokens that are named by id, whatever their rank.
+def _vllm(model: str) -> Server:
+    """VLLM tells the log-probabilities of tokens that are named by id, whatever their rank.
 
-    The log-probabilities are raw by default (--logprobs-mode). Should the server process them, the fields below leave
-    nothing to process: its defaults come from the model's generation_config.json and may cut off all but some tokens.
-    Versions that do not know logprob_token_ids ignore it and return the most likely tokens.
+    They are raw by default (--logprobs-mode). Should the server process them, the fields leave nothing to process: its
+    defaults come from the model's generation_config.json and may cut off all but some tokens. Versions that do not know
+    logprob_token_ids ignore it and return the most likely tokens.
     """
-
-    name: str = "vLLM"
-    remedy: str = (
-        "use a vLLM that knows logprob_token_ids (0.30 does), or start it with --max-logprobs 1000 and set "
-        "top_logprobs=1000"
+    return Server(
+        name="vLLM",
+        remedy="use a vLLM that knows logprob_token_ids (0.30 does), or start it with --max-logprobs 1000 and set "
+        "top_logprobs=1000",
+        arguments=True,
+        logprob_fields=lambda tokens: {"logprob_token_ids": list(tokens), "return_tokens_as_token_ids": True},
+        sampling={"top_k": -1, "min_p": 0.0, "repetition_penalty": 1.0},
+        render_path="/tokenize",
+        render_field="tokens",
+        text_field="prompt",
+        tokenizer_fields={"model": model, "add_special_tokens": False},
     )
-    arguments: bool = True
-    text_field: str = "prompt"
-
-    def logprob_fields(self, tokens: Sequence[int] | None) -> Json:
-        """Ask for exactly the options, and for ids instead of texts."""
-        named = {} if tokens is None else {"logprob_token_ids": list(tokens), "return_tokens_as_token_ids": True}
-        return {"top_k": -1, "min_p": 0.0, "repetition_penalty": 1.0, **named}
-
-    def render(self, session: Session, conversation: Json) -> str | None:
-        """Let the server apply its template and its tokenizer, and decode what comes of it."""
-        url = f"{session.connection.root}/tokenize"
-        reply = _if_there(lambda: session.post(url, conversation))
-        if reply is None:
-            return None
-        return RemoteTokenizer(session, self.text_field, self.tokenizer_fields).decode(_value(reply, "tokens", url))
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LlamaServer(Server):
-    """llama-server of llama.cpp: returns as many log-probabilities as are requested, raw, with token ids."""
+def _llama(vocabulary: object) -> Server:
+    """llama.cpp returns as many log-probabilities as are requested, raw, with token ids.
 
-    name: str = "llama.cpp"
-    top: int = 500  # which takes 45 kB a reply, and a vocabulary 15 MB
-    remedy: str = "set top_logprobs to the size of the vocabulary"
-    arguments: bool = True
-    text_field: str = "content"
-
-    def logprob_fields(self, tokens: Sequence[int] | None) -> Json:
-        """Let an option be the sampled token; the bias changes what is sampled and not the log-probabilities.
-
-        Without it, the server drops all of them when it happens to sample a token that is only a part of a letter.
-        """
-        return {} if tokens is None else {"logit_bias": {str(tokens[0]): 100}}
-
-    def render(self, session: Session, conversation: Json) -> str | None:
-        """Let the server apply its template."""
-        url = f"{session.connection.root}/apply-template"
-        reply = _if_there(lambda: session.post(url, conversation))
-        return None if reply is None else str(_value(reply, "prompt", url))
+    It drops all of them when it happens to sample a token that is only a part of a letter. So an option is made to be
+    the sampled token, by a bias that changes what is sampled and not the log-probabilities.
+    """
+    return Server(
+        name="llama.cpp",
+        top=500,  # which takes 45 kB a reply, and a vocabulary 15 MB
+        most=vocabulary if isinstance(vocabulary, int) else 0,
+        remedy="set top_logprobs to the size of the vocabulary",
+        arguments=True,
+        logprob_fields=lambda tokens: {"logit_bias": {str(tokens[0]): 100}},
+        render_path="/apply-template",
+        render_field="prompt",
+        text_field="content",
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,20 +159,19 @@ def identify(
     BackendError, or SettingError where no model is named and it serves more or fewer than one.
     """
     entry = _listed_model(session)
-    name, meta = str(entry["id"]), entry.get("meta")
+    name, owner, meta = str(entry["id"]), entry.get("owned_by"), entry.get("meta")
     meta = meta if isinstance(meta, Mapping) else {}
-    owner, size = entry.get("owned_by"), meta.get("n_vocab")
     server = Server(name=str(owner or "unknown"), arguments=owner == "sglang")
     if owner == "vllm":
-        server = VllmServer(tokenizer_fields={"model": name, "add_special_tokens": False})
+        server = _vllm(name)
     elif owner == "llamacpp":
-        server = LlamaServer(most=size if isinstance(size, int) else 0)
+        server = _llama(meta.get("n_vocab"))
     chosen = {**(PRESETS if server.arguments else {}), **(template_args or {})}
     fields = {"model": name, **({"chat_template_kwargs": chosen} if chosen else {})}
     try:
         reply, sampling = _try_out(session, server, fields, top_logprobs or server.top)
     except RefusedError as error:
-        if top_logprobs or "top_logprobs" not in str(error) or type(server) is not Server:
+        if top_logprobs or "top_logprobs" not in str(error) or server.render_path:
             raise
         server = replace(server, top=_FEWEST)
         reply, sampling = _try_out(session, server, fields, _FEWEST)
@@ -217,8 +211,9 @@ def _try_out(session: Session, server: Server, fields: Json, top: int) -> tuple[
     """Ask something short, as options will be requested; return the reply, and how one token is asked for."""
     tokenizer = server.tokenizer(session)
     tokens = tokenizer.encode(" good")[:1] if tokenizer else None
-    asked = {**fields, **conversation("Good or poor?"), "top_logprobs": top, **server.logprob_fields(tokens)}
-    sampling = dict(PLAIN_SAMPLING)
+    asked = {**fields, **conversation("Good or poor?"), "top_logprobs": top}
+    asked |= server.logprob_fields(tokens) if tokens else {}
+    sampling = {**PLAIN_SAMPLING, **server.sampling}
     url = f"{session.connection.api}/chat/completions"
     try:
         reply = session.post(url, {**asked, **sampling})

@@ -1,7 +1,7 @@
 """Runs on a cluster: Ray places workers, each of which holds the model and writes what it scored; see docs/scale.md.
 
-`folder` is where plan and results lie, `crew` hands chunks of the plan out to its workers and copes with those that
-die, `cluster` reaches Ray, which nothing here imports before it is needed.
+`folder` is where plan and results lie; `cluster` reaches Ray, which nothing here imports before it is needed, hands
+chunks of the plan out to its workers, and copes with those that die.
 """
 
 import time
@@ -136,8 +136,7 @@ def _scored(
     on_progress: Callable[[Progress], None],
 ) -> Progress:
     """Have the missing chunks scored; what is left out of their shards is added to `images.left_out`."""
-    from qdebias.integrations.ray.cluster import connected, hiring
-    from qdebias.integrations.ray.crew import Crew
+    from qdebias.integrations.ray.cluster import Crew, connected, hiring
 
     begin, expected = time.monotonic(), dict(plan.identity)
 

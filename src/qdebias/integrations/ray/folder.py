@@ -8,7 +8,7 @@ import hashlib
 import json
 import os
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from dataclasses import asdict, dataclass
 from itertools import islice
 from pathlib import Path, PurePosixPath
@@ -37,7 +37,7 @@ _NAMES = {kind: name for name, kind in _KINDS.items()}
 
 
 @dataclass(frozen=True, slots=True)
-class LocalFolder:
+class _LocalFolder:
     """A folder on a disk; one that every machine of the cluster sees under this path."""
 
     path: Path
@@ -46,21 +46,19 @@ class LocalFolder:
         return str(self.path)
 
     def names(self, under: str) -> set[str]:
-        """Return the names of its files; those that are being written are hidden and left out."""
-        try:
+        """Return the names of the files in a folder below; those that are being written are hidden and left out."""
+        with suppress(FileNotFoundError, NotADirectoryError):
             return {name for name in os.listdir(self.path / under) if not name.startswith(".")}  # noqa: PTH208 (names)
-        except (FileNotFoundError, NotADirectoryError):
-            return set()
+        return set()
 
     def read(self, name: str) -> bytes | None:
         """Return what a file holds, None where there is none."""
-        try:
+        with suppress(FileNotFoundError, NotADirectoryError):
             return (self.path / name).read_bytes()
-        except (FileNotFoundError, NotADirectoryError):
-            return None
+        return None
 
     def write(self, name: str, data: bytes) -> None:
-        """Write a file as a whole."""
+        """Write a file as a whole, or raise a StoreError."""
         path = self.path / name
         with _told(str(path)):
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -80,8 +78,8 @@ class LocalFolder:
 
 
 @dataclass(frozen=True, slots=True)
-class RemoteFolder:
-    """A folder behind an address, through fsspec; object stores show an object when all of it has arrived."""
+class _RemoteFolder:
+    """The same behind an address, through fsspec; object stores show an object when all of it has arrived."""
 
     address: str
 
@@ -89,49 +87,37 @@ class RemoteFolder:
         return unsigned(self.address)
 
     def names(self, under: str) -> set[str]:
-        """Return the names of its objects."""
         files, path = open_filesystem(f"{self.address}/{under}")
-        with _told(self.address, done="listed"):
-            try:
-                return {PurePosixPath(name).name for name in files.ls(path, detail=False)}
-            except FileNotFoundError:
-                return set()
+        with _told(self.address, done="listed"), suppress(FileNotFoundError):
+            return {PurePosixPath(name).name for name in files.ls(path, detail=False)}
+        return set()
 
     def read(self, name: str) -> bytes | None:
-        """Return what an object holds, None where there is none."""
         files, path = open_filesystem(f"{self.address}/{name}")
-        with _told(self.address, done="read"):
-            try:
-                return bytes(files.cat_file(path))
-            except FileNotFoundError:
-                return None
+        with _told(self.address, done="read"), suppress(FileNotFoundError):
+            return bytes(files.cat_file(path))
+        return None
 
     def write(self, name: str, data: bytes) -> None:
-        """Put an object: one request, as chunks of scores are far below the size at which stores want several."""
         files, path = open_filesystem(f"{self.address}/{name}")
         with _told(f"{self.address}/{name}"):
-            files.pipe_file(path, data)
+            files.pipe_file(path, data)  # one request: scores are far below the size at which stores want several
 
     def remove(self, name: str) -> None:
-        """Remove an object if it is there."""
         files, path = open_filesystem(f"{self.address}/{name}")
-        with _told(self.address):
-            try:
-                files.rm_file(path)
-            except FileNotFoundError:
-                return
+        with _told(self.address), suppress(FileNotFoundError):
+            files.rm_file(path)
 
     def held(self) -> AbstractContextManager[None]:
-        """Hold nothing: what lies behind addresses has no locks."""
-        return nullcontext()
+        return nullcontext()  # what lies behind addresses has no locks
 
 
-Folder: TypeAlias = LocalFolder | RemoteFolder  # is sent to the workers
+Folder: TypeAlias = _LocalFolder | _RemoteFolder  # is sent to the workers
 
 
 def open_folder(name: str) -> Folder:
     """Return the folder of a path or of an address such as "s3://bucket/scores"; it need not exist yet."""
-    return RemoteFolder(name.rstrip("/")) if is_address(name) else LocalFolder(Path(name).absolute())
+    return _RemoteFolder(name.rstrip("/")) if is_address(name) else _LocalFolder(Path(name).absolute())
 
 
 @contextmanager
