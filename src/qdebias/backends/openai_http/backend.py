@@ -85,9 +85,8 @@ class OpenAIBackend:
         """Return the log-probabilities of every option, see `Backend.option_logits`.
 
         The questions of one request are asked one after the other, so that the server can keep what it computed for
-        the images; different requests are asked at the same time. An ImageError says that the server refuses these
-        images, or gives no answer that can be used, and answers for others; a BackendError that it refuses whatever it
-        is shown, stays away, or serves another model than before.
+        the images; different requests are asked at the same time. An ImageError says that there is no answer for these
+        images and one for others, any other BackendError that there is none for any.
         """
         if not requests:
             return []

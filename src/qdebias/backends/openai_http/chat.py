@@ -157,9 +157,7 @@ def _bytes(text: str, raw: object, space: str) -> bytes:
 def option_logprobs(reply: Json, words: Sequence[str], tokens: Sequence[int] | None, remedy: str) -> FloatArray:
     """Return the (K,) log-probabilities of options, given as words and, where the server tells them, as (K,) ids.
 
-    Raises:
-        RefusedError: The reply holds no log-probabilities, although they were requested.
-        OptionError: An option is missing, for which `remedy` helps, or cannot be told from another token.
+    Raises OptionError where one is missing, against which `remedy` helps, or cannot be told from another token.
     """
     found = candidates(reply)
     told = [one for one in found if one.logprob > _LEAST and math.isfinite(one.logprob)]

@@ -123,18 +123,18 @@ class Connection:
             trust_env=not nearby,  # a proxy cannot reach this machine
         )
         with start_blocking_portal() as portal, portal.wrap_async_context_manager(client):
-            yield Session(self, portal, client, waiting=waiting)
+            yield Session(self, portal, client, waiting)
 
 
+@dataclass(eq=False, repr=False)
 class Session:
     """An open connection. What fails raises `PassingError`, where trying again did not help, or `RefusedError`."""
 
-    def __init__(
-        self, connection: Connection, portal: BlockingPortal, client: httpx2.AsyncClient, *, waiting: bool
-    ) -> None:
-        self.connection = connection
-        self.interrupted = False  # whether the connection broke at least once
-        self._portal, self._client, self._waiting = portal, client, waiting
+    connection: Connection
+    _portal: BlockingPortal
+    _client: httpx2.AsyncClient
+    _waiting: bool
+    interrupted: bool = False  # whether the connection broke at least once
 
     def get(self, url: str) -> Any:  # noqa: ANN401  whatever the server sends
         """Return the JSON value at a URL."""

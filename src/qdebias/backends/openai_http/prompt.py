@@ -35,7 +35,6 @@ def prepare(form: Form, render: Render, tokenizer: Tokenizer | None, *, trusted:
     """Check how a question is asked, and return how it is sent and read.
 
     `render` gives its prompt, which continues a started reply; `trusted` prompts are believed to be right, unseen.
-    Raises PromptError where something else is asked, or tomorrow, and OptionError where an option is no single token.
     """
     prefix = form.question.answer_prefix
     if trusted and prefix:
@@ -72,10 +71,7 @@ def prepare(form: Form, render: Render, tokenizer: Tokenizer | None, *, trusted:
 def readable(
     form: Form, tokenizer: Tokenizer | None, *, reply: str = "", context: str = "", lead: str = ""
 ) -> PreparedQuestion:
-    """Return how the options are found behind `context` and the white space `lead`; raises OptionError.
-
-    `lead` is what the template writes before a reply.
-    """
+    """Return how the options are found behind `context` and the white space `lead` that the template writes."""
     words = tuple(option if option[0].isspace() else lead + option for option in form.question.options)
     if tokenizer is None:
         return PreparedQuestion(reply, words, None)

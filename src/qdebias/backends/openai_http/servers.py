@@ -155,8 +155,7 @@ def identify(
 ) -> Served:
     """Find out which model the server serves, and that it tells log-probabilities.
 
-    A server that is known to take arguments of the chat template gets `PRESETS` beside `template_args`. Raises
-    BackendError, or SettingError where no model is named and it serves more or fewer than one.
+    A server that is known to take arguments of the chat template gets `PRESETS` beside `template_args`.
     """
     entry = _listed_model(session)
     name, owner, meta = str(entry["id"]), entry.get("owned_by"), entry.get("meta")
