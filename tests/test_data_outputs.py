@@ -6,7 +6,9 @@ import numpy as np
 import pytest
 
 from qdebias.errors import SettingError
-from qdebias.inputs.datasets import read_outputs
+from test_readouts import module
+
+read_outputs = module().read_outputs
 
 ROWS = (
     '{"img_path": "a.jpg", "gt_score": "2.82 ", "logit_good": 14.5, "logit_poor": 12.25}',

@@ -9,8 +9,8 @@ import pytest
 from scipy.io import savemat
 
 from qdebias.errors import MissingPackageError, SettingError
-from qdebias.inputs.datasets.matlab import Grid, load_variable
-from qdebias.inputs.datasets.readers import Delimited, Workbook, read_records
+from qdebias.inputs.datasets.matlab import load_variable, read_grid
+from qdebias.inputs.datasets.readers import read_delimited, read_records, read_workbook
 
 WANT = [{"img_path": "a.jpg", "gt_score": 1.5}, {"img_path": "b.jpg", "gt_score": 2}]
 
@@ -72,7 +72,7 @@ def test_of_two_columns_with_one_name_the_first_keeps_it(tmp_path: Path) -> None
 def test_columns_without_a_header(tmp_path: Path) -> None:
     path = tmp_path / "x.txt"
     path.write_text("5.5 I01_01_1.bmp\n  4.0\ti01_01_2.bmp \n\n")
-    rows = Delimited(columns=("score", "name"), delimiter=None)(path)
+    rows = read_delimited(path, columns=("score", "name"), delimiter=None)
     assert rows == [{"score": "5.5", "name": "I01_01_1.bmp"}, {"score": "4.0", "name": "i01_01_2.bmp"}]
 
 
@@ -98,11 +98,11 @@ def test_a_workbook_has_sheets_and_a_header_somewhere(tmp_path: Path) -> None:
     for row in ([None, "a note"], ["name", "mos"], [7, 2.5], [None, None]):
         book.active.append(row)
     book.save(path)
-    assert Workbook(header="mos")(path) == [{"name": 7, "mos": 2.5}]
+    assert read_workbook(path, header="mos") == [{"name": 7, "mos": 2.5}]
     with pytest.raises(SettingError, match="has no sheet 'other'"):
-        Workbook(sheet="other")(path)
+        read_workbook(path, sheet="other")
     with pytest.raises(SettingError, match="no row of column names"):
-        Workbook(header="dmos")(path)
+        read_workbook(path, header="dmos")
     path.write_text("not a workbook")
     with pytest.raises(SettingError, match="not a readable Excel file"):
         read_records(path)
@@ -121,7 +121,7 @@ def test_matlab_files_that_do_not_fit_are_named(tmp_path: Path, shared: Path) ->
         load_variable(path, "DMOS")
     savemat(path, {"DMOS": np.zeros(3)})
     with pytest.raises(SettingError, match="expected 8 scores, found shape"):
-        Grid(name="{reference}", references=2, distortions=2, levels=2)(path)
+        read_grid(path, name="{reference}", references=2, distortions=2, levels=2)
     path.write_bytes(b"not a matlab file, but long enough to have had a header" * 9)
     with pytest.raises(SettingError, match="not a readable MATLAB file"):
         load_variable(path, "DMOS")

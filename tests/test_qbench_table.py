@@ -8,14 +8,15 @@ first row counts twice), and for CGIQA-6k the mean of its two halves; for Instru
 
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from scipy import stats
 
-from qdebias.inputs.datasets import Outputs, read_outputs
 from qdebias.metrics.measures import correlate, literal_probability
 from reference_data import skip_absent
+from test_readouts import module
 
 DATASETS = ("spaq", "koniq", "livec", "cgi", "agi", "kadid")
 ROWS = {"spaq": 11_125, "koniq": 10_073, "livec": 1_169, "cgi": 6_000, "agi": 2_982, "kadid": 10_125}
@@ -54,11 +55,11 @@ def folder(shared: Path) -> Path:
 
 
 @cache
-def outputs(folder: Path, model: str, dataset: str) -> Outputs:
-    return read_outputs(folder / model / f"{dataset}.json.gz", keep_repeated=True)
+def outputs(folder: Path, model: str, dataset: str) -> Any:
+    return module().read_outputs(folder / model / f"{dataset}.json.gz", keep_repeated=True)
 
 
-def options(stored: Outputs, model: str) -> tuple[np.ndarray, np.ndarray]:
+def options(stored: Any, model: str) -> tuple[np.ndarray, np.ndarray]:
     words = ("high", "low") if model == "instructblip_t5" else ("good", "poor")
     return stored.logits[words[0]], stored.logits[words[1]]
 
@@ -113,6 +114,8 @@ def test_temperature_moves_plcc_and_nothing_else(folder: Path) -> None:
 def test_only_one_model_left_a_repeated_row(folder: Path) -> None:
     for model, dataset, _ in CELLS:
         stored = outputs(folder, model, dataset)
-        once = read_outputs(folder / model / f"{dataset}.json.gz") if model == "instructblip_vicuna" else stored
+        once = (
+            module().read_outputs(folder / model / f"{dataset}.json.gz") if model == "instructblip_vicuna" else stored
+        )
         assert len(once) == ROWS[dataset]
         assert len(stored) == ROWS[dataset] + (model == "instructblip_vicuna")

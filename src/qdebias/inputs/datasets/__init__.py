@@ -1,8 +1,7 @@
 """Datasets with human scores: their layouts, labels and traps in one table, read by one code path."""
 
 from qdebias.inputs.datasets.dataset import CATALOGUE, Dataset, Entry, Item
-from qdebias.inputs.datasets.labels import Outputs, read_outputs
 from qdebias.inputs.datasets.load import SAMPLE, load_dataset
 from qdebias.metrics.mos import Direction
 
-__all__ = ["CATALOGUE", "SAMPLE", "Dataset", "Direction", "Entry", "Item", "Outputs", "load_dataset", "read_outputs"]
+__all__ = ["CATALOGUE", "SAMPLE", "Dataset", "Direction", "Entry", "Item", "load_dataset"]

@@ -4,6 +4,7 @@ import re
 import tomllib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from importlib.resources import files
 from importlib.resources.abc import Traversable
 from pathlib import Path
@@ -13,8 +14,8 @@ import numpy as np
 import numpy.typing as npt
 
 from qdebias.errors import SettingError
-from qdebias.inputs.datasets.matlab import Columns, Grid, LiveMatrix, read_csiq_workbook
-from qdebias.inputs.datasets.readers import Delimited, read_records
+from qdebias.inputs.datasets.matlab import read_columns, read_csiq_workbook, read_grid, read_live
+from qdebias.inputs.datasets.readers import read_delimited, read_records
 from qdebias.metrics.mos import Direction
 from qdebias.system.named import nearest
 
@@ -23,28 +24,16 @@ FloatArray: TypeAlias = npt.NDArray[np.float64]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Item:
-    """One image to be scored. Reference images are never items.
+    """One image to be scored. Reference images are never items. What the labels do not say is empty."""
 
-    Attributes:
-        path: Where the image is, relative to the dataset's root, with forward slashes.
-        name: Its name in the label file.
-        mos: Its human score as the label file has it; `Dataset.direction` says which scores are better.
-        split: "train", "val" or "test", where the dataset has an official split; otherwise empty.
-        subset: The part of the dataset it belongs to: a source, a generator, a distortion; otherwise empty.
-        scene: What it shows, where the labels say so; otherwise empty.
-        reference: The undistorted image it was made from, where there is one; otherwise empty.
-        group: Images of one group share their content and are not independent: the same reference, photograph or
-            prompt; otherwise empty.
-    """
-
-    path: str
-    name: str
-    mos: float
-    split: str = ""
-    subset: str = ""
-    scene: str = ""
-    reference: str = ""
-    group: str = ""
+    path: str  # relative to the dataset's root, with forward slashes
+    name: str  # in the label file
+    mos: float  # as the label file has it; `Dataset.direction` says which scores are better
+    split: str = ""  # "train", "val" or "test"
+    subset: str = ""  # the part of the dataset it belongs to: a source, a generator, a distortion
+    scene: str = ""  # what it shows
+    reference: str = ""  # the undistorted image it was made from
+    group: str = ""  # images of one group share their content (reference, photograph, prompt): not independent
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -123,6 +112,7 @@ class Dataset:
 Record: TypeAlias = Mapping[str, object]
 Reader: TypeAlias = Callable[[Path], list[Record]]
 Range: TypeAlias = tuple[float, float]
+Table: TypeAlias = dict[str, Any]
 
 SPLITS = {"0": "train", "1": "val", "2": "test", "training": "train", "validation": "val", "valid": "val"}
 """Spellings of splits in label files, and ours."""
@@ -134,200 +124,112 @@ SCORE_COLUMNS = ("gt_score", "mos", "dmos", "score")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LabelFile:
-    """One file of a set of labels.
+    """One file of a set of labels, or a further one with more about the same images."""
 
-    Attributes:
-        path: Its name, with a folder where that belongs to the name; `*` stands for anything. Upper and lower case
-            are not told apart.
-        split: The split that all its rows belong to, if the file says so by being this file.
-    """
-
-    path: str
-    split: str = ""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Annex:
-    """A further file with more about the same images; used where it is found.
-
-    Attributes:
-        path: As of `LabelFile`.
-        name: Column of the image's name.
-        split: The split that the images it lists belong to; empty: it adds columns instead.
-    """
-
-    path: str
-    name: str
-    split: str = ""
+    path: str  # its name, perhaps in a folder; `*` stands for anything, and case does not matter
+    split: str = ""  # that all its rows belong to, if the file says so by being this file
+    name: str = ""  # of a further file: the column of the image's name
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Labels:
-    """One form in which the labels of a dataset circulate.
+    """One form in which the labels of a dataset circulate."""
 
-    Attributes:
-        variant: What these labels are, in words for a report.
-        files: The files that together list the images.
-        name: Column of the image's name.
-        suffix: What the names lack of the names of the files.
-        score: Column of the human score.
-        scales: The scales that the scores may be on; the first that holds all of them is taken. None: the dataset's.
-        direction: Which scores are better. None: as in the dataset.
-        reference: Column of the reference image's name, where the image's own name does not tell it.
-        group: Column of the group, likewise.
-        split: Column of the split.
-        subset: Column of the subset, where the image's own name does not tell it.
-        scene: Column of the scene.
-        scenes: Columns with a weight per scene, of which the heaviest is taken.
-        annexes: Further files.
-        reader: How a file becomes rows.
-        count: How many images these labels list when complete. None: as many as the dataset has.
-    """
-
-    variant: str
-    files: tuple[LabelFile, ...]
-    name: str
+    variant: str  # what these labels are, in words for a report
+    files: tuple[LabelFile, ...]  # that together list the images
+    name: str  # columns of the image's name and of the human score
     score: str
-    suffix: str = ""
-    scales: tuple[Range, ...] | None = None
-    direction: Direction | None = None
-    reference: str = ""
+    suffix: str = ""  # what the names lack of the names of the files
+    scales: tuple[Range, ...] | None = None  # the first that holds all scores is taken; None: the dataset's
+    direction: Direction | None = None  # which scores are better; None: as in the dataset
+    reference: str = ""  # columns of what the image's own name does not tell
     group: str = ""
     split: str = ""
     subset: str = ""
     scene: str = ""
-    scenes: tuple[str, ...] = ()
-    annexes: tuple[Annex, ...] = ()
+    scenes: tuple[str, ...] = ()  # columns with a weight per scene, of which the heaviest is taken
+    annexes: tuple[LabelFile, ...] = ()  # read where found: a list of the images of a split, or else their scenes
     reader: Reader = read_records
-    count: int | None = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Variant:
-    """One of several versions of the scores that circulate under the same file name, told by a few of its values.
-
-    Attributes:
-        name: For reports.
-        scores: Score by image name.
-    """
-
-    name: str
-    scores: Mapping[str, float]
+    count: int | None = None  # images that these labels list when complete; None: as many as the dataset has
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Entry:
-    """One dataset.
+    """One dataset: a file in `known/`."""
 
-    Attributes:
-        name: As users write it.
-        title: As papers write it.
-        count: How many images have a score.
-        parts: How many of them each split or subset has, where known; a subset that is not here is allowed too.
-        direction: Which scores are better.
-        scales: Possible scales of the scores.
-        pattern: What an image's name (its last `depth` components) looks like; case does not matter. Its groups
-            `subset`, `reference` and `group` are taken over.
-        subsets: Names for what the pattern's group `subset` finds.
-        depth: How many trailing components of a name in a label file belong to it; the others are somebody's folders.
-        labels: The forms of labels, the preferred one first.
-        images: Layouts: each a tuple of folders that are searched together; the first layout that has any of the
-            images is taken, so images of two resolutions never mix.
-        tops: Names of a folder that may lie between the root and all this, once or twice.
-        averaged: Names that the labels list twice with different scores; the mean is used, and noted.
-        variants: Versions of the scores that cannot be told by the file's name.
-        notes: What a report has to say.
-        source: Where to get the dataset.
-        licence: What its publisher allows, as far as it is stated.
-        citation: The publication.
-    """
-
-    name: str
-    title: str
-    count: int | None
-    parts: Mapping[str, int] = field(default_factory=dict)
+    name: str  # as users write it
+    title: str  # as papers write it
+    count: int | None  # images that have a score
+    parts: Mapping[str, int] = field(default_factory=dict)  # of them in each split or subset, where known
     direction: Direction = "higher"
     scales: tuple[Range, ...]
-    pattern: re.Pattern[str] = re.compile(r".+")
-    subsets: Mapping[str, str] = field(default_factory=dict)
-    depth: int | None = 1
-    labels: tuple[Labels, ...]
-    images: tuple[tuple[str, ...], ...] = (("",),)
-    tops: tuple[str, ...] = ()
-    averaged: tuple[str, ...] = ()
-    variants: tuple[Variant, ...] = ()
-    notes: tuple[str, ...] = ()
-    source: str = ""
+    pattern: re.Pattern[str] = re.compile(r".+")  # of an image's name; its groups subset, reference, group are taken
+    subsets: Mapping[str, str] = field(default_factory=dict)  # names for what the pattern's group `subset` finds
+    depth: int | None = 1  # trailing components of a name that belong to it; the others are somebody's folders
+    labels: tuple[Labels, ...]  # the preferred form first
+    images: tuple[tuple[str, ...], ...] = (("",),)  # layouts: folders searched together; the first with any image
+    tops: tuple[str, ...] = ()  # folders that may lie between the root and all this, once or twice
+    averaged: tuple[str, ...] = ()  # names listed twice with different scores; the mean is used, and noted
+    variants: Mapping[str, Mapping[str, float]] = field(default_factory=dict)  # versions told by scores of images
+    notes: tuple[str, ...] = ()  # what a report has to say
+    source: str = ""  # where to get the dataset
     licence: str = "not stated"
     citation: str = ""
 
 
-Table: TypeAlias = dict[str, Any]
-
 _FIRST = ("livec", "koniq10k", "agiqa3k", "kadid10k", "spaq", "siqad")  # the six of the paper, in its order
 _READERS: Mapping[str, Reader] = {
-    "livec": Columns(scores="AllMOS_release", names="AllImages_release", beside="AllImages_release.mat"),
-    "live-vqc": Columns(scores="mos", names="video_list"),
-    "live": LiveMatrix(variable="dmos"),
-    "live realigned": LiveMatrix(variable="dmos_new"),
+    "livec": partial(read_columns, scores="AllMOS_release", names="AllImages_release", beside="AllImages_release.mat"),
+    "live-vqc": partial(read_columns, scores="mos", names="video_list"),
+    "live": partial(read_live, variable="dmos"),
+    "live realigned": partial(read_live, variable="dmos_new"),
     "csiq workbook": read_csiq_workbook,
 }
 
 
 def _entries() -> Iterator[Entry]:
     folder = files("qdebias.inputs.datasets")
+    tables = {file.name.removesuffix(".toml"): _read(file) for file in (folder / "known").iterdir()}
     forms = _read(folder / "forms.toml")
-    tables = {
-        file.name.removesuffix(".toml"): _read(file)
-        for file in (folder / "known").iterdir()
-        if file.name.endswith(".toml")
-    }
     for name in (*_FIRST, *sorted(tables.keys() - set(_FIRST))):
-        yield _entry(name, tables[name], forms)
+        table = tables[name]
+        labels = [form for one in table.pop("labels") for form in _labels(forms.get(one.pop("like", ""), {}) | one)]
+        variants = {one["name"]: one["scores"] for one in table.pop("variants", ())}
+        pattern = re.compile(table.pop("pattern"), re.IGNORECASE)
+        yield Entry(name=name, pattern=pattern, labels=tuple(labels), variants=variants, **table)
 
 
 def _read(file: Traversable) -> Table:
     """Return a file's tables, with tuples for lists and spaces for line breaks."""
-    table: Table = _plain(tomllib.loads(file.read_text("utf-8")))
+
+    def plain(value: Any) -> Any:  # noqa: ANN401  any value that TOML has
+        if isinstance(value, list):
+            return tuple(map(plain, value))
+        if isinstance(value, dict):
+            return {key: plain(part) for key, part in value.items()}
+        return value.replace("\n", " ") if isinstance(value, str) else value
+
+    table: Table = plain(tomllib.loads(file.read_text("utf-8")))
     return table
-
-
-def _entry(name: str, table: Table, forms: Mapping[str, Table]) -> Entry:
-    """Return the dataset of one file; an unknown column is a `TypeError`."""
-    labels = [form for one in table.pop("labels") for form in _labels(forms.get(one.pop("like", ""), {}) | one)]
-    variants = [Variant(**variant) for variant in table.pop("variants", ())]
-    pattern = re.compile(table.pop("pattern"), re.IGNORECASE)
-    return Entry(name=name, pattern=pattern, labels=tuple(labels), variants=tuple(variants), **table)
 
 
 def _labels(table: Table) -> Iterator[Labels]:
     """Yield the form of labels that a table describes, once for each name under which its file circulates."""
-    annexes = tuple(Annex(**annex) for annex in table.pop("annexes", ()))
-    reader = _reader(table)
+    annexes = tuple(LabelFile(**annex) for annex in table.pop("annexes", ()))
+    reader: Reader = read_records
+    if "reader" in table:
+        reader = _READERS[table.pop("reader")]
+    elif "grid" in table:
+        reader = partial(read_grid, **table.pop("grid"))
+    elif "columns" in table:
+        delimiter = table.pop("delimiter", ",")
+        separator = None if delimiter == "white space" else delimiter
+        reader = partial(read_delimited, columns=table.pop("columns"), delimiter=separator)
     names = table.pop("file", ())
-    alternatives = [(LabelFile(path=name),) for name in ((names,) if isinstance(names, str) else names)]
     together = tuple(LabelFile(**file) for file in table.pop("files", ()))
+    alternatives = [(LabelFile(path=name),) for name in ((names,) if isinstance(names, str) else names)]
     for label_files in [together] if together else alternatives:
         yield Labels(files=label_files, annexes=annexes, reader=reader, **table)
-
-
-def _reader(table: Table) -> Reader:
-    if "reader" in table:
-        return _READERS[table.pop("reader")]
-    if "grid" in table:
-        return Grid(**table.pop("grid"))
-    if "columns" in table:
-        delimiter = table.pop("delimiter", ",")
-        return Delimited(columns=table.pop("columns"), delimiter=None if delimiter == "white space" else delimiter)
-    return read_records
-
-
-def _plain(value: Any) -> Any:  # noqa: ANN401  any value that TOML has
-    if isinstance(value, list):
-        return tuple(_plain(part) for part in value)
-    if isinstance(value, dict):
-        return {key: _plain(part) for key, part in value.items()}
-    return value.replace("\n", " ") if isinstance(value, str) else value
 
 
 CATALOGUE: Mapping[str, Entry] = {entry.name: entry for entry in _entries()}
@@ -335,11 +237,7 @@ CATALOGUE: Mapping[str, Entry] = {entry.name: entry for entry in _entries()}
 
 
 def entry(name: str) -> Entry:
-    """Return the dataset of a name; upper case, "-" and "_" do not matter, so "KonIQ-10k" is koniq10k.
-
-    Raises:
-        SettingError: There is none of that name.
-    """
+    """Return the dataset of a name; upper case, "-" and "_" do not matter, so "KonIQ-10k" is koniq10k."""
     found = CATALOGUE.get(name.lower().replace("-", "").replace("_", ""))
     if found is None:
         raise SettingError(

@@ -1,6 +1,7 @@
 """`load_dataset`: the one way from a name and a folder to images with human scores."""
 
 import hashlib
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from os import PathLike
@@ -20,7 +21,6 @@ SAMPLE = "sample"
 """The subset that takes whatever rows and images are there."""
 
 _SUFFIXES = (".csv", ".tsv", ".json", ".jsonl", ".xlsx", ".parquet", ".gz")
-_SHOWN = 3
 
 
 def load_dataset(
@@ -59,7 +59,10 @@ def load_dataset(
             f"{name!r} is not a dataset; give its name, the path of a label file, or what load_dataset gave"
         )
     if Path(name).suffix.lower() in _SUFFIXES:
-        return _load_file(Path(true_name(str(name))), root, subset, labels, direction, column=column, images=images)
+        path = Path(true_name(str(name)))
+        if labels is not None:
+            raise SettingError(f"{path} is a label file itself; leave labels (--labels) out")
+        return _load_file(path, root, subset, direction, column, images=images)
     entry = entry_of(str(name))
     if direction is not None:
         raise SettingError(
@@ -75,11 +78,7 @@ def load_dataset(
 
 
 def refuse_videos(dataset: Dataset) -> None:
-    """Refuse to ask a model about a dataset of videos.
-
-    Raises:
-        SettingError: It is one.
-    """
+    """Refuse to ask a model about a dataset of videos."""
     if dataset.items and is_video(dataset.items[0].name):
         raise SettingError(
             f"{dataset.name} holds videos; score their frames with `qdebias score VIDEOS --out scores.csv`, then "
@@ -91,14 +90,11 @@ def _load_file(
     path: Path,
     root: "str | PathLike[str] | None",
     subset: str | None,
-    labels: "str | PathLike[str] | None",
     direction: Direction | None,
-    *,
     column: str | None,
+    *,
     images: bool,
 ) -> Dataset:
-    if labels is not None:
-        raise SettingError(f"{path} is a label file itself; leave labels (--labels) out")
     if not path.is_file():
         raise SettingError(f"{path}: no such label file")
     records = read_records(path)
@@ -125,9 +121,8 @@ def _load_file(
             f"{path}: its scores are called {form.score} and all lie in [0, 1], as those that qdebias writes; if they "
             f"are of people, name their column (--column {form.score}), or call it mos"
         )
-    read = LabelledImages(
-        items=tuple(items), labels=form, scale=(min(scores), max(scores)), files=(path,), notes=tuple(notes)
-    )
+    scale = (min(scores), max(scores))
+    read = LabelledImages(items=tuple(items), labels=form, scale=scale, files=(path,), notes=tuple(notes))
     tree = open_tree(path.parent if root is None else Path(root), f"the images of {path.name}")
     return _assemble(replace(entry, count=len(items)), tree, read, subset, images=images)
 
@@ -135,18 +130,23 @@ def _load_file(
 def _assemble(entry: Entry, tree: Tree, read: LabelledImages, subset: str | None, *, images: bool) -> Dataset:
     """Choose the part that was requested, find its images, and check that nothing is missing."""
     full = read.labels.count or entry.count or len(read.items)
-    part = _part(read.items, subset)
-    chosen = _choose(entry, read, part, full)
-    names = [item.name for item in chosen]
-    found, folders = (
-        find_images(tree, entry.tops, entry.images, names) if images else ({name: name for name in names}, ())
-    )
-    missing = [item.name for item in chosen if item.name not in found]
-    if missing and (part != SAMPLE or not found):
-        remedy = "" if part == SAMPLE else f", or ask for subset {SAMPLE!r} (--subset {SAMPLE}) to use what is there"
-        raise SettingError(_missing_images(entry, tree, missing, len(chosen), folders) + remedy)
+    part, chosen = _choose(entry, read, subset, full)
+    found, folders = {item.name: item.name for item in chosen}, tuple[str, ...]()
+    if images:
+        found, folders = find_images(tree, entry.tops, entry.images, list(found))
     present = [item for item in chosen if item.name in found]
-    kept, notes = _each_file_once(tree.root, present, found, read.files[0]) if images else (present, ())
+    if len(present) < len(chosen) and (part != SAMPLE or not found):
+        missing = [item.name for item in chosen if item.name not in found]
+        looked = " or ".join(" + ".join(folder or "." for folder in layout) for layout in entry.images)
+        others = f"the others are in {', '.join(folder or '.' for folder in folders)}"
+        remedy = "" if part == SAMPLE else f", or ask for subset {SAMPLE!r} (--subset {SAMPLE}) to use what is there"
+        raise SettingError(
+            f"{tree.root}: {len(missing):,} of {len(chosen):,} images of {entry.title} are missing: "
+            f"{_listed(missing)}; {others if folders else f'looked in {looked}'}; the folder holds "
+            f"{tree.top_level()}; name the folder that holds them as root (--root), or get them from "
+            f"{entry.source}{remedy}"
+        )
+    kept, notes = _each_file_once(tree.root, present, found, read.files[0]) if images else (present, [])
     full -= len(present) - len(kept)
     return Dataset(
         name=entry.name,
@@ -158,7 +158,7 @@ def _assemble(entry: Entry, tree: Tree, read: LabelledImages, subset: str | None
         subset_count=full if part is None else entry.parts.get(part),
         full_count=full,
         label_files=read.files,
-        label_digest=_digest(read.files),
+        label_digest=hashlib.sha256(b"".join(file.read_bytes() for file in read.files)).hexdigest()[:16],
         label_variant=_variant(entry, read),
         image_folders=folders,
         notes=(*entry.notes, *read.notes, *notes),
@@ -170,8 +170,7 @@ def _each_file_once(
 ) -> tuple[list[Item], list[str]]:
     """Return the items with each file once, and notes on those that were one: by case, a link or another way.
 
-    Raises:
-        SettingError: Several with different scores stand for one file; the message names both.
+    Several with different scores are refused; the message names both.
     """
     seen: dict[str, Item] = {}
     notes, true_path = [], on_disk()
@@ -189,52 +188,30 @@ def _each_file_once(
     return list(seen.values()), notes
 
 
-def _part(items: Sequence[Item], subset: str | None) -> str | None:
-    """Return a subset's name in lower case; "training" is "train" where no subset is called "training" itself."""
+def _choose(entry: Entry, read: LabelledImages, subset: str | None, full: int) -> tuple[str | None, list[Item]]:
+    """Return a subset's name in lower case, and its items; "training" is "train" where no subset is called so."""
+    sizes = Counter(label for item in read.items for label in {item.split, item.subset} if label)
+    listed = [f"{label} ({size:,} of {entry.parts.get(label, size):,})" for label, size in sorted(sizes.items())]
+    parts = ", ".join([*listed[:40], f"{SAMPLE} (whatever is there)"])
     if subset is None:
-        return None
-    asked = subset.casefold()
-    known = {label.casefold() for item in items for label in (item.split, item.subset)}
-    return asked if asked in known else SPLITS.get(asked, asked)
-
-
-def _choose(entry: Entry, read: LabelledImages, part: str | None, full: int) -> list[Item]:
-    if part is None:
         if len(read.items) != full:
             files = _listed([str(file) for file in read.files])
             raise SettingError(
                 f"{files}: {len(read.items):,} images, but {entry.title} has {full:,}; complete it from "
-                f"{entry.source}, or ask for a part (--subset): {_parts(entry, read.items)}"
+                f"{entry.source}, or ask for a part (--subset): {parts}"
             )
-        return list(read.items)
-    if part == SAMPLE:
-        return list(read.items)
-    chosen = [item for item in read.items if part in (item.split.casefold(), item.subset.casefold())]
+        return None, list(read.items)
+    part = subset.casefold()
+    if part not in {label.casefold() for label in sizes}:
+        part = SPLITS.get(part, part)
+    chosen = [item for item in read.items if part in (SAMPLE, item.split.casefold(), item.subset.casefold())]
     if not chosen:
-        raise SettingError(f"{read.files[0]}: no image of subset {part!r}; there are {_parts(entry, read.items)}")
-    return chosen
-
-
-def _parts(entry: Entry, items: Sequence[Item]) -> str:
-    """Name the subsets that there are, with their sizes, for an error message."""
-    labels = [label for item in items for label in {item.split, item.subset} if label]
-    sizes = {label: labels.count(label) for label in sorted(set(labels))}
-    listed = [f"{label} ({size:,} of {entry.parts.get(label, size):,})" for label, size in sizes.items()]
-    return ", ".join([*listed[:40], f"{SAMPLE} (whatever is there)"])
-
-
-def _missing_images(entry: Entry, tree: Tree, missing: Sequence[str], asked: int, folders: tuple[str, ...]) -> str:
-    looked = " or ".join(" + ".join(folder or "." for folder in layout) for layout in entry.images)
-    where = f"the others are in {', '.join(folder or '.' for folder in folders)}" if folders else f"looked in {looked}"
-    return (
-        f"{tree.root}: {len(missing):,} of {asked:,} images of {entry.title} are missing: {_listed(missing)}; {where}; "
-        f"the folder holds {tree.top_level()}; name the folder that holds them as root (--root), "
-        f"or get them from {entry.source}"
-    )
+        raise SettingError(f"{read.files[0]}: no image of subset {part!r}; there are {parts}")
+    return part, chosen
 
 
 def _listed(names: Sequence[str]) -> str:
-    return ", ".join(names[:_SHOWN]) + (", ..." if len(names) > _SHOWN else "")
+    return ", ".join(names[:3]) + (", ..." if len(names) > 3 else "")
 
 
 def _variant(entry: Entry, read: LabelledImages) -> str:
@@ -242,15 +219,8 @@ def _variant(entry: Entry, read: LabelledImages) -> str:
     if not entry.variants:
         return read.labels.variant
     scores = {item.name: abs(item.mos) for item in read.items}
-    for variant in entry.variants:
-        gaps = [abs(scores[name] - score) for name, score in variant.scores.items() if name in scores]
+    for variant, told in entry.variants.items():
+        gaps = [abs(scores[name] - score) for name, score in told.items() if name in scores]
         if gaps and max(gaps) < 1e-3:
-            return f"{read.labels.variant}; {variant.name}"
+            return f"{read.labels.variant}; {variant}"
     return f"{read.labels.variant}; none of the known versions"
-
-
-def _digest(files: Sequence[Path]) -> str:
-    content = hashlib.sha256()
-    for file in files:
-        content.update(file.read_bytes())
-    return content.hexdigest()[:16]

@@ -8,7 +8,6 @@ import io
 import subprocess
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +15,8 @@ import numpy as np
 import numpy.typing as npt
 
 from qdebias.errors import SettingError
-from qdebias.inputs.datasets.readers import DAMAGED, Workbook
+from qdebias.inputs.datasets.readers import DAMAGED, read_workbook
 from qdebias.system.processes import module_command
-
-NEWER = "is a MATLAB 7.3 file; save it with -v7, or as CSV"
 
 
 def read(path: str, variable: str) -> bytes | str:
@@ -37,7 +34,7 @@ def read(path: str, variable: str) -> bytes | str:
         memory = io.BytesIO()
         np.save(memory, array, allow_pickle=False)
     except NotImplementedError:
-        return NEWER
+        return "is a MATLAB 7.3 file; save it with -v7, or as CSV"
     except (*DAMAGED, matlab.MatReadError) as error:
         return f"is not a readable MATLAB file ({error})"
     return memory.getvalue()
@@ -51,13 +48,7 @@ if __name__ == "__main__":
 
 
 def load_variable(path: Path, variable: str) -> npt.NDArray[Any]:
-    """Return one variable of a MATLAB file up to version 7, cells as their texts.
-
-    It is read in another process: some damaged files of a few hundred bytes end the one in which SciPy reads them.
-
-    Raises:
-        SettingError: The file cannot be read, or has no such variable.
-    """
+    """Return one variable of a MATLAB file up to version 7, cells as their texts."""
     command = module_command("qdebias.inputs.datasets.matlab", str(path), variable)
     ran = subprocess.run(command, capture_output=True, check=False)  # noqa: S603
     if ran.returncode == 0:
@@ -67,96 +58,54 @@ def load_variable(path: Path, variable: str) -> npt.NDArray[Any]:
     raise SettingError(f"{path}: is not a readable MATLAB file (reading it crashed the process that did)")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Columns:
-    """Two variables of equal length.
+def read_columns(path: Path, *, names: str, scores: str, beside: str = "") -> list[Mapping[str, object]]:
+    """Return rows of name and score from two variables of equal length; `beside`: the names' own file beside it."""
+    other = path.with_name(beside) if beside else path
+    columns = [load_variable(path, scores).ravel().tolist(), load_variable(other, names).ravel().tolist()]
+    if len(columns[0]) != len(columns[1]):
+        raise SettingError(f"{path}: {len(columns[0])} scores, but {len(columns[1])} names in {other.name}")
+    return [{"name": name, "score": score} for score, name in zip(*columns, strict=True)]
 
-    Attributes:
-        names: The variable of the names.
-        scores: The variable of the scores.
-        beside: The file of the names, where it is another one beside that of the scores.
+
+def read_live(path: Path, *, variable: str) -> list[Mapping[str, object]]:
+    """Return LIVE release 2, folder after folder without the references, whose names lie beside it."""
+    folders = {"jp2k": 227, "jpeg": 233, "wn": 174, "gblur": 174, "fastfading": 174}
+    names = [f"{folder}/img{number}.bmp" for folder, count in folders.items() for number in range(1, count + 1)]
+    scores, originals = load_variable(path, variable).ravel(), load_variable(path, "orgs").ravel()
+    references = load_variable(path.with_name("refnames_all.mat"), "refnames_all").ravel()
+    if not len(names) == len(scores) == len(originals) == len(references):
+        raise SettingError(
+            f"{path}: expected {len(names)} scores, found {len(scores)}, with {len(originals)} marks and "
+            f"{len(references)} references"
+        )
+    rows = zip(names, scores.tolist(), references.tolist(), originals.tolist(), strict=True)
+    return [{"name": name, "score": score, "reference": source} for name, score, source, own in rows if not own]
+
+
+def read_grid(
+    path: Path, *, name: str, references: int, distortions: int, levels: int, variable: str = "DMOS"
+) -> list[Mapping[str, object]]:
+    """Return the scores of a complete design, in which {reference}, {distortion} and {level} of a name count from 1.
+
+    The variable may be one long vector, the references slowest, or a matrix with one column (or one row) per reference.
     """
-
-    names: str
-    scores: str
-    beside: str = ""
-
-    def __call__(self, path: Path) -> list[Mapping[str, object]]:
-        """Return the rows with columns name and score."""
-        scores = load_variable(path, self.scores).ravel().tolist()
-        other = path.with_name(self.beside) if self.beside else path
-        names = load_variable(other, self.names).ravel().tolist()
-        if len(names) != len(scores):
-            raise SettingError(f"{path}: {len(scores)} scores, but {len(names)} names in {other.name}")
-        return [{"name": name, "score": score} for name, score in zip(names, scores, strict=True)]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LiveMatrix:
-    """LIVE release 2: one score per image, folder after folder; the references among them are left out.
-
-    Attributes:
-        variable: "dmos", or "dmos_new" in the realigned file.
-    """
-
-    variable: str
-
-    def __call__(self, path: Path) -> list[Mapping[str, object]]:
-        """Return the rows with columns name, score and reference (from refnames_all.mat beside the file)."""
-        folders = {"jp2k": 227, "jpeg": 233, "wn": 174, "gblur": 174, "fastfading": 174}
-        names = [f"{folder}/img{number}.bmp" for folder, count in folders.items() for number in range(1, count + 1)]
-        scores, originals = load_variable(path, self.variable).ravel(), load_variable(path, "orgs").ravel()
-        cells = load_variable(path.with_name("refnames_all.mat"), "refnames_all").ravel()
-        if not len(names) == len(scores) == len(originals) == len(cells):
-            raise SettingError(
-                f"{path}: expected {len(names)} scores, found {len(scores)}, with {len(originals)} marks and "
-                f"{len(cells)} references"
-            )
-        references = cells.tolist()
-        rows = zip(names, scores.tolist(), references, originals.tolist(), strict=True)
-        return [{"name": name, "score": score, "reference": source} for name, score, source, own in rows if not own]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Grid:
-    """Scores of a complete design: references x distortions x levels.
-
-    Attributes:
-        name: The image's name, with {reference}, {distortion} and {level} counted from 1.
-        references: How many references.
-        distortions: How many distortions.
-        levels: How many levels.
-        variable: The MATLAB variable. It may be one long vector, the references slowest, or a matrix with one column
-            (or one row) per reference; numbers, or numbers as text.
-    """
-
-    name: str
-    references: int
-    distortions: int
-    levels: int
-    variable: str = "DMOS"
-
-    def __call__(self, path: Path) -> list[Mapping[str, object]]:
-        """Return the rows with columns name and score."""
-        each = self.distortions * self.levels
-        matrix = load_variable(path, self.variable)
-        if matrix.size != self.references * each:
-            raise SettingError(f"{path}: expected {self.references * each} scores, found shape {matrix.shape}")
-        scores = matrix.T.ravel() if matrix.shape == (each, self.references) else matrix.ravel()
-        rows: list[Mapping[str, object]] = []
-        for position, score in enumerate(scores.tolist()):
-            reference, within = divmod(position, each)
-            distortion, level = divmod(within, self.levels)
-            name = self.name.format(reference=reference + 1, distortion=distortion + 1, level=level + 1)
-            rows.append({"name": name, "score": score})
-        return rows
+    each = distortions * levels
+    matrix = load_variable(path, variable)
+    if matrix.size != references * each:
+        raise SettingError(f"{path}: expected {references * each} scores, found shape {matrix.shape}")
+    scores = matrix.T if matrix.shape == (each, references) else matrix
+    rows: list[Mapping[str, object]] = []
+    for (reference, distortion, level), score in np.ndenumerate(scores.reshape(references, distortions, levels)):
+        called = name.format(reference=reference + 1, distortion=distortion + 1, level=level + 1)
+        rows.append({"name": called, "score": score.item()})
+    return rows
 
 
 def read_csiq_workbook(path: Path) -> list[Mapping[str, object]]:
     """Return CSIQ's rows from csiq.DMOS.xlsx, whose columns are the parts of the image's name."""
     kinds = {"noise": "AWGN", "blur": "BLUR", "jpeg": "JPEG", "jpeg 2000": "jpeg2000"}
     rows: list[Mapping[str, object]] = []
-    for row in Workbook(sheet="all_by_image", header="dst_type")(path):
+    for row in read_workbook(path, sheet="all_by_image", header="dst_type"):
         if row.get("image") is not None:
             kind = str(row.get("dst_type"))
             level = str(row.get("dst_lev")).removesuffix(".0")

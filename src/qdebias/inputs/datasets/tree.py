@@ -1,37 +1,23 @@
 """Finding files below a root, however they were unpacked: in other case, with accents apart, a folder too deep."""
 
 import unicodedata
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
-from itertools import chain
 from pathlib import Path
 
 from qdebias.errors import SettingError
 
 LABEL_FOLDERS = (
-    "",
-    "Data",
-    "Annotations",
-    "TestAnnotations",
-    "database",
-    "labels",
-    "metadata",
-    "meta_info",
-    "jsons",
-    "../jsons",
-    "../meta_info",
+    *("", "Data", "Annotations", "TestAnnotations", "database", "labels", "metadata", "meta_info", "jsons"),
+    *("../jsons", "../meta_info"),
 )
 """Where label files are looked for, below the root or one of the folders that may wrap everything."""
 
 
 @dataclass(frozen=True, slots=True)
 class Tree:
-    """The files below a root, looked up without regard to case and form of accents; each folder is listed once.
-
-    Attributes:
-        root: An existing folder.
-    """
+    """The files below a root, looked up without regard to case and form of accents; each folder is listed once."""
 
     root: Path
     _listed: dict[str, dict[str, list[str]]] = field(default_factory=dict, compare=False, repr=False)
@@ -40,9 +26,6 @@ class Tree:
         """Return the true spelling of a path relative to the root, or None; an exact match goes before others.
 
         An absolute path of a file that is there stands for itself.
-
-        Raises:
-            SettingError: Several differ from it by case or accents alone.
         """
         if Path(path).is_absolute() and Path(path).exists():
             return str(Path(path))
@@ -58,18 +41,18 @@ class Tree:
                     f"{self.root / found}: {part!r} may be {' or '.join(map(repr, alike))}, which differ by case or "
                     f"accents alone; write the name as it is on disk"
                 )
-            true = part if part in alike else alike[0]
-            found = f"{found}/{true}" if found else true
+            found = _joined(found, part if part in alike else alike[0])
         return found
 
     def match(self, pattern: str) -> list[str]:
         """Return the files that a path stands for whose last component may have `*`, in sorted order."""
-        folder, _, last = pattern.rpartition("/")
+        folder, _, last = pattern.casefold().rpartition("/")
         found = self.find(folder)
         if found is None:
             return []
-        names = sorted(name for name in self._all(found) if fnmatchcase(name.casefold(), last.casefold()))
-        return [path for name in names if (self.root / (path := f"{found}/{name}" if found else name)).is_file()]
+        names = sorted(name for alike in self._names(found).values() for name in alike)
+        paths = [_joined(found, name) for name in names if fnmatchcase(name.casefold(), last)]
+        return [path for path in paths if (self.root / path).is_file()]
 
     def wrappers(self, tops: Sequence[str]) -> list[str]:
         """Return the root ("") and the folders of the given names in it and, once more, in those."""
@@ -81,12 +64,9 @@ class Tree:
 
     def top_level(self, most: int = 12) -> str:
         """Say what the root holds, for an error message."""
-        names = sorted(self._all(""))
+        names = sorted(name for alike in self._names("").values() for name in alike)
         more = f" and {len(names) - most} more" if len(names) > most else ""
         return ", ".join(names[:most]) + more if names else "nothing"
-
-    def _all(self, folder: str) -> Iterator[str]:
-        return chain.from_iterable(self._names(folder).values())
 
     def _names(self, folder: str) -> dict[str, list[str]]:
         """Return the entries of a folder, sorted, by their folded names."""
@@ -107,6 +87,10 @@ def _folded(name: str) -> str:
     return unicodedata.normalize("NFC", name).casefold()
 
 
+def _joined(*parts: str) -> str:
+    return "/".join(part for part in parts if part)
+
+
 def open_tree(root: Path, what: str) -> Tree:
     """Return the tree of a folder that has to exist; `what` it is meant to hold is for the error."""
     if not root.is_dir():
@@ -116,12 +100,8 @@ def open_tree(root: Path, what: str) -> Tree:
 
 def find_labels(tree: Tree, tops: Sequence[str], file: str) -> list[str]:
     """Return the label files that a name, perhaps with `*`, stands for, from the first folder that has any."""
-    for base in tree.wrappers(tops):
-        for folder in LABEL_FOLDERS:
-            found = tree.match("/".join(part for part in (base, folder, file) if part))
-            if found:
-                return found
-    return []
+    places = (_joined(base, folder, file) for base in tree.wrappers(tops) for folder in LABEL_FOLDERS)
+    return next((found for place in places if (found := tree.match(place))), [])
 
 
 def find_images(
@@ -129,24 +109,17 @@ def find_images(
 ) -> tuple[dict[str, str], tuple[str, ...]]:
     """Return path by name for the images that are there, and the folders that they are in.
 
-    The first layout that has any of the images is the one that counts: images are never taken from two copies. A
-    layout is the folders that belong together, below the root or one of the folders (`tops`) that may wrap
-    everything.
+    The first layout (folders that are searched together) that has any of the images is the one that counts: images are
+    never taken from two copies.
     """
     for layout in layouts:
         for base in tree.wrappers(tops):
-            folders = ["/".join(part for part in (base, folder) if part) for folder in layout]
-            folders = [folder for folder in folders if tree.find(folder) is not None]
-            found = {name: path for name in names if (path := _first(tree, folders, name)) is not None}
+            found = {}
+            folders = [folder for one in layout if tree.find(folder := _joined(base, one)) is not None]
+            for name in names:
+                paths = (tree.find(_joined(folder, name)) for folder in folders)
+                if (path := next((path for path in paths if path is not None), None)) is not None:
+                    found[name] = path
             if found:
-                used = {path.rpartition("/")[0] for path in found.values()}
-                return found, tuple(sorted(used))
+                return found, tuple(sorted({path.rpartition("/")[0] for path in found.values()}))
     return {}, ()
-
-
-def _first(tree: Tree, folders: Sequence[str], name: str) -> str | None:
-    for folder in folders:
-        path = tree.find(f"{folder}/{name}" if folder else name)
-        if path is not None:
-            return path
-    return None
