@@ -124,14 +124,13 @@ def check_all_places(images: Images, roots: Sequence[Path], target: Path, way: W
     for piece in images.pieces():
         if isinstance(piece, Unreadable):
             continue
-        names = piece.names if isinstance(piece, NamedImages) else (piece.label,)
-        strange = next((name for name in names if is_address(name) or not isinstance(piece, NamedImages)), None)
+        strange = next((name for name in piece.names if is_address(name) or not isinstance(piece, NamedImages)), None)
         if strange is not None:
             raise SettingError(
                 f"{strange}: is not a separate file here, so that it cannot be copied, moved or linked; "
                 f"choose files or folders, or leave --copy-to, --move-to and --link-to out"
             )
-        files += [path for path in map(Path, names) if path.is_file()]
+        files += [path for path in map(Path, piece.names) if path.is_file()]
     check_places(files, roots, target, way)
 
 

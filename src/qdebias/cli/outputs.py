@@ -9,7 +9,7 @@ from qdebias.errors import SettingError
 from qdebias.inputs import Images
 from qdebias.inputs.addresses import true_name
 from qdebias.inputs.datasets import Dataset
-from qdebias.inputs.folders import looks_like_image
+from qdebias.inputs.folders import kind_of
 from qdebias.inputs.items import NamedImages
 from qdebias.inputs.tables import is_dataset
 from qdebias.runs.records import check_suffix
@@ -71,7 +71,7 @@ def _check_form(command: str, option: str, out: Path) -> None:
         from qdebias.report.figure import check_format
 
         check_format(out)
-    elif command != "reproduce" and looks_like_image(out.name):
+    elif command != "reproduce" and kind_of(out.name) == "image":
         raise SettingError(f"--out {out} is the name of an image, and {command} writes none; choose another")
     if command in _ROWS and option == "out":
         check_suffix(out)
@@ -88,7 +88,7 @@ def _files(inputs: Images | Dataset | Iterable[Path]) -> Iterator[str | Path]:
         yield from (*inputs.label_files, *inputs.paths)
     elif isinstance(inputs, Images):
         for piece in inputs.pieces():
-            names = piece.names if isinstance(piece, NamedImages) else (piece.label.partition("!")[0],)
+            names = piece.names if isinstance(piece, NamedImages) else (piece.names[0].partition("!")[0],)
             yield from map(_local, names)
     else:
         yield from inputs
@@ -127,7 +127,7 @@ def _overlaps(out: Path, text: str, *, is_model: bool = False) -> bool:
     if not (real.is_relative_to(inside) and out.is_file()):
         return False
     in_run = (folder / "run.json").is_file() and real.parent.name == "tables"
-    return is_model or in_run or looks_like_image(real.name) or is_dataset(folder)
+    return is_model or in_run or kind_of(real.name) == "image" or is_dataset(folder)
 
 
 def _is_same(out: Path, text: str | Path) -> bool:

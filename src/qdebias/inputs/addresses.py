@@ -9,7 +9,7 @@ import re
 import sys
 import time
 import unicodedata
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import lru_cache
 from http.client import responses
@@ -42,15 +42,8 @@ ATTEMPTS = 3
 BLOCK = 8 << 20
 """Bytes that are read at a time from a shard or table."""
 
-_TRY_THEMSELVES = frozenset(("gs", "gcs"))
-"""Kinds of addresses whose package tries for most of a minute by itself, so that it is asked once."""
-
 _SILENCE = logging.NullHandler()
 """Keeps what a package logs from stderr, where its failures stand as ours; whoever sets logging up has it all."""
-
-_FINAL = (FileNotFoundError, PermissionError, IsADirectoryError, ValueError)
-"""What does not get better by trying again."""
-
 
 _SECRET = re.compile(
     r"x-(amz|goog|oss|cos|ms|obs)-.*|(google)?accessid|awsaccesskeyid|ossaccesskeyid|signature|sig|s[epvrt]|spr|sip|sk(oid|tid|t|e|s|v)|"
@@ -72,10 +65,7 @@ def path_of(name: str) -> str:
 
 
 def unsigned(name: str) -> str:
-    """Return an address without what grants access to it: user, password and the parameters of a signature.
-
-    This is what it is called in results, messages and run folders; a path stays what it is.
-    """
+    """Return what an address is called in results, messages and run folders: without password and signature."""
     if not is_address(name) or not ("?" in name or "@" in name):
         return name
     parts = urlsplit(name)
@@ -84,23 +74,18 @@ def unsigned(name: str) -> str:
 
 
 def read_address(address: str) -> bytes:
-    """Return what lies behind an address.
-
-    Raises:
-        ImageError: It is not there, too large, or does not arrive in time.
-        MissingPackageError: The package for this kind of address is not installed.
-        SettingError: There is no such kind of address.
-    """
+    """Return what lies behind an address; whatever is in the way is an ImageError, or a package that is absent."""
     from tenacity import Retrying, retry_if_exception_type, retry_if_not_exception_type, stop_after_attempt
     from tenacity import wait_random_exponential as wait
 
     files, path = open_filesystem(address)
-    passing = retry_if_exception_type(failures()) & retry_if_not_exception_type(_FINAL)
-    attempts = 1 if _TRY_THEMSELVES.intersection(_protocols(files)) else ATTEMPTS
+    final = (FileNotFoundError, PermissionError, IsADirectoryError, ValueError)  # not better at another try
+    passing = retry_if_exception_type(failures()) & retry_if_not_exception_type(final)
+    attempts = 1 if "gs" in files.protocol else ATTEMPTS  # whose package tries for most of a minute by itself
     trying = Retrying(stop=stop_after_attempt(attempts), wait=wait(multiplier=0.2, max=5), retry=passing, reraise=True)
     try:
         with explained(address):
-            data = trying(_read, files, path)
+            data: bytes = trying(_read, files, path)
     except SettingError as error:
         raise ImageError(str(error)) from error
     if len(data) > MAX_BYTES:
@@ -110,13 +95,25 @@ def read_address(address: str) -> bytes:
     return data
 
 
-def open_filesystem(address: str) -> tuple[Any, str]:
-    """Return the file system of fsspec that an address belongs to, and the path in it.
+def _read(files: Any, path: str) -> bytes:  # noqa: ANN401 (fsspec has no types)
+    """Return at most about a megabyte more than `MAX_BYTES`."""
+    from fsspec.asyn import sync
 
-    Raises:
-        MissingPackageError: Its package is not installed.
-        SettingError: There is none.
-    """
+    if "http" in files.protocol:  # piece by piece: a server need not know ranges, nor tell the size before
+        end, data = time.monotonic() + SECONDS, bytearray()
+        with files.open(path, "rb", block_size=0, size=1) as stream:  # both together: one request, no question first
+            while len(data) <= MAX_BYTES and (part := stream.read(1 << 20)):
+                data += part
+                if time.monotonic() > end:
+                    raise TimeoutError
+        return bytes(data)
+    if files.async_impl:
+        return bytes(sync(files.loop, files._cat_file, path, start=0, end=MAX_BYTES + 1, timeout=SECONDS))
+    return bytes(files.cat_file(path, start=0, end=MAX_BYTES + 1))
+
+
+def open_filesystem(address: str) -> tuple[Any, str]:
+    """Return the file system of fsspec that an address belongs to, with our limits of time, and the path in it."""
     try:
         from fsspec import get_filesystem_class
         from fsspec.config import apply_config
@@ -124,7 +121,18 @@ def open_filesystem(address: str) -> tuple[Any, str]:
 
         scheme = address.partition("://")[0]
         users = apply_config(get_filesystem_class(scheme), {})  # FSSPEC_HTTP is meant for https:// too
-        options = {key: {**value, **users.get(key, {})} for key, value in _options(scheme).items()}
+        options: dict[str, dict[str, Any]] = {}
+        if scheme in ("s3", "s3a"):
+            waits = {"connect_timeout": 10, "read_timeout": SECONDS, "retries": {"max_attempts": 5}}
+            options = {"config_kwargs": waits}
+        elif scheme in ("http", "https"):
+            import aiohttp
+
+            timeout = aiohttp.ClientTimeout(sock_connect=10, sock_read=SECONDS)
+            options = {"client_kwargs": {"timeout": timeout, "trust_env": True}}  # the proxy of the environment
+        elif scheme in ("gs", "gcs"):
+            options = {"session_kwargs": {"trust_env": True}}
+        options = {key: {**value, **users.get(key, {})} for key, value in options.items()}
         files, path = url_to_fs(address, use_listings_cache=False, **options)
     except ImportError as error:
         raise MissingPackageError(f'{unsigned(address)}: {error}; pip install "qdebias[cloud]"') from error
@@ -163,47 +171,6 @@ def words_of(error: Exception) -> str:
     return re.sub(r"[a-z0-9]+://[^\s'\"]+", lambda found: unsigned(found[0]), words)
 
 
-def _options(scheme: str) -> Mapping[str, Any]:
-    """Return the limits of time in the words of each package, and that the proxy of the environment is wanted."""
-    if scheme in ("s3", "s3a"):
-        return {"config_kwargs": {"connect_timeout": 10, "read_timeout": SECONDS, "retries": {"max_attempts": 5}}}
-    if scheme in ("http", "https"):
-        import aiohttp
-
-        timeout = aiohttp.ClientTimeout(sock_connect=10, sock_read=SECONDS)
-        return {"client_kwargs": {"timeout": timeout, "trust_env": True}}
-    return {"session_kwargs": {"trust_env": True}} if scheme in ("gs", "gcs") else {}
-
-
-def _read(files: Any, path: str) -> bytes:  # noqa: ANN401 (fsspec has no types)
-    """Return at most one byte more than `MAX_BYTES`."""
-    from fsspec.asyn import sync
-
-    if "http" in _protocols(files):
-        return _read_stream(files, path)
-    if files.async_impl:
-        found = sync(files.loop, files._cat_file, path, start=0, end=MAX_BYTES + 1, timeout=SECONDS)
-    else:
-        found = files.cat_file(path, start=0, end=MAX_BYTES + 1)
-    return bytes(found)
-
-
-def _protocols(files: Any) -> tuple[str, ...]:  # noqa: ANN401
-    """Return how the addresses of a file system begin; fsspec has a word or several."""
-    return (files.protocol,) if isinstance(files.protocol, str) else tuple(files.protocol)
-
-
-def _read_stream(files: Any, path: str) -> bytes:  # noqa: ANN401
-    """Read piece by piece: a server need not know ranges, nor tell the size before."""
-    end, data = time.monotonic() + SECONDS, bytearray()
-    with files.open(path, "rb", block_size=0, size=1) as stream:  # both together: one request, no question before it
-        while len(data) <= MAX_BYTES and (part := stream.read(1 << 20)):
-            data += part
-            if time.monotonic() > end:
-                raise TimeoutError
-    return bytes(data)
-
-
 def failures() -> tuple[type[Exception], ...]:
     """Return what the packages in use raise where something cannot be read."""
     kinds = {
@@ -221,11 +188,7 @@ def failures() -> tuple[type[Exception], ...]:
 
 @contextmanager
 def open_container(name: str, *, block: int = BLOCK) -> Iterator[IO[bytes]]:
-    """Open a shard, table or list; of one behind an address, `block` bytes are read at a time.
-
-    Raises:
-        SettingError: It cannot be read, now or while it is being read.
-    """
+    """Open a shard, table or list; of one behind an address, `block` bytes are read at a time."""
     if is_address(name):
         with explained(name):
             files, path = open_filesystem(name)
@@ -244,8 +207,7 @@ def open_container(name: str, *, block: int = BLOCK) -> Iterator[IO[bytes]]:
 def beside(container: str, name: str) -> str:
     """Return the path or address of what a list or table names.
 
-    Relative names count from its own folder; where nothing is there, from the folder in which the command runs, as
-    `datasets` writes them.
+    Relative names count from its own folder, or, where nothing is there, from the working folder (as `datasets` does).
     """
     if is_address(name):
         return name
@@ -270,10 +232,7 @@ def absolute_name(name: str) -> str:
 
 
 def on_disk() -> Callable[[str], str]:
-    """Return a function from the path of a file to the one path that it has by whatever links and dots it is named.
-
-    The function remembers some folders, so that it asks the system once a file; take a new one for each pass.
-    """
+    """Return a function from any path of a file to its true one; it remembers folders, so take a new one each pass."""
     real_folder = lru_cache(maxsize=1024)(os.path.realpath)
 
     def true_path(path: str) -> str:

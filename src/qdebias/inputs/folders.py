@@ -6,12 +6,11 @@ import os
 import stat
 from collections.abc import Callable, Iterator
 from contextlib import suppress
-from pathlib import Path, PurePosixPath
-from typing import Any
+from pathlib import Path
+from typing import Any, Literal
 
-from qdebias.errors import SettingError
 from qdebias.inputs.addresses import explained, is_folder, is_there, open_filesystem
-from qdebias.inputs.items import LINKS, NOT_DECODED, LeftOut, Unreadable, or_nothing, unreadable
+from qdebias.inputs.items import LINKS, NOT_DECODED, Found, LeftOut, or_nothing, unreadable
 
 SUFFIXES = frozenset(
     ".jpg .jpeg .jpe .jfif .mpo .png .apng .webp .bmp .tif .tiff .gif .ppm .pgm .pbm .pnm .avif .heic .heif .hif "  # noqa: SIM905
@@ -26,21 +25,15 @@ NOT_DECODED_SUFFIXES = frozenset(
 """Suffixes of pictures that a search names and leaves out: camera raw, JPEG 2000 and XR, HDR, and others."""
 
 
-def looks_like_image(name: str) -> bool:
-    """Whether a search takes a file for an image: by its suffix, unless it is hidden."""
-    path = PurePosixPath(name)
-    return path.suffix.lower() in SUFFIXES and not path.name.startswith(".")
-
-
-def has_no_suffix(name: str) -> bool:
-    """Whether a file's bytes have to tell if it is an image: it has no suffix, and is not hidden."""
-    return "." not in name.rpartition("/")[2]
-
-
-def is_not_decoded(name: str) -> bool:
-    """Whether a file is a picture of a format that is not decoded: by its suffix, unless it is hidden."""
-    path = PurePosixPath(name)
-    return path.suffix.lower() in NOT_DECODED_SUFFIXES and not path.name.startswith(".")
+def kind_of(name: str) -> Literal["image", "not decoded", "no suffix"] | None:
+    """Return for what a search takes a file by its suffix; without one, its bytes have to tell. Hidden ones: None."""
+    stem, dot, suffix = name.rpartition("/")[2].rpartition(".")
+    if not dot:
+        return "no suffix"
+    if stem.startswith(".") or not stem:
+        return None
+    suffix = f".{suffix.lower()}"
+    return "image" if suffix in SUFFIXES else "not decoded" if suffix in NOT_DECODED_SUFFIXES else None
 
 
 def begins_image(prefix: bytes) -> bool:
@@ -50,15 +43,12 @@ def begins_image(prefix: bytes) -> bool:
     return decoding.begins_image(prefix)
 
 
-def folder_names(folder: str) -> Iterator[str | Unreadable | LeftOut]:
-    """Yield the images below a folder, sorted by path, and what was left out.
-
-    Hidden files and folders are passed over, links to folders too.
-    """
+def folder_names(folder: str) -> Iterator[Found]:
+    """Yield the images below a folder, sorted by path, and what was left out; nothing hidden, no links to folders."""
     return or_nothing(folder, _walk(str(Path(folder))), "no image in this folder")
 
 
-def _walk(folder: str) -> Iterator[str | Unreadable | LeftOut]:
+def _walk(folder: str) -> Iterator[Found]:
     """Keep the way back in a list of our own: folders may be deeper than calls can be.
 
     Paths are text here: `Path` takes longer than all the rest for a hundred thousand files.
@@ -67,29 +57,27 @@ def _walk(folder: str) -> Iterator[str | Unreadable | LeftOut]:
     is_known = _known_targets(folder)
     while waiting:
         path, inside, link = waiting.pop()
-        if not inside:
-            if link and is_known(path):
+        if inside:
+            try:
+                with os.scandir(path) as entries:
+                    found = [(entry.name, entry.is_dir(follow_symlinks=False), entry.is_symlink()) for entry in entries]
+            except OSError as error:
+                yield unreadable(path, str(error.strerror))
                 continue
-            suffix = os.path.splitext(path)[1].lower()  # noqa: PTH122
-            if link and is_folder(path):
-                if not Path(os.path.realpath(path)).is_relative_to(os.path.realpath(folder)):
-                    yield LeftOut(1, (path,), LINKS)
-            elif suffix in SUFFIXES:
-                yield path
-            elif suffix in NOT_DECODED_SUFFIXES:
-                yield LeftOut(1, (path,), NOT_DECODED)
-            elif has_no_suffix(path):
-                yield path if _is_image(path) else LeftOut(1, (path,))
+            start = "" if path == "." else os.path.join(path, "")  # noqa: PTH118
+            found.sort(reverse=True)
+            waiting += [(start + name, more, link) for name, more, link in found if not name.startswith(".")]
+        elif link and is_known(path):
             continue
-        try:
-            with os.scandir(path) as entries:
-                found = [(entry.name, entry.is_dir(follow_symlinks=False), entry.is_symlink()) for entry in entries]
-        except OSError as error:
-            yield unreadable(path, str(error.strerror))
-            continue
-        start = "" if path == "." else os.path.join(path, "")  # noqa: PTH118
-        found.sort(reverse=True)
-        waiting += [(start + name, more, link) for name, more, link in found if not name.startswith(".")]
+        elif link and is_folder(path):
+            if not Path(os.path.realpath(path)).is_relative_to(os.path.realpath(folder)):
+                yield LeftOut(1, (path,), LINKS)
+        elif (kind := kind_of(path)) == "image":
+            yield path
+        elif kind == "not decoded":
+            yield LeftOut(1, (path,), NOT_DECODED)
+        elif kind == "no suffix":
+            yield path if _is_image(path) else LeftOut(1, (path,))
 
 
 def _known_targets(folder: str) -> Callable[[str], bool]:
@@ -101,7 +89,8 @@ def _known_targets(folder: str) -> Callable[[str], bool]:
             return False
         target = os.path.realpath(link)
         if target.startswith(root) and f"{os.sep}." not in target[len(root) - 1 :]:
-            return looks_like_image(target) or (has_no_suffix(target) and _is_image(target))
+            kind = kind_of(target)
+            return kind == "image" or (kind == "no suffix" and _is_image(target))
         count = len(seen)
         seen.add(hashlib.blake2b(os.fsencode(target), digest_size=16).digest())
         return len(seen) == count
@@ -118,7 +107,7 @@ def _is_image(path: str) -> bool:
     return False
 
 
-def pattern_names(pattern: str) -> Iterator[str | Unreadable]:
+def pattern_names(pattern: str) -> Iterator[Found]:
     """Yield what a pattern matches, sorted; folders are left out."""
     matches = (str(match) for match in sorted(set(_matching(Path(pattern).parts))) if not is_folder(match))
     return or_nothing(pattern, matches, "no file matches this pattern")
@@ -127,65 +116,46 @@ def pattern_names(pattern: str) -> Iterator[str | Unreadable]:
 def _matching(parts: tuple[str, ...]) -> Iterator[Path]:
     """Yield what a pattern matches. `**` leads into folders, but unlike that of `glob` not into links to them.
 
-    Two links to their own folder would have it list the same images for ever.
+    Two links to their own folder would have it list the same images for ever. What cannot be read has nothing below it.
     """
     if "**" not in parts:
         yield from map(Path, glob.iglob(str(Path(*parts))))  # noqa: PTH207 (it may be absolute)
         return
     place = parts.index("**")
-    for base in _matching(parts[:place]) if place else [Path()]:
-        for folder in _folders(base):
-            yield from _matching((*map(glob.escape, folder.parts), *(parts[place + 1 :] or "*")))
-
-
-def _folders(base: Path) -> Iterator[Path]:
-    """Yield a folder and those below it, but no hidden ones; where it is none, or cannot be read, nothing is below."""
-    waiting = [base]
+    waiting = list(_matching(parts[:place])) if place else [Path()]
     while waiting:
-        path = waiting.pop()
-        yield path
-        with suppress(OSError), os.scandir(path) as entries:
-            waiting += [
-                path / entry.name
-                for entry in entries
-                if entry.is_dir(follow_symlinks=False) and not entry.name.startswith(".")
-            ]
+        folder = waiting.pop()
+        yield from _matching((*map(glob.escape, folder.parts), *(parts[place + 1 :] or "*")))
+        with suppress(OSError), os.scandir(folder) as entries:
+            below = [one.name for one in entries if one.is_dir(follow_symlinks=False) and not one.name.startswith(".")]
+            waiting += [folder / name for name in below]
 
 
-def remote_folder_names(address: str) -> Iterator[str | Unreadable | LeftOut]:
-    """Yield the images below a folder behind an address, sorted by path within each folder, and what was left out."""
-    try:
-        with explained(address):
-            files, path = open_filesystem(address)
+def remote_names(address: str, *, pattern: bool) -> Iterator[Found]:
+    """Yield the images below a folder behind an address, or what a pattern matches there, and what was left out."""
+    with explained(address):
+        files, path = open_filesystem(address)
+        if pattern:
+            matches = (str(files.unstrip_protocol(match)) for match in sorted(files.glob(path)))
+            yield from or_nothing(address, matches, "nothing matches this pattern")
+        else:
             yield from or_nothing(address, _walk_remote(files, path.rstrip("/")), "no image in this folder")
-    except SettingError as error:
-        yield unreadable(address, str(error))
 
 
 def _walk_remote(files: Any, folder: str) -> Iterator[str | LeftOut]:  # noqa: ANN401 (fsspec has no types)
     found = sorted((entry["name"].rstrip("/"), entry["type"] == "directory") for entry in files.ls(folder, detail=True))
     for path, leads_on in found:
-        if path == folder or PurePosixPath(path).name.startswith("."):
+        name, kind = str(files.unstrip_protocol(path)), kind_of(path)
+        if path == folder or path.rpartition("/")[2].startswith("."):
             continue
         if leads_on:
             yield from _walk_remote(files, path)
-        elif is_not_decoded(path):
-            yield LeftOut(1, (str(files.unstrip_protocol(path)),), NOT_DECODED)
-        elif looks_like_image(path) or has_no_suffix(path):
-            name = str(files.unstrip_protocol(path))
-            sound = not has_no_suffix(path) or begins_image(files.cat_file(path, start=0, end=16))
-            yield name if sound else LeftOut(1, (name,))
-
-
-def remote_pattern_names(address: str) -> Iterator[str | Unreadable]:
-    """Yield what a pattern in an address matches, sorted."""
-    try:
-        with explained(address):
-            files, path = open_filesystem(address)
-            matches = [str(files.unstrip_protocol(match)) for match in sorted(files.glob(path))]
-            yield from or_nothing(address, matches, "nothing matches this pattern")
-    except SettingError as error:
-        yield unreadable(address, str(error))
+        elif kind == "not decoded":
+            yield LeftOut(1, (name,), NOT_DECODED)
+        elif kind == "image" or (kind and begins_image(files.cat_file(path, start=0, end=16))):
+            yield name
+        elif kind:
+            yield LeftOut(1, (name,))
 
 
 def is_remote_folder(address: str) -> bool:

@@ -5,23 +5,18 @@ import hashlib
 import os
 import re
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from itertools import groupby, islice
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from qdebias.errors import ImageError, SettingError
-from qdebias.inputs import shards
+from qdebias.inputs import shards, tables
 from qdebias.inputs.addresses import is_address, is_folder, is_there, on_disk, path_of, true_name, unsigned
-from qdebias.inputs.folders import (
-    folder_names,
-    is_remote_folder,
-    pattern_names,
-    remote_folder_names,
-    remote_pattern_names,
-)
+from qdebias.inputs.folders import folder_names, is_remote_folder, pattern_names, remote_names
 from qdebias.inputs.items import (
+    Found,
     Image,
     LeftOut,
     NamedImages,
@@ -31,16 +26,12 @@ from qdebias.inputs.items import (
     add_up,
     in_pieces,
     member_name,
+    unreadable,
 )
-from qdebias.inputs.shards import Shard
-from qdebias.inputs.tables import dataset_pieces, is_dataset, list_pieces, table_pieces
 from qdebias.inputs.video import FRAMES, Video, is_video
 
 if TYPE_CHECKING:
     from qdebias.methods.plan import Failure
-
-_TABLES = (".parquet", ".csv", ".tsv")
-_LIST = ".txt"
 
 _RANGE = re.compile(r"\{(\d{1,18})\.\.(\d{1,18})\}")
 _MOST_NUMBERS = 1_000_000
@@ -72,18 +63,68 @@ class Images:
                     yield image
 
     def pieces(self) -> Iterator[Piece]:
-        """Yield the images in pieces, each path and address once."""
-        self.left_out.clear()
-        found = self._found()
-        return found if len(self.arguments) == 1 and _names_each_once(self.arguments[0]) else _unique(found)
+        """Yield the images in pieces, each path and address once, by whatever way or link to it.
 
-    def _found(self) -> Iterator[Piece]:
-        for argument in self.arguments:
-            for piece in _pieces(argument, self.column, self.frames):
-                if isinstance(piece, LeftOut):
-                    self.left_out.append(piece)
-                else:
-                    yield piece
+        Each name is remembered by a hash, about 100 bytes, unless a single folder is named, which has each once.
+        """
+        self.left_out.clear()
+        first = self.arguments[0] if len(self.arguments) == 1 else ""
+        listed = glob.has_magic(first) or path_of(first).lower().endswith(tables.LIST) or _is_container(first)
+        each_once = bool(first) and (not listed if is_address(first) else is_folder(first))
+        seen: set[bytes] = set()
+        true_path = on_disk()
+        for piece in (piece for argument in self.arguments for piece in self._named(argument)):
+            if isinstance(piece, LeftOut):
+                self.left_out.append(piece)
+                continue
+            fresh = []
+            for name in () if each_once else piece.names:
+                path = name if is_address(name) or not is_there(name) else true_path(name)
+                key = hashlib.blake2b(path.encode(errors="surrogateescape"), digest_size=16).digest()
+                if key not in seen:
+                    seen.add(key)
+                    fresh.append(name)
+            if each_once or len(fresh) == len(piece.names):
+                yield piece
+            elif fresh:
+                yield NamedImages(tuple(fresh))
+
+    def _named(self, name: str) -> Iterator[Piece | LeftOut]:
+        """Yield the pieces of one argument: a file, folder, pattern, list, table, shard, video, or address of one."""
+        remote = is_address(name)
+        store = remote and not name.startswith(("http://", "https://"))  # has folders, and patterns
+        if not remote:
+            name = true_name(name)
+        try:
+            if not remote and is_folder(name):
+                data = tables.is_dataset(Path(name))
+                yield from tables.dataset_pieces(name, self.column) if data else in_pieces(folder_names(name))
+            elif glob.has_magic(name) and (store or not (remote or is_there(name))):
+                names = remote_names(name, pattern=True) if store else pattern_names(name)
+                yield from in_pieces(self._opened(names))
+            elif path_of(name).lower().endswith(tables.LIST):
+                yield from tables.table_pieces(name, self.column)
+            elif store and not _is_container(name) and is_remote_folder(name):
+                yield from in_pieces(remote_names(name, pattern=False))
+            else:
+                yield from in_pieces(self._opened([name if remote else str(Path(name))]))
+        except SettingError as error:
+            yield unreadable(name, str(error))
+
+    def _opened(self, names: Iterable[Found]) -> Iterator[str | Piece | LeftOut]:
+        """Yield names, and the pieces of those that are shards, tables and videos."""
+        for name in names:
+            if not isinstance(name, str) or not _is_container(name):
+                yield name
+            elif is_video(name):
+                yield Video(name, self.frames)
+            elif path_of(name).lower().endswith(tables.SUFFIXES):
+                try:
+                    yield from tables.table_pieces(name, self.column)
+                except SettingError as error:
+                    yield unreadable(name, str(error))
+            else:
+                yield shards.Shard(name)
 
     def hold_videos(self) -> bool:
         """Whether a video is named, or a pattern with the suffix of one; no folder is searched for that."""
@@ -99,17 +140,17 @@ class Images:
         return total
 
 
+def _is_container(name: str) -> bool:
+    return path_of(name).lower().endswith((*shards.SUFFIXES, *tables.SUFFIXES)) or is_video(name)
+
+
 def open_images(arguments: Sequence[str], *, column: str | None = None, frames: int = FRAMES) -> Images:
     """Return the images that are meant by what was typed.
 
     That is any mixture of files, folders (searched recursively, without hidden files), patterns such as "*.jpg", lists
     (.txt), tables (.parquet, .csv, .tsv), tar shards, data sets on disk, videos (`frames` of each), and addresses of
     all of these. A named file that does not exist stays among the images, so that it fails with a row of its own like
-    any other bad image.
-
-    Raises:
-        SettingError: Nothing at all was found.
-        MissingPackageError: An optional package is needed.
+    any other bad image. A `SettingError` says that nothing at all was found.
     """
     images = Images(arguments=tuple(_spelled_out(arguments)), column=column, frames=frames)
     missing = []
@@ -125,110 +166,35 @@ def open_images(arguments: Sequence[str], *, column: str | None = None, frames: 
     return images
 
 
-def _spelled_out(arguments: Sequence[str]) -> Iterator[str]:
+def _spelled_out(arguments: Iterable[str]) -> Iterator[str]:
     """Yield the arguments; "-" stands for the lines of stdin, and "{0000..0063}" for each of these numbers."""
     for argument in arguments:
+        found = _RANGE.search(argument)
         if argument == "-":
             names = [os.fsdecode(line.rstrip(b"\r\n")) for line in sys.stdin.buffer if line.strip()]
             if not names:
                 raise SettingError("nothing to score: stdin, which - stands for, names nothing")
             yield from names
+        elif found is None or is_there(argument):
+            yield argument
         else:
-            yield from _numbered(argument)
-
-
-def _numbered(argument: str) -> Iterator[str]:
-    found = _RANGE.search(argument)
-    if found is None or is_there(argument):
-        yield argument
-        return
-    first, last = map(int, found.groups())
-    if last < first:
-        raise SettingError(f"{unsigned(argument)}: the range goes down; write the smaller number first")
-    if last - first >= _MOST_NUMBERS:
-        raise SettingError(f"{unsigned(argument)}: {last - first + 1:,} numbers; a range has at most {_MOST_NUMBERS:,}")
-    for number in range(first, last + 1):
-        yield from _numbered(f"{argument[: found.start()]}{number:0{len(found[1])}d}{argument[found.end() :]}")
-
-
-def _pieces(argument: str, column: str | None, frames: int) -> Iterator[Piece | LeftOut]:
-    if is_address(argument):
-        return _remote_pieces(argument, column, frames)
-    argument = true_name(argument)
-    path = Path(argument)
-    if is_folder(path):
-        return dataset_pieces(argument, column) if is_dataset(path) else in_pieces(folder_names(argument))
-    if not is_there(path) and glob.has_magic(argument):
-        return _opened(pattern_names(argument), column, frames)
-    if path.suffix.lower() == _LIST:
-        return list_pieces(argument)
-    return _opened(iter((str(path),)), column, frames)
-
-
-def _remote_pieces(address: str, column: str | None, frames: int) -> Iterator[Piece | LeftOut]:
-    if glob.has_magic(address) and not address.startswith(("http://", "https://")):
-        return _opened(remote_pattern_names(address), column, frames)
-    if path_of(address).lower().endswith(_LIST):
-        return list_pieces(address)
-    if not _is_container(address) and not address.startswith(("http://", "https://")) and is_remote_folder(address):
-        return in_pieces(remote_folder_names(address))
-    return _opened(iter((address,)), column, frames)
-
-
-def _opened(names: Iterator[str | Unreadable], column: str | None, frames: int) -> Iterator[Piece | LeftOut]:
-    """Yield the pieces of names, of which some may be shards, tables and videos."""
-    for container, group in groupby(names, lambda name: isinstance(name, str) and _is_container(name)):
-        if not container:
-            yield from in_pieces(group)
-            continue
-        for name in map(str, group):
-            if path_of(name).lower().endswith(_TABLES):
-                yield from table_pieces(name, column)
-            else:
-                yield Video(name, frames) if is_video(name) else Shard(name)
-
-
-def holds_several(name: str) -> bool:
-    """Whether what is called so holds images that have names of their own."""
-    return _is_container(name) or (not is_address(name) and is_dataset(Path(name)))
+            first, last = map(int, found.groups())
+            if last < first:
+                raise SettingError(f"{unsigned(argument)}: the range goes down; write the smaller number first")
+            if last - first >= _MOST_NUMBERS:
+                raise SettingError(
+                    f"{unsigned(argument)}: {last - first + 1:,} numbers; a range has at most {_MOST_NUMBERS:,}"
+                )
+            before, digits, behind = argument[: found.start()], len(found[1]), argument[found.end() :]
+            yield from _spelled_out(f"{before}{number:0{digits}d}{behind}" for number in range(first, last + 1))
 
 
 def names_one(argument: str) -> bool:
     """Whether an argument names a single local file, there or not, and not what names or holds several."""
-    several = is_address(argument) or is_folder(argument) or argument.lower().endswith(_LIST) or _is_container(argument)
-    return not several and (is_there(argument) or not (glob.has_magic(argument) or _RANGE.search(argument)))
-
-
-def _names_each_once(argument: str) -> bool:
-    """Whether an argument cannot name an image twice: a folder, here or behind an address, and not what lists names."""
-    if not is_address(argument):
-        return is_folder(argument)
-    return not (glob.has_magic(argument) or path_of(argument).lower().endswith(_LIST) or _is_container(argument))
-
-
-def _is_container(name: str) -> bool:
-    return path_of(name).lower().endswith((*shards.SUFFIXES, *_TABLES)) or is_video(name)
-
-
-def _unique(pieces: Iterator[Piece]) -> Iterator[Piece]:
-    """Leave out what was named before, by whatever way or link to it.
-
-    Each name is remembered by a hash, which takes about 100 bytes.
-    """
-    seen: set[bytes] = set()
-    true_path = on_disk()
-
-    def key(name: str) -> str:
-        return name if is_address(name) or not is_there(name) else true_path(name)
-
-    for piece in pieces:
-        names = piece.names if isinstance(piece, NamedImages) else (piece.label,)
-        keys = [hashlib.blake2b(key(name).encode(errors="surrogateescape"), digest_size=16).digest() for name in names]
-        fresh = [name for name, key in zip(names, keys, strict=True) if not (key in seen or seen.add(key))]  # type: ignore[func-returns-value]
-        if len(fresh) == len(names):
-            yield piece
-        elif fresh:
-            yield NamedImages(tuple(fresh))
+    several = is_address(argument) or is_folder(argument) or _is_container(argument)
+    if several or argument.lower().endswith(tables.LIST):
+        return False
+    return is_there(argument) or not (glob.has_magic(argument) or _RANGE.search(argument))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -243,10 +209,7 @@ class Inputs:
 def find_inputs(arguments: Sequence[str], *, column: str | None = None) -> Inputs:
     """Return the images that are meant by paths of files, folders, patterns such as "*.jpg", and lists of them.
 
-    A named file that does not exist stays among them, so that it fails with a row of its own like any other bad image.
-
-    Raises:
-        SettingError: Nothing at all was found, or something that is not a separate file.
+    A named file that does not exist stays among them; shards, tables of images, videos and addresses are refused.
     """
     from qdebias.methods.plan import Failure  # loads Pillow, which labels alone do not need
 
@@ -279,11 +242,7 @@ class MemberByName:
         return member_name(self.container, self.key)
 
     def read(self) -> bytes:
-        """Go through the container up to the image.
-
-        Raises:
-            ImageError: It no longer exists, or still cannot be read.
-        """
+        """Go through the container up to the image."""
         for image in Images(arguments=(self.container,), column=self.column):
             if not isinstance(image, Path) and image.name == self.name:
                 return image.read()
@@ -292,16 +251,10 @@ class MemberByName:
 
 def find_image(name: str, *, column: str | None = None) -> Image | MemberByName:
     """Return the image that was called so in a result."""
-    if is_address(name):
-        return next((MemberByName(*parts, column) for parts in _parts(name)), RemoteImage(name))
-    path = Path(name)
-    return path if is_there(path) else next((MemberByName(*parts, column) for parts in _parts(name)), path)
-
-
-def _parts(name: str) -> Iterator[tuple[str, str]]:
-    """Yield the name cut into container and key wherever that makes sense; either may have the mark in its own name."""
-    place = name.find("!")
-    while place >= 0:
-        if holds_several(name[:place]):
-            yield name[:place], name[place + 1 :]
-        place = name.find("!", place + 1)
+    if not is_address(name) and is_there(name):
+        return Path(name)
+    for mark in re.finditer("!", name):  # container and key may have it in their own names
+        container = name[: mark.start()]
+        if _is_container(container) or (not is_address(container) and tables.is_dataset(Path(container))):
+            return MemberByName(container, name[mark.end() :], column)
+    return RemoteImage(name) if is_address(name) else Path(name)

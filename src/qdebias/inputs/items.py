@@ -7,10 +7,16 @@ there as often as needed.
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Protocol, Self, TypeAlias, TypeVar
+from typing import Protocol, Self, TypeAlias
 
 from qdebias.errors import ImageError
 from qdebias.inputs.addresses import absolute_name, is_address, read_address, unsigned
+
+NO_IMAGE, NOT_DECODED, LINKS = "without a suffix and no image", "of formats that are not decoded", "links to folders"
+"""Why something is left out."""
+
+SIZE = 500
+"""Most images in a piece of those that are named one by one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,11 +31,7 @@ class RemoteImage:
         return unsigned(self.address)
 
     def read(self) -> bytes:
-        """Fetch it.
-
-        Raises:
-            ImageError: It cannot be had in time, or is larger than what is fetched.
-        """
+        """Fetch it."""
         return read_address(self.address)
 
 
@@ -59,40 +61,39 @@ class Unreadable:
     error: str
 
     @property
-    def label(self) -> str:
+    def names(self) -> tuple[str]:
         """What was named."""
-        return self.name
+        return (self.name,)
 
     @property
     def count(self) -> int:
         """One failure."""
         return 1
 
-    def absolute(self) -> "Unreadable":
+    def absolute(self) -> Self:
         """Return it with an absolute path."""
-        return Unreadable(absolute_name(self.name), self.error)
+        return replace(self, name=absolute_name(self.name))
 
     def __iter__(self) -> Iterator["Unreadable"]:
-        """Yield it."""
         yield self
 
     def read(self) -> bytes:
-        """Fail.
-
-        Raises:
-            ImageError: Always.
-        """
+        """Fail."""
         raise ImageError(self.error)
 
 
 def unreadable(name: str, why: str) -> Unreadable:
-    """Return a failure under the name without a signature, of which the reason does not begin with the name."""
+    """Return a failure under the name without a signature; the reason may begin with the name or not."""
     shown = unsigned(name)
     return Unreadable(shown, f"{shown}: {why.removeprefix(f'{shown}: ')}")
 
 
-NO_IMAGE, NOT_DECODED, LINKS = "without a suffix and no image", "of formats that are not decoded", "links to folders"
-"""Why something is left out."""
+def member_name(container: str, key: str) -> str:
+    """Return what an image inside a container is called."""
+    return f"{unsigned(container)}!{key}"
+
+
+Image: TypeAlias = Path | RemoteImage | Member | Unreadable
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,9 +103,6 @@ class LeftOut:
     count: int = 0
     names: tuple[str, ...] = ()
     why: str = NO_IMAGE
-
-    def __add__(self, other: "LeftOut") -> "LeftOut":
-        return LeftOut(self.count + other.count, (self.names + other.names)[:3], other.why)
 
     def __str__(self) -> str:
         files = "1 file" if self.count == 1 else f"{self.count:,} files"
@@ -116,45 +114,27 @@ def add_up(parts: Iterable[LeftOut]) -> list[LeftOut]:
     """Return the sum for each reason."""
     sums: dict[str, LeftOut] = {}
     for part in parts:
-        sums[part.why] = sums.get(part.why, LeftOut()) + part
+        before = sums.get(part.why, LeftOut())
+        sums[part.why] = LeftOut(before.count + part.count, (before.names + part.names)[:3], part.why)
     return list(sums.values())
-
-
-Image: TypeAlias = Path | RemoteImage | Member | Unreadable
-"""One image of a run."""
-
-
-def member_name(container: str, key: str) -> str:
-    """Return what an image inside a container is called."""
-    return f"{unsigned(container)}!{key}"
-
-
-Other = TypeVar("Other", bound="Unreadable | LeftOut")
-
-SIZE = 500
-"""Most images in a piece of those that are named one by one."""
 
 
 class Piece(Protocol):
     """Some images of a run; a frozen dataclass of plain values."""
 
     @property
-    def label(self) -> str:
-        """What it is called in messages."""
-        ...
+    def names(self) -> tuple[str, ...]:
+        """What its images are called, or what it is called where it holds them."""
 
     @property
     def count(self) -> int | None:
         """How many images it holds; None where that takes reading it."""
-        ...
 
     def absolute(self) -> "Piece":
         """Return the same piece, named so that it is found from every folder."""
-        ...
 
     def __iter__(self) -> Iterator[Image | LeftOut]:
         """Yield its images, in order. What cannot be read is `Unreadable`; nothing is raised about one image."""
-        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,21 +144,15 @@ class NamedImages:
     names: tuple[str, ...]
 
     @property
-    def label(self) -> str:
-        """The first of them."""
-        return self.names[0]
-
-    @property
     def count(self) -> int:
         """How many they are."""
         return len(self.names)
 
-    def absolute(self) -> "NamedImages":
+    def absolute(self) -> Self:
         """Return them with absolute paths."""
-        return NamedImages(tuple(map(absolute_name, self.names)))
+        return replace(self, names=tuple(map(absolute_name, self.names)))
 
     def __iter__(self) -> Iterator[Image]:
-        """Yield each as what its name says it is."""
         return (RemoteImage(name) if is_address(name) else Path(name) for name in self.names)
 
 
@@ -189,16 +163,19 @@ class Container:
     container: str
 
     @property
-    def label(self) -> str:
+    def names(self) -> tuple[str, ...]:
         """Its path or address."""
-        return self.container
+        return (self.container,)
 
     def absolute(self) -> Self:
         """Return it with an absolute path."""
         return replace(self, container=absolute_name(self.container))
 
 
-def or_nothing(name: str, found: Iterable[str | Other], why: str) -> Iterator[str | Other]:
+Found: TypeAlias = str | Unreadable | LeftOut
+
+
+def or_nothing(name: str, found: Iterable[Found], why: str) -> Iterator[Found]:
     """Yield what was found, or a failure where nothing was; then what was left out, added up."""
     empty, left = True, list[LeftOut]()
     for one in found:
@@ -208,11 +185,11 @@ def or_nothing(name: str, found: Iterable[str | Other], why: str) -> Iterator[st
             empty = False
             yield one
     if empty:
-        yield unreadable(name, why)  # type: ignore[misc]
-    yield from left  # type: ignore[misc]
+        yield unreadable(name, why)
+    yield from left
 
 
-def in_pieces(found: Iterable[str | Other]) -> Iterator[NamedImages | Other]:
+def in_pieces(found: Iterable[str | Piece | LeftOut]) -> Iterator[Piece | LeftOut]:
     """Gather names into pieces of at most `SIZE`, in order; anything else is yielded as it is."""
     names: list[str] = []
     for one in found:

@@ -19,13 +19,11 @@ _HEADER = 1 << 14
 _DEEPEST = 8
 """Most structures inside each other in the header of a page, which has two."""
 
+_UNSOUND = "a page without a sound header"
+
 
 def open_parquet(name: str, stream: Any) -> Any:  # noqa: ANN401 (pyarrow has no types)
-    """Return an open Parquet file.
-
-    Raises:
-        SettingError: It is none.
-    """
+    """Return an open Parquet file."""
     import pyarrow.parquet as pq
 
     try:
@@ -38,21 +36,14 @@ def check_growth(name: str, group: Any, *columns: str) -> int:  # noqa: ANN401
     """Refuse a row group whose columns would take far more memory than they take in the file.
 
     Its metadata need not be true: the headers of its pages are read too, as pyarrow takes memory for what they say.
-
-    Returns:
-        The bytes of the largest page when it is unpacked. No cell is larger.
-
-    Raises:
-        SettingError: It would.
+    Returns the bytes of the largest page when it is unpacked. No cell is larger.
     """
     chunks = [group.column(number) for number in range(group.num_columns)]
     chosen = [chunk for chunk in chunks if any(f"{chunk.path_in_schema}.".startswith(f"{one}.") for one in columns)]
-    stored, stated = (
-        sum(getattr(chunk, f"total_{kind}_size") for chunk in chosen) for kind in ("compressed", "uncompressed")
-    )
+    stored = sum(chunk.total_compressed_size for chunk in chosen)
     with open_container(name, block=_HEADER) as stream:
         pages = [size for chunk in chosen for size in page_sizes(stream, chunk)]
-    unpacked = max(stated, sum(pages))
+    unpacked = max(sum(chunk.total_uncompressed_size for chunk in chosen), sum(pages))
     if unpacked > max(MAX_BYTES, MOST_TIMES * stored):
         raise SettingError(
             f"{unsigned(name)}: column {', '.join(map(repr, columns[:3]))} grows from {stored / 1e6:.1f} to "
@@ -71,7 +62,7 @@ def page_sizes(stream: IO[bytes], chunk: Any) -> Iterator[int]:  # noqa: ANN401
         stream.seek(place)
         page = _thrift_struct(stream, 0)
         if page.get(2, -1) < 0 or page.get(3, -1) < 0:
-            raise ValueError("a page without a sound header")
+            raise ValueError(_UNSOUND)
         yield page[2]
         place = stream.tell() + page[3]
 
@@ -81,9 +72,6 @@ def batches(name: str, file: Any, columns: Sequence[str]) -> Iterator[Any]:  # n
 
     Many equal texts may be stored as one, in a dictionary or (DELTA_BYTE_ARRAY) by what each has in common with the one
     before it, so that pages, too, are short for what they hold; but none holds a cell that is larger than itself.
-
-    Raises:
-        SettingError: They would take far more memory than they take in the file.
     """
     for number in range(file.num_row_groups):
         largest = check_growth(name, file.metadata.row_group(number), *columns)
@@ -96,7 +84,7 @@ def _thrift_struct(stream: IO[bytes], depth: int) -> dict[int, int]:
     found: dict[int, int] = {}
     number = 0
     while head := _byte(stream):
-        number = number + (head >> 4) if head >> 4 else _zigzag(stream)
+        number = number + (head >> 4) if head >> 4 else _integer(stream)
         found[number] = _thrift_value(stream, head & 15, depth)
     return found
 
@@ -104,41 +92,37 @@ def _thrift_struct(stream: IO[bytes], depth: int) -> dict[int, int]:
 def _thrift_value(stream: IO[bytes], kind: int, depth: int) -> int:
     """Read a value; return it if it is an integer, else 0."""
     if kind in (4, 5, 6):
-        return _zigzag(stream)
+        return _integer(stream)
     if kind == 3:
         _byte(stream)
     elif kind == 7:
         stream.seek(8, 1)
     elif kind == 8:
-        stream.seek(_varint(stream), 1)
+        stream.seek(_integer(stream, signed=False), 1)
     elif kind in (9, 10) and depth < _DEEPEST:
         head = _byte(stream)
-        for _ in range(_varint(stream) if head >> 4 == 15 else head >> 4):
+        for _ in range(_integer(stream, signed=False) if head >> 4 == 15 else head >> 4):
             _thrift_value(stream, head & 15 if head & 15 > 2 else 3, depth + 1)
     elif kind == 12 and depth < _DEEPEST:
         _thrift_struct(stream, depth + 1)
     elif kind not in (1, 2):
-        raise ValueError("a page without a sound header")
+        raise ValueError(_UNSOUND)
     return 0
 
 
 def _byte(stream: IO[bytes]) -> int:
     byte = stream.read(1)
     if not byte:
-        raise ValueError("a page without a sound header")
+        raise ValueError(_UNSOUND)
     return byte[0]
 
 
-def _varint(stream: IO[bytes]) -> int:
+def _integer(stream: IO[bytes], *, signed: bool = True) -> int:
+    """Read a number of 7 bits a byte; of a signed one, the lowest bit is the sign (zigzag)."""
     value = 0
     for shift in range(0, 70, 7):
         byte = _byte(stream)
         value |= (byte & 0x7F) << shift
         if byte < 0x80:
             break
-    return value
-
-
-def _zigzag(stream: IO[bytes]) -> int:
-    value = _varint(stream)
-    return value >> 1 if value % 2 == 0 else -(value >> 1) - 1
+    return (value >> 1) ^ -(value & 1) if signed else value

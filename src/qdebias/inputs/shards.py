@@ -2,6 +2,7 @@
 
 import bz2
 import gzip
+import io
 import lzma
 import posixpath
 import stat
@@ -9,26 +10,19 @@ import tarfile
 import zipfile
 import zlib
 from collections.abc import Iterator
-from contextlib import closing
 from dataclasses import dataclass
-from typing import IO, Any
+from typing import IO, Any, cast
 
 from qdebias.errors import SettingError
 from qdebias.inputs.addresses import MAX_BYTES, open_container, path_of
-from qdebias.inputs.folders import begins_image, has_no_suffix, is_not_decoded, looks_like_image
+from qdebias.inputs.folders import begins_image, kind_of
 from qdebias.inputs.items import NOT_DECODED, Container, Image, LeftOut, Member, add_up, member_name, unreadable
 
 SUFFIXES = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz", ".tar.zst", ".zip")
 
 _DAMAGED = (
-    tarfile.TarError,
-    zipfile.BadZipFile,
-    zlib.error,
-    lzma.LZMAError,
-    EOFError,
-    OSError,
-    ValueError,
-    NotImplementedError,
+    *(tarfile.TarError, zipfile.BadZipFile, zlib.error, lzma.LZMAError),
+    *(EOFError, OSError, ValueError, NotImplementedError),
 )
 """What damaged shards raise; ValueError: SettingError among them."""
 
@@ -37,7 +31,6 @@ _LONG_HEADERS = (
     *(tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.SOLARIS_XHDTYPE),
 )
 """Members of a tar that say something about the next one."""
-
 
 MOST_HEADER = 1_000_000
 """Largest header of a member, in bytes: its name and what else is said about it are in memory at once."""
@@ -78,7 +71,7 @@ class Shard(Container):
                 for image in self._zip_members(stream, seen) if zipped else self._tar_members(stream, seen):
                     if isinstance(image, LeftOut):
                         left = add_up([*left, image])
-                    elif isinstance(image, Member) and has_no_suffix(image.key) and not begins_image(image.data):
+                    elif isinstance(image, Member) and kind_of(image.key) != "image" and not begins_image(image.data):
                         left = add_up([*left, LeftOut(1, (image.name,))])
                         seen.discard(posixpath.normpath(image.key))
                     else:
@@ -93,78 +86,62 @@ class Shard(Container):
         yield from left
 
     def _tar_members(self, stream: IO[bytes], seen: set[str]) -> Iterator[Image | LeftOut]:
-        source = _unpacked(stream)
-        with tarfile.open(fileobj=source, mode="r|", tarinfo=_Header) as archive:
-            for member in archive:
-                archive.members = []  # type: ignore[attr-defined]  # else it remembers every member
-                if not member.isdir() and _may_be_image(member.name):
-                    yield self._image(member.name, member.offset, member.size, archive.extractfile, member, seen)
-        while rest := source.read(1 << 20):  # to the end, where packed data have their checksums
-            if rest.strip(b"\0"):
-                raise SettingError("holds more behind its end, such as another archive; pack it anew")
+        with io.BufferedReader(cast("io.RawIOBase", stream)) as peeked:  # any stream will do
+            source = _unpacked(peeked)
+            with tarfile.open(fileobj=source, mode="r|", tarinfo=_Header) as archive:
+                for member in archive:
+                    archive.members = []  # type: ignore[attr-defined]  # else it remembers every member
+                    if not member.isdir() and kind_of(member.name):
+                        fault = None
+                        if not member.isfile():
+                            what = f"a link to {member.linkname}" if member.islnk() or member.issym() else "no file"
+                            fault = f"is {what}, and a shard is read from front to end; store the image itself"
+                        opened = (archive.extractfile, member, member.size)
+                        yield self._image(member.name, member.offset, opened, fault, seen)
+            while rest := source.read(1 << 20):  # to the end, where packed data have their checksums
+                if rest.strip(b"\0"):
+                    raise SettingError("holds more behind its end, such as another archive; pack it anew")
 
     def _zip_members(self, stream: IO[bytes], seen: set[str]) -> Iterator[Image | LeftOut]:
         with zipfile.ZipFile(stream) as archive:
             for member in archive.infolist():
-                if not member.is_dir() and _may_be_image(member.filename):
-                    offset, size = member.header_offset, member.file_size
-                    yield self._image(member.filename, offset, size, archive.open, member, seen)
+                if not member.is_dir() and kind_of(member.filename):
+                    fault = None
+                    if member.compress_type in (zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA):
+                        fault = "is packed by bzip2 or LZMA; pack images into a zip as they are, or deflated"
+                    elif stat.S_ISLNK(member.external_attr >> 16):
+                        fault = "is a symbolic link; store the image itself"
+                    opened = (archive.open, member, member.file_size)
+                    yield self._image(member.filename, member.header_offset, opened, fault, seen)
 
-    def _image(self, key: str, offset: int, size: int, extract: Any, member: Any, seen: set[str]) -> Image | LeftOut:  # noqa: ANN401
+    def _image(
+        self, key: str, offset: int, opened: tuple[Any, Any, int], fault: str | None, seen: set[str]
+    ) -> Image | LeftOut:
+        """Return a member; `opened` is how it is opened, what for, and its size, `fault` why it is not read."""
         name = member_name(self.container, key)
-        if is_not_decoded(key):
+        if kind_of(key) == "not decoded":
             return LeftOut(1, (name,), NOT_DECODED)
         if (place := posixpath.normpath(key)) in seen:
-            number = f"{name}#{offset}"
-            return unreadable(number, "another member of this name came before; names are to be unique")
+            return unreadable(f"{name}#{offset}", "another member of this name came before; names are to be unique")
         seen.add(place)
+        extract, member, size = opened
         if size > MAX_BYTES:
             return unreadable(name, f"more than {MAX_BYTES / 1e6:.0f} MB, the most that is read for one image")
-        if isinstance(member, zipfile.ZipInfo) and member.compress_type in (zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA):
-            return unreadable(name, "is packed by bzip2 or LZMA; pack images into a zip as they are, or deflated")
-        if isinstance(member, zipfile.ZipInfo) and stat.S_ISLNK(member.external_attr >> 16):
-            return unreadable(name, "is a symbolic link; store the image itself")
-        if isinstance(member, tarfile.TarInfo) and not member.isfile():
-            what = f"a link to {member.linkname}" if member.islnk() or member.issym() else "no file"
-            return unreadable(name, f"is {what}, and a shard is read from front to end; store the image itself")
+        if fault is not None:
+            return unreadable(name, fault)
         try:
-            with closing(extract(member)) as data:
+            with extract(member) as data:
                 return Member(self.container, key, data.read(MAX_BYTES + 1)[:MAX_BYTES])
         except (RuntimeError, zipfile.BadZipFile, zlib.error) as error:  # RuntimeError: a password, unknown compression
             return unreadable(name, f"cannot be unpacked ({error})")
 
 
-def _may_be_image(name: str) -> bool:
-    return looks_like_image(name) or has_no_suffix(name) or is_not_decoded(name)
-
-
-class _Peeked:
-    """A stream, which need not know how to seek, with its first bytes known beforehand."""
-
-    closed = False
-
-    def __init__(self, stream: IO[bytes]) -> None:
-        self._stream = stream
-        self.start = self._left = stream.read(4)
-
-    def read(self, size: int = -1) -> bytes:
-        """Return at most so many bytes, and at least one before the end."""
-        if not self._left:
-            return self._stream.read(size)
-        size = len(self._left) if size < 0 else size
-        part, self._left = self._left[:size], self._left[size:]
-        return part
-
-    def close(self) -> None:
-        """Do nothing: whoever opened the stream closes it."""
-
-
-def _unpacked(stream: IO[bytes]) -> Any:  # noqa: ANN401 (pyarrow has no types)
+def _unpacked(peeked: Any) -> Any:  # noqa: ANN401 (pyarrow has no types)
     """Return the tar in a stream, packed or not, by its first bytes; several packed parts in a row are one."""
-    peeked: Any = _Peeked(stream)
-    if peeked.start == b"\x28\xb5\x2f\xfd" or peeked.start[1:] == b"\x2a\x4d\x18":  # the latter is skipped
+    start = peeked.peek(4)[:4]
+    if start == b"\x28\xb5\x2f\xfd" or start[1:] == b"\x2a\x4d\x18":  # the latter is skipped
         import pyarrow as pa
 
         return pa.CompressedInputStream(pa.PythonFile(peeked, mode="r"), "zstd")
-    opened: Any = {b"\x1f\x8b": gzip.open, b"BZ": bz2.open, b"\xfd7": lzma.open}.get(peeked.start[:2])
+    opened: Any = {b"\x1f\x8b": gzip.open, b"BZ": bz2.open, b"\xfd7": lzma.open}.get(start[:2])
     return peeked if opened is None else opened(peeked)

@@ -12,7 +12,9 @@ from qdebias.inputs.datasets.readers import check_cells, check_header, csv_rows
 from qdebias.inputs.items import (
     SIZE,
     Container,
+    Found,
     Image,
+    LeftOut,
     Member,
     NamedImages,
     Piece,
@@ -24,19 +26,16 @@ from qdebias.inputs.items import (
 )
 from qdebias.inputs.parquet import batches, check_growth, open_parquet
 
+SUFFIXES = (".parquet", ".csv", ".tsv")
+LIST = ".txt"
+
 COLUMNS = ("image", "path", "url", "file_name")
 """The first of these that a table has is taken where no column is named."""
-
-_LONGEST_NAME = 8192
-"""Most characters of a path or address."""
 
 
 @dataclass(frozen=True, slots=True)
 class Rows(Container):
-    """The images in one row group of a Parquet file: bytes, or structures as Hugging Face writes them.
-
-    `start` is the number of its first row in the file, from 0.
-    """
+    """The images in row group `group` of a Parquet file, from row `start` on: bytes, or as Hugging Face writes them."""
 
     column: str
     group: int
@@ -44,19 +43,18 @@ class Rows(Container):
     count: int
 
     @property
-    def label(self) -> str:
+    def names(self) -> tuple[str, ...]:
         """The file and the first row."""
-        return member_name(self.container, str(self.start))
+        return (member_name(self.container, str(self.start)),)
 
     def __iter__(self) -> Iterator[Image]:
-        """Yield the images, one row in memory at a time."""
         done = 0
         try:
             with open_container(self.container) as stream:
                 file = open_parquet(self.container, stream)
                 check_growth(self.container, file.metadata.row_group(self.group), self.column)
                 for batch in file.iter_batches(1, row_groups=[self.group], columns=[self.column]):
-                    yield image_of_cell(self.container, str(self.start + done), batch.column(0)[0].as_py())
+                    yield _image_of(self.container, str(self.start + done), batch.column(0)[0].as_py())
                     done += 1
         except (ValueError, OSError) as error:  # SettingError among them
             words = str(error).removeprefix(f"{unsigned(self.container)}: ")
@@ -64,26 +62,40 @@ class Rows(Container):
                 yield unreadable(member_name(self.container, str(row)), words)
 
 
-def table_pieces(name: str, column: str | None) -> Iterator[Piece]:
-    """Yield the images of a Parquet, CSV or TSV file."""
-    try:
-        if path_of(name).lower().endswith((".csv", ".tsv")):
-            yield from in_pieces(_csv_names(name, column))
-        else:
-            yield from _parquet_pieces(name, column)
-    except SettingError as error:
-        yield unreadable(name, str(error))
+@dataclass(frozen=True, slots=True)
+class DatasetRows(Container):
+    """Rows `start` to `stop`, exclusive, of a split of a data set in a folder; "" where it has none."""
+
+    split: str
+    column: str
+    start: int
+    stop: int
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The folder, the split and the first row."""
+        return (member_name(self.container, self._key(self.start)),)
+
+    @property
+    def count(self) -> int:
+        """How many rows they are."""
+        return self.stop - self.start
+
+    def __iter__(self) -> Iterator[Image]:
+        """Yield the images; the files are mapped into memory, and nothing is decoded by the other package."""
+        rows = _splits(self.container)[self.split].select_columns([self.column])
+        import datasets
+
+        if isinstance(rows.features[self.column], datasets.Image):
+            rows = rows.cast_column(self.column, datasets.Image(decode=False))
+        for row in range(self.start, self.stop):
+            yield _image_of(self.container, self._key(row), rows[row][self.column])
+
+    def _key(self, row: int) -> str:
+        return f"{self.split}/{row}" if self.split else str(row)
 
 
-def list_pieces(name: str) -> Iterator[Piece]:
-    """Yield the images of a list, one path or address a line; empty lines are passed over."""
-    try:
-        yield from in_pieces(or_nothing(name, _lines(name), "names no image"))
-    except SettingError as error:
-        yield unreadable(name, str(error))
-
-
-def image_of_cell(container: str, key: str, cell: Any) -> Image:  # noqa: ANN401
+def _image_of(container: str, key: str, cell: Any) -> Image:  # noqa: ANN401
     """Return the image in a cell: bytes, a path or an address, or a structure of both as Hugging Face writes it."""
     name = member_name(container, key)
     value = (cell.get("bytes") or cell.get("path")) if isinstance(cell, dict) else cell
@@ -96,12 +108,22 @@ def image_of_cell(container: str, key: str, cell: Any) -> Image:  # noqa: ANN401
     return Member(container, key, value)
 
 
-def chosen_column(name: str, present: list[str], column: str | None) -> str:
-    """Return which column holds the images.
+def table_pieces(name: str, column: str | None) -> Iterator[Piece | LeftOut]:
+    """Yield the images of a Parquet, CSV or TSV file, or of a list of names, one a line."""
+    with open_container(name) as stream:
+        kind = path_of(name).lower()
+        if kind.endswith(".parquet"):
+            yield from _parquet_pieces(name, stream, column)
+            return
+        with TextIOWrapper(stream, encoding="utf-8-sig", errors="surrogateescape", newline="") as text:
+            if kind.endswith(LIST):
+                yield from in_pieces(or_nothing(name, _lines(name, text), "names no image"))
+            else:
+                yield from in_pieces(_csv_names(name, text, "\t" if kind.endswith(".tsv") else ",", column))
 
-    Raises:
-        SettingError: None does; the message lists what there is.
-    """
+
+def _chosen(name: str, present: list[str], column: str | None) -> str:
+    """Return which column holds the images."""
     for wanted in (column,) if column else COLUMNS:
         alike = [one for one in present if one.strip().casefold() == wanted.strip().casefold()]
         found = [one for one in alike if one == wanted] or alike
@@ -113,65 +135,61 @@ def chosen_column(name: str, present: list[str], column: str | None) -> str:
     raise SettingError(f"{unsigned(name)}: no column {asked}; choose one of {', '.join(present)} with --column")
 
 
-def _lines(name: str) -> Iterator[str]:
-    with open_container(name) as stream, _text(stream) as text:
-        for line in text:
-            if "\0" in line:
-                raise SettingError(f"{unsigned(name)}: is not UTF-8 text; save it as UTF-8")
-            if line.strip():
-                yield beside(name, line.strip("\r\n"))
+def _lines(name: str, text: TextIOWrapper) -> Iterator[str]:
+    for line in text:
+        if "\0" in line:
+            raise SettingError(f"{unsigned(name)}: is not UTF-8 text; save it as UTF-8")
+        if line.strip():
+            yield beside(name, line.strip("\r\n"))
 
 
-def _csv_names(name: str, column: str | None) -> Iterator[str | Unreadable]:
-    with open_container(name) as stream, _text(stream) as text:
-        tabs = path_of(name).lower().endswith(".tsv")
-        rows = (row for row in csv_rows(text, unsigned(name), delimiter="\t" if tabs else ",") if row)
-        names = next(rows, [])
-        check_header(names, unsigned(name), "\t" if tabs else ",")
-        place = names.index(chosen_column(name, names, column))
-        yield from or_nothing(name, _row_names(name, rows, names, place), "has column names and no rows")
+def _csv_names(name: str, text: TextIOWrapper, delimiter: str, column: str | None) -> Iterator[Found]:
+    rows = (row for row in csv_rows(text, unsigned(name), delimiter=delimiter) if row)
+    columns = next(rows, [])
+    check_header(columns, unsigned(name), delimiter)
+    place = columns.index(_chosen(name, columns, column))
 
+    def names() -> Iterator[Found]:
+        for number, row in enumerate(rows):
+            try:
+                check_cells(row, columns, member_name(name, str(number)))
+                yield _name_or_nothing(name, number, row[place] if place < len(row) else None)
+            except SettingError as error:
+                yield unreadable(member_name(name, str(number)), str(error))
 
-def _row_names(name: str, rows: Iterator[list[str]], columns: list[str], place: int) -> Iterator[str | Unreadable]:
-    for number, row in enumerate(rows):
-        try:
-            check_cells(row, columns, member_name(name, str(number)))
-            yield _name_or_nothing(name, number, row[place] if place < len(row) else None)
-        except SettingError as error:
-            yield unreadable(member_name(name, str(number)), str(error))
+    return or_nothing(name, names(), "has column names and no rows")
 
 
 def _name_or_nothing(container: str, number: int, value: str | None) -> str | Unreadable:
     place = member_name(container, str(number))
-    if value and len(value) > _LONGEST_NAME:
+    if value and len(value) > 8192:
         return unreadable(place, f"{len(value):,} characters, too long for a path or address")
     return beside(container, value) if value else unreadable(place, "names no image")
 
 
-def _parquet_pieces(name: str, column: str | None) -> Iterator[Piece]:
+def _parquet_pieces(name: str, stream: Any, column: str | None) -> Iterator[Piece | LeftOut]:  # noqa: ANN401
     import pyarrow.types as kinds
 
-    with open_container(name) as stream:
-        file = open_parquet(name, stream)
-        chosen = chosen_column(name, file.schema_arrow.names, column)
-        kind = file.schema_arrow.field(file.schema_arrow.names.index(chosen)).type
-        kind = kind.value_type if kinds.is_dictionary(kind) else kind
-        if file.metadata.num_rows == 0:
-            yield unreadable(name, "has column names and no rows")
-        if kinds.is_string(kind) or kinds.is_large_string(kind) or kinds.is_string_view(kind):
-            yield from in_pieces(_cell_names(name, file, chosen))
-            return
-        binary = (kinds.is_binary, kinds.is_large_binary, kinds.is_binary_view, kinds.is_fixed_size_binary)
-        if not (kinds.is_struct(kind) or any(one(kind) for one in binary)):
-            raise SettingError(f"{unsigned(name)}: column {chosen!r} holds {kind}, neither images nor names of images")
-        start = 0
-        for group in range(file.num_row_groups):
-            count = file.metadata.row_group(group).num_rows
-            yield Rows(name, chosen, group, start, count)
-            start += count
+    file = open_parquet(name, stream)
+    chosen = _chosen(name, file.schema_arrow.names, column)
+    kind = file.schema_arrow.field(file.schema_arrow.names.index(chosen)).type
+    kind = kind.value_type if kinds.is_dictionary(kind) else kind
+    if file.metadata.num_rows == 0:
+        yield unreadable(name, "has column names and no rows")
+    if any(one(kind) for one in (kinds.is_string, kinds.is_large_string, kinds.is_string_view)):
+        yield from in_pieces(_cell_names(name, file, chosen))
+        return
+    images = (kinds.is_struct, kinds.is_binary, kinds.is_large_binary, kinds.is_binary_view, kinds.is_fixed_size_binary)
+    if not any(one(kind) for one in images):
+        raise SettingError(f"{unsigned(name)}: column {chosen!r} holds {kind}, neither images nor names of images")
+    start = 0
+    for group in range(file.num_row_groups):
+        count = file.metadata.row_group(group).num_rows
+        yield Rows(name, chosen, group, start, count)
+        start += count
 
 
-def _cell_names(name: str, file: Any, column: str) -> Iterator[str | Unreadable]:  # noqa: ANN401
+def _cell_names(name: str, file: Any, column: str) -> Iterator[Found]:  # noqa: ANN401
     number = 0
     try:
         for batch in batches(name, file, [column]):
@@ -186,39 +204,6 @@ def _cell_names(name: str, file: Any, column: str) -> Iterator[str | Unreadable]
         ) from error
 
 
-def _text(stream: Any) -> TextIOWrapper:  # noqa: ANN401
-    return TextIOWrapper(stream, encoding="utf-8-sig", errors="surrogateescape", newline="")
-
-
-@dataclass(frozen=True, slots=True)
-class DatasetRows(Container):
-    """Rows `start` to `stop`, exclusive, of a split of a data set in a folder; "" where it has none."""
-
-    split: str
-    column: str
-    start: int
-    stop: int
-
-    @property
-    def label(self) -> str:
-        """The folder, the split and the first row."""
-        return member_name(self.container, self._key(self.start))
-
-    @property
-    def count(self) -> int:
-        """How many rows they are."""
-        return self.stop - self.start
-
-    def __iter__(self) -> Iterator[Image]:
-        """Yield the images; the files are mapped into memory, not read into it."""
-        rows = _encoded(_splits(self.container)[self.split], self.column)
-        for row in range(self.start, self.stop):
-            yield image_of_cell(self.container, self._key(row), rows[row][self.column])
-
-    def _key(self, row: int) -> str:
-        return f"{self.split}/{row}" if self.split else str(row)
-
-
 def is_dataset(folder: Path) -> bool:
     """Whether a folder is a data set that was saved to disk, of several splits or of one."""
     return any(is_there(folder / mark) for mark in ("dataset_dict.json", "state.json"))
@@ -226,13 +211,10 @@ def is_dataset(folder: Path) -> bool:
 
 def dataset_pieces(folder: str, column: str | None) -> Iterator[Piece]:
     """Yield the rows of every split."""
-    try:
-        for split, rows in _splits(folder).items():
-            chosen = chosen_column(folder, rows.column_names, column)
-            for start in range(0, len(rows), SIZE):
-                yield DatasetRows(folder, split, chosen, start, min(start + SIZE, len(rows)))
-    except SettingError as error:
-        yield Unreadable(folder, str(error))
+    for split, rows in _splits(folder).items():
+        chosen = _chosen(folder, rows.column_names, column)
+        for start in range(0, len(rows), SIZE):
+            yield DatasetRows(folder, split, chosen, start, min(start + SIZE, len(rows)))
 
 
 def _splits(folder: str) -> dict[str, Any]:
@@ -245,13 +227,3 @@ def _splits(folder: str) -> dict[str, Any]:
     except (OSError, ValueError, KeyError) as error:
         raise SettingError(f"{folder}: is not a valid data set ({error})") from error
     return dict(found) if isinstance(found, datasets.DatasetDict) else {"": found}
-
-
-def _encoded(rows: Any, column: str) -> Any:  # noqa: ANN401 (datasets has types of its own only in part)
-    """Return the rows with images as bytes, not decoded by the other package."""
-    import datasets
-
-    rows = rows.select_columns([column])
-    if isinstance(rows.features[column], datasets.Image):
-        return rows.cast_column(column, datasets.Image(decode=False))
-    return rows

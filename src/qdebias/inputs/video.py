@@ -1,12 +1,11 @@
 """Videos: frames at equal distances, each an image of its own. Decoded by PyAV, of the extra `video`."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib import import_module
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from qdebias.errors import ImageError, MissingPackageError, SettingError
 from qdebias.inputs.addresses import open_container, path_of
@@ -16,9 +15,6 @@ SUFFIXES = (".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".flv", ".mpg", ".m
 
 FRAMES = 8
 """How many frames of a video are scored."""
-
-_HDR = {16: "PQ", 18: "HLG"}
-_BT709, _UNKNOWN = 1, (0, 2)
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,23 +37,19 @@ class Video(Container):
                 f"{self.container}: videos are decoded by PyAV; install it (pip install 'qdebias[video]')"
             ) from error
         try:
-            yield from self._chosen(av)
+            with open_container(self.container) as file, av.open(file) as video:
+                stated = video.streams.video[0].frames if video.streams.video else 0
+            found, count = self._read(av, stated)
+            if not count:
+                raise ImageError("has no picture")
+            yield from found if count == stated else self._read(av, count)[0]  # what the header says may be wrong
         except (av.FFmpegError, SettingError, ImageError, OSError) as error:
             words = f"is damaged, or no video ({error.strerror})" if isinstance(error, av.FFmpegError) else str(error)
             yield unreadable(self.container, words)
 
-    def _chosen(self, av: Any) -> list[Member]:  # noqa: ANN401 (loaded where it is needed)
-        """Return the frames. What the header says about their number may be wrong; then the video is read once more."""
-        with open_container(self.container) as file, av.open(file) as video:
-            stated = video.streams.video[0].frames if video.streams.video else 0
-        found, count = self._read(av, places(stated, self.frames))
-        if not count:
-            raise ImageError("has no picture")
-        return found if count == stated else self._read(av, places(count, self.frames))[0]
-
-    def _read(self, av: Any, numbers: Sequence[int]) -> tuple[list[Member], int]:  # noqa: ANN401
-        """Return the frames with these numbers, and how many frames there are."""
-        found, count, wanted = [], 0, set(numbers)
+    def _read(self, av: Any, total: int) -> tuple[list[Member], int]:  # noqa: ANN401 (loaded where it is needed)
+        """Return the chosen frames of a video that has so many, and how many it has."""
+        found, count, wanted = [], 0, set(places(total, self.frames))
         with open_container(self.container) as file, av.open(file) as video:
             for stream in video.streams.video[:1]:
                 stream.thread_type = "AUTO"
@@ -66,7 +58,7 @@ class Video(Container):
                         raise ImageError(f"frame {count} is damaged")
                     if count in wanted:
                         key = f"frame{count}" if frame.time is None else f"{frame.time:.3f}s"
-                        found.append(Member(self.container, key, _ppm(_rgb(av, frame))))
+                        found.append(Member(self.container, key, _ppm(av, frame)))
                     count += 1
         return found, count
 
@@ -81,28 +73,23 @@ def places(count: int, frames: int) -> list[int]:
     return [int(place) for place in np.linspace(0, count - 1, min(count, frames)).round()]
 
 
-def _rgb(av: Any, frame: Any) -> npt.NDArray[np.uint8]:  # noqa: ANN401
-    """Return a frame, upright, by the matrix that it names; where it names none, as players do: BT.709 for HD.
-
-    Raises:
-        ImageError: It is HDR, whose values mean something else, or larger than any image may be.
-    """
+def _ppm(av: Any, frame: Any) -> bytes:  # noqa: ANN401
+    """Return the file of a frame, upright, by the matrix that it names; if none, as players do: BT.709 for HD."""
     from qdebias.image import MAX_PIXELS  # loads Pillow, which labels alone do not need
 
-    if frame.color_trc in _HDR:
-        raise ImageError(f"is HDR ({_HDR[frame.color_trc]}); convert it to SDR first")
+    hdr = {16: "PQ", 18: "HLG"}.get(frame.color_trc)
+    if hdr is not None:
+        raise ImageError(f"is HDR ({hdr}); convert it to SDR first")
     if frame.width * frame.height > MAX_PIXELS:
         raise ImageError(f"{frame.width} x {frame.height} are more than {MAX_PIXELS / 1e6:.0f} megapixels")
-    unknown_hd = frame.colorspace in _UNKNOWN and (frame.width >= 1280 or frame.height > 576)
+    unknown_hd = frame.colorspace in (0, 2) and (frame.width >= 1280 or frame.height > 576)
     flags = av.video.reformatter.Interpolation
     pixels = frame.reformat(
         format="rgb24",
-        src_colorspace=_BT709 if unknown_hd else None,
+        src_colorspace=1 if unknown_hd else None,  # BT.709
         interpolation=flags.BICUBIC | flags.ACCURATE_RND | flags.FULL_CHR_H_INT,
     ).to_ndarray()
-    return np.ascontiguousarray(np.rot90(pixels, round(frame.rotation / 90)))
-
-
-def _ppm(pixels: npt.NDArray[np.uint8]) -> bytes:
-    """Return the file that holds the pixels as they are."""
-    return b"P6 %d %d 255\n" % (pixels.shape[1], pixels.shape[0]) + pixels.tobytes()
+    upright = np.rot90(pixels, round(frame.rotation / 90))
+    height, width = upright.shape[:2]
+    data: bytes = upright.tobytes()
+    return b"P6 %d %d 255\n" % (width, height) + data
