@@ -14,7 +14,7 @@ import os
 import stat
 import sys
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import datetime
 from io import BytesIO
 from pathlib import Path
@@ -25,7 +25,7 @@ import numpy.typing as npt
 from PIL import Image
 
 from qdebias.errors import DamagedImageError, ImageError
-from qdebias.image.decoding import OF_PILLOW, capture_time, decode, open_picture
+from qdebias.image.decoding import OF_PILLOW, decode, open_picture
 
 RgbImage: TypeAlias = npt.NDArray[np.uint8]
 
@@ -37,15 +37,9 @@ class EncodedImage(Protocol):
     @property
     def name(self) -> str:
         """What it is called in results and errors."""
-        ...
 
     def read(self) -> bytes:
-        """Return what would stand in its file.
-
-        Raises:
-            ImageError: It cannot be had; the message begins with its name.
-        """
-        ...
+        """Return what would stand in its file, or raise an ImageError that begins with its name."""
 
 
 ImageSource: TypeAlias = (
@@ -83,13 +77,18 @@ def load_image(source: ImageSource, *, max_pixels: int = MAX_PIXELS) -> RgbImage
     if is_tensor(source):
         source = next(iter(to_images(source)), None)
     if isinstance(source, np.ndarray):
-        return _checked_array(source)
+        if source.dtype != np.uint8 or source.ndim != 3 or source.shape[2] != 3:
+            raise ImageError(
+                f"array of shape {source.shape} and type {source.dtype} is no image; "
+                f"give uint8 (height, width, 3) in RGB order"
+            )
+        _check_sides(source.shape[1], source.shape[0], "array")
+        return source
     if isinstance(source, Image.Image):
         with _one_line("image"):
             return _decode(source, "image", max_pixels)
     if isinstance(source, EncodedImage | bytes):
-        name = "image" if isinstance(source, bytes) else source.name
-        data = source if isinstance(source, bytes) else source.read()
+        name, data = ("image", source) if isinstance(source, bytes) else (source.name, source.read())
         with _one_line(name), open_picture(BytesIO(data), name) as picture:
             return _decode(picture, name, max_pixels)
     if not isinstance(source, str | os.PathLike) or not str(source):
@@ -99,20 +98,17 @@ def load_image(source: ImageSource, *, max_pixels: int = MAX_PIXELS) -> RgbImage
 
 
 def load_preview(path: Path, side: int, *, max_pixels: int = MAX_PIXELS) -> tuple[RgbImage, datetime | None]:
-    """Return an image of at least `side` pixels a side (fewer where it has fewer), and when it was taken.
+    """Return an image of at least `side` pixels a side (if it has them), and when it was taken by the camera's clock.
 
     A JPEG is decoded at a reduced scale, which takes a fraction of the time and memory, and is not searched for damage;
-    any other format is decoded in full.
-
-    Returns:
-        uint8 array (H, W, 3), upright, and the capture time by EXIF, None where the file tells none.
-
-    Raises:
-        ImageError: See `load_image`.
+    any other format is decoded in full. The time is EXIF DateTimeOriginal, None where the file tells none.
     """
     with _opened(path) as picture:
         pixels = _decode(picture, str(path), max_pixels, side)
-        return pixels, capture_time(picture)
+        with suppress(*OF_PILLOW):
+            text = picture.getexif().get_ifd(0x8769)[0x9003]
+            return pixels, datetime.strptime(text[:19], "%Y:%m:%d %H:%M:%S")  # cameras tell no zone
+    return pixels, None
 
 
 @contextmanager
@@ -123,32 +119,6 @@ def _opened(path: str | os.PathLike[str]) -> Iterator[Image.Image]:
         # Opened here: given a path, Pillow maps some formats into memory, where a file that shrinks kills the process.
         with Path(path).open("rb") as file, open_picture(file, str(path)) as picture:
             yield picture
-
-
-def is_tensor(value: object) -> bool:
-    """Tell whether a value is a tensor of torch, which is not loaded for it."""
-    torch = sys.modules.get("torch")
-    return torch is not None and isinstance(value, torch.Tensor)
-
-
-def digest(image: RgbImage) -> str:
-    """Return the content hash of an image: 32 hex digits over its shape and pixels.
-
-    Two files with the same decoded pixels have the same digest, whatever their format. The random degradations
-    are seeded with it, so that neither order nor batch size can change them.
-    """
-    shape = ",".join(map(str, image.shape)).encode()
-    return hashlib.blake2b(np.ascontiguousarray(image).data, digest_size=16, key=shape).hexdigest()
-
-
-def _checked_array(array: npt.NDArray[Any]) -> RgbImage:
-    if array.dtype != np.uint8 or array.ndim != 3 or array.shape[2] != 3:
-        raise ImageError(
-            f"array of shape {array.shape} and type {array.dtype} is no image; "
-            f"give uint8 (height, width, 3) in RGB order"
-        )
-    _check_sides(array.shape[1], array.shape[0], "array")
-    return array
 
 
 def _decode(picture: Image.Image, name: str, max_pixels: int, side: int | None = None) -> RgbImage:
@@ -190,18 +160,25 @@ def _one_line(path: str | os.PathLike[str]) -> Iterator[None]:
         raise DamagedImageError(f"{path}: damaged or truncated ({error}); get an intact copy") from error
 
 
+def digest(image: RgbImage) -> str:
+    """Return the content hash of an image: 32 hex digits over its shape and pixels, whatever its format was.
+
+    The random degradations are seeded with it, so that neither order nor batch size can change them.
+    """
+    shape = ",".join(map(str, image.shape)).encode()
+    return hashlib.blake2b(np.ascontiguousarray(image).data, digest_size=16, key=shape).hexdigest()
+
+
+def is_tensor(value: object) -> bool:
+    """Tell whether a value is a tensor of torch, which is not loaded for it."""
+    torch = sys.modules.get("torch")
+    return torch is not None and isinstance(value, torch.Tensor)
+
+
 def to_images(batch: Any) -> list[RgbImage]:  # noqa: ANN401 (torch is not loaded here)
-    """Return the images of a batch.
+    """Return a batch (N, 3, H, W), or one image (3, H, W), as N arrays (H, W, 3) of uint8.
 
-    Args:
-        batch: Tensor (N, 3, H, W) or (3, H, W), on any device: uint8, or floating point in [0, 1], which is rounded to
-            the nearest of 256 steps. An image that was uint8 / 255 comes back exactly.
-
-    Returns:
-        N arrays (H, W, 3) uint8.
-
-    Raises:
-        ImageError: The tensor has another shape, type or range.
+    It is uint8, or floating point in [0, 1], rounded to the nearest of 256 steps: uint8 / 255 comes back exactly.
     """
     planes = batch.detach().cpu()
     if planes.ndim == 3:
@@ -225,14 +202,6 @@ def downsized(image: RgbImage, max_side: int, *, name: str = "image") -> RgbImag
 
     The aspect ratio stays, to the nearest pixel. The filter is Pillow's Lanczos, whose support grows with the factor,
     so that nothing aliases.
-
-    Args:
-        image: (H, W, 3).
-        max_side: At least `MIN_SIDE`.
-        name: What the image is called in the error.
-
-    Raises:
-        ImageError: The shorter side would be less than `MIN_SIDE`.
     """
     height, width = image.shape[:2]
     factor = max_side / max(height, width)

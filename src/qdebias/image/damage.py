@@ -11,8 +11,8 @@ from PIL import Image, JpegImagePlugin, TiffImagePlugin
 from PIL.ImageFile import ImageFile
 
 _MARKER = re.compile(rb"\xff+([\x01-\xcf\xd8-\xfe])")  # 0 behind 0xff is data, and D0 to D7 only restart them
+_SCALED, _SEQUENTIAL, _PROGRESSIVE = (0xC0, 0xC1, 0xC2), (0xC0, 0xC1, 0xC9), (0xC2, 0xCA)
 _FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
-_SEQUENTIAL, _PROGRESSIVE = (0xC0, 0xC1, 0xC9), (0xC2, 0xCA)
 _SCAN, _END, _DIVISORS = 0xDA, 0xD9, 0xDB
 _ASIDE = frozenset((*range(0xE0, 0xF0), 0xFE))
 """Headers that concern no pixel: EXIF, profiles and comments."""
@@ -21,23 +21,11 @@ _PADDING = 16
 """Most bytes before the end marker that are no damage where they are all the same."""
 
 
-def segments(data: bytes) -> Iterator[tuple[int, int, int]]:
-    """Yield each marker with the places where it begins and where its header ends, up to the end marker."""
-    place = 2
-    while found := _MARKER.search(data, place):
-        kind, place = found[1][0], found.end()
-        if kind not in (0xD8, _END):
-            place += int.from_bytes(data[place : place + 2])
-        yield kind, found.end() - 2, place
-        if kind == _END:
-            return
-
-
 def can_be_scaled(picture: Image.Image) -> bool:
     """Whether a picture is a baseline, extended or progressive JPEG; lossless ones, for example, have no scales."""
     if not isinstance(picture, JpegImagePlugin.JpegImageFile) or not picture.tile:
         return False
-    return next((kind for kind, *_ in segments(_data(picture)) if kind in _FRAMES), 0) in (0xC0, 0xC1, 0xC2)
+    return next((kind for kind, *_ in _segments(_data(picture)) if kind in _FRAMES), 0) in _SCALED
 
 
 def damage(picture: Image.Image) -> str | None:
@@ -55,10 +43,16 @@ def damage(picture: Image.Image) -> str | None:
     if not picture.tile:
         return None
     if isinstance(picture, JpegImagePlugin.JpegImageFile):
-        return _of_jpeg(_data(picture), four_channels=picture.mode == "CMYK")
+        return _of_jpeg(_data(picture), picture.mode)
     if isinstance(picture, TiffImagePlugin.TiffImageFile):
         return _of_tiff(picture)
-    return _of_png(picture.fp) if picture.format == "PNG" else None
+    for kind, left in png_chunks(picture.fp) if picture.format == "PNG" else ():
+        found = zlib.crc32(kind)
+        while kind == b"IDAT" and left and (part := picture.fp.read(min(left, 1 << 20))):
+            found, left = zlib.crc32(part, found), left - len(part)
+        if kind == b"IDAT" and found != int.from_bytes(picture.fp.read(4)):
+            return "a checksum does not fit"
+    return None
 
 
 def png_chunks(file: IO[bytes]) -> Iterator[tuple[bytes, int]]:
@@ -76,16 +70,6 @@ def png_chunks(file: IO[bytes]) -> Iterator[tuple[bytes, int]]:
         yield kind, length
 
 
-def _of_png(file: IO[bytes]) -> str | None:
-    for kind, left in png_chunks(file):
-        found = zlib.crc32(kind)
-        while kind == b"IDAT" and left and (part := file.read(min(left, 1 << 20))):
-            found, left = zlib.crc32(part, found), left - len(part)
-        if kind == b"IDAT" and found != int.from_bytes(file.read(4)):
-            return "a checksum does not fit"
-    return None
-
-
 def _data(picture: ImageFile) -> bytes:
     if picture.fp is None:
         return b""
@@ -95,55 +79,55 @@ def _data(picture: ImageFile) -> bytes:
 
 def _of_tiff(picture: TiffImagePlugin.TiffImageFile) -> str | None:
     tags, compression = picture.tag_v2, picture.info.get("compression")
-    starts, lengths = (tags.get(324, ()), tags.get(325, ())) if 324 in tags else (tags.get(273, ()), tags.get(279, ()))
-    most = 64 * (1 << 20) + 64 * picture.width * picture.height
+    if compression not in ("tiff_adobe_deflate", "tiff_deflate", "jpeg") or picture.fp is None:
+        return None
+    starts, lengths = (tags.get(tag, ()) for tag in ((324, 325) if 324 in tags else (273, 279)))
     for start, length in zip(starts, lengths, strict=False):
-        if compression not in ("tiff_adobe_deflate", "tiff_deflate", "jpeg") or picture.fp is None:
-            break
         picture.fp.seek(start)
         part = picture.fp.read(length)
         if compression == "jpeg":
             tables = tags.get(347, b"")
-            fault = _of_jpeg(tables[:-2] + part[2:] if tables else part, four_channels=picture.mode == "CMYK")
-            if fault is not None:
+            if fault := _of_jpeg(tables[:-2] + part[2:] if tables else part, picture.mode):
                 return fault
             continue
         try:
-            zlib.decompressobj().decompress(part, most)
+            zlib.decompressobj().decompress(part, 64 * (1 << 20) + 64 * picture.width * picture.height)
         except zlib.error as error:
             return str(error)
     return None
 
 
-def _of_jpeg(data: bytes, *, four_channels: bool) -> str | None:
+def _segments(data: bytes) -> Iterator[tuple[int, int, int]]:
+    """Yield each marker of a JPEG with the places where it begins and where its header ends, up to the end marker."""
+    place = 2
+    while found := _MARKER.search(data, place):
+        kind, place = found[1][0], found.end()
+        if kind not in (0xD8, _END):
+            place += int.from_bytes(data[place : place + 2])
+        yield kind, found.end() - 2, place
+        if kind == _END:
+            return
+
+
+def _of_jpeg(data: bytes, mode: str) -> str | None:
     """Return what libjpeg warns of, and what it says nothing of: scans that are absent, and divisors that are 0.
 
     Headers that concern no pixel are left out first: odd ones make it warn, too, and only its last warning is heard.
-
-    Args:
-        data: The file.
-        four_channels: Whether it is CMYK.
     """
     kept = b"\xff\xd8"
-    for kind, start, stop in segments(data):
+    for kind, start, stop in _segments(data):
         if kind == _SCAN:
             kept += data[start:]
             break
-        if kind == _DIVISORS and _has_zero(data[start + 4 : stop]):
-            return "a table of divisors holds a 0"
+        tables = data[start + 4 : stop] if kind == _DIVISORS else b""
+        while tables:  # each has 64 numbers of 8 bits, or of 16 if it says so first
+            wide = tables[0] >= 16
+            table, tables = tables[1 : 129 if wide else 65], tables[129 if wide else 65 :]
+            if 0 in (memoryview(table[: len(table) // 2 * 2]).cast("H") if wide else table):
+                return "a table of divisors holds a 0"
         if kind not in _ASIDE:
             kept += data[start:stop]
-    return _warning(kept, "CMYK" if four_channels else "GRAY") or _absent_scan(kept)
-
-
-def _has_zero(tables: bytes) -> bool:
-    """Whether a number of tables of divisors is 0, of which each has 64: of 8 bits, or of 16 if it says so first."""
-    while tables:
-        wide = tables[0] >= 16
-        table, tables = tables[1 : 129 if wide else 65], tables[129 if wide else 65 :]
-        if 0 in (memoryview(table[: len(table) // 2 * 2]).cast("H") if wide else table):
-            return True
-    return False
+    return _warning(kept, "CMYK" if mode == "CMYK" else "GRAY") or _absent_scan(kept)
 
 
 def _warning(data: bytes, space: str, *, padded: bool = False) -> str | None:
@@ -153,7 +137,7 @@ def _warning(data: bytes, space: str, *, padded: bool = False) -> str | None:
     except ValueError as error:
         words = str(error)
         padding = re.search(r"\b(\d+) extraneous bytes before marker 0xd9", words)
-        *_, (_, end, _) = segments(data)
+        *_, (_, end, _) = _segments(data)
         start = end - int(padding[1] if padding else 0)
         if padding and not padded and end - start <= _PADDING and len(set(data[start:end])) == 1:
             return _warning(data[:start] + data[end:], space, padded=True)
@@ -165,7 +149,7 @@ def _absent_scan(data: bytes) -> str | None:
     """Return whether a channel has no scan, or in a progressive JPEG not all bits of all its coefficients."""
     left: dict[int, list[int]] = {}
     progressive = False
-    for kind, start, stop in segments(data):
+    for kind, start, stop in _segments(data):
         header = data[start + 4 : stop]
         if kind in _SEQUENTIAL + _PROGRESSIVE:
             progressive = kind in _PROGRESSIVE

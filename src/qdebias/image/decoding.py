@@ -6,7 +6,6 @@ that is let through with `tifffile` and `imagecodecs`.
 
 import struct
 from contextlib import suppress
-from datetime import datetime
 from importlib import import_module
 from typing import Any, BinaryIO
 
@@ -94,9 +93,6 @@ def open_picture(file: BinaryIO, name: str, formats: tuple[str, ...] = FORMATS) 
     """Open the encoded image called `name` by its content; no pixel is decoded.
 
     Pillow's `Image.open` is not used: its limit of 179 megapixels is global.
-
-    Raises:
-        ImageError: It is of no format among `formats`, of a kind that is not decoded, or an optional package is absent.
     """
     prefix, faults = file.read(16), []
     for kind in formats:
@@ -138,56 +134,45 @@ def _plugin(name: str, prefix: bytes) -> tuple[bool, Any]:
 
 
 def decode(picture: Image.Image, name: str, *, side: int | None = None) -> npt.NDArray[np.uint8]:
-    """Return the pixels of an opened image, upright: uint8 (H, W, 3).
+    """Return the pixels of an opened image, of which nothing is decoded yet, upright: uint8 (H, W, 3).
 
-    Args:
-        picture: The image, of which nothing is decoded yet.
-        name: What errors call it.
-        side: Pixels that either side has at least: a JPEG is decoded at the smallest of its scales that has them, and
-            not searched for damage. None: every pixel.
-
-    Raises:
-        ImageError: It is damaged, or its pixels are of a kind that is not decoded.
+    With `side`, a JPEG is decoded at the smallest of its scales that has so many pixels a side, and not searched for
+    damage.
     """
     scaled = side is not None and can_be_scaled(picture)
     if side is not None and scaled:
         picture.draft(None, (side, side))
     raw = str(picture.tile[0].args) if isinstance(picture, ImageFile) and picture.tile else ""
-    fault = _unshown(picture, raw)
-    if fault:
+    if fault := _unshown(picture, raw):
         raise ImageError(f"{name}: {fault}; save it as PNG or TIFF with 8 bits per channel, as it should be seen")
-    may_be_dark = not _has_16_bits(picture, raw) or _states_range(picture)
+    low_is_odd = _has_unstated_range(picture, raw)
     wrong = None if scaled else damage(picture)
     if wrong is not None:
         raise DamagedImageError(f"{name}: damaged or truncated ({wrong}); get an intact copy")
     _decode_whole(picture, name)
     turn = _TURNS.get(_orientation(picture) or 1)  # after the pixels: in a PNG it may stand behind them
     upright = _to_rgb(picture, raw, name)
-    if not may_be_dark:
-        _refuse_dark(picture, name)
+    if low_is_odd and picture.mode != "CMYK":
+        deep = picture.mode.startswith("I")
+        largest = int(np.asarray(picture if deep else picture.convert("RGB")).max()) * (1 if deep else 256)
+        if largest < 2**14:
+            raise ImageError(
+                f"{name}: has 16 bits, of which none above {largest} is used, and looks almost black; if it is of 10 "
+                f"to 14 bits, multiply its values; if it is meant to be dark, save it with 8 bits per channel"
+            )
     return np.asarray(upright if turn is None else upright.transpose(turn))
 
 
-def capture_time(picture: Image.Image) -> datetime | None:
-    """Return when a picture was taken by the clock of its camera (EXIF DateTimeOriginal); None where nothing tells."""
-    with suppress(*OF_PILLOW):
-        text = picture.getexif().get_ifd(0x8769)[0x9003]
-        return datetime.strptime(text[:19], "%Y:%m:%d %H:%M:%S")  # cameras tell no zone
-    return None
-
-
 def _orientation(picture: Image.Image) -> int | None:
-    """Return 1 to 8, read by itself: other tags may be odd, and Pillow reads them all.
-
-    None where it is absent or cannot be read: nothing is turned.
-    """
+    """Return 1 to 8, read by itself, as other tags may be odd; None (nothing is turned) where it cannot be read."""
     with suppress(*OF_PILLOW):
         if isinstance(picture, TiffImagePlugin.TiffImageFile):
             found = picture.tag_v2.get(0x0112)
             return found if isinstance(found, int) else None
         if picture.format == "JXL" and not getattr(picture, "jpeg", False):
             return None  # its decoder has turned it, by what the picture says itself; EXIF does not count beside that
-        block = picture.info.get("exif") or _raw_profile(picture.info.get("Raw profile type exif", ""))
+        digits = picture.info.get("Raw profile type exif", "").split("\n")[3:]  # of a PNG as ImageMagick writes it
+        block = picture.info.get("exif") or bytes.fromhex("".join(digits))
         while block.startswith(b"Exif\0\0"):
             block = block[6:]
         order = {b"II": "<", b"MM": ">"}[block[:2]]
@@ -198,11 +183,6 @@ def _orientation(picture: Image.Image) -> int | None:
             if tag == 0x0112 and values == 1:
                 return int(struct.unpack_from(order + {1: "B", 3: "H", 4: "I"}[kind], block, place + 8)[0])
     return None
-
-
-def _raw_profile(text: str) -> bytes:
-    """Return the EXIF block of a PNG as ImageMagick writes it, in hexadecimal digits after three lines."""
-    return bytes.fromhex("".join(text.split("\n")[3:]))
 
 
 def _unshown(picture: Image.Image, raw: str) -> str | None:
@@ -224,20 +204,14 @@ def _unshown(picture: Image.Image, raw: str) -> str | None:
         return "TIFF of inks other than CMYK is not decoded"
     if kind == 3 and max(tags.get(320, (0,))) < 256:
         return "the palette of this TIFF holds 8-bit colours where 16 belong"
-    if _missing_strips(tags, samples):
+    width, height, tiled = int(tags[256]), int(tags[257]), 324 in tags
+    across, down = (tags.get(322), tags.get(323)) if tiled else (width, tags.get(278, height))
+    parts = -(-width // across) * -(-height // down) * (samples if tags.get(284) == 2 else 1) if across and down else 0
+    if len(_numbers(tags, 324 if tiled else 273)) < parts:
         return "this TIFF lists fewer strips or tiles than it has"
     if min(limits) < 2**bits // 4:
         return f"TIFF of {bits} bits whose largest value is {min(limits)} by its header looks almost black"
     return None
-
-
-def _missing_strips(tags: Any, samples: int) -> bool:  # noqa: ANN401
-    width, height = int(tags[256]), int(tags[257])
-    across, down = (tags.get(322), tags.get(323)) if 324 in tags else (width, tags.get(278, height))
-    planes = samples if tags.get(284) == 2 else 1
-    if not across or not down:
-        return False
-    return bool(len(_numbers(tags, 324 if 324 in tags else 273)) < -(-width // across) * -(-height // down) * planes)
 
 
 def _numbers(tags: Any, tag: int) -> list[float]:  # noqa: ANN401
@@ -308,29 +282,13 @@ def _key_to_white(shown: Image.Image, samples: npt.NDArray[Any], key: Any, *, bi
     return Image.fromarray(pixels)
 
 
-def _has_16_bits(picture: Image.Image, raw: str) -> bool:
-    """Whether a picture has samples of 16 bits as they were stored; Pillow scales those of a PGM of fewer bits."""
-    return (";16" in raw or picture.mode.startswith("I;16")) and getattr(picture, "tag_v2", {}).get(258) != (12,)
-
-
-def _states_range(picture: Image.Image) -> bool:
-    """Whether a file of 16 bits says that its values fill them, so that low ones mean a dark picture."""
-    if isinstance(picture, TiffImagePlugin.TiffImageFile):
-        return 281 in picture.tag_v2 or 341 in picture.tag_v2  # a low one was refused before
-    if picture.format != "PNG" or not isinstance(picture, ImageFile) or picture.fp is None:
+def _has_unstated_range(picture: Image.Image, raw: str) -> bool:
+    """Whether a picture was stored in 16 bits (of a PGM, Pillow scales fewer) and nothing says that they are used."""
+    tags = getattr(picture, "tag_v2", {})
+    if not (";16" in raw or picture.mode.startswith("I;16")) or tags.get(258) == (12,):
         return False
-    file = picture.fp
-    for kind, length in png_chunks(file):
-        if kind in (b"sBIT", b"IDAT"):
-            return kind == b"sBIT" and min(file.read(4)[:length], default=0) == 16
-    return False
-
-
-def _refuse_dark(picture: Image.Image, name: str) -> None:
-    deep = picture.mode.startswith("I")
-    largest = int(np.asarray(picture if deep else picture.convert("RGB")).max()) * (1 if deep else 256)
-    if largest < 2**14 and picture.mode != "CMYK":
-        raise ImageError(
-            f"{name}: has 16 bits, of which none above {largest} is used, and looks almost black; if it is of 10 to "
-            f"14 bits, multiply its values; if it is meant to be dark, save it with 8 bits per channel"
-        )
+    if picture.format == "PNG" and isinstance(picture, ImageFile) and picture.fp is not None:
+        for kind, length in png_chunks(picture.fp):
+            if kind in (b"sBIT", b"IDAT"):
+                return kind == b"IDAT" or min(picture.fp.read(4)[:length], default=0) != 16
+    return not (281 in tags or 341 in tags)  # a low one was refused before

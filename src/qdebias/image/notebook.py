@@ -9,9 +9,6 @@ from PIL import Image
 
 from qdebias.image import RgbImage
 
-LONGEST = 200
-"""Pixels of the longer side of a picture, which is for looking at."""
-
 
 def bar(label: str, value: float) -> str:
     """Return a row of a table: a label, a bar as long as a value in [0, 1], and the value."""
@@ -27,14 +24,11 @@ def table(rows: Iterable[str]) -> str:
 
 def strip(pictures: Iterable[tuple[RgbImage, str]]) -> str:
     """Return images beside each other, each with its caption below."""
-    cells = (
-        f'<td style="text-align:center">{_picture(image)}<br>{escape(caption)}</td>' for image, caption in pictures
-    )
+    cells = []
+    for image, caption in pictures:
+        shown, data = Image.fromarray(image), BytesIO()
+        shown.thumbnail((200, 200))
+        shown.save(data, "PNG")
+        source = f"data:image/png;base64,{b64encode(data.getvalue()).decode()}"
+        cells.append(f'<td style="text-align:center"><img src="{source}"><br>{escape(caption)}</td>')
     return table([f"<tr>{''.join(cells)}</tr>"])
-
-
-def _picture(image: RgbImage) -> str:
-    shown, data = Image.fromarray(image), BytesIO()
-    shown.thumbnail((LONGEST, LONGEST))
-    shown.save(data, "PNG")
-    return f'<img src="data:image/png;base64,{b64encode(data.getvalue()).decode()}">'

@@ -1,6 +1,7 @@
 """Other images than the query: where conditions of other content are taken from."""
 
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -12,23 +13,15 @@ from qdebias.image import MAX_PIXELS, RgbImage, digest, downsized, load_image
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class ImagePool:
-    """Image files with what each of them shows.
+    """Image files with what each of them shows: a scene, a reference photograph, a prompt, or a name of its own."""
 
-    Attributes:
-        paths: The files; their order decides which ones a query is given.
-        contents: What each shows: a scene, a reference photograph, a prompt; or a name of its own for each image, where
-            nothing is known but that they are different images.
-        content_of: What the query images show, by `qdebias.image.digest`. A query that is not in it is only
-            kept from being its own condition.
-        max_pixels: Larger images are passed over, like those that cannot be read.
-        max_side: The others are made smaller, as the queries are, see `qdebias.image.downsized`; None: they stay.
-    """
-
-    paths: tuple[Path, ...]
+    paths: tuple[Path, ...]  # whose order decides which ones a query is given
     contents: tuple[str, ...]
-    content_of: Mapping[str, str] = field(default_factory=dict)
-    max_pixels: int = MAX_PIXELS
-    max_side: int | None = field(default=None, compare=False)  # a run folder says it of all its images
+    content_of: Mapping[str, str] = field(
+        default_factory=dict
+    )  # of query images, by digest; else only kept from itself
+    max_pixels: int = MAX_PIXELS  # larger images are passed over, like those that cannot be read
+    max_side: int | None = field(default=None, compare=False)  # as of `downsized`; a run folder says it of all
 
     def __post_init__(self) -> None:
         if len(self.paths) != len(self.contents):
@@ -44,19 +37,14 @@ class ImagePool:
             if len(found) == count:
                 break
             if content is None or self.contents[place] != content:
-                found += self._other(self.paths[place], image)
+                path = self.paths[place]
+                with suppress(ImageError):
+                    other = load_image(path, max_pixels=self.max_pixels)
+                    other = other if self.max_side is None else downsized(other, self.max_side, name=str(path))
+                    found += [other] if digest(other) != image else []
         if len(found) < count:
             raise SettingError(
                 f"{count} images that do not show what the query shows are needed, and the pool of "
                 f"{len(self.paths)} has {len(found)}; give a folder of other images (--pool)"
             )
         return tuple(found)
-
-    def _other(self, path: Path, image: str) -> list[RgbImage]:
-        """Return the image of a file, none where it is the query itself or cannot be read."""
-        try:
-            other = load_image(path, max_pixels=self.max_pixels)
-            other = other if self.max_side is None else downsized(other, self.max_side, name=str(path))
-        except ImageError:
-            return []
-        return [] if digest(other) == image else [other]
