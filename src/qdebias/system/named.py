@@ -20,15 +20,7 @@ def nearest(name: str, known: Iterable[str]) -> str:
 
 
 def import_named(name: str, *, what: str) -> object:
-    """Return the object of a name.
-
-    Args:
-        name: "package.module:name".
-        what: What it is to be, for messages: "backend", "method" or "degradation".
-
-    Raises:
-        SettingError: The module cannot be imported, or has nothing of that name.
-    """
+    """Return the object of "package.module:name"; `what` it is to be ("backend", "method"...) is for messages."""
     module, _, rest = name.partition(":")
     try:
         return getattr(importlib.import_module(module), rest)

@@ -23,21 +23,16 @@ from filelock import FileLock, Timeout
 
 from qdebias.errors import QdebiasError, SettingError, StoreError
 
-_LOCKED = (errno.EACCES, errno.EAGAIN)
+NOTE = "lock.holder"
+Read = TypeVar("Read")
 
 
 @contextmanager
 def replacing(path: Path) -> Iterator[IO[bytes]]:
-    """Open a file that takes the place of `path` when the block ends without an error.
+    """Open a file that takes the place of `path` when the block ends without an error; else the older one stays.
 
     A link stays a link: the file behind it is replaced. What is no regular file, such as a pipe or /dev/stdout, is
     written as it is.
-
-    Yields:
-        The file, open for writing bytes.
-
-    Raises:
-        OSError: The system refuses; the older file is as it was.
     """
     if path.exists() and not path.is_file():
         with path.open("wb") as file:
@@ -55,14 +50,7 @@ def replacing(path: Path) -> Iterator[IO[bytes]]:
 
 @contextmanager
 def beside(path: Path) -> Iterator[tuple[IO[bytes], Path]]:
-    """Open a new file in the folder of `path`, under a random name; it is removed unless the block renames it.
-
-    Yields:
-        The file, open for writing bytes, and its path.
-
-    Raises:
-        OSError: The system refuses.
-    """
+    """Open a new file in the folder of `path`, under a random name; it is removed unless the block renames it."""
     partial = path.with_name(f".{path.name[:100]}.{secrets.token_hex(8)}.partial")
     handle = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), 0o666)
     try:
@@ -73,17 +61,13 @@ def beside(path: Path) -> Iterator[tuple[IO[bytes], Path]]:
 
 
 def write_file(path: Path, data: str | bytes) -> None:
-    """Write a file instead of an older one, if there is one; raises as `replacing` does."""
+    """Write a file instead of an older one, if there is one."""
     with replacing(path) as file:
         file.write(data.encode("utf-8", "backslashreplace") if isinstance(data, str) else data)
 
 
 def write_settings(path: Path, values: Mapping[str, Any], *, indent: int | None = None) -> None:
-    """Write JSON that a person can read.
-
-    Raises:
-        SettingError: The file cannot be written.
-    """
+    """Write JSON that a person can read."""
     with written(path):
         write_file(path, json.dumps(values, indent=indent, ensure_ascii=False, allow_nan=False) + "\n")
 
@@ -99,21 +83,10 @@ def written(path: Path, refusal: type[QdebiasError] = SettingError) -> Iterator[
         raise refusal(f"{path}: cannot be written ({error.strerror or error})") from error
 
 
-Read = TypeVar("Read")
-
-
 def read_settings(path: Path, format: str, parse: Callable[[dict[str, Any]], Read], *, what: str, command: str) -> Read:  # noqa: A002
-    """Return what a file of JSON says.
+    """Return what a file of JSON says, by its values but `format`; `what` it is, and the `command` that makes one.
 
-    Args:
-        path: The file.
-        format: What it has to say of its format.
-        parse: From its values to what they mean; raises ValueError, KeyError or TypeError where they mean nothing.
-        what: What the file is, for messages.
-        command: The command that makes one.
-
-    Raises:
-        SettingError: It cannot be read, or is of another format.
+    `parse` raises ValueError, KeyError or TypeError where the values mean nothing.
     """
     try:
         values = json.loads(path.read_text(encoding="utf-8"))
@@ -133,10 +106,6 @@ def locked_output(path: Path) -> Iterator[None]:
     """Let no other command write a file meanwhile: a lock of the system on `.NAME.lock`, which goes with the process.
 
     Where the system or the file system has no such locks, and for what is no regular file, nothing is locked.
-
-    Raises:
-        SettingError: Another command writes the file.
-        OSError: Its folder is absent or cannot be written.
     """
     if sys.platform == "win32" or (path.exists() and not path.is_file()):
         yield
@@ -155,7 +124,7 @@ def locked_output(path: Path) -> Iterator[None]:
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
-            if error.errno in _LOCKED:
+            if error.errno in (errno.EACCES, errno.EAGAIN):
                 raise SettingError(
                     f"{path}: is being written by another command; wait for it, or choose another file"
                 ) from error
@@ -169,18 +138,10 @@ def locked_output(path: Path) -> Iterator[None]:
         os.close(handle)
 
 
-_PATIENCE = 0.3
-"""Seconds for which a writer waits: `is_locked` holds the lock for a moment when it looks."""
-
-
 @contextmanager
 def locked(folder: Path) -> Iterator[None]:
-    """Hold the folder for writing.
-
-    Raises:
-        StoreError: Another process holds it, or the folder cannot be written.
-    """
-    lock = FileLock(folder / "lock", timeout=_PATIENCE)
+    """Hold the folder for writing, and note in lock.holder, for people, who does."""
+    lock = FileLock(folder / "lock", timeout=0.3)  # seconds: `is_locked` holds it for a moment when it looks
     try:
         lock.acquire()
     except Timeout as error:
@@ -189,45 +150,6 @@ def locked(folder: Path) -> Iterator[None]:
         ) from error
     except (OSError, NotImplementedError) as error:
         raise StoreError(f"{folder}: cannot be locked for writing ({error})") from error
-    try:
-        _sign(folder)
-        yield
-    finally:
-        with suppress(OSError):
-            _note(folder).unlink(missing_ok=True)
-        lock.release()
-
-
-def is_locked(folder: Path) -> bool:
-    """Whether a living process writes the folder."""
-    lock = FileLock(folder / "lock", timeout=0)
-    if not (folder / "lock").exists():
-        return False
-    try:
-        lock.acquire()
-    except Timeout:
-        return True
-    except OSError:
-        return False
-    lock.release()
-    return False
-
-
-def holder(folder: Path) -> str:
-    """Return who says to hold the folder, in words."""
-    try:
-        note = json.loads(_note(folder).read_text(encoding="utf-8"))
-        return f"process {note['pid']} on {note['host']} since {note['since']} ({note['command']})"
-    except (OSError, ValueError, KeyError):
-        return "another process"
-
-
-def _note(folder: Path) -> Path:
-    return folder / "lock.holder"
-
-
-def _sign(folder: Path) -> None:
-    """Write down who holds the lock: for people, not for the lock itself."""
     note = {
         "pid": os.getpid(),
         "host": socket.gethostname(),
@@ -235,12 +157,37 @@ def _sign(folder: Path) -> None:
         "command": shlex.join([Path(sys.argv[0] or "python").name, *map(_without_secrets, sys.argv[1:])]),
     }
     try:
-        with beside(_note(folder)) as (file, partial):  # not through a link that somebody may have put there
+        with written(folder, StoreError), beside(folder / NOTE) as (file, partial):  # not through a link to elsewhere
             file.write(json.dumps(note).encode())
             file.close()
-            partial.replace(_note(folder))
-    except OSError as error:
-        raise StoreError(f"{folder}: cannot be written ({error.strerror or error})") from error
+            partial.replace(folder / NOTE)
+        yield
+    finally:
+        with suppress(OSError):
+            (folder / NOTE).unlink(missing_ok=True)
+        lock.release()
+
+
+def is_locked(folder: Path) -> bool:
+    """Whether a living process writes the folder."""
+    if not (folder / "lock").exists():
+        return False
+    try:
+        with FileLock(folder / "lock", timeout=0):
+            return False
+    except Timeout:
+        return True
+    except OSError:
+        return False
+
+
+def holder(folder: Path) -> str:
+    """Return who says to hold the folder, in words."""
+    try:
+        note = json.loads((folder / NOTE).read_text(encoding="utf-8"))
+        return f"process {note['pid']} on {note['host']} since {note['since']} ({note['command']})"
+    except (OSError, ValueError, KeyError):
+        return "another process"
 
 
 def _without_secrets(word: str) -> str:

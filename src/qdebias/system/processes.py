@@ -4,6 +4,7 @@ import ctypes
 import os
 import sys
 from collections.abc import Mapping
+from contextlib import suppress
 from importlib import import_module
 from mmap import PAGESIZE
 from pathlib import Path
@@ -11,15 +12,10 @@ from typing import Any
 
 from qdebias.errors import BackendError
 
+resource: Any = None
+with suppress(ModuleNotFoundError):  # Windows has none
+    resource = import_module("resource")
 
-def _unix(name: str) -> Any:  # noqa: ANN401  a module, None on Windows
-    try:
-        return import_module(name)
-    except ModuleNotFoundError:
-        return None
-
-
-resource = _unix("resource")
 _STATM = Path("/proc/self/statm")
 _MADV_PAGEOUT = 21
 """Linux's number; Python's `mmap` does not name it."""
@@ -56,12 +52,7 @@ def address_space() -> int:
 
 
 def page_out(address: int, size: int) -> None:
-    """Take the full pages of a piece of memory out of it where the system can (Linux); a later read brings them back.
-
-    Args:
-        address: Where the piece begins.
-        size: Its bytes.
-    """
+    """Take the full pages of `size` bytes out of memory where the system can (Linux); a later read brings them back."""
     advise = getattr(ctypes.CDLL(None), "madvise", None) if sys.platform == "linux" else None
     first, end = -(-address // PAGESIZE) * PAGESIZE, (address + size) // PAGESIZE * PAGESIZE
     if advise is not None and end > first:
@@ -69,12 +60,7 @@ def page_out(address: int, size: int) -> None:
 
 
 def limit_process(limits: Mapping[str, int]) -> None:
-    """Limit this process for good.
-
-    Args:
-        limits: Names such as "AS" and "NOFILE" (setrlimit), and the most of each. Those that the system does not know
-            are left out; Windows knows none.
-    """
+    """Limit this process for good, by the names of setrlimit ("AS", "NOFILE"); what the system has not is left out."""
     for name, limit in limits.items():
         kind = getattr(resource, f"RLIMIT_{name}", None)
         if kind is not None:
@@ -87,9 +73,6 @@ def refuse_after_fork() -> None:
     """Refuse to work in a copy of a process in which a model was loaded or images were scored; call it before either.
 
     The threads of numeric libraries are not copied, and the first that waits for one hangs, or ends the process.
-
-    Raises:
-        BackendError: This process is such a copy.
     """
     global _worked_in
     if _worked_in not in (None, os.getpid()):
