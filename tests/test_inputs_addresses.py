@@ -164,7 +164,7 @@ def test_a_cloud_out_of_reach_is_one_error_and_its_package_keeps_silent(name: st
 
 
 def test_listing_a_folder_neither_fetches_nor_remembers(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(images, "_unique", None)
+    monkeypatch.setattr(images, "hashlib", None)  # by which names are remembered
     store.put("a.png", b"no image at all")
     assert open_images([store.root]).count() == 1
 

@@ -108,7 +108,7 @@ def test_what_is_no_video_is_one_failure(tmp_path: Path) -> None:
     (tmp_path / "cut.mp4").write_bytes(sound.read_bytes()[:100])
     film(tmp_path / "hdr.mkv", [halves(64, 64)], codec="ffv1", pixels="yuv420p10le", color_trc=ColorTrc.SMPTE2084)
     for name, why in (("text.mp4", "no video"), ("cut.mp4", "no video"), ("hdr.mkv", r"HDR \(PQ\)")):
-        (found,) = open_images([str(tmp_path / name), str(sound)])._found().__next__()
+        (found,) = next(iter(open_images([str(tmp_path / name), str(sound)]).pieces()))
         assert isinstance(found, Unreadable)
         with pytest.raises(Exception, match=why):
             found.read()
