@@ -39,7 +39,7 @@ from qdebias.backends.hf.families import Family, family_of
 from qdebias.backends.hf.forward import Preparer, places_of
 from qdebias.backends.hf.images import SharedImages
 from qdebias.backends.hf.pretrained import load_processor, quiet
-from qdebias.backends.hf.rows import Row, TokenCost, grow, join, rows_of
+from qdebias.backends.hf.rows import Row, grow, join, rows_of, token_cost
 from qdebias.backends.hf.sharing import sharing_named
 from qdebias.equations import FloatArray, softmax
 from qdebias.errors import SettingError
@@ -324,9 +324,9 @@ def _language(model: Model, row: Row) -> int:
     for branch in range(1, len(lengths)):
         ends.append(ends[row.parents[branch]] + lengths[branch])
     pairs = sum(length * end for length, end in zip(lengths, ends, strict=True))
-    cost = TokenCost.of(model)
+    token, pair = token_cost(model)
     head: int = len(row.reads) * model.get_output_embeddings().weight.numel()
-    return 2 * (cost.token * len(row.branches) + cost.pair * pairs + head)
+    return 2 * (token * len(row.branches) + pair * pairs + head)
 
 
 @dataclass(slots=True, kw_only=True, eq=False)

@@ -99,8 +99,7 @@ def _weights(files: WeightFiles) -> dict[str, Any]:
     telling = {
         name: list(shape) for name, shape in files.shapes.items() if _TELLING.match(name) or not model.match(name)
     }
-    gates = frozenset(name for name in telling if ".self_attn.gate" in name)
-    ranges = {name: _range(tensor) for name, tensor in files.tensors(gates)}
+    ranges = {name: _range(files.tensor(name)) for name in telling if ".self_attn.gate" in name}
     return {"count": len(files.shapes), "telling": telling, "gates": ranges}
 
 

@@ -6,10 +6,9 @@ Families that `families.py` names share work, with the same logits: see `sharing
 
 import inspect
 import logging
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import replace
-from functools import lru_cache
+from functools import lru_cache, partial
 
 import numpy as np
 import torch
@@ -19,90 +18,23 @@ from qdebias.backends.base import Encoding, Fingerprint, OptionLogits, TopLogits
 from qdebias.backends.hf import Model, Processor
 from qdebias.backends.hf.forward import Forward, Pick, Prepared, Preparer
 from qdebias.backends.hf.sharing import SharedRuns, Sharing
-from qdebias.backends.prompt import option_tokens
+from qdebias.backends.prompt import WINDOW, option_tokens
 from qdebias.backends.top import embedded_rows, mean_vectors, top_of
 from qdebias.equations import FloatArray
 from qdebias.errors import PromptError
 from qdebias.image import RgbImage
 from qdebias.prompts import Question, Request, StateQuestion
 
+LEAST = 0.05
+"""The order counts where swapping two images changes the logits by this share of what replacing one does."""
 
-def has_state_questions(requests: Sequence[Request]) -> bool:
-    """Return whether any question is answered by a hidden state."""
-    return any(isinstance(question, StateQuestion) for request in requests for question in request.questions)
-
-
-def word_count(model: Model) -> int:
-    """Return how many logits the head of a model gives."""
-    return int(model.get_output_embeddings().out_features)
-
-
-def state_size(model: Model) -> int:
-    """Return the length of what answers a `StateQuestion`."""
-    if hasattr(model, "image_features"):
-        return int(model.image_features_size)
-    return int(model.get_output_embeddings().in_features)
-
-
-@contextmanager
-def states_emitted(model: Model) -> Iterator[None]:
-    """Let the head of a model give each hidden state behind the logits that it reads from it.
-
-    What a model does to all logits in the end, such as a soft cap, it then does to the states as well.
-    """
-    head = model.get_output_embeddings()
-    hook = head.register_forward_hook(lambda _, read, logits: torch.cat([logits, read[0].to(logits.dtype)], dim=-1))
-    try:
-        yield
-    finally:
-        hook.remove()
-
-
-def without_states(requests: Sequence[Request]) -> list[Request]:
-    """Return the requests without the questions that are answered by a state, as far as others are left."""
-    kept = [
-        (request, tuple(question for question in request.questions if not isinstance(question, StateQuestion)))
-        for request in requests
-    ]
-    return [replace(request, questions=questions) for request, questions in kept if questions]
-
-
-def with_image_features(
-    model: Model, processor: Processor, requests: Sequence[Request], answers: OptionLogits
-) -> OptionLogits:
-    """Return the answers to `without_states`, and instead of each state what the encoder knows of the last image.
-
-    Args:
-        model: Has `image_features`, which tells more than its hidden states.
-        processor: Its own.
-        requests: All that was asked.
-        answers: To those of the questions that are not about states.
-    """
-    rest, known, found = iter(answers), dict[int, FloatArray](), []
-    for request in requests:
-        image = request.images[-1]
-        is_state = [isinstance(question, StateQuestion) for question in request.questions]
-        if any(is_state) and id(image) not in known:
-            known[id(image)] = _image_features(model, processor, image)
-        logits = iter(() if all(is_state) else next(rest))
-        found.append([known[id(image)] if state else next(logits) for state in is_state])
-    return found
-
-
-def _image_features(model: Model, processor: Processor, image: RgbImage) -> FloatArray:
-    pixels = processor.image_processor([Image.fromarray(image)], return_tensors="pt")["pixel_values"]
-    with torch.inference_mode():
-        return np.asarray(model.image_features(pixels.to(model.device))[0].double().cpu().numpy())
+_log = logging.getLogger(__name__)
 
 
 class HfBackend:
     """A model and its processor; `qdebias.backends.hf.loading.load_hf` makes one from a checkpoint.
 
-    Args:
-        model: A transformers model with an image-text-to-text head, on its device, in evaluation mode.
-        processor: Its processor, with a chat template.
-        fingerprint: What made the answers of this backend.
-        sharing: What questions share; None runs each alone. Never changes a logit beyond rounding.
+    The model is on its device and in evaluation mode. Without `sharing` each question is run alone.
     """
 
     def __init__(
@@ -114,12 +46,7 @@ class HfBackend:
         self._sharing = sharing
         self._preparer = preparer = Preparer(model, processor)
         self._answer = SharedRuns(model, processor, preparer, sharing) if sharing else _PlainRuns(model, preparer)
-
-        @lru_cache(maxsize=1024)
-        def tokens(tail: tuple[int, ...], question: Question, lead: str) -> tuple[int, ...]:
-            return option_tokens(preparer.tokenizer, tail, question, lead)
-
-        self._option_tokens = tokens
+        self._option_tokens = lru_cache(maxsize=1024)(partial(option_tokens, preparer.tokenizer))
 
     @property
     def model(self) -> Model:
@@ -131,30 +58,51 @@ class HfBackend:
         return type(self)(model=self._model, processor=self._processor, fingerprint=self.fingerprint)
 
     def option_logits(self, requests: Sequence[Request]) -> OptionLogits:
-        """Return the logits of every option, see `Backend.option_logits`.
-
-        Raises:
-            OptionError: An option is not one token of this model.
-            PromptError: The chat template does not keep the images or the answer prefix where they belong.
-            ImageError: The processor refuses an image, or the images are more tokens than the model can read.
-            BackendError: The model's logits are not finite, or it does not fit into memory.
-        """
-        if not has_state_questions(requests):
+        """Return the logits of every option, see `Backend.option_logits`."""
+        if not any(isinstance(question, StateQuestion) for request in requests for question in request.questions):
             return self._answer(requests, self._options)
         if hasattr(self._model, "image_features"):
-            answers = self._answer(without_states(requests), self._options)
-            return with_image_features(self._model, self._processor, requests, answers)
-        with states_emitted(self._model):
+            return self._with_image_features(requests)
+        # The head gives each hidden state behind the logits that it reads from it. What a model does to all logits in
+        # the end, such as a soft cap, it then does to the states as well.
+        with self._model.get_output_embeddings().register_forward_hook(
+            lambda _, read, logits: torch.cat([logits, read[0].to(logits.dtype)], dim=-1)
+        ):
             return self._answer(requests, self._options)
+
+    def _with_image_features(self, requests: Sequence[Request]) -> OptionLogits:
+        """Return the answers, for each state what the encoder knows of the last image: more than hidden states tell."""
+        asked = []
+        for request in requests:
+            others = tuple(question for question in request.questions if not isinstance(question, StateQuestion))
+            asked += [replace(request, questions=others)] if others else []
+        rest = (logits for answer in self._answer(asked, self._options) for logits in answer)
+        known, found = dict[int, FloatArray](), []
+        for request in requests:
+            image, answer = request.images[-1], list[FloatArray]()
+            for question in request.questions:
+                if not isinstance(question, StateQuestion):
+                    answer.append(next(rest))
+                    continue
+                if id(image) not in known:
+                    made = self._processor.image_processor([Image.fromarray(image)], return_tensors="pt")
+                    with torch.inference_mode():
+                        (features,) = self._model.image_features(made["pixel_values"].to(self._model.device))
+                    known[id(image)] = np.asarray(features.double().cpu().numpy())
+                answer.append(known[id(image)])
+            found.append(answer)
+        return found
 
     @property
     def state_size(self) -> int:
         """How many numbers answer a `StateQuestion`, see `TellsStates`."""
-        return state_size(self._model)
+        if hasattr(self._model, "image_features"):
+            return int(self._model.image_features_size)
+        return int(self._model.get_output_embeddings().in_features)
 
     def encode(self, requests: Sequence[Request]) -> list[list[Encoding]]:
         """Return what the model would be run on, for each question: ids and the processor's arrays."""
-        return [[one.encoding for one in self._preparer.prepare(request)] for request in requests]
+        return [[_encoding(one) for one in self._preparer.prepare(request)] for request in requests]
 
     def last_logits(self, requests: Sequence[Request]) -> OptionLogits:
         """Return the (vocabulary,) logits from which the options of each question are read."""
@@ -171,23 +119,28 @@ class HfBackend:
 
     def _options(self, prepared: Prepared, question: Question) -> list[int] | slice:
         if isinstance(question, StateQuestion):
-            return slice(word_count(self._model), None)
-        return list(self._option_tokens(prepared.tail, question, prepared.lead))
+            return slice(int(self._model.get_output_embeddings().out_features), None)
+        return list(self._option_tokens(tuple(prepared.ids[-WINDOW:]), question, prepared.lead))
+
+
+def _encoding(prepared: Prepared) -> Encoding:
+    arrays = {
+        name: value.numpy() if isinstance(value, torch.Tensor) else value for name, value in prepared.inputs.items()
+    }
+    return Encoding(
+        np.asarray(prepared.ids, dtype=np.int64),
+        {name: value for name, value in arrays.items() if name not in ("input_ids", "attention_mask")},
+    )
 
 
 class CuttingBackend(HfBackend):
     """A backend whose processor cuts images in a way that methods choose."""
 
     def with_cut(self, cut: str) -> "CuttingBackend":
-        """Return the same model, not loaded again, with another cut mode in its identity.
-
-        Raises:
-            SettingError: There is no such mode, or it belongs to another release.
-        """
+        """Return the same model, not loaded again, with another cut mode in its identity."""
         processor = self._processor.with_cut(cut)
-        fingerprint = replace(
-            self.fingerprint, identity={**self.fingerprint.identity, "cut": processor.identity["cut"]}
-        )
+        identity = {**self.fingerprint.identity, "cut": processor.identity["cut"]}
+        fingerprint = replace(self.fingerprint, identity=identity)
         return CuttingBackend(model=self._model, processor=processor, fingerprint=fingerprint, sharing=self._sharing)
 
 
@@ -200,22 +153,17 @@ class _PlainRuns:
 
     def __call__(self, requests: Sequence[Request], pick: Pick) -> OptionLogits:
         """Return the wanted logits of every question of every request."""
-        return [self._one(request, pick) for request in requests]
-
-    def _one(self, request: Request, pick: Pick) -> list[FloatArray]:
-        prepared = self._preparer.prepare(request)
-        wanted = [pick(one, question) for one, question in zip(prepared, request.questions, strict=True)]
-        return [
-            np.asarray(self._forward(one.inputs)[0, 0][picked], dtype=np.float64)
-            for one, picked in zip(prepared, wanted, strict=True)
-        ]
-
-
-LEAST = 0.05
-"""The order counts where swapping two images changes the logits by this share of what replacing one does."""
-
-_SHARPER = Question(text="Is the second image sharper than the first one?", options=("Yes", "No"), values=(1.0, 0.0))
-_log = logging.getLogger(__name__)
+        answers = []
+        for request in requests:
+            prepared = self._preparer.prepare(request)
+            wanted = [pick(one, question) for one, question in zip(prepared, request.questions, strict=True)]
+            answers.append(
+                [
+                    np.asarray(self._forward(one.inputs)[0, 0][picked], dtype=np.float64)
+                    for one, picked in zip(prepared, wanted, strict=True)
+                ]
+            )
+        return answers
 
 
 def remember_order(backend: HfBackend) -> HfBackend:
@@ -244,8 +192,11 @@ def remember_order(backend: HfBackend) -> HfBackend:
 def swapped_share(backend: HfBackend) -> float:
     """Return how much swapping two images changes the logits, as a share of what replacing one of them does."""
     broad, narrow, steep = (_stripes(width) for width in (64, 8, 23))
+    question = Question(
+        text="Is the second image sharper than the first one?", options=("Yes", "No"), values=(1.0, 0.0)
+    )
     original, swapped, replaced = (
-        backend.last_logits([Request(images=images, questions=(_SHARPER,))])[0][0]
+        backend.last_logits([Request(images=images, questions=(question,))])[0][0]
         for images in ((broad, narrow), (narrow, broad), (broad, steep))
     )
     return float(np.abs(original - swapped).max() / max(float(np.abs(original - replaced).max()), 1e-12))

@@ -1,36 +1,33 @@
 """Loading a checkpoint so that nothing about it is left to chance: type, device, weights, code."""
 
+import importlib.metadata
+import platform
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, NamedTuple
 
+import PIL
+import torch
 from huggingface_hub import try_to_load_from_cache
 from huggingface_hub.errors import HFValidationError
 
 from qdebias.backends.base import Fingerprint
 from qdebias.backends.catalogue import KNOWN_MODELS
 from qdebias.backends.checkpoint import Checkpoint, locate
-from qdebias.backends.hf import Model, Processor
+from qdebias.backends.hf import Processor
 from qdebias.backends.hf.backend import CuttingBackend, HfBackend, remember_order
-from qdebias.backends.hf.devices import dtype_of, environment_of
+from qdebias.backends.hf.devices import dtype_of
 from qdebias.backends.hf.families import family_of
 from qdebias.backends.hf.forward import Preparer, places_of
 from qdebias.backends.hf.images import image_settings
 from qdebias.backends.hf.prompts import fix_template
-from qdebias.backends.hf.sharing import Sharing, sharing_named
-from qdebias.backends.hf.weights import Storage, storage_of
+from qdebias.backends.hf.sharing import sharing_named
+from qdebias.backends.hf.weights import storage_of
 from qdebias.backends.prompt import Argument
 from qdebias.errors import SettingError
 from qdebias.prompts import Request
-
-
-def _reader(checkpoint: Checkpoint, *, plain: bool = True) -> Any:  # noqa: ANN401  a module
-    """Return the module that reads a checkpoint: nano's own, without transformers, where its weights lie plainly."""
-    light = plain and checkpoint.read_json("config.json").get("model_type") == "qdebias_nano"
-    return import_module("qdebias.backends.nano.loading") if light else import_module("qdebias.backends.hf.pretrained")
 
 
 def load_hf(
@@ -61,70 +58,55 @@ def load_hf(
         dtype: See `dtype_of`.
         revision: Branch, tag or commit of a hub id.
         name: What the model is called in the fingerprint; None is the folder's name or the hub id.
-        min_pixels: See `limit_pixels`.
-        max_pixels: See `limit_pixels`.
+        min_pixels: To at least so many pixels the image processor of the Qwen-VL family resizes each image.
+        max_pixels: To at most so many.
         allow_surplus: Accept weights that the model has no place for.
         form: How questions are written for the first Qwen-VL or mPLUG-Owl2, see `FORMS` of their processors.
         cut: How mPLUG-Owl3 cuts images, see `MplugOwl3Processor.from_folder`.
         release: The only release of mPLUG-Owl3 that is accepted, see there.
         template_args: Arguments of the chat template.
-        quantize: "8bit" or "4bit", see `storage_of`.
-        device_map: Instead of `device`, see `storage_of`.
+        quantize: "8bit" or "4bit": the linear layers of the language model in bitsandbytes' LLM.int8 or NF4.
+        device_map: Instead of `device`: "balanced" spreads the layers over all CUDA devices; a mapping gives the device
+            for each beginning of a module's name.
         sharing: "all", "images" (each encoded once, but every question run alone) or "off". The logits are the same.
         tokens_at_once: How many tokens may be in one forward pass of several questions; None fits the device.
         images_at_once: How many images, or tiles, may be encoded together; None fits the device.
-
-    Raises:
-        BackendError: The checkpoint is incomplete, damaged or not of a known kind.
-        SettingError: Device, type or limits are impossible here.
-        MissingPackageError: The family needs another package.
     """
     storage = storage_of(device, device_map, quantize)
     share = sharing_named(sharing, storage.device, tokens_at_once, images_at_once, alone=storage.alone)
     checkpoint = locate(source, revision)
-    reader = _reader(checkpoint, plain=not (quantize or device_map))
+    # nano's own reader does without transformers where its weights lie plainly
+    light = checkpoint.read_json("config.json").get("model_type") == "qdebias_nano" and not (quantize or device_map)
+    reader: Any = import_module("qdebias.backends.nano.loading" if light else "qdebias.backends.hf.pretrained")
     config, files = reader.described(checkpoint)
     number = dtype_of(dtype, storage.device, config.dtype or config.get_text_config().dtype)
     processor = reader.load_processor(checkpoint, config, form=form, cut=cut, release=release)
     template = fix_template(checkpoint, config, processor, template_args)
-    limit_pixels(processor, min_pixels, max_pixels)
+    _limit_pixels(processor, min_pixels, max_pixels)
     model = reader.load_weights(checkpoint, config, files, storage, dtype=number, allow_surplus=allow_surplus)
-    said = {"model": name or checkpoint.name, "dtype": str(number).removeprefix("torch."), **template}
-    fingerprint = _fingerprint(checkpoint, processor, said, storage, reader.PACKAGES)
-    return _backend(model, processor, fingerprint, share(family_of(model)))
-
-
-def _backend(model: Model, processor: Processor, fingerprint: Fingerprint, sharing: Sharing | None) -> HfBackend:
-    make = CuttingBackend if hasattr(processor, "with_cut") else HfBackend
-    return remember_order(make(model=model, processor=processor, fingerprint=fingerprint, sharing=sharing))
-
-
-def _fingerprint(
-    checkpoint: Checkpoint, processor: Processor, said: Mapping[str, str], storage: Storage, packages: Sequence[str]
-) -> Fingerprint:
     identity = {
-        **said,
+        "model": name or checkpoint.name,
+        "dtype": str(number).removeprefix("torch."),
+        **template,
         "backend": "hf",
         "revision": checkpoint.revision,
         "configuration": checkpoint.configuration_digest(),
         "weights": checkpoint.weights_digest(),
         **getattr(processor, "identity", {"images": image_settings(processor)}),
-        **({"quantize": storage.quantize} if storage.quantize else {}),
+        **({"quantize": quantize} if quantize else {}),
     }
-    return Fingerprint(identity=identity, environment=environment_of(storage.device, packages))
+    where = storage.device
+    chip = torch.cuda.get_device_name(where) if where.type == "cuda" else platform.machine()
+    versions = {package: importlib.metadata.version(package) for package in reader.PACKAGES}
+    environment = {"device": f"{where.type} ({chip})", **versions, "pillow": PIL.__version__}
+    make = CuttingBackend if hasattr(processor, "with_cut") else HfBackend
+    fingerprint = Fingerprint(identity=identity, environment=environment)
+    return remember_order(
+        make(model=model, processor=processor, fingerprint=fingerprint, sharing=share(family_of(model)))
+    )
 
 
-def limit_pixels(processor: Processor, min_pixels: int | None, max_pixels: int | None) -> None:
-    """Set between how many pixels the image processor of the Qwen-VL family resizes each image.
-
-    Args:
-        processor: Changed in place.
-        min_pixels: Smallest height x width after resizing; None leaves the checkpoint's own.
-        max_pixels: Largest height x width after resizing; None leaves the checkpoint's own.
-
-    Raises:
-        SettingError: This family has no such limits, or they exclude each other.
-    """
+def _limit_pixels(processor: Processor, min_pixels: int | None, max_pixels: int | None) -> None:
     if min_pixels is None and max_pixels is None:
         return
     part = processor.image_processor
@@ -138,46 +120,30 @@ def limit_pixels(processor: Processor, min_pixels: int | None, max_pixels: int |
     part.size = {"shortest_edge": lower, "longest_edge": upper}
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PromptLength:
-    """How long one prompt is.
+class PromptLength(NamedTuple):
+    """How long one prompt is."""
 
-    Attributes:
-        tokens: All of its tokens, those of the chat template included.
-        of_images: Those that hold the place of image features; the marks around them are not counted.
-    """
-
-    tokens: int
-    of_images: int
+    tokens: int  # those of the chat template included
+    of_images: int  # those that hold the place of image features; the marks around them are not counted
 
 
 def prompt_lengths(model: str, requests: Sequence[Request]) -> list[list[PromptLength]]:
-    """Return how long the prompt of each question of each request is.
-
-    Args:
-        model: A known model, "hf:<hub id or folder>" or a folder, as for `load_backend`.
-        requests: Images and questions.
-
-    Raises:
-        SettingError: The model has no prompt of tokens, or its processor is not on this machine.
-        BackendError: The checkpoint is incomplete or of an unknown kind.
-        ImageError: The processor refuses an image, or the prompt is longer than the model can read.
-    """
+    """Return how long the prompt of each question of each request to a model is; `model` as for `load_backend`."""
     checkpoint = _checkpoint(model)
     if checkpoint.read_json("config.json").get("model_type") == "mplugowl3":
         raise SettingError(f"{model}: mPLUG-Owl3 reads images beside its prompt, and not as tokens of it")
-    reader = _reader(checkpoint)
-    config = reader.read_config(checkpoint)
-    processor = reader.load_processor(checkpoint, config)
+    from qdebias.backends.hf.pretrained import load_processor, read_config
+
+    config = read_config(checkpoint)
+    processor = load_processor(checkpoint, config)
     fix_template(checkpoint, config, processor)
     preparer = Preparer(SimpleNamespace(config=config), processor)
-    prepared = [preparer.prepare(request) for request in requests]
     return [
         [
-            PromptLength(tokens=len(one.ids), of_images=int(places_of(one.inputs, preparer.image_token).sum()))
-            for one in answered
+            PromptLength(len(one.ids), int(places_of(one.inputs, preparer.image_token).sum()))
+            for one in preparer.prepare(request)
         ]
-        for answered in prepared
+        for request in requests
     ]
 
 

@@ -10,7 +10,7 @@ import pickle
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import torch
 import transformers
@@ -31,17 +31,9 @@ from transformers.utils import logging
 
 import qdebias.backends.nano.pretrained  # noqa: F401  registers its classes
 from qdebias.backends.checkpoint import Checkpoint
-from qdebias.backends.hf import Config, Model, Part, Processor, ProcessorClass
+from qdebias.backends.hf import Config, Model, Processor
 from qdebias.backends.hf.devices import check_room, is_want_of_memory, memory_of
-from qdebias.backends.hf.weights import (
-    BITS,
-    REMEDIES,
-    Storage,
-    WeightFiles,
-    check_complete,
-    more_than_weights,
-    weight_files,
-)
+from qdebias.backends.hf.weights import BITS, Storage, WeightFiles, check_complete, more_than_weights, weight_files
 from qdebias.backends.mplug_owl2.configuration import MplugOwl2Config
 from qdebias.backends.mplug_owl2.modeling import MplugOwl2ForConditionalGeneration
 from qdebias.backends.mplug_owl2.processing import MplugOwl2Processor
@@ -56,24 +48,19 @@ from qdebias.system.processes import page_out
 PACKAGES = ("torch", "transformers", "tokenizers")
 """What runs a model beside this package."""
 
-NATIVE = (
+_LOCAL = {"local_files_only": True, "trust_remote_code": False}
+_UNUSABLE = (OSError, ValueError, TypeError, KeyError, AttributeError)
+
+# Models whose architecture is ours. A further one is a file that models, a file that processes, and a line here and in
+# `families.py`.
+for _config, _model, _processor in (
     (MplugOwl2Config, MplugOwl2ForConditionalGeneration, MplugOwl2Processor),
     (MplugOwl3Config, MplugOwl3ForConditionalGeneration, MplugOwl3Processor),
     (QwenVLConfig, QwenVLForConditionalGeneration, QwenVLProcessor),
-)
-"""Models whose architecture is ours. A further one is a file that models, a file that processes, and a line here and in
-`families.py`."""
-
-
-def register() -> None:
-    """Tell transformers' Auto classes about our own models; may be called more than once."""
-    for config, model, processor in NATIVE:
-        AutoConfig.register(config.model_type, config, exist_ok=True)
-        AutoModelForImageTextToText.register(config, model, exist_ok=True)
-        AutoProcessor.register(config, processor, exist_ok=True)
-
-
-register()
+):
+    AutoConfig.register(_config.model_type, _config, exist_ok=True)
+    AutoModelForImageTextToText.register(_config, _model, exist_ok=True)
+    AutoProcessor.register(_config, _processor, exist_ok=True)
 
 
 @contextmanager
@@ -92,11 +79,7 @@ def quiet() -> Iterator[None]:
 
 @quiet()
 def described(checkpoint: Checkpoint) -> tuple[Config, WeightFiles]:
-    """Return the config of a model, with what only names and shapes of its weights say, and the files of the weights.
-
-    Raises:
-        BackendError: Either is missing or damaged, or of another kind of model.
-    """
+    """Return the config of a model, with what only its weights' names and shapes say, and the files of the weights."""
     config, files = read_config(checkpoint), weight_files(checkpoint.folder)
     if hasattr(config, "fit"):
         config.fit(files.shapes)
@@ -119,8 +102,8 @@ def read_config(checkpoint: Checkpoint) -> Config:
             f"use a model that transformers has, or a newer transformers"
         )
     try:
-        config = AutoConfig.from_pretrained(checkpoint.folder, local_files_only=True, trust_remote_code=False)
-    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
+        config = AutoConfig.from_pretrained(checkpoint.folder, **_LOCAL)
+    except _UNUSABLE as error:
         raise BackendError(
             f"{checkpoint.folder}: config.json is not usable ({first_line(error)}); download it again, or use another "
             f"model"
@@ -130,23 +113,9 @@ def read_config(checkpoint: Checkpoint) -> Config:
     return config
 
 
-_NAMED_IN = ("processor_config.json", "preprocessor_config.json", "tokenizer_config.json", "config.json")
-
-
 @quiet()
 def load_processor(checkpoint: Checkpoint, config: Config, **settings: str | None) -> Processor:
-    """Return the processor of a checkpoint: tokenizer, image processor, and chat template if there is one.
-
-    Args:
-        checkpoint: A folder; nothing is fetched.
-        config: Its transformers configuration.
-        settings: Options of our own models' processors; None leaves what the checkpoint says.
-
-    Raises:
-        SettingError: The processor has no such option.
-        BackendError: A file is missing or damaged, or the processor cannot work on images.
-        MissingPackageError: This family's processor needs a package that is not installed.
-    """
+    """Return the processor of a checkpoint; `settings` are options of our own models'."""
     folder, kind = checkpoint.folder, _processor_class(checkpoint, config)
     chosen = {name: value for name, value in settings.items() if value is not None}
     own = inspect.getattr_static(kind, "from_folder", None)  # a plain look makes transformers' stand-ins raise
@@ -156,13 +125,13 @@ def load_processor(checkpoint: Checkpoint, config: Config, **settings: str | Non
     if known:
         return kind.from_folder(checkpoint, config, **chosen)
     try:
-        processor = _image_only(kind).from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+        processor = _image_only(kind).from_pretrained(folder, **_LOCAL)
     except ImportError as error:
         raise MissingPackageError(
             f"{checkpoint.name}: its processor needs a package that is not installed "
             f"({first_line(error).partition('. ')[0]}); install it, torchvision in the version made for this torch"
         ) from error
-    except (OSError, ValueError, TypeError, KeyError, AttributeError, TemplateError) as error:
+    except (*_UNUSABLE, TemplateError) as error:
         raise BackendError(
             f"{folder}: the processor cannot be loaded ({first_line(error)}); a checkpoint folder needs the tokenizer "
             f"and preprocessor files beside config.json: download them again"
@@ -172,9 +141,9 @@ def load_processor(checkpoint: Checkpoint, config: Config, **settings: str | Non
     return processor
 
 
-def _processor_class(checkpoint: Checkpoint, config: Config) -> ProcessorClass:
+def _processor_class(checkpoint: Checkpoint, config: Config) -> Any:  # noqa: ANN401
     """Return the processor class that the folder names, else the one transformers has for the model."""
-    for file in _NAMED_IN:
+    for file in ("processor_config.json", "preprocessor_config.json", "tokenizer_config.json", "config.json"):
         name = checkpoint.read_json(file).get("processor_class")
         found = processor_class_from_name(name) if isinstance(name, str) else None
         if found is not None:
@@ -184,7 +153,7 @@ def _processor_class(checkpoint: Checkpoint, config: Config) -> ProcessorClass:
     raise BackendError(f"{checkpoint.folder}: transformers has no image-and-text processor for {config.model_type!r}")
 
 
-def _image_only(kind: ProcessorClass) -> ProcessorClass:
+def _image_only(kind: Any) -> Any:  # noqa: ANN401
     """Return a subclass that loads its image processor with Pillow and no video processor at all.
 
     A subclass because transformers checks and stores every part by its place among the arguments: the video part
@@ -193,41 +162,36 @@ def _image_only(kind: ProcessorClass) -> ProcessorClass:
 
     class ImageOnly(kind):
         @classmethod
-        def _get_arguments_from_pretrained(cls, folder: Path, *_: object, **__: object) -> list[Part]:
+        def _get_arguments_from_pretrained(cls, folder: Path, *_: object, **__: object) -> list[Any]:
             return [_part(name, folder) for name in cls.get_attributes()]
 
-        def check_argument_for_proper_class(self, argument_name: str, argument: Part) -> type | None:
+        def check_argument_for_proper_class(self, argument_name: str, argument: object) -> Any:  # noqa: ANN401
             if isinstance(argument, _NoVideo):
                 return None
-            return cast(type, super().check_argument_for_proper_class(argument_name, argument))
+            return super().check_argument_for_proper_class(argument_name, argument)
 
     ImageOnly.__name__ = kind.__name__
     return ImageOnly
 
 
 class _NoVideo(dict[str, object]):
-    """Stands where a processor has the part that only video needs, with the attributes that some read from it.
-
-    It is false, and writes itself as empty JSON.
-    """
+    """Stands for the part of a processor that only video needs, with what some read from it. Writes itself as {}."""
 
     model_input_names = ()
     slice_mode = False
     downsample_mode = ""
 
 
-def _part(name: str, folder: Path) -> Part:
-    loaders = {
-        "tokenizer": AutoTokenizer,
-        "image_processor": AutoImageProcessor,
-        "feature_extractor": AutoFeatureExtractor,
-    }
+def _part(name: str, folder: Path) -> Any:  # noqa: ANN401
     if "video" in name:
         return _NoVideo()
-    if name not in loaders:
-        raise ValueError(f"its processor has a part {name!r} that is neither for text nor for images")
-    backend = {"backend": "pil"} if name == "image_processor" else {}
-    return loaders[name].from_pretrained(folder, local_files_only=True, trust_remote_code=False, **backend)
+    if name == "tokenizer":
+        return AutoTokenizer.from_pretrained(folder, **_LOCAL)
+    if name == "image_processor":
+        return AutoImageProcessor.from_pretrained(folder, backend="pil", **_LOCAL)
+    if name == "feature_extractor":
+        return AutoFeatureExtractor.from_pretrained(folder, **_LOCAL)
+    raise ValueError(f"its processor has a part {name!r} that is neither for text nor for images")
 
 
 @quiet()
@@ -240,22 +204,35 @@ def load_weights(
     dtype: torch.dtype,
     allow_surplus: bool,
 ) -> Model:
-    """Return a model filled with the weights of a checkpoint.
-
-    Raises:
-        BackendError: They do not fill it, are damaged, or do not fit into memory.
-    """
+    """Return a model filled with the weights of a checkpoint, or refuse weights that do not fill it or do not fit."""
     size = BITS[storage.quantize] / 8 if storage.quantize else dtype.itemsize
     if storage.device_map is None:
-        check_room({storage.device: int(files.numbers * size)}, REMEDIES)
+        check_room(storage.device, int(files.numbers * size))
     with memory_of(storage.device):
         stored = storage.arguments(dtype)
         model, report = _from_files(checkpoint, config, dtype, stored, pickled=files.pickled)
         check_complete(checkpoint, report, allow_surplus=allow_surplus)
-        _check_numbers(checkpoint, model, files)
-        if isinstance(storage.device_map, dict):
-            _check_covered(model, storage.device_map)
-        return _in_memory(model if stored else model.to(storage.device)).eval()
+        names = {name for name, _ in model.named_parameters()}
+        integers = files.integers & names
+        if integers and getattr(model.config, "quantization_config", None) is None:  # transformers would cast them
+            raise BackendError(
+                f"{checkpoint.folder}: the weight {min(integers)!r} holds integers, and config.json does not say how "
+                f"it is quantized; use a checkpoint that is not quantized"
+            )
+        if isinstance(storage.device_map, dict):  # transformers would put the others anywhere
+            for name in names:
+                if not any(name == part or not part or name.startswith(f"{part}.") for part in storage.device_map):
+                    raise SettingError(
+                        f"device_map says nothing about {name}; add an entry '' for all that is not named"
+                    )
+        model = model if stored else model.to(storage.device)
+        # Out of the mapped files: who overwrites such a file would change scores, or end the process. Each weight
+        # leaves memory when it is copied, so that they never lie there twice.
+        for weight in (*model.parameters(), *model.buffers()):
+            if weight.device.type == "cpu" and weight.is_floating_point():  # quantized ones are made again
+                mapped, weight.data = weight.data, weight.data.clone()
+                page_out(mapped.data_ptr(), mapped.nbytes)
+        return model.eval()
 
 
 def _from_files(
@@ -267,12 +244,11 @@ def _from_files(
             checkpoint.folder,
             config=config,
             dtype=dtype,
-            local_files_only=True,
-            trust_remote_code=False,
             use_safetensors=not pickled,
             weights_only=True,
             ignore_mismatched_sizes=True,  # reported, and then refused
             output_loading_info=True,
+            **_LOCAL,
             **stored,
         )
     except SafetensorError as error:
@@ -282,38 +258,9 @@ def _from_files(
         ) from error
     except pickle.UnpicklingError as error:
         raise more_than_weights(checkpoint.folder) from error
-    except (OSError, ValueError, RuntimeError, KeyError, TypeError, AttributeError) as error:
+    except (*_UNUSABLE, RuntimeError) as error:
         if is_want_of_memory(error):
             raise
         raise BackendError(f"{checkpoint.folder}: the model cannot be loaded: {first_line(error)}") from error
     model, report = loaded
     return model, report
-
-
-def _in_memory(model: Model) -> Model:
-    """Copy weights out of mapped files: whoever overwrites such a file would change scores, or end the process.
-
-    Each mapped weight leaves memory when it is copied, so that they never lie there twice.
-    """
-    for weight in (*model.parameters(), *model.buffers()):
-        if weight.device.type == "cpu" and weight.is_floating_point():  # quantized ones are made again
-            mapped, weight.data = weight.data, weight.data.clone()
-            page_out(mapped.data_ptr(), mapped.nbytes)
-    return model
-
-
-def _check_numbers(checkpoint: Checkpoint, model: Model, files: WeightFiles) -> None:
-    """Refuse integers instead of weights, which transformers would cast, unless config.json says what they are."""
-    integers = files.integers & {name for name, _ in model.named_parameters()}
-    if integers and getattr(model.config, "quantization_config", None) is None:
-        raise BackendError(
-            f"{checkpoint.folder}: the weight {min(integers)!r} holds integers, and config.json does not say how it is "
-            f"quantized; use a checkpoint that is not quantized"
-        )
-
-
-def _check_covered(model: Model, device_map: Mapping[str, str]) -> None:
-    """Refuse a mapping that leaves out a weight: transformers would put it anywhere."""
-    for name, _ in model.named_parameters():
-        if not any(name == part or not part or name.startswith(f"{part}.") for part in device_map):
-            raise SettingError(f"device_map says nothing about {name}; add an entry '' for all that is not named")

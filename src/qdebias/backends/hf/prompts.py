@@ -28,42 +28,28 @@ _CLOCK = {
 def fixed(template: str, arguments: Mapping[str, Argument] | None = None) -> tuple[str, dict[str, Argument]]:
     """Return a chat template that renders the same on every day, and the arguments that are written into it.
 
-    Args:
-        template: In Jinja, as it comes with a model.
-        arguments: By name; they come before `PRESETS`, which count where the template reads them.
-
-    Raises:
-        SettingError: The template does not read an argument.
-        BackendError: The template is no Jinja, or draws at random.
+    `arguments` come before `PRESETS`, which count where the template reads them.
     """
-    wanted, names = dict(arguments or {}), _names(template)
+    try:
+        lexed = Environment(autoescape=False).lex(template)  # noqa: S701
+        names = {value for _, kind, value in lexed if kind == "name"}
+    except TemplateSyntaxError as error:
+        raise BackendError(f"the chat template of this model is damaged ({error}); download it again") from error
+    wanted = dict(arguments or {})
     for name in wanted:
         if name not in names or not name.isidentifier():
             raise SettingError(f"the chat template of this model does not read the argument {name!r}; leave it out")
     if re.search(r"\|\s*random\b|\blipsum\s*\(", template):
         raise BackendError("the chat template of this model draws at random; use another chat template")
     chosen = {name: value for name, value in PRESETS.items() if name in names} | wanted
-    lines = [f"{{%- set {name} = {_literal(value)} %}}\n" for name, value in sorted(chosen.items())]
-    if "strftime_now" in names:
-        lines.append(_clock())
+    lines = []
+    for name, value in sorted(chosen.items()):
+        literal = str(value).lower() if isinstance(value, bool) else repr(value)
+        lines.append(f"{{%- set {name} = {literal} %}}\n")
+    if "strftime_now" in names:  # a macro takes the place of the function by which templates read the clock
+        replaced = "".join(f"|replace({directive!r}, {text!r})" for directive, text in _CLOCK.items())
+        lines.append(f"{{%- macro strftime_now(format) %}}{{{{ format{replaced} }}}}{{% endmacro %}}\n")
     return "".join(lines) + template, chosen
-
-
-def _clock() -> str:
-    """Return a macro that takes the place of the function by which templates read the clock."""
-    replaced = "".join(f"|replace({directive!r}, {text!r})" for directive, text in _CLOCK.items())
-    return f"{{%- macro strftime_now(format) %}}{{{{ format{replaced} }}}}{{% endmacro %}}\n"
-
-
-def _names(template: str) -> set[str]:
-    try:
-        return {value for _, kind, value in Environment(autoescape=False).lex(template) if kind == "name"}  # noqa: S701
-    except TemplateSyntaxError as error:
-        raise BackendError(f"the chat template of this model is damaged ({error}); download it again") from error
-
-
-def _literal(value: Argument) -> str:
-    return str(value).lower() if isinstance(value, bool) else repr(value)
 
 
 class HfTokenizer:
@@ -84,53 +70,28 @@ class HfTokenizer:
 
 @dataclass(frozen=True, slots=True)
 class Prompt:
-    """What the chat template makes of a question.
+    """What the chat template makes of a question."""
 
-    Attributes:
-        text: Up to the end of the answer prefix, with one placeholder an image.
-        lead: White space that the template writes before the first word of a reply; empty after an answer prefix.
-        ending: What follows the last placeholder in the end.
-        suffix: An answer prefix that is no part of the text, but goes behind what the processor makes of it.
-    """
-
-    text: str
-    lead: str
-    ending: str
-    suffix: str = ""
-
-
-_EXAMPLE = Form(
-    question=Question(text="A question?", options=("Yes", "No"), values=(1.0, 0.0)), placement="before", images=1
-)
+    text: str  # up to the end of the answer prefix, with one placeholder an image
+    lead: str  # white space that the template writes before the first word of a reply; empty after an answer prefix
+    ending: str  # what follows the last placeholder in the end
+    suffix: str = ""  # an answer prefix that is no part of the text, but goes behind what the processor makes of it
 
 
 def render(processor: Processor, form: Form) -> Prompt:
-    """Return the prompt of a question: what the template writes before a reply, then the answer prefix.
-
-    Raises:
-        PromptError: The template refuses the conversation, or loses an image, or the question is not asked as meant.
-    """
+    """Return the prompt of a question: what the template writes before a reply, then the answer prefix."""
     image = getattr(processor, "image_token", None)
 
     def rendered(images: int, reply: str) -> str:
         text = _apply(processor, form, images, reply)
         if image is not None and images == form.images:
-            check_placeholders(text, image, images)
+            _check_placeholders(text, image, images)
         return text
 
     started, prefix = opening(form, rendered), form.question.answer_prefix
     spaces = started.lead in ("", " ") and not prefix  # a line break is no part of a word
     text = started.text if spaces or prefix[:1].isspace() else started.text + started.lead
     return Prompt(text + prefix, started.lead if spaces else "", text.rpartition(image)[2] + prefix if image else text)
-
-
-def template_digest(processor: Processor) -> str:
-    """Return the hash of what the template makes of a conversation that is always the same; "refused" if it refuses."""
-    try:
-        texts = [_apply(processor, _EXAMPLE, _EXAMPLE.images, reply) for reply in ("", "An answer")]
-    except PromptError:
-        return "refused"
-    return hashlib.blake2b("\0".join(texts).encode(), digest_size=8).hexdigest()
 
 
 def encode(processor: Processor, prompt: Prompt, pictures: Sequence[Image.Image]) -> Mapping[str, Any]:
@@ -180,18 +141,7 @@ def _rendered(processor: Processor, form: Form, messages: list[dict[str, Any]]) 
 
 
 def check_ids(tokenizer: Tokenizer, ids: Sequence[int], places: Sequence[int], prompt: Prompt, form: Form) -> None:
-    """Check in the ids that are about to be run that images, question and answer prefix stand where they should.
-
-    Args:
-        tokenizer: The model's own.
-        ids: (L,) with the placeholders of the images expanded.
-        places: Where images stand in them.
-        prompt: What the ids were made from.
-        form: Which question, and where its images belong.
-
-    Raises:
-        PromptError: They do not.
-    """
+    """Refuse (L,) ids in which images (at `places`), question and answer prefix do not stand where they should."""
     if not places:
         raise PromptError("no image reaches the model: the prompt has no image placeholder; check the chat template")
     head, tail = (normal(tokenizer.decode(part)) for part in (ids[: places[0]], ids[places[-1] + 1 :]))
@@ -208,12 +158,7 @@ def check_ids(tokenizer: Tokenizer, ids: Sequence[int], places: Sequence[int], p
         )
 
 
-def check_placeholders(prompt: str, image_token: str, images: int) -> None:
-    """Check that a prompt has one placeholder an image.
-
-    Raises:
-        PromptError: It has not.
-    """
+def _check_placeholders(prompt: str, image_token: str, images: int) -> None:
     if prompt.count(image_token) != images:
         raise PromptError(
             f"the prompt shows {prompt.count(image_token)} images instead of {images}: the chat template lost some, or "
@@ -221,15 +166,8 @@ def check_placeholders(prompt: str, image_token: str, images: int) -> None:
         )
 
 
-PER_TOKEN = ("input_ids", "attention_mask", "token_type_ids")
-
-
 def render_prefix(processor: Processor, form: Form) -> Prompt:
-    """Return the prompt of a question: the images, then the question.
-
-    Raises:
-        PromptError: The images should follow the question, or the question contains a placeholder.
-    """
+    """Return the prompt of a question to a model without a chat template: the images, then the question."""
     question = form.question
     if form.placement != "before":
         raise PromptError(
@@ -237,17 +175,13 @@ def render_prefix(processor: Processor, form: Form) -> Prompt:
             f"first; use the other placement"
         )
     text = processor.image_token * form.images + question.text
-    check_placeholders(text, processor.image_token, form.images)
+    _check_placeholders(text, processor.image_token, form.images)
     ending = f"{processor.tokenizer.bos_token}{question.text}\n{question.answer_prefix}"
     return Prompt(text=text, lead="", ending=ending, suffix=question.answer_prefix)
 
 
 def encode_prefix(processor: Processor, prompt: Prompt, pictures: Sequence[Image.Image]) -> Mapping[str, Any]:
-    """Return what the processor makes of a prompt.
-
-    Raises:
-        PromptError: The tokenizer does not tell the answer prefix from what stands before it.
-    """
+    """Return what the processor makes of such a prompt."""
     made = processor(
         images=[list(pictures)],
         text=[prompt.text],
@@ -257,42 +191,31 @@ def encode_prefix(processor: Processor, prompt: Prompt, pictures: Sequence[Image
     )
     inputs = {name: value for name, value in made.items() if name != "labels"}
     if prompt.suffix:  # the end of sequence
-        inputs |= {name: inputs[name][:, :-1] for name in PER_TOKEN}
-    behind = inputs["input_ids"][inputs["token_type_ids"] == 1].tolist()
-    if normal(HfTokenizer(processor).decode(behind)) != normal(prompt.suffix):
+        inputs |= {name: inputs[name][:, :-1] for name in ("input_ids", "attention_mask", "token_type_ids")}
+    behind = HfTokenizer(processor).decode(inputs["input_ids"][inputs["token_type_ids"] == 1].tolist())
+    if normal(behind) != normal(prompt.suffix):
         raise PromptError(
-            f"the tokenizer marks {HfTokenizer(processor).decode(behind)!r} as the beginning of the answer instead of "
-            f"{prompt.suffix!r}; download the tokenizer's files again, or choose another answer_prefix"
+            f"the tokenizer marks {behind!r} as the beginning of the answer instead of {prompt.suffix!r}; download "
+            f"the tokenizer's files again, or choose another answer_prefix"
         )
     return inputs
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class Style:
-    """How the questions of a family are written.
+    """How the questions of a family are written: from a question to its prompt, and on to the model's arguments."""
 
-    Attributes:
-        template: Whether a chat template is needed; else there is none, and one that is there is not used.
-        render: From a question to its prompt, in text.
-        encode: From the prompt and the images to the model's arguments, with a batch axis of 1.
-    """
-
-    template: bool
     render: Callable[[Processor, Form], Prompt]
     encode: Callable[[Processor, Prompt, Sequence[Image.Image]], Mapping[str, Any]]
 
 
-CHAT = Style(template=True, render=render, encode=encode)
-
-STYLES: Mapping[str, Style] = {
-    "paligemma": Style(template=False, render=render_prefix, encode=encode_prefix),
-}
-"""Families without a chat template, by the `model_type` of config.json."""
+_CHAT = Style(render, encode)
+_TEMPLATELESS: Mapping[str, Style] = {"paligemma": Style(render_prefix, encode_prefix)}  # by model_type
 
 
 def style_of(config: Config) -> Style:
     """Return how questions are written for a model."""
-    return STYLES.get(config.model_type, CHAT)
+    return _TEMPLATELESS.get(config.model_type, _CHAT)
 
 
 def fix_template(
@@ -300,11 +223,9 @@ def fix_template(
 ) -> dict[str, str]:
     """Write arguments and a fixed date into the chat template of a processor; return what they add to the identity.
 
-    Raises:
-        BackendError: The checkpoint lacks the chat template that its questions need, or it draws at random.
-        SettingError: The template does not read an argument.
+    Beside the arguments that is the hash of what the template makes of a conversation that is always the same.
     """
-    if not style_of(config).template:
+    if style_of(config) is not _CHAT:
         if arguments:
             raise SettingError(
                 f"{checkpoint.name}: questions are written without a chat template; give no template_args"
@@ -320,4 +241,11 @@ def fix_template(
         )
     processor.chat_template, chosen = fixed(template, arguments)
     said = {"template_args": json.dumps(chosen, sort_keys=True)} if chosen else {}
-    return said | {"template": template_digest(processor)}
+    example = Form(
+        question=Question(text="A question?", options=("Yes", "No"), values=(1.0, 0.0)), placement="before", images=1
+    )
+    try:
+        texts = "\0".join(_apply(processor, example, example.images, reply) for reply in ("", "An answer"))
+    except PromptError:
+        return said | {"template": "refused"}
+    return said | {"template": hashlib.blake2b(texts.encode(), digest_size=8).hexdigest()}

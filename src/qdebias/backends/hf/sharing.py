@@ -4,7 +4,6 @@ import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from itertools import islice
 from typing import Any, cast
 
 import numpy as np
@@ -16,65 +15,45 @@ from qdebias.backends.hf.devices import AtOnce, OutOfMemoryError
 from qdebias.backends.hf.families import Family
 from qdebias.backends.hf.forward import Forward, Logits, Pick, Preparer, places_of
 from qdebias.backends.hf.images import SharedImages
-from qdebias.backends.hf.rows import Row, TokenCost, Tree, alone, batch_of, grow, join, rows_of
+from qdebias.backends.hf.rows import Row, batch_of, grow, join, rows_of, token_cost
 from qdebias.errors import SettingError
 from qdebias.prompts import Request
 
 _log = logging.getLogger(__name__)
 
-TILE = 24
+_TILE = 24
 """As how many tokens a tile counts that stands beside the prompt: what is kept of it takes memory too."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sharing:
-    """What the questions of one call may share.
+    """What the questions of one call may share."""
 
-    Attributes:
-        family: What the model allows.
-        tokens: How many tokens may be in one forward pass of several rows.
-        images: How many images of equal shape may be encoded together.
-        alone: Whether only questions of one request may be in a forward pass.
-    """
-
-    family: Family
-    tokens: int
-    images: int
-    alone: bool = False
-
-
-SHARED: Mapping[str, Callable[[Family], Family | None]] = {
-    "all": lambda family: family,
-    "images": lambda family: replace(family, prefix=False),
-    "off": lambda _: None,
-}
+    family: Family  # what the model allows
+    tokens: int  # how many may be in one forward pass of several rows
+    images: int  # how many of equal shape may be encoded together
+    alone: bool = False  # only questions of one request may be in a forward pass
 
 
 def sharing_named(
     name: str, device: torch.device, tokens: int | None = None, images: int | None = None, *, alone: bool = False
 ) -> Callable[[Family | None], Sharing | None]:
-    """Return what a model of a family shares.
+    """Return what gives the sharing "all", "images" or "off" of a family; where a number is None it fits the device.
 
-    Args:
-        name: "all", "images" or "off".
-        device: On a CPU, where more at once is no faster, little is run together.
-        tokens: See `Sharing`; None fits the device.
-        images: See `Sharing`; None fits the device.
-        alone: See `Sharing`.
-
-    Raises:
-        SettingError: A value is impossible.
+    Little is run together on a CPU, where more at once is no faster.
     """
-    if name not in SHARED:
-        raise SettingError(f"sharing {name!r} is unknown; use one of {', '.join(SHARED)}")
+    if name not in ("all", "images", "off"):
+        raise SettingError(f"sharing {name!r} is unknown; use one of all, images, off")
     small = device.type == "cpu"
     tokens, images = tokens or (2048 if small else 16384), images or (1 if small else 16)
     if tokens < 1 or images < 1:
         raise SettingError(f"tokens_at_once and images_at_once must be 1 or more, got {tokens} and {images}")
 
     def share(family: Family | None) -> Sharing | None:
-        allowed = SHARED[name](family) if family else None
-        return Sharing(family=allowed, tokens=tokens, images=images, alone=alone) if allowed else None
+        if family is None or name == "off":
+            return None
+        allowed = replace(family, prefix=False) if name == "images" else family
+        return Sharing(family=allowed, tokens=tokens, images=images, alone=alone)
 
     return share
 
@@ -88,7 +67,8 @@ class SharedRuns:
         self._preparer = preparer
         self._family = sharing.family
         self._forward = Forward(model)
-        self._pairs = TokenCost.of(model).pairs
+        token, pair = token_cost(model)
+        self._pairs = token / pair
         self._joins = not sharing.alone
         self._tokens = AtOnce(1 if sharing.alone else sharing.tokens, "tokens")
         self._images = AtOnce(sharing.images, "images")
@@ -96,13 +76,13 @@ class SharedRuns:
     def __call__(self, requests: Sequence[Request], pick: Pick) -> OptionLogits:
         """Return the wanted logits of every question of every request."""
         images = SharedImages(self._model, self._processor, self._family, self._images)
+        positions = self._positions if self._family.prefix else None
         rows: list[Row] = []
         picks = []
         for request in requests:
             prepared = self._preparer.prepare(request, processor=images.processor, pictures=images.pictures(request))
             picks.append([pick(one, question) for one, question in zip(prepared, request.questions, strict=True)])
             inputs = [one.inputs for one in prepared]
-            positions = self._positions if self._family.prefix else None
             count = int(places_of(inputs[0], self._preparer.image_token).sum())
             rows += rows_of(inputs, images.keys(request, count), self._preparer.image_token, positions)
             images.encode(least=self._images.size)
@@ -111,8 +91,9 @@ class SharedRuns:
         return [[np.asarray(next(answers)[wanted], dtype=np.float64) for wanted in group] for group in picks]
 
     def _answers(self, rows: Sequence[Row], images: SharedImages) -> Iterator[Logits]:
-        """Yield the (vocabulary,) logits of every prompt of every row, in order."""
-        trees = self._trees(rows, images)
+        """Return the (vocabulary,) logits of every prompt of every row, in order."""
+        sizes = images.sizes if self._joins else {}
+        trees = grow(rows, sizes, image_token=self._preparer.image_token, pairs=self._pairs)
         try:
             joined = self._run([join(rows, tree) for tree in trees], images)
         except OutOfMemoryError:
@@ -124,13 +105,8 @@ class SharedRuns:
         found: dict[int, list[Logits]] = {}
         for tree, answers in zip(trees, joined, strict=True):
             reads = iter(answers)
-            found |= {place: list(islice(reads, len(rows[place].reads))) for place in tree.rows}
+            found |= {place: [next(reads) for _ in rows[place].reads] for place in tree.rows}
         return (logits for place in range(len(rows)) for logits in found[place])
-
-    def _trees(self, rows: Sequence[Row], images: SharedImages) -> list[Tree]:
-        if not self._joins:
-            return alone(rows)
-        return grow(rows, images.sizes, image_token=self._preparer.image_token, pairs=self._pairs)
 
     def _run(self, rows: Sequence[Row], images: SharedImages) -> list[Logits]:
         """Return the (prompts, vocabulary) logits of each row; rows of equal shape are run together."""
@@ -140,13 +116,12 @@ class SharedRuns:
         found: dict[int, Logits] = {}
         for indices in alike.values():
             group = [rows[index] for index in indices]
-            size = len(group[0].branches) + (TILE * len(group[0].images) if self._family.tiles else 0)
+            size = len(group[0].branches) + (_TILE * len(group[0].images) if self._family.tiles else 0)
             answers = self._tokens.run(group, partial(self._batch, images), size_of_one=size)
             found |= dict(zip(indices, answers, strict=True))
         return [found[index] for index in range(len(rows))]
 
     def _batch(self, images: SharedImages, rows: Sequence[Row]) -> list[Logits]:
-        """Return the (prompts, vocabulary) logits of each row."""
         inputs = batch_of(rows, self._model.config.get_text_config(), self._model.dtype)
         features = images.insert([key for row in rows for key in row.images])
         return list(self._forward({**inputs, **features, "use_cache": False}, rows[0].reads))

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -17,41 +17,25 @@ from qdebias.backends.checkpoint import WEIGHTS, Checkpoint
 from qdebias.backends.hf.devices import device_of
 from qdebias.errors import BackendError, MissingPackageError, SettingError, first_line
 
-WHOLE = ("model.safetensors", "pytorch_model.bin")
-"""The file of weights that are not divided; an index of several has the same name and an ending."""
+BITS = {"8bit": 8, "4bit": 4}
+"""What a weight takes in LLM.int8 and in NF4, scales aside."""
 
-INDEX = ".index.json"
+_WHOLE = ("model.safetensors", "pytorch_model.bin")  # undivided; an index of several has the same name and an ending
 
-SAFE_UNPICKLER = (2, 10)
-"""The torch from which on `weights_only` cannot be made to run code (CVE-2026-24747), as far as is known."""
-
-
-class Stored(NamedTuple):
-    """A tensor in a file: its shape, and whether it holds floating-point numbers."""
-
-    shape: tuple[int, ...]
-    floating: bool
+_PRECISE = (
+    r"(.*\.)?(lm_head|v_kv_proj|self_attn\.gate_proj|vision2text_model|multi_modal_projector|connector"
+    r"|vision_model|vision_tower|visual|visual_abstractor)"
+)
+"""What is not quantized: what sees, what turns images into keys and values, and the output layer."""
 
 
 @dataclass(frozen=True, slots=True)
 class WeightFiles:
-    """The weight files of a folder.
+    """The tensors in the weight files of a folder, by name."""
 
-    Attributes:
-        files: For each file, its tensors by name.
-    """
-
-    files: Mapping[Path, Mapping[str, Stored]]
-
-    @property
-    def shapes(self) -> dict[str, tuple[int, ...]]:
-        """Names and shapes of all tensors."""
-        return {name: stored.shape for held in self.files.values() for name, stored in held.items()}
-
-    @property
-    def integers(self) -> set[str]:
-        """Names of the tensors that hold no floating-point numbers."""
-        return {name for held in self.files.values() for name, stored in held.items() if not stored.floating}
+    where: Mapping[str, Path]
+    shapes: Mapping[str, tuple[int, ...]]
+    integers: set[str]  # those that hold no floating-point numbers
 
     @property
     def numbers(self) -> int:
@@ -61,55 +45,47 @@ class WeightFiles:
     @property
     def pickled(self) -> bool:
         """Whether the weights are pickles."""
-        return any(path.suffix == ".bin" for path in self.files)
+        return any(path.suffix == ".bin" for path in self.where.values())
 
-    def tensors(self, wanted: frozenset[str]) -> Iterator[tuple[str, torch.Tensor]]:
-        """Yield the wanted tensors one by one, in the order of the files; each is read when it is yielded."""
-        for path, held in self.files.items():
-            names = [name for name in held if name in wanted]
-            with one_line(path):
-                yield from _read(path, names)
+    def tensor(self, name: str) -> torch.Tensor:
+        """Read one tensor."""
+        path = self.where[name]
+        with one_line(path):
+            if path.suffix == ".bin":
+                return _unpickled(path)[name]
+            with safe_open(path, framework="pt") as file:
+                tensor: torch.Tensor = file.get_tensor(name)
+                return tensor
 
 
 def weight_files(folder: Path) -> WeightFiles:
-    """Return the weight files of a folder: safetensors, or where there are none the pickles.
+    """Return the weight files of a folder, safetensors or else pickles, unless file and index disagree.
 
-    Pickles are read by torch's restricted unpickler, which knows tensors and runs no code of theirs. They are mapped
-    into memory, but every file has to be opened once more for its names.
-
-    Raises:
-        BackendError: There is none, one is damaged, or file and index disagree; the message names file and weight.
+    Pickles are read by torch's restricted unpickler, which knows tensors and runs no code of theirs.
     """
-    for whole, pattern in zip(WHOLE, WEIGHTS, strict=True):
-        index = _index(folder / f"{whole}{INDEX}")
+    for whole, pattern in zip(_WHOLE, WEIGHTS, strict=True):
+        index = _index(folder / f"{whole}.index.json")
         names = set(index.values()) or ({whole} if (folder / whole).is_file() else set())
         paths = sorted(folder / name for name in names) or sorted(folder.glob(pattern))
         if paths:
-            files = {path: _stored(path) for path in paths}
-            _check(files, index)
-            return WeightFiles(files)
-    raise BackendError(f"{folder}: holds no weights (*.safetensors); the download is incomplete: download it again")
-
-
-def more_than_weights(where: Path) -> BackendError:
-    """Return the error for a pickle, or a folder with one, that the restricted unpickler does not read."""
-    return BackendError(
-        f"{where}: a weight file holds more than weights, and that is never run, or it is damaged; download it again, "
-        f"or take weights in safetensors format"
-    )
-
-
-def check_unpickler(folder: Path) -> None:
-    """Refuse to read pickles with a torch whose restricted unpickler is known to be unsafe.
-
-    Raises:
-        BackendError: torch is older than `SAFE_UNPICKLER`.
-    """
-    if tuple(int(part) for part in torch.__version__.split(".")[:2]) < SAFE_UNPICKLER:
+            break
+    else:
+        raise BackendError(f"{folder}: holds no weights (*.safetensors); the download is incomplete: download it again")
+    where, shapes, integers = dict[str, Path](), dict[str, tuple[int, ...]](), set[str]()
+    for path in paths:
+        for name, (shape, floating) in _stored(path).items():
+            if name in where:
+                raise BackendError(f"weight {name}: lies in {where[name].name} and in {path.name}; remove one")
+            if index and index.get(name) != path.name:
+                raise BackendError(f"weight {name}: lies in {path.name}, but not by the index; download both again")
+            where[name], shapes[name] = path, shape
+            if not floating:
+                integers.add(name)
+    for name in index.keys() - where.keys():
         raise BackendError(
-            f"{folder}: has its weights as pickles (*.bin), by which torch {torch.__version__} can be made to run code "
-            f"(CVE-2026-24747); install torch 2.10 or newer, or convert them to safetensors"
+            f"weight {name}: the index says it lies in {index[name]}, but it does not; download the file again"
         )
+    return WeightFiles(where, shapes, integers)
 
 
 def _index(path: Path) -> dict[str, str]:
@@ -127,52 +103,36 @@ def _index(path: Path) -> dict[str, str]:
     return files
 
 
-def _check(files: Mapping[Path, Mapping[str, Stored]], index: Mapping[str, str]) -> None:
-    """Refuse a weight that lies twice, or not where the index says."""
-    found: dict[str, Path] = {}
-    for path, held in files.items():
-        for name in held:
-            if name in found:
-                raise BackendError(f"weight {name}: lies in {found[name].name} and in {path.name}; remove one")
-            if index and index.get(name) != path.name:
-                raise BackendError(f"weight {name}: lies in {path.name}, but not by the index; download both again")
-            found[name] = path
-    for name, file in index.items():
-        if name not in found:
-            raise BackendError(
-                f"weight {name}: the index says it lies in {file}, but it does not; download the file again"
-            )
-
-
-def _stored(path: Path) -> dict[str, Stored]:
+def _stored(path: Path) -> dict[str, tuple[tuple[int, ...], bool]]:
+    """Return the shape of each tensor in a file, and whether it holds floating-point numbers."""
     with one_line(path):
         if path.suffix == ".bin":
-            held = _unpickled(path).items()
-            return {name: Stored(tuple(tensor.shape), tensor.is_floating_point()) for name, tensor in held}
+            return {name: (tuple(one.shape), one.is_floating_point()) for name, one in _unpickled(path).items()}
         with safe_open(path, framework="pt") as file:
             slices = {name: file.get_slice(name) for name in file.keys()}  # noqa: SIM118
             return {
-                name: Stored(tuple(one.get_shape()), one.get_dtype().startswith(("F", "BF")))
-                for name, one in slices.items()
+                name: (tuple(one.get_shape()), one.get_dtype().startswith(("F", "BF"))) for name, one in slices.items()
             }
 
 
-def _read(path: Path, names: list[str]) -> Iterator[tuple[str, torch.Tensor]]:
-    if path.suffix == ".bin":
-        held = _unpickled(path)
-        yield from ((name, held[name]) for name in names)
-        return
-    with safe_open(path, framework="pt") as file:
-        for name in names:
-            yield name, file.get_tensor(name)
-
-
 def _unpickled(path: Path) -> dict[str, torch.Tensor]:
-    check_unpickler(path.parent)
+    if tuple(int(part) for part in torch.__version__.split(".")[:2]) < (2, 10):
+        raise BackendError(
+            f"{path.parent}: has its weights as pickles (*.bin), by which torch {torch.__version__} can be made to run "
+            f"code (CVE-2026-24747); install torch 2.10 or newer, or convert them to safetensors"
+        )
     held = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
     if not isinstance(held, dict) or not all(isinstance(tensor, torch.Tensor) for tensor in held.values()):
         raise BackendError(f"{path}: holds no table of weights")
     return held
+
+
+def more_than_weights(where: Path) -> BackendError:
+    """Return the error for a pickle, or a folder with one, that the restricted unpickler does not read."""
+    return BackendError(
+        f"{where}: a weight file holds more than weights, and that is never run, or it is damaged; download it again, "
+        f"or take weights in safetensors format"
+    )
 
 
 @contextmanager
@@ -192,39 +152,17 @@ def one_line(path: Path) -> Iterator[None]:
         ) from error
 
 
-BITS = {"8bit": 8, "4bit": 4}
-"""What a weight takes in LLM.int8 and in NF4, scales aside."""
-
-PRECISE = (
-    r"(.*\.)?(lm_head|v_kv_proj|self_attn\.gate_proj|vision2text_model|multi_modal_projector|connector"
-    r"|vision_model|vision_tower|visual|visual_abstractor)"
-)
-"""What is not quantized: what sees, what turns images into keys and values, and the output layer."""
-
-REMEDIES = "quantize '8bit' or '4bit', a device_map over several devices, "
-"""What takes less memory, or spreads it."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class Storage:
-    """Where and how weights lie.
+    """Where and how weights lie."""
 
-    Attributes:
-        device: Where inputs go.
-        device_map: As transformers takes it; None: all weights go to `device`.
-        quantize: One of `BITS`; None: they keep their type.
-    """
-
-    device: torch.device
-    device_map: str | dict[str, str] | None
-    quantize: str | None
+    device: torch.device  # where inputs go
+    device_map: str | dict[str, str] | None  # as transformers takes it; None: all weights go to `device`
+    quantize: str | None  # one of `BITS`
 
     @property
     def alone(self) -> bool:
-        """Whether requests have to be run one at a time, so that none changes another's logits.
-
-        LLM.int8 treats a channel as an outlier when any token of the batch is one there.
-        """
+        """Whether requests run one at a time: to LLM.int8 a channel is an outlier if any token of the batch is one."""
         return self.quantize == "8bit"
 
     def arguments(self, dtype: torch.dtype) -> dict[str, Any]:
@@ -236,23 +174,12 @@ class Storage:
             bits = {"load_in_4bit": True, "bnb_4bit_quant_type": "nf4", "bnb_4bit_compute_dtype": dtype}
         from transformers import BitsAndBytesConfig
 
-        config = BitsAndBytesConfig(llm_int8_skip_modules=[PRECISE], **bits)
+        config = BitsAndBytesConfig(llm_int8_skip_modules=[_PRECISE], **bits)
         return {"quantization_config": config, "device_map": self.device_map or {"": str(self.device)}}
 
 
 def storage_of(device: str | None, device_map: str | Mapping[str, str] | None, quantize: str | None) -> Storage:
-    """Return where and how weights are to lie.
-
-    Args:
-        device: One device for all; None is the best there is.
-        device_map: "balanced" spreads the layers over all CUDA devices; a mapping gives the device for each beginning
-            of a module's name. Both exclude `device`, and need the package accelerate.
-        quantize: "8bit" or "4bit": the linear layers of the language model in bitsandbytes' LLM.int8 or NF4.
-
-    Raises:
-        SettingError: A device is unknown or absent, both arguments are given, or there is no such form.
-        MissingPackageError: Another package is needed.
-    """
+    """Return where and how weights are to lie, see `load_hf`."""
     if device is not None and device_map is not None:
         raise SettingError(f"give device {device!r} or device_map {device_map!r}, not both")
     if isinstance(device_map, str) and device_map != "balanced":
@@ -263,17 +190,13 @@ def storage_of(device: str | None, device_map: str | Mapping[str, str] | None, q
         raise SettingError("device_map 'balanced' needs CUDA devices; torch sees none here: use device 'cpu'")
     if quantize not in (None, *BITS):
         raise SettingError(f"quantize {quantize!r} is unknown; use one of {', '.join(BITS)}, or leave it out")
-    needed = ["accelerate"] * (device_map is not None or quantize is not None) + ["bitsandbytes"] * (
-        quantize is not None
-    )
-    for package in needed:
-        if importlib.util.find_spec(package) is None:
+    for package, needed in (("accelerate", device_map is not None or quantize), ("bitsandbytes", quantize)):
+        if needed and importlib.util.find_spec(package) is None:
             raise MissingPackageError(f'{package} not installed: pip install "qdebias[quantize]"')
     if isinstance(device_map, Mapping):
         devices = {name: str(device_of(where)) for name, where in device_map.items()}
-        first = device_of(next(iter(devices.values()), None))
-        return Storage(device=first, device_map=devices, quantize=quantize)
-    return Storage(device=device_of(device), device_map=device_map, quantize=quantize)
+        return Storage(device_of(next(iter(devices.values()), None)), devices, quantize)
+    return Storage(device_of(device), device_map, quantize)
 
 
 def check_complete(checkpoint: Checkpoint, report: Mapping[str, Any], *, allow_surplus: bool) -> None:
