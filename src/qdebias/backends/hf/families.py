@@ -128,6 +128,8 @@ def joined(values: Sequence[Any], axis: int = 0) -> Any:  # noqa: ANN401  tensor
     Smaller tensors are filled up with zeros; of single numbers the largest counts.
     """
     first = values[0]
+    if isinstance(first, torch.Tensor) and len(values) == 1:
+        return first
     if isinstance(first, torch.Tensor) and not first.ndim:
         return torch.stack(list(values)).amax()
     if isinstance(first, torch.Tensor):
