@@ -58,15 +58,10 @@ class Backend(Protocol):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Encoding:
-    """What a model is about to be run on, for one question: for inspection and for golden tests.
+    """What a model is about to be run on, for one question: for inspection and for golden tests."""
 
-    Attributes:
-        ids: (L,) int64 token ids, image placeholders expanded.
-        inputs: Everything else by the model's own argument names, such as pixel values.
-    """
-
-    ids: npt.NDArray[np.int64]
-    inputs: Mapping[str, Any]
+    ids: npt.NDArray[np.int64]  # (L,) tokens, image placeholders expanded
+    inputs: Mapping[str, Any]  # all else by the model's own argument names, such as pixel values
 
 
 @runtime_checkable
@@ -84,17 +79,11 @@ class Inspectable(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class TopLogits:
-    """The likeliest words after a prompt.
+    """The k likeliest words after a prompt, in falling order of the logits."""
 
-    Attributes:
-        ids: (k,) their tokens, in falling order of the logits.
-        words: What each token says.
-        logits: (k,) float64; logits, not log-probabilities.
-    """
-
-    ids: npt.NDArray[np.int64]
-    words: tuple[str, ...]
-    logits: FloatArray
+    ids: npt.NDArray[np.int64]  # (k,) their tokens
+    words: tuple[str, ...]  # what each token says
+    logits: FloatArray  # (k,) logits, not log-probabilities
 
 
 @runtime_checkable
@@ -102,11 +91,7 @@ class OpenVocabulary(Protocol):
     """The optional doors of a backend whose words can be looked into: see `qdebias.backends.top`."""
 
     def top_logits(self, requests: Sequence[Request], k: int) -> list[list[TopLogits]]:
-        """Return for every question of every request the k tokens with the largest logits.
-
-        Raises:
-            BackendError: There are fewer than k, or the model cannot answer.
-        """
+        """Return for every question of every request the k tokens with the largest logits."""
         ...
 
     def word_vectors(self, words: Sequence[str | int]) -> FloatArray:

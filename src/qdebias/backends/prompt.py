@@ -7,7 +7,7 @@ with its images, the question alone, and the question with a reply.
 
 import re
 import unicodedata
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import takewhile
 from typing import Any, Protocol, TypeAlias
@@ -39,45 +39,27 @@ _LISTED = re.compile(r"""\[?\{["']type["']""")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Form:
-    """A question and the way in which it is asked.
-
-    Attributes:
-        question: The question.
-        placement: Whether the images come before or after it.
-        images: How many there are.
-    """
+    """A question and the way in which it is asked."""
 
     question: Question
-    placement: Placement
-    images: int
+    placement: Placement  # of the images, before or after the question
+    images: int  # how many there are
 
 
 @dataclass(frozen=True, slots=True)
 class Opening:
-    """Where a reply begins.
+    """Where a reply begins."""
 
-    Attributes:
-        text: All that stands before it.
-        lead: White space that belongs to its first word.
-    """
-
-    text: str
-    lead: str
+    text: str  # all that stands before it
+    lead: str  # white space that belongs to its first word
 
 
 def opening(form: Form, render: Render, *, trusted: bool = False) -> Opening:
     """Return where the reply to a question begins: where the model begins its own.
 
     Where the template opens a thought there, the answer prefix stands where the template writes a reply without one;
-    one that begins with the mark of a thought and does not close it stands in the thought.
-
-    Args:
-        form: The question.
-        render: What the template makes of it.
-        trusted: Whether question and images are believed to stand where they should.
-
-    Raises:
-        PromptError: The question is not asked as it was meant, or a thought is opened and there is no answer prefix.
+    one that begins with the mark of a thought and does not close it stands in the thought. If `trusted`, question and
+    images are believed to stand where they should.
     """
     opened = render(form.images, "")
     if not trusted:
@@ -152,20 +134,15 @@ def common_beginning(prompts: Sequence[Sequence[int]]) -> int:
 WINDOW = 64
 """How many of the last prefix ids are decoded: enough for any token to see its neighbours, few enough to be cheap."""
 
-_ANCHOR = "\n"
-"""Put before an option so that tokenizers that add a space to the start of a text do not add it to the option."""
-
 
 class Tokenizer(Protocol):
     """The two functions that are needed of a tokenizer, in any library."""
 
     def encode(self, text: str) -> list[int]:
         """Return the ids of `text`: special tokens in it are recognised, none is added."""
-        ...
 
     def decode(self, ids: Sequence[int]) -> str:
         """Return the text of `ids`: special tokens are kept, no space is cleaned up."""
-        ...
 
 
 def special_tokens(tokenizer: object) -> list[str]:
@@ -175,36 +152,23 @@ def special_tokens(tokenizer: object) -> list[str]:
 
 
 def option_tokens(tokenizer: Tokenizer, ids: Sequence[int], question: Question, lead: str = "") -> tuple[int, ...]:
-    """Return the (K,) tokens whose logits after `ids` stand for the options of `question`.
+    """Return the (K,) tokens whose logits after `ids`, which end in the answer prefix, stand for the options.
 
-    Args:
-        tokenizer: The model's own.
-        ids: (L,) what the model is run on, up to the end of the answer prefix.
-        question: The question whose options are meant.
-        lead: White space that the template writes before a reply; not doubled where an option brings its own.
-
-    Raises:
-        OptionError: An option is no single token there.
+    The `lead` is white space that the template writes before a reply; not doubled where an option brings its own.
     """
     tail = list(ids[-WINDOW:])
     text = tokenizer.decode(tail)
-    words = [option if option[0].isspace() else lead + option for option in question.options]
-    return tuple(_one_token(tokenizer, tail, text, word, question) for word in words)
-
-
-def _one_token(tokenizer: Tokenizer, tail: list[int], text: str, word: str, question: Question) -> int:
-    for token in _candidates(tokenizer, text, word):
-        if tokenizer.decode([*tail, token]) == text + word:
-            return token
-    raise OptionError(_refusal(tokenizer, tail, word, question))
-
-
-def _candidates(tokenizer: Tokenizer, text: str, word: str) -> Iterator[int]:
-    """Last tokens of the word in its context, alone, and after a line break; most likely first."""
-    for before in (text, "", _ANCHOR):
-        ids = tokenizer.encode(before + word)
-        if ids:
-            yield ids[-1]
+    tokens = []
+    for option in question.options:
+        word = option if option[0].isspace() else lead + option
+        # its last token in the context, alone, and after a line break, which keeps tokenizers that add a space to the
+        # start of a text from adding it to the option; most likely first
+        found = (tokenizer.encode(before + word)[-1:] for before in (text, "", "\n"))
+        token = next((one for one in found if one and tokenizer.decode([*tail, *one]) == text + word), None)
+        if token is None:
+            raise OptionError(_refusal(tokenizer, tail, word, question))
+        tokens += token
+    return tuple(tokens)
 
 
 def _refusal(tokenizer: Tokenizer, tail: list[int], word: str, question: Question) -> str:

@@ -18,7 +18,6 @@ import transformers
 from qdebias import __version__
 from qdebias.backends.base import Backend
 from qdebias.backends.checkpoint import Checkpoint, locate
-from qdebias.backends.hf.backend import HfBackend
 from qdebias.backends.hf.loading import load_hf
 from qdebias.backends.hf.pretrained import described
 from qdebias.backends.hf.weights import WeightFiles, weight_files
@@ -26,25 +25,24 @@ from qdebias.errors import BackendError
 from qdebias.image import RgbImage
 from qdebias.prompts import Question, Request
 from qdebias.system.output import write_file
+from qdebias.system.processes import peak_memory
 
 Score: TypeAlias = Callable[[Backend, str, RgbImage], Mapping[str, Any]]
 """Scores one image by the method of that name; what it returns goes into the report as it is."""
 
 METHODS = ("vanilla", "paper", "released")
 
-METHODS_OF: Mapping[str, tuple[str, ...]] = {"mplug_owl2": ("q-align", "q-align-aesthetics", "vanilla", "paper")}
-"""For models that others than `METHODS` suit, by the `model_type` of config.json."""
+_METHODS_OF = {"mplug_owl2": ("q-align", "q-align-aesthetics", "vanilla", "paper")}  # by model_type
 
-_TELLING = re.compile(r"language_model\..*\.self_attn\.(?![qkvo]_proj\.)|vision2text_model\.")
-"""Names of weights that differ between releases of mPLUG-Owl3."""
-
-_QUESTION = Question(
-    text="Rate the quality of the image. Good or poor?",
-    answer_prefix="The quality of the image is",
-    options=(" good", " poor"),
-    values=(1.0, 0.0),
+_QUESTIONS = (
+    Question(
+        text="Rate the quality of the image. Good or poor?",
+        answer_prefix="The quality of the image is",
+        options=(" good", " poor"),
+        values=(1.0, 0.0),
+    ),
+    Question(text="Do these two images describe the same object? Yes or no?", options=("Yes", "No"), values=(1.0, 0.0)),
 )
-_OTHER = Question(text="Do these two images describe the same object? Yes or no?", options=("Yes", "No"), values=(1, 0))
 
 
 def verify(
@@ -56,19 +54,9 @@ def verify(
     dtype: str | None = None,
     revision: str | None = None,
 ) -> dict[str, Any]:
-    """Load a checkpoint and return the report, which `json` can write.
+    """Load a checkpoint and return the report on it and on photographs by name; options as of `load_hf`.
 
-    Args:
-        source: A checkpoint folder or hub id.
-        images: Photographs by name.
-        score: Scores one of them; the caller's, as no model knows a method.
-        device: See `load_hf`, as the rest.
-        dtype: The same.
-        revision: The same.
-
-    Raises:
-        BackendError: The checkpoint cannot be read at all. One that can be read and is refused gives a report with
-            the reason under "refused".
+    For one that can be read and is refused, the reason stands under "refused".
     """
     checkpoint = locate(source, revision)
     files = weight_files(checkpoint.folder)
@@ -81,10 +69,16 @@ def verify(
     except BackendError as error:
         return report | {"refused": str(error)}
     report |= {"identity": dict(backend.fingerprint.identity), "environment": dict(backend.fingerprint.environment)}
-    report |= {"seconds_to_load": round(time.monotonic() - start, 1), "memory": _memory(backend)}
+    memory = {"weights": sum(weight.nbytes for weight in backend.model.parameters()), "process_peak": peak_memory()}
+    if torch.cuda.is_available():
+        memory["cuda_peak"] = torch.cuda.max_memory_allocated()
+    report |= {"seconds_to_load": round(time.monotonic() - start, 1), "memory": memory}
     if images:
-        report["largest_difference_to_the_plain_way"] = _difference(backend, next(iter(images.values())))
-    methods = METHODS_OF.get(report["config"].get("model_type"), METHODS)
+        image = next(iter(images.values()))
+        request = Request(images=(image, image[::-1]), questions=_QUESTIONS)
+        fast, plain = (one.last_logits([request])[0] for one in (backend, backend.plain()))
+        report["largest_difference_to_the_plain_way"] = float(np.abs(np.subtract(fast, plain)).max())
+    methods = _METHODS_OF.get(report["config"].get("model_type"), METHODS)
     return report | {"scores": {method: _scores(backend, method, images, score) for method in methods}}
 
 
@@ -96,17 +90,18 @@ def write_report(report: Mapping[str, Any], path: Path) -> None:
 def _weights(files: WeightFiles) -> dict[str, Any]:
     """Describe the weights: all that was not certain by name, shape and range, of the rest the number."""
     model = re.compile(r"(language_model|vision_model|model|lm_head|transformer)\.")
+    releases = re.compile(r"language_model\..*\.self_attn\.(?![qkvo]_proj\.)|vision2text_model\.")  # of mPLUG-Owl3
     telling = {
-        name: list(shape) for name, shape in files.shapes.items() if _TELLING.match(name) or not model.match(name)
+        name: list(shape) for name, shape in files.shapes.items() if releases.match(name) or not model.match(name)
     }
-    ranges = {name: _range(files.tensor(name)) for name in telling if ".self_attn.gate" in name}
-    return {"count": len(files.shapes), "telling": telling, "gates": ranges}
-
-
-def _range(tensor: torch.Tensor) -> dict[str, Any]:
-    values = tensor.float()
-    low, high, mean = (round(float(value), 5) for value in (values.min(), values.max(), values.mean()))
-    return {"dtype": str(tensor.dtype).removeprefix("torch."), "min": low, "mean": mean, "max": high}
+    gates = {}
+    for name in telling:
+        if ".self_attn.gate" in name:
+            tensor = files.tensor(name)
+            values = {"min": tensor.float().min(), "mean": tensor.float().mean(), "max": tensor.float().max()}
+            rounded = {label: round(float(value), 5) for label, value in values.items()}
+            gates[name] = {"dtype": str(tensor.dtype).removeprefix("torch."), **rounded}
+    return {"count": len(files.shapes), "telling": telling, "gates": gates}
 
 
 def _keys(checkpoint: Checkpoint) -> dict[str, Any]:
@@ -136,27 +131,7 @@ def _keys(checkpoint: Checkpoint) -> dict[str, Any]:
     }
 
 
-def _memory(backend: HfBackend) -> dict[str, int]:
-    """Return bytes: of the weights, and the most that process and CUDA device had, where the system tells it."""
-    parameters = backend.model.parameters()
-    found = {"weights": sum(parameter.numel() * parameter.element_size() for parameter in parameters)}
-    status = Path("/proc/self/status")
-    if status.is_file():
-        lines = dict(line.split(":", 1) for line in status.read_text(encoding="utf-8").splitlines() if ":" in line)
-        found["process_peak"] = int(lines["VmHWM"].split()[0]) * 1024
-    if torch.cuda.is_available():
-        found["cuda_peak"] = torch.cuda.max_memory_allocated()
-    return found
-
-
-def _difference(backend: HfBackend, image: RgbImage) -> float:
-    """Return how far the fast and the plain way differ in the logits of two questions about a pair of images."""
-    request = Request(images=(image, image[::-1]), questions=(_QUESTION, _OTHER))
-    fast, plain = (one.last_logits([request])[0] for one in (backend, backend.plain()))
-    return float(np.abs(np.subtract(fast, plain)).max())
-
-
-def _scores(backend: HfBackend, method: str, images: Mapping[str, RgbImage], score: Score) -> dict[str, dict[str, Any]]:
+def _scores(backend: Backend, method: str, images: Mapping[str, RgbImage], score: Score) -> dict[str, dict[str, Any]]:
     """Score every image; what a checkpoint cannot answer is an entry, not an end."""
     found: dict[str, dict[str, Any]] = {}
     for name, image in images.items():

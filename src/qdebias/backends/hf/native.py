@@ -12,16 +12,9 @@ from transformers.modeling_outputs import CausalLMOutputWithPast
 def check_entries(
     entries: Mapping[str, Any], *, required: Iterable[str] = (), supported: Mapping[str, Any], where: str = ""
 ) -> None:
-    """Refuse entries that are missing or not numbers, or that ask for what is not implemented.
+    """Refuse entries of `config.json` that are missing, no numbers, or ask for what is not implemented.
 
-    Args:
-        entries: Of `config.json`, or of a part of it.
-        required: Entries that have to be there, and to be numbers or booleans.
-        supported: Entries that may be absent, and the only value that each may have.
-        where: Begins the message.
-
-    Raises:
-        ValueError: The message names the entry.
+    `supported` entries may be absent, and have one value only; `where` begins the message.
     """
     for name in required:
         if name not in entries:
@@ -53,19 +46,11 @@ class NativeModel(PreTrainedModel):
         logits_to_keep: int | torch.Tensor = 0,
         **_: object,
     ) -> CausalLMOutputWithPast:
-        """Run R rows of L tokens.
+        """Run R rows of L tokens, with the model's image token for each token of an image.
 
-        Args:
-            input_ids: (R, L), with the model's image token for each token of an image.
-            attention_mask: (R, 1, L, L), added to the scores of attention; or (R, L) of ones.
-            position_ids: (..., R, L); None counts them.
-            mm_token_type_ids: (R, L), 1 where the place of an image begins that is written in words; None: nowhere.
-            pixel_values: (images, 3, side, side).
-            mm_encoder_outputs: Under "image", what encoded images; instead of `pixel_values`.
-            logits_to_keep: So many last positions, or these; 0 is all.
-
-        Raises:
-            ValueError: Rows are padded, which is not implemented: rows of one length are run together.
+        The mask is (R, 1, L, L), added to the scores of attention, or (R, L) of ones; positions (..., R, L) are counted
+        where there are none; `mm_token_type_ids` (R, L) are 1 where the place of an image begins that is written in
+        words. Images are pixels (images, 3, side, side), or under "image" what encoded them.
         """
         mask = attention_mask if attention_mask is not None and attention_mask.dim() == 4 else None
         if mask is None and attention_mask is not None and not attention_mask.all():
@@ -89,16 +74,7 @@ class NativeModel(PreTrainedModel):
 
 
 def put_images(hidden: torch.Tensor, slots: torch.Tensor, images: torch.Tensor | None) -> None:
-    """Put image features into the slots of embedded prompts, in order.
-
-    Args:
-        hidden: (R, L, channels), changed in place.
-        slots: (R, L), which tokens are to be an image's.
-        images: (images, T, channels); None is none.
-
-    Raises:
-        ValueError: There are more or fewer slots than tokens of images.
-    """
+    """Put (images, T, channels) features into the (R, L) slots of (R, L, channels) embedded prompts, in order."""
     wanted, present = int(slots.sum()), 0 if images is None else images[..., 0].numel()
     if wanted != present:
         raise ValueError(f"the prompts have {wanted} slots for images of {present} tokens together")
@@ -107,15 +83,11 @@ def put_images(hidden: torch.Tensor, slots: torch.Tensor, images: torch.Tensor |
 
 
 class NativeProcessor(ProcessorMixin, ABC):
-    """A processor whose tokenizer is none of transformers' own; a subclass says how a prompt becomes ids.
-
-    Attributes:
-        identity: What of it decides the logits, for the fingerprint.
-    """
+    """A processor whose tokenizer is none of transformers' own; a subclass says how a prompt becomes ids."""
 
     def __init__(self, image_processor: Any, tokenizer: Any, chat_template: str | None = None) -> None:  # noqa: ANN401
         super().__init__(image_processor, tokenizer, chat_template=chat_template)
-        self.identity: dict[str, str] = {}
+        self.identity: dict[str, str] = {}  # what of it decides the logits, for the fingerprint
 
     def check_argument_for_proper_class(self, argument_name: str, argument: object) -> type:  # noqa: ARG002
         """Accept a tokenizer that is not one of transformers' own."""
