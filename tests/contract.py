@@ -1,17 +1,31 @@
 """What every backend must do, as one battery of tests: derive from `BackendContract` and provide a `backend`."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 from itertools import chain
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 import pytest
 from scipy.special import expit
 
-from qdebias.backends.base import Backend, Inspectable, OpenVocabulary, OptionLogits
+from qdebias.backends.base import Backend, Encoding, OpenVocabulary, OptionLogits
 from qdebias.equations import FloatArray
 from qdebias.errors import OptionError, PromptError
 from qdebias.image import RgbImage
 from qdebias.prompts import Placement, Question, Request
+
+
+@runtime_checkable
+class Inspectable(Protocol):
+    """The optional doors of a backend, for checks against other implementations."""
+
+    def encode(self, requests: Sequence[Request]) -> list[list[Encoding]]:
+        """Return the ids and pixel values of every question of every request."""
+
+    def last_logits(self, requests: Sequence[Request]) -> OptionLogits:
+        """Return the (vocabulary,) logits from which the options of each question are read."""
+
 
 TOLERANCE = 1e-5
 

@@ -11,10 +11,10 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from contract import QUALITY, SAME, LocalContract, assert_same_choices, pair, picture
+from contract import QUALITY, SAME, Inspectable, LocalContract, assert_same_choices, pair, picture
 from plain_mplug_owl3 import trace
 from qdebias import presets
-from qdebias.backends.base import Backend, Inspectable
+from qdebias.backends.base import Backend
 from qdebias.backends.hf.backend import CuttingBackend
 from qdebias.backends.hf.forward import places_of
 from qdebias.backends.hf.loading import load_hf

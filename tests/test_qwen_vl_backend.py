@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 import torch
 
-from contract import QUALITY, SAME, LocalContract, pair, picture
-from qdebias.backends.base import Backend, Inspectable
+from contract import QUALITY, SAME, Inspectable, LocalContract, pair, picture
+from qdebias.backends.base import Backend
 from qdebias.backends.hf.backend import HfBackend
 from qdebias.backends.qwen_vl.modeling import QwenVLForConditionalGeneration, Transformer
 from qdebias.errors import BackendError, ImageError

@@ -37,7 +37,6 @@ class Backend(Protocol):
     @property
     def fingerprint(self) -> Fingerprint:
         """What made the answers of this backend."""
-        ...
 
     def option_logits(self, requests: Sequence[Request]) -> OptionLogits:
         """Return the logits of every option of every question of every request.
@@ -53,7 +52,6 @@ class Backend(Protocol):
             PromptError: The images or the answer prefix would not reach the model as the request places them.
             ImageError: One of the images cannot be shown to this model.
         """
-        ...
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -62,19 +60,6 @@ class Encoding:
 
     ids: npt.NDArray[np.int64]  # (L,) tokens, image placeholders expanded
     inputs: Mapping[str, Any]  # all else by the model's own argument names, such as pixel values
-
-
-@runtime_checkable
-class Inspectable(Protocol):
-    """The optional doors of a backend, for checks against other implementations."""
-
-    def encode(self, requests: Sequence[Request]) -> list[list[Encoding]]:
-        """Return the ids and pixel values of every question of every request."""
-        ...
-
-    def last_logits(self, requests: Sequence[Request]) -> OptionLogits:
-        """Return the (vocabulary,) logits from which the options of each question are read."""
-        ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -92,11 +77,9 @@ class OpenVocabulary(Protocol):
 
     def top_logits(self, requests: Sequence[Request], k: int) -> list[list[TopLogits]]:
         """Return for every question of every request the k tokens with the largest logits."""
-        ...
 
     def word_vectors(self, words: Sequence[str | int]) -> FloatArray:
         """Return (n, d) input embeddings of words, each the mean over its tokens, or of tokens by their ids."""
-        ...
 
 
 @runtime_checkable
@@ -106,7 +89,6 @@ class TellsStates(Protocol):
     @property
     def state_size(self) -> int:
         """d, the same for every question about one image."""
-        ...
 
 
 @runtime_checkable
@@ -115,7 +97,6 @@ class Cutting(Protocol):
 
     def with_cut(self, cut: str) -> Backend:
         """Return the same model, not loaded again, with another cut mode in its identity."""
-        ...
 
 
 def identity_difference(stored: Mapping[str, str], present: Mapping[str, str], *, where: str = "the run") -> list[str]:

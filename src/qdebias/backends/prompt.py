@@ -9,32 +9,27 @@ import re
 import unicodedata
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import takewhile
-from typing import Any, Protocol, TypeAlias
+from os.path import commonprefix
+from typing import Any, NamedTuple, Protocol, TypeAlias
 
 from qdebias.errors import OptionError, PromptError
 from qdebias.prompts import Placement, Question
 
 Render: TypeAlias = Callable[[int, str], str]
-"""Gives the text of a question about so many images and of the reply so far; without one, of all that stands before
-the reply."""
+"""Gives the text of a question about so many images and of a reply; without one, of all that stands before it."""
 
 Argument: TypeAlias = str | bool | int | float
 
 PRESETS: Mapping[str, Argument] = {"enable_thinking": False, "thinking": False}
 """Arguments of every template that reads them: no thought before the answer."""
 
-_REPLY = "Xyzzy"
-"""A reply that stands nowhere else."""
+_REPLY = "Xyzzy"  # which stands nowhere else
 
+# The mark at the end of a thought, as published templates write it; an answer prefix that stands in a thought, and the
+# mark that opens it; the beginning of a list of parts that was printed as text.
 _CLOSED = re.compile(r"(?:</[^<>]+>|\[/[^\[\]]+\]|<[^<>|]+\|>|<\|(?:/|END_)[^<>|]+\|>|◁/[^◁▷]+▷)\s*\Z")
-"""The mark at the end of a thought, as published templates write it."""
-
 _INSIDE = re.compile(r"(<[^<>/|]+>\s*)[^<]*\Z")
-"""An answer prefix that stands in a thought, and the mark that opens it."""
-
 _LISTED = re.compile(r"""\[?\{["']type["']""")
-"""The beginning of a list of parts that was printed as text."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,8 +41,7 @@ class Form:
     images: int  # how many there are
 
 
-@dataclass(frozen=True, slots=True)
-class Opening:
+class Opening(NamedTuple):
     """Where a reply begins."""
 
     text: str  # all that stands before it
@@ -77,7 +71,7 @@ def opening(form: Form, render: Render, *, trusted: bool = False) -> Opening:
         raise PromptError("the chat template leaves out what the assistant says; use another chat template")
     if written.split() == opened.split():
         return Opening(opened, "" if opened[-1:].isspace() else written[len(written.rstrip()) :])
-    common = _common(opened, written)
+    common = commonprefix([opened, written])
     rest = written[len(common) :]
     if not rest.strip() and _CLOSED.search(opened):
         return Opening(opened, "")
@@ -106,7 +100,7 @@ def _check_order(form: Form, prompt: str, bare: str) -> None:
     if not text:
         raise PromptError(f"the chat template changes the text of the question {question!r}; reword it")
     head = shown.partition(text)[0]
-    less = before.endswith(head[len(_common(before, head)) :])
+    less = before.endswith(head[len(commonprefix([before, head])) :])
     fits = shown.endswith(text + after) if form.placement == "before" else less
     if not fits or shown == before + text + after:
         raise PromptError(
@@ -115,20 +109,9 @@ def _check_order(form: Form, prompt: str, bare: str) -> None:
         )
 
 
-def _common(one: str, other: str) -> str:
-    """Return what two texts begin with."""
-    return "".join(letter for letter, _ in takewhile(lambda two: two[0] == two[1], zip(one, other, strict=False)))
-
-
 def normal(text: str) -> str:
     """Return the text in the normal form that many tokenizers bring it to."""
     return unicodedata.normalize("NFC", text)
-
-
-def common_beginning(prompts: Sequence[Sequence[int]]) -> int:
-    """Return how many tokens all prompts begin with: at most one less than the shortest has, so each has an end."""
-    columns = zip(*(ids[:-1] for ids in prompts), strict=False)
-    return sum(1 for _ in takewhile(lambda column: len(set(column)) == 1, columns))
 
 
 WINDOW = 64

@@ -52,25 +52,8 @@ def load_hf(
 ) -> HfBackend:
     """Load an image-text-to-text model of transformers; code that comes with a checkpoint is never run.
 
-    Args:
-        source: A checkpoint folder, from which alone is then read, or a hub id.
-        device: Such as "cuda:1"; None takes "cuda", else "mps", else "cpu".
-        dtype: See `dtype_of`.
-        revision: Branch, tag or commit of a hub id.
-        name: What the model is called in the fingerprint; None is the folder's name or the hub id.
-        min_pixels: To at least so many pixels the image processor of the Qwen-VL family resizes each image.
-        max_pixels: To at most so many.
-        allow_surplus: Accept weights that the model has no place for.
-        form: How questions are written for the first Qwen-VL or mPLUG-Owl2, see `FORMS` of their processors.
-        cut: How mPLUG-Owl3 cuts images, see `MplugOwl3Processor.from_folder`.
-        release: The only release of mPLUG-Owl3 that is accepted, see there.
-        template_args: Arguments of the chat template.
-        quantize: "8bit" or "4bit": the linear layers of the language model in bitsandbytes' LLM.int8 or NF4.
-        device_map: Instead of `device`: "balanced" spreads the layers over all CUDA devices; a mapping gives the device
-            for each beginning of a module's name.
-        sharing: "all", "images" (each encoded once, but every question run alone) or "off". The logits are the same.
-        tokens_at_once: How many tokens may be in one forward pass of several questions; None fits the device.
-        images_at_once: How many images, or tiles, may be encoded together; None fits the device.
+    The `source` is a folder, from which alone is then read, or a hub id; `name` is its name in the fingerprint.
+    docs/models.md explains the other options.
     """
     storage = storage_of(device, device_map, quantize)
     share = sharing_named(sharing, storage.device, tokens_at_once, images_at_once, alone=storage.alone)

@@ -6,24 +6,17 @@ differences of one grey level, and a score must not depend on what else is insta
 """
 
 import inspect
-import pickle
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
 import torch
 import transformers
 from jinja2 import TemplateError
 from safetensors import SafetensorError
-from transformers import (
-    AutoConfig,
-    AutoFeatureExtractor,
-    AutoImageProcessor,
-    AutoModelForImageTextToText,
-    AutoProcessor,
-    AutoTokenizer,
-)
+from transformers import AutoConfig, AutoModelForImageTextToText, AutoProcessor
 from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 from transformers.models.auto.modeling_auto import MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING
 from transformers.models.auto.processing_auto import PROCESSOR_MAPPING, processor_class_from_name
@@ -33,7 +26,7 @@ import qdebias.backends.nano.pretrained  # noqa: F401  registers its classes
 from qdebias.backends.checkpoint import Checkpoint
 from qdebias.backends.hf import Config, Model, Processor
 from qdebias.backends.hf.devices import check_room, is_want_of_memory, memory_of
-from qdebias.backends.hf.weights import BITS, Storage, WeightFiles, check_complete, more_than_weights, weight_files
+from qdebias.backends.hf.weights import BITS, Storage, WeightFiles, check_complete, weight_files
 from qdebias.backends.mplug_owl2.configuration import MplugOwl2Config
 from qdebias.backends.mplug_owl2.modeling import MplugOwl2ForConditionalGeneration
 from qdebias.backends.mplug_owl2.processing import MplugOwl2Processor
@@ -186,11 +179,11 @@ def _part(name: str, folder: Path) -> Any:  # noqa: ANN401
     if "video" in name:
         return _NoVideo()
     if name == "tokenizer":
-        return AutoTokenizer.from_pretrained(folder, **_LOCAL)
+        return transformers.AutoTokenizer.from_pretrained(folder, **_LOCAL)
     if name == "image_processor":
-        return AutoImageProcessor.from_pretrained(folder, backend="pil", **_LOCAL)
+        return transformers.AutoImageProcessor.from_pretrained(folder, backend="pil", **_LOCAL)
     if name == "feature_extractor":
-        return AutoFeatureExtractor.from_pretrained(folder, **_LOCAL)
+        return transformers.AutoFeatureExtractor.from_pretrained(folder, **_LOCAL)
     raise ValueError(f"its processor has a part {name!r} that is neither for text nor for images")
 
 
@@ -240,7 +233,7 @@ def _from_files(
 ) -> tuple[Model, Mapping[str, Any]]:
     """Return the model, its weights mapped into memory, and what transformers says of them."""
     try:
-        loaded: Any = transformers.AutoModelForImageTextToText.from_pretrained(
+        loaded: tuple[Model, Mapping[str, Any]] = AutoModelForImageTextToText.from_pretrained(
             checkpoint.folder,
             config=config,
             dtype=dtype,
@@ -251,16 +244,8 @@ def _from_files(
             **_LOCAL,
             **stored,
         )
-    except SafetensorError as error:
-        raise BackendError(
-            f"{checkpoint.folder}: a weight file is damaged, truncated, or only a Git LFS pointer ({error}); "
-            f"download it again"
-        ) from error
-    except pickle.UnpicklingError as error:
-        raise more_than_weights(checkpoint.folder) from error
-    except (*_UNUSABLE, RuntimeError) as error:
+    except (*_UNUSABLE, RuntimeError, SafetensorError, UnpicklingError) as error:
         if is_want_of_memory(error):
             raise
         raise BackendError(f"{checkpoint.folder}: the model cannot be loaded: {first_line(error)}") from error
-    model, report = loaded
-    return model, report
+    return loaded

@@ -126,18 +126,16 @@ def _apply(processor: Processor, form: Form, images: int, reply: str) -> str:
 
 
 def _rendered(processor: Processor, form: Form, messages: list[dict[str, Any]]) -> str:
-    render = getattr(processor, "render", None)
-    if render is None:
+    if (render := getattr(processor, "render", None)) is None:
         from transformers import ProcessorMixin
 
         render = partial(ProcessorMixin.apply_chat_template, processor)
     try:
-        prompt = render(messages, add_generation_prompt=len(messages) == 1)
+        return str(render(messages, add_generation_prompt=len(messages) == 1))
     except (TemplateError, ValueError, TypeError, KeyError) as error:
         raise PromptError(
             f"the chat template of this model refuses the question {form.question.text!r}: {first_line(error)}"
         ) from error
-    return str(prompt)
 
 
 def check_ids(tokenizer: Tokenizer, ids: Sequence[int], places: Sequence[int], prompt: Prompt, form: Form) -> None:

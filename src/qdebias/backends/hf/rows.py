@@ -13,6 +13,7 @@ from bisect import bisect_right
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
+from os.path import commonprefix
 from typing import Any, TypeAlias
 
 import torch
@@ -20,7 +21,6 @@ import torch
 from qdebias.backends.hf import Config, Model
 from qdebias.backends.hf.forward import places_of
 from qdebias.backends.hf.images import Key
-from qdebias.backends.prompt import common_beginning
 
 _PER_TOKEN = (
     *("input_ids", "attention_mask", "mm_token_type_ids", "moe_mm_token_type_ids", "token_type_ids"),
@@ -78,7 +78,7 @@ def rows_of(
 
 def _common(prompts: Sequence[Mapping[str, Any]], counted: Sequence[torch.Tensor]) -> int:
     """Return how many tokens all prompts begin with, at equal positions; at most one less than the shortest has."""
-    common = common_beginning([prompt["input_ids"][0].tolist() for prompt in prompts])
+    common = len(commonprefix([prompt["input_ids"][0, :-1].tolist() for prompt in prompts]))
     equal = [(counted[0][..., :common] == one[..., :common]).flatten(0, -2).all(0) for one in counted[1:]]
     return int(torch.stack(equal).all(0).cumprod(0).sum()) if equal else common
 

@@ -127,14 +127,6 @@ def _unpickled(path: Path) -> dict[str, torch.Tensor]:
     return held
 
 
-def more_than_weights(where: Path) -> BackendError:
-    """Return the error for a pickle, or a folder with one, that the restricted unpickler does not read."""
-    return BackendError(
-        f"{where}: a weight file holds more than weights, and that is never run, or it is damaged; download it again, "
-        f"or take weights in safetensors format"
-    )
-
-
 @contextmanager
 def one_line(path: Path) -> Iterator[None]:
     """Turn what the readers raise about `path` into one BackendError."""
@@ -143,7 +135,10 @@ def one_line(path: Path) -> Iterator[None]:
     except FileNotFoundError as error:
         raise BackendError(f"{path}: this file of weights is missing; the download is incomplete") from error
     except pickle.UnpicklingError as error:
-        raise more_than_weights(path) from error
+        raise BackendError(
+            f"{path}: a weight file holds more than weights, and that is never run, or it is damaged; download it "
+            f"again, or take weights in safetensors format"
+        ) from error
     except (SafetensorError, OSError, EOFError, RuntimeError, ValueError, KeyError) as error:
         if isinstance(error, BackendError):
             raise
