@@ -71,7 +71,7 @@ def opening(form: Form, render: Render, *, trusted: bool = False) -> Opening:
         raise PromptError("the chat template leaves out what the assistant says; use another chat template")
     if written.split() == opened.split():
         return Opening(opened, "" if opened[-1:].isspace() else written[len(written.rstrip()) :])
-    common = commonprefix([opened, written])
+    common = commonprefix([opened, written])  # noqa: RUF071  letter by letter
     rest = written[len(common) :]
     if not rest.strip() and _CLOSED.search(opened):
         return Opening(opened, "")
@@ -100,7 +100,7 @@ def _check_order(form: Form, prompt: str, bare: str) -> None:
     if not text:
         raise PromptError(f"the chat template changes the text of the question {question!r}; reword it")
     head = shown.partition(text)[0]
-    less = before.endswith(head[len(commonprefix([before, head])) :])
+    less = before.endswith(head[len(commonprefix([before, head])) :])  # noqa: RUF071
     fits = shown.endswith(text + after) if form.placement == "before" else less
     if not fits or shown == before + text + after:
         raise PromptError(
