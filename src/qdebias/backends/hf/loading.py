@@ -60,7 +60,9 @@ def load_hf(
     checkpoint = locate(source, revision)
     # nano's own reader does without transformers where its weights lie plainly
     light = checkpoint.read_json("config.json").get("model_type") == "qdebias_nano" and not (quantize or device_map)
-    reader: Any = import_module("qdebias.backends.nano.loading" if light else "qdebias.backends.hf.pretrained")
+    reader: Any = (
+        import_module("qdebias.backends.nano.loading") if light else import_module("qdebias.backends.hf.pretrained")
+    )
     config, files = reader.described(checkpoint)
     number = dtype_of(dtype, storage.device, config.dtype or config.get_text_config().dtype)
     processor = reader.load_processor(checkpoint, config, form=form, cut=cut, release=release)

@@ -72,8 +72,8 @@ def weight_files(folder: Path) -> WeightFiles:
     else:
         raise BackendError(f"{folder}: holds no weights (*.safetensors); the download is incomplete: download it again")
     where, shapes, integers = dict[str, Path](), dict[str, tuple[int, ...]](), set[str]()
-    for path in paths:
-        for name, (shape, floating) in _stored(path).items():
+    for path, held in [(path, _stored(path)) for path in paths]:  # a missing file is told before a wrong index
+        for name, (shape, floating) in held.items():
             if name in where:
                 raise BackendError(f"weight {name}: lies in {where[name].name} and in {path.name}; remove one")
             if index and index.get(name) != path.name:
