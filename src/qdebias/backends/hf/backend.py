@@ -124,13 +124,9 @@ class HfBackend:
 
 
 def _encoding(prepared: Prepared) -> Encoding:
-    arrays = {
-        name: value.numpy() if isinstance(value, torch.Tensor) else value for name, value in prepared.inputs.items()
-    }
-    return Encoding(
-        np.asarray(prepared.ids, dtype=np.int64),
-        {name: value for name, value in arrays.items() if name not in ("input_ids", "attention_mask")},
-    )
+    others = {name: one for name, one in prepared.inputs.items() if name not in ("input_ids", "attention_mask")}
+    arrays = {name: one.numpy() if isinstance(one, torch.Tensor) else one for name, one in others.items()}
+    return Encoding(np.asarray(prepared.ids, dtype=np.int64), arrays)
 
 
 class CuttingBackend(HfBackend):

@@ -1,9 +1,4 @@
-"""Checkpoints of transformers: their configuration, their processor, and their model filled with the weights.
-
-transformers loads a video processor with every processor that has one, and that needs torchvision. Nothing here shows
-videos, so that part is left out. Pillow is chosen even where torchvision is installed, because the two resize with
-differences of one grey level, and a score must not depend on what else is installed.
-"""
+"""Checkpoints of transformers: their configuration, their processor, and their model filled with the weights."""
 
 import inspect
 from collections.abc import Iterator, Mapping
@@ -147,10 +142,11 @@ def _processor_class(checkpoint: Checkpoint, config: Config) -> Any:  # noqa: AN
 
 
 def _image_only(kind: Any) -> Any:  # noqa: ANN401
-    """Return a subclass that loads its image processor with Pillow and no video processor at all.
+    """Return a subclass that loads its image processor with Pillow and no video processor, which needs torchvision.
 
-    A subclass because transformers checks and stores every part by its place among the arguments: the video part
-    keeps its place, and is a `_NoVideo`.
+    Pillow even where torchvision is installed: the two resize with differences of one grey level, and a score must not
+    depend on what else is installed. transformers checks and stores every part by its place among the arguments, so
+    that the video part keeps its place, and is a `_NoVideo`.
     """
 
     class ImageOnly(kind):

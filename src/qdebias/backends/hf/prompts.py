@@ -1,4 +1,4 @@
-"""From a question to the prompt of a chat model of transformers, and the proof that its ids are those of the prompt."""
+"""From a question to the prompt of a model of transformers, and the proof that its ids are those of the prompt."""
 
 import hashlib
 import json
@@ -53,7 +53,7 @@ def fixed(template: str, arguments: Mapping[str, Argument] | None = None) -> tup
 
 
 class HfTokenizer:
-    """The tokenizer of a processor, as `option_tokens` wants it: nothing added, nothing left out, nothing tidied."""
+    """The tokenizer of a processor: nothing added, nothing left out, nothing tidied."""
 
     def __init__(self, processor: Processor) -> None:
         self._tokenizer = processor.tokenizer

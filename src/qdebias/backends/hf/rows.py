@@ -78,7 +78,7 @@ def rows_of(
 
 def _common(prompts: Sequence[Mapping[str, Any]], counted: Sequence[torch.Tensor]) -> int:
     """Return how many tokens all prompts begin with, at equal positions; at most one less than the shortest has."""
-    common = len(commonprefix([prompt["input_ids"][0, :-1].tolist() for prompt in prompts]))  # noqa: RUF071  token by token
+    common = len(commonprefix([prompt["input_ids"][0, :-1].tolist() for prompt in prompts]))  # noqa: RUF071
     equal = [(counted[0][..., :common] == one[..., :common]).flatten(0, -2).all(0) for one in counted[1:]]
     return int(torch.stack(equal).all(0).cumprod(0).sum()) if equal else common
 

@@ -3,7 +3,6 @@
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 from typing import Any, cast
 
 import numpy as np
@@ -110,6 +109,12 @@ class SharedRuns:
 
     def _run(self, rows: Sequence[Row], images: SharedImages) -> list[Logits]:
         """Return the (prompts, vocabulary) logits of each row; rows of equal shape are run together."""
+
+        def run(group: Sequence[Row]) -> list[Logits]:
+            inputs = batch_of(group, self._model.config.get_text_config(), self._model.dtype)
+            features = images.insert([key for row in group for key in row.images])
+            return list(self._forward({**inputs, **features, "use_cache": False}, group[0].reads))
+
         alike: dict[tuple[object, ...], list[int]] = {}
         for index, row in enumerate(rows):
             alike.setdefault(row.shape, []).append(index)
@@ -117,14 +122,8 @@ class SharedRuns:
         for indices in alike.values():
             group = [rows[index] for index in indices]
             size = len(group[0].branches) + (_TILE * len(group[0].images) if self._family.tiles else 0)
-            answers = self._tokens.run(group, partial(self._batch, images), size_of_one=size)
-            found |= dict(zip(indices, answers, strict=True))
+            found |= zip(indices, self._tokens.run(group, run, size_of_one=size), strict=True)
         return [found[index] for index in range(len(rows))]
-
-    def _batch(self, images: SharedImages, rows: Sequence[Row]) -> list[Logits]:
-        inputs = batch_of(rows, self._model.config.get_text_config(), self._model.dtype)
-        features = images.insert([key for row in rows for key in row.images])
-        return list(self._forward({**inputs, **features, "use_cache": False}, rows[0].reads))
 
     def _positions(self, inputs: Mapping[str, Any]) -> torch.Tensor:
         """Return the position ids of a prompt, (..., 1, L)."""
