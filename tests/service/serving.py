@@ -19,9 +19,8 @@ from qdebias.image import RgbImage
 from qdebias.prompts import Request
 from qdebias.service.fetch import Fetcher
 from qdebias.service.limits import Settings
-from qdebias.service.models import serve_models
 from qdebias.service.server import Listening, make_server
-from qdebias.service.service import Service
+from qdebias.service.service import Service, serve_models
 
 PATIENCE = 60.0
 """Seconds until a test gives up waiting for what happens at once on a machine that is not busy."""

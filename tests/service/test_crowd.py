@@ -189,9 +189,8 @@ def test_bytes_of_all_uploads_together_are_limited() -> None:
 def test_requests_are_refused_until_the_model_is_there() -> None:
     loaded = threading.Event()
 
-    from qdebias.service.models import Served, serve_models
     from qdebias.service.server import Listening, make_server
-    from qdebias.service.service import Service
+    from qdebias.service.service import Served, Service, serve_models
 
     def load() -> Served:
         loaded.wait()

@@ -3,9 +3,8 @@ import pytest
 from qdebias.backends.fake import FakeBackend
 from qdebias.errors import SettingError
 from qdebias.service.limits import Settings
-from qdebias.service.models import Served, serve_models, specs_by_name
 from qdebias.service.server import Listening, run
-from qdebias.service.service import Service
+from qdebias.service.service import Served, Service, serve_models, specs_by_name
 
 
 def test_a_model_is_called_by_the_last_part_of_its_backend_or_as_one_likes() -> None:

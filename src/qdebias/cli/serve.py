@@ -53,9 +53,8 @@ def serve(
     require(*PACKAGES.split(), extra="serve")
     from qdebias.service.guard import load_keys, set_up_logs
     from qdebias.service.limits import MEBIBYTE, Settings
-    from qdebias.service.models import loader, specs_by_name
     from qdebias.service.server import Listening, run
-    from qdebias.service.service import Service
+    from qdebias.service.service import Service, loader, specs_by_name
 
     settings = Settings(
         method=options.method, seed=options.seed, batch=options.batch, queue=queue, deadline=deadline, drain=drain,

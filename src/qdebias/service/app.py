@@ -1,52 +1,72 @@
-"""The ASGI application: routes, errors in fixed words, the page, and the guard around all of it."""
+"""The ASGI application: routes, errors in fixed words, the page, and the guard around all of it.
 
-from collections.abc import AsyncIterator
+A request is read by `reading` and gets its place from `Service`; the rest is here.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from functools import cache, partial
 from mimetypes import MimeTypes
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
 
-from fastapi import APIRouter, FastAPI, Request, Response
+import msgspec
+from fastapi import APIRouter, Depends, FastAPI, Query, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.openapi.utils import get_openapi
 from fastapi.responses import HTMLResponse
 from jinja2 import Template
-from msgspec.json import schema_components
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from starlette.exceptions import HTTPException
 
 import qdebias
-from qdebias.service.guard import Guard, Keys, error_answer
+from qdebias.backends.catalogue import caution
+from qdebias.methods import presets
+from qdebias.report.figure import Row, words
+from qdebias.runs.scorer import Explanation
+from qdebias.service.background import agreement, explanation_json, figure_png, reduced
+from qdebias.service.guard import Guard, Keys, error_answer, problem
+from qdebias.service.reading import PACKED, Form, Source, media_type
 from qdebias.service.refusal import Reason, Refusal
-from qdebias.service.routes import image_routes, other_routes
 from qdebias.service.schema import (
+    MOST_NUMBERS,
     REFERENCE,
+    AgreementAnswer,
     AgreementRequest,
+    BatchAnswer,
     BatchRequest,
+    BatchResult,
+    ExplanationAnswer,
     Health,
+    MethodInfo,
+    Methods,
+    ModelInfo,
+    Models,
+    Problem,
+    RewardAnswer,
+    RewardError,
     RewardRequest,
+    ScoreAnswer,
     ScoreRequest,
+    body_of,
     failures,
+    numbers_body,
 )
-from qdebias.service.service import Service
+from qdebias.service.service import Job, Service
+
+NUMBERS_BYTES = 2 << 20
+"""Largest body of numbers."""
+
+PLAIN = "vanilla"
+"""The method that an explanation compares with."""
 
 
-def create_app(
-    service: Service,
-    *,
-    keys: Keys,
-    hosts: frozenset[str] = frozenset(),
-    in_ray: bool = False,
-) -> Guard:
-    """Return the application.
+def create_app(service: Service, *, keys: Keys, hosts: frozenset[str] = frozenset(), in_ray: bool = False) -> Guard:
+    """Return the application; without keys, who reaches the server may ask, and without hosts, it has any name.
 
-    Args:
-        service: What answers.
-        keys: Who may ask; none: everybody who reaches the server.
-        hosts: Names by which the server may be addressed; none: any.
-        in_ray: Whether it is a replica of Ray Serve: starting then takes until the models are loaded, and fails where
-            they cannot be, while /readyz tells elsewhere; and Ray's proxies add the id of a request to the answer.
+    As a replica of Ray Serve, starting takes until the models are loaded, and fails where they cannot be, while /readyz
+    tells elsewhere; and Ray's proxies add the id of a request to the answer.
     """
 
     @asynccontextmanager
@@ -77,8 +97,8 @@ def create_app(
     async def docs(request: Request) -> HTMLResponse:
         return HTMLResponse(page.render(api=openapi(), url=str(request.base_url).rstrip("/")))
 
-    limits = service.settings
-    return Guard(app=app, keys=keys, hosts=hosts, metrics=service.metrics, deadline=limits.deadline, show_id=not in_ray)
+    deadline = service.settings.deadline
+    return Guard(app=app, keys=keys, hosts=hosts, metrics=service.metrics, deadline=deadline, show_id=not in_ray)
 
 
 async def _refused(_: Request, error: Exception) -> Response:
@@ -88,23 +108,19 @@ async def _refused(_: Request, error: Exception) -> Response:
     return error_answer(error if isinstance(error, Refusal) else Refusal(Reason.MALFORMED))
 
 
-FOLDER = Path(__file__).parent / "page"
-KINDS = MimeTypes()
-"""Python's own; what the system would guess differs from machine to machine."""
-
-
 def page_routes() -> APIRouter:
     """Return one route a file, and the page itself at the root."""
     router = APIRouter(include_in_schema=False)
+    kinds = MimeTypes()  # Python's own; what the system would guess differs from machine to machine
 
     def add(path: Path) -> None:
-        data, (kind, _) = path.read_bytes(), KINDS.guess_type(path.name, strict=False)
+        data, (kind, _) = path.read_bytes(), kinds.guess_type(path.name, strict=False)
 
         @router.get("/" if path.name == "index.html" else f"/{path.name}")
         async def file() -> Response:
             return Response(data, media_type=kind, headers={"cache-control": "no-cache"})
 
-    for path in sorted(FOLDER.iterdir()):
+    for path in sorted((Path(__file__).parent / "page").iterdir()):
         add(path)
     return router
 
@@ -141,11 +157,184 @@ def health_routes(service: Service) -> APIRouter:
     return router
 
 
+def refuse_unknown_query(request: Request) -> None:
+    """Refuse a request with a query parameter that its address does not take."""
+    known = [parameter.alias for parameter in request.scope["route"].dependant.query_params]
+    if not set(request.query_params) <= set(known):
+        taken = ", ".join(known) or "none"
+        raise Refusal(Reason.MALFORMED, f"query parameters that this address takes: {taken}")
+
+
+def image_routes(service: Service) -> APIRouter:
+    """Return the routes that take images."""
+    router = APIRouter(prefix="/v1", tags=["scores"], dependencies=[Depends(refuse_unknown_query)])
+    one, many, reward_form = (Form(body, service.settings) for body in (ScoreRequest, BatchRequest, RewardRequest))
+
+    @router.post("/score", responses=failures(), openapi_extra=body_of(ScoreRequest), summary="Score one image")
+    async def score(request: Request) -> ScoreAnswer:
+        """Return the quality of one image, sent as a form or as JSON."""
+        return await service.answer(request, one, lambda job: _score(job, job.sources[0]))
+
+    @router.post(
+        "/score/batch",
+        responses=failures(),
+        openapi_extra=body_of(BatchRequest, most=many.most),
+        summary="Score several images",
+    )
+    async def batch(request: Request) -> BatchAnswer:
+        """Return the quality of each image; one that cannot be scored has an error in its place."""
+        results = [
+            BatchResult(index=index, result=None, error=Problem(**problem(one)))
+            if isinstance(one, Refusal)
+            else BatchResult(index=index, result=one, error=None)
+            for index, one in enumerate(await service.answer(request, many, _score_all))
+        ]
+        return BatchAnswer(results=results, failed=sum(result.error is not None for result in results))
+
+    @router.post(
+        "/explain",
+        responses={200: {"content": {"image/png": {"schema": {"type": "string", "format": "binary"}}}}, **failures()},
+        openapi_extra=body_of(ScoreRequest),
+        response_model=ExplanationAnswer,
+        summary="Show how a score comes about",
+    )
+    async def explain(
+        request: Request,
+        format: Annotated[Literal["png", "json"], Query(description="A figure, or its parts.")] = "png",  # noqa: A002
+    ) -> Response:
+        """Return the image, its degraded copies, and what the model made of each, as a figure or in parts."""
+        draw = partial(_draw, service, explanation_json if format == "json" else figure_png)
+        data = await service.answer(request, one, draw)
+        return Response(data, media_type="application/json" if format == "json" else "image/png")
+
+    @router.post(
+        "/reward",
+        responses=failures(),
+        response_model=RewardAnswer,
+        openapi_extra=body_of(RewardRequest, most=reward_form.most),
+        summary="Judge generated images for training",
+    )
+    async def reward(request: Request) -> Response:
+        """Return one number an image, in order; null for one that cannot be judged, whose error says why.
+
+        As msgpack (`PackedRewardRequest`) images may be pixels; the answer is msgpack then.
+        """
+        found = await service.answer(request, reward_form, _reward)
+        if media_type(request) == PACKED:
+            return Response(msgspec.msgpack.encode(found.model_dump()), media_type=PACKED)
+        return Response(found.model_dump_json(), media_type="application/json")
+
+    return router
+
+
+def other_routes(service: Service) -> APIRouter:
+    """Return the routes that take no image."""
+    router = APIRouter(prefix="/v1", tags=["about"], dependencies=[Depends(refuse_unknown_query)])
+    usual = failures(Reason.NO_KEY, Reason.CROSS_SITE, Reason.NOT_READY)
+
+    @router.get("/methods", responses=usual, summary="What methods there are")
+    async def methods() -> Methods:
+        """List the methods by which this server can ask."""
+        served = service.ready()
+        return Methods(
+            methods=[
+                MethodInfo(name=name, summary=presets.get(name).summary, default=name == served.method)
+                for name in served.methods
+            ]
+        )
+
+    @router.get("/models", responses=usual, summary="What models there are")
+    async def models() -> Models:
+        """List the models that this server has loaded."""
+        served = service.ready()
+        return Models(
+            models=[
+                ModelInfo(
+                    name=name, fingerprint=served.fingerprint(name), default=name == served.model, note=caution(name)
+                )
+                for name in served.scorers
+            ]
+        )
+
+    @router.post(
+        "/agreement",
+        responses=failures(),
+        response_model=AgreementAnswer,
+        openapi_extra=numbers_body(),
+        summary="Compare scores with human scores",
+    )
+    async def compare(request: Request) -> Response:
+        """Correlate scores with human scores, and say for each image how far its two ranks are apart."""
+        found = await service.run_in_background(request, agreement, most=NUMBERS_BYTES, values=2 * MOST_NUMBERS + 16)
+        return Response(found, media_type="application/json")
+
+    return router
+
+
+async def _score(job: Job, source: Source) -> ScoreAnswer:
+    async with job.decoded(source) as image:
+        return await job.score(image, job.method, partial(_score_answer, job))
+
+
+async def _score_all(job: Job) -> list[ScoreAnswer | Refusal]:
+    """Score each image; one that is refused does not keep the others from their scores."""
+
+    async def one(source: Source) -> ScoreAnswer | Refusal:
+        try:
+            return await _score(job, source)
+        except Refusal as refusal:
+            return refusal
+
+    return list(await asyncio.gather(*map(one, job.sources)))
+
+
+async def _reward(job: Job) -> RewardAnswer:
+    """Score each image, for a program that trains on the scores; one that has none has its error."""
+    found = await _score_all(job)
+    refused = [(index, one) for index, one in enumerate(found) if isinstance(one, Refusal)]
+    return RewardAnswer(
+        rewards=[None if isinstance(one, Refusal) else one.score for one in found],
+        errors=[RewardError(index=index, **problem(one)) for index, one in refused],
+        model=job.model,
+        method=job.method,
+        fingerprint=job.served.fingerprint(job.model),
+    )
+
+
+async def _draw(service: Service, drawn: Callable[[ScoreAnswer, Row], bytes], job: Job) -> bytes:
+    def make(found: Explanation) -> tuple[ScoreAnswer, Explanation]:
+        return _score_answer(job, found), reduced(found)
+
+    async with job.decoded(job.sources[0]) as image:  # its pixels count as held until the picture is drawn
+        scores = (job.score(image, method, make) for method in dict.fromkeys((job.method, PLAIN)))
+        (answer, small), *plain = await asyncio.gather(*scores)
+        row = Row(name="image", explanation=small, vanilla=plain[0][0].score if plain else None)
+        return await service.background.run(drawn, answer, row)
+
+
+def _score_answer(job: Job, found: Explanation) -> ScoreAnswer:
+    score = found.score
+    return ScoreAnswer(
+        score=score.value,
+        model=job.model,
+        method=job.method,
+        seed=job.seed,
+        conditions=[words(condition.kind) for condition in found.plan.conditions],
+        beside=bool(found.plan.conditions) and all(len(request.images) > 1 for request in found.plan.requests),
+        good=score.good.tolist(),
+        same=score.same.tolist(),
+        weight=score.weight.tolist(),
+        probabilities=dict(score.probabilities),
+        deviation=score.deviation,
+        log_odds=score.log_odds,
+    )
+
+
 def describe(app: FastAPI, *, keys: bool) -> dict[str, Any]:
     """Return what /openapi.json says."""
     found = get_openapi(title=app.title, version=app.version, description=app.description, routes=app.routes)
     models = (ScoreRequest, BatchRequest, RewardRequest, AgreementRequest)
-    _, extra = schema_components(models, ref_template=REFERENCE)
+    _, extra = msgspec.json.schema_components(models, ref_template=REFERENCE)
     image = extra["ImageSource"]
     image["oneOf"] = [{"required": [name]} for name in image["properties"]]
     components = found.setdefault("components", {})

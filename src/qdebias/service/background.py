@@ -41,11 +41,7 @@ class Background:
         self.pool = Pool([Process("qdebias.service.background", seconds=seconds, environment=os.environ)])
 
     async def run(self, call: Callable[Params, Result], *args: Params.args, **kwargs: Params.kwargs) -> Result:
-        """Return what a function of this package returns.
-
-        Raises:
-            Exception: What the function raised; Refusal where it took too long.
-        """
+        """Return what a function of this package returns, or raise what it raised; a Refusal where it took too long."""
 
         def exchange(source: IO[bytes], sink: IO[bytes]) -> Result | Exception:
             pickle.dump((call, args, kwargs), source)
@@ -64,14 +60,7 @@ class Background:
 
 
 def agreement(body: bytes) -> bytes:
-    """Return the correlations, and for each image how far its ranks under both are apart.
-
-    Returns:
-        An AgreementAnswer in JSON.
-
-    Raises:
-        Refusal: The body is no such request, or its columns cannot be correlated.
-    """
+    """Return an AgreementAnswer in JSON: correlations, and for each image how far its ranks under both are apart."""
     from scipy import stats
 
     numbers = parse(AgreementRequest, body)
@@ -90,9 +79,15 @@ QUALITY = 90
 
 def reduced(explanation: Explanation) -> Explanation:
     """Return an explanation with its images as large as they are drawn, and without what was asked about them."""
-    conditions = [replace(condition, image=_reduced(condition.image)) for condition in explanation.plan.conditions]
+
+    def smaller(image: RgbImage) -> RgbImage:
+        picture = Image.fromarray(image)
+        picture.thumbnail((LONGEST_SIDE, LONGEST_SIDE))
+        return np.asarray(picture)
+
+    conditions = [replace(condition, image=smaller(condition.image)) for condition in explanation.plan.conditions]
     plan = replace(explanation.plan, requests=(), conditions=tuple(conditions))
-    return replace(explanation, image=_reduced(explanation.image), plan=plan)
+    return replace(explanation, image=smaller(explanation.image), plan=plan)
 
 
 def figure_png(answer: ScoreAnswer, row: Row) -> bytes:
@@ -105,23 +100,16 @@ def figure_png(answer: ScoreAnswer, row: Row) -> bytes:
 
 def explanation_json(answer: ScoreAnswer, row: Row) -> bytes:
     """Return an ExplanationAnswer in JSON: a score with its pictures, as the page shows them."""
-    conditions = row.explanation.plan.conditions
-    numbers = zip(conditions, answer.good, answer.weight, strict=False)
-    found = ExplanationAnswer(
-        answer=answer,
-        vanilla=answer.score if row.vanilla is None else row.vanilla,
-        picture=data_url(row.explanation.image),
-        conditions=[
-            ConditionPicture(
-                kind=answer.conditions[place],
-                picture=data_url(condition.image),
-                good=good,
-                same=answer.same[place] if answer.same else None,
-                weight=weight,
-            )
-            for place, (condition, good, weight) in enumerate(numbers)
-        ],
-    )
+    images = [condition.image for condition in row.explanation.plan.conditions]
+    same_object: list[float] | list[None] = answer.same or [None] * len(images)
+    numbers = zip(answer.conditions, images, answer.good, same_object, answer.weight, strict=False)
+    conditions = [
+        ConditionPicture(kind=kind, picture=data_url(image), good=good, same=same, weight=weight)
+        for kind, image, good, same, weight in numbers
+    ]
+    vanilla = answer.score if row.vanilla is None else row.vanilla
+    picture = data_url(row.explanation.image)
+    found = ExplanationAnswer(answer=answer, vanilla=vanilla, picture=picture, conditions=conditions)
     return found.model_dump_json().encode()
 
 
@@ -130,12 +118,6 @@ def data_url(image: RgbImage) -> str:
     out = io.BytesIO()
     Image.fromarray(image).save(out, "WEBP", quality=QUALITY)
     return "data:image/webp;base64," + base64.b64encode(out.getvalue()).decode("ascii")
-
-
-def _reduced(image: RgbImage) -> RgbImage:
-    picture = Image.fromarray(image)
-    picture.thumbnail((LONGEST_SIDE, LONGEST_SIDE))
-    return np.asarray(picture)
 
 
 def main() -> None:

@@ -8,7 +8,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from qdebias.image import RgbImage
@@ -17,8 +17,6 @@ from qdebias.runs.scorer import Explanation, Scorer
 from qdebias.service.guard import end_process
 
 Made = TypeVar("Made")
-Observer = Callable[[int, float], None]
-"""Is told the number of images of each batch and its seconds."""
 
 SMOOTHING = 0.2
 """Weight of the newest batch in the running mean of seconds an image."""
@@ -29,29 +27,22 @@ class _Job:
     scorer: Scorer
     image: RgbImage
     make: Callable[[Explanation], Any]
-    answer: asyncio.Future[Any] = field(default_factory=lambda: asyncio.get_running_loop().create_future())
+    answer: asyncio.Future[Any]
 
 
 class Batcher:
-    """Hands images to their scorers, in the order in which they came.
+    """Hands images to their scorers, `batch` at a time, in the order in which they came.
 
     A batch holds images of one scorer. Whoever stops waiting (a client that left, a deadline) takes its image out of
-    the queue with it.
-
-    Args:
-        batch: How many images a scorer is given at a time.
-        observe: Is told about each batch.
-        on_broken: Is told what keeps it from working on.
-
-    Attributes:
-        seconds_an_image: What an image takes, smoothed; 0 before the first.
+    the queue with it. `observe` is told the number of images of each batch and its seconds, `on_broken` what keeps it
+    from working on.
     """
 
     def __init__(
         self,
         *,
         batch: int,
-        observe: Observer = lambda _count, _seconds: None,
+        observe: Callable[[int, float], None] = lambda _count, _seconds: None,
         on_broken: Callable[[BaseException], None] = end_process,
     ) -> None:
         self._batch = batch
@@ -61,7 +52,7 @@ class Batcher:
         self._more = asyncio.Event()
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="qdebias-model")
         self._task: asyncio.Task[None] | None = None
-        self.seconds_an_image = 0.0
+        self.seconds_an_image = 0.0  # smoothed; 0 before the first
 
     def start(self) -> None:
         """Begin to work; must be called in the event loop that submits."""
@@ -80,15 +71,12 @@ class Batcher:
         return len(self._jobs)
 
     async def submit(self, scorer: Scorer, image: RgbImage, make: Callable[[Explanation], Made]) -> Made | Failure:
-        """Return what is made of the score of an image and how it came about, or why it cannot be scored.
+        """Return what is made of an image's score, or why it cannot be scored; raises what the model raised about it.
 
         It is made in the model's thread, which also gives back the memory of the degraded copies: of a large image that
         takes longer than the event loop may be held up.
-
-        Raises:
-            Exception: What the model raised about this image.
         """
-        job = _Job(scorer, image, make)
+        job = _Job(scorer, image, make, asyncio.get_running_loop().create_future())
         self._jobs.append(job)
         self._more.set()
         try:
@@ -116,10 +104,7 @@ class Batcher:
             self._on_broken(error)
 
     async def _answer_batch(self) -> None:
-        """Answer the first image and those behind it that have the same scorer.
-
-        In a call of its own, whose end gives their pixels and copies back.
-        """
+        """Answer the first image and those behind it of the same scorer; the end of this call frees their pixels."""
         scorer = self._jobs[0].scorer
         batch = [job for job in self._jobs if job.scorer is scorer][: self._batch]
         for job in batch:
@@ -155,8 +140,5 @@ def score_batch(
     except Exception as error:  # noqa: BLE001 (a model may raise anything; the next images may be sound)
         if len(images) == 1:
             return [error]
-        return [
-            result
-            for image, make in zip(images, makers, strict=True)
-            for result in score_batch(scorer, [image], [make])
-        ]
+        alone = (score_batch(scorer, [image], [make]) for image, make in zip(images, makers, strict=True))
+        return [result for results in alone for result in results]

@@ -57,7 +57,14 @@ def decode(data: bytes, *, max_pixels: int, lossless: bool = False) -> RgbImage 
     if lossless and _is_lossy(picture, data):
         return Reason.LOSSY
     try:
-        return _pixels(picture, max_pixels)
+        width, height = picture.size
+        if width * height > max_pixels:
+            return Reason.TOO_MANY_PIXELS
+        if min(width, height) < MIN_SIDE:
+            return Reason.TOO_SMALL
+        if getattr(picture, "is_animated", False) and picture.format != "MPO":
+            return Reason.SEVERAL_FRAMES
+        return decoding.decode(picture, "image")
     except DamagedImageError:
         return Reason.DAMAGED
     except ImageError:
@@ -76,23 +83,8 @@ def _is_lossy(picture: Image.Image, data: bytes) -> bool:
     return chunk != b"VP8L"
 
 
-def _pixels(picture: Image.Image, max_pixels: int) -> RgbImage | Reason:
-    width, height = picture.size
-    if width * height > max_pixels:
-        return Reason.TOO_MANY_PIXELS
-    if min(width, height) < MIN_SIDE:
-        return Reason.TOO_SMALL
-    if getattr(picture, "is_animated", False) and picture.format != "MPO":
-        return Reason.SEVERAL_FRAMES
-    return decoding.decode(picture, "image")
-
-
 def from_base64(text: bytes) -> bytes:
-    """Return the file that a JSON string holds in base64, with or without line ends, or as a data URL.
-
-    Raises:
-        ValueError: It is something else.
-    """
+    """Return the file that a JSON string holds in base64, or as a data URL; a ValueError where it is something else."""
     said = json.loads(text)
     head, comma, rest = said.partition(",")
     if comma and head.startswith("data:") and head.endswith(";base64"):
@@ -106,8 +98,7 @@ def confine(max_pixels: int, max_bytes: int) -> None:
     Nor can it start a process, unless it runs as root. Windows has none of these limits.
     """
     memory = address_space() + BASE_BYTES + BYTES_A_PIXEL * max_pixels + COPIES * max_bytes
-    # 3 files: stdin, stdout, stderr
-    limit_process({"AS": memory, "CORE": 0, "FSIZE": 0, "NOFILE": 3, "NPROC": 0})
+    limit_process({"AS": memory, "CORE": 0, "FSIZE": 0, "NOFILE": 3, "NPROC": 0})  # stdin, stdout and stderr
 
 
 def warm_up() -> None:

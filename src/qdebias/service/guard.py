@@ -5,7 +5,6 @@ Log lines are JSON objects on stderr with nothing of an image or its name; metri
 
 import asyncio
 import base64
-import binascii
 import hmac
 import logging
 import os
@@ -16,7 +15,6 @@ import uuid
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
-from functools import partial
 from hashlib import sha256
 from pathlib import Path
 from typing import NoReturn
@@ -68,19 +66,13 @@ class Metrics:
 
     def __init__(self) -> None:
         self.registry = own = CollectorRegistry()
-        self.requests = Counter(
-            "qdebias_requests", "Requests by route and HTTP status.", ("route", "method", "status"), registry=own
-        )
-        times = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
-        self.seconds = Histogram(
-            "qdebias_request_seconds", "Time from request to answer.", ("route",), buckets=times, registry=own
-        )
-        became = "Images by what became of them: scored, or the code of an error."
-        self.images = Counter("qdebias_images", became, ("outcome",), registry=own)
-        sizes = (1, 2, 4, 8, 16, 32, 64)
-        self.batches = Histogram(
-            "qdebias_batch_images", "Images that went to the model together.", buckets=sizes, registry=own
-        )
+        counts, times = "Requests by route and HTTP status.", "Time from request to answer."
+        self.requests = Counter("qdebias_requests", counts, ("route", "method", "status"), registry=own)
+        buckets = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
+        self.seconds = Histogram("qdebias_request_seconds", times, ("route",), buckets=buckets, registry=own)
+        outcomes, together = "Images by what became of them: scored, or the code of an error.", "Images of one batch."
+        self.images = Counter("qdebias_images", outcomes, ("outcome",), registry=own)
+        self.batches = Histogram("qdebias_batch_images", together, buckets=(1, 2, 4, 8, 16, 32, 64), registry=own)
         self.model_seconds = Counter("qdebias_model_seconds", "Time in which the model worked.", registry=own)
 
     def watch(self, name: str, text: str, read: Callable[[], float]) -> None:
@@ -118,18 +110,14 @@ class Keys:
         if scheme.lower() == "basic":
             try:
                 key = base64.b64decode(key, validate=True).decode().partition(":")[2]
-            except (binascii.Error, ValueError):
+            except ValueError:  # binascii.Error is one
                 key = ""
         shown = _digest(key.strip()) if scheme.lower() in ("bearer", "basic") else b""
-        return any(list(map(partial(hmac.compare_digest, shown), self._digests)))
+        return any([hmac.compare_digest(shown, digest) for digest in self._digests])  # noqa: C419 (all are compared)
 
 
 def load_keys(path: Path | None, environment: Mapping[str, str] = os.environ) -> Keys:
-    """Return the keys of a file with one key a line, or of the environment variable.
-
-    Raises:
-        SettingError: The file cannot be read, holds no key, or a key is too short.
-    """
+    """Return the keys of a file with one key a line, or of the environment variable."""
     if path is None:
         keys = environment.get(VARIABLE, "").replace(",", " ").split()
     else:
@@ -170,7 +158,7 @@ HEADERS = {
 
 def problem(refusal: Refusal) -> dict[str, str]:
     """Return a refusal as answers hold it."""
-    request_id = str(structlog.contextvars.get_contextvars().get("request_id", ""))
+    request_id = structlog.contextvars.get_contextvars().get("request_id", "")
     return {"code": refusal.reason.code, "message": refusal.message, "request_id": request_id}
 
 
@@ -186,22 +174,16 @@ def error_answer(refusal: Refusal) -> JSONResponse:
 class Guard:
     """The outermost layer of the application.
 
-    Attributes:
-        app: What answers.
-        keys: Who may ask.
-        hosts: Names under which the server may be addressed; none allows every name. Keeps a page that gives its own
-            name the address of this machine (DNS rebinding) from a server without keys.
-        metrics: Where requests are counted.
-        deadline: Seconds from the first byte of a request until it is answered, or refused.
-        show_id: Whether answers have the id in a header.
+    `hosts` are the names by which the server may be addressed, none: any. They keep a page that gives its own name the
+    address of this machine (DNS rebinding) from a server without keys.
     """
 
     app: ASGIApp
     keys: Keys
     hosts: frozenset[str]
     metrics: Metrics
-    deadline: float
-    show_id: bool = True
+    deadline: float  # seconds from the first byte of a request until it is answered, or refused
+    show_id: bool = True  # whether answers have the id in a header
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle one request."""
@@ -263,7 +245,13 @@ class Guard:
         open_route = scope["path"] in OPEN_ROUTES
         if self.hosts and host not in self.hosts and not open_route:
             return Refusal(Reason.UNKNOWN_HOST)
-        if scope["method"] not in ("GET", "HEAD") and _is_of_another_site(headers, host):
+        # Sec-Fetch-Site is only sent over TLS and to the machine itself; Origin is sent with every POST of a browser
+        site, origin = headers.get("sec-fetch-site"), headers.get("origin")
+        if site is not None:
+            foreign = site in ("cross-site", "same-site")
+        else:
+            foreign = origin is not None and _name(origin.partition("://")[2]) != host
+        if foreign and scope["method"] not in ("GET", "HEAD"):
             return Refusal(Reason.CROSS_SITE)
         if self.keys and not open_route and not self.keys.accept(headers.get("authorization", "")):
             return Refusal(Reason.NO_KEY)
@@ -300,15 +288,3 @@ def _failure(error: BaseException) -> Reason:
 def _name(host: str) -> str:
     """Return the name in a Host header, without its port."""
     return (host if host.endswith("]") else host.rsplit(":", 1)[0]).lower()
-
-
-def _is_of_another_site(headers: Headers, host: str) -> bool:
-    """Say whether a browser marks a request as that of another site's page.
-
-    Sec-Fetch-Site is only sent over TLS and to the machine itself; Origin is sent with every POST.
-    """
-    site = headers.get("sec-fetch-site")
-    if site is not None:
-        return site in ("cross-site", "same-site")
-    origin = headers.get("origin")
-    return origin is not None and _name(origin.partition("://")[2]) != host

@@ -15,40 +15,22 @@ MEBIBYTE = 1 << 20
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
-    """Limits and defaults of one server.
+    """Limits and defaults of one server."""
 
-    Attributes:
-        method: How images are asked about where a request names no method.
-        seed: Seed of the random degradations, for every request.
-        batch: How many images go to the model at a time.
-        queue: How many images may be under way; whoever comes when it is full is told to come later (429).
-        deadline: Seconds from the first byte of a request to its answer.
-        drain: Seconds that requests under way have left when the server is told to stop.
-        images: How many images one request may hold.
-        image_bytes: Largest encoded image, in bytes.
-        held_bytes: Bytes of uploads that all requests under way may hold together.
-        pixels: Largest width x height; larger images are refused by their header.
-        held_pixels: Decoded pixels that may wait for the model or be with it, in all requests together. One image
-            may exceed it, alone.
-        decoders: Processes that decode images.
-        decode_seconds: After this long a decoder is killed, and its image refused.
-        urls: Whether images may be named by URL, which this server then fetches.
-    """
-
-    method: str = "paper"
-    seed: int = 0
-    batch: int = 8
-    queue: int = 64
-    deadline: float = 30.0
-    drain: float = 30.0
-    images: int = 16
-    image_bytes: int = 20 * MEBIBYTE
-    held_bytes: int = 256 * MEBIBYTE
-    pixels: int = MAX_PIXELS
-    held_pixels: int = 100_000_000
-    decoders: int = 2
-    decode_seconds: float = 10.0
-    urls: bool = False
+    method: str = "paper"  # how images are asked about where a request names no method
+    seed: int = 0  # of the random degradations, for every request
+    batch: int = 8  # images that go to the model at a time
+    queue: int = 64  # images that may be under way; whoever comes when it is full is told to come later (429)
+    deadline: float = 30.0  # seconds from the first byte of a request to its answer
+    drain: float = 30.0  # seconds that requests under way have left when the server is told to stop
+    images: int = 16  # images that one request may hold
+    image_bytes: int = 20 * MEBIBYTE  # largest encoded image
+    held_bytes: int = 256 * MEBIBYTE  # of uploads that all requests under way may hold together
+    pixels: int = MAX_PIXELS  # largest width x height; larger images are refused by their header
+    held_pixels: int = 100_000_000  # decoded, of all requests together; one image may exceed it, alone
+    decoders: int = 2  # processes that decode images
+    decode_seconds: float = 10.0  # after this long a decoder is killed, and its image refused
+    urls: bool = False  # whether images may be named by URL, which this server then fetches
 
     def __post_init__(self) -> None:
         for field in fields(self):
@@ -78,14 +60,7 @@ class Settings:
 
 
 class Places:
-    """So many places, taken at once or not at all.
-
-    Args:
-        count: How many there are.
-
-    Attributes:
-        taken: How many are taken now.
-    """
+    """So many places, taken at once or not at all."""
 
     def __init__(self, count: int) -> None:
         self._count = count
@@ -104,13 +79,7 @@ class Places:
 
 
 class Budget:
-    """An amount that is waited for, first come, first served.
-
-    An amount above the whole budget is granted when nothing else is out.
-
-    Args:
-        total: The whole amount.
-    """
+    """An amount that is waited for, first come, first served; more than all of it is granted when nothing is out."""
 
     def __init__(self, total: int) -> None:
         self._total = total

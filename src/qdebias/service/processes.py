@@ -7,6 +7,7 @@ is killed when its time is over, and then works for the next client.
 import asyncio
 import os
 import pickle
+import struct
 import subprocess
 from collections.abc import AsyncIterator, Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -39,7 +40,7 @@ _SYSTEM = {name: os.environ[name] for name in ("SYSTEMROOT",) if name in os.envi
 Result = TypeVar("Result")
 Exchange = Callable[[IO[bytes], IO[bytes]], Result]
 """Writes a task to a process and reads the result; EOFError or another of `_NO_RESULT` where it is none."""
-_NO_RESULT = (OSError, EOFError, ValueError, IndexError, pickle.UnpicklingError)
+_NO_RESULT = (OSError, EOFError, ValueError, IndexError, struct.error, pickle.UnpicklingError)
 
 
 class EndedError(Exception):
@@ -47,19 +48,7 @@ class EndedError(Exception):
 
 
 class Process:
-    """One process and the thread that talks with it.
-
-    Args:
-        module: What it runs.
-        arguments: Its arguments.
-        seconds: It is killed when a task takes longer.
-        environment: Its environment, beside the path of packages.
-
-    Attributes:
-        process: The process, while there is one.
-        seconds: See above.
-        task: The task at which it works.
-    """
+    """One process, which runs a module, and the thread that talks with it; killed when a task takes over `seconds`."""
 
     def __init__(
         self, module: str, *arguments: object, seconds: float, environment: Mapping[str, str] | None = None
@@ -71,7 +60,7 @@ class Process:
         self._ready = self._stopped = False
         self.seconds = seconds
         self.process: subprocess.Popen[bytes] | None = None
-        self.task: asyncio.Future[Any] | None = None
+        self.task: asyncio.Future[Any] | None = None  # at which it works
 
     @property
     def able(self) -> bool:
@@ -79,11 +68,7 @@ class Process:
         return self._ready and self.process is not None and self.process.poll() is None
 
     async def start(self) -> None:
-        """Start the process, in place of an older one, and wait until it is ready.
-
-        Raises:
-            OSError: It cannot be started.
-        """
+        """Start the process, in place of an older one, and wait until it is ready; an OSError where that fails."""
         loop = asyncio.get_running_loop()
         limit = loop.call_later(START_SECONDS, self.kill)
         try:
@@ -92,15 +77,10 @@ class Process:
             limit.cancel()
 
     async def run(self, exchange: Exchange[Result]) -> Result:
-        """Have the process work on a task.
-
-        Raises:
-            EndedError: It died, or was killed because it took too long.
-        """
+        """Have the process work on a task; an EndedError where it died, or was killed because it took too long."""
         loop = asyncio.get_running_loop()
-        task = loop.run_in_executor(self._thread, self._exchange, exchange)
+        task = self.task = loop.run_in_executor(self._thread, self._exchange, exchange)
         limit = loop.call_later(self.seconds, self.kill)
-        self.task = task
 
         def done(finished: asyncio.Future[Result]) -> None:
             limit.cancel()
@@ -236,21 +216,17 @@ class Decoder(Process):
         self._most_pixels = settings.pixels
 
     async def decode(self, data: bytes | bytearray | memoryview, *, lossy: bool = True) -> RgbImage:
-        """Return the pixels of a file, which may be Base64; with `lossy` also of one that was compressed with loss.
-
-        Raises:
-            Refusal: There are none.
-        """
+        """Return the pixels of a file, which may be Base64; with `lossy` also of one that was compressed with loss."""
 
         def exchange(source: IO[bytes], sink: IO[bytes]) -> RgbImage | Reason:
             view = memoryview(data)
             source.write(HEAD.pack(isinstance(data, Base64), not lossy, len(view)))
             source.write(view)
             source.flush()
-            reason = REASONS[_read(sink, 1)[0]]
+            reason = REASONS[sink.read(1)[0]]
             if reason is not None:
                 return reason
-            height, width = SIZE.unpack(_read(sink, SIZE.size))
+            height, width = SIZE.unpack(sink.read(SIZE.size))
             if height * width > self._most_pixels:
                 raise ValueError("more pixels than were allowed")
             image: RgbImage = np.empty((height, width, 3), dtype=np.uint8)
@@ -265,10 +241,3 @@ class Decoder(Process):
         if isinstance(found, Reason):
             raise Refusal(found, "an image is not base64" if found is Reason.MALFORMED else "")
         return found
-
-
-def _read(sink: IO[bytes], count: int) -> bytes:
-    found = sink.read(count)
-    if len(found) < count:
-        raise EOFError
-    return found

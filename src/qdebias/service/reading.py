@@ -8,7 +8,7 @@ import asyncio
 import re
 import secrets
 from collections.abc import AsyncGenerator, Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import msgspec
@@ -67,46 +67,27 @@ _PLACE = re.compile(r"\$\.(\w+)")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ParsedRequest:
-    """What a request asks.
-
-    Attributes:
-        images: Each image.
-        method: Name of a method; None for the default.
-        model: Name of a model; None for the default.
-        lossy: Whether files may be compressed with loss.
-    """
+    """What a request asks."""
 
     images: tuple[Source, ...]
-    method: str | None
+    method: str | None  # None: the default
     model: str | None
-    lossy: bool = True
+    lossy: bool = True  # whether files may be compressed with loss
 
 
 class Form:
-    """How the images of a request are named, and how many there may be.
-
-    Args:
-        schema: The JSON body.
-        limits: Those of the server.
-
-    Attributes:
-        field: Name of the part of a multipart body, which may come several times where `most` is above 1.
-        most: How many images.
-        values: Most values in JSON or msgpack.
-        body_bytes: Largest form.
-        texts: The other parts of a multipart body.
-        lossy: Whether files may be compressed with loss where the request does not say so.
-        packed: Whether the body may be msgpack.
-    """
+    """How the images of a request are named, and how many there may be; `schema` is that of the JSON body."""
 
     def __init__(self, schema: type[ImagesRequest], limits: Settings) -> None:
         one, reward = schema is ScoreRequest, schema is RewardRequest
         self.schema, self.limits = schema, limits
+        # the name of the part of a multipart body, which may come several times, and those of the other parts
         self.field, self.most = ("image", 1) if one else ("images", limits.images)
-        self.values = VALUES_AN_IMAGE * (self.most + 4)
-        self.body_bytes = limits.body_bytes if one else limits.batch_body_bytes
         self.texts = (*TEXT_FIELDS, "lossy") if reward else TEXT_FIELDS
-        self.lossy, self.packed = not reward, reward
+        self.values = VALUES_AN_IMAGE * (self.most + 4)  # most in JSON or msgpack
+        self.body_bytes = limits.body_bytes if one else limits.batch_body_bytes  # of a form or msgpack
+        self.packed = reward  # whether the body may be msgpack
+        self.lossy = not reward  # whether files may be compressed with loss where the request does not say so
 
 
 async def read(request: Request, form: Form, take: Take) -> ParsedRequest:
@@ -176,19 +157,11 @@ def _packed_size(body: bytearray, place: int) -> int:
 
 
 class JsonBody:
-    """A JSON body, taken apart as it arrives.
-
-    Args:
-        values: Most commas, opening brackets and strings in it.
-
-    Attributes:
-        rest: The body with each string of more than LONGEST_STRING bytes replaced by a short one.
-        long: Those strings.
-    """
+    """A JSON body, taken apart as it arrives; `values` are the most commas, opening brackets and strings in it."""
 
     def __init__(self, values: int) -> None:
-        self.rest = bytearray()
-        self.long: list[Base64] = []
+        self.rest = bytearray()  # the body with each string of more than LONGEST_STRING bytes replaced by a short one
+        self.long: list[Base64] = []  # those strings
         self._values, self._most = values, values * LONGEST_STRING
         self._string = Base64()
         self._inside = self._escaped = False
@@ -279,8 +252,9 @@ def media_type(request: Request) -> str:
 async def _read_multipart(request: Request, form: Form, take: Take) -> ParsedRequest:
     options = parse_options_header(request.headers["content-type"])[1]
     reader = _FormReader(form)
+    callbacks: Any = {name: getattr(reader, name) for name in dir(reader) if name.startswith("on_")}
     try:
-        parser = MultipartParser(options.get(b"boundary", b""), reader.callbacks())  # type: ignore[arg-type]  # a dict of all
+        parser = MultipartParser(options.get(b"boundary", b""), callbacks)
         async for piece in _pieces(request, form.body_bytes, take):
             parser.write(piece)
         parser.finalize()
@@ -290,48 +264,40 @@ async def _read_multipart(request: Request, form: Form, take: Take) -> ParsedReq
         raise Refusal(Reason.MALFORMED, "the last boundary is missing")
     if not reader.images:
         raise Refusal(Reason.MALFORMED, f"there is no part {form.field!r} with a file name, and no url")
-    lossy = reader.text("lossy") or str(form.lossy).lower()
+    texts = {name: text.decode(errors="replace") for name, text in reader.texts.items()}
+    lossy = texts.get("lossy") or str(form.lossy).lower()
     if lossy not in ("true", "false"):
         raise Refusal(Reason.MALFORMED, "lossy is true or false")
-    return ParsedRequest(
-        images=tuple(reader.images), method=reader.text("method"), model=reader.text("model"), lossy=lossy == "true"
-    )
+    named = {name: texts.get(name) for name in ("method", "model")}
+    return ParsedRequest(images=tuple(reader.images), **named, lossy=lossy == "true")
 
 
-@dataclass(slots=True)
 class _FormReader:
     """Keeps the parts of a form as they arrive; what is not expected, or is too much, is refused at once."""
 
-    form: Form
-    images: list[Source] = field(default_factory=list)
-    texts: dict[str, bytearray] = field(default_factory=dict)
-    ended: bool = False
-    _header: list[bytearray] = field(default_factory=lambda: [bytearray(), bytearray()])
-    _disposition: bytes = b""
-    _name: str = ""
-    _part: bytearray = field(default_factory=bytearray)
+    def __init__(self, form: Form) -> None:
+        self.form = form
+        self.images: list[Source] = []
+        self.texts: dict[str, bytearray] = {}
+        self.ended = False
+        self._header, self._value = bytearray(), bytearray()
+        self._name = ""
 
-    def callbacks(self) -> dict[str, Any]:
-        """Return what the parser calls."""
-        names = ("part_begin", "header_field", "header_value", "header_end", "headers_finished", "part_data")
-        return {f"on_{name}": getattr(self, name) for name in (*names, "part_end", "end")}
-
-    def part_begin(self) -> None:
+    def on_part_begin(self) -> None:
         self._disposition, self._part = b"", bytearray()
 
-    def header_field(self, data: bytes, start: int, end: int) -> None:
-        self._header[0] += data[start:end]
+    def on_header_field(self, data: bytes, start: int, end: int) -> None:
+        self._header += data[start:end]
 
-    def header_value(self, data: bytes, start: int, end: int) -> None:
-        self._header[1] += data[start:end]
+    def on_header_value(self, data: bytes, start: int, end: int) -> None:
+        self._value += data[start:end]
 
-    def header_end(self) -> None:
-        name, value = self._header
-        if name.lower() == b"content-disposition":
-            self._disposition = bytes(value)
-        self._header = [bytearray(), bytearray()]
+    def on_header_end(self) -> None:
+        if self._header.lower() == b"content-disposition":
+            self._disposition = bytes(self._value)
+        self._header, self._value = bytearray(), bytearray()
 
-    def headers_finished(self) -> None:
+    def on_headers_finished(self) -> None:
         options = parse_options_header(self._disposition)[1]
         self._name = options.get(b"name", b"").decode("latin-1")
         is_file = b"filename" in options
@@ -344,7 +310,7 @@ class _FormReader:
         else:
             self.texts[self._name] = self._part
 
-    def part_data(self, data: bytes, start: int, end: int) -> None:
+    def on_part_data(self, data: bytes, start: int, end: int) -> None:
         text = self._name in self.form.texts
         if len(self._part) + end - start <= (LONGEST_TEXT if text else self.form.limits.image_bytes):
             self._part += data[start:end]
@@ -353,16 +319,12 @@ class _FormReader:
         else:
             self.images[-1] = Refusal(Reason.TOO_LARGE)
 
-    def part_end(self) -> None:
+    def on_part_end(self) -> None:
         if self._name == "url":
             self.images[-1] = self._part.decode()
 
-    def end(self) -> None:
+    def on_end(self) -> None:
         self.ended = True
-
-    def text(self, name: str) -> str | None:
-        """Return a text of the form, None where there is none."""
-        return self.texts[name].decode(errors="replace") if name in self.texts else None
 
 
 async def _pieces(request: Request, most: int, take: Take) -> AsyncGenerator[bytes, None]:

@@ -67,24 +67,13 @@ class Reason(Enum):
 
 
 class Refusal(Exception):  # noqa: N818 (the word of this service)
-    """Ends the handling of a request, or of one image in it.
-
-    Args:
-        reason: Why.
-        detail: Which part of a malformed request, in our own words; empty where there is nothing to add.
-        headers: Headers of the answer, such as Retry-After.
-    """
+    """Ends the handling of a request, or of one image in it; `detail`, in our own words, tells which part of it."""
 
     def __init__(self, reason: Reason, detail: str = "", headers: Mapping[str, str] | None = None) -> None:
         super().__init__(reason, detail)
-        self.reason = reason
-        self.detail = detail
+        self.reason, self.detail = reason, detail
         self.headers = dict(headers or {})
-
-    @property
-    def message(self) -> str:
-        """The words with the detail."""
-        return f"{self.reason.message} ({self.detail})" if self.detail else self.reason.message
+        self.message = f"{reason.message} ({detail})" if detail else reason.message
 
 
 def busy(seconds: float) -> Refusal:

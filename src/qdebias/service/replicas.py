@@ -18,8 +18,7 @@ from qdebias.runs.options import Options as ScoringOptions
 from qdebias.service.app import create_app
 from qdebias.service.guard import load_keys, set_up_logs
 from qdebias.service.limits import Settings
-from qdebias.service.models import loader, specs_by_name
-from qdebias.service.service import Service
+from qdebias.service.service import Service, loader, specs_by_name
 
 Words = Annotated[
     tuple[str, ...], BeforeValidator(lambda value: (value,) if isinstance(value, str) else value)
@@ -29,39 +28,25 @@ Words = Annotated[
 class Options(BaseModel):
     """The arguments of the application, in a configuration file of Ray Serve or behind `serve run`.
 
-    Attributes:
-        replicas: How many, wherever the cluster has room.
-        cpus: Processor cores of a replica, for Ray's book-keeping; may be a part.
-        gpus: GPUs of a replica; may be a part.
-        models: As `qdebias serve --model`.
-        device: As `qdebias serve --device`.
-        dtype: As `qdebias serve --dtype`.
-        keys_file: As `qdebias serve --keys-file`; without it, QDEBIAS_SERVE_KEYS. Read where the application is built.
-        open_to_all: Whether whoever reaches the proxies of Ray may ask without a key.
-        names: As `qdebias serve --name`; none: any.
-        settings: Limits and defaults of each replica.
+    `models`, `device`, `dtype`, `keys_file` and `names` are as those of `qdebias serve`.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    replicas: int = Field(default=1, ge=1)
-    cpus: float = Field(default=1, ge=0)
+    replicas: int = Field(default=1, ge=1)  # wherever the cluster has room
+    cpus: float = Field(default=1, ge=0)  # of a replica, for Ray's book-keeping; may be a part, as may gpus
     gpus: float = Field(default=0, ge=0)
     models: Words = ("nano",)
     device: str | None = None
     dtype: str | None = None
-    keys_file: Path | None = None
-    open_to_all: bool = False
+    keys_file: Path | None = None  # without it, QDEBIAS_SERVE_KEYS; read where the application is built
+    open_to_all: bool = False  # whether whoever reaches the proxies of Ray may ask without a key
     names: Words = ()
-    settings: Settings = Settings()
+    settings: Settings = Settings()  # of each replica
 
 
 def app(options: Options) -> Application:
-    """Return the application that Ray Serve deploys.
-
-    Raises:
-        SettingError: There is no key and it was not said that none is wanted, or a setting is out of range.
-    """
+    """Return the application that Ray Serve deploys."""
     keys = load_keys(options.keys_file)
     if not keys and not options.open_to_all:
         raise SettingError("there are no keys; set QDEBIAS_SERVE_KEYS or keys_file, or set open_to_all=true")

@@ -36,32 +36,30 @@ class ImageSource(Struct, forbid_unknown_fields=True, frozen=True):
     url: Url = UNSET
 
 
-class ScoreRequest(Struct, forbid_unknown_fields=True, frozen=True):
+class _Asked(Struct, forbid_unknown_fields=True, frozen=True, kw_only=True):
+    method: MethodName = None
+    model: ModelName = None
+
+
+class ScoreRequest(_Asked, forbid_unknown_fields=True, frozen=True, kw_only=True):
     """One image."""
 
     image: ImageSource
-    method: MethodName = None
-    model: ModelName = None
 
 
-class BatchRequest(Struct, forbid_unknown_fields=True, frozen=True):
+class BatchRequest(_Asked, forbid_unknown_fields=True, frozen=True, kw_only=True):
     """Several images."""
 
     images: Annotated[list[ImageSource], Meta(min_length=1)]
-    method: MethodName = None
-    model: ModelName = None
 
 
-class RewardRequest(Struct, forbid_unknown_fields=True, frozen=True):
+class RewardRequest(BatchRequest, forbid_unknown_fields=True, frozen=True, kw_only=True):
     """Generated images to be judged; those compressed with loss (JPEG) are refused unless `lossy` is true."""
 
-    images: Annotated[list[ImageSource], Meta(min_length=1)]
-    method: MethodName = None
-    model: ModelName = None
     lossy: bool = False
 
 
-ImagesRequest = ScoreRequest | BatchRequest | RewardRequest
+ImagesRequest = ScoreRequest | BatchRequest
 
 
 class RawPixels(Struct, forbid_unknown_fields=True, frozen=True):
@@ -72,12 +70,10 @@ class RawPixels(Struct, forbid_unknown_fields=True, frozen=True):
     pixels: memoryview
 
 
-class PackedRewardRequest(Struct, forbid_unknown_fields=True, frozen=True):
+class PackedRewardRequest(_Asked, forbid_unknown_fields=True, frozen=True, kw_only=True):
     """A RewardRequest as msgpack, whose images are files as they are, or pixels."""
 
     images: Annotated[list[memoryview | RawPixels], Meta(min_length=1)]
-    method: MethodName = None
-    model: ModelName = None
     lossy: bool = False
 
 
@@ -239,16 +235,8 @@ _TEXTS = {
     "model": {"type": "string", "description": _ABOUT_MODEL},
 }
 _USUAL = (
-    Reason.MALFORMED,
-    Reason.NO_KEY,
-    Reason.CROSS_SITE,
-    Reason.TOO_SLOW,
-    Reason.TOO_LARGE,
-    Reason.CONTENT_TYPE,
-    Reason.NOT_SCORED,
-    Reason.BUSY,
-    Reason.MODEL_FAILED,
-    Reason.DEADLINE,
+    *(Reason.MALFORMED, Reason.NO_KEY, Reason.CROSS_SITE, Reason.TOO_SLOW, Reason.TOO_LARGE, Reason.CONTENT_TYPE),
+    *(Reason.NOT_SCORED, Reason.BUSY, Reason.MODEL_FAILED, Reason.DEADLINE),
 )
 
 
@@ -265,12 +253,7 @@ def failures(*reasons: Reason) -> dict[int | str, dict[str, Any]]:
 
 
 def body_of(schema: type[ImagesRequest], *, most: int = 1) -> dict[str, Any]:
-    """Return the description of a body that is a form or JSON.
-
-    Args:
-        schema: The JSON.
-        most: How many images.
-    """
+    """Return the description of a body that is a form or JSON, of at most so many images."""
     field = "image" if schema is ScoreRequest else "images"
     picture: dict[str, Any] = {"type": "string", "format": "binary"}
     json: dict[str, Any] = {"$ref": REFERENCE.format(name=schema.__name__)}

@@ -8,6 +8,7 @@ import threading
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from socket import socket
 from types import FrameType
@@ -31,33 +32,24 @@ LOCAL_NAMES = frozenset(("localhost", "127.0.0.1", "[::1]"))
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Listening:
-    """Where a server listens and who is let in.
-
-    Attributes:
-        host: Address of the interface.
-        port: TCP port; 0 takes a free one.
-        health_port: Another one, on which a thread of its own answers /healthz and /readyz in plain HTTP; None: none.
-        keys: Who may ask.
-        open_to_all: Whether other machines may ask without a key.
-        names: Host names by which the server may be addressed; without any: only as this machine where no keys are
-            requested, by any name where they are.
-        certificate: PEM file of the TLS certificate chain; without one the server speaks plain HTTP.
-        private_key: PEM file of its private key.
-        proxies: Addresses of proxies whose X-Forwarded-For and -Proto are believed.
-    """
+    """Where a server listens and who is let in."""
 
     host: str = "127.0.0.1"
-    port: int = 8765
-    health_port: int | None = None
-    keys: Keys = NO_KEYS
-    open_to_all: bool = False
-    names: Sequence[str] = ()
-    certificate: Path | None = None
-    private_key: Path | None = None
-    proxies: Sequence[str] = ()
+    port: int = 8765  # 0 takes a free one
+    health_port: int | None = None  # on which a thread of its own answers /healthz and /readyz in plain HTTP
+    keys: Keys = NO_KEYS  # of those who may ask
+    open_to_all: bool = False  # whether other machines may ask without a key
+    names: Sequence[str] = ()  # by which the server may be addressed; none: as this machine, or by any name with keys
+    certificate: Path | None = None  # PEM file of the TLS certificate chain; without one the server speaks plain HTTP
+    private_key: Path | None = None  # PEM file
+    proxies: Sequence[str] = ()  # addresses of proxies whose X-Forwarded-For and -Proto are believed
 
     def __post_init__(self) -> None:
-        if not self.keys and not self.open_to_all and not _is_loopback(self.host):
+        try:
+            loopback = ipaddress.ip_address(self.host).is_loopback
+        except ValueError:
+            loopback = self.host == "localhost"
+        if not (loopback or self.keys or self.open_to_all):
             raise SettingError(
                 f"{self.host} can be reached from other machines, and there are no keys; set QDEBIAS_SERVE_KEYS or "
                 f"--keys-file, or pass --open-to-all"
@@ -85,10 +77,7 @@ class Server(uvicorn.Server):
     def __init__(self, config: uvicorn.Config, service: Service) -> None:
         super().__init__(config)
         self._service = service
-        service.on_failure = self._give_up
-
-    def _give_up(self) -> None:
-        self.should_exit = True
+        service.on_failure = partial(setattr, self, "should_exit", True)
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """Take no new work, finish what is under way; end in any case soon after the time for it."""
@@ -117,11 +106,7 @@ def make_server(service: Service, listening: Listening) -> Server:
 
 
 def run(service: Service, listening: Listening) -> None:
-    """Serve until the process is told to stop.
-
-    Raises:
-        QdebiasError: The models cannot be loaded, or the port is taken.
-    """
+    """Serve until the process is told to stop; raises why the models cannot be loaded, or the port is taken."""
     try:
         with ExitStack() as stack:
             if listening.health_port is not None:
@@ -137,13 +122,6 @@ def run(service: Service, listening: Listening) -> None:
         raise service.failure
 
 
-def _is_loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
-
-
 HEAD_BYTES = 64 * 1024
 """Largest request line with all headers, in bytes."""
 
@@ -155,13 +133,9 @@ MOST_AHEAD = 8
 
 
 class Connection(HttpToolsProtocol, asyncio.BufferedProtocol):
-    """Closes a connection whose headers take too long or are too large, or whose body continues after the answer.
+    """Closes a connection whose headers take too long or are too large, or whose body continues after the answer."""
 
-    Attributes:
-        deadline: Seconds until the headers of a request have to be there.
-    """
-
-    deadline: float
+    deadline: float  # seconds until the headers of a request have to be there
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401 (Uvicorn's)
         super().__init__(*args, **kwargs)
@@ -192,12 +166,8 @@ class Connection(HttpToolsProtocol, asyncio.BufferedProtocol):
             self.send_400_response("The headers are too large.")
 
     def on_message_begin(self) -> None:
-        """Begin to wait for the headers of a request; too many at once are answered with 400.
-
-        Raises:
-            ValueError: They are too many; the parser takes any exception for a request that is not sound.
-        """
-        if len(self.pipeline) >= MOST_AHEAD:
+        """Begin to wait for the headers of a request; too many at once are answered with 400."""
+        if len(self.pipeline) >= MOST_AHEAD:  # the parser takes any exception for a request that is not sound
             raise ValueError("requests are sent without waiting for answers")
         super().on_message_begin()
         self._began = self.loop.time()
@@ -222,12 +192,14 @@ class Connection(HttpToolsProtocol, asyncio.BufferedProtocol):
     def on_response_complete(self) -> None:
         """Give a client that still sends some time to see the answer."""
         super().on_response_complete()
-        if self.cycle.more_body:
-            self.loop.call_later(self.timeout_keep_alive, self._close_unless_complete, self.cycle)
+        cycle = self.cycle
 
-    def _close_unless_complete(self, cycle: Any) -> None:  # noqa: ANN401
-        if cycle.more_body and not self.transport.is_closing():
-            self.transport.close()
+        def close_unless_complete() -> None:
+            if cycle.more_body and not self.transport.is_closing():
+                self.transport.close()
+
+        if cycle.more_body:
+            self.loop.call_later(self.timeout_keep_alive, close_unless_complete)
 
     def _await_head(self) -> None:
         if self._limit is None:
@@ -250,15 +222,9 @@ def server_config(app: ASGIApp, *, deadline: float, **more: Any) -> uvicorn.Conf
 
 @contextmanager
 def health_server(service: Service, host: str, port: int) -> Iterator[socket]:
-    """Answer /healthz and /readyz on a port of their own, in a thread of their own, as long as the context lasts.
+    """Answer /healthz and /readyz on a port and in a thread of their own as long as the context lasts.
 
-    They ask nothing of the service's event loop.
-
-    Yields:
-        The socket that listens.
-
-    Raises:
-        SystemExit: The port is taken; its context is the OSError.
+    They ask nothing of the service's event loop. Yields the socket that listens; SystemExit where the port is taken.
     """
 
     async def answer(scope: Scope, receive: Receive, send: Send) -> None:

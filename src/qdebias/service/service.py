@@ -1,24 +1,34 @@
-"""The way of an image through the service: a place in the queue, its bytes, its pixels, the model."""
+"""The models that a server answers with, and the way of an image: a place, its bytes, its pixels, the model."""
 
 import asyncio
+import gc
+import json
+import re
 import time
-from collections.abc import AsyncIterator, Callable, Coroutine
-from contextlib import ExitStack, asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
+from contextlib import ExitStack, asynccontextmanager, suppress
+from dataclasses import dataclass
 from functools import partial
+from hashlib import blake2b
+from pathlib import PurePath
 from typing import Any, Literal, TypeVar
 
 import numpy as np
 from starlette.requests import Request
 
+from qdebias.backends.base import Backend
+from qdebias.backends.load import split_arguments
+from qdebias.errors import BackendError, MissingPackageError, SettingError
 from qdebias.image import MIN_SIDE, RgbImage
-from qdebias.methods.plan import Failure
-from qdebias.runs.scorer import Explanation
+from qdebias.methods import presets
+from qdebias.methods.plan import Context, Failure
+from qdebias.runs.options import Options
+from qdebias.runs.scorer import Explanation, Scorer
 from qdebias.service.background import Background
 from qdebias.service.batcher import Batcher
 from qdebias.service.fetch import Fetcher
 from qdebias.service.guard import Metrics, log
 from qdebias.service.limits import Budget, Places, Settings
-from qdebias.service.models import Served
 from qdebias.service.processes import Decoder, Pool
 from qdebias.service.reading import Form, ParsedRequest, Source, Take, read, read_json
 from qdebias.service.refusal import Reason, Refusal, busy
@@ -34,19 +44,108 @@ STUCK_SECONDS = 30.0
 USUAL_SECONDS = 0.5
 """Guess of the seconds an image takes, before one was scored."""
 
+EMBEDDED = ("nano", "nano-biased")
+"""Models that gain nothing by larger batches; shown one image at a time, they give it the same bits in any company."""
+
+_SOUND_NAME = re.compile(r"[\w.-]+")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Served:
+    """What a server can be asked."""
+
+    scorers: Mapping[str, Mapping[str, Scorer]]  # by the names of model and method; the first model is the default
+    method: str  # name of the default method
+
+    @property
+    def model(self) -> str:
+        """Name of the default model."""
+        return next(iter(self.scorers))
+
+    @property
+    def methods(self) -> tuple[str, ...]:
+        """Names of the methods of the default model; another model may lack some that read more than it tells."""
+        return tuple(self.scorers[self.model])
+
+    def scorer(self, model: str, method: str) -> Scorer:
+        """Return the scorer of two names."""
+        if model not in self.scorers:
+            raise Refusal(Reason.NO_MODEL)
+        if method not in self.scorers[model]:
+            raise Refusal(Reason.NO_METHOD)
+        return self.scorers[model][method]
+
+    def fingerprint(self, model: str) -> str:
+        """Return 16 hex digits over what decides the answers of a model under the default method."""
+        identity = self.scorers[model][self.method].backend.fingerprint.identity
+        return blake2b(json.dumps(dict(identity), sort_keys=True).encode(), digest_size=8).hexdigest()
+
+
+def serve_models(backends: Mapping[str, Backend], settings: Settings) -> Served:
+    """Return the scorers of every model under every method that can be asked about a lone image.
+
+    Methods that need more than the image (a pool of other images, a package that is not installed) are left out. Each
+    model is asked once with the default method, so that one that cannot answer is found before the first request.
+    """
+    grey = np.full((2 * MIN_SIDE, 2 * MIN_SIDE, 3), 128, dtype=np.uint8)
+    methods = []
+    for name in dict.fromkeys((*presets.RECIPES, settings.method)):  # the default may be put together from parts
+        method = presets.get(name).method
+        with suppress(SettingError, MissingPackageError):
+            method.plan(grey, Context())
+            methods.append(name)
+    if settings.method not in methods:
+        raise SettingError(f"method {settings.method!r} needs more than one image; serve one of {', '.join(methods)}")
+    scorers: dict[str, dict[str, Scorer]] = {name: {} for name in backends}
+    for model, backend in backends.items():
+        batch = 1 if backend.fingerprint.identity.get("model") in EMBEDDED else settings.batch
+        scorer = partial(Scorer, backend=backend, seed=settings.seed, batch=batch, max_pixels=settings.pixels)
+        for name in methods:
+            try:
+                scorers[model][name] = scorer(method=name)
+            except BackendError:  # the method reads more than the model tells
+                if name == settings.method:
+                    raise
+        scorers[model][settings.method].score(grey)
+    return Served(scorers=scorers, method=settings.method)
+
+
+def specs_by_name(specs: Sequence[str]) -> dict[str, str]:
+    """Return what `load_backend` takes, by the names under which it is served: <name>=<backend>, or a backend alone.
+
+    A model without a name is called by the last part of its backend: answers tell neither folders nor servers.
+    """
+    names: list[str] = []
+    backends: list[str] = []
+    for spec in specs:
+        name, equals, backend = spec.partition("=")
+        if not (equals and _SOUND_NAME.fullmatch(name)):
+            last = PurePath(split_arguments(spec)[0].rpartition("#")[2]).name
+            name, backend = last.rpartition(":")[2] or last, spec
+        names.append(name)
+        backends.append(backend)
+    if not names or len(set(names)) != len(names):
+        raise SettingError(
+            f"the server needs models of different names, got {', '.join(names) or 'none'}; "
+            f"name them with --model NAME=MODEL"
+        )
+    return dict(zip(names, backends, strict=True))
+
+
+def loader(specs: Mapping[str, str], options: Options, settings: Settings) -> Callable[[], Served]:
+    """Return what loads the models of `specs_by_name`, as the options say, into a process of the service's own."""
+
+    def load() -> Served:
+        served = serve_models({name: options.backend(spec) for name, spec in specs.items()}, settings)
+        gc.collect()
+        gc.freeze()  # else each full collection goes through all modules, and nothing else runs for a tenth of a second
+        return served
+
+    return load
+
 
 class Service:
-    """Everything that requests share.
-
-    Args:
-        load: Loads the models, in the thread that will run them.
-        settings: Limits and defaults.
-        fetcher: What fetches URLs, where that is allowed; None: over the network.
-
-    Attributes:
-        failure: Why the models cannot be loaded.
-        on_failure: Is called when they cannot.
-    """
+    """Everything that requests share; `load` loads the models, in the thread that will run them."""
 
     def __init__(self, load: Callable[[], Served], settings: Settings, *, fetcher: Fetcher | None = None) -> None:
         self.settings = settings
@@ -60,7 +159,7 @@ class Service:
         self.background = Background(seconds=settings.deadline)
         self.served: Served | None = None
         self.stopping = False
-        self.failure: Exception | None = None
+        self.failure: Exception | None = None  # why the models cannot be loaded
         self.on_failure: Callable[[], None] = lambda: None
         self.beat = time.monotonic()
         self._load = load
@@ -74,20 +173,19 @@ class Service:
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
         """Load the models in the background and work until the context ends."""
-        self.batcher.start()
-        self.decoders.start()
-        self.background.pool.start()
-        self._loading = asyncio.get_running_loop().create_task(self._become_ready())
-        beating = asyncio.get_running_loop().create_task(self._keep_beating())
+        parts = (self.batcher, self.decoders, self.background.pool)
+        for part in parts:
+            part.start()
+        self._loading = asyncio.create_task(self._become_ready())
+        beating = asyncio.create_task(self._keep_beating())
         try:
             yield
         finally:
             for task in (self._loading, beating):
                 task.cancel()
             await asyncio.gather(self._loading, beating, return_exceptions=True)
-            await self.batcher.stop()
-            await self.decoders.stop()
-            await self.background.pool.stop()
+            for part in parts:
+                await part.stop()
 
     async def _become_ready(self) -> None:
         def load() -> None:
@@ -112,11 +210,7 @@ class Service:
         return time.monotonic() - self.beat > STUCK_SECONDS
 
     async def loaded(self) -> None:
-        """Wait, while the service is running, until the models are loaded.
-
-        Raises:
-            Exception: They cannot be loaded; QdebiasError where the cause is known.
-        """
+        """Wait, while the service is running, until the models are loaded; raises why they cannot be."""
         if self._loading is not None:
             await self._loading
         if self.failure is not None:
@@ -142,13 +236,16 @@ class Service:
     ) -> Answer:
         """Answer one request about images, as long as its client waits."""
         served = self.ready()
+        wait, measured = self.wait(), self.batcher.seconds_an_image > 0
+        # an image that comes now could miss its deadline, should the model be half as fast meanwhile
+        late = measured and self.places.taken > self.settings.batch and wait > self.settings.deadline / 2
         with ExitStack() as held:
-            if self._wait_is_too_long() or not self.places.take(1, held):
-                raise self.full()
+            if late or not self.places.take(1, held):
+                raise busy(wait)
             take = partial(self.memory.take, until=held)
             parsed = await read(request, form, take)
             if not self.places.take(len(parsed.images) - 1, held):
-                raise self.full()
+                raise busy(self.wait())
             return await while_there(request, work(Job(self, served, parsed, take)))
 
     async def run_in_background(
@@ -161,18 +258,9 @@ class Service:
             body = await read_json(request, most, values, partial(self.memory.take, until=held))
             return await while_there(request, self.background.run(work, bytes(body.rest)))
 
-    def full(self) -> Refusal:
-        """Return the refusal of what comes when the queue is full."""
-        return busy(self._wait())
-
-    def _wait(self) -> float:
+    def wait(self) -> float:
         """Return about how many seconds the images under way will take."""
         return self.places.taken * (self.batcher.seconds_an_image or USUAL_SECONDS)
-
-    def _wait_is_too_long(self) -> bool:
-        """Say whether an image that comes now could miss its deadline, should the model be half as fast meanwhile."""
-        measured = self.batcher.seconds_an_image > 0
-        return measured and self.places.taken > self.settings.batch and self._wait() > self.settings.deadline / 2
 
 
 class Job:
@@ -184,18 +272,13 @@ class Job:
         self.method = parsed.method or served.method
         self.seed = service.settings.seed
         self._lossy = parsed.lossy
-        self._service, self._served, self._take = service, served, take
+        self._service, self.served, self._take = service, served, take
         served.scorer(self.model, self.method)
-
-    @property
-    def fingerprint(self) -> str:
-        """See `Served.fingerprint`."""
-        return self._served.fingerprint(self.model)
 
     async def score(self, image: RgbImage, method: str, make: Callable[[Explanation], Answer]) -> Answer:
         """Return what is made, in the model's thread, of the score of decoded pixels and how it came about."""
         try:
-            result = await self._service.batcher.submit(self._served.scorer(self.model, method), image, make)
+            result = await self._service.batcher.submit(self.served.scorer(self.model, method), image, make)
         except Exception as error:
             log.error("model failed", error=type(error).__name__, text=str(error))
             raise Refusal(Reason.MODEL_FAILED) from error
@@ -237,7 +320,7 @@ class Job:
         if self._service.fetcher is None:
             raise Refusal(Reason.NO_URLS)
         if not self._take(self._service.settings.image_bytes):
-            raise self._service.full()
+            raise busy(self._service.wait())
         return await self._service.fetcher.fetch(source)
 
 
