@@ -13,8 +13,7 @@ from qdebias.runs.lines import FileState, Outcome
 from qdebias.runs.manifest import Manifest
 from qdebias.runs.run import Run, Snapshot
 
-AnyRun: TypeAlias = Run | Snapshot
-"""A run that is open for writing, or as it stood at one moment."""
+AnyRun: TypeAlias = Run | Snapshot  # a run that is open for writing, or as it stood at one moment
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -28,9 +28,7 @@ IMAGES = "images.jsonl"
 INDEX = "index.sqlite"
 VERSION = 5
 
-_PATIENCE = 60
-"""Seconds for which a writer waits until a reader has copied the index, and the other way round."""
-
+_PATIENCE = 60  # seconds for which a writer waits until a reader has copied the index, and the other way round
 _ANSWER: dict[str, type] = {"key": str, "logits": list, "more": int}
 """What a line of answers.jsonl has; `more` is how many lines of the same call of the model follow."""
 

@@ -15,8 +15,7 @@ Row: TypeAlias = Mapping[str, Any]
 FileState: TypeAlias = tuple[int | None, int | None]
 """Bytes, and time of the last change in nanoseconds: by these an unchanged file is recognised; None for no file."""
 
-_SUM = b',"sum":"%s"}\n'
-"""How a line ends: with its checksum."""
+_SUM = b',"sum":"%s"}\n'  # how a line ends: with its checksum
 
 
 class Lines:

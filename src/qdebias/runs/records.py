@@ -20,14 +20,9 @@ from qdebias.methods.plan import Failure, Score
 from qdebias.metrics.mos import Mos
 from qdebias.system.output import locked_output, replacing, written
 
-SUFFIXES = (".csv", ".jsonl", ".parquet")
-"""The formats of rows."""
-
-Columns: TypeAlias = Mapping[str, Any]
-"""The columns of a file in their order, and the type of each."""
-
-P = "p_"
-"""How the columns begin that hold the probability of an option: p_good."""
+SUFFIXES = (".csv", ".jsonl", ".parquet")  # the formats of rows
+Columns: TypeAlias = Mapping[str, Any]  # the columns of a file in their order, and the type of each
+P = "p_"  # how the columns begin that hold the probability of an option: p_good
 
 
 class Row:

@@ -24,11 +24,8 @@ from qdebias.system.output import locked
 PACKAGES = ("qdebias", "numpy", "pillow", "opencv-python-headless", "numba")
 """Those that decide the pixels of the images and of their degraded copies; a change is noted, and never refused."""
 
-SYNC_SECONDS = 1.0
-"""How much of the newest work a loss of power may cost; a killed process costs none of it."""
-
-INDEX_SECONDS = 10.0
-"""How often the index is written; what it lacks is read from the lines when the run is next opened."""
+SYNC_SECONDS = 1.0  # how much of the newest work a loss of power may cost; a killed process costs none of it
+INDEX_SECONDS = 10.0  # how often the index is written; what it lacks is read from the lines when the run is next opened
 
 
 class Run:

@@ -19,8 +19,7 @@ from qdebias.runs.scorer import Scorer
 from qdebias.runs.stored import StoredScorer
 from qdebias.system.output import holder, is_locked
 
-_TAIL = 1 << 18
-"""Bytes of images.jsonl from which the rate is taken: about the last thousand images."""
+_TAIL = 1 << 18  # bytes of images.jsonl from which the rate is taken: about the last thousand images
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

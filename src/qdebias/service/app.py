@@ -55,11 +55,8 @@ from qdebias.service.schema import (
 )
 from qdebias.service.service import Job, Service
 
-NUMBERS_BYTES = 2 << 20
-"""Largest body of numbers."""
-
-PLAIN = "vanilla"
-"""The method that an explanation compares with."""
+NUMBERS_BYTES = 2 << 20  # largest body of numbers
+PLAIN = "vanilla"  # the method that an explanation compares with
 
 
 def create_app(service: Service, *, keys: Keys, hosts: frozenset[str] = frozenset(), in_ray: bool = False) -> Guard:

@@ -73,8 +73,7 @@ def agreement(body: bytes) -> bytes:
     return answer.model_dump_json().encode()
 
 
-QUALITY = 90
-"""Of the WebP files that the page shows; the model saw the pixels themselves."""
+QUALITY = 90  # of the WebP files that the page shows; the model saw the pixels themselves
 
 
 def reduced(explanation: Explanation) -> Explanation:

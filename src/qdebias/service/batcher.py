@@ -18,8 +18,7 @@ from qdebias.service.guard import end_process
 
 Made = TypeVar("Made")
 
-SMOOTHING = 0.2
-"""Weight of the newest batch in the running mean of seconds an image."""
+SMOOTHING = 0.2  # weight of the newest batch in the running mean of seconds an image
 
 
 @dataclass(slots=True, eq=False)

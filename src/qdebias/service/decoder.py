@@ -33,11 +33,8 @@ FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF")
 
 HEAD = struct.Struct(">??Q")
 """Whether it is a JSON string in base64, whether it is refused if it was compressed with loss, and its length."""
-SIZE = struct.Struct(">II")
-"""Height and width."""
-REASONS: tuple[Reason | None, ...] = (None, *Reason)
-"""What the first byte of an answer stands for."""
-
+SIZE = struct.Struct(">II")  # height and width
+REASONS: tuple[Reason | None, ...] = (None, *Reason)  # what the first byte of an answer stands for
 BASE_BYTES = 256 << 20
 BYTES_A_PIXEL = 32
 COPIES = 6

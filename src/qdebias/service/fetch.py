@@ -18,12 +18,10 @@ from qdebias.service.refusal import Reason, Refusal
 
 PORTS = {"http": 80, "https": 443}
 REDIRECTS = 3
-SECONDS = 5.0
-"""For connecting and for each read; the request's deadline holds for all together."""
+SECONDS = 5.0  # for connecting and for each read; the request's deadline holds for all together
 LONGEST_URL = 2048
 
-Resolver = Callable[[str, int], Awaitable[list[str]]]
-"""Returns the addresses of a host name, for a port."""
+Resolver = Callable[[str, int], Awaitable[list[str]]]  # returns the addresses of a host name, for a port
 
 
 async def resolve(host: str, port: int) -> list[str]:
@@ -134,8 +132,7 @@ IPv4 inside IPv6: compatible, mapped, translated, NAT64, Teredo, 6to4; unique lo
 
 _REFUSED = tuple(map(ip_network, NOT_PUBLIC.split()))
 
-_ISATAP = (0x00005EFE, 0x02005EFE)
-"""Third quarter of an IPv6 address that carries an IPv4 address in its last one."""
+_ISATAP = (0x00005EFE, 0x02005EFE)  # third quarter of an IPv6 address that carries an IPv4 address in its last one
 
 
 def is_public(text: str) -> bool:

@@ -70,8 +70,9 @@ class Metrics:
         self.requests = Counter("qdebias_requests", counts, ("route", "method", "status"), registry=own)
         buckets = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
         self.seconds = Histogram("qdebias_request_seconds", times, ("route",), buckets=buckets, registry=own)
-        outcomes, together = "Images by what became of them: scored, or the code of an error.", "Images of one batch."
+        outcomes = "Images by what became of them: scored, or the code of an error."
         self.images = Counter("qdebias_images", outcomes, ("outcome",), registry=own)
+        together = "Images that went to the model together."
         self.batches = Histogram("qdebias_batch_images", together, buckets=(1, 2, 4, 8, 16, 32, 64), registry=own)
         self.model_seconds = Counter("qdebias_model_seconds", "Time in which the model worked.", registry=own)
 
@@ -85,11 +86,8 @@ class Metrics:
         self.model_seconds.inc(seconds)
 
 
-VARIABLE = "QDEBIAS_SERVE_KEYS"
-"""Environment variable with the keys, separated by commas or white space."""
-
-SHORTEST = 16
-"""Shortest key, in characters: a key that can be guessed is none."""
+VARIABLE = "QDEBIAS_SERVE_KEYS"  # environment variable with the keys, separated by commas or white space
+SHORTEST = 16  # shortest key, in characters: a key that can be guessed is none
 
 
 class Keys:
@@ -139,12 +137,8 @@ def _digest(key: str) -> bytes:
     return sha256(key.encode("utf-8", "surrogatepass")).digest()
 
 
-OPEN_ROUTES = frozenset(("/healthz", "/readyz"))
-"""What needs no key."""
-
-LINGER = 1.0
-"""Seconds for which the rest of a refused request is still read."""
-
+OPEN_ROUTES = frozenset(("/healthz", "/readyz"))  # what needs no key
+LINGER = 1.0  # seconds for which the rest of a refused request is still read
 _SOUND_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 
 HEADERS = {

@@ -25,15 +25,9 @@ from qdebias.service.reading import Base64
 from qdebias.service.refusal import Reason, Refusal
 from qdebias.system.processes import module_command, module_path
 
-TASKS_A_PROCESS = 2000
-"""After so many tasks a process is replaced, whatever memory it may have leaked."""
-
-START_SECONDS = 120.0
-"""After this long a process that is not ready is killed."""
-
-RETRY_SECONDS = 1.0
-"""Wait before a process that did not start is started again."""
-
+TASKS_A_PROCESS = 2000  # after so many tasks a process is replaced, whatever memory it may have leaked
+START_SECONDS = 120.0  # after this long a process that is not ready is killed
+RETRY_SECONDS = 1.0  # wait before a process that did not start is started again
 _SYSTEM = {name: os.environ[name] for name in ("SYSTEMROOT",) if name in os.environ}
 """What Python needs of the environment to start on Windows."""
 

@@ -40,24 +40,18 @@ class Base64(bytearray):
 Source = bytearray | memoryview | str | RgbImage | Refusal
 """An image: a file's bytes, which may be Base64; the URL where it is; or pixels; or why it was refused already."""
 
-Take = Callable[[int], bool]
-"""Says whether there is memory for so many bytes more, and takes it."""
-
+Take = Callable[[int], bool]  # says whether there is memory for so many bytes more, and takes it
 VALUES_AN_IMAGE = 8
 """Most commas, opening brackets and strings of JSON, or values of msgpack, an image; for the rest as for 4."""
 
 PACKED = "application/msgpack"
 TEXT_FIELDS = ("method", "model", "url")
-LONGEST_TYPE = 1000
-"""Of a Content-Type header, in bytes; what it takes to parse grows with the square of its length."""
-LONGEST_TEXT = 2048
-"""Of a text in a form or in msgpack, in bytes."""
+LONGEST_TYPE = 1000  # of a Content-Type header, in bytes; what it takes to parse grows with the square of its length
+LONGEST_TEXT = 2048  # of a text in a form or in msgpack, in bytes
 LONGEST_STRING = 2 * LONGEST_TEXT
 """Of a string in JSON that is parsed with what is around it, in bytes as they stand there."""
 
-STEP = 16 * 1024
-"""So many bytes are parsed before other requests have their turn."""
-
+STEP = 16 * 1024  # so many bytes are parsed before other requests have their turn
 _STRING = re.compile(rb'(?:[^"\\]++|\\.)*+', re.DOTALL)
 """A JSON string up to its closing quote, or to a backslash at the end of a piece."""
 _STANDS_FOR = secrets.token_hex(16).encode()

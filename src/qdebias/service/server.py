@@ -25,8 +25,7 @@ from qdebias.service.guard import Keys
 from qdebias.service.service import Service
 
 NO_KEYS = Keys()
-GRACE_SECONDS = 5.0
-"""A process that still lives so long after `drain` is ended at once, whatever a thread of it does."""
+GRACE_SECONDS = 5.0  # a process that still lives so long after `drain` is ended at once, whatever a thread of it does
 LOCAL_NAMES = frozenset(("localhost", "127.0.0.1", "[::1]"))
 
 
@@ -122,14 +121,9 @@ def run(service: Service, listening: Listening) -> None:
         raise service.failure
 
 
-HEAD_BYTES = 64 * 1024
-"""Largest request line with all headers, in bytes."""
-
-PIECE_BYTES = 64 * 1024
-"""So much is taken from the socket before other connections have their turn."""
-
-MOST_AHEAD = 8
-"""Requests that a client may send before it has the answer to an earlier one."""
+HEAD_BYTES = 64 * 1024  # largest request line with all headers, in bytes
+PIECE_BYTES = 64 * 1024  # so much is taken from the socket before other connections have their turn
+MOST_AHEAD = 8  # requests that a client may send before it has the answer to an earlier one
 
 
 class Connection(HttpToolsProtocol, asyncio.BufferedProtocol):

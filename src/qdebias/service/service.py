@@ -35,15 +35,9 @@ from qdebias.service.refusal import Reason, Refusal, busy
 
 Answer = TypeVar("Answer")
 
-BEAT_SECONDS = 0.5
-"""How often the event loop says that it works."""
-
-STUCK_SECONDS = 30.0
-"""After so long without a word of it the process is given up by /healthz of `--health-port`."""
-
-USUAL_SECONDS = 0.5
-"""Guess of the seconds an image takes, before one was scored."""
-
+BEAT_SECONDS = 0.5  # how often the event loop says that it works
+STUCK_SECONDS = 30.0  # after so long without a word of it the process is given up by /healthz of `--health-port`
+USUAL_SECONDS = 0.5  # guess of the seconds an image takes, before one was scored
 EMBEDDED = ("nano", "nano-biased")
 """Models that gain nothing by larger batches; shown one image at a time, they give it the same bits in any company."""
 
