@@ -80,8 +80,7 @@ class Form:
         self.texts = (*TEXT_FIELDS, "lossy") if reward else TEXT_FIELDS
         self.values = VALUES_AN_IMAGE * (self.most + 4)  # most in JSON or msgpack
         self.body_bytes = limits.body_bytes if one else limits.batch_body_bytes  # of a form or msgpack
-        self.packed = reward  # whether the body may be msgpack
-        self.lossy = not reward  # whether files may be compressed with loss where the request does not say so
+        self.reward = reward  # then it may be msgpack, and files compressed with loss are refused unless it allows them
 
 
 async def read(request: Request, form: Form, take: Take) -> ParsedRequest:
@@ -89,7 +88,7 @@ async def read(request: Request, form: Form, take: Take) -> ParsedRequest:
     kind = media_type(request)
     if kind == "multipart/form-data":
         return await _read_multipart(request, form, take)
-    if kind == PACKED and form.packed:
+    if kind == PACKED and form.reward:
         return await _read_packed(request, form, take)
     body = await read_json(request, form.limits.body_bytes, form.values, take)
     found = parse(form.schema, body.rest)
@@ -99,7 +98,7 @@ async def read(request: Request, form: Form, take: Take) -> ParsedRequest:
     images = tuple(_source(image, body) for image in sources)
     if sum(isinstance(image, Base64) and len(image) > LONGEST_STRING for image in images) != len(body.long):
         raise Refusal(Reason.MALFORMED, "a text is too long")
-    lossy = form.lossy or (isinstance(found, RewardRequest) and found.lossy)
+    lossy = found.lossy if isinstance(found, RewardRequest) else True
     return ParsedRequest(images=images, method=found.method, model=found.model, lossy=lossy)
 
 
@@ -259,7 +258,7 @@ async def _read_multipart(request: Request, form: Form, take: Take) -> ParsedReq
     if not reader.images:
         raise Refusal(Reason.MALFORMED, f"there is no part {form.field!r} with a file name, and no url")
     texts = {name: text.decode(errors="replace") for name, text in reader.texts.items()}
-    lossy = texts.get("lossy") or str(form.lossy).lower()
+    lossy = texts.get("lossy") or str(not form.reward).lower()
     if lossy not in ("true", "false"):
         raise Refusal(Reason.MALFORMED, "lossy is true or false")
     named = {name: texts.get(name) for name in ("method", "model")}

@@ -126,7 +126,7 @@ PIECE_BYTES = 64 * 1024  # so much is taken from the socket before other connect
 MOST_AHEAD = 8  # requests that a client may send before it has the answer to an earlier one
 
 
-class Connection(HttpToolsProtocol, asyncio.BufferedProtocol):
+class _Connection(HttpToolsProtocol, asyncio.BufferedProtocol):
     """Closes a connection whose headers take too long or are too large, or whose body continues after the answer."""
 
     deadline: float  # seconds until the headers of a request have to be there
@@ -139,32 +139,27 @@ class Connection(HttpToolsProtocol, asyncio.BufferedProtocol):
         self._limit: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """Begin to wait for the first headers."""
         super().connection_made(transport)
         self._await_head()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Wait for nothing any more."""
         self._stop_waiting()
         super().connection_lost(exc)
 
     def get_buffer(self, sizehint: int) -> memoryview:  # noqa: ARG002
-        """Return where the next bytes are to be written."""
         return self._buffer
 
     def buffer_updated(self, nbytes: int) -> None:
-        """Take bytes that arrived."""
         self._head_bytes += nbytes
         self.data_received(bytes(self._buffer[:nbytes]))
         if self._limit is not None and self._head_bytes > HEAD_BYTES and not self.transport.is_closing():
             self.send_400_response("The headers are too large.")
 
     def on_message_begin(self) -> None:
-        """Begin to wait for the headers of a request; too many at once are answered with 400."""
         if len(self.pipeline) >= MOST_AHEAD:  # the parser takes any exception for a request that is not sound
             raise ValueError("requests are sent without waiting for answers")
         super().on_message_begin()
-        self._began = self.loop.time()
+        self._began = self.loop.time()  # the deadline of the application counts from the first byte
         self._await_head()
 
     def on_header(self, name: bytes, value: bytes) -> None:
@@ -173,7 +168,6 @@ class Connection(HttpToolsProtocol, asyncio.BufferedProtocol):
             super().on_header(name, value)
 
     def on_headers_complete(self) -> None:
-        """Hand the request to the application, whose deadline counts from the first byte."""
         self._stop_waiting()
         self.scope["state"]["began"] = self._began
         super().on_headers_complete()
@@ -208,7 +202,7 @@ class Connection(HttpToolsProtocol, asyncio.BufferedProtocol):
 
 def server_config(app: ASGIApp, *, deadline: float, **more: Any) -> uvicorn.Config:  # noqa: ANN401 (Uvicorn's)
     """Return how Uvicorn serves an application of ours: a deadline for headers, and no words of its own."""
-    connection = type("Connection", (Connection,), {"deadline": deadline})
+    connection = type("Connection", (_Connection,), {"deadline": deadline})
     return uvicorn.Config(
         app, http=connection, log_config=None, access_log=False, server_header=False, ws="none", **more
     )
