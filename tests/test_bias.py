@@ -17,6 +17,7 @@ from qdebias.evaluation.bias import (
     bias_table,
     contents_of,
     deserved,
+    exposed,
     exposure_by_content,
     exposure_table,
     fractional_ranks,
@@ -148,21 +149,21 @@ def test_exposure_is_the_mean_over_the_copies(photo: RgbImage) -> None:
     score = Scorer(backend=FakeBackend(answer=confident), method=Exposure()).score(photo)
     assert score.value == pytest.approx(score.good.mean())
     assert len(score.good) == 4
-    assert Exposure().read(score.logits[0][0]) == pytest.approx(1 / (1 + np.exp(2 - photo.mean() / 50)))
+    assert exposed(score)[0] == pytest.approx(1 / (1 + np.exp(2 - photo.mean() / 50)))
 
 
 def test_exposure_as_a_table_and_a_picture(photo: RgbImage, tmp_path: Path) -> None:
     score = Scorer(backend=FakeBackend(answer=confident), method=Exposure()).score(photo)
     results = [score, Failure(name="b.png", error="b.png: no such file")]
-    table = exposure_table(["a.png", "b.png"], results, Exposure(), title="T")
+    table = exposure_table(["a.png", "b.png"], results, title="T")
     assert [column.flat for column in table.columns][1:3] == ["P(good) itself", "P(good) ZoomBlur"]
     assert table.rows[0][-1].text == f"{score.value:.3f}"
     assert table.rows[1][-1].text == "failed"
     assert table.footnotes == ("b.png: no such file",)
-    draw_strip([score, score], Exposure(), tmp_path / "strip.svg", title="T")
+    draw_strip([score, score], tmp_path / "strip.svg", title="T")
     assert "<svg" in (tmp_path / "strip.svg").read_text()
     with pytest.raises(SettingError, match="no image with an exposure"):
-        draw_strip([], Exposure(), tmp_path / "strip.png", title="T")
+        draw_strip([], tmp_path / "strip.png", title="T")
 
 
 def test_offsets_as_a_table_with_the_exposure_of_each_content(photo: RgbImage) -> None:

@@ -238,13 +238,12 @@ def _exposure(scorer: Scorer, inputs: Inputs, model: str) -> _Findings:
     """Measure the exposure of images."""
     from qdebias.report.paper_figures import draw_strip
 
-    method = Exposure()
     results = _expose(scorer, inputs.paths)
     title = f"Exposure of bias, model {model}, seed {scorer.context.seed}"
-    table = exposure_table([one_line(str(path)) for path in inputs.paths], results, method, title=title)
+    table = exposure_table([one_line(str(path)) for path in inputs.paths], results, title=title)
     scores = [result for result in results if isinstance(result, Score)]
     errors = [one.error for one in (*inputs.failures, *results) if isinstance(one, Failure)]
-    return [table], lambda plot: draw_strip(scores, method, plot, title=title), errors
+    return [table], lambda plot: draw_strip(scores, plot, title=title), errors
 
 
 def _offsets(

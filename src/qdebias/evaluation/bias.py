@@ -94,7 +94,7 @@ def measure_bias(
         methods=(before, after),
         offsets=tuple(
             Offset(
-                content=str(known[place]) or UNLABELLED,
+                content=str(known[place]),
                 count=int(counts[place]),
                 before=_number(found[:, 0, place]),
                 after=_number(found[:, 1, place]),
@@ -109,7 +109,7 @@ def measure_bias(
 
 
 def contents_of(evidence: Evidence, kind: str | None = None) -> tuple[str, tuple[str, ...]]:
-    """Return by what a dataset tells contents apart, and (N,) the content of each image."""
+    """Return by what a dataset tells contents apart, and (N,) the content of each image, `UNLABELLED` for none."""
     chosen = kind or next((one for one in KINDS if one in evidence.contents), "")
     if chosen not in evidence.contents:
         known = ", ".join(evidence.contents) or "none"
@@ -117,7 +117,7 @@ def contents_of(evidence: Evidence, kind: str | None = None) -> tuple[str, tuple
             f"the labels of {evidence.title} tell no contents apart{f' by {kind}' if kind else ''}; "
             f"known (--by): {known}"
         )
-    return chosen, evidence.contents[chosen]
+    return chosen, tuple(name or UNLABELLED for name in evidence.contents[chosen])
 
 
 def fractional_ranks(order: FloatArray) -> FloatArray:
@@ -194,28 +194,26 @@ class Exposure:
         score = _ALONE.combine(plan, answers)
         return replace(score, value=float(score.good.mean()), probabilities={}, deviation=None)
 
-    def read(self, logits: FloatArray) -> float:
-        """Return P(good), eq. (1)."""
-        return float(expected(logits, _ALONE.quality.values).p[0])
 
-    @property
-    def kinds(self) -> tuple[str, ...]:
-        """The degradations by name, in the order of `Score.good`."""
-        return tuple(map(kind_of, _ALONE.degradations))
+EXPOSED = ("itself", *map(kind_of, _ALONE.degradations))
+"""What `exposed` has P(good) of."""
 
 
-def exposure_table(names: Iterable[str], results: Iterable[Score | Failure], method: Exposure, *, title: str) -> Table:
+def exposed(score: Score) -> list[float]:
+    """Return P(good), eq. (1), of an image and of each copy, from its score under `Exposure`."""
+    return [float(expected(score.logits[0][0], VANILLA.values).p[0]), *score.good.tolist()]
+
+
+def exposure_table(names: Iterable[str], results: Iterable[Score | Failure], *, title: str) -> Table:
     """Return a row an image: P(good) of itself and of each copy, and the mean of the copies."""
-    columns = [Column("Image"), Column("itself", "P(good)")]
-    columns += [*(Column(kind, "P(good)") for kind in method.kinds), Column("Exposure")]
+    columns = [Column("Image"), *(Column(kind, "P(good)") for kind in EXPOSED), Column("Exposure")]
     rows = []
     for name, result in zip(names, results, strict=True):
         if isinstance(result, Failure):
             failed = Cell("failed", (result.error,))
             rows.append((Cell(name), *[failed] * (len(columns) - 1)))
             continue
-        values = [method.read(result.logits[0][0]), *result.good.tolist(), result.value]
-        rows.append((Cell(name), *(Cell(Number(value)) for value in values)))
+        rows.append((Cell(name), *(Cell(Number(value)) for value in (*exposed(result), result.value))))
     note = (
         f"P(good) under the question {VANILLA.text!r}, of the image and of each degraded copy. Exposure is "
         f"the mean over the copies: 0 where the model calls all of them poor, whatever they show."
@@ -228,5 +226,5 @@ def exposure_by_content(evidence: Evidence, results: Sequence[Score | Failure], 
     values: dict[str, list[float]] = {}
     for content, result in zip(contents_of(evidence, kind)[1], results, strict=True):
         if isinstance(result, Score):
-            values.setdefault(content or UNLABELLED, []).append(result.value)
+            values.setdefault(content, []).append(result.value)
     return {content: float(np.mean(found)) for content, found in values.items()}

@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from qdebias.errors import SettingError
-from qdebias.evaluation.bias import UNLABELLED, Bias, Exposure, contents_of, deserved, fractional_ranks
+from qdebias.evaluation.bias import EXPOSED, Bias, contents_of, deserved, exposed, fractional_ranks
 from qdebias.evaluation.evidence import Evidence
 from qdebias.image import load_image
 from qdebias.methods.plan import Score
@@ -32,7 +32,7 @@ def draw_scatter(evidence: Evidence, bias: Bias, out: Path) -> None:
     figure = Figure(figsize=(13, 4.2), layout="constrained")
     figure.suptitle(f"{evidence.title}, model {evidence.model}: what images show against how they are ranked")
     cells = figure.subplots(1, 3)
-    contents = np.array([name or UNLABELLED for name in contents_of(evidence, bias.kind)[1]])
+    contents = np.array(contents_of(evidence, bias.kind)[1])
     for cell, method, spread in zip(cells[:2], bias.methods, (bias.before, bias.after), strict=True):
         order = evidence.scores(method, "the figure").order
         scored = np.isfinite(order)
@@ -86,7 +86,7 @@ def choose_examples(
     evenly over the human scores that both have.
     """
     first, second = (evidence.scores(name, "the figure").value for name in bias.methods)
-    names = [name or UNLABELLED for name in contents_of(evidence, bias.kind)[1]]
+    names = contents_of(evidence, bias.kind)[1]
     known = np.isfinite(first) & np.isfinite(second)
     members = [
         [index for index, name in enumerate(names) if name == content and known[index]]
@@ -131,12 +131,12 @@ def draw_grid(rows: Sequence[Sequence[Example]], root: Path, out: Path, *, title
     save(figure, out)
 
 
-def draw_strip(scores: Sequence[Score], method: Exposure, out: Path, *, title: str) -> None:
+def draw_strip(scores: Sequence[Score], out: Path, *, title: str) -> None:
     """Write exposure as a picture: one column of points for the images, one for each kind of copy, with their means."""
     if not scores:
         raise SettingError("there is no image with an exposure to be drawn")
-    columns = np.array([[method.read(score.logits[0][0]), *score.good] for score in scores])
-    names = ["image itself", *method.kinds]
+    columns = np.array([exposed(score) for score in scores])
+    names = ["image itself", *EXPOSED[1:]]
     figure = Figure(figsize=(1.6 * len(names) + 1, 4), layout="constrained")
     cell = figure.subplots()
     figure.suptitle(title, fontsize=10)
