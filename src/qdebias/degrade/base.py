@@ -13,8 +13,7 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 
-Rng: TypeAlias = np.random.Generator | np.random.RandomState
-"""A source of noise; the latter repeats reference data."""
+Rng: TypeAlias = np.random.Generator | np.random.RandomState  # a source of noise; the latter repeats reference data
 
 
 class Degradation(Protocol):

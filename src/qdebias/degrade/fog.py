@@ -9,11 +9,8 @@ from qdebias.degrade.base import Rng, compiled, rgb_view
 from qdebias.errors import ImageError, SettingError
 from qdebias.image import RgbImage
 
-LONGEST_SIDE = 32768
-"""The longest side of an image in fog, in pixels, for which 2 GiB of the fractal are held."""
-
-_STRIPE = 1 << 17
-"""Values of noise that are drawn at a time; a power of two."""
+LONGEST_SIDE = 32768  # the longest side of an image in fog, in pixels, for which 2 GiB of the fractal are held
+_STRIPE = 1 << 17  # values of noise that are drawn at a time; a power of two
 
 Field = npt.NDArray[np.float32]
 Noise = npt.NDArray[np.float64]

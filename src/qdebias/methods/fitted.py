@@ -27,8 +27,7 @@ from qdebias.system.output import read_settings, write_settings
 
 FORMAT = "qdebias fit 1"
 
-FIT = ".fit"
-"""How the name of a file with a fit ends."""
+FIT = ".fit"  # how the name of a file with a fit ends
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

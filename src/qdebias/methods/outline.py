@@ -50,8 +50,7 @@ def _digest(value: object, size: int) -> str:
     return hashlib.blake2b(text.encode(), digest_size=size).hexdigest()
 
 
-QUERY = ""
-"""What stands in an outline for the query image."""
+QUERY = ""  # what stands in an outline for the query image
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -21,8 +21,7 @@ from qdebias.methods.readouts import ENSEMBLE, GOOD_POOR, LEVELS5, NEUTRAL, WORD
 from qdebias.metrics.packages import Lpips
 from qdebias.prompts import Question
 
-NEEDS_SAME = (equations.semantic_weight, equations.winner_weight)
-"""The weights that need the same-object question."""
+NEEDS_SAME = (equations.semantic_weight, equations.winner_weight)  # the weights that need the same-object question
 
 
 @dataclass(frozen=True, slots=True)
@@ -292,5 +291,4 @@ KINDS = (
 )  # fmt: skip
 """In the order in which parts are put together and written."""
 
-MANY = ("with", "without")
-"""The kinds of which there may be several parts."""
+MANY = ("with", "without")  # the kinds of which there may be several parts

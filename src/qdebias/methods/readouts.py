@@ -6,8 +6,7 @@ from qdebias.equations import FloatArray, Probability, certainty, from_log_odds
 from qdebias.errors import BackendError, SettingError
 from qdebias.prompts import Question, TopQuestion
 
-CHOICE = "Good or poor?"
-"""How the questions of the paper end; a readout of other words offers those in its place."""
+CHOICE = "Good or poor?"  # how the questions of the paper end; a readout of other words offers those in its place
 
 
 @dataclass(frozen=True, slots=True)

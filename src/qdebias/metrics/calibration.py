@@ -33,8 +33,7 @@ from qdebias.system.output import read_settings, write_settings
 Kind: TypeAlias = Literal["isotonic", "logistic"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
 
-FORMAT = "qdebias calibration 2"
-"""The first may be of a `paper` that is `paper-eq7` now."""
+FORMAT = "qdebias calibration 2"  # the first may be of a `paper` that is `paper-eq7` now
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -136,8 +135,7 @@ def _from_values(values: Mapping[str, Any]) -> Calibration:
     return made
 
 
-LEAST = 10
-"""Fewest labelled images that a map is fitted on."""
+LEAST = 10  # fewest labelled images that a map is fitted on
 
 
 def calibrate(

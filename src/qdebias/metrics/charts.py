@@ -10,12 +10,10 @@ from matplotlib.ticker import MaxNLocator
 
 from qdebias.equations import FloatArray
 
-MOST_POINTS = 2000
-"""Points of a scatter plot that are drawn; of more, an even selection."""
+MOST_POINTS = 2000  # points of a scatter plot that are drawn; of more, an even selection
 
 Span = tuple[float, float]
-Measured = tuple[float, float | None, float | None]
-"""A number and the ends of its interval, None where it has none."""
+Measured = tuple[float, float | None, float | None]  # a number and the ends of its interval, None where it has none
 
 STYLE = (
     ".qd svg{max-width:520px}.qd text{font:12px sans-serif;fill:currentColor}.qd .grid{stroke:#8885}"

@@ -17,8 +17,7 @@ from qdebias.errors import SettingError
 Statistic = Callable[[FloatArray], FloatArray]
 """From draws (B, N) to one value per resample (B,); NaN where the resample leaves the statistic undefined."""
 
-_CELLS = 1 << 19
-"""Draws held at once: resamples x images; bounds the memory, changes no result."""
+_CELLS = 1 << 19  # draws held at once: resamples x images; bounds the memory, changes no result
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -22,12 +22,8 @@ import numpy.typing as npt
 from qdebias.equations import FloatArray
 from qdebias.errors import SettingError
 
-NARROWEST, WIDEST = 0.001, 100.0
-"""Limits of the step's width, in standard deviations of the scores: from a jump to a straight line."""
-
-BEYOND = 3.0
-"""How far outside of the scores the middle of the step may lie, in its own widths: there its tail is exponential."""
-
+NARROWEST, WIDEST = 0.001, 100.0  # the step's width, in standard deviations: from a jump to a straight line
+BEYOND = 3.0  # how far outside of the scores, in its own widths, its middle may lie: there its tail is exponential
 ENOUGH = 1e-6
 """A step that improves the squared error by less than this share of it is the last. On real scores of LMMs PLCC is
 then within 1e-5 of its limit; with much less, five parameters creep along a flat valley for hundreds of steps."""

@@ -12,8 +12,7 @@ from qdebias.errors import SettingError
 from qdebias.metrics.intervals import Interval, Resampling, kendall, pearson, resample, root_mean_square, spearman
 from qdebias.metrics.logistic import LogisticFit, fit_logistic
 
-LEAST = 3
-"""Fewest images for which a correlation says anything: two always correlate perfectly."""
+LEAST = 3  # fewest images for which a correlation says anything: two always correlate perfectly
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -87,8 +87,7 @@ OF_SETS = re.compile(r".*fid.*|inception_score|clipscore")
 """Metrics that pyiqa lists as no-reference ones although they do not score an image alone: three are of sets of images,
 CLIPScore wants a caption."""
 
-SPAN = 10.0
-"""How wide the scale of a metric is taken to be whose upper end pyiqa does not tell."""
+SPAN = 10.0  # how wide the scale of a metric is taken to be whose upper end pyiqa does not tell
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

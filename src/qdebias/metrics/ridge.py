@@ -15,8 +15,7 @@ from qdebias.equations import FloatArray
 STRENGTHS: FloatArray = np.logspace(-3, 4, 22)
 """Penalties of the squared length of the weights that are tried, for features of unit length in each block."""
 
-CLIP = 4.0
-"""How many standard deviations a feature may lie from its mean; beyond, it counts as there."""
+CLIP = 4.0  # how many standard deviations a feature may lie from its mean; beyond, it counts as there
 
 Indices = npt.NDArray[np.intp]
 
