@@ -88,19 +88,18 @@ def compiled(kernel: Callable[P, R]) -> Callable[P, R]:
 
     Numba is loaded, and the kernel compiled, at the first call; the code is kept on disk where that can be written.
     """
-
-    @functools.cache
-    def machine_code() -> Callable[P, R]:
-        import numba
-
-        try:
-            code: Callable[P, R] = numba.njit(cache=True, nogil=True)(kernel)
-        except RuntimeError:  # numba found no folder that it may write its cache to
-            code = numba.njit(nogil=True)(kernel)
-        return code
+    code: Callable[P, R] | None = None
 
     @functools.wraps(kernel)
     def call(*args: P.args, **kwargs: P.kwargs) -> R:
-        return machine_code()(*args, **kwargs)
+        nonlocal code
+        if code is None:
+            import numba
+
+            try:
+                code = numba.njit(cache=True, nogil=True)(kernel)
+            except RuntimeError:  # numba found no folder that it may write its cache to
+                code = numba.njit(nogil=True)(kernel)
+        return code(*args, **kwargs)
 
     return call

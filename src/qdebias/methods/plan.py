@@ -1,5 +1,6 @@
 """What a method is given and what it gives: a context, the plan of what to ask about one image, and its score."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from html import escape
@@ -7,7 +8,7 @@ from typing import Protocol, TypeAlias, runtime_checkable
 
 import numpy as np
 
-from qdebias.equations import FloatArray, sigmoid
+from qdebias.equations import FloatArray
 from qdebias.image import RgbImage, digest
 from qdebias.image.notebook import bar, strip, table
 from qdebias.prompts import Request
@@ -103,7 +104,7 @@ class Score:
     deviation: float | None = None
 
     def __post_init__(self) -> None:
-        if self.log_odds is not None and abs(sigmoid(self.log_odds) - self.value) > 1e-9:
+        if self.log_odds is not None and abs((1 + math.tanh(self.log_odds / 2)) / 2 - self.value) > 1e-9:
             object.__setattr__(self, "log_odds", None)
 
     def __repr__(self) -> str:
