@@ -33,19 +33,6 @@ from qdebias.methods.recipe import Recipe
 from qdebias.prompts import Question
 from qdebias.system.named import import_named, is_import, nearest
 
-SPELLED = {
-    "qdebias": "paper",
-    "paper-eq7": "paper+eq7",
-    "average": "paper+average",
-    "winner": "paper+winner",
-    "lpips": "paper+lpips",
-    "qbench-t100": "qbench+t100",
-    **{f"only-{name}": f"paper+only-{name}" for name in ("zoom-blur", "spatter", "fog", "saturate")},
-    "spatter-fog-saturate": "paper+without-zoom-blur",
-    "spatter-saturate": "paper+without-zoom-blur+without-fog",
-}
-"""Names that an expression may begin with although they are short for others."""
-
 SUFFIX = ".toml"
 
 Presets = Mapping[str, Recipe]
@@ -55,11 +42,17 @@ def parse(text: str, presets: Presets) -> Recipe:
     """Return the method that an expression means, or refuse an unknown part, or two that do not go together."""
     head, *words = (word.strip() for word in text.split("+"))
     base, at, conditions = head.partition("@")
-    start, *spelled = SPELLED.get(base, base).split("+")
+    start, *spelled = _spelled(base, presets).split("+")
     recipe = presets.get(start) or _imported(start, presets)
     if at:
         recipe = _degraded(recipe, conditions.split(","))
     return add_parts(recipe, words, presets, spelled=spelled, settled=bool(at))
+
+
+def _spelled(name: str, presets: Presets) -> str:
+    """Return the start of an expression, in full where it is a preset that is short for one with parts."""
+    name = "paper" if name == "qdebias" else name
+    return presets[name].spelled or name if name in presets else name
 
 
 def add_parts(
@@ -212,7 +205,7 @@ def _described(said: Mapping[str, Any], presets: Presets) -> Recipe:
     text, parts = said.get("method", "paper"), said.get("parts", [])
     if not isinstance(text, str) or not isinstance(parts, list) or not all(isinstance(part, str) for part in parts):
         raise SettingError(f"method is a text and parts a list of texts, got {text!r} and {parts!r}")
-    start = SPELLED.get(text.split("+")[0], text).split("+")[0]
+    start = _spelled(text.split("+")[0], presets).split("+")[0]
     own: dict[str, Any] = {name: _question(name, said[name]) for name in ("quality", "same") if name in said}
     if own and start in presets:
         recipe, method = presets[start], presets[start].method

@@ -7,8 +7,8 @@ mended silently.
 from dataclasses import replace
 from pathlib import Path
 
-from qdebias.degrade import Fog, Saturate, Spatter, ZoomBlur, imagenet_c
-from qdebias.equations import equal_weight, similarity_weight, winner_weight
+from qdebias.degrade import Fog, Saturate, Spatter, imagenet_c
+from qdebias.equations import equal_weight
 from qdebias.errors import SettingError
 from qdebias.methods.expression import SUFFIX, add_parts, parse, read_file
 from qdebias.methods.fitted import FIT as FIT
@@ -17,7 +17,6 @@ from qdebias.methods.method import Method, QDebias, Vanilla
 from qdebias.methods.readouts import LEVELS5, Likeliest
 from qdebias.methods.recipe import DOG_IQA, OURS, Q_ALIGN, Q_BENCH, Q_REALIGN, SEP_IQA_SOURCE, SEP_LEVELS, VCD
 from qdebias.methods.recipe import Recipe as Recipe
-from qdebias.metrics.packages import Lpips
 from qdebias.prompts import PREFIX, Question, good_or_poor
 from qdebias.prompts import VANILLA as VANILLA
 
@@ -95,14 +94,22 @@ RELEASED = QDebias(
     degradations=(*(imagenet_c(kind, 3) for kind in ("zoom-blur", "spatter", "saturate")), imagenet_c("fog", 4)),
 )
 
+_STARTS = {
+    "paper": Recipe("paper", PAPER, "Q-Debias as the paper describes it, eq. (3)-(11)"),
+    "qbench": Recipe("qbench", Vanilla(question=QBENCH), "the prompt of Q-Bench, T = 1; Table 1", Q_BENCH),
+}
+
+
+def _short(name: str, spelled: str, summary: str) -> Recipe:
+    """Return a preset that is short for an expression."""
+    start, *words = spelled.split("+")
+    made = add_parts(_STARTS[start], words, {})
+    return replace(made, name=name, summary=summary, source=_STARTS[start].source, spelled=spelled)
+
 
 _RECIPES = (
-    Recipe("paper", PAPER, "Q-Debias as the paper describes it, eq. (3)-(11)"),
-    Recipe(
-        "paper-eq7",
-        replace(PAPER, degradations=(*PAPER.degradations[:3], Fog(rescale=False))),
-        "Q-Debias with the fog of eq. (7) as it is printed, white nearly everywhere",
-    ),
+    _STARTS["paper"],
+    _short("paper-eq7", "paper+eq7", "Q-Debias with the fog of eq. (7) as it is printed, white nearly everywhere"),
     Recipe(
         "paper-literal",
         replace(PAPER, placement="after"),
@@ -115,46 +122,32 @@ _RECIPES = (
         "Q-Debias as the authors' script reads: with the answer prefix that their processor drops",
     ),
     Recipe("vanilla", Vanilla(question=VANILLA), "one question about the image alone, eq. (1)"),
-    Recipe("qbench", Vanilla(question=QBENCH), "the prompt of Q-Bench, T = 1; Table 1", Q_BENCH),
-    Recipe(
-        "qbench-t100",
-        Vanilla(question=QBENCH, temperature=100.0),
-        "the prompt of Q-Bench with the temperature of its script, T = 100",
-        Q_BENCH,
-    ),
+    _STARTS["qbench"],
+    _short("qbench-t100", "qbench+t100", "the prompt of Q-Bench with the temperature of its script, T = 100"),
     Recipe("t1", replace(PAPER, quality=T1), "the whole prompt replaced; T1 of Table 4"),
     Recipe("t2", replace(PAPER, quality=T2), "without 'the first image is poor'; T2 of Table 4"),
     Recipe("t3", replace(PAPER, quality=T3), "without 'how about'; T3 of Table 4"),
-    Recipe("average", replace(UNASKED, weigh=equal_weight), "every condition counts the same; Average of Table 5"),
-    Recipe(
-        "lpips",
-        replace(UNASKED, weigh=similarity_weight, distance=Lpips()),
-        "weights by the likeness of the pixels, 1 - LPIPS; Quality Similarity of Table 5",
-    ),
-    Recipe(
+    _short("average", "paper+average", "every condition counts the same; Average of Table 5"),
+    _short("lpips", "paper+lpips", "weights by the likeness of the pixels, 1 - LPIPS; Quality Similarity of Table 5"),
+    _short(
         "winner",
-        replace(PAPER, weigh=winner_weight),
+        "paper+winner",
         "only the condition most surely of the same object counts; Winner-Takes-All of Table 5",
     ),
-    *(
-        # The weight of one condition is 1 whatever the model says, so the same-object question is left out.
-        Recipe(name, replace(UNASKED, degradations=(one,), weigh=equal_weight), f"{summary} of Table 3")
-        for name, one, summary in (
-            ("only-zoom-blur", ZoomBlur(), "zoom blur alone; experiment 2"),
-            ("only-spatter", Spatter(), "spatter alone; experiment 3"),
-            ("only-fog", Fog(), "fog alone; experiment 4"),
-            ("only-saturate", Saturate(), "saturation alone; experiment 5"),
-        )
-    ),
-    Recipe(
+    _short("only-zoom-blur", "paper+only-zoom-blur", "zoom blur alone; experiment 2 of Table 3"),
+    _short("only-spatter", "paper+only-spatter", "spatter alone; experiment 3 of Table 3"),
+    _short("only-fog", "paper+only-fog", "fog alone; experiment 4 of Table 3"),
+    _short("only-saturate", "paper+only-saturate", "saturation alone; experiment 5 of Table 3"),
+    _short(
         "spatter-saturate",
-        replace(PAPER, degradations=(Spatter(), Saturate())),
+        "paper+without-zoom-blur+without-fog",
         "the pair that does best in the paper; experiment 6 of Table 3",
     ),
     Recipe(
         "spatter-fog-saturate",
         replace(PAPER, degradations=(Spatter(), Fog(), Saturate())),
         "the three that do best in the paper; experiment 7 of Table 3",
+        spelled="paper+without-zoom-blur",
     ),
     Recipe(
         "mismatched",

@@ -37,6 +37,7 @@ class Recipe:
     method: Method
     summary: str  # in one line, with its place in the paper or the work it comes from
     source: str = PAPER
+    spelled: str = ""  # the expression that a preset is short for
     cut: str | None = None  # how mPLUG-Owl3 cuts images: "official" as its processor does; None as it was loaded
 
     @property
