@@ -15,7 +15,7 @@ from qdebias.errors import SettingError
 from qdebias.image import RgbImage, digest, load_image
 from qdebias.image.pool import ImagePool
 from qdebias.methods.method import Context
-from qdebias.methods.presets import PAPER, UNASKED
+from qdebias.methods.presets import PAPER
 from qdebias.runs.scorer import Scorer
 
 
@@ -40,7 +40,7 @@ def pool_of(folder: Path, contents: str, **content_of: str) -> ImagePool:
 
 
 def test_measured_weights_are_the_softmax_of_one_minus_the_distance(photo: RgbImage) -> None:
-    method = replace(UNASKED, weigh=similarity_weight, distance=mean_distance)
+    method = replace(PAPER, same=None, weigh=similarity_weight, distance=mean_distance)
     scorer = Scorer(backend=FakeBackend(), method=method)
     explanation = scorer.explain(photo)
     alike = [1 - mean_distance(photo, condition.image) for condition in explanation.plan.conditions]
@@ -52,7 +52,9 @@ def test_measured_weights_are_the_softmax_of_one_minus_the_distance(photo: RgbIm
 
 def test_measured_weights_ask_nothing_that_the_average_does_not_ask(photo: RgbImage) -> None:
     asked, average = FakeBackend(), FakeBackend()
-    Scorer(backend=asked, method=replace(UNASKED, weigh=similarity_weight, distance=mean_distance)).score(photo)
+    Scorer(backend=asked, method=replace(PAPER, same=None, weigh=similarity_weight, distance=mean_distance)).score(
+        photo
+    )
     Scorer(backend=average, method="average").score(photo)
     assert [request.questions for request in asked.calls[0]] == [request.questions for request in average.calls[0]]
 

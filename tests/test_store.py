@@ -189,7 +189,7 @@ def brightness_gap(first: RgbImage, second: RgbImage) -> float:
 def test_what_is_measured_on_pixels_is_stored_with_the_answers(
     paths: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    method = replace(presets.UNASKED, weigh=similarity_weight, distance=brightness_gap)
+    method = replace(presets.PAPER, same=None, weigh=similarity_weight, distance=brightness_gap)
     fill(tmp_path / "run", FakeBackend(), paths)
     expected = [score.value for score in Scorer(backend=FakeBackend(), method=method).score_many(paths)]
 
