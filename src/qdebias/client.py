@@ -6,6 +6,8 @@
 `AsyncClient` has the same methods as coroutines. This file is also the package `qdebias-client`.
 """
 
+# ruff: noqa: A002  `format` is its name in the address
+
 import random
 import struct
 import time
@@ -25,6 +27,7 @@ if TYPE_CHECKING:
 Image: TypeAlias = Any
 """A path, a file's bytes, a PIL image, or an (H, W, 3) array of bytes; the last two are sent as PNG, without loss."""
 
+Format: TypeAlias = Literal["png", "json"]
 RETRIED = frozenset({429, 502, 503, 504})
 
 
@@ -148,12 +151,7 @@ class Client:
                 pool.shutdown(cancel_futures=True)
 
     def explain(
-        self,
-        image: Image,
-        *,
-        format: Literal["png", "json"] = "png",  # noqa: A002
-        method: str | None = None,
-        model: str | None = None,
+        self, image: Image, *, format: Format = "png", method: str | None = None, model: str | None = None
     ) -> bytes:
         """Return how a score comes about, as a picture or as JSON."""
         return bytes(self._post(f"/v1/explain?format={format}", [image], method=method, model=model).content)
@@ -230,12 +228,7 @@ class AsyncClient:
                 task.cancel()
 
     async def explain(
-        self,
-        image: Image,
-        *,
-        format: Literal["png", "json"] = "png",  # noqa: A002
-        method: str | None = None,
-        model: str | None = None,
+        self, image: Image, *, format: Format = "png", method: str | None = None, model: str | None = None
     ) -> bytes:
         """See `Client.explain`."""
         return bytes((await self._post(f"/v1/explain?format={format}", [image], method=method, model=model)).content)

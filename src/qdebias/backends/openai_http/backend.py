@@ -16,13 +16,7 @@ from qdebias.backends.openai_http.chat import (
     option_logprobs,
     png_url,
 )
-from qdebias.backends.openai_http.connection import (
-    Connection,
-    Json,
-    PassingError,
-    RefusedError,
-    Session,
-)
+from qdebias.backends.openai_http.connection import Connection, Json, PassingError, RefusedError, Session
 from qdebias.backends.openai_http.prompt import PreparedQuestion, check_unseen, find_lead, prepare, readable
 from qdebias.backends.openai_http.servers import Served, identify, reported_name
 from qdebias.backends.prompt import Argument, Form

@@ -48,9 +48,9 @@ _WORDS = 300  # letters of what Ray says about a death that are passed on
 
 
 def check_reachable(address: str) -> None:
-    """Raise SettingError where no cluster is at an address, as far as anything but `ray.init` can tell, at once.
+    """Raise SettingError if it shows at once, and not only in `ray.init`, that there is no cluster at an address.
 
-    There is none where nothing listens, or what listens is no cluster, or one that wants another version or token.
+    Either nothing listens there, or what listens is no cluster, or one that wants another version or token.
     """
     if address == AUTO:
         address = os.environ.get("RAY_ADDRESS") or AUTO
@@ -67,9 +67,8 @@ def check_reachable(address: str) -> None:
     if address.startswith(_CLIENT):
         return
     # in a process of its own, as what asks can neither be given a limit nor be kept from writing to stderr
-    command = module_command(
-        "ray.scripts.scripts", "health-check", *(() if address == AUTO else ("--address", address))
-    )
+    named = () if address == AUTO else ("--address", address)
+    command = module_command("ray.scripts.scripts", "health-check", *named)
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=HEAD_SECONDS, check=False)  # noqa: S603
     except subprocess.TimeoutExpired as error:
