@@ -34,11 +34,7 @@ Sources = Annotated[
 ]
 Methods = Annotated[
     list[str] | None,
-    typer.Option(
-        "--methods",
-        "-k",
-        help=f"Comma-separated, or repeated; see `qdebias methods`. Default: {','.join(DEFAULT)}.",
-    ),
+    typer.Option("--methods", "-k", help=f"Comma-separated, or repeated. Default: {','.join(DEFAULT)}."),
 ]
 Models = Annotated[
     list[str] | None,

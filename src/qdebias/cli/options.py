@@ -68,11 +68,7 @@ def _option(kind: Any, text: str, *names: str, default: object = None, **setting
 
 _OPTIONS: Mapping[str, tuple[Any, object]] = {
     "model": _option(
-        str,
-        "Which model answers: `nano` is embedded and needs no download; see `qdebias models`.",
-        "--model",
-        "-m",
-        default="nano",
+        str, "Which model answers: `nano` is embedded; see `qdebias models`.", "--model", "-m", default="nano"
     ),
     "method": (MethodName, "paper"),
     "aspect": _option(

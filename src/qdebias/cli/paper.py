@@ -41,10 +41,7 @@ TERMINAL = "terminal"
 
 Form = Annotated[
     str | None,
-    typer.Option(
-        "--format",
-        help=f"{', '.join(FORMS)}; by default what the suffix of --out says, else markdown, or drawn on a terminal.",
-    ),
+    typer.Option("--format", help=f"{', '.join(FORMS)}. Default: as --out ends, else markdown, or a drawn table."),
 ]
 Out = Annotated[Path | None, typer.Option(help="Write to this file.")]
 

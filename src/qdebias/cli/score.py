@@ -59,10 +59,7 @@ Out = Annotated[
 ]
 CalibrationFile = Annotated[
     Path | None,
-    typer.Option(
-        help="Also give `mos` on a MOS scale and its interval, `mos_low` to `mos_high`, with a file of "
-        "`qdebias calibrate`."
-    ),
+    typer.Option(help="Also give `mos` on a MOS scale, and its interval, with a file of `qdebias calibrate`."),
 ]
 ColumnNames = Annotated[
     str | None,
