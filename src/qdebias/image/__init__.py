@@ -50,8 +50,7 @@ ImageSource: TypeAlias = (
 MAX_PIXELS = 50_000_000
 """Default limit of width x height; a larger image is refused by its header, before any pixel is decoded."""
 
-MIN_SIDE = 32
-"""Shortest side, in pixels, on which the degradations and the vision encoders mean anything."""
+MIN_SIDE = 32  # shortest side, in pixels, on which the degradations and the vision encoders mean anything
 
 IDENTITY = "max_side"
 """Under which name a fingerprint says how large images may be; absent where they are scored as they are."""

@@ -14,11 +14,8 @@ _MARKER = re.compile(rb"\xff+([\x01-\xcf\xd8-\xfe])")  # 0 behind 0xff is data, 
 _SCALED, _SEQUENTIAL, _PROGRESSIVE = (0xC0, 0xC1, 0xC2), (0xC0, 0xC1, 0xC9), (0xC2, 0xCA)
 _FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 _SCAN, _END, _DIVISORS = 0xDA, 0xD9, 0xDB
-_ASIDE = frozenset((*range(0xE0, 0xF0), 0xFE))
-"""Headers that concern no pixel: EXIF, profiles and comments."""
-
-_PADDING = 16
-"""Most bytes before the end marker that are no damage where they are all the same."""
+_ASIDE = frozenset((*range(0xE0, 0xF0), 0xFE))  # headers that concern no pixel: EXIF, profiles and comments
+_PADDING = 16  # most bytes before the end marker that are no damage where they are all the same
 
 
 def can_be_scaled(picture: Image.Image) -> bool:

@@ -30,17 +30,10 @@ def is_folder(path: str | os.PathLike[str]) -> bool:
     return os.path.isdir(path)  # noqa: PTH112 (Path.is_dir raises where the name is refused)
 
 
-MAX_BYTES = 200_000_000
-"""Largest image that is fetched, in bytes: more than 50 megapixels take without any compression."""
-
-SECONDS = 60.0
-"""How long one image may take to arrive."""
-
-ATTEMPTS = 3
-"""How often a fetch is tried before the image fails."""
-
-BLOCK = 8 << 20
-"""Bytes that are read at a time from a shard or table."""
+MAX_BYTES = 200_000_000  # largest image that is fetched, in bytes: more than 50 megapixels take without any compression
+SECONDS = 60.0  # how long one image may take to arrive
+ATTEMPTS = 3  # how often a fetch is tried before the image fails
+BLOCK = 8 << 20  # bytes that are read at a time from a shard or table
 
 _SILENCE = logging.NullHandler()
 """Keeps what a package logs from stderr, where its failures stand as ours; whoever sets logging up has it all."""

@@ -7,7 +7,7 @@ import re
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -36,8 +36,7 @@ if TYPE_CHECKING:
 _RANGE = re.compile(r"\{(\d{1,18})\.\.(\d{1,18})\}")
 _MOST_NUMBERS = 1_000_000
 
-_LOOK_AT = 100
-"""How many images are looked for before a run begins, to tell a mistyped command from a bad image."""
+_LOOK_AT = 100  # how many images are looked for before a run begins, to tell a mistyped command from a bad image
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,12 +54,11 @@ class Images:
 
     def __iter__(self) -> Iterator[Image]:
         """Yield each image in the order in which it was named, within a folder sorted by path."""
-        for piece in self.pieces():
-            for image in piece:
-                if isinstance(image, LeftOut):
-                    self.left_out.append(image)
-                else:
-                    yield image
+        for image in chain.from_iterable(self.pieces()):
+            if isinstance(image, LeftOut):
+                self.left_out.append(image)
+            else:
+                yield image
 
     def pieces(self) -> Iterator[Piece]:
         """Yield the images in pieces, each path and address once, by whatever way or link to it.

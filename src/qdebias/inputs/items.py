@@ -15,8 +15,7 @@ from qdebias.inputs.addresses import absolute_name, is_address, read_address, un
 NO_IMAGE, NOT_DECODED, LINKS = "without a suffix and no image", "of formats that are not decoded", "links to folders"
 """Why something is left out."""
 
-SIZE = 500
-"""Most images in a piece of those that are named one by one."""
+SIZE = 500  # most images in a piece of those that are named one by one
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,14 +10,9 @@ MOST_TIMES = 100
 """How many times larger than stored the columns of a row group may become where they take more than `MAX_BYTES`:
 encoded images hardly shrink, and one page that grows to gigabytes is in memory at once."""
 
-BATCH = 1 << 26
-"""Bytes that the texts of a record batch take at most, unless it is one row."""
-
-_HEADER = 1 << 14
-"""Bytes that are read at a time, at most, where only the headers of pages are wanted."""
-
-_DEEPEST = 8
-"""Most structures inside each other in the header of a page, which has two."""
+BATCH = 1 << 26  # bytes that the texts of a record batch take at most, unless it is one row
+_HEADER = 1 << 14  # bytes that are read at a time, at most, where only the headers of pages are wanted
+_DEEPEST = 8  # most structures inside each other in the header of a page, which has two
 
 _UNSOUND = "a page without a sound header"
 

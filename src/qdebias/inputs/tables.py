@@ -29,8 +29,7 @@ from qdebias.inputs.parquet import batches, check_growth, open_parquet
 SUFFIXES = (".parquet", ".csv", ".tsv")
 LIST = ".txt"
 
-COLUMNS = ("image", "path", "url", "file_name")
-"""The first of these that a table has is taken where no column is named."""
+COLUMNS = ("image", "path", "url", "file_name")  # the first of these that a table has is taken where no column is named
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,8 +13,7 @@ from qdebias.inputs.items import Container, Image, Member, unreadable
 
 SUFFIXES = (".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".flv", ".mpg", ".mpeg", ".ts", ".wmv", ".3gp", ".y4m")
 
-FRAMES = 8
-"""How many frames of a video are scored."""
+FRAMES = 8  # how many frames of a video are scored
 
 
 @dataclass(frozen=True, slots=True)

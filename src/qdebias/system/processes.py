@@ -17,8 +17,7 @@ with suppress(ModuleNotFoundError):  # Windows has none
     resource = import_module("resource")
 
 _STATM = Path("/proc/self/statm")
-_MADV_PAGEOUT = 21
-"""Linux's number; Python's `mmap` does not name it."""
+_MADV_PAGEOUT = 21  # Linux's number; Python's `mmap` does not name it
 
 
 def module_command(module: str, *arguments: str) -> list[str]:

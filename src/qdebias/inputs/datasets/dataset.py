@@ -209,8 +209,7 @@ def _read(file: Traversable) -> Table:
             return {key: plain(part) for key, part in value.items()}
         return value.replace("\n", " ") if isinstance(value, str) else value
 
-    table: Table = plain(tomllib.loads(file.read_text("utf-8")))
-    return table
+    return {key: plain(value) for key, value in tomllib.loads(file.read_text("utf-8")).items()}
 
 
 def _labels(table: Table) -> Iterator[Labels]:
@@ -232,8 +231,7 @@ def _labels(table: Table) -> Iterator[Labels]:
         yield Labels(files=label_files, annexes=annexes, reader=reader, **table)
 
 
-CATALOGUE: Mapping[str, Entry] = {entry.name: entry for entry in _entries()}
-"""By name; the six of the paper first."""
+CATALOGUE: Mapping[str, Entry] = {entry.name: entry for entry in _entries()}  # by name; the six of the paper first
 
 
 def entry(name: str) -> Entry:

@@ -17,8 +17,7 @@ from qdebias.inputs.datasets.tree import Tree, find_images, open_tree
 from qdebias.inputs.video import is_video
 from qdebias.metrics.mos import Direction
 
-SAMPLE = "sample"
-"""The subset that takes whatever rows and images are there."""
+SAMPLE = "sample"  # the subset that takes whatever rows and images are there
 
 _SUFFIXES = (".csv", ".tsv", ".json", ".jsonl", ".xlsx", ".parquet", ".gz")
 
@@ -62,7 +61,9 @@ def load_dataset(
         path = Path(true_name(str(name)))
         if labels is not None:
             raise SettingError(f"{path} is a label file itself; leave labels (--labels) out")
-        return _load_file(path, root, subset, direction, column, images=images)
+        entry, read = _read_own(path, direction, column)
+        tree = open_tree(path.parent if root is None else Path(root), f"the images of {path.name}")
+        return _assemble(entry, tree, read, subset, images=images)
     entry = entry_of(str(name))
     if direction is not None:
         raise SettingError(
@@ -86,15 +87,8 @@ def refuse_videos(dataset: Dataset) -> None:
         )
 
 
-def _load_file(
-    path: Path,
-    root: "str | PathLike[str] | None",
-    subset: str | None,
-    direction: Direction | None,
-    column: str | None,
-    *,
-    images: bool,
-) -> Dataset:
+def _read_own(path: Path, direction: Direction | None, column: str | None) -> tuple[Entry, LabelledImages]:
+    """Return what a label file of the user's own amounts to, and its labels."""
     if not path.is_file():
         raise SettingError(f"{path}: no such label file")
     records = read_records(path)
@@ -121,10 +115,10 @@ def _load_file(
             f"{path}: its scores are called {form.score} and all lie in [0, 1], as those that qdebias writes; if they "
             f"are of people, name their column (--column {form.score}), or call it mos"
         )
-    scale = (min(scores), max(scores))
-    read = LabelledImages(items=tuple(items), labels=form, scale=scale, files=(path,), notes=tuple(notes))
-    tree = open_tree(path.parent if root is None else Path(root), f"the images of {path.name}")
-    return _assemble(replace(entry, count=len(items)), tree, read, subset, images=images)
+    read = LabelledImages(
+        items=tuple(items), labels=form, scale=(min(scores), max(scores)), files=(path,), notes=tuple(notes)
+    )
+    return replace(entry, count=len(items)), read
 
 
 def _assemble(entry: Entry, tree: Tree, read: LabelledImages, subset: str | None, *, images: bool) -> Dataset:
