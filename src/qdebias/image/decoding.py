@@ -11,22 +11,14 @@ from typing import Any, BinaryIO
 
 import numpy as np
 import numpy.typing as npt
-from PIL import (  # noqa: F401  # noqa: F401
-    AvifImagePlugin,
-    BmpImagePlugin,
-    GifImagePlugin,
-    Image,
-    JpegImagePlugin,
-    MpoImagePlugin,
-    PngImagePlugin,
-    PpmImagePlugin,
-    TiffImagePlugin,
-    WebPImagePlugin,
-)
+from PIL import AvifImagePlugin, Image, TiffImagePlugin
 from PIL.ImageFile import ImageFile
 
 from qdebias.errors import DamagedImageError, ImageError
 from qdebias.image.damage import can_be_scaled, damage, png_chunks
+
+for _plugin_name in ("Bmp", "Gif", "Jpeg", "Mpo", "Png", "Ppm", "WebP"):
+    import_module(f"PIL.{_plugin_name}ImagePlugin")  # enters itself in Image.OPEN
 
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF", "PPM", "AVIF", "HEIF", "JXL")
 """The formats that are decoded, told by content and not by name. Others are refused: rarely used decoders are
@@ -171,8 +163,9 @@ def _orientation(picture: Image.Image) -> int | None:
             return found if isinstance(found, int) else None
         if picture.format == "JXL" and not getattr(picture, "jpeg", False):
             return None  # its decoder has turned it, by what the picture says itself; EXIF does not count beside that
-        digits = picture.info.get("Raw profile type exif", "").split("\n")[3:]  # of a PNG as ImageMagick writes it
-        block = picture.info.get("exif") or bytes.fromhex("".join(digits))
+        block = picture.info.get("exif") or b""
+        if not block:  # hexadecimal digits after three lines, of a PNG as ImageMagick writes it
+            block = bytes.fromhex("".join(picture.info["Raw profile type exif"].split("\n")[3:]))
         while block.startswith(b"Exif\0\0"):
             block = block[6:]
         order = {b"II": "<", b"MM": ">"}[block[:2]]

@@ -32,7 +32,7 @@ def kind_of(name: str) -> Literal["image", "not decoded", "no suffix"] | None:
         return "no suffix"
     if stem.startswith(".") or not stem:
         return None
-    suffix = f".{suffix.lower()}"
+    suffix = dot + suffix.lower()
     return "image" if suffix in SUFFIXES else "not decoded" if suffix in NOT_DECODED_SUFFIXES else None
 
 
