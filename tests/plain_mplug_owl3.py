@@ -12,7 +12,7 @@ import torch
 from transformers.models.qwen2.modeling_qwen2 import Qwen2Attention
 
 from qdebias.backends.mplug_owl3.configuration import RELEASES, Release
-from qdebias.backends.mplug_owl3.modeling import GatedAttention, HyperAttention, MplugOwl3ForConditionalGeneration
+from qdebias.backends.mplug_owl3.modeling import HyperAttention, MplugOwl3ForConditionalGeneration
 
 
 def rotation(positions: torch.Tensor, head: int, theta: float) -> tuple[torch.Tensor, torch.Tensor]:
@@ -97,7 +97,7 @@ class _Reading:
         image_keys, image_values = self._image(attention, images, positions.to(hidden.device), groups)
         order = torch.arange(len(images), device=hidden.device).repeat_interleave(images.shape[1])
         visible = order[None] < counts.to(hidden.device)[:, None]
-        if not isinstance(attention, GatedAttention):
+        if attention.kind == "none":
             both = torch.cat([image_keys, keys], 1), torch.cat([image_values, values], 1)
             return _softmax(queries, *both, torch.cat([visible, causal], 1))
         text, first = _softmax(queries, keys, values, causal), int((counts > 0).long().argmax())

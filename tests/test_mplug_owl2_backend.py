@@ -23,8 +23,7 @@ from qdebias import presets
 from qdebias.backends.base import Backend
 from qdebias.backends.hf.backend import HfBackend
 from qdebias.backends.hf.loading import load_hf
-from qdebias.backends.mplug_owl2.configuration import MplugOwl2Config
-from qdebias.backends.mplug_owl2.modeling import MplugOwl2ForConditionalGeneration, MplugOwl2Model
+from qdebias.backends.mplug_owl2.modeling import MplugOwl2Config, MplugOwl2ForConditionalGeneration, MplugOwl2Model
 from qdebias.backends.mplug_owl2.processing import FORMS
 from qdebias.backends.verify import verify
 from qdebias.cli.app import app

@@ -15,8 +15,7 @@ from tokenizers import Tokenizer
 from qdebias import presets
 from qdebias.backends.hf.backend import HfBackend
 from qdebias.backends.hf.loading import load_hf
-from qdebias.backends.mplug_owl2.configuration import IMAGE_TOKEN, MplugOwl2Config
-from qdebias.backends.mplug_owl2.modeling import MplugOwl2ForConditionalGeneration
+from qdebias.backends.mplug_owl2.modeling import IMAGE_TOKEN, MplugOwl2Config, MplugOwl2ForConditionalGeneration
 from qdebias.backends.mplug_owl2.processing import MARKER, MplugOwl2ImageProcessor, read_vocabulary
 from qdebias.image import load_image
 from qdebias.prompts import Question, Request

@@ -22,8 +22,7 @@ from qdebias.backends.checkpoint import Checkpoint
 from qdebias.backends.hf import Config, Model, Processor
 from qdebias.backends.hf.devices import check_room, is_want_of_memory, memory_of
 from qdebias.backends.hf.weights import BITS, Storage, WeightFiles, check_complete, weight_files
-from qdebias.backends.mplug_owl2.configuration import MplugOwl2Config
-from qdebias.backends.mplug_owl2.modeling import MplugOwl2ForConditionalGeneration
+from qdebias.backends.mplug_owl2.modeling import MplugOwl2Config, MplugOwl2ForConditionalGeneration
 from qdebias.backends.mplug_owl2.processing import MplugOwl2Processor
 from qdebias.backends.mplug_owl3.configuration import MplugOwl3Config
 from qdebias.backends.mplug_owl3.modeling import MplugOwl3ForConditionalGeneration

@@ -1,97 +1,156 @@
 """mPLUG-Owl2: a ViT, an abstractor, and Llama-2 with weights of its own for image tokens; the official names."""
 
-from typing import NamedTuple, cast
+from collections import OrderedDict
+from collections.abc import Mapping
+from typing import Any, Self, TypeAlias, cast
 
 import torch
 from torch import nn
 from torch.nn import functional as F  # noqa: N812  torch's own abbreviation
-from transformers import CLIPVisionConfig
+from transformers import LlamaConfig
+from transformers.activations import QuickGELUActivation
 from transformers.modeling_outputs import BaseModelOutputWithPooling
-from transformers.models.clip.modeling_clip import CLIPMLP
 from transformers.models.llama import modeling_llama as llama
 
-from qdebias.backends.hf.native import NativeModel, put_images
-from qdebias.backends.mplug_owl2.configuration import IMAGE_TOKEN, MplugOwl2Config
+from qdebias.backends.hf.native import NativeModel, check_entries, put_images
+
+IMAGE_TOKEN = -200
+"""Stands in the ids for each token of an image, as the official code has it once for the whole image."""
+
+_REQUIRED = (
+    *("hidden_size", "intermediate_size", "max_position_embeddings", "num_attention_heads", "num_hidden_layers"),
+    "rms_norm_eps",
+)
+_SUPPORTED = {
+    "attention_bias": False,
+    "hidden_act": "silu",
+    "pretraining_tp": 1,
+    "quantization_config": None,
+    "rope_scaling": None,
+    "tie_word_embeddings": False,
+}
+"""Entries that no published checkpoint has otherwise; anything else would silently be another model."""
+
+_VISION = (
+    *("hidden_size", "image_size", "intermediate_size", "layer_norm_eps", "num_attention_heads", "num_hidden_layers"),
+    "patch_size",
+)
+_ABSTRACTOR = (
+    *("encoder_hidden_size", "grid_size", "hidden_size", "intermediate_size", "layer_norm_eps"),
+    *("num_attention_heads", "num_hidden_layers", "num_learnable_queries"),
+)
 
 
-class VisionEmbeddings(nn.Module):
-    """Patches behind a class token, at learned positions."""
+class MplugOwl2Config(LlamaConfig):
+    """Entries of `config.json`: Llama's, and the two parts that see.
+
+    By `image_aspect_ratio` "pad" makes an image square by a border, "resize" by squeezing it; None takes its middle.
+    """
+
+    model_type = "mplug_owl2"
+
+    visual_config: dict[str, Any] | None = None
+    image_aspect_ratio: str | None = None
+
+    @classmethod
+    def from_dict(cls, config_dict: dict[str, Any], **options: Any) -> Self:  # noqa: ANN401
+        """Return the config of a `config.json`, or raise a ValueError that names what cannot be."""
+        check_entries(config_dict, required=_REQUIRED, supported=_SUPPORTED)
+        parts = config_dict.get("visual_config")
+        if not isinstance(parts, dict) or not {"visual_model", "visual_abstractor"} <= parts.keys():
+            raise ValueError("has no entry 'visual_config' with 'visual_model' and 'visual_abstractor'")
+        vision, abstractor = parts["visual_model"], parts["visual_abstractor"]
+        check_entries(vision, required=_VISION, supported={"num_channels": 3}, where="visual_model: ")
+        check_entries(abstractor, required=_ABSTRACTOR, supported={}, where="visual_abstractor: ")
+        for name, part in (("visual_model", vision), ("visual_abstractor", abstractor), ("decoder", config_dict)):
+            if part["hidden_size"] % part["num_attention_heads"]:
+                raise ValueError(f"{name}: {part['hidden_size']} channels are not {part['num_attention_heads']} heads")
+        if not vision["hidden_size"] == abstractor["encoder_hidden_size"] == abstractor["hidden_size"]:
+            raise ValueError("visual_model and visual_abstractor differ in their channels")
+        if abstractor["grid_size"] != vision["image_size"] // vision["patch_size"]:
+            raise ValueError(f"images of {vision['image_size']} pixels do not fit grid_size {abstractor['grid_size']}")
+        return cast(Self, super().from_dict(config_dict, **options))
+
+    @property
+    def vision(self) -> Mapping[str, Any]:
+        """The vision encoder."""
+        return cast(Mapping[str, Any], (self.visual_config or {})["visual_model"])
+
+    @property
+    def abstractor(self) -> Mapping[str, Any]:
+        """The learned queries that read what the vision encoder sees."""
+        return cast(Mapping[str, Any], (self.visual_config or {})["visual_abstractor"])
+
+    @property
+    def image_positions(self) -> int:
+        """Number of tokens of the vision encoder, that of the class among them."""
+        return int(self.abstractor["grid_size"]) ** 2 + 1
+
+    @property
+    def image_tokens(self) -> int:
+        """Number of tokens of an image in the prompt, the one that ends it among them."""
+        return int(self.abstractor["num_learnable_queries"]) + 1
+
+    @property
+    def image_token_id(self) -> int:
+        """Stands for each of them."""
+        return IMAGE_TOKEN
+
+
+class VisionLayer(nn.Module):
+    """One layer of the vision encoder, with the quick GELU, whatever the config calls it.
+
+    The projection of the attention holds, head by head, the rows of query, key and value.
+    """
+
+    def __init__(self, config: MplugOwl2Config) -> None:
+        super().__init__()
+        vision = config.vision
+        width, epsilon, self.heads = vision["hidden_size"], vision["layer_norm_eps"], vision["num_attention_heads"]
+        self.self_attn = nn.ModuleDict(
+            {"query_key_value": nn.Linear(width, 3 * width), "dense": nn.Linear(width, width)}
+        )
+        self.input_layernorm = nn.LayerNorm(width, eps=epsilon)
+        inner = vision["intermediate_size"]
+        parts = {"fc1": nn.Linear(width, inner), "act": QuickGELUActivation(), "fc2": nn.Linear(inner, width)}
+        self.mlp = nn.Sequential(OrderedDict(parts))
+        self.post_attention_layernorm = nn.LayerNorm(width, eps=epsilon)
+
+    def forward(self, hidden: torch.Tensor) -> torch.Tensor:
+        """Map (n, T, width) to the same shape."""
+        attention = self.self_attn
+        parts = attention["query_key_value"](self.input_layernorm(hidden)).unflatten(-1, (self.heads, 3, -1))
+        read = F.scaled_dot_product_attention(*parts.transpose(1, 2).unbind(dim=3))
+        hidden = hidden + attention["dense"](read.transpose(1, 2).flatten(2))
+        return cast(torch.Tensor, hidden + self.mlp(self.post_attention_layernorm(hidden)))
+
+
+class VisionEncoder(nn.Module):
+    """Maps images to tokens: patches behind a class token, at learned positions, through the layers."""
 
     def __init__(self, config: MplugOwl2Config) -> None:
         super().__init__()
         vision = config.vision
         width, patch, epsilon = vision["hidden_size"], vision["patch_size"], vision["layer_norm_eps"]
-        self.cls_token = nn.Parameter(torch.empty(1, 1, width))
-        self.patch_embed = nn.Conv2d(3, width, kernel_size=patch, stride=patch, bias=False)
-        self.position_embedding = nn.Parameter(torch.empty(1, config.image_positions, width))
-        self.pre_layernorm = nn.LayerNorm(width, eps=epsilon)
-
-    def forward(self, pixels: torch.Tensor) -> torch.Tensor:
-        """Map (n, 3, side, side) to (n, T, width)."""
-        patches = self.patch_embed(pixels).flatten(2).transpose(1, 2)
-        first = self.cls_token.expand(len(patches), -1, -1)
-        hidden = torch.cat([first, patches], dim=1) + self.position_embedding
-        return cast(torch.Tensor, self.pre_layernorm(hidden))
-
-
-class VisionAttention(nn.Module):
-    """Self-attention whose projection holds, head by head, the rows of query, key and value."""
-
-    def __init__(self, width: int, heads: int) -> None:
-        super().__init__()
-        self.heads = heads
-        self.query_key_value = nn.Linear(width, 3 * width)
-        self.dense = nn.Linear(width, width)
-
-    def forward(self, hidden: torch.Tensor) -> torch.Tensor:
-        """Map (n, T, width) to the same shape."""
-        by_head = self.query_key_value(hidden).unflatten(-1, (self.heads, 3, -1)).transpose(1, 2)
-        read = F.scaled_dot_product_attention(*by_head.unbind(dim=3))
-        return cast(torch.Tensor, self.dense(read.transpose(1, 2).flatten(2)))
-
-
-class VisionLayer(nn.Module):
-    """One layer of the vision encoder; its activation is the quick GELU, whatever the config calls it."""
-
-    def __init__(self, config: MplugOwl2Config) -> None:
-        super().__init__()
-        vision = config.vision
-        width, epsilon = vision["hidden_size"], vision["layer_norm_eps"]
-        heads, intermediate = vision["num_attention_heads"], vision["intermediate_size"]
-        mlp = CLIPVisionConfig(
-            hidden_size=width, intermediate_size=intermediate, num_attention_heads=heads, hidden_act="quick_gelu"
-        )
-        self.self_attn = VisionAttention(width, heads)
-        self.input_layernorm = nn.LayerNorm(width, eps=epsilon)
-        self.mlp = CLIPMLP(mlp)
-        self.post_attention_layernorm = nn.LayerNorm(width, eps=epsilon)
-
-    def forward(self, hidden: torch.Tensor) -> torch.Tensor:
-        """Map (n, T, width) to the same shape."""
-        hidden = hidden + self.self_attn(self.input_layernorm(hidden))
-        return cast(torch.Tensor, hidden + self.mlp(self.post_attention_layernorm(hidden)))
-
-
-class VisionEncoder(nn.Module):
-    """Maps images to tokens, that of the class first."""
-
-    def __init__(self, config: MplugOwl2Config) -> None:
-        super().__init__()
-        layers = nn.Sequential(*(VisionLayer(config) for _ in range(config.vision["num_hidden_layers"])))
-        self.embeddings = VisionEmbeddings(config)
+        layers = nn.Sequential(*(VisionLayer(config) for _ in range(vision["num_hidden_layers"])))
+        self.embeddings = nn.Module()
+        self.embeddings.cls_token = nn.Parameter(torch.empty(1, 1, width))
+        self.embeddings.patch_embed = nn.Conv2d(3, width, kernel_size=patch, stride=patch, bias=False)
+        self.embeddings.position_embedding = nn.Parameter(torch.empty(1, config.image_positions, width))
+        self.embeddings.pre_layernorm = nn.LayerNorm(width, eps=epsilon)
         self.encoder = nn.ModuleDict({"layers": layers})
-        self.post_layernorm = nn.LayerNorm(config.vision["hidden_size"], eps=config.vision["layer_norm_eps"])
+        self.post_layernorm = nn.LayerNorm(width, eps=epsilon)
 
     def forward(self, pixels: torch.Tensor) -> torch.Tensor:
-        """Map (n, 3, side, side) to (n, T, width)."""
-        return cast(torch.Tensor, self.post_layernorm(self.encoder["layers"](self.embeddings(pixels))))
+        """Map (n, 3, side, side) to (n, T, width), that of the class first."""
+        first: Any = self.embeddings
+        patches = first.patch_embed(pixels).flatten(2).transpose(1, 2)
+        placed = torch.cat([first.cls_token.expand(len(patches), -1, -1), patches], dim=1) + first.position_embedding
+        return cast(torch.Tensor, self.post_layernorm(self.encoder["layers"](first.pre_layernorm(placed))))
 
 
 class AbstractorAttention(nn.Module):
-    """Attention of Q queries to themselves and to T image tokens.
-
-    The positions are numbers computed once and stored in the checkpoint, rounded to its type.
-    """
+    """Attention of queries to themselves and to image tokens, at positions that are stored, rounded to their type."""
 
     def __init__(self, width: int, heads: int, queries: int, tokens: int) -> None:
         super().__init__()
@@ -109,40 +168,28 @@ class AbstractorAttention(nn.Module):
         return F.scaled_dot_product_attention(*by_head).transpose(1, 2).flatten(2)
 
 
-class AbstractorMlp(nn.Module):
-    """Gated linear unit with a norm inside; the gate is `w1`."""
-
-    def __init__(self, width: int, intermediate: int, epsilon: float) -> None:
-        super().__init__()
-        self.w1 = nn.Linear(width, intermediate)
-        self.w2 = nn.Linear(intermediate, width)
-        self.w3 = nn.Linear(width, intermediate)
-        self.ffn_ln = nn.LayerNorm(intermediate, eps=epsilon)
-
-    def forward(self, hidden: torch.Tensor) -> torch.Tensor:
-        """Map (n, Q, width) to the same shape."""
-        return cast(torch.Tensor, self.w2(self.ffn_ln(F.silu(self.w1(hidden)) * self.w3(hidden))))
-
-
 class AbstractorLayer(nn.Module):
-    """One layer of the abstractor; its norms have torch's epsilon, 1e-5, except the one inside the MLP."""
+    """One layer of the abstractor; only the norm inside the MLP, whose gate is `w1`, has not torch's epsilon, 1e-5."""
 
     def __init__(self, config: MplugOwl2Config) -> None:
         super().__init__()
         shape, width = config.abstractor, config.abstractor["hidden_size"]
+        inner = shape["intermediate_size"]
         self.attention = AbstractorAttention(
             width, shape["num_attention_heads"], shape["num_learnable_queries"], config.image_positions
         )
-        mlp = AbstractorMlp(width, shape["intermediate_size"], shape["layer_norm_eps"])
+        mlp = nn.ModuleDict({"w1": nn.Linear(width, inner), "w2": nn.Linear(inner, width)})
+        mlp.update({"w3": nn.Linear(width, inner), "ffn_ln": nn.LayerNorm(inner, eps=shape["layer_norm_eps"])})
         self.output = nn.ModuleDict({"out_proj": nn.Linear(width, width), "norm2": nn.LayerNorm(width), "mlp": mlp})
-        self.norm1 = nn.LayerNorm(width)
-        self.normk = nn.LayerNorm(width)
+        self.norm1, self.normk = nn.LayerNorm(width), nn.LayerNorm(width)
 
     def forward(self, queries: torch.Tensor, image: torch.Tensor) -> torch.Tensor:
         """Map (n, Q, width) and (n, T, width) to (n, Q, width); the residual is of normed queries."""
-        queries = self.norm1(queries)
-        hidden = queries + self.output["out_proj"](self.attention(queries, self.normk(image)))
-        return cast(torch.Tensor, hidden + self.output["mlp"](self.output["norm2"](hidden)))
+        queries, output = self.norm1(queries), self.output
+        hidden = queries + output["out_proj"](self.attention(queries, self.normk(image)))
+        normed, mlp = output["norm2"](hidden), cast(nn.ModuleDict, output["mlp"])
+        gated = F.silu(mlp["w1"](normed)) * mlp["w3"](normed)
+        return cast(torch.Tensor, hidden + mlp["w2"](mlp["ffn_ln"](gated)))
 
 
 class Abstractor(nn.Module):
@@ -165,11 +212,8 @@ class Abstractor(nn.Module):
         return torch.cat([self.visual_fc(queries), self.vit_eos.expand(len(image), -1, -1)], dim=1)
 
 
-class Ways(NamedTuple):
-    """Which of R * L tokens are text and which belong to images: indices of both."""
-
-    text: torch.Tensor
-    image: torch.Tensor
+Ways: TypeAlias = tuple[torch.Tensor, torch.Tensor]
+"""Which of R * L tokens are text and which belong to images: indices of both."""
 
 
 class Multiway(nn.Module):
@@ -182,70 +226,48 @@ class Multiway(nn.Module):
     def forward(self, hidden: torch.Tensor, ways: Ways) -> torch.Tensor:
         """Map (R, L, channels) to (R, L, other channels)."""
         flat = hidden.flatten(0, 1)
-        if not len(ways.image):
+        if not len(ways[1]):
             return cast(torch.Tensor, self.multiway[0](hidden))
         text, image = (module(flat[places]) for module, places in zip(self.multiway, ways, strict=True))
         mapped: torch.Tensor = text.new_empty(len(flat), text.shape[-1])
-        return mapped.index_copy(0, ways.text, text).index_copy(0, ways.image, image).view(*hidden.shape[:2], -1)
+        return mapped.index_copy(0, ways[0], text).index_copy(0, ways[1], image).view(*hidden.shape[:2], -1)
 
 
-class Attention(nn.Module):
-    """Causal self-attention; keys and values of image tokens have weights of their own."""
+class Layer(nn.Module):
+    """One layer of the language model; keys, values and norms of image tokens have weights of their own."""
 
     def __init__(self, config: MplugOwl2Config) -> None:
         super().__init__()
         self.head = config.hidden_size // config.num_attention_heads
         hidden, kept = config.hidden_size, (config.num_key_value_heads or config.num_attention_heads) * self.head
-        self.q_proj = nn.Linear(hidden, hidden, bias=False)
-        self.k_proj, self.v_proj = (
-            Multiway(*(nn.Linear(hidden, kept, bias=False) for _ in range(2))) for _ in range(2)
+        self.self_attn = nn.ModuleDict(
+            {
+                "q_proj": nn.Linear(hidden, hidden, bias=False),
+                "k_proj": Multiway(*(nn.Linear(hidden, kept, bias=False) for _ in range(2))),
+                "v_proj": Multiway(*(nn.Linear(hidden, kept, bias=False) for _ in range(2))),
+                "o_proj": nn.Linear(hidden, hidden, bias=False),
+            }
         )
-        self.o_proj = nn.Linear(hidden, hidden, bias=False)
+        self.mlp = llama.LlamaMLP(config)
+        self.input_layernorm, self.post_attention_layernorm = (
+            Multiway(*(llama.LlamaRMSNorm(hidden, config.rms_norm_eps) for _ in range(2))) for _ in range(2)
+        )
 
     def forward(
-        self,
-        hidden: torch.Tensor,
-        ways: Ways,
-        rotation: tuple[torch.Tensor, torch.Tensor],
-        mask: torch.Tensor | None,
+        self, hidden: torch.Tensor, ways: Ways, rotation: tuple[torch.Tensor, torch.Tensor], mask: torch.Tensor | None
     ) -> torch.Tensor:
-        """Map (R, L, hidden) to the same shape.
+        """Map (R, L, hidden) to the same shape; `rotation` is cosine and sine, (R, L, head), of queries and keys.
 
-        Args:
-            hidden: R rows of L tokens.
-            ways: Which of them belong to images.
-            rotation: Cosine and sine, (R, L, head), of queries and keys.
-            mask: (R, 1, L, L), added to the scores; None: a token sees itself and all before it.
+        The mask (R, 1, L, L) is added to the scores of attention; None: a token sees itself and all before it.
         """
-        parts = self.q_proj(hidden), self.k_proj(hidden, ways), self.v_proj(hidden, ways)
+        attention, normed = self.self_attn, self.input_layernorm(hidden, ways)
+        parts = attention["q_proj"](normed), attention["k_proj"](normed, ways), attention["v_proj"](normed, ways)
         query, key, value = (part.unflatten(-1, (-1, self.head)).transpose(1, 2) for part in parts)
         query, key = llama.apply_rotary_pos_emb(query, key, *rotation)
         read = F.scaled_dot_product_attention(
             query, key, value, attn_mask=mask, is_causal=mask is None, enable_gqa=query.shape[1] != key.shape[1]
         )
-        return cast(torch.Tensor, self.o_proj(read.transpose(1, 2).flatten(2)))
-
-
-class Layer(nn.Module):
-    """One layer of the language model."""
-
-    def __init__(self, config: MplugOwl2Config) -> None:
-        super().__init__()
-        self.self_attn = Attention(config)
-        self.mlp = llama.LlamaMLP(config)
-        self.input_layernorm, self.post_attention_layernorm = (
-            Multiway(*(llama.LlamaRMSNorm(config.hidden_size, config.rms_norm_eps) for _ in range(2))) for _ in range(2)
-        )
-
-    def forward(
-        self,
-        hidden: torch.Tensor,
-        ways: Ways,
-        rotation: tuple[torch.Tensor, torch.Tensor],
-        mask: torch.Tensor | None,
-    ) -> torch.Tensor:
-        """Map (R, L, hidden) to the same shape; the arguments are those of `Attention`."""
-        hidden = hidden + self.self_attn(self.input_layernorm(hidden, ways), ways, rotation, mask)
+        hidden = hidden + attention["o_proj"](read.transpose(1, 2).flatten(2))
         return cast(torch.Tensor, hidden + self.mlp(self.post_attention_layernorm(hidden, ways)))
 
 
@@ -266,18 +288,14 @@ class MplugOwl2Model(nn.Module):
         return BaseModelOutputWithPooling(pooler_output=self.visual_abstractor(self.vision_model(pixel_values)))
 
     def forward(
-        self,
-        input_ids: torch.Tensor,
-        position_ids: torch.Tensor,
-        mask: torch.Tensor | None,
-        images: torch.Tensor | None,
+        self, ids: torch.Tensor, positions: torch.Tensor, mask: torch.Tensor | None, images: torch.Tensor | None
     ) -> torch.Tensor:
         """Return (R, L, hidden) under the last norm."""
-        slots = input_ids == IMAGE_TOKEN
-        hidden = self.embed_tokens(input_ids.masked_fill(slots, 0))
+        slots = ids == IMAGE_TOKEN
+        hidden = self.embed_tokens(ids.masked_fill(slots, 0))
         put_images(hidden, slots, images)
-        ways = Ways(*(places.flatten().nonzero()[:, 0] for places in (~slots, slots)))
-        rotation = self.rotary_emb(hidden, position_ids)
+        ways = (~slots).flatten().nonzero()[:, 0], slots.flatten().nonzero()[:, 0]
+        rotation = self.rotary_emb(hidden, positions)
         for layer in self.layers:
             hidden = layer(hidden, ways, rotation, mask)
         return cast(torch.Tensor, self.norm(hidden))

@@ -16,7 +16,7 @@ from transformers.models.clip.image_processing_pil_clip import CLIPImageProcesso
 from qdebias.backends.checkpoint import Checkpoint
 from qdebias.backends.hf.images import flat, image_settings
 from qdebias.backends.hf.native import NativeProcessor
-from qdebias.backends.mplug_owl2.configuration import IMAGE_TOKEN, MplugOwl2Config
+from qdebias.backends.mplug_owl2.modeling import IMAGE_TOKEN, MplugOwl2Config
 from qdebias.errors import BackendError, SettingError
 
 VOCABULARY_FILE = "tokenizer.model"
@@ -81,11 +81,7 @@ class LlamaVocabulary:
 
 
 def read_vocabulary(folder: Path) -> LlamaVocabulary:
-    """Return the vocabulary in a folder.
-
-    Raises:
-        BackendError: There is none, it is damaged, or not of this kind.
-    """
+    """Return the vocabulary in a folder."""
     path = folder / VOCABULARY_FILE
     try:
         vocabulary = LlamaVocabulary(_from_sentencepiece(path.read_bytes()))
@@ -189,11 +185,7 @@ image, as Co-Instruct was trained. Images that come first are written without an
 
 
 class MplugOwl2ImageProcessor(CLIPImageProcessorPil):
-    """CLIP's, which is shown a square.
-
-    Attributes:
-        aspect: How an image becomes square, see `MplugOwl2Config.image_aspect_ratio`.
-    """
+    """CLIP's, which is shown a square, made as `MplugOwl2Config.image_aspect_ratio` says."""
 
     aspect: str | None = None
 
@@ -213,28 +205,14 @@ class MplugOwl2ImageProcessor(CLIPImageProcessorPil):
 
 
 class MplugOwl2Processor(NativeProcessor):
-    """Vocabulary, images and prompts of a checkpoint.
-
-    Attributes:
-        image_tokens: How many tokens an image has, that which ends it among them.
-    """
+    """Vocabulary, images and prompts of a checkpoint; `image_tokens` counts the one that ends an image."""
 
     image_token = MARKER
     image_tokens = 0
 
     @classmethod
     def from_folder(cls, checkpoint: Checkpoint, config: MplugOwl2Config, *, form: str | None = None) -> Self:
-        """Return the processor of a checkpoint.
-
-        Args:
-            checkpoint: A folder with a vocabulary and preprocessor_config.json.
-            config: The model's.
-            form: How questions are written, see `FORMS`; None is "score".
-
-        Raises:
-            BackendError: A file is missing or damaged, or does not fit the model.
-            SettingError: There is no such form.
-        """
+        """Return the processor of a checkpoint; `form` is one of `FORMS`, None is "score"."""
         form = "score" if form is None else form
         if form not in FORMS:
             raise SettingError(f"form {form!r} is unknown; use one of {', '.join(FORMS)}")

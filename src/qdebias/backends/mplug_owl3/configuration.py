@@ -3,7 +3,6 @@
 import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from types import MappingProxyType
 from typing import Any, Self, TypeAlias, cast
 
 from transformers import Qwen2Config, SiglipVisionConfig
@@ -20,15 +19,11 @@ MARKER = "<|image|>"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Release:
-    """One generation of the model.
+    """One generation of the model: as in the name of its repository on the Hugging Face hub, `hub`.
 
-    Attributes:
-        name: As in the name of its repository.
-        hub: Its repository on the Hugging Face hub.
-        lag: How many tokens after the first token of a marker the crop becomes visible; its keys are rotated by the
-            position of that token. 240728 is off by one against 241101: there the first token of a marker does not
-            see its own crop.
-        tiles_text: What replaces the marker of an image that is cut, with one marker for each crop.
+    A crop becomes visible `lag` tokens after the first token of its marker; its keys are rotated by the position of
+    that token. 240728 is off by one against 241101: there the first token of a marker does not see its own crop.
+    `tiles_text` replaces the marker of an image that is cut, with one marker for each crop.
     """
 
     name: str
@@ -39,9 +34,8 @@ class Release:
     def media_offset(self, starts: tuple[int, ...], length: int) -> list[list[int]] | list[int]:
         """Return the argument of that name of the official model, for one sequence.
 
-        Returns:
-            240728: (L, 2), the index of the first crop and that plus the number of markers before the token, or
-            -1000000 without any marker. 241101: `starts`.
+        240728: (L, 2), the index of the first crop and that plus the number of markers before the token, or -1000000
+        without any marker. 241101: `starts`.
         """
         if self.lag == 0:
             return list(starts)
@@ -71,46 +65,35 @@ _REQUIRED = (
     *("hidden_size", "intermediate_size", "max_position_embeddings", "num_attention_heads", "num_hidden_layers"),
     *("num_key_value_heads", "rms_norm_eps", "rope_theta", "vocab_size"),
 )
-_SUPPORTED: Mapping[str, Any] = MappingProxyType(
-    {
-        "hidden_act": "silu",
-        "quantization_config": None,
-        "rope_scaling": None,
-        "tie_word_embeddings": False,
-        "use_sliding_window": False,
-    }
-)
+_SUPPORTED = {
+    "hidden_act": "silu",
+    "quantization_config": None,
+    "rope_scaling": None,
+    "tie_word_embeddings": False,
+    "use_sliding_window": False,
+}
 """Entries that no published 7B checkpoint has otherwise; anything else would silently be another model."""
 
-_VISION: Mapping[str, Any] = MappingProxyType(
-    {"hidden_act": "gelu_pytorch_tanh", "num_channels": 3, "vision_use_head": True}
-)
+_VISION = {"hidden_act": "gelu_pytorch_tanh", "num_channels": 3, "vision_use_head": True}
 
 PROJECTOR = "vision2text_model."
 _HYPER = re.compile(r"language_model\.model\.layers\.(\d+)\.self_attn\.v_kv_proj\.weight")
 _GATE = re.compile(r"language_model\.model\.layers\.(\d+)\.self_attn\.(gate.*)")
 
-GATES: Mapping[frozenset[str], str] = MappingProxyType(
-    {
-        frozenset(): "none",
-        frozenset(("gate",)): "static",
-        frozenset(("gate_proj.0.weight", "gate_proj.0.bias")): "head",
-        frozenset(("gate_proj.weight", "gate_proj.bias")): "head-linear",
-    }
-)
+GATES = {
+    frozenset[str](): "none",
+    frozenset(("gate",)): "static",
+    frozenset(("gate_proj.0.weight", "gate_proj.0.bias")): "head",
+    frozenset(("gate_proj.weight", "gate_proj.bias")): "head-linear",
+}
 """From the names of a gate's weights below `self_attn` to how a hyper layer mixes text and images."""
 
 
 class MplugOwl3Config(Qwen2Config):
-    """Entries of `config.json`, and what `fit` adds.
+    """Entries of `config.json`, and what `fit` adds: the hyper layers counted from 0, the gate, and the release.
 
-    Attributes:
-        hyper_layers: The layers that read images, counted **from 1**. None: the file does not say, the weights do.
-            (The official class has another default, which no checkpoint has.)
-        vision_config: SigLIP, as in the file, which lists only what differs from transformers' defaults.
-        hyper: The same layers, counted from 0.
-        gate: One of `GATES`.
-        release: Name of the release.
+    `hyper_layers`, those that read images, are counted **from 1**. None: the file does not say, the weights do. (The
+    official class has another default, which no checkpoint has.) `vision_config` lists what is not SigLIP's default.
     """
 
     model_type = "mplugowl3"
@@ -123,11 +106,7 @@ class MplugOwl3Config(Qwen2Config):
 
     @classmethod
     def from_dict(cls, config_dict: dict[str, Any], **options: Any) -> Self:  # noqa: ANN401
-        """Return the config of a `config.json`.
-
-        Raises:
-            ValueError: An entry is missing, or has a value that is not implemented.
-        """
+        """Return the config of a `config.json`, or raise a ValueError that names what cannot be."""
         check_entries(config_dict, required=_REQUIRED, supported=_SUPPORTED)
         check_entries(config_dict.get("vision_config") or {}, supported=_VISION, where="vision_config: ")
         hidden, heads = config_dict["hidden_size"], config_dict["num_attention_heads"]
@@ -148,12 +127,7 @@ class MplugOwl3Config(Qwen2Config):
         return RELEASES[self.release].lag
 
     def fit(self, shapes: Mapping[str, tuple[int, ...]]) -> None:
-        """Set what the names of the weights say.
-
-        Raises:
-            BackendError: The gate, the projector or the hyper layers are none that are known, or contradict the file;
-                the message names the weights.
-        """
+        """Set what the names of the weights say, or raise a BackendError that names those that are unknown."""
         self.hyper = sorted(int(match[1]) for match in map(_HYPER.fullmatch, shapes) if match)
         listed = None if self.hyper_layers is None else sorted(layer - 1 for layer in self.hyper_layers)
         if not self.hyper:
@@ -163,19 +137,16 @@ class MplugOwl3Config(Qwen2Config):
                 f"config.json names the hyper layers {listed} (from 0), but the weights v_kv_proj lie in {self.hyper}"
             )
         self.gate = _gate(shapes, self.hyper)
-        self.release = _release(shapes, self.gate).name
-
-
-def _release(shapes: Iterable[str], gate: str) -> Release:
-    projector = {name.removeprefix(PROJECTOR) for name in shapes if name.startswith(PROJECTOR)}
-    if gate != "none" and projector == {"weight", "bias"}:
-        return RELEASE_240728
-    if gate == "none" and projector == {"0.weight", "0.bias", "2.weight", "2.bias"}:
-        return RELEASE_241101
-    raise BackendError(
-        f"the checkpoint has the gate {gate!r} and below {PROJECTOR} the weights {sorted(projector)}; known are a gate "
-        f"with one linear layer (240728) and no gate with two (241101)"
-    )
+        projector = {name.removeprefix(PROJECTOR) for name in shapes if name.startswith(PROJECTOR)}
+        if self.gate != "none" and projector == {"weight", "bias"}:
+            self.release = RELEASE_240728.name
+        elif self.gate == "none" and projector == {"0.weight", "0.bias", "2.weight", "2.bias"}:
+            self.release = RELEASE_241101.name
+        else:
+            raise BackendError(
+                f"the checkpoint has the gate {self.gate!r} and below {PROJECTOR} the weights {sorted(projector)}; "
+                f"known are a gate with one linear layer (240728) and no gate with two (241101)"
+            )
 
 
 def _gate(shapes: Iterable[str], hyper: list[int]) -> str:

@@ -5,10 +5,7 @@ tokens under the layer's own RMS norm, and its keys are rotated by the position 
 through the ordinary output projection. What an image gives depends on nothing but the image, so that prompts share it.
 """
 
-from abc import ABC, abstractmethod
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from types import MappingProxyType
 from typing import Any, cast
 
 import torch
@@ -26,13 +23,10 @@ from qdebias.backends.mplug_owl3.configuration import RELEASE_240728, RELEASES, 
 class ImageContext:
     """What hyper layers read, for R rows of L tokens with C tiles of T tokens each.
 
-    Attributes:
-        keys_values: (R, C, hyper layers, T, kv heads, 2, head), the keys not yet rotated.
-        rotation: Cosine and sine of the keys: (R, C, 1, 1, head) float32.
-        visible: (R, 1, L, C * T): which tokens of tiles a text token sees. A token that sees no tile is told to see
-            all, as a softmax over nothing is undefined; what it reads is not used.
-        seeing: (R, L, 1): whether a text token sees any tile.
-        text: (R or 1, 1, L, L): which text tokens a text token sees.
+    `keys_values` (R, C, hyper layers, T, kv heads, 2, head), keys not yet rotated; `rotation`, cosine and sine of the
+    keys (R, C, 1, 1, head) float32; `visible` (R, 1, L, C * T), which tokens of tiles a text token sees: one that sees
+    no tile is told to see all, as a softmax over nothing is undefined, and what it reads is not used; `seeing`
+    (R, L, 1), whether it sees any; `text` (R or 1, 1, L, L), which text tokens it sees.
     """
 
     keys_values: torch.Tensor
@@ -59,26 +53,33 @@ class ImageContext:
         return first, second
 
 
-class HyperAttention(Qwen2Attention, ABC):
-    """Attention that reads images too; `image_keys_values` is what they are read from.
+class HyperAttention(Qwen2Attention):
+    """Attention that reads images too, in a way that the gate of the config names, see `GATES`.
 
-    Args:
-        config: The model's.
-        layer: Index of the layer.
-        index: Which of the hyper layers it is.
+    "none", 241101: one softmax over image and text tokens together. The others, 240728: two softmaxes, mixed by a gate.
+    "static" is one for each channel, as in the code of the 1B and 2B siblings; "head" and "head-linear" compute it from
+    what each head read from the text, under other names: a reconstruction from derivatives.
     """
 
     def __init__(self, config: MplugOwl3Config, layer: int, index: int) -> None:
         super().__init__(config, layer)
-        self.index = index
+        self.index, self.kind = index, config.gate  # which of the hyper layers it is
         self.v_kv_proj = nn.Linear(config.hidden_size, 2 * config.num_key_value_heads * self.head_dim)
+        if self.kind == "static":
+            self.gate = nn.Parameter(torch.zeros(config.hidden_size))
+        elif self.kind != "none":
+            gate = nn.Linear(self.head_dim, self.head_dim)
+            self.gate_proj = nn.Sequential(gate) if self.kind == "head" else gate
 
     def image_keys_values(self, normed: torch.Tensor) -> torch.Tensor:
-        """Map image tokens under the layer's norm to keys and values: (n, T, kv heads, 2, head).
-
-        Keys and values lie interleaved head by head in the official map, not as two halves.
-        """
+        """Map image tokens under the layer's norm to keys and values by head, (n, T, kv heads, 2, head)."""
         return self.v_kv_proj(normed).unflatten(-1, (-1, 2, self.head_dim))  # type: ignore[no-any-return]
+
+    def gate_values(self, text: torch.Tensor) -> torch.Tensor:
+        """Return the gate in [0, 1] for what was read from the text (..., heads * head), to be broadcast over it."""
+        if self.kind == "static":
+            return torch.sigmoid(self.gate)
+        return torch.sigmoid(self.gate_proj(text.unflatten(-1, (-1, self.head_dim)))).flatten(-2)
 
     def forward(
         self,
@@ -88,106 +89,26 @@ class HyperAttention(Qwen2Attention, ABC):
         image_context: ImageContext | None = None,
         **options: Any,  # noqa: ANN401
     ) -> tuple[torch.Tensor, torch.Tensor | None]:
-        """Map (R, L, hidden) to the same shape, as the attention of Qwen2 does."""
+        """Map (R, L, hidden) to the same shape, as the attention of Qwen2 does.
+
+        With a gate, tokens before the first that sees an image keep what they read from the text.
+        """
         if image_context is None:
-            return cast(
-                tuple[torch.Tensor, torch.Tensor | None],
-                super().forward(hidden_states, position_embeddings, attention_mask, **options),
-            )
+            read = super().forward(hidden_states, position_embeddings, attention_mask, **options)
+            return cast(tuple[torch.Tensor, torch.Tensor | None], read)
         projected = (project(hidden_states) for project in (self.q_proj, self.k_proj, self.v_proj))
         queries, keys, values = (part.unflatten(-1, (-1, self.head_dim)).transpose(1, 2) for part in projected)
         queries, keys = apply_rotary_pos_emb(queries, keys, *position_embeddings)
-        return self.o_proj(self.mix(queries, keys, values, image_context)), None
-
-    @abstractmethod
-    def mix(
-        self, queries: torch.Tensor, keys: torch.Tensor, values: torch.Tensor, context: ImageContext
-    ) -> torch.Tensor:
-        """Return what the queries (R, heads, L, head) read, heads concatenated: (R, L, heads * head).
-
-        Args:
-            queries: Of the text.
-            keys: Of the text, (R, kv heads, L, head).
-            values: Like `keys`.
-            context: Of the images.
-        """
-
-
-class FusedAttention(HyperAttention):
-    """One softmax over image and text tokens together: 241101."""
-
-    def mix(
-        self, queries: torch.Tensor, keys: torch.Tensor, values: torch.Tensor, context: ImageContext
-    ) -> torch.Tensor:
-        """See `HyperAttention.mix`."""
-        image_keys, image_values = context.read(self.index)
-        seen = context.visible & context.seeing[:, None]
-        mask = torch.cat([seen, context.text.expand(len(seen), -1, -1, -1)], dim=-1)
-        return _attend(queries, torch.cat([image_keys, keys], 2), torch.cat([image_values, values], 2), mask)
-
-
-class GatedAttention(HyperAttention):
-    """Two softmaxes, over the text and over the images, mixed by a gate: 240728.
-
-    From the first token that sees an image on, the result is text * (1 - gate) + image * gate; tokens before it keep
-    what they read from the text, without any gate.
-    """
-
-    @abstractmethod
-    def gate_values(self, text: torch.Tensor) -> torch.Tensor:
-        """Return the gate in [0, 1] for what was read from the text (..., heads * head), to be broadcast over it."""
-
-    def mix(
-        self, queries: torch.Tensor, keys: torch.Tensor, values: torch.Tensor, context: ImageContext
-    ) -> torch.Tensor:
-        """See `HyperAttention.mix`."""
-        text = _attend(queries, keys, values, context.text)
-        image = _attend(queries, *context.read(self.index), context.visible)
+        image_keys, image_values = image_context.read(self.index)
+        if self.kind == "none":
+            seen = image_context.visible & image_context.seeing[:, None]
+            mask = torch.cat([seen, image_context.text.expand(len(seen), -1, -1, -1)], dim=-1)
+            both = torch.cat([image_keys, keys], 2), torch.cat([image_values, values], 2)
+            return self.o_proj(_attend(queries, *both, mask)), None
+        text = _attend(queries, keys, values, image_context.text)
+        image = _attend(queries, image_keys, image_values, image_context.visible)
         gate = self.gate_values(text)
-        return torch.where(context.seeing, text * (1 - gate) + image * gate, text)
-
-
-class StaticGateAttention(GatedAttention):
-    """A fixed gate for each channel; the code of the 1B and 2B siblings of 240728."""
-
-    def __init__(self, config: MplugOwl3Config, layer: int, index: int) -> None:
-        super().__init__(config, layer, index)
-        self.gate = nn.Parameter(torch.zeros(config.hidden_size))
-
-    def gate_values(self, text: torch.Tensor) -> torch.Tensor:  # noqa: ARG002
-        """Return the gate in [0, 1]: (heads * head,)."""
-        return torch.sigmoid(self.gate)
-
-
-class HeadLinearGateAttention(GatedAttention):
-    """A gate computed from what each head read from the text. A reconstruction from derivatives of 240728."""
-
-    def __init__(self, config: MplugOwl3Config, layer: int, index: int) -> None:
-        super().__init__(config, layer, index)
-        self.gate_proj: nn.Module = nn.Linear(self.head_dim, self.head_dim)
-
-    def gate_values(self, text: torch.Tensor) -> torch.Tensor:
-        """Return the gate in [0, 1], of the shape of `text`."""
-        return torch.sigmoid(self.gate_proj(text.unflatten(-1, (-1, self.head_dim)))).flatten(-2)
-
-
-class HeadGateAttention(HeadLinearGateAttention):
-    """The same under other names of the weights."""
-
-    def __init__(self, config: MplugOwl3Config, layer: int, index: int) -> None:
-        super().__init__(config, layer, index)
-        self.gate_proj = nn.Sequential(self.gate_proj)
-
-
-ATTENTION: Mapping[str, type[HyperAttention]] = MappingProxyType(
-    {
-        "none": FusedAttention,
-        "static": StaticGateAttention,
-        "head": HeadGateAttention,
-        "head-linear": HeadLinearGateAttention,
-    }
-)
-"""By the gate of the config."""
+        return self.o_proj(torch.where(image_context.seeing, text * (1 - gate) + image * gate, text)), None
 
 
 class MplugOwl3ForConditionalGeneration(NativeModel):
@@ -209,7 +130,7 @@ class MplugOwl3ForConditionalGeneration(NativeModel):
             self.vision2text_model = nn.Sequential(self.vision2text_model, nn.GELU(), nn.Linear(hidden, hidden))
         self.language_model = Qwen2ForCausalLM(config)
         for index, layer in enumerate(config.hyper or ()):
-            self.language_model.model.layers[layer].self_attn = ATTENTION[config.gate](config, layer, index)
+            self.language_model.model.layers[layer].self_attn = HyperAttention(config, layer, index)
         self.post_init()
 
     @property
@@ -237,9 +158,8 @@ class MplugOwl3ForConditionalGeneration(NativeModel):
     def get_image_features(self, pixel_values: torch.Tensor) -> BaseModelOutputWithPooling:
         """Encode tiles (n, 3, side, side).
 
-        Returns:
-            `last_hidden_state` (n, T, hidden), the tokens of the decoder, and `pooler_output` (n, hyper layers, T,
-            kv heads, 2, head), their keys and values.
+        `last_hidden_state` (n, T, hidden) are the tokens of the decoder, `pooler_output` (n, hyper layers, T, kv heads,
+        2, head) their keys and values.
         """
         tokens = self.vision2text_model(self.image_tokens(pixel_values))
         layers = (self.language_model.model.layers[layer] for layer in self.config.hyper or ())
@@ -282,13 +202,6 @@ class MplugOwl3ForConditionalGeneration(NativeModel):
 
 
 def _attend(queries: torch.Tensor, keys: torch.Tensor, values: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
-    """Return softmax(queries keys^T / sqrt(head)) values, heads concatenated: (R, L, heads * head).
-
-    Args:
-        queries: (R, heads, L, head).
-        keys: (R, kv heads, S, head); consecutive query heads share one.
-        values: Like `keys`.
-        mask: (R or 1, 1, L, S), True where a query sees a key.
-    """
+    """Return (R, L, heads * head): what queries (R, heads, L, head) read from (R, kv heads, S, head) under a mask."""
     read = F.scaled_dot_product_attention(queries, keys, values, attn_mask=mask, enable_gqa=True)
     return read.transpose(1, 2).flatten(2)

@@ -2,11 +2,10 @@
 
 import json
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from copy import copy
 from dataclasses import dataclass
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any, Self
 
 import numpy as np
@@ -26,28 +25,11 @@ GRIDS: tuple[Grid, ...] = ((2, 2), (1, 3), (1, 4), (3, 1), (4, 1), (2, 3), (3, 2
 """The grids that are tried, in the official order: the first of equals wins. There is no 1 x 1 among them."""
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Crops:
-    """The crops of one image.
-
-    Attributes:
-        pixels: (n, 3, side, side) uint8: the tiles row by row, then the whole image.
-        grid: How the tiles lie; None: the image is not cut, n is 1.
-    """
-
-    pixels: npt.NDArray[np.uint8]
-    grid: Grid | None
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CutMode:
-    """Whether images are cut, and what the prompt says about it.
+    """Whether images are cut, and which grids the prompt announces, from those of all its images.
 
-    Attributes:
-        name: As the user writes it.
-        tiles: Whether images are cut.
-        announced: From the grids of all images of a prompt to those that its text announces.
-        only: The release that the mode belongs to; None: any.
+    A mode may belong to one release `only`.
     """
 
     name: str
@@ -55,9 +37,16 @@ class CutMode:
     announced: Callable[[Sequence[Grid | None]], list[Grid | None]]
     only: Release | None = None
 
-    def crops(self, image: RgbImage, side: int) -> Crops:
-        """Return the crops of an image, each `side` pixels wide and high."""
-        return cut(image, side) if self.tiles else Crops(_resized(image, (1, 1), side), None)
+    def crops(self, image: RgbImage, side: int) -> tuple[npt.NDArray[np.uint8], Grid | None]:
+        """Return the crops of an image, (n, 3, side, side), and how they lie; None: it is not cut, n is 1.
+
+        They are the tiles row by row, then the whole image, each resized without regard to the aspect.
+        """
+        whole = _resized(image, (1, 1), side)
+        if not self.tiles:
+            return whole, None
+        grid = choose_grid(image.shape[1], image.shape[0], side)
+        return np.concatenate([_resized(image, grid, side), whole]), grid
 
 
 def choose_grid(width: int, height: int, side: int) -> Grid:
@@ -73,12 +62,6 @@ def choose_grid(width: int, height: int, side: int) -> Grid:
         shape = _overlap(wide, high, wide, int(height / width * wide))
         scores.append(np.float32(100) * shape + _overlap(wide, high, width, height))
     return GRIDS[int(np.argmax(scores))]
-
-
-def cut(image: RgbImage, side: int) -> Crops:
-    """Return the tiles of an image and the whole of it; both are resized without regard to the aspect."""
-    grid = choose_grid(image.shape[1], image.shape[0], side)
-    return Crops(np.concatenate([_resized(image, grid, side), _resized(image, (1, 1), side)]), grid)
 
 
 def _overlap(width: int, height: int, other_width: int, other_height: int) -> np.float32:
@@ -118,15 +101,11 @@ OFFICIAL_240728 = CutMode(name="official-240728", tiles=True, announced=_slipped
 OFFICIAL = "official"
 """Another name of one of the modes, by release."""
 
-CUT_MODES: Mapping[str, CutMode] = MappingProxyType({mode.name: mode for mode in (OFF, FIXED, OFFICIAL_240728)})
+CUT_MODES = {mode.name: mode for mode in (OFF, FIXED, OFFICIAL_240728)}
 
 
 def cut_mode(name: str, release: Release) -> CutMode:
-    """Return the mode of that name; "official" is what the stock processor of the release does unless told otherwise.
-
-    Raises:
-        SettingError: There is none, or it belongs to the other release.
-    """
+    """Return the mode of that name; "official" is what the release's own processor does unless told otherwise."""
     if name == OFFICIAL:
         return OFFICIAL_240728 if release is RELEASE_240728 else FIXED
     if name not in CUT_MODES:
@@ -184,19 +163,16 @@ class MplugOwl3ImageProcessor(BaseImageProcessor):
 
     def preprocess(self, images: Any, return_tensors: str | None = None, **_: object) -> BatchFeature:  # noqa: ANN401
         """Return `pixel_values`, (n, 3, side, side) float32 in [-1, 1], and `grids`, (images, 2), (0, 0) for no cut."""
-        crops = [self.cut.crops(np.asarray(image), self.side) for image in flat(images)]
-        pixels = np.concatenate([crop.pixels for crop in crops]).astype(np.float32)
-        scaled = (pixels / np.float32(255) - np.float32(0.5)) / np.float32(0.5)
-        grids = np.array([crop.grid or (0, 0) for crop in crops])
-        return BatchFeature({"pixel_values": scaled, "grids": grids}, tensor_type=return_tensors)
+        crops, grids = zip(*(self.cut.crops(np.asarray(image), self.side) for image in flat(images)), strict=True)
+        scaled = (np.concatenate(crops).astype(np.float32) / np.float32(255) - np.float32(0.5)) / np.float32(0.5)
+        placed = np.array([grid or (0, 0) for grid in grids])
+        return BatchFeature({"pixel_values": scaled, "grids": placed}, tensor_type=return_tensors)
 
 
 class MplugOwl3Processor(NativeProcessor):
     """Vocabulary, images and prompts of a checkpoint.
 
-    Attributes:
-        release: Decides the text around tiles, and what the official model is told about markers.
-        words: How many rows of the output layer are words; the others pad it.
+    `release` decides the text around tiles; `words` counts the rows of the output layer that are words.
     """
 
     image_token = MARKER
@@ -210,16 +186,9 @@ class MplugOwl3Processor(NativeProcessor):
     ) -> Self:
         """Return the processor of a checkpoint.
 
-        Args:
-            checkpoint: A folder with a vocabulary.
-            config: The model's, fitted to its weights.
-            cut: "off" (None) squeezes an image into one tile, "fixed" cuts it into tiles, "official" does what the
-                release's own processor does and the paper's script did: for 240728 "official-240728", a slip.
-            release: Refuse any other. None: whatever the weights are.
-
-        Raises:
-            BackendError: The vocabulary is missing or damaged, or does not fit the model, or the release is another.
-            SettingError: There is no such cut mode or release.
+        `cut`: "off" (None) squeezes an image into one tile, "fixed" cuts it into tiles, "official" does what the
+        release's own processor does and the paper's script did: for 240728 "official-240728", a slip. `release`: refuse
+        any other; None takes whatever the weights are.
         """
         if release is not None and release not in RELEASES:
             raise SettingError(f"mPLUG-Owl3 has no release {release!r} here; choose one of {', '.join(RELEASES)}")
@@ -242,11 +211,7 @@ class MplugOwl3Processor(NativeProcessor):
         return processor
 
     def with_cut(self, cut: str) -> Self:
-        """Return the same with another cut mode.
-
-        Raises:
-            SettingError: There is no such mode, or it belongs to the other release.
-        """
+        """Return the same with another cut mode."""
         other, mode = copy(self), cut_mode(cut, self.release)
         other.image_processor = MplugOwl3ImageProcessor(self.image_processor.side, mode)
         other.identity = {**self.identity, "cut": mode.name}
@@ -260,16 +225,10 @@ class MplugOwl3Processor(NativeProcessor):
 
     def ids_of(self, text: str) -> list[int]:
         """Return the ids of a prompt whose tiles are written out."""
-        return [token for ids in self._pieces(text) for token in ids]
+        parts = [part for part in _PIECES.split(text) if part]
+        return [token for part in parts for token in self.tokenizer.encode(part, add_special_tokens=False)]
 
-    def __call__(
-        self,
-        images: Any = None,  # noqa: ANN401
-        text: Sequence[str] = (),
-        *,
-        return_tensors: str | None = None,
-        **_: object,
-    ) -> BatchFeature:
+    def __call__(self, images: Any = None, text: Sequence[str] = (), **options: Any) -> BatchFeature:  # noqa: ANN401
         """Return the inputs of one text about some images.
 
         `input_ids`, `attention_mask` and `mm_token_type_ids` are (1, L), the last with 1 where a marker begins;
@@ -277,12 +236,9 @@ class MplugOwl3Processor(NativeProcessor):
         name. (The stock processor of 240728 hands over all tiles; those without a marker are never read.)
         """
         made = self.image_processor(images, return_tensors="np") if images else {"grids": np.zeros((0, 2), dtype=int)}
-        pieces = list(self._pieces(self.expanded(text[0], np.asarray(made["grids"]).tolist())))
-        ids = [token for piece in pieces for token in piece]
-        marker, starts, length = self.tokenizer.encode(MARKER, add_special_tokens=False), [], 0
-        for piece in pieces:
-            starts += [length] if piece == marker else []
-            length += len(piece)
+        ids = self.ids_of(self.expanded(text[0], np.asarray(made["grids"]).tolist()))
+        marker, length = self.tokenizer.encode(MARKER, add_special_tokens=False), len(ids)
+        starts = [place for place in range(length) if ids[place : place + len(marker)] == marker]
         begins = np.isin(np.arange(length), starts).astype(int)
         data: dict[str, Any] = {
             "input_ids": [ids],
@@ -291,25 +247,20 @@ class MplugOwl3Processor(NativeProcessor):
             "media_offset": self.release.media_offset(tuple(starts), length),
         }
         pixels = {"pixel_values": made["pixel_values"][: len(starts)]} if images else {}
-        return BatchFeature(data | pixels, tensor_type=return_tensors)
-
-    def _pieces(self, text: str) -> list[list[int]]:
-        parts = [part for part in _PIECES.split(text) if part]
-        return [self.tokenizer.encode(part, add_special_tokens=False) for part in parts]
+        return BatchFeature(data | pixels, tensor_type=options.get("return_tensors"))
 
 
 def read_vocabulary(folder: Path) -> Qwen2Tokenizer:
-    """Return the vocabulary in a folder: `tokenizer.json`, or `vocab.json` with `merges.txt`.
-
-    Raises:
-        BackendError: There is none, or it lacks one of the tokens that divide the turns.
-    """
+    """Return the vocabulary in a folder: `tokenizer.json`, or `vocab.json` with `merges.txt`."""
     table = folder / "tokenizer.json"
     if not table.is_file() and not (folder / "vocab.json").is_file():
         raise BackendError(f"{folder}: holds no vocabulary; it needs tokenizer.json, or vocab.json and merges.txt")
     try:
         if table.is_file():
-            _check_table(json.loads(table.read_text(encoding="utf-8")))
+            content = json.loads(table.read_text(encoding="utf-8"))
+            model = content.get("model") if isinstance(content, dict) else None
+            if not isinstance(model, dict) or model.get("type") != "BPE" or not {"vocab", "merges"} <= model.keys():
+                raise ValueError("tokenizer.json holds no byte-pair vocabulary")  # the library raises a bare Exception
         tokenizer = Qwen2Tokenizer.from_pretrained(folder, local_files_only=True)
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise BackendError(f"{folder}: the vocabulary cannot be read ({error}); download its files again") from error
@@ -319,10 +270,3 @@ def read_vocabulary(folder: Path) -> Qwen2Tokenizer:
                 f"{folder}: the vocabulary has no special token {token}; this is not an mPLUG-Owl3 folder"
             )
     return tokenizer
-
-
-def _check_table(content: Any) -> None:  # noqa: ANN401
-    """Refuse, by a ValueError, what the tokenizers library would refuse by a bare Exception."""
-    model = content.get("model") if isinstance(content, dict) else None
-    if not isinstance(model, dict) or model.get("type") != "BPE" or not {"vocab", "merges"} <= model.keys():
-        raise ValueError("tokenizer.json holds no byte-pair vocabulary")
