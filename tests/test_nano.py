@@ -10,6 +10,7 @@ import pytest
 import skimage.data
 import torch
 from PIL import Image
+from pretrained import NanoForConditionalGeneration, NanoProcessor
 from transformers import AutoModelForImageTextToText, AutoProcessor
 from transformers.modeling_outputs import BaseModelOutputWithPooling
 
@@ -18,7 +19,6 @@ from qdebias.backends.checkpoint import locate
 from qdebias.backends.hf.loading import load_hf
 from qdebias.backends.nano import BIASED, CHECKPOINT
 from qdebias.backends.nano.loading import NanoProcessor as NanoReader
-from qdebias.backends.nano.pretrained import NanoForConditionalGeneration, NanoProcessor
 from qdebias.backends.nano.statistics import COUNT, SIDE, SIZE, STEEPEST, sharpness, statistics, views
 from qdebias.backends.prompt import special_tokens
 from qdebias.prompts import Placement, Question, Request

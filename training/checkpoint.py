@@ -4,17 +4,17 @@ from collections.abc import Iterable
 from pathlib import Path
 
 import torch
-from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
-from transformers import LlamaConfig, PreTrainedTokenizerFast
-
-from qdebias.backends.nano.modeling import TOKENS
-from qdebias.backends.nano.pretrained import (
+from pretrained import (
     NanoConfig,
     NanoForConditionalGeneration,
     NanoImageProcessor,
     NanoProcessor,
     NanoVisionConfig,
 )
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+from transformers import LlamaConfig, PreTrainedTokenizerFast
+
+from qdebias.backends.nano.modeling import TOKENS
 from qdebias.backends.nano.statistics import SIZE
 
 SPECIAL = ["<|pad|>", "<image>", "<|user|>", "<|assistant|>", "<|end|>"]

@@ -8,10 +8,9 @@ keeps it.
 import numpy as np
 import torch
 from generate import Set
+from pretrained import NanoForConditionalGeneration, NanoProcessor
 from sampler import groups_of, quality_of
 from torch.nn import functional
-
-from qdebias.backends.nano.pretrained import NanoForConditionalGeneration, NanoProcessor
 
 PAIRS = 128
 

@@ -15,11 +15,11 @@ import numpy as np
 import torch
 from distortions import OWN
 from generate import Set, load
+from pretrained import NanoVisionConfig, NanoVisionModel
 from sklearn.linear_model import Ridge
 from targets import DETAIL, KINDS, lost
 from torch.nn import functional
 
-from qdebias.backends.nano.pretrained import NanoVisionConfig, NanoVisionModel
 from qdebias.backends.nano.statistics import SHARPNESS, SIZE
 
 SEED = 11

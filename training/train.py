@@ -21,9 +21,8 @@ from checkpoint import save, tokenizer, untrained
 from generate import Set, load
 from matching import first_lessons, spread_out
 from perceive import rating
+from pretrained import NanoForConditionalGeneration, NanoProcessor, NanoVisionModel
 from sampler import FIRST, SHARES, Dialogue, Sampler, nearest
-
-from qdebias.backends.nano.pretrained import NanoForConditionalGeneration, NanoProcessor, NanoVisionModel
 
 BATCH = 64
 PARTS = 4  # of a batch, each of dialogues of about the same length

@@ -30,6 +30,12 @@ from qdebias.errors import SettingError
 from qdebias.prompts import Request
 
 
+def _reader(checkpoint: Checkpoint) -> Any:  # noqa: ANN401  a module
+    """Return the module that reads a checkpoint: nano's own works without transformers."""
+    own = checkpoint.read_json("config.json").get("model_type") == "qdebias_nano"
+    return import_module("qdebias.backends.nano.loading" if own else "qdebias.backends.hf.pretrained")
+
+
 def load_hf(
     source: str | Path,
     *,
@@ -58,11 +64,7 @@ def load_hf(
     storage = storage_of(device, device_map, quantize)
     share = sharing_named(sharing, storage.device, tokens_at_once, images_at_once, alone=storage.alone)
     checkpoint = locate(source, revision)
-    # nano's own reader does without transformers where its weights lie plainly
-    light = checkpoint.read_json("config.json").get("model_type") == "qdebias_nano" and not (quantize or device_map)
-    reader: Any = (
-        import_module("qdebias.backends.nano.loading") if light else import_module("qdebias.backends.hf.pretrained")
-    )
+    reader = _reader(checkpoint)
     config, files = reader.described(checkpoint)
     number = dtype_of(dtype, storage.device, config.dtype or config.get_text_config().dtype)
     processor = reader.load_processor(checkpoint, config, form=form, cut=cut, release=release)
@@ -117,10 +119,9 @@ def prompt_lengths(model: str, requests: Sequence[Request]) -> list[list[PromptL
     checkpoint = _checkpoint(model)
     if checkpoint.read_json("config.json").get("model_type") == "mplugowl3":
         raise SettingError(f"{model}: mPLUG-Owl3 reads images beside its prompt, and not as tokens of it")
-    from qdebias.backends.hf.pretrained import load_processor, read_config
-
-    config = read_config(checkpoint)
-    processor = load_processor(checkpoint, config)
+    reader = _reader(checkpoint)
+    config = reader.read_config(checkpoint)
+    processor = reader.load_processor(checkpoint, config)
     fix_template(checkpoint, config, processor)
     preparer = Preparer(SimpleNamespace(config=config), processor)
     return [

@@ -17,7 +17,6 @@ from transformers.models.auto.modeling_auto import MODEL_FOR_IMAGE_TEXT_TO_TEXT_
 from transformers.models.auto.processing_auto import PROCESSOR_MAPPING, processor_class_from_name
 from transformers.utils import logging
 
-import qdebias.backends.nano.pretrained  # noqa: F401  registers its classes
 from qdebias.backends.checkpoint import Checkpoint
 from qdebias.backends.hf import Config, Model, Processor
 from qdebias.backends.hf.devices import check_room, is_want_of_memory, memory_of

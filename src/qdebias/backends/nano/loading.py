@@ -6,7 +6,6 @@ from functools import lru_cache
 from types import SimpleNamespace
 from typing import Any
 
-import numpy as np
 import torch
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 from safetensors.torch import load_file
@@ -14,10 +13,9 @@ from tokenizers import Tokenizer
 
 from qdebias.backends.checkpoint import Checkpoint
 from qdebias.backends.hf.devices import memory_of
-from qdebias.backends.hf.images import flat
 from qdebias.backends.hf.weights import Storage, check_complete, one_line
 from qdebias.backends.nano.modeling import Config, Nano
-from qdebias.backends.nano.statistics import rgb_array, views
+from qdebias.backends.nano.statistics import pixels_of
 from qdebias.errors import BackendError, SettingError
 
 PACKAGES = ("torch", "tokenizers")
@@ -28,11 +26,12 @@ _ONLY = {"hidden_act": "silu", "attention_bias": False, "mlp_bias": False}
 
 
 def described(checkpoint: Checkpoint) -> tuple[Config, None]:
-    """Return config.json as attributes.
+    """Return config.json as attributes; the weights add nothing to it."""
+    return read_config(checkpoint), None
 
-    Raises:
-        BackendError: It asks for a decoder of another kind.
-    """
+
+def read_config(checkpoint: Checkpoint) -> Config:
+    """Return config.json as attributes, or refuse a decoder of another kind."""
     content = checkpoint.read_json("config.json")
     text = content.get("text_config", {})
     for name, value in _ONLY.items():
@@ -43,17 +42,15 @@ def described(checkpoint: Checkpoint) -> tuple[Config, None]:
     config = json.loads(json.dumps(content), object_hook=lambda entries: SimpleNamespace(**entries))
     config.get_text_config = lambda: config.text_config
     config.dtype = torch.float32
-    return config, None
+    return config
 
 
 def load_weights(
     checkpoint: Checkpoint, config: Config, _: None, storage: Storage, *, dtype: torch.dtype, allow_surplus: bool
 ) -> Nano:
-    """Return the model filled with the weights of a checkpoint.
-
-    Raises:
-        BackendError: They do not fill it, or are missing or damaged.
-    """
+    """Return the model filled with the weights of a checkpoint, or refuse weights that do not fill it."""
+    if storage.quantize or storage.device_map:
+        raise SettingError(f"{checkpoint.name}: is small, and lies on one device; leave out quantize and device_map")
     path = checkpoint.folder / "model.safetensors"
     with one_line(path):
         stored = load_file(path)
@@ -107,7 +104,7 @@ class NanoProcessor:
 
     def __init__(self, checkpoint: Checkpoint) -> None:
         settings = checkpoint.read_json("processor_config.json")
-        template, words = (checkpoint.folder / name for name in ("chat_template.jinja", "tokenizer.json"))
+        words, template = checkpoint.folder / "tokenizer.json", checkpoint.folder / "chat_template.jinja"
         with one_line(words):
             self.tokenizer = Words(Tokenizer.from_buffer(words.read_bytes()))
         self.image_processor = NanoImageProcessor(settings.get("image_processor", {}))
@@ -138,17 +135,11 @@ class NanoImageProcessor:
 
     def __call__(self, images: Any, **_: object) -> dict[str, torch.Tensor]:  # noqa: ANN401
         """Map (nested lists of) images to `pixel_values`, (images, views, 3, 128, 128) float32 in [0, 1]."""
-        cuts = np.stack([views(rgb_array(image)) for image in flat(images)])
-        return {"pixel_values": torch.from_numpy(np.divide(cuts, np.float32(255), dtype=np.float32))}
+        return {"pixel_values": torch.from_numpy(pixels_of(images))}
 
 
 def load_processor(checkpoint: Checkpoint, _: Config, **settings: str | None) -> NanoProcessor:
-    """Return the processor of a checkpoint.
-
-    Raises:
-        SettingError: It has no options, and one is given.
-        BackendError: The tokenizer is missing or damaged.
-    """
+    """Return the processor of a checkpoint, which has no options."""
     if given := [name for name, value in settings.items() if value is not None]:
         raise SettingError(f"{checkpoint.name}: models of type 'qdebias_nano' have no {', '.join(given)}")
     return NanoProcessor(checkpoint)

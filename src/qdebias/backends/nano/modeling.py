@@ -1,6 +1,6 @@
 """The embedded model in plain torch: what sees, the decoder (that of Llama), and both together (as in LLaVA).
 
-`pretrained.py` has the same model as a class of transformers, under the same names of weights.
+`training/pretrained.py` has the same model as a class of transformers, under the same names of weights.
 """
 
 from collections.abc import Mapping
@@ -47,7 +47,8 @@ class IdentityEncoder(nn.Module):
     def pattern(thumbnails: torch.Tensor) -> torch.Tensor:
         """Map (images, 3, side, side) in [0, 1] to (images, 32, 32), locally of mean 0 and variance 1."""
         grey = functional.adaptive_avg_pool2d(thumbnails.mean(dim=1, keepdim=True), GRID)
-        mean, square = (_blur(part) for part in (grey, grey * grey))
+        padded = (functional.pad(part, [WINDOW // 2] * 4, mode="reflect") for part in (grey, grey * grey))
+        mean, square = (functional.avg_pool2d(part, WINDOW, stride=1) for part in padded)
         deviation = (square - mean * mean).clamp(min=0).sqrt()
         return ((grey - mean) / (deviation + 0.01)).squeeze(1)
 
@@ -59,11 +60,6 @@ class IdentityEncoder(nn.Module):
     def forward(self, patterns: torch.Tensor) -> torch.Tensor:
         """Map (images, 32, 32) to (images, 1, hidden_size)."""
         return cast(torch.Tensor, self.last(self.embedding(patterns)).unsqueeze(1))
-
-
-def _blur(grey: torch.Tensor) -> torch.Tensor:
-    padded = functional.pad(grey, [WINDOW // 2] * 4, mode="reflect")
-    return functional.avg_pool2d(padded, WINDOW, stride=1)
 
 
 class QualityEncoder(nn.Module):
@@ -131,10 +127,7 @@ class Layer(nn.Module):
     def forward(self, hidden: torch.Tensor, rotation: Rotation, mask: torch.Tensor | None) -> torch.Tensor:
         """Map (R, L, hidden_size) to the same shape.
 
-        Args:
-            hidden: R rows of L tokens.
-            rotation: Of queries and keys.
-            mask: (R, 1, L, L), added to the scores; None: a token sees itself and all before it.
+        The mask (R, 1, L, L) is added to the scores of attention; None: a token sees itself and all before it.
         """
         attention, mlp, normed = self.self_attn, self.mlp, self.input_layernorm(hidden)
         parts = (attention[name](normed) for name in ("q_proj", "k_proj", "v_proj"))
@@ -200,11 +193,7 @@ class TellsImageFeatures:
         return int(self.config.vision_config.statistics_size) + 1
 
     def image_features(self: Any, pixel_values: torch.Tensor) -> torch.Tensor:
-        """Return what the encoder knows of the quality of images: their statistics, then their rating.
-
-        Args:
-            pixel_values: (images, views, 3, side, side) in [0, 1].
-        """
+        """Return the statistics of (images, views, 3, side, side), then their rating: (images, image_features_size)."""
         measured, quality = statistics(pixel_values.float()), self.model.vision_tower.quality
         return torch.cat([measured, quality.rate(quality.standard(measured)).unsqueeze(1).float()], dim=1)
 
@@ -257,18 +246,10 @@ class Nano(TellsImageFeatures, nn.Module):
         logits_to_keep: int | torch.Tensor = 0,
         **_: object,
     ) -> SimpleNamespace:
-        """Return `logits` of R rows of L tokens, (R, positions, vocabulary).
+        """Return `logits` of R rows of L tokens, (R, positions, vocabulary); rows of different length are refused.
 
-        Args:
-            input_ids: (R, L), with the image token for each token of an image.
-            attention_mask: (R, 1, L, L), added to the scores of attention; or (R, L) of ones.
-            position_ids: (R, L); None counts them.
-            pixel_values: (images, views, 3, side, side).
-            mm_encoder_outputs: Under "image", what encoded images; instead of `pixel_values`.
-            logits_to_keep: So many last positions, or these; 0 is all.
-
-        Raises:
-            ValueError: Rows are padded, or the tokens of images are more or fewer than their places.
+        The mask is (R, 1, L, L), added to the scores of attention, or (R, L) of ones. `mm_encoder_outputs` has under
+        "image" what encoded images, instead of `pixel_values`. `logits_to_keep`: so many last positions, or these.
         """
         mask = attention_mask if attention_mask is not None and attention_mask.dim() == 4 else None
         if mask is None and attention_mask is not None and not attention_mask.all():

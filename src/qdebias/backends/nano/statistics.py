@@ -1,5 +1,7 @@
 """The views of an image that are measured, and the statistics of all of them."""
 
+from typing import Any
+
 import cv2
 import numpy as np
 import numpy.typing as npt
@@ -25,13 +27,13 @@ def views(image: UInt8Array) -> UInt8Array:
     Images with a side above 1024 pixels are first reduced by area averaging, as a viewer's screen does.
     Native crops start on the 8-pixel lattice, so that JPEG blocks keep their phase.
 
-    Args:
-        image: (H, W, 3) RGB.
-
-    Returns:
-        (9, 3, 128, 128): thumbnail, five native crops, two half-resolution crops, `sharpness` in three equal channels.
+    (H, W, 3) RGB becomes (9, 3, 128, 128): thumbnail, five native crops, two half-resolution crops, and `sharpness` in
+    three equal channels.
     """
-    image = _limit(image)
+    longest = max(image.shape[:2])
+    if longest > LARGEST:
+        size = [max(1, round(side * LARGEST / longest)) for side in image.shape[1::-1]]
+        image = np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_AREA), dtype=np.uint8)
     half = cv2.resize(image, (max(1, image.shape[1] // 2), max(1, image.shape[0] // 2)), interpolation=cv2.INTER_AREA)
     thumbnail = cv2.resize(image, (SIDE, SIDE), interpolation=cv2.INTER_AREA)
     cuts = [thumbnail]
@@ -42,13 +44,9 @@ def views(image: UInt8Array) -> UInt8Array:
 
 
 def sharpness(image: UInt8Array) -> UInt8Array:
-    """Largest size of the Laplacian in each cell of a grid over the whole image.
+    """Return the largest size of the Laplacian in each cell of a grid over the whole (H, W, 3) image, (128, 128).
 
-    Args:
-        image: (H, W, 3) RGB.
-
-    Returns:
-        (128, 128): 255 log(1 + |Laplacian|) / log(1021), so that one step is 3 %.
+    255 log(1 + |Laplacian|) / log(1021), so that one step is 3 %.
     """
     largest = np.abs(cv2.Laplacian(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY), cv2.CV_16S))
     for _ in range(2):  # rows, then columns
@@ -62,14 +60,6 @@ def sharpness(image: UInt8Array) -> UInt8Array:
 _STEPS = np.rint(255 * np.log1p(np.arange(STEEPEST + 1, dtype=np.int16)) / np.log1p(STEEPEST)).astype(np.uint8)
 
 
-def _limit(image: UInt8Array) -> UInt8Array:
-    longest = max(image.shape[:2])
-    if longest <= LARGEST:
-        return image
-    size = [max(1, round(side * LARGEST / longest)) for side in image.shape[:2]]
-    return np.asarray(cv2.resize(image, (size[1], size[0]), interpolation=cv2.INTER_AREA), dtype=np.uint8)
-
-
 def _crop(image: UInt8Array, down: float, right: float) -> UInt8Array:
     missing = [max(0, SIDE - side) for side in image.shape[:2]]
     if any(missing):
@@ -81,18 +71,24 @@ def _crop(image: UInt8Array, down: float, right: float) -> UInt8Array:
     return image[top : top + SIDE, left : left + SIDE]
 
 
-def rgb_array(image: Image.Image | UInt8Array) -> UInt8Array:
-    """Return an image as (H, W, 3) RGB bytes.
+def flat(images: Any) -> list[Any]:  # noqa: ANN401
+    """Return the images of nested lists, in order: of Pillow, or (H, W, 3) uint8."""
+    return [images] if isinstance(images, Image.Image | np.ndarray) else [one for part in images for one in flat(part)]
+
+
+def pixels_of(images: Any) -> Float32Array:  # noqa: ANN401
+    """Return the `views` of (nested lists of) images, (images, views, 3, 128, 128) in [0, 1].
 
     Raises:
-        ValueError: The input is no RGB image of bytes.
+        ValueError: One is no RGB image of bytes.
     """
-    if isinstance(image, Image.Image):
-        return np.asarray(image if image.mode == "RGB" else image.convert("RGB"), dtype=np.uint8)
-    array = np.asarray(image)
-    if array.ndim != 3 or array.shape[2] != 3 or array.dtype != np.uint8:
-        raise ValueError(f"need (H, W, 3) uint8 or a PIL image, got {array.dtype} of shape {array.shape}")
-    return array
+    cuts = []
+    for image in flat(images):
+        array = np.asarray(image.convert("RGB") if isinstance(image, Image.Image) else image)
+        if array.ndim != 3 or array.shape[2] != 3 or array.dtype != np.uint8:
+            raise ValueError(f"need (H, W, 3) uint8 or a PIL image, got {array.dtype} of shape {array.shape}")
+        cuts.append(views(array))
+    return np.divide(np.stack(cuts), np.float32(255), dtype=np.float32)
 
 
 SIZE = 715
@@ -102,14 +98,7 @@ _SHARES = (0.05, 0.25, 0.5, 0.7, 0.8, 0.9, 0.95, 0.97, 0.98, 0.99, 0.995, 1.0)
 
 
 def statistics(pixels: torch.Tensor) -> torch.Tensor:
-    """Measure images.
-
-    Args:
-        pixels: (images, views, 3, side, side) in [0, 1], from `views`.
-
-    Returns:
-        (images, SIZE).
-    """
+    """Map the `views` of images, (images, views, 3, side, side) in [0, 1], to (images, SIZE)."""
     measured = np.stack([_of_image(image) for image in pixels.float().cpu().numpy()])
     return torch.from_numpy(measured.astype(np.float32)).to(pixels.device, pixels.dtype)
 

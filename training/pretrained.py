@@ -1,11 +1,9 @@
 """The embedded model as transformers holds it, for training and as a check; importing this registers its classes."""
 
 from collections.abc import Sequence
-from typing import TypeAlias
+from typing import Any
 
-import numpy as np
 import torch
-from PIL import Image
 from transformers import (
     AutoConfig,
     AutoImageProcessor,
@@ -24,23 +22,14 @@ from transformers.image_processing_utils import BaseImageProcessor
 from transformers.modeling_outputs import BaseModelOutputWithPooling
 
 from qdebias.backends.nano.modeling import IdentityEncoder, QualityEncoder, TellsImageFeatures, VisionEncoder
-from qdebias.backends.nano.statistics import UInt8Array, rgb_array, views
-
-Picture: TypeAlias = Image.Image | UInt8Array
-Images: TypeAlias = Picture | Sequence[Picture] | Sequence[Sequence[Picture]]
-
-IMAGE_TOKEN = "<image>"  # noqa: S105
+from qdebias.backends.nano.statistics import flat, pixels_of
 
 
 class NanoVisionConfig(PreTrainedConfig):
-    """Vision encoder: fixed image statistics, a fixed linear rating of them, and a learned thumbnail.
+    """Vision encoder: `statistics_size` fixed statistics, a fixed linear rating of them, and a learned thumbnail.
 
-    Attributes:
-        hidden_size: Width of an image token.
-        steps: Smooth steps by which the token of quality tells how high the rating is.
-        damages: Kinds of damage that are measured beside quality.
-        identity_size: Length of the unit vector that names the scene.
-        statistics_size: Number of fixed statistics per image.
+    `steps`: smooth steps by which the token of quality tells how high the rating is. `damages`: kinds of damage that
+    are measured beside quality. `identity_size`: length of the unit vector that names the scene.
     """
 
     model_type = "qdebias_nano_vision"
@@ -92,20 +81,11 @@ class NanoImageProcessor(BaseImageProcessor):
 
     model_input_names = ["pixel_values"]  # noqa: RUF012  transformers reads a list
 
-    def preprocess(self, images: Images, return_tensors: str | None = None, **_: object) -> BatchFeature:
-        """Return views of each image, in [0, 1].
+    def preprocess(self, images: Any, return_tensors: str | None = None, **_: object) -> BatchFeature:  # noqa: ANN401
+        """Return `pixel_values`, (images, views, 3, 128, 128) float32 in [0, 1], of (nested lists of) images."""
+        return BatchFeature({"pixel_values": pixels_of(images)}, tensor_type=return_tensors)
 
-        Args:
-            images: One image or (nested lists of) images: PIL or (H, W, 3) uint8.
-            return_tensors: "pt" for torch tensors.
-
-        Returns:
-            `pixel_values`: (images, views, 3, 128, 128) float32.
-        """
-        cuts = np.stack([views(rgb_array(image)) for image in _flat(images)])
-        return BatchFeature({"pixel_values": cuts.astype(np.float32) / 255}, tensor_type=return_tensors)
-
-    def fetch_images(self, image_url_or_urls: Images) -> Images:
+    def fetch_images(self, image_url_or_urls: Any) -> Any:  # noqa: ANN401
         """Return images as they are: the embedded model takes pixels, not addresses."""
         return image_url_or_urls
 
@@ -121,61 +101,38 @@ class NanoProcessor(ProcessorMixin):
         chat_template: str | None = None,
     ) -> None:
         self.image_seq_length = image_seq_length
-        self.image_token = IMAGE_TOKEN
-        self.image_token_id = tokenizer.convert_tokens_to_ids(IMAGE_TOKEN)
+        self.image_token = "<image>"  # noqa: S105
+        self.image_token_id = tokenizer.convert_tokens_to_ids(self.image_token)
         super().__init__(image_processor, tokenizer, chat_template=chat_template)
 
     def __call__(
         self,
-        images: Images | None = None,
+        images: Any = None,  # noqa: ANN401
         text: str | Sequence[str] | None = None,
-        videos: None = None,  # noqa: ARG002  transformers passes it
-        audio: None = None,  # noqa: ARG002
         *,
-        padding: bool | str = False,
-        padding_side: str | None = None,
-        add_special_tokens: bool = True,
         return_tensors: str | None = None,
+        **options: Any,  # noqa: ANN401
     ) -> BatchFeature:
-        """Tokenize text with its images.
+        """Tokenize one text or several, in which each `<image>` stands for one of the images, nested by text or flat.
 
-        Args:
-            images: Images in the order of their placeholders in `text`, nested by sample or flat.
-            text: One text or several; each `<image>` stands for one image.
-            videos: Not supported.
-            audio: Not supported.
-            padding: Pad several texts to one length.
-            padding_side: "left" or "right"; None is the tokenizer's own.
-            add_special_tokens: Kept for transformers; the tokenizer adds none.
-            return_tensors: "pt" for torch tensors.
-
-        Returns:
-            `input_ids` and `attention_mask` (texts, length), `pixel_values` (images, views, 3, 128, 128).
-
-        Raises:
-            ValueError: No text, or placeholders and images differ in number.
+        Returns `input_ids` and `attention_mask` (texts, length), `pixel_values` (images, views, 3, 128, 128); `options`
+        are the tokenizer's.
         """
         if text is None:
             raise ValueError("the embedded model needs text with the images")
         texts = [text] if isinstance(text, str) else list(text)
-        pictures = [] if images is None else _flat(images)
+        pictures = [] if images is None else flat(images)
         placeholders = sum(sample.count(self.image_token) for sample in texts)
         if placeholders != len(pictures):
             raise ValueError(f"the text has {placeholders} image placeholders, but {len(pictures)} images came")
         spread = [sample.replace(self.image_token, self.image_token * self.image_seq_length) for sample in texts]
         tokens = self.tokenizer(
-            spread, padding=padding, padding_side=padding_side, add_special_tokens=add_special_tokens
+            spread, **{name: options[name] for name in ("padding", "padding_side") if name in options}
         )
         data = {name: tokens[name] for name in ("input_ids", "attention_mask")}
         if pictures:
-            data["pixel_values"] = self.image_processor(pictures)["pixel_values"]
+            data["pixel_values"] = pixels_of(pictures)
         return BatchFeature(data, tensor_type=return_tensors)
-
-
-def _flat(images: Images) -> list[Picture]:
-    if isinstance(images, Image.Image | np.ndarray):
-        return [images]
-    return [picture for part in images for picture in _flat(part)]
 
 
 AutoConfig.register(NanoVisionConfig.model_type, NanoVisionConfig, exist_ok=True)
