@@ -50,7 +50,7 @@ def load_weights(
 ) -> Nano:
     """Return the model filled with the weights of a checkpoint, or refuse weights that do not fill it."""
     if storage.quantize or storage.device_map:
-        raise SettingError(f"{checkpoint.name}: is small, and lies on one device; leave out quantize and device_map")
+        raise SettingError(f"{checkpoint.folder}: lies whole on one device; leave out quantize and device_map")
     path = checkpoint.folder / "model.safetensors"
     with one_line(path):
         stored = load_file(path)
