@@ -127,7 +127,7 @@ def test_parts_go_together() -> None:
         ("paper+topk" + "9" * 400, "topk: a number of 400 digits is too large"),
         ("paper+seeds2.5", "whole number from 1 on, got 2.5"),
         ("vanilla+winner", "winner: weights need conditions"),
-        ("vanilla+logodds", "logodds: a mean need"),
+        ("vanilla+logodds", "logodds: means need conditions"),
         ("vanilla+seeds4", "no degradation of this method draws noise"),
         ("only-saturate+seeds4", "no degradation of this method draws noise"),
         ("only-fog+without-fog", "no condition would be left"),

@@ -123,14 +123,14 @@ def _weigh_by(weigh: Callable[[Evidence], FloatArray], method: QDebias) -> QDebi
 
 
 def _average_by(mean: Any, method: QDebias) -> QDebias:  # noqa: ANN401 (see `QDebias.mean`)
-    _check_conditions(method, "a mean")
+    _check_conditions(method, "means")
     if method.contrast is not None:
         raise SettingError("a contrast averages log-odds; leave the mean out")
     return replace(method, mean=mean)
 
 
 def _only(degradation: Degradation, method: QDebias) -> QDebias:
-    _check_conditions(method, "a choice of conditions")
+    _check_conditions(method, "choices of conditions")
     return replace(method, degradations=(degradation,))
 
 
