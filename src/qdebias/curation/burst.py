@@ -135,10 +135,7 @@ def compare_group(paths: Sequence[Path], model: ModelRun) -> list[GivenScore]:
 
 
 def choose_best(groups: Iterable[Sequence[Path]], scores: Iterable[GivenScore], *, keep: int) -> list[Shot]:
-    """Return the photographs group by group, in each the best first, of which `keep` are kept.
-
-    Of a photograph that is alone in its group no score (or strength) is needed: it is kept.
-    """
+    """Return the photographs group by group, the best `keep` of each kept; one that is alone needs no score."""
     of, shots = {one.path: one for one in scores}, []
     for number, group in enumerate(groups, start=1):
         if len(group) == 1:
@@ -157,10 +154,7 @@ _FRAMES = {"kept": "#1a9850", "rejected": "#bbbbbb", "failed": "#d73027"}
 
 
 def draw_sheet(shots: Sequence[Shot], file: Path, *, max_pixels: int) -> int:
-    """Draw the groups of two and more, one a row and the best on the left; what is kept has a green frame.
-
-    Returns how many groups were left out: there are at most 100 rows of 8.
-    """
+    """Draw the groups of two and more, the best on the left, in 100 rows at most; return how many were left out."""
     found = [list(group) for _, group in groupby(shots, lambda shot: shot.group)]
     groups = [group for group in found if len(group) > 1 and group[0].group is not None]
     rows, step = groups[:MOST_ROWS], _TILE + 2 * _GAP

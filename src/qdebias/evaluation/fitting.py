@@ -63,10 +63,7 @@ class Fit:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Sample:
-    """What a model knows of the N images of a dataset that have features, and their scores without labels.
-
-    `features` are (N, d), in `blocks` of so many, see `qdebias.metrics.ridge.Ridge`.
-    """
+    """What a model knows of N images: (N, d) features, in `blocks` of so many, and the scores without labels."""
 
     dataset: Dataset
     features: FloatArray

@@ -62,10 +62,7 @@ class Ranked(Row):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AnchoredRecord(Record):
-    """The score of an image against anchors; the further columns are those of `Ranked`.
-
-    Its log-odds are the strength, and the score the probability that it is better than an anchor of mean strength.
-    """
+    """An image beside anchors: the strength as log-odds, and P(better than an anchor of mean strength) as score."""
 
     standard_error: float | None = None
     low: float | None = None

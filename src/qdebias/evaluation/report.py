@@ -218,10 +218,7 @@ def make_report(
     readout: Readout = "exact",
     resamples: int = 1000,
 ) -> Report:
-    """Correlate the rows of an evaluation: the images of a whole dataset in its order, up to the limit.
-
-    The seed of the bootstrap is fixed; without resamples there are no intervals.
-    """
+    """Correlate the rows, up to the limit, of a whole dataset in its order; the seed of the bootstrap is fixed."""
     cut = limit is not None and limit < len(dataset)
     scored = [row for row in rows if row.error is None]
     parts: list[Part] = []

@@ -103,10 +103,7 @@ class Row:
 
 
 def poster(rows: Sequence[Row], *, model: str, method: str, note: str = "") -> Figure:
-    """Return a landscape picture of two to four photographs, each with its score before and after, and one sentence.
-
-    Of more than four rows, which all have a vanilla score, those are drawn in which debiasing changes most.
-    """
+    """Return two to four photographs, those that debiasing changes most, with their scores and one sentence."""
     pair, chosen = _choose(rows)
     wide = 11.2 / len(chosen)
     heights = (0.75 * wide + 0.3, 0.19 * wide, 1.3)

@@ -38,10 +38,7 @@ MEASURES = {"SRCC": "srcc", "PLCC": "plcc", "PLCC, 4-parameter logistic": "plcc_
 
 
 def write_page(facts: Facts, snapshot: Snapshot, out: Path, *, count: int = 6, title: str | None = None) -> None:
-    """Write the report of the facts of a run, in place of an older one.
-
-    Each gallery shows up to `count` images, each of some 60 kB; the title is by default that of the run folder.
-    """
+    """Write the report, in place of an older one; each of the `count` images of a gallery takes some 60 kB."""
     galleries, human = galleries_of(facts, count), facts.human
     last = dict(facts.manifest.sessions[-1]) if facts.manifest.sessions else {}  # when and with what it was written
     versions = last.pop("environment", {})

@@ -80,11 +80,7 @@ class Example:
 def choose_examples(
     evidence: Evidence, bias: Bias, *, columns: int = 5
 ) -> tuple[tuple[Example, ...], tuple[Example, ...]]:
-    """Return two rows of images, pair by pair of close human scores.
-
-    The rows are the contents that are ranked most too high and most too low before debiasing; the pairs are spread
-    evenly over the human scores that both have.
-    """
+    """Return images of the two extreme contents, paired by human score and spread over the scores that both have."""
     first, second = (evidence.scores(name, "the figure").value for name in bias.methods)
     names = contents_of(evidence, bias.kind)[1]
     known = np.isfinite(first) & np.isfinite(second)
