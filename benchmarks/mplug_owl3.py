@@ -18,10 +18,10 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from sharing import count
 
 from qdebias import presets
 from qdebias.backends.hf.loading import load_hf
+from qdebias.cli.bench_sharing import count
 from qdebias.image import load_image
 from qdebias.methods.method import Context
 

@@ -134,10 +134,10 @@ class Peer:
 def write(folder: Path, arguments: argparse.Namespace) -> str:
     """Write what is asked about which images, and the checkpoint unless it is there; return its folder."""
     import torch
-    from degradations import photo_like
-    from sharing import SHAPES, build, write_processor
 
     from qdebias import presets
+    from qdebias.cli.bench_degradations import photo_like
+    from qdebias.cli.bench_shapes import SHAPES, build, write_processor
     from qdebias.methods.method import Context
 
     query = photo_like(0, *map(int, arguments.size.split("x")))
@@ -161,7 +161,7 @@ def write(folder: Path, arguments: argparse.Namespace) -> str:
 def main() -> None:
     """Run all ways by turns and print a table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--shape", default="qwen2-vl-2b", help="as of benchmarks/sharing.py")
+    parser.add_argument("--shape", default="qwen2-vl-2b", help="as of qdebias bench")
     parser.add_argument("--divide", type=int, default=14, help="keep one layer of so many")
     parser.add_argument("--method", default="paper")
     parser.add_argument("--size", default="252x252", help="width and height of the image")

@@ -5,11 +5,11 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
-from degradations import as_bytes
 from PIL import Image
 from skimage.color import hsv2rgb, rgb2hsv
 from skimage.filters import gaussian
 
+from qdebias.cli.bench_degradations import as_bytes
 from qdebias.degrade import Brightness, Contrast, GaussianBlur, GaussianNoise, Jpeg, Pixelate, imagenet_c
 from qdebias.errors import SettingError
 from qdebias.image import RgbImage

@@ -1,8 +1,8 @@
-import degradations as reference
 import numpy as np
 import pytest
 from skimage.filters import gaussian
 
+from qdebias.cli import bench_degradations as reference
 from qdebias.degrade import Mud, Spatter, Water
 from qdebias.errors import SettingError
 

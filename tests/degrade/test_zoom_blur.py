@@ -1,9 +1,9 @@
 from dataclasses import replace
 
-import degradations as reference
 import numpy as np
 import pytest
 
+from qdebias.cli import bench_degradations as reference
 from qdebias.degrade import ZoomBlur, imagenet_c
 from qdebias.errors import SettingError
 

@@ -49,7 +49,7 @@ GROUPS = {
         "models": ("catalogue", "List the models for --model, or print one in full."),
         "methods": ("catalogue", "List the methods for --method, or print one in full."),
         "datasets": ("catalogue", "List the datasets, or print one in full."),
-        "bench": ("doctor", "Measure how fast scoring is on this machine."),
+        "bench": ("bench", "Measure how fast scoring is on this machine."),
         "doctor": ("doctor", "Report what works on this machine."),
     },
 }

@@ -3,6 +3,7 @@
 import inspect
 import json
 from collections.abc import Callable
+from enum import StrEnum
 from functools import partial
 from importlib.resources import files
 from pathlib import Path
@@ -73,7 +74,8 @@ def indexed(name: str, *, whole: bool = True) -> TyperCommand:
     """
     entry, parameters = _index()["commands"][name], []
     for one in entry["parameters"]:
-        kind, default = _TYPES[one["type"]], one.get("default", inspect.Parameter.empty)
+        kind = StrEnum("Choice", one["type"]) if isinstance(one["type"], list) else _TYPES[one["type"]]
+        default = one.get("default", inspect.Parameter.empty)
         text = one["help"] if whole else (one["help"] or "").partition(". ")[0].rstrip(".")
         settings = {"help": text, **{shown: one[shown] for shown in _SHOWN if shown in one}}
         info = typer.Option(*one["options"], **settings) if "options" in one else typer.Argument(**settings)
@@ -110,7 +112,9 @@ def index_of(function: Callable[..., None]) -> dict[str, Any]:
     found = []
     for one in inspect.signature(function).parameters.values():
         info = one.annotation.__metadata__[0]
-        entry = {"name": one.name, "help": info.help, "type": str(one.annotation.__origin__)}
+        hint = one.annotation.__origin__
+        choices = isinstance(hint, type) and issubclass(hint, StrEnum)
+        entry = {"name": one.name, "help": info.help, "type": list(hint) if choices else str(hint)}
         if isinstance(info, OptionInfo):
             entry["options"] = [name for name in (info.default, *(info.param_decls or ())) if isinstance(name, str)]
         if one.default is not one.empty:

@@ -1,7 +1,4 @@
-"""What surrounds a model, for long lists of images: time and memory do not grow with the list.
-
-    python benchmarks/lists.py scale                  # 10 to 10,000 small images without a model
-    python benchmarks/lists.py files [--model nano]   # 2,000 files of mixed sizes, then 200 with one that only sleeps
+"""`qdebias bench scale` and `files`: what surrounds a model does not grow with the list of images.
 
 `scale`: milliseconds an image for degrading, asking a backend that answers at once, and combining; and the most that
 the process has ever held. `files`: share of the time in which the model ran, and what the process held up to image
@@ -9,8 +6,6 @@ the process has ever held. `files`: share of the time in which the model ran, an
 as one thread needs to prepare it.
 """
 
-import argparse
-import json
 import statistics
 import time
 from collections.abc import Iterator, Sequence
@@ -19,11 +14,12 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
-from degradations import photo_like
 from PIL import Image
 
-from qdebias import Fingerprint, Request, Scorer, load_backend
-from qdebias.backends.base import Backend, OptionLogits
+from qdebias.backends.base import Backend, Fingerprint, OptionLogits
+from qdebias.cli.bench_degradations import photo_like
+from qdebias.prompts import Request
+from qdebias.runs.scorer import Scorer
 from qdebias.system.processes import peak_memory, resident_memory
 
 SIDES = (64, 2000)
@@ -95,33 +91,3 @@ def measured(backend: Timed, name: str, paths: Sequence[Path]) -> dict[str, Any]
         "memory_bytes": round(statistics.fmean(memory[-100:])),
         "most_memory_bytes": max(memory),
     }
-
-
-def main(arguments: Sequence[str] | None = None) -> None:
-    """Measure and print."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=["scale", "files"])
-    parser.add_argument("--model", help="for files; default: one that answers at once")
-    parser.add_argument("--images", type=int, default=2000, help="for files")
-    parser.add_argument("--json", action="store_true", help="print one JSON object a row")
-    options = parser.parse_args(arguments)
-    model = load_backend(options.model) if options.model else None
-    scale = options.what == "scale"
-    for row in measure_scale() if scale else measure_files(model, options.model or "none", options.images):
-        mebibytes = {name: value / 2**20 for name, value in row.items() if name.endswith("_bytes")}
-        if options.json:
-            print(json.dumps(row), flush=True)
-        elif scale:
-            most = mebibytes["process_memory_bytes"]
-            print(f"{row['images']:6} images {row['milliseconds_per_image']:8.2f} ms an image {most:8.0f} MiB at most")
-        else:
-            early, late, most = mebibytes.values()
-            print(
-                f"model {row['model']}: {row['images']} images in {row['seconds']:.1f} s, model busy {row['busy']:.1%} "
-                f"of the time; {early:.0f} MiB up to image 200, {late:.0f} MiB in the end "
-                f"({late / max(early, 1) - 1:+.1%}), at most {most:.0f} MiB"
-            )
-
-
-if __name__ == "__main__":
-    main()

@@ -1,6 +1,4 @@
-"""The four degradations of the paper, timed beside the same arithmetic written plainly with SciPy and scikit-image.
-
-    python benchmarks/degradations.py [--size 1024x768 --size 4000x3000] [--repeat 2] [--json]
+"""`qdebias bench degrade`: the degradations, beside the same arithmetic written plainly with SciPy and scikit-image.
 
 The plain form follows the published definitions, and the tests compare pixels with it. The steps, their precision and
 the order of the random draws are those of ImageNet-C (Hendrycks & Dietterich, 2019), so equal streams must give equal
@@ -9,11 +7,9 @@ images. Images are (H, W, 3) uint8; parameters have the names and meanings of `q
 draws"), which gives the reference's noise, and of ours with the generator that scoring uses ("own draws").
 """
 
-import argparse
-import json
 import statistics
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, cast
 
 import cv2
@@ -21,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy import ndimage
 
-from qdebias.degrade import Fog, Saturate, Spatter, ZoomBlur, imagenet_c, noise_rng
+from qdebias.degrade import Degradation, Fog, Saturate, Spatter, ZoomBlur, imagenet_c, noise_rng
 from qdebias.degrade.base import Rng
 from qdebias.image import RgbImage, digest
 
@@ -116,7 +112,7 @@ def fog(image: RgbImage, rng: Rng, density: float, decay: float, rescale: bool) 
 
 
 ZOOM = cast(ZoomBlur, imagenet_c("zoom_blur", 3))
-PAIRS = {
+PAIRS: Mapping[str, tuple[Degradation, Callable[[RgbImage, Rng], RgbImage]]] = {
     "zoom blur": (ZOOM, lambda image, _: zoom_blur(image, ZOOM.factors, original_again=True)),
     "spatter": (Spatter(), lambda image, rng: water(image, rng, (0.65, 0.3), 2, 0.68, strength=0.5)),
     "saturate": (Saturate(), lambda image, _: saturate(image, 2.0, 0.0)),
@@ -141,7 +137,8 @@ def measure(width: int, height: int, repeat: int) -> list[dict[str, Any]]:
     `most_apart` is the largest difference to the reference in grey levels, `share_apart` the share of values that are
     more than one apart.
     """
-    image, rows = photo_like(0, width, height), []
+    image = photo_like(0, width, height)
+    rows: list[dict[str, Any]] = []
     threads, key = cv2.getNumThreads(), digest(image)
     cv2.setNumThreads(1)
     try:
@@ -158,30 +155,9 @@ def measure(width: int, height: int, repeat: int) -> list[dict[str, Any]]:
             rows.append({"name": name, "width": width, "height": height, **row})
     finally:
         cv2.setNumThreads(threads)
-    together = {key: sum(row[key] for row in rows) for key in ("reference_ms", "same_draws_ms", "own_draws_ms")}
-    apart = {
+    together = {name: sum(row[name] for row in rows) for name in ("reference_ms", "same_draws_ms", "own_draws_ms")}
+    worst = {
         "most_apart": max(row["most_apart"] for row in rows),
         "share_apart": statistics.fmean(row["share_apart"] for row in rows),
     }
-    return [*rows, {"name": "all four", "width": width, "height": height, **together, **apart}]
-
-
-def main(arguments: Sequence[str] | None = None) -> None:
-    """Measure and print."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--size", action="append", help="width and height, such as 1024x768; may be repeated")
-    parser.add_argument("--repeat", type=int, default=2)
-    parser.add_argument("--json", action="store_true", help="print one JSON object a row")
-    options = parser.parse_args(arguments)
-    for size in options.size or ("1024x768", "4000x3000"):
-        rows = measure(*map(int, size.split("x")), options.repeat)
-        if not options.json:
-            print(f"{size:12}{'reference':>11}{'same draws':>20}{'own draws':>20}{'grey levels apart':>19}")
-        for row in rows:
-            slow, same, own = row["reference_ms"], row["same_draws_ms"], row["own_draws_ms"]
-            text = f"{row['name']:12}{slow:8.0f} ms{same:9.1f} ms{slow / same:7.1f}x{own:9.1f} ms{slow / own:7.1f}x"
-            print(json.dumps(row) if options.json else f"{text}{row['most_apart']:19}", flush=True)
-
-
-if __name__ == "__main__":
-    main()
+    return [*rows, {"name": "all four", "width": width, "height": height, **together, **worst}]
