@@ -31,9 +31,8 @@ LOOKS_UP = {
     "src/qdebias/__init__.py",
     "src/qdebias/cli/app.py",
     "src/qdebias/image/decoding.py",
-    "src/qdebias/system/processes.py",
 }
-"""Import by a literal table or a constant: parts of this package, plugins of Pillow, modules that Windows lacks."""
+"""Import by a literal table: parts of this package, plugins of Pillow."""
 
 OWN_PIPE = "src/qdebias/service/background.py"
 """Exchanges pickles with its own child, which draws and correlates, and decodes nothing of anybody's."""
