@@ -21,6 +21,7 @@ from qdebias.backends.nano import BIASED, CHECKPOINT
 from qdebias.backends.nano.loading import NanoProcessor as NanoReader
 from qdebias.backends.nano.statistics import COUNT, SIDE, SIZE, STEEPEST, sharpness, statistics, views
 from qdebias.backends.prompt import special_tokens
+from qdebias.errors import SettingError
 from qdebias.prompts import Placement, Question, Request
 
 OPTIONS = ["good", "poor", "yes", "no", "excellent", "fair", "bad", "average", "first", "second", "high", "low"]
@@ -142,6 +143,11 @@ def test_plain_torch_gives_the_ids_and_the_logits_of_transformers(placement: Pla
 def test_plain_tokenizer_knows_the_special_tokens_of_transformers() -> None:
     plain = NanoReader(locate(CHECKPOINT)).tokenizer
     assert special_tokens(plain) == special_tokens(processor().tokenizer) != []
+
+
+def test_nano_lies_whole_on_one_device() -> None:
+    with pytest.raises(SettingError, match="leave out quantize and device_map"):
+        load_hf(CHECKPOINT, device_map={"": "cpu"})
 
 
 def test_wrong_number_of_images_is_refused() -> None:

@@ -21,7 +21,7 @@ from transformers import (
 from transformers.image_processing_utils import BaseImageProcessor
 from transformers.modeling_outputs import BaseModelOutputWithPooling
 
-from qdebias.backends.nano.modeling import IdentityEncoder, QualityEncoder, TellsImageFeatures, VisionEncoder
+from qdebias.backends.nano.modeling import IdentityEncoder, QualityEncoder, VisionEncoder
 from qdebias.backends.nano.statistics import flat, pixels_of
 
 
@@ -69,7 +69,7 @@ class NanoVisionModel(PreTrainedModel):
         return BaseModelOutputWithPooling(last_hidden_state=tokens, hidden_states=(tokens,))
 
 
-class NanoForConditionalGeneration(TellsImageFeatures, LlavaForConditionalGeneration):
+class NanoForConditionalGeneration(LlavaForConditionalGeneration):
     """LLaVA with `NanoVisionModel` as its vision tower; the forward pass is transformers' own."""
 
     config: NanoConfig

@@ -328,26 +328,6 @@ def split_colours(view: Float32Array, planes: Float32Array, clipped: Float64Arra
 
 
 @_compiled
-def extremes(brightest: Float32Array, darkest: Float32Array, found: Float32Array) -> None:
-    """Fill (2, n * n) with the highest and the lowest means of 2 x 2 pixels in each 5 x 5 of these, every other one."""
-    high = np.empty((brightest.shape[0] // 2, brightest.shape[1] // 2), np.float32)
-    low = np.empty_like(high)
-    halve(brightest, high)
-    halve(darkest, low)
-    brightest_row, darkest_row, place = np.empty_like(high[0]), np.empty_like(low[0]), 0
-    for top in range(0, len(high) - 4, 2):
-        for x in range(len(brightest_row)):
-            brightest_row[x] = max(high[top, x], high[top + 1, x], high[top + 2, x], high[top + 3, x], high[top + 4, x])
-            darkest_row[x] = min(low[top, x], low[top + 1, x], low[top + 2, x], low[top + 3, x], low[top + 4, x])
-        for left in range(0, len(brightest_row) - 4, 2):
-            for x in range(left, left + 5):
-                first = x == left
-                found[0, place] = brightest_row[x] if first else max(found[0, place], brightest_row[x])
-                found[1, place] = darkest_row[x] if first else min(found[1, place], darkest_row[x])
-            place += 1
-
-
-@_compiled
 def channel_products(view: Float32Array, found: Float64Array) -> None:
     """Fill (2, 5) with the mean products of the differences down, and across, of a (3, H, W) view.
 

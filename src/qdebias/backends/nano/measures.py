@@ -1,5 +1,6 @@
 """The statistics of views: texture, JPEG lattice, colour."""
 
+import cv2
 import numpy as np
 
 from qdebias.backends.nano import loops
@@ -82,13 +83,15 @@ def colour(views: Float32Array, light: list[Float32Array]) -> Float64Array:
     count, _, side, _ = views.shape
     found, products, fine = np.zeros((count, 43)), np.zeros((count, 2, 5)), np.zeros((count, 2, 1, 2))
     planes, smooth = np.empty((6, side, side), np.float32), np.empty((side, side), np.float32)
-    cells = np.empty((2, ((side // 2 - 3) // 2) ** 2), np.float32)
+    highest, lowest = np.empty((2, side // 2, side // 2), np.float32)
+    window, cells = np.ones((5, 5), np.uint8), (slice(2, -2, 2), slice(2, -2, 2))
     moments = np.empty((6, 2))
     for view in range(count):
         row = found[view]
         loops.split_colours(views[view], planes, row[27:33])
         loops.channel_products(views[view], products[view])
-        loops.extremes(planes[0], planes[1], cells)
+        loops.halve(planes[0], highest)
+        loops.halve(planes[1], lowest)
         for plane, sums in zip(planes[4:], fine[view], strict=True):
             loops.blur(plane, smooth)
             loops.bands(plane, smooth, sums)
@@ -105,8 +108,8 @@ def colour(views: Float32Array, light: list[Float32Array]) -> Float64Array:
             (flat[0], 30, _TONES, row[:9]),
             (planes[3].ravel(), 20, _SATURATIONS, row[9:14]),
             (planes[2].ravel(), 20, _CHROMAS, row[14:18]),
-            (cells[1], 30, _HAZES, row[18:23]),
-            (cells[0], 30, _HIGHLIGHTS, row[23:27]),
+            (cv2.erode(lowest, window)[cells].ravel(), 30, _HAZES, row[18:23]),
+            (cv2.dilate(highest, window)[cells].ravel(), 30, _HIGHLIGHTS, row[23:27]),
         )
         for values, steepness, edges, shares in soft:
             powers = np.multiply(values, np.float32(steepness), out=smooth.ravel()[: len(values)])

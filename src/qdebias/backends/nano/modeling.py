@@ -16,9 +16,6 @@ from qdebias.backends.nano.statistics import COLOURS, statistics
 Config: TypeAlias = Any
 """The entries of config.json, or of a part of it, as attributes."""
 
-Rotation: TypeAlias = tuple[torch.Tensor, torch.Tensor]
-"""Cosine and sine of the angles by which queries and keys are rotated, (R, L, head) each."""
-
 TOKENS = 3
 """Of an image."""
 
@@ -124,15 +121,16 @@ class Layer(nn.Module):
         )
         self.input_layernorm, self.post_attention_layernorm = (nn.RMSNorm(hidden, epsilon) for _ in range(2))
 
-    def forward(self, hidden: torch.Tensor, rotation: Rotation, mask: torch.Tensor | None) -> torch.Tensor:
-        """Map (R, L, hidden_size) to the same shape.
+    def forward(
+        self, hidden: torch.Tensor, cosine: torch.Tensor, sine: torch.Tensor, mask: torch.Tensor | None
+    ) -> torch.Tensor:
+        """Map (R, L, hidden_size) to the same shape; queries and keys are rotated by angles (R, 1, L, head).
 
         The mask (R, 1, L, L) is added to the scores of attention; None: a token sees itself and all before it.
         """
         attention, mlp, normed = self.self_attn, self.mlp, self.input_layernorm(hidden)
         parts = (attention[name](normed) for name in ("q_proj", "k_proj", "v_proj"))
         query, key, value = (part.unflatten(-1, (-1, self.head)).transpose(1, 2) for part in parts)
-        cosine, sine = (part.unsqueeze(1) for part in rotation)
         turned = []
         for part in (query, key):
             first, second = part.chunk(2, dim=-1)
@@ -160,9 +158,9 @@ class Decoder(nn.Module):
         steps = torch.arange(0, self.config.head_dim, 2, dtype=torch.float32) / self.config.head_dim
         frequencies = 1.0 / self.config.rope_parameters.rope_theta**steps
         angles = (positions[..., None].float() * frequencies.to(hidden.device)).repeat(1, 1, 2)
-        rotation = angles.cos().to(hidden.dtype), angles.sin().to(hidden.dtype)
+        cosine, sine = (part.to(hidden.dtype).unsqueeze(1) for part in (angles.cos(), angles.sin()))
         for layer in self.layers:
-            hidden = layer(hidden, rotation, mask)
+            hidden = layer(hidden, cosine, sine, mask)
         return cast(torch.Tensor, self.norm(hidden))
 
 
@@ -184,21 +182,7 @@ class NanoModel(nn.Module):
         return SimpleNamespace(pooler_output=list(second(functional.gelu(first(tokens)))))
 
 
-class TellsImageFeatures:
-    """What a model with the encoder above knows of images beside its hidden states."""
-
-    @property
-    def image_features_size(self: Any) -> int:
-        """Number of values of `image_features` for an image."""
-        return int(self.config.vision_config.statistics_size) + 1
-
-    def image_features(self: Any, pixel_values: torch.Tensor) -> torch.Tensor:
-        """Return the statistics of (images, views, 3, side, side), then their rating: (images, image_features_size)."""
-        measured, quality = statistics(pixel_values.float()), self.model.vision_tower.quality
-        return torch.cat([measured, quality.rate(quality.standard(measured)).unsqueeze(1).float()], dim=1)
-
-
-class Nano(TellsImageFeatures, nn.Module):
+class Nano(nn.Module):
     """The embedded model, with what `HfBackend` uses of a model of transformers."""
 
     def __init__(self, config: Config) -> None:
@@ -208,6 +192,16 @@ class Nano(TellsImageFeatures, nn.Module):
         self.model = NanoModel(config)
         self.lm_head = nn.Linear(text.hidden_size, text.vocab_size, bias=False)
         self.lm_head.weight = self.model.language_model.embed_tokens.weight
+
+    @property
+    def image_features_size(self) -> int:
+        """Number of values of `image_features` for an image."""
+        return int(self.config.vision_config.statistics_size) + 1
+
+    def image_features(self, pixel_values: torch.Tensor) -> torch.Tensor:
+        """Return the statistics of (images, views, 3, side, side), then their rating: (images, image_features_size)."""
+        measured, quality = statistics(pixel_values.float()), self.model.vision_tower.quality
+        return torch.cat([measured, quality.rate(quality.standard(measured)).unsqueeze(1).float()], dim=1)
 
     @property
     def base_model(self) -> NanoModel:
