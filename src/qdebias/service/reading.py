@@ -157,13 +157,21 @@ class JsonBody:
         self.long: list[Base64] = []  # those strings
         self._values, self._most = values, values * LONGEST_STRING
         self._string = Base64()
-        self._inside = self._escaped = False
+        self._inside, self._backslash = False, b""
 
     def write(self, piece: bytes) -> None:
         """Take the next bytes; too many values are refused."""
-        start = 0
+        piece, self._backslash, start = self._backslash + piece, b"", 0
         while start < len(piece):
-            start = self._write_between(piece, start) if not self._inside else self._write_string(piece, start)
+            if self._inside:
+                start = self._write_string(piece, start)
+            else:
+                end = piece.find(b'"', start)
+                between = piece[start:] if end < 0 else piece[start:end]
+                self._values -= sum(map(between.count, (b",", b"[", b"{"))) + (end >= 0)
+                self.rest += between
+                self._string, self._inside = Base64(b'"'), end >= 0
+                start = end + 1 if self._inside else len(piece)
             if self._values < 0 or len(self.rest) > self._most:
                 raise Refusal(Reason.MALFORMED, "it holds too many values")
 
@@ -172,30 +180,15 @@ class JsonBody:
         if self._inside:
             raise Refusal(Reason.MALFORMED)
 
-    def _write_between(self, piece: bytes, start: int) -> int:
-        """Take the bytes up to the next string, and return where its content starts."""
-        end = piece.find(b'"', start)
-        between = piece[start:] if end < 0 else piece[start:end]
-        self._values -= sum(map(between.count, (b",", b"[", b"{")))
-        self.rest += between
-        if end < 0:
-            return len(piece)
-        self._values -= 1
-        self._string, self._inside = Base64(b'"'), True
-        return end + 1
-
     def _write_string(self, piece: bytes, start: int) -> int:
         """Take the bytes of a string, and return where what follows them starts."""
-        if self._escaped:  # the last piece ended with a backslash
-            end, self._escaped = start + 1, False
-            self._string += piece[start:end]
-            return end
         end = _STRING.match(piece, start).end()  # type: ignore[union-attr]  # it matches no byte at least
-        self._string += piece[start : end + 1]
-        self._escaped = piece[end : end + 1] == b"\\"
-        self._inside = piece[end : end + 1] != b'"'
-        if self._inside:
-            return end + 1
+        self._string += piece[start:end]
+        if piece[end : end + 1] != b'"':
+            self._backslash = piece[end:]  # with which the piece may end; the next one says what it escapes
+            return len(piece)
+        self._string += b'"'
+        self._inside = False
         if len(self._string) > LONGEST_STRING:
             self.rest += b'"%s%d"' % (_STANDS_FOR, len(self.long))
             self.long.append(self._string)
