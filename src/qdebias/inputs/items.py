@@ -58,16 +58,12 @@ class Unreadable:
 
     name: str
     error: str
+    count = 1
 
     @property
     def names(self) -> tuple[str]:
         """What was named."""
         return (self.name,)
-
-    @property
-    def count(self) -> int:
-        """One failure."""
-        return 1
 
     def absolute(self) -> Self:
         """Return it with an absolute path."""

@@ -56,10 +56,7 @@ class _Header(tarfile.TarInfo):
 class Shard(Container):
     """The images of one tar or zip file; members with other suffixes belong to them and are passed over."""
 
-    @property
-    def count(self) -> None:
-        """Not known before it is read."""
-        return
+    count = None  # not known before it is read
 
     def __iter__(self) -> Iterator[Image | LeftOut]:
         """Yield the images in one pass from front to end, without writing a file, and what was left out."""

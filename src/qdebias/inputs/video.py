@@ -20,12 +20,7 @@ FRAMES = 8  # how many frames of a video are scored
 class Video(Container):
     """Some frames of one video, at equal distances from the first to the last; all if it has no more."""
 
-    frames: int = FRAMES
-
-    @property
-    def count(self) -> int:
-        """How many frames are taken; fewer where the video has fewer."""
-        return self.frames
+    count: int = FRAMES
 
     def __iter__(self) -> Iterator[Image]:
         """Yield the frames, called by their time: `clip.mp4!3.203s`."""
@@ -48,18 +43,18 @@ class Video(Container):
 
     def _read(self, av: Any, total: int) -> tuple[list[Member], int]:  # noqa: ANN401 (loaded where it is needed)
         """Return the chosen frames of a video that has so many, and how many it has."""
-        found, count, wanted = [], 0, set(places(total, self.frames))
+        found, number, wanted = [], 0, set(places(total, self.count))
         with open_container(self.container) as file, av.open(file) as video:
             for stream in video.streams.video[:1]:
                 stream.thread_type = "AUTO"
                 for frame in video.decode(stream):
                     if frame.is_corrupt:
-                        raise ImageError(f"frame {count} is damaged")
-                    if count in wanted:
-                        key = f"frame{count}" if frame.time is None else f"{frame.time:.3f}s"
+                        raise ImageError(f"frame {number} is damaged")
+                    if number in wanted:
+                        key = f"frame{number}" if frame.time is None else f"{frame.time:.3f}s"
                         found.append(Member(self.container, key, _ppm(av, frame)))
-                    count += 1
-        return found, count
+                    number += 1
+        return found, number
 
 
 def is_video(name: str) -> bool:
