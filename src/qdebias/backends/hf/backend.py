@@ -152,13 +152,9 @@ class _PlainRuns:
         answers = []
         for request in requests:
             prepared = self._preparer.prepare(request)
-            wanted = [pick(one, question) for one, question in zip(prepared, request.questions, strict=True)]
-            answers.append(
-                [
-                    np.asarray(self._forward(one.inputs)[0, 0][picked], dtype=np.float64)
-                    for one, picked in zip(prepared, wanted, strict=True)
-                ]
-            )
+            picks = [pick(one, question) for one, question in zip(prepared, request.questions, strict=True)]
+            logits = [self._forward(one.inputs)[0, 0] for one in prepared]
+            answers.append([np.asarray(one[wanted], np.float64) for one, wanted in zip(logits, picks, strict=True)])
         return answers
 
 

@@ -59,32 +59,33 @@ class Preparer:
         A `processor` in place of the model's own gives the same ids; `pictures` are the request's images as it takes
         them.
         """
-        processor, pictures = processor or self._processor, pictures or [Image.fromarray(one) for one in request.images]
-        return [self._one(request, question, processor, pictures) for question in request.questions]
-
-    def _one(
-        self, request: Request, question: Question, processor: Processor, pictures: Sequence[Image.Image]
-    ) -> Prepared:
-        form = Form(question=question, placement=request.placement, images=len(request.images))
-        if form not in self._prompts:
-            refuse_special_tokens(question, special_tokens(self._processor.tokenizer))
-            self._prompts[form] = self._style.render(self._processor, form)
-        prompt = self._prompts[form]
+        pictures = pictures or [Image.fromarray(image) for image in request.images]
         sizes = " and ".join(f"{image.shape[1]} x {image.shape[0]}" for image in request.images)
-        try:
-            inputs = self._style.encode(processor, prompt, pictures)
-        except UnicodeEncodeError as error:
-            raise PromptError(f"the question {question.text!r} is not Unicode text ({error}); correct it") from error
-        except ValueError as error:
-            raise ImageError(f"the model's processor refuses images of {sizes}: {first_line(error)}") from error
-        ids = cast(list[int], inputs["input_ids"][0].tolist())
-        check_ids(self.tokenizer, ids, places_of(inputs, self.image_token).nonzero()[:, 0].tolist(), prompt, form)
-        if self._longest is not None and len(ids) > self._longest:
-            raise ImageError(
-                f"images of {sizes} become a prompt of {len(ids)} tokens, but this model reads at most "
-                f"{self._longest}; make the images smaller, or limit max_pixels where the model has it"
-            )
-        return Prepared(ids, inputs, prompt.lead)
+        found = []
+        for question in request.questions:
+            form = Form(question=question, placement=request.placement, images=len(request.images))
+            if form not in self._prompts:
+                refuse_special_tokens(question, special_tokens(self._processor.tokenizer))
+                self._prompts[form] = self._style.render(self._processor, form)
+            prompt = self._prompts[form]
+            try:
+                inputs = self._style.encode(processor or self._processor, prompt, pictures)
+            except UnicodeEncodeError as error:
+                raise PromptError(
+                    f"the question {question.text!r} is not Unicode text ({error}); correct it"
+                ) from error
+            except ValueError as error:
+                raise ImageError(f"the model's processor refuses images of {sizes}: {first_line(error)}") from error
+            ids = cast(list[int], inputs["input_ids"][0].tolist())
+            places = places_of(inputs, self.image_token).nonzero()[:, 0].tolist()
+            check_ids(self.tokenizer, ids, places, prompt, form)
+            if self._longest is not None and len(ids) > self._longest:
+                raise ImageError(
+                    f"images of {sizes} become a prompt of {len(ids)} tokens, but this model reads at most "
+                    f"{self._longest}; make the images smaller, or limit max_pixels where the model has it"
+                )
+            found.append(Prepared(ids, inputs, prompt.lead))
+        return found
 
 
 def places_of(inputs: Mapping[str, Any], image_token: int | None) -> torch.Tensor:

@@ -62,7 +62,8 @@ def load_hf(
     docs/models.md explains the other options.
     """
     storage = storage_of(device, device_map, quantize)
-    share = sharing_named(sharing, storage.device, tokens_at_once, images_at_once, alone=storage.alone)
+    # to LLM.int8 a channel is an outlier if any token of a batch is one there, so that requests run one at a time
+    share = sharing_named(sharing, storage.device, tokens_at_once, images_at_once, alone=quantize == "8bit")
     checkpoint = locate(source, revision)
     reader = _reader(checkpoint)
     config, files = reader.described(checkpoint)

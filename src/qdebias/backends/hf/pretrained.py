@@ -1,6 +1,7 @@
 """Checkpoints of transformers: their configuration, their processor, and their model filled with the weights."""
 
 import inspect
+import math
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -192,12 +193,12 @@ def load_weights(
     allow_surplus: bool,
 ) -> Model:
     """Return a model filled with the weights of a checkpoint, or refuse weights that do not fill it or do not fit."""
-    size = BITS[storage.quantize] / 8 if storage.quantize else dtype.itemsize
     if storage.device_map is None:
-        check_room(storage.device, int(files.numbers * size))
+        size = BITS[storage.quantize] / 8 if storage.quantize else dtype.itemsize
+        check_room(storage.device, int(size * sum(math.prod(shape) for shape in files.shapes.values())))
     with memory_of(storage.device):
         stored = storage.arguments(dtype)
-        model, report = _from_files(checkpoint, config, dtype, stored, pickled=files.pickled)
+        model, report = _from_files(checkpoint, config, dtype, stored, files)
         check_complete(checkpoint, report, allow_surplus=allow_surplus)
         names = {name for name, _ in model.named_parameters()}
         integers = files.integers & names
@@ -223,7 +224,7 @@ def load_weights(
 
 
 def _from_files(
-    checkpoint: Checkpoint, config: Config, dtype: torch.dtype, stored: Mapping[str, Any], *, pickled: bool
+    checkpoint: Checkpoint, config: Config, dtype: torch.dtype, stored: Mapping[str, Any], files: WeightFiles
 ) -> tuple[Model, Mapping[str, Any]]:
     """Return the model, its weights mapped into memory, and what transformers says of them."""
     try:
@@ -231,7 +232,7 @@ def _from_files(
             checkpoint.folder,
             config=config,
             dtype=dtype,
-            use_safetensors=not pickled,
+            use_safetensors=not any(path.suffix == ".bin" for path in files.where.values()),
             weights_only=True,
             ignore_mismatched_sizes=True,  # reported, and then refused
             output_loading_info=True,

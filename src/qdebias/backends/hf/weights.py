@@ -2,7 +2,6 @@
 
 import importlib.util
 import json
-import math
 import pickle
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -36,16 +35,6 @@ class WeightFiles:
     where: Mapping[str, Path]
     shapes: Mapping[str, tuple[int, ...]]
     integers: set[str]  # those that hold no floating-point numbers
-
-    @property
-    def numbers(self) -> int:
-        """How many numbers all tensors have."""
-        return sum(math.prod(shape) for shape in self.shapes.values())
-
-    @property
-    def pickled(self) -> bool:
-        """Whether the weights are pickles."""
-        return any(path.suffix == ".bin" for path in self.where.values())
 
     def tensor(self, name: str) -> torch.Tensor:
         """Read one tensor."""
@@ -154,11 +143,6 @@ class Storage:
     device: torch.device  # where inputs go
     device_map: str | dict[str, str] | None  # as transformers takes it; None: all weights go to `device`
     quantize: str | None  # one of `BITS`
-
-    @property
-    def alone(self) -> bool:
-        """Whether requests run one at a time: to LLM.int8 a channel is an outlier if any token of the batch is one."""
-        return self.quantize == "8bit"
 
     def arguments(self, dtype: torch.dtype) -> dict[str, Any]:
         """Return it as arguments of `from_pretrained`."""
