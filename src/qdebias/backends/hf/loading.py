@@ -33,7 +33,9 @@ from qdebias.prompts import Request
 def _reader(checkpoint: Checkpoint) -> Any:  # noqa: ANN401  a module
     """Return the module that reads a checkpoint: nano's own works without transformers."""
     own = checkpoint.read_json("config.json").get("model_type") == "qdebias_nano"
-    return import_module("qdebias.backends.nano.loading" if own else "qdebias.backends.hf.pretrained")
+    if own:
+        return import_module("qdebias.backends.nano.loading")
+    return import_module("qdebias.backends.hf.pretrained")
 
 
 def load_hf(
