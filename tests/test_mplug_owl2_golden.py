@@ -128,17 +128,17 @@ def test_words_that_follow_match_the_official_cache(
     assert_near(run(backend, inputs)[-len(want) :], want)
 
 
-@pytest.mark.parametrize(("dtype", "atol"), [("bfloat16", 0.3), ("float16", 0.05)])
 def test_half_precision_stays_near_the_official_one(
-    golden: Path, cases: dict[str, Any], arrays: dict[str, torch.Tensor], dtype: str, atol: float
+    golden: Path, cases: dict[str, Any], arrays: dict[str, torch.Tensor], subtests: pytest.Subtests
 ) -> None:
-    backend = load_hf(golden, device="cpu", dtype=dtype)
-    short = {"bfloat16": "bf16", "float16": "fp16"}[dtype]
-    wanted = {key: want for key, want in arrays.items() if key.startswith(f"{short}_last_logits/")}
-    assert len(wanted) == 6
-    for key, want in wanted.items():
-        case = cases["asked"][key.partition("/")[2]]
-        assert_near(run(backend, inputs_of(backend, golden, case))[-1], want, atol)
+    for dtype, short, atol in (("bfloat16", "bf16", 0.3), ("float16", "fp16", 0.05)):
+        with subtests.test(dtype):
+            backend = load_hf(golden, device="cpu", dtype=dtype)
+            wanted = {key: want for key, want in arrays.items() if key.startswith(f"{short}_last_logits/")}
+            assert len(wanted) == 6
+            for key, want in wanted.items():
+                case = cases["asked"][key.partition("/")[2]]
+                assert_near(run(backend, inputs_of(backend, golden, case))[-1], want, atol)
 
 
 def test_a_scored_clip_of_other_length_is_read_at_its_own_end(
@@ -162,28 +162,27 @@ def test_a_scored_clip_of_other_length_is_read_at_its_own_end(
     assert np.abs(short[0] - arrays["ragged_official_last_logits/short_clip"].numpy()).max() > 1
 
 
-@pytest.mark.parametrize(
-    ("method", "form", "case"),
-    [
+def test_methods_give_the_official_scores(golden: Path, cases: dict[str, Any], subtests: pytest.Subtests) -> None:
+    for method, form, case in (
         ("q-align", None, "quality"),
         ("q-align", "conversation", "conv_quality"),
         ("q-align-aesthetics", None, "aesthetics"),
-    ],
-)
-def test_methods_give_the_official_scores(
-    golden: Path, cases: dict[str, Any], method: str, form: str | None, case: str
-) -> None:
-    scorer = Scorer(backend=load_hf(golden, device="cpu", dtype="float32", form=form), method=method)
-    wanted = {name: one for name, one in cases["asked"].items() if name.startswith(f"{case}/")}
-    assert wanted
-    for name, want in wanted.items():
-        score = scorer.score(golden / "images" / name.partition("/")[2])
-        assert score.value == pytest.approx(want["score_1_0"], abs=1e-5), name
-        assert 4 * (score.deviation or 0) == pytest.approx(want["std_5_1"], abs=1e-4), name
-    if case == "quality":
-        names, official = cases["checks"]["official_scorers"]["images"], cases["checks"]["official_scorers"]
-        values = [scorer.score(golden / "images" / name).value for name in names]
-        np.testing.assert_allclose(values, official["QAlignScorer"], rtol=0, atol=1e-5)
+    ):
+        with subtests.test(case):
+            scorer = Scorer(backend=load_hf(golden, device="cpu", dtype="float32", form=form), method=method)
+            wanted = {name: one for name, one in cases["asked"].items() if name.startswith(f"{case}/")}
+            assert wanted
+            for name, want in wanted.items():
+                score = scorer.score(golden / "images" / name.partition("/")[2])
+                assert score.value == pytest.approx(want["score_1_0"], abs=1e-5), name
+                assert 4 * (score.deviation or 0) == pytest.approx(want["std_5_1"], abs=1e-4), name
+
+
+def test_the_default_method_gives_what_the_official_scorer_gives(golden: Path, cases: dict[str, Any]) -> None:
+    scorer = Scorer(backend=load_hf(golden, device="cpu", dtype="float32"), method="q-align")
+    official = cases["checks"]["official_scorers"]
+    values = [scorer.score(golden / "images" / name).value for name in official["images"]]
+    np.testing.assert_allclose(values, official["QAlignScorer"], rtol=0, atol=1e-5)
 
 
 def test_other_published_prompts_are_reached_by_placement_and_form(golden: Path, cases: dict[str, Any]) -> None:
