@@ -87,6 +87,7 @@ QREALIGN = _level_of("Can you rate the quality of this picture?", "quality of th
 QREALIGN_AESTHETICS = _level_of("How is the aesthetics of this image?", "aesthetics of the image")
 
 PAPER = QDebias(quality=CONDITIONAL, same=SAME_OBJECT)
+UNASKED = replace(PAPER, same=None)  # without the same-object question, for weights that do not come from the model
 RELEASED = QDebias(
     quality=RELEASED_CONDITIONAL,
     same=RELEASED_SAME_OBJECT,
