@@ -143,6 +143,18 @@ def test_a_hub_out_of_reach_and_an_absent_package_are_one_error(
     assert re.search(re.escape(name) + why, got.stderr)
 
 
+def test_a_place_that_refuses_the_connection_is_one_image_of_a_list(tmp_path: Path) -> None:
+    address, unknown = "ftp://127.0.0.1:1/b.png", "xyz://a/b.png"
+    (tmp_path / "a.png").write_bytes(png(1))
+    (tmp_path / "list.txt").write_text(f"{address}\n{unknown}\na.png\n")
+    got = scores("list.txt", cwd=tmp_path)
+    assert got["a.png"] == score_of(png(1))
+    assert got[address] == f"{address}: cannot be read (Connection refused)"
+    assert str(got[unknown]).startswith(f"{unknown}: Protocol not known")
+    got = run("score", address, "--model", "fake")
+    assert (got.returncode, got.stdout, got.stderr.count("\n")) == (2, "", 1)
+
+
 OUT_OF_REACH = """
 import asyncio, os, types
 os.environ |= {"STORAGE_EMULATOR_HOST": "http://127.0.0.1:1", "FSSPEC_GS_TOKEN": "anon"}

@@ -71,13 +71,14 @@ def read_address(address: str) -> bytes:
     from tenacity import Retrying, retry_if_exception_type, retry_if_not_exception_type, stop_after_attempt
     from tenacity import wait_random_exponential as wait
 
-    files, path = open_filesystem(address)
     final = (FileNotFoundError, PermissionError, IsADirectoryError, ValueError)  # not better at another try
-    passing = retry_if_exception_type(failures()) & retry_if_not_exception_type(final)
-    attempts = 1 if "gs" in files.protocol else ATTEMPTS  # whose package tries for most of a minute by itself
-    trying = Retrying(stop=stop_after_attempt(attempts), wait=wait(multiplier=0.2, max=5), retry=passing, reraise=True)
     try:
         with explained(address):
+            files, path = open_filesystem(address)
+            passing = retry_if_exception_type(failures()) & retry_if_not_exception_type(final)
+            attempts = 1 if "gs" in files.protocol else ATTEMPTS  # whose package tries for most of a minute by itself
+            waits = wait(multiplier=0.2, max=5)
+            trying = Retrying(stop=stop_after_attempt(attempts), wait=waits, retry=passing, reraise=True)
             data: bytes = trying(_read, files, path)
     except SettingError as error:
         raise ImageError(str(error)) from error

@@ -162,6 +162,6 @@ def is_remote_folder(address: str) -> bool:
     """Whether something behind an address is a folder: it ends with a slash, or its store says so."""
     if address.endswith("/"):
         return True
-    files, path = open_filesystem(address)
     with explained(address):
+        files, path = open_filesystem(address)
         return bool(files.isdir(path))
