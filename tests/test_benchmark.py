@@ -109,6 +109,7 @@ def test_command_prints_a_table_or_json_and_draws(tmp_path: Path) -> None:
     table = CliRunner().invoke(app, options)
     assert table.exit_code == 0, table.stderr
     assert "authors" in table.stdout
+    assert table.stderr.startswith("timing each way of a model of smolvlm-256m")
     assert plot.stat().st_size > 1000
     content = CliRunner().invoke(app, [*options, "--json"])
     assert json.loads(content.stdout)["max_difference"] < 1e-5

@@ -12,7 +12,7 @@ from rich.table import Column, Table
 
 from qdebias.backends.base import Backend
 from qdebias.backends.load import require
-from qdebias.cli.console import results, show
+from qdebias.cli.console import results, say, show
 from qdebias.cli.options import sharing
 from qdebias.errors import SettingError
 from qdebias.runs.options import Options
@@ -93,6 +93,7 @@ def _sharing(options: Options, threads: int | None, plot: Path | None, *, json: 
     if threads is not None:
         torch.set_num_threads(threads)
     target = device_of(options.device)
+    say(f"timing each way of a model of {settings['shape']} with random weights; that may take minutes")
     report = measure(device=target, dtype=dtype_of(options.dtype, target), **settings)
     if plot:
         from qdebias.report.figure import save
