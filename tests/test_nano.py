@@ -1,7 +1,11 @@
 """The embedded model: loads like any checkpoint, pads and orders correctly, and sees that a blurred copy is worse."""
 
+import os
+import subprocess
+import sys
 from functools import cache
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 import cv2
@@ -187,6 +191,21 @@ def test_one_sharp_region_is_enough() -> None:
     shallow = blurred.copy()
     shallow[40:260, 120:380] = image[40:260, 120:380]
     assert good(image) - good(shallow) < 0.5 * (good(image) - good(blurred))
+
+
+def test_kernels_just_compiled_and_from_the_cache_give_the_same_bits(tmp_path: Path) -> None:
+    program = """
+import numpy as np, qdebias
+noise = [np.random.default_rng(seed).integers(0, 256, (64, 64, 3), dtype=np.uint8) for seed in range(8)]
+for score in qdebias.score(noise):
+    print(score.value.hex())
+"""
+    command, environment = [sys.executable, "-c", program], {**os.environ, "NUMBA_CACHE_DIR": str(tmp_path)}
+    first, second = (
+        subprocess.run(command, env=environment, capture_output=True, text=True, check=True).stdout for _ in range(2)
+    )
+    assert first == second
+    assert list(tmp_path.rglob("*.nbc"))
 
 
 @pytest.mark.parametrize("name", ["coffee", "astronaut"])

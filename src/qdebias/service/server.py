@@ -23,6 +23,7 @@ from qdebias.errors import SettingError
 from qdebias.service.app import create_app
 from qdebias.service.guard import Keys
 from qdebias.service.service import Service
+from qdebias.system.processes import return_large_blocks
 
 NO_KEYS = Keys()
 GRACE_SECONDS = 5.0  # a process that still lives so long after `drain` is ended at once, whatever a thread of it does
@@ -106,6 +107,7 @@ def make_server(service: Service, listening: Listening) -> Server:
 
 def run(service: Service, listening: Listening) -> None:
     """Serve until the process is told to stop; raises why the models cannot be loaded, or the port is taken."""
+    return_large_blocks()
     try:
         with ExitStack() as stack:
             if listening.health_port is not None:

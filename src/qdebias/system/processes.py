@@ -68,6 +68,13 @@ def limit_process(limits: Mapping[str, int]) -> None:
             resource.setrlimit(kind, (wanted, wanted))
 
 
+def return_large_blocks() -> None:
+    """Have glibc, where it is the allocator, return freed blocks of 8 MiB to the system, and not learn to keep more."""
+    with suppress(AttributeError, OSError, TypeError):  # another allocator, or another system
+        for name, size in ((-3, 8 << 20), (-1, 16 << 20)):  # M_MMAP_THRESHOLD, M_TRIM_THRESHOLD
+            ctypes.CDLL(None).mallopt(name, size)
+
+
 def refuse_after_fork() -> None:
     """Refuse to work in a copy of a process in which a model was loaded or images were scored; call it before either.
 

@@ -39,9 +39,10 @@ _FAST = frozenset({"reassoc", "contract", "nsz", "nnan", "arcp"})
 _SMALL, _FIELD_FLOOR, _FLOOR = np.float32(FLOOR**2), np.float32(FLOOR * 300), np.float32(FLOOR)
 
 
-def _compiled(kernel: Kernel, fast: frozenset[str] = _FAST) -> Kernel:
+def _compiled(kernel: Kernel, fast: frozenset[str] = _FAST, inline: str = "never") -> Kernel:
+    """Compile a kernel; one that others call is inlined by numba: LLVM rounds a call to a cached kernel otherwise."""
     compiler: Any = numba.njit
-    options = {"nogil": True, "error_model": "numpy", "fastmath": set(fast)}
+    options = {"nogil": True, "error_model": "numpy", "fastmath": set(fast), "inline": inline}
     try:
         code: Kernel = compiler(cache=True, **options)(kernel)
     except RuntimeError:  # numba found no folder that it may write its cache to
@@ -57,7 +58,7 @@ def luma(view: Float32Array, light: Float32Array) -> None:
             light[y, x] = _RED * view[0, y, x] + _GREEN * view[1, y, x] + _BLUE * view[2, y, x]
 
 
-@partial(_compiled, fast=frozenset())
+@partial(_compiled, fast=frozenset(), inline="always")
 def halve(plane: Float32Array, half: Float32Array) -> None:
     """Fill (H / 2, W / 2) with the means of 2 x 2 pixels."""
     for y in range(half.shape[0]):
@@ -66,7 +67,7 @@ def halve(plane: Float32Array, half: Float32Array) -> None:
             half[y, x] = ((above[2 * x] + below[2 * x]) + (above[2 * x + 1] + below[2 * x + 1])) * _QUARTER
 
 
-@_compiled
+@partial(_compiled, inline="always")
 def blur(plane: Float32Array, smooth: Float32Array) -> None:
     """Smooth a plane by a Gaussian window of 7 pixels, edges repeated."""
     height, width = plane.shape
@@ -191,7 +192,7 @@ def field_sums(
             lags[place] += a / ((height - down) * (width - right))
 
 
-@_compiled
+@partial(_compiled, inline="always")
 def _signed_products(here: Float32Array, there: Float32Array, found: Float64Array) -> None:
     for start in range(0, len(here), _CHUNK):
         one, other = here[start : start + _CHUNK], there[start:]
@@ -207,7 +208,7 @@ def _signed_products(here: Float32Array, there: Float32Array, found: Float64Arra
             found[place] += part
 
 
-@_compiled
+@partial(_compiled, inline="always")
 def _squared_curves(a: Float32Array, b: Float32Array, c: Float32Array) -> np.float32:
     total = _ZERO
     for x in range(len(a)):
@@ -216,7 +217,7 @@ def _squared_curves(a: Float32Array, b: Float32Array, c: Float32Array) -> np.flo
     return total
 
 
-@_compiled
+@partial(_compiled, inline="always")
 def _squared_wiggles(a: Float32Array, b: Float32Array, c: Float32Array, d: Float32Array, e: Float32Array) -> np.float32:
     total = _ZERO
     for x in range(len(a)):
