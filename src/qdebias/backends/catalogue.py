@@ -7,9 +7,6 @@ from pathlib import Path
 from qdebias.errors import SettingError
 from qdebias.system.named import nearest
 
-READ = "its chat template, read in a public copy: tests render the same prompts about one image and two"
-"""How `KnownModel.checked` begins where the template was read; a test holds the templates to it."""
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class KnownModel:

@@ -40,7 +40,7 @@ _SMALL, _FIELD_FLOOR, _FLOOR = np.float32(FLOOR**2), np.float32(FLOOR * 300), np
 
 
 def _compiled(kernel: Kernel, fast: frozenset[str] = _FAST, inline: str = "never") -> Kernel:
-    """Compile a kernel; one that others call is inlined by numba: LLVM rounds a call to a cached kernel otherwise."""
+    """Compile a kernel; inline one that others call: otherwise theirs round differently once read from the cache."""
     compiler: Any = numba.njit
     options = {"nogil": True, "error_model": "numpy", "fastmath": set(fast), "inline": inline}
     try:
