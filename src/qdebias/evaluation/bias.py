@@ -16,7 +16,7 @@ import numpy.typing as npt
 from qdebias.degrade import kind_of
 from qdebias.equations import FloatArray, equal_weight, expected
 from qdebias.errors import SettingError
-from qdebias.evaluation.evidence import Evidence
+from qdebias.evaluation.evidence import Evidence, number_of
 from qdebias.evaluation.table import NOTHING, Cell, Column, Number, Table
 from qdebias.image import RgbImage
 from qdebias.methods.method import QDebias
@@ -96,14 +96,14 @@ def measure_bias(
             Offset(
                 content=str(known[place]),
                 count=int(counts[place]),
-                before=_number(found[:, 0, place]),
-                after=_number(found[:, 1, place]),
+                before=number_of(found[:, 0, place]),
+                after=number_of(found[:, 1, place]),
             )
             for place in np.argsort(-found[0, 0], kind="stable")
         ),
-        before=_number(spread[:, 0], signed=False),
-        after=_number(spread[:, 1], signed=False),
-        change=_number(spread[:, 1] - spread[:, 0]),
+        before=number_of(spread[:, 0], signed=False),
+        after=number_of(spread[:, 1], signed=False),
+        change=number_of(spread[:, 1] - spread[:, 0]),
         chance=float(np.sqrt(_residuals(columns[0], quality).var() * (len(known) - 1) / len(quality))),
     )
 
@@ -141,14 +141,6 @@ def deserved(ranks: FloatArray, quality: FloatArray) -> FloatArray:
 def _residuals(order: FloatArray, quality: FloatArray) -> FloatArray:
     ranks = fractional_ranks(order)
     return ranks - deserved(ranks, quality)
-
-
-def _number(values: FloatArray, *, signed: bool = True) -> Number:
-    """Return (1 + B,) a value and its resamples as a number with its interval."""
-    if len(values) == 1:
-        return Number(float(values[0]), signed=signed)
-    low, high = np.quantile(values[1:], [0.025, 0.975])
-    return Number(float(values[0]), float(low), float(high), signed)
 
 
 def bias_table(evidence: Evidence, bias: Bias, exposure: Mapping[str, float] | None = None) -> Table:

@@ -256,6 +256,14 @@ def agreement_cells(found: Agreement | NotRun | None) -> tuple[Cell, Cell]:
     return Cell(found.srcc), Cell(found.plcc)
 
 
+def number_of(values: FloatArray, *, signed: bool = True) -> Number:
+    """Return (1 + B,) a value and its resamples as a number with its 95 % interval, without one for B = 0."""
+    if len(values) == 1:
+        return Number(float(values[0]), signed=signed)
+    interval = Resampling(count=len(values) - 1, seed=0, level=0.95).interval(values[1:])
+    return Number(float(values[0]), interval.low, interval.high, signed)
+
+
 class Agreements:
     """The agreement of each method of an evidence; what was computed once is kept.
 
@@ -285,13 +293,8 @@ class Agreements:
             if isinstance(one, NotRun):
                 return one
             found.append(one)
-        resampling = Resampling(count=self._resamples, seed=0, level=0.95)
-        numbers = []
-        for row in found[0] - sum(found[1:]):
-            interval = resampling.interval(row[1:]) if self._resamples else None
-            low, high = (interval.low, interval.high) if interval else (None, None)
-            numbers.append(Number(float(row[0]), low, high, signed=len(found) > 1))
-        return Agreement(srcc=numbers[0], plcc=numbers[1], count=int(chosen.sum()))
+        srcc, plcc = (number_of(row, signed=len(found) > 1) for row in found[0] - sum(found[1:]))
+        return Agreement(srcc=srcc, plcc=plcc, count=int(chosen.sum()))
 
     def _resample(self, recipe: str, chosen: npt.NDArray[np.bool_]) -> FloatArray | NotRun:
         """Return (2, 1 + B): SRCC and PLCC of the chosen images, and of each resample of them."""
