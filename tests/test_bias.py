@@ -23,7 +23,7 @@ from qdebias.evaluation.bias import (
     fractional_ranks,
     measure_bias,
 )
-from qdebias.evaluation.evidence import Evidence, NotRun, Scores
+from qdebias.evaluation.evidence import Evidence, Scores
 from qdebias.evaluation.table import render
 from qdebias.image import RgbImage, digest
 from qdebias.methods.method import Context
@@ -112,7 +112,7 @@ def test_without_resamples_there_are_no_intervals() -> None:
         ({"contents": {}}, r"tell no contents apart; known \(--by\): none"),
         ({"contents": {"scene": ("night",) * 50}}, "all images with scores are of one scene"),
         ({"results": {}}, "needs scores under the method vanilla: not asked"),
-        ({"results": {"vanilla": NotRun(reason="no weights")}}, "method vanilla: no weights"),
+        ({"results": {"vanilla": Scores(not_run="no weights")}}, "method vanilla: no weights"),
     ],
 )
 def test_what_cannot_be_measured_is_an_error(change: dict[str, object], message: str) -> None:

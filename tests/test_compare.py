@@ -24,7 +24,6 @@ from qdebias.cli.app import app
 from qdebias.cli.compare import models_of, run_folders
 from qdebias.errors import SettingError
 from qdebias.evaluation.comparison import Comparison, compare_models, compare_stored
-from qdebias.evaluation.evidence import Agreement, NotRun
 from qdebias.evaluation.method_scores import ModelRun
 from qdebias.inputs.datasets import Dataset, load_dataset
 from qdebias.prompts import Question, Request
@@ -109,9 +108,9 @@ def test_each_question_is_asked_once_and_counted_for_the_first_method_that_needs
     first: tuple[Comparison, Path],
 ) -> None:
     found, _ = first
-    assert {one.name: one.usage.asked for one in found.methods} == {name: new * COUNT for name, new in NEW.items()}
+    assert {one.name: one.asked for one in found.methods} == {name: new * COUNT for name, new in NEW.items()}
     assert found.asked == sum(NEW.values()) * COUNT
-    assert [one.usage.forwards for one in found.methods] == [1, 4, 8, 8, 8, 8, 8, 1, 1]
+    assert [one.forwards for one in found.methods] == [1, 4, 8, 8, 8, 8, 8, 1, 1]
 
 
 def test_a_second_comparison_asks_nothing_and_says_the_same(first: tuple[Comparison, Path], dataset: Dataset) -> None:
@@ -129,7 +128,7 @@ def test_another_method_asks_only_its_own_questions(dataset: Dataset, tmp_path: 
     before = asked_of(backend)
     more = compared(dataset, tmp_path / "run", backend, ["paper", "vanilla", "t1", "average"])
     assert asked_of(backend) - before == more.asked == 4 * COUNT
-    assert [one.usage.asked for one in more.methods] == [0, 0, 4 * COUNT, 0]
+    assert [one.asked for one in more.methods] == [0, 0, 4 * COUNT, 0]
 
 
 def test_differences_are_a_paired_bootstrap_on_the_scores_of_the_scorer(
@@ -142,7 +141,7 @@ def test_differences_are_a_paired_bootstrap_on_the_scores_of_the_scorer(
     )
     want = gains(average, vanilla, dataset.mos, resamples=200)
     got = first[0].methods[1].gain
-    assert isinstance(got, Agreement)
+    assert got.srcc
     for measure in ("srcc", "plcc"):
         number = getattr(got, measure)
         assert (number.value, number.low, number.high) == pytest.approx(want[measure])
@@ -153,9 +152,9 @@ def test_the_base_is_the_first_the_named_or_the_best(dataset: Dataset, first: tu
     assert first[0].against == "vanilla"
     assert compared(dataset, folder, backend, METHODS, against="t2").against == "t2"
     best = compared(dataset, folder, backend, METHODS, against="best")
-    srcc = {one.name: one.agreement.srcc.value for one in best.methods if isinstance(one.agreement, Agreement)}
+    srcc = {one.name: one.agreement.srcc.value for one in best.methods if one.agreement.srcc}
     assert srcc[best.against] == max(srcc.values())
-    assert [one.name for one in best.methods if one.gain is None] == [best.against]
+    assert [one.name for one in best.methods if one.gain.srcc is None] == [best.against]
 
 
 @dataclass(frozen=True)
@@ -179,11 +178,11 @@ class CuttingBackend:
 def test_a_method_that_changes_the_model_is_not_run_in_the_same_folder(dataset: Dataset, tmp_path: Path) -> None:
     found = compared(dataset, tmp_path / "run", CuttingBackend(), ["vanilla", "average", "released"])
     refused = found.methods[-1].agreement
-    assert isinstance(refused, NotRun)
-    assert "cut: none in the run, official now" in refused.reason
+    assert refused.srcc is None
+    assert "cut: none in the run, official now" in refused.notes[0]
     assert found.asked == 5 * COUNT
     assert [cell.text for cell in found.table().rows[2][:3]] == ["released", "not run", "not run"]
-    assert found.table().footnotes == (refused.reason,)
+    assert found.table().footnotes == refused.notes
 
 
 def test_a_run_folder_is_compared_without_a_model(first: tuple[Comparison, Path], dataset: Dataset) -> None:
@@ -193,7 +192,7 @@ def test_a_run_folder_is_compared_without_a_model(first: tuple[Comparison, Path]
     assert {one.name: one.agreement for one in alone.methods} == asked
     assert alone.asked is None
     chosen = compare_stored([folder], dataset, ["only-spatter", "paper"], resamples=200)
-    assert isinstance(chosen.methods[0].agreement, Agreement)
+    assert chosen.methods[0].agreement.srcc
 
 
 def test_files_of_scores_and_runs_stand_beside_each_other(
@@ -208,12 +207,12 @@ def test_files_of_scores_and_runs_stand_beside_each_other(
     other.write_text("\n".join(map(json.dumps, [*rows, {"path": "elsewhere.png", "score": 1}])))
     found = compare_stored([mine, other, first[1]], dataset, ["paper"], resamples=0)
     assert [one.name for one in found.methods] == ["mine", "other", "paper (run)"]
-    counts = [one.agreement.count for one in found.methods if isinstance(one.agreement, Agreement)]
+    counts = [one.agreement.count for one in found.methods if one.agreement.srcc]
     assert counts == [COUNT, COUNT - 1, COUNT]
     kept = [n for n in numbers if n != 3]
     want = np.corrcoef(np.array(kept), dataset.mos[kept])[0, 1]
     gain = found.methods[1].gain
-    assert isinstance(gain, Agreement)
+    assert gain.plcc
     assert gain.plcc.value == pytest.approx(-2 * want)
     assert found.evidence.errors == ("3.png: broken",)
 
@@ -273,12 +272,12 @@ def test_the_rate_is_of_all_questions_of_a_method(dataset: Dataset, tmp_path: Pa
             return super().option_logits(requests)
 
     found = compared(dataset, tmp_path / "run", Slow(answer=brightness), ("paper", "average", "vanilla"))
-    rates = {one.name: one.usage.rate for one in found.methods}
+    rates = {one.name: one.rate for one in found.methods}
     assert rates["paper"] == pytest.approx(100 / 8, rel=0.2)
     assert rates["average"] == pytest.approx(100 / 4, rel=0.2), "although paper had asked all of it"
     assert rates["vanilla"] == pytest.approx(100, rel=0.2)
     again = compared(dataset, tmp_path / "run", Slow(answer=brightness), ("paper", "vanilla"))
-    assert [one.usage.rate for one in again.methods] == [None, None]
+    assert [one.rate for one in again.methods] == [None, None]
 
 
 def test_models_stand_beside_each_other_in_run_folders_of_their_own(dataset: Dataset, tmp_path: Path) -> None:

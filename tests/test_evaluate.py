@@ -178,6 +178,11 @@ def test_a_limit_is_said_in_words(dataset: Dataset) -> None:
     assert (report.count, report.complete, report.limit) == (12, False, 12)
     whole = evaluate(dataset, model=FakeBackend(), limit=300, resamples=0)
     assert (whole.summary, whole.complete) == ("labels: all 30 images", True)
+    assert (dataset.part, dataset.first(12).part, dataset.first(20).first(12).summary) == (
+        "",
+        "first12",
+        report.summary,
+    )
 
 
 def test_failed_images_are_left_out_named_and_counted(dataset: Dataset, labels: Path, tmp_path: Path) -> None:

@@ -32,7 +32,7 @@ def combine(method: QDebias, *answers: list[list[float]]) -> Score:
 
 
 def rank(method: QDebias, *answers: list[list[float]]) -> float:
-    return read(method, combine(method, *answers), "exact").rank
+    return read(method, combine(method, *answers), "exact")[1]
 
 
 def exactly(logits: list[FloatArray], question: Question, weight: FloatArray) -> float:
@@ -55,7 +55,7 @@ def test_of_one_question_it_is_the_difference_of_the_logits() -> None:
 def test_scores_that_round_to_one_keep_their_order_and_equal_differences_stay_equal() -> None:
     sure, surer = combine(VANILLA, [[45.0, 0.0]]), combine(VANILLA, [[46.0, 0.0]])
     assert sure.value == surer.value == 1.0
-    assert read(VANILLA, sure, "exact").rank < read(VANILLA, surer, "exact").rank
+    assert read(VANILLA, sure, "exact")[1] < read(VANILLA, surer, "exact")[1]
     assert len({rank(VANILLA, [[15.75 + shift, 12.25 + shift]]) for shift in (0.0, 3.25, -17.5, 1024.0)}) == 1
 
 
@@ -72,11 +72,11 @@ def test_of_an_aggregate_it_is_the_log_odds_of_the_exact_score(numbers: list[flo
     answers = np.array(numbers).reshape(4, 2, 2).tolist()
     score = combine(PAPER, *answers)
     quality = [np.array(request[0]) for request in answers]
-    got = read(PAPER, score, "exact")
-    assert got.score == score.value
-    assert got.rank == pytest.approx(exactly(quality, PAPER.quality, score.weight), abs=1e-9)
+    value, order = read(PAPER, score, "exact")
+    assert value == score.value
+    assert order == pytest.approx(exactly(quality, PAPER.quality, score.weight), abs=1e-9)
     if 1e-6 < score.value < 1 - 1e-6:
-        assert got.rank == pytest.approx(np.log(score.value / (1 - score.value)), abs=1e-6)
+        assert order == pytest.approx(np.log(score.value / (1 - score.value)), abs=1e-6)
 
 
 @given(some.lists(some.floats(-50, 50), min_size=5, max_size=5))
@@ -96,11 +96,11 @@ def test_conditions_of_no_weight_do_not_count() -> None:
 def test_the_literal_formula_is_that_of_published_scripts() -> None:
     qbench = presets.get("qbench-t100").method
     pair = [15.625, 13.0625]
-    got = read(qbench, combine(qbench, [pair]), "literal")
-    assert got.score == got.rank == literal_probability([pair[0]], [pair[1]], temperature=100.0)[0]
+    value, order = read(qbench, combine(qbench, [pair]), "literal")
+    assert value == order == literal_probability([pair[0]], [pair[1]], temperature=100.0)[0]
     answers = np.random.default_rng(4).normal(size=(4, 2, 2)).tolist()
-    got = read(PAPER, combine(PAPER, *answers), "literal")
-    assert got.score == got.rank == pytest.approx(combine(PAPER, *answers).value, abs=1e-15)
+    value, order = read(PAPER, combine(PAPER, *answers), "literal")
+    assert value == order == pytest.approx(combine(PAPER, *answers).value, abs=1e-15)
 
 
 def test_the_literal_formula_is_refused_where_it_is_none() -> None:
@@ -114,7 +114,7 @@ def test_an_unknown_method_is_ranked_by_its_score() -> None:
         pass
 
     score = replace(combine(VANILLA, [[2.5, -1.0]]), log_odds=None)
-    assert read(Mine(), score, "exact").rank == score.value  # type: ignore[arg-type]
+    assert read(Mine(), score, "exact")[1] == score.value  # type: ignore[arg-type]
     with pytest.raises(SettingError, match="is not known for Mine"):
         read(Mine(), score, "literal")  # type: ignore[arg-type]
 
@@ -122,4 +122,4 @@ def test_an_unknown_method_is_ranked_by_its_score() -> None:
 def test_a_score_whose_value_was_replaced_is_ranked_by_the_new_value() -> None:
     score = replace(combine(VANILLA, [[2.5, -1.0]]), value=0.25)
     assert score.log_odds is None
-    assert read(VANILLA, score, "exact").rank == 0.25
+    assert read(VANILLA, score, "exact")[1] == 0.25

@@ -20,8 +20,8 @@ from qdebias.evaluation.published import (
     TABLE4,
     TABLE5,
     TITLES,
-    Printed,
 )
+from qdebias.evaluation.table import Agreement
 from qdebias.inputs.datasets import CATALOGUE
 
 ALL = (*RIVALS, *TABLE1_OURS, *TABLE3, *TABLE4, *TABLE5)
@@ -39,10 +39,10 @@ def numbers(cells: list[str]) -> list[float | None]:
     return [float(match.group()) if match else None for match in found]
 
 
-def flat(values: Mapping[str, Printed], datasets: tuple[str, ...]) -> list[float | None]:
+def flat(values: Mapping[str, Agreement], datasets: tuple[str, ...]) -> list[float | None]:
     """Return SRCC and PLCC of each dataset, one after the other."""
     pairs = [values.get(dataset) for dataset in datasets]
-    return [number for pair in pairs for number in ((pair.srcc, pair.plcc) if pair else (None, None))]
+    return [number for pair in pairs for number in ((pair.srcc.value, pair.plcc.value) if pair else (None, None))]
 
 
 def line_of(lines: list[list[str]], name: str, cells: int) -> list[str]:
@@ -109,17 +109,17 @@ def test_the_later_version_differs_in_two_cells() -> None:
     ours = {row.version: row.values for row in TABLE1_OURS if row.recipe == "paper"}
     differing = [name for name in ours[LATER] if flat(ours[LATER], (name,)) != flat(ours[FIRST], (name,))]
     assert differing == ["livec", "kadid10k"]
-    assert (ours[LATER]["livec"].plcc, ours[LATER]["kadid10k"].plcc) == (0.818, 0.753)
+    assert (ours[LATER]["livec"].plcc.value, ours[LATER]["kadid10k"].plcc.value) == (0.818, 0.753)
     assert set(ours[FIRST]) - set(ours[LATER]) == {"siqad"}
     assert set(SOURCE) == {FIRST, LATER}
 
 
 def test_known_slips_are_noted() -> None:
     qwen = next(row for row in TABLE2 if row.name == "Qwen-VL")
-    assert "0.504/0.532 for LIVE Challenge" in qwen.vanilla["livec"].note
+    assert "0.504/0.532 for LIVE Challenge" in qwen.vanilla["livec"].notes[0]
     for row in (TABLE1_OURS[1], TABLE3[-1]):
-        assert "0.324" in row.values["siqad"].note
-        assert "0.326" in row.values["siqad"].note
+        assert "0.324" in row.values["siqad"].notes[0]
+        assert "0.326" in row.values["siqad"].notes[0]
 
 
 def test_every_name_is_known() -> None:
@@ -136,4 +136,4 @@ def test_what_came_after_the_paper_is_trained_and_sourced() -> None:
         assert row.training
         assert not row.recipe or row.recipe in presets.RECIPES
         assert set(row.values) <= set(CATALOGUE)
-        assert all(0.6 < number < 1 for one in row.values.values() for number in (one.srcc, one.plcc))
+        assert all(0.6 < number.value < 1 for one in row.values.values() for number in (one.srcc, one.plcc))

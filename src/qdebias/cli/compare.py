@@ -82,14 +82,13 @@ def compare(
     files = bool(paths) and not any(path.is_dir() for path in paths)
     data = labels.load(mos or sources[0], images=not files)
     refuse_inputs(data, out=out)
+    data = data.first(limit)
     if paths:
         say_unfinished(*paths)
         lower, seed = lower_is_better or (), options.seed
-        found = compare_stored(
-            paths, data, named, seed=seed, limit=limit, against=against, lower=lower, resamples=resamples
-        )
+        found = compare_stored(paths, data, named, seed=seed, against=against, lower=lower, resamples=resamples)
     else:
-        methods_of, images = models_of(model or ["nano"], named or DEFAULT), min(len(data), limit or len(data))
+        methods_of = models_of(model or ["nano"], named or DEFAULT)
         folders = run_folders(run, methods_of)
 
         @contextmanager
@@ -97,11 +96,11 @@ def compare(
             order = [recipe.name for recipe in most_questions_first(methods_of[model])]
             with (
                 open_model_run(replace(options, model=model), folders[model]) as model_run,
-                progress(total=images * len(order)) as show,
+                progress(total=len(data) * len(order)) as show,
             ):
-                yield replace(model_run, progress=lambda name, done: show(done + images * order.index(name)))
+                yield replace(model_run, progress=lambda name, done: show(done + len(data) * order.index(name)))
 
-        found = compare_models(data, methods_of, opened, limit=limit, against=against, resamples=resamples)
+        found = compare_models(data, methods_of, opened, against=against, resamples=resamples)
     if json:
         typer.echo(found.json())
     if out is not None or not json:

@@ -16,7 +16,7 @@ from qdebias.cli.paper import form_of, write_tables
 from qdebias.errors import SettingError
 from qdebias.evaluation import EvaluatedImage, Report
 from qdebias.evaluation import evaluate as evaluate_dataset
-from qdebias.evaluation.evidence import Readout, first_items, part_name, save
+from qdebias.evaluation.evidence import Readout, save
 from qdebias.evaluation.fitting import METHODS
 from qdebias.evaluation.fitting import fit as fit_dataset
 from qdebias.evaluation.report import MEASURES
@@ -68,9 +68,10 @@ def evaluate(
                 f"qdebias fit printed that"
             )
         readout: Readout = "literal" if literal else "exact"
-        report = evaluated(data, options, run, limit=limit, readout=readout, resamples=resamples)
+        data = data.first(limit)
+        report = evaluated(data, options, run, readout=readout, resamples=resamples)
         if run is not None:  # for tables, bias and reports
-            save(report.evidence(data, model=options.model), run, part=part_name(data, limit))
+            save(report.evidence(data, model=options.model), run, part=data.part)
         if out is not None:
             words = next((tuple(row.probabilities) for row in report.rows if row.probabilities), ())
             with open_writer(out, columns_of(EvaluatedImage, words)) as write:
@@ -89,17 +90,15 @@ def evaluated(
     options: Options,
     run: Path | None,
     *,
-    limit: int | None,
     readout: Readout = "exact",
     resamples: int = 0,
 ) -> Report:
     """Score a dataset under a progress bar."""
-    with progress(total=min(len(data), limit or len(data))) as show:
+    with progress(total=len(data)) as show:
         return evaluate_dataset(
             data,
             method=options.recipe,
             run=run,
-            limit=limit,
             readout=readout,
             resamples=resamples,
             on_progress=show,
@@ -185,10 +184,10 @@ def fit(
     check_name(out)
     data = labels.load(dataset)
     refuse_inputs(data, out=out)
-    part = first_items(data, limit)
-    with progress(total=len(part)) as tell:
+    data = data.first(limit)
+    with progress(total=len(data)) as tell:
         made = fit_dataset(
-            part,
+            data,
             methods=names_in(methods or []) or METHODS,
             run=run,
             folds=folds,
@@ -232,7 +231,7 @@ def calibrate(
         raise SettingError(f"--kind is {' or '.join(KINDS)}, got {kind!r}")
     data = labels.load(dataset)
     refuse_inputs(data, out=out)
-    report = evaluated(data, options, run, limit=limit)
+    report = evaluated(data.first(limit), options, run)
     scored = [(row.score, row.mos) for row in report.rows if row.score is not None]
     made = fit_map(
         *zip(*scored, strict=True),

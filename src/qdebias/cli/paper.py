@@ -14,7 +14,7 @@ from qdebias.cli.outputs import refuse_inputs
 from qdebias.cli.runs import open_model_run, say_unfinished
 from qdebias.errors import SettingError
 from qdebias.evaluation.bias import Exposure, bias_table, exposure_by_content, exposure_table, measure_bias
-from qdebias.evaluation.evidence import Agreements, Evidence, NotRun, first_items
+from qdebias.evaluation.evidence import Agreements, Evidence
 from qdebias.evaluation.method_scores import ModelRun, pool_of
 from qdebias.evaluation.paper_tables import (
     BIAS,
@@ -79,7 +79,8 @@ def reproduce(
         refuse_inputs(found.images if found else (), out=out)
         others = pool_of(found.paths, max_pixels=options.max_pixels, max_side=options.max_side) if found else None
         model_run = stack.enter_context(open_model_run(options, run))
-        count, recipes = min(len(data), limit or len(data)), recipes_of(what, data.name)
+        data = data.first(limit)
+        count, recipes = len(data), recipes_of(what, data.name)
         with progress(total=count * len(recipes)) as show:
             model_run = replace(
                 model_run,
@@ -88,7 +89,7 @@ def reproduce(
                 progress=lambda name, done: show(done + count * (recipes.index(name) if name in recipes else 0)),
             )
             evidence = reproduce_one(
-                what, data, model_run, model=options.model, limit=limit, rivals=rival or (), device=options.device
+                what, data, model_run, model=options.model, rivals=rival or (), device=options.device
             )
         if what in FIGURES:
             _draw(what, evidence, data, out or Path(f"{what}.png"), resamples=resamples)
@@ -141,7 +142,7 @@ def tables(
     else:
         data = labels.load(dataset)
         refuse_inputs(data, out=out)
-        found = recall_evidence(runs, data, wanted, seed=seed, limit=limit)
+        found = recall_evidence(runs, data.first(limit), wanted, seed=seed)
     measured = [Agreements(evidence, resamples=resamples) for evidence in found]
     write_tables([build(name, measured) for name in wanted], chosen, out)
 
@@ -176,9 +177,9 @@ def write_tables(made: Sequence[Table], form: str, out: Path | None) -> None:
 
 def tell_failures(evidence: Evidence) -> int:
     """Name the images that failed and the methods that were not run, and return the exit code."""
-    for name, result in evidence.results.items():
-        if isinstance(result, NotRun):
-            say(f"{name} was not run: {one_line(result.reason)}", style="yellow")
+    for name, scores in evidence.results.items():
+        if scores.not_run:
+            say(f"{name} was not run: {one_line(scores.not_run)}", style="yellow")
     return 1 if say_failed(evidence.errors) else 0
 
 
@@ -223,7 +224,7 @@ def bias(
             if isinstance(data, Inputs):
                 tables, draw, errors = _exposure(scorer, data, options.model)
             else:
-                tables, draw, errors = _offsets(model_run, scorer, data, by, limit, options.model, resamples)
+                tables, draw, errors = _offsets(model_run, scorer, data.first(limit), by, options.model, resamples)
         write_tables(tables, chosen, out)
         if plot is not None:
             draw(plot)
@@ -244,17 +245,17 @@ def _exposure(scorer: Scorer, inputs: Inputs, model: str) -> _Findings:
 
 
 def _offsets(
-    model_run: ModelRun, scorer: Scorer, data: Dataset, by: str | None, limit: int | None, model: str, resamples: int
+    model_run: ModelRun, scorer: Scorer, data: Dataset, by: str | None, model: str, resamples: int
 ) -> _Findings:
     """Measure offsets at equal human score, and the mean exposure of each content."""
     from qdebias.report.paper_figures import draw_scatter
 
-    part, recipes = first_items(data, limit), recipes_of(BIAS, data.name)
-    with progress(total=len(part) * len(recipes)) as show:
-        model_run = replace(model_run, progress=lambda name, done: show(done + len(part) * recipes.index(name)))
-        evidence = reproduce_one(BIAS, data, model_run, model=model, limit=limit)
+    recipes = recipes_of(BIAS, data.name)
+    with progress(total=len(data) * len(recipes)) as show:
+        model_run = replace(model_run, progress=lambda name, done: show(done + len(data) * recipes.index(name)))
+        evidence = reproduce_one(BIAS, data, model_run, model=model)
     found = measure_bias(evidence, kind=by, resamples=resamples)
-    exposure = exposure_by_content(evidence, _expose(scorer, part.paths), found.kind)
+    exposure = exposure_by_content(evidence, _expose(scorer, data.paths), found.kind)
     table = bias_table(evidence, found, exposure=exposure)
     return [table], lambda plot: draw_scatter(evidence, found, plot), evidence.errors
 

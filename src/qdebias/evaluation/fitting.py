@@ -20,7 +20,7 @@ from qdebias.backends.load import load_backend
 from qdebias.equations import FloatArray
 from qdebias.errors import SettingError
 from qdebias.evaluation.comparison import Comparison, compare
-from qdebias.evaluation.evidence import Agreement, NotRun, Scores, collect, evidence_of
+from qdebias.evaluation.evidence import Scores, collect, evidence_of
 from qdebias.evaluation.report import opened_run
 from qdebias.image import MAX_PIXELS
 from qdebias.inputs.datasets import Dataset
@@ -213,9 +213,9 @@ def _compare(sample: Sample, predicted: FloatArray, zero_shot: Recipe, *, model:
     evidence = evidence_of(sample.dataset, results, model=model, seed=0)
     found = compare(evidence, list(results), against=zero_shot.name, resamples=resamples)
     fitted, plain = (one.agreement for one in found.methods[:2])
-    if isinstance(fitted, NotRun):
-        raise SettingError(f"the labels cannot be predicted ({fitted.reason})")
-    if isinstance(plain, Agreement) and fitted.srcc.value <= plain.srcc.value:
+    if fitted.srcc is None:
+        raise SettingError(f"the labels cannot be predicted ({fitted.notes[0]})")
+    if plain.srcc and fitted.srcc.value <= plain.srcc.value:
         raise SettingError(
             f"a fit is no better than the zero-shot score here: SRCC {fitted.srcc} in cross-validation, and "
             f"{plain.srcc} by {zero_shot.name} without labels, on {fitted.count} images; label more, or score without "

@@ -1,7 +1,7 @@
-"""The scores of methods on a dataset: asked of a model through its run folder, or recalled from the answers there.
+"""The scores of methods on a dataset: from a model through its run folder, or from the answers stored there alone.
 
-What another method asked is not asked again: pairs, triples, single conditions, Average and Winner-Takes-All follow
-from the answers to `paper`, without a call of the model and without decoding an image.
+Questions that another method asked are not asked again: pairs, triples, single conditions, Average and
+Winner-Takes-All follow from the answers to `paper`, without calling the model or decoding an image.
 """
 
 import json
@@ -11,7 +11,7 @@ from pathlib import Path
 
 from qdebias.backends.base import Backend, identity_difference
 from qdebias.errors import MissingPackageError
-from qdebias.evaluation.evidence import Evidence, NotRun, Scores, collect, evidence_of, first_items
+from qdebias.evaluation.evidence import Evidence, Scores, collect, evidence_of
 from qdebias.image import MAX_PIXELS
 from qdebias.image.pool import ImagePool
 from qdebias.inputs.datasets import Dataset
@@ -28,15 +28,15 @@ from qdebias.runs.status import recipe_of
 from qdebias.runs.stored import StoredBackend, StoredScorer
 
 Progress = Callable[[str, int], None]
-"""Is told the method and how many images are done."""
+"""Called with the method and the number of images that are done."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelRun:
-    """A model with its run folder, which is open for writing and of images of `max_side`.
+    """A model with its run folder, which is open for writing and holds answers about images of `max_side`.
 
-    Conditions of other content are images of `pool`, which is called `pool_name`, or else of the dataset itself.
-    `answer_seconds` gets the seconds that each question took, by its key, where the model is asked.
+    Conditions of other content are images of `pool`, named `pool_name`, or else of the dataset itself. `answer_seconds`
+    receives the seconds that each question takes the model, by its key.
     """
 
     run: Run
@@ -50,29 +50,27 @@ class ModelRun:
     progress: Progress = lambda *_: None
     answer_seconds: dict[str, float] | None = None
 
-    def score_dataset(
-        self, dataset: Dataset, methods: Sequence[str | Recipe], *, model: str, limit: int | None = None
-    ) -> Evidence:
-        """Return what the model, called `model`, says about the first images of a dataset under each method.
+    def score_dataset(self, dataset: Dataset, methods: Sequence[str | Recipe], *, model: str) -> Evidence:
+        """Return the scores of a dataset under each method, by the model that is called `model`.
 
-        Methods whose questions contain other methods' questions are named first.
+        Methods whose questions contain other methods' questions come first.
         """
         refuse_videos(dataset)
-        part, recipes = first_items(dataset, limit), list(map(presets.get, methods))
+        recipes = list(map(presets.get, methods))
         together = joint([one for one in recipes if not self._other_identity(one)])
-        if together is not None:  # prompts about the same pairs; what each method makes of it comes afterwards
+        if together is not None:  # several prompts about the same pairs; each method is computed from them afterwards
             scorer = self.scorer(StoredBackend(self.backend, self.run, self.answer_seconds), together)
             derived = Derivation(self.run, together)
             missing = (
                 path
-                for path in part.paths
+                for path in dataset.paths
                 if (pixels := known_pixels(self.run, str(path.absolute()), seed=self.seed)) is None
                 or derived.answers(pixels) is None
             )
             for done, _ in enumerate(scorer.score_many(missing, on_error="return"), start=1):
                 self.progress(recipes[0].name, done)
-        results = {recipe.name: self._scores(part, recipe) for recipe in recipes}
-        evidence = evidence_of(dataset, results, model=model, seed=self.seed, limit=limit)
+        results = {recipe.name: self._scores(dataset, recipe) for recipe in recipes}
+        evidence = evidence_of(dataset, results, model=model, seed=self.seed)
         if "mismatched" not in results:
             return evidence
         source = "other images of the same dataset, whose labels do not say what they show"
@@ -85,13 +83,13 @@ class ModelRun:
         note = f"Semantically inconsistent conditions of {evidence.title}: degraded {source}, chosen by seed."
         return replace(evidence, notes=(*evidence.notes, note))
 
-    def _scores(self, dataset: Dataset, recipe: Recipe) -> Scores | NotRun:
+    def _scores(self, dataset: Dataset, recipe: Recipe) -> Scores:
         try:
             recipe.check()
         except MissingPackageError as error:
-            return NotRun(reason=str(error))
+            return Scores(not_run=str(error))
         if obstacle := self._other_identity(recipe):
-            return NotRun(reason=obstacle)
+            return Scores(not_run=obstacle)
         outline = outline_of(recipe.method)
         pool = self.pool or self._pool(dataset) if outline is not None and outline.needs_pool else None
         scorer = self.scorer(self.backend, recipe, pool)
@@ -103,8 +101,8 @@ class ModelRun:
     def _pool(self, dataset: Dataset) -> ImagePool:
         """Return the images of a dataset as conditions of other content.
 
-        Two images show the same where they have one scene, or else one reference photograph or prompt. Where the labels
-        tell none of these, another image is taken to show something else.
+        Two images show the same content if they have the same scene, or else the same reference photograph or prompt.
+        If the labels contain none of these, every other image counts as other content.
         """
         contents = tuple(item.scene or item.group or item.name for item in dataset.items)
         known = (known_pixels(self.run, str(path.absolute()), seed=self.seed) for path in dataset.paths)
@@ -117,7 +115,7 @@ class ModelRun:
         )
 
     def scorer(self, backend: Backend, method: Method | Recipe, pool: Pool | None = None) -> Scorer:
-        """Return what scores images as this run has them."""
+        """Return a scorer with the settings of this run."""
         return Scorer(
             backend=backend,
             method=method,
@@ -129,25 +127,22 @@ class ModelRun:
         )
 
     def _other_identity(self, recipe: Recipe) -> str:
-        """Return why the answers under a method cannot be kept in this run, nothing where they can."""
+        """Return why the answers under a method cannot be stored in this run; empty if they can."""
         identity = limited(recipe.fit(self.backend).fingerprint, self.max_side).identity
         found = "; ".join(identity_difference(self.run.manifest.identity, identity))
         return found and f"{recipe.name} changes the model ({found}), so its answers belong into another run folder"
 
 
 def pool_of(paths: Sequence[Path], *, max_pixels: int = MAX_PIXELS, max_side: int | None = None) -> ImagePool:
-    """Return image files from elsewhere as a pool, as the paper has it; each shows something of its own."""
+    """Return image files from elsewhere as a pool, as in the paper; the content of each is different."""
     names = tuple(map(str, paths))
     return ImagePool(paths=tuple(paths), contents=names, max_pixels=max_pixels, max_side=max_side)
 
 
-def recall(
-    snapshot: Snapshot, dataset: Dataset, methods: Sequence[str | Recipe], *, seed: int = 0, limit: int | None = None
-) -> Evidence:
+def recall(snapshot: Snapshot, dataset: Dataset, methods: Sequence[str | Recipe], *, seed: int = 0) -> Evidence:
     """Return the scores under each method that follow from the stored answers about a dataset."""
-    paths = first_items(dataset, limit).paths
-    results = {one.name: _recall_one(snapshot, paths, one, seed) for one in map(presets.get, methods)}
-    return evidence_of(dataset, results, model=snapshot.manifest.model, seed=seed, limit=limit)
+    results = {one.name: _recall_one(snapshot, dataset.paths, one, seed) for one in map(presets.get, methods)}
+    return evidence_of(dataset, results, model=snapshot.manifest.model, seed=seed)
 
 
 def with_all_methods(snapshot: Snapshot, evidence: Evidence) -> Evidence:
@@ -159,26 +154,26 @@ def with_all_methods(snapshot: Snapshot, evidence: Evidence) -> Evidence:
     for name, recipe in sorted(further.items()):
         if name not in results:
             scores = _recall_one(snapshot, paths, replace(recipe, name=name), evidence.seed)
-            results |= {name: scores} if isinstance(scores, Scores) else {}
+            results |= {} if scores.not_run else {name: scores}
     return replace(evidence, results=results)
 
 
-def _recall_one(snapshot: Snapshot, paths: Sequence[Path], recipe: Recipe, seed: int) -> Scores | NotRun:
+def _recall_one(snapshot: Snapshot, paths: Sequence[Path], recipe: Recipe, seed: int) -> Scores:
     derived, entries = Derivation(snapshot, recipe.method), snapshot.manifest.methods.items()
     settings = json.loads(json.dumps(describe(recipe.method)))
-    known = [number for number, entry in entries if (entry.settings, entry.seed) == (settings, seed)][::-1]
-    results = [_result(derived, known, str(path.absolute()), seed) for path in paths]
+    ids = [number for number, entry in entries if (entry.settings, entry.seed) == (settings, seed)]
+    results: list[Score | Failure] = []
+    for path in (str(path.absolute()) for path in paths):
+        score: Score | Failure | None
+        if derived.outline.shared:
+            pixels = known_pixels(snapshot, path, seed=seed)
+            score = None if pixels is None else derived.score(pixels)
+        else:
+            outcomes = [snapshot.index.outcome(path, number) for number in reversed(ids)]  # latest first, one per pool
+            done = [outcome for outcome in outcomes if outcome is not None and outcome.error is None]
+            score = derived.result(done[0]) if done else None
+        results.append(score or Failure(name=path, error=f"{path}: has no stored answers"))
     if not any(isinstance(result, Score) for result in results):
-        return NotRun(reason=f"{recipe.name}: not all of its questions were asked in this run; use qdebias reproduce")
+        reason = f"{recipe.name}: not all of its questions were asked in this run; use qdebias reproduce"
+        return Scores(not_run=reason)
     return collect(recipe.method, results)
-
-
-def _result(derived: Derivation, known: Sequence[str], path: str, seed: int) -> Score | Failure:
-    """Return the score of an image; `known` are the ids of the method, the latest first: one for each pool."""
-    failure = Failure(name=path, error=f"{path}: was not asked about")
-    if derived.outline.shared:
-        pixels = known_pixels(derived.run, path, seed=seed)
-        return (None if pixels is None else derived.score(pixels)) or failure
-    outcomes = [derived.run.index.outcome(path, number) for number in known]
-    done = [outcome for outcome in outcomes if outcome is not None and outcome.error is None]
-    return derived.result(done[0]) if done else failure

@@ -1,4 +1,4 @@
-"""The tables of the paper with our numbers beside the printed ones, and the scores behind them, asked or remembered."""
+"""The tables of the paper with measured numbers beside the printed ones, and the scores that they are made of."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
@@ -8,20 +8,10 @@ import numpy as np
 
 from qdebias.errors import ImageError, MissingPackageError, SettingError
 from qdebias.evaluation import published
-from qdebias.evaluation.evidence import (
-    Agreements,
-    Evidence,
-    NotRun,
-    Scores,
-    agreement_cells,
-    first_items,
-    load_all,
-    part_name,
-    save,
-)
+from qdebias.evaluation.evidence import Agreements, Evidence, Scores, load_all, save
 from qdebias.evaluation.method_scores import ModelRun, recall, with_all_methods
-from qdebias.evaluation.published import LATER, SOURCE, TITLES, Printed, PublishedRow
-from qdebias.evaluation.table import NOTHING, Cell, Cells, Column, Number, Table
+from qdebias.evaluation.published import LATER, SOURCE, TITLES, PublishedRow
+from qdebias.evaluation.table import Agreement, Cell, Cells, Column, Number, Table
 from qdebias.image import load_image
 from qdebias.inputs.datasets import Dataset
 from qdebias.metrics.packages import load_rival
@@ -50,17 +40,17 @@ TABLES = ("table1", "table2", *ABLATIONS)
 FIGURES = ("figure1", "figure4")
 
 BIAS = "bias"
-"""Stands for the offsets of `qdebias.evaluation.bias` in place of a table."""
+"""Instead of a table: the offsets of `qdebias.evaluation.bias`."""
 
 PLAIN = "qbench"
 """The method whose bias the figures show: the paper made them with the prompt of Q-Bench."""
 
 PREFIX = "rival "
-"""What stands before the name of a metric of pyiqa in `Evidence.results`."""
+"""Before the name of a pyiqa metric in `Evidence.results`."""
 
 
 def recipes_of(what: str, dataset: str) -> tuple[str, ...]:
-    """Return the methods that a table or figure is made of, `paper` first: what the others need is asked with it."""
+    """Return the methods of a table or figure; `paper` comes first, as its questions contain those of others."""
     if what in ABLATIONS:
         return ("paper", *(row.recipe for row in ABLATIONS[what][2] if row.recipe != "paper"))
     if what == "table1":
@@ -80,33 +70,32 @@ def reproduce(
     model_run: ModelRun,
     *,
     model: str,
-    limit: int | None = None,
     rivals: Sequence[str] = (),
     device: str | None = None,
 ) -> Evidence:
-    """Ask what is missing for a table, a figure or `BIAS`, and leave the scores behind it in the run folder.
+    """Ask what is missing for a table, a figure or `BIAS`, and save the scores in the run folder.
 
-    `rivals` are metrics of pyiqa to be run on `device` as well, for Table 1. Scores of the same images that are in the
-    run folder from an earlier time are taken from there.
+    `rivals` are pyiqa metrics to run on `device` as well, for Table 1; those that the run folder already has for the
+    same images are not run again.
     """
-    evidence = model_run.score_dataset(dataset, recipes_of(what, dataset.name), model=model, limit=limit)
+    evidence = model_run.score_dataset(dataset, recipes_of(what, dataset.name), model=model)
     results = dict(evidence.results)
     for name in rivals:
         key = PREFIX + name
         known = [one.results.get(key) for one in load_all(model_run.run.folder) if one.names == evidence.names]
-        done = next((scores for scores in known if isinstance(scores, Scores)), None)
-        results[key] = done or _rival_scores(first_items(dataset, limit), name, model_run, device)
+        done = next((scores for scores in known if scores and not scores.not_run), None)
+        results[key] = done or _rival_scores(dataset, name, model_run, device)
     evidence = replace(evidence, results=results)
-    save(evidence, model_run.run.folder, part=part_name(dataset, limit))
+    save(evidence, model_run.run.folder, part=dataset.part)
     return evidence
 
 
-def _rival_scores(dataset: Dataset, name: str, model_run: ModelRun, device: str | None) -> Scores | NotRun:
-    """Return the scores of a metric of pyiqa, higher is better, or why there are none."""
+def _rival_scores(dataset: Dataset, name: str, model_run: ModelRun, device: str | None) -> Scores:
+    """Return the scores of a pyiqa metric, higher is better."""
     try:
         rival = load_rival(name, device=device)
     except MissingPackageError as error:
-        return NotRun(reason=str(error))
+        return Scores(not_run=str(error))
     column, errors = np.full(len(dataset), np.nan), []
     for place, path in enumerate(dataset.paths):
         try:
@@ -117,20 +106,18 @@ def _rival_scores(dataset: Dataset, name: str, model_run: ModelRun, device: str 
     return Scores(value=column, order=column, errors=tuple(errors))
 
 
-def recall_evidence(
-    runs: Sequence[Path], dataset: Dataset, wanted: Sequence[str], *, seed: int = 0, limit: int | None = None
-) -> list[Evidence]:
-    """Return what follows for tables from the answers that run folders hold about a dataset, without a model."""
-    recipes = tuple(dict.fromkeys(recipe for table in wanted for recipe in recipes_of(table, dataset.name)))
+def recall_evidence(runs: Sequence[Path], dataset: Dataset, tables: Sequence[str], *, seed: int = 0) -> list[Evidence]:
+    """Return the scores for tables that follow from the answers about a dataset in run folders, without a model."""
+    recipes = tuple(dict.fromkeys(recipe for table in tables for recipe in recipes_of(table, dataset.name)))
     found = []
     for folder in runs:
         with open_snapshot(folder) as snapshot:
-            found.append((folder, recall(snapshot, dataset, recipes, seed=seed, limit=limit)))
+            found.append((folder, recall(snapshot, dataset, recipes, seed=seed)))
     return _with_distinct_names(found)
 
 
 def saved_evidence(runs: Sequence[Path]) -> list[Evidence]:
-    """Return the scores that `reproduce` and `evaluate` left in run folders, and those of all other methods there."""
+    """Return the scores that `reproduce` and `evaluate` saved in run folders, and those of all other methods there."""
     found = []
     for folder in runs:
         if held := load_all(folder):
@@ -145,7 +132,7 @@ def saved_evidence(runs: Sequence[Path]) -> list[Evidence]:
 
 
 def _with_distinct_names(found: Sequence[tuple[Path, Evidence]]) -> list[Evidence]:
-    """Name folder, part and seed beside the model where model and dataset alone do not tell two of them apart."""
+    """Add folder, size and seed to the model's name where two have the same model and dataset."""
     keys = [(evidence.model, evidence.dataset) for _, evidence in found]
     return [
         evidence
@@ -156,15 +143,15 @@ def _with_distinct_names(found: Sequence[tuple[Path, Evidence]]) -> list[Evidenc
 
 
 def build(table: str, measured: Sequence[Agreements]) -> Table:
-    """Return a table of the paper: what it prints, and what was measured."""
+    """Return a table of the paper with its printed numbers and the measured ones."""
     evidences = [one.evidence for one in measured]
     titles = {one.dataset: one.title for one in reversed(evidences)}
     datasets = [name for name in TITLES if name in titles]  # those of the paper first and in its order
     datasets += dict.fromkeys(one.dataset for one in evidences if one.dataset not in TITLES)
     if table in ABLATIONS:
         return _ablation(table, measured, datasets)
-    made = _table1 if table == "table1" else _table2
-    return made(measured, {name: titles[name] for name in datasets})
+    make = _table1 if table == "table1" else _table2
+    return make(measured, {name: titles[name] for name in datasets})
 
 
 def _pair(group: str) -> list[Column]:
@@ -183,10 +170,9 @@ def _ablation(table: str, measured: Sequence[Agreements], datasets: Sequence[str
     for row in rows:
         cells = [Cell(text) for text in (row.name, *row.settings)]
         for one in measured:
-            gain = None if row.recipe == "paper" else one.of(row.recipe, "paper")
-            cells += [*agreement_cells(one.of(row.recipe)), *agreement_cells(gain)]
-        for dataset in printed:
-            cells += _printed(row.values.get(dataset), _later(row, dataset))
+            gain = Agreement() if row.recipe == "paper" else one.of(row.recipe, "paper")
+            cells += [*one.of(row.recipe).cells, *gain.cells]
+        cells += _cells(_printed(row, dataset) for dataset in printed)
         lines.append(tuple(cells))
     delta = "ΔSRCC and ΔPLCC: minus Q-Debias on the same images, with a paired bootstrap interval."
     return Table(title=title, columns=tuple(columns), rows=tuple(lines), notes=(delta, *_remarks(measured, rows)))
@@ -201,20 +187,19 @@ def _table1(measured: Sequence[Agreements], titles: Mapping[str, str]) -> Table:
     )
 
     def of_paper(row: PublishedRow, source: str) -> Cells:
-        cells = (cell for dataset in titles for cell in _printed(row.values.get(dataset)))
-        return (*map(Cell, (row.name, source, row.training or "nothing")), *cells)
+        heads = row.name, source, row.training or "nothing"
+        return (*map(Cell, heads), *_cells(row.values.get(dataset, Agreement()) for dataset in titles))
 
     lines = [of_paper(row, SOURCE[row.version]) for row in printed]
     for model, held in _by_model(measured).items():
-        found = dict.fromkeys(name for one in held.values() for name in one.evidence.results)
-        rivals = [name for name in found if name.startswith(PREFIX)]
-        names = {name: name.removeprefix(PREFIX) for name in rivals} | dict(TABLE1_MEASURED)
-        names |= {"only-spatter": "Q-Debias, spatter only"} if "siqad" in held else {}
-        for recipe, name in names.items():
-            heads = name, "measured, pyiqa" if recipe in rivals else f"measured, {model}", ""
-            lines.append((*map(Cell, heads), *_measured(held, titles, (recipe,))))
-        heads = "Q-Debias minus Q-Bench prompt", f"measured, {model}", ""
-        lines.append((*map(Cell, heads), *_measured(held, titles, ("paper", "qbench"))))
+        results = dict.fromkeys(name for one in held.values() for name in one.evidence.results)
+        rows = [(name.removeprefix(PREFIX), name) for name in results if name.startswith(PREFIX)]
+        rows += [(title, name) for name, title in TABLE1_MEASURED.items()]
+        rows += [("Q-Debias, spatter only", "only-spatter")] if "siqad" in held else []
+        for title, *names in (*rows, ("Q-Debias minus Q-Bench prompt", "paper", "qbench")):
+            heads = title, "measured, pyiqa" if names[0].startswith(PREFIX) else f"measured, {model}", ""
+            found = (held[dataset].of(*names) if dataset in held else Agreement() for dataset in titles)
+            lines.append((*map(Cell, heads), *_cells(found)))
     lines += [of_paper(row, f"after the paper: {row.source}") for row in after]
     notes = (*_remarks(measured, printed), *([_AFTER] if after else []))
     return Table(title="Table 1: comparison of methods", columns=tuple(columns), rows=tuple(lines), notes=notes)
@@ -227,18 +212,18 @@ def _table2(measured: Sequence[Agreements], titles: Mapping[str, str]) -> Table:
     printed = [row for row in published.TABLE2 if titles.keys() & row.values.keys()]
     lines: list[Cells] = []
     for row in printed:
-        cells = [Cell(row.name), Cell(SOURCE[row.version])]
+        found: list[Agreement] = []
         for dataset in titles:
-            vanilla, debiased = row.vanilla.get(dataset), row.values.get(dataset)
-            gain = None
-            if vanilla is not None and debiased is not None:
-                differences = debiased.srcc - vanilla.srcc, debiased.plcc - vanilla.plcc
-                gain = Printed(srcc=differences[0], plcc=differences[1], note=vanilla.note)
-            cells += [*_printed(vanilla), *_printed(debiased), *_printed(gain, signed=True)]
-        lines.append(tuple(cells))
+            vanilla, debiased = row.vanilla.get(dataset, Agreement()), row.values.get(dataset, Agreement())
+            pairs = (debiased.srcc, vanilla.srcc), (debiased.plcc, vanilla.plcc)
+            gains = [Number(one.value - other.value, signed=True) for one, other in pairs if one and other]
+            gain = Agreement(srcc=gains[0], plcc=gains[1], notes=vanilla.notes) if gains else Agreement()
+            found += [vanilla, debiased, gain]
+        lines.append((Cell(row.name), Cell(SOURCE[row.version]), *_cells(found)))
     for model, held in _by_model(measured).items():
-        found = _measured(held, titles, ("vanilla",), ("paper",), ("paper", "vanilla"))
-        lines.append((Cell(model), Cell("measured"), *found))
+        names = ("vanilla",), ("paper",), ("paper", "vanilla")
+        found = [held[dataset].of(*one) if dataset in held else Agreement() for dataset in titles for one in names]
+        lines.append((Cell(model), Cell("measured"), *_cells(found)))
     notes = _remarks(measured, printed)
     return Table(title="Table 2: other language models", columns=tuple(columns), rows=tuple(lines), notes=notes)
 
@@ -251,35 +236,25 @@ def _by_model(measured: Sequence[Agreements]) -> dict[str, dict[str, Agreements]
     return found
 
 
-def _measured(held: Mapping[str, Agreements], datasets: Iterable[str], *recipes: tuple[str, ...]) -> list[Cell]:
-    """Return the agreement on each dataset of each method, or of a method minus another."""
-    cells: list[Cell] = []
-    for dataset in datasets:
-        for names in recipes:
-            cells += agreement_cells(held[dataset].of(*names) if dataset in held else None)
-    return cells
+def _cells(agreements: Iterable[Agreement]) -> list[Cell]:
+    return [cell for agreement in agreements for cell in agreement.cells]
 
 
-def _printed(printed: Printed | None, later: str = "", *, signed: bool = False) -> tuple[Cell, Cell]:
-    if printed is None:
-        return NOTHING, NOTHING
-    notes = tuple(filter(None, (printed.note, later)))
-    return Cell(Number(printed.srcc, signed=signed), notes), Cell(Number(printed.plcc, signed=signed), notes)
-
-
-def _later(row: PublishedRow, dataset: str) -> str:
-    """Say where the later version prints something else for Q-Debias."""
+def _printed(row: PublishedRow, dataset: str) -> Agreement:
+    """Return the printed numbers of a cell, with a note if the later version prints others for Q-Debias."""
+    first = row.values.get(dataset, Agreement())
     for other in published.TABLE1_OURS:
-        new, old = other.values.get(dataset), row.values.get(dataset)
-        if other.version == LATER and other.recipe == row.recipe and new and old:
-            same = (new.srcc, new.plcc) == (old.srcc, old.plcc)
-            return "" if same else f"{SOURCE[LATER]} prints {new.srcc:.3f} and {new.plcc:.3f} here."
-    return ""
+        later = other.values.get(dataset)
+        same_cell = (other.version, other.recipe) == (LATER, row.recipe) and first.srcc
+        if same_cell and later and (later.srcc, later.plcc) != (first.srcc, first.plcc):
+            note = f"{SOURCE[LATER]} prints {later.srcc} and {later.plcc} here."
+            return replace(first, notes=(*first.notes, note))
+    return first
 
 
 _AFTER = (
-    "After the paper: trained scorers, as they print themselves on test sets of their own, not measured by us; a "
-    "dataset that one was trained on says little about other images."
+    "After the paper: trained scorers, as their authors report them on their own test sets, not measured by us; a "
+    "dataset that a scorer was trained on says little about other images."
 )
 _PAPER = (
     f"Printed numbers: {SOURCE[published.FIRST]}, of mPLUG-Owl3 where no other model is named, without intervals. The "
@@ -302,8 +277,7 @@ def _remarks(measured: Sequence[Agreements], printed: Sequence[PublishedRow]) ->
     notes: list[str] = []
     for one in evidences:
         notes += [f"Measured: model {one.model}, seed {one.seed}, {one.summary}.", *one.notes]
-        scored = {name: scores for name, scores in one.results.items() if isinstance(scores, Scores)}
-        failed = {name: int(np.isnan(scores.value).sum()) for name, scores in scored.items()}
+        failed = {name: int(np.isnan(scores.value).sum()) for name, scores in one.results.items()}
         if missing := sorted(name for name, count in failed.items() if count):
             notes.append(
                 f"{one.title}, {one.model}: {max(failed.values())} of {len(one.names)} images have no score "

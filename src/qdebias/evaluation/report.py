@@ -15,7 +15,7 @@ import numpy as np
 
 from qdebias.backends.base import Backend, Fingerprint
 from qdebias.errors import SettingError
-from qdebias.evaluation.evidence import Evidence, Readout, Scores, evidence_of, first_items, read
+from qdebias.evaluation.evidence import Evidence, Readout, Scores, evidence_of, read
 from qdebias.image import MAX_PIXELS
 from qdebias.inputs.datasets import Dataset, Item, load_dataset
 from qdebias.inputs.datasets.load import refuse_videos
@@ -204,7 +204,7 @@ class Report:
         value, order = np.array(columns, dtype=np.float64).reshape(-1, 2).T  # None becomes NaN
         errors = tuple(row.error for row in self.failures if row.error is not None)
         scores = {self.method: Scores(value=value, order=order, errors=errors)}
-        return evidence_of(dataset, scores, model=model, seed=self.seed, limit=self.limit)
+        return evidence_of(dataset, scores, model=model, seed=self.seed)
 
 
 def make_report(
@@ -214,12 +214,10 @@ def make_report(
     model: str,
     method: str,
     seed: int = 0,
-    limit: int | None = None,
     readout: Readout = "exact",
     resamples: int = 1000,
 ) -> Report:
-    """Correlate the rows, up to the limit, of a whole dataset in its order; the seed of the bootstrap is fixed."""
-    cut = limit is not None and limit < len(dataset)
+    """Correlate the rows of a dataset, which are in its order; the seed of the bootstrap is fixed."""
     scored = [row for row in rows if row.error is None]
     parts: list[Part] = []
     means: dict[PartKind, MeanCorrelation] = {}
@@ -243,9 +241,9 @@ def make_report(
     return Report(
         dataset=dataset.name,
         subset=dataset.subset,
-        limit=limit,
-        complete=dataset.complete and not cut,
-        summary=f"{dataset.summary}; only the first {limit:,} of them, as asked" if cut else dataset.summary,
+        limit=dataset.limit,
+        complete=dataset.complete,
+        summary=dataset.summary,
         labels=dataset.label_variant,
         label_digest=dataset.label_digest,
         model=model,
@@ -345,19 +343,19 @@ def evaluate(
         BackendError: The model cannot be loaded or cannot answer.
     """
     data = dataset if isinstance(dataset, Dataset) else load_dataset(dataset)
+    data = data.first(limit)
     refuse_videos(data)
-    part = first_items(data, limit)
     scorer = Scorer(backend=model, method=method, seed=seed, batch=batch, max_pixels=max_pixels, max_side=max_side)
     spec = model_name or (model if isinstance(model, str) else type(model).__name__)
     with opened_run(run, scorer.fingerprint, spec, on_note) as folder:
-        stored = StoredScorer(folder, scorer, total=len(part))
-        for asked, _ in enumerate(stored.ask(part.paths), start=1):
+        stored = StoredScorer(folder, scorer, total=len(data))
+        for asked, _ in enumerate(stored.ask(data.paths), start=1):
             if on_progress is not None:
                 on_progress(asked + stored.skipped)
-        results = zip(part.items, stored.results(part.paths), strict=True)
-        rows = [_evaluated(part, item, result, scorer.method, readout) for item, result in results]
+        results = zip(data.items, stored.results(data.paths), strict=True)
+        rows = [_evaluated(data, item, result, scorer.method, readout) for item, result in results]
     names = {"model": scorer.backend.fingerprint.identity.get("model", spec), "method": scorer.recipe.name}
-    return make_report(data, rows, **names, seed=seed, limit=limit, readout=readout, resamples=resamples)
+    return make_report(data, rows, **names, seed=seed, readout=readout, resamples=resamples)
 
 
 @contextmanager

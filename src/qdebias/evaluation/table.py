@@ -13,7 +13,7 @@ from qdebias.errors import SettingError
 
 @dataclass(frozen=True, slots=True)
 class Number:
-    """A number that is printed with three decimals, its 95 % interval if it has one, its sign if it is a difference."""
+    """A number with its 95 % interval, if any; printed with three decimals, and with its sign if it is a difference."""
 
     value: float
     low: float | None = None
@@ -32,7 +32,7 @@ class Number:
 
 @dataclass(frozen=True, slots=True)
 class Cell:
-    """A text, a number, or None where there is nothing to say; with its footnotes in full."""
+    """A text, a number, or None for an empty cell; with its footnotes in full."""
 
     content: str | Number | None = None
     notes: tuple[str, ...] = ()
@@ -47,9 +47,29 @@ NOTHING = Cell()
 Cells: TypeAlias = tuple[Cell, ...]
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Agreement:
+    """SRCC and PLCC over `count` images, or the difference of two such; None where they are not known.
+
+    `notes` are footnotes on them, or the reason why there are none.
+    """
+
+    srcc: Number | None = None
+    plcc: Number | None = None
+    count: int = 0
+    notes: tuple[str, ...] = ()
+
+    @property
+    def cells(self) -> tuple[Cell, Cell]:
+        """SRCC and PLCC as cells of a table."""
+        if self.srcc is None:
+            return (Cell("not run", self.notes) if self.notes else NOTHING,) * 2
+        return Cell(self.srcc, self.notes), Cell(self.plcc, self.notes)
+
+
 @dataclass(frozen=True, slots=True)
 class Column:
-    """The head of a column, and what it shares with its neighbours, which is printed above them."""
+    """The heading of a column, and the heading of the group of columns that it belongs to."""
 
     name: str
     group: str = ""
@@ -75,7 +95,7 @@ class Table:
 
     @property
     def footnotes(self) -> tuple[str, ...]:
-        """The cells' footnotes, each once, in the order in which they are met."""
+        """The cells' footnotes, each once, in the order of the cells."""
         return tuple(dict.fromkeys(note for row in self.rows for cell in row for note in cell.notes))
 
     def marks(self, cell: Cell) -> tuple[int, ...]:

@@ -12,7 +12,7 @@ import numpy as np
 from qdebias.equations import FloatArray
 from qdebias.errors import SettingError
 from qdebias.evaluation.bias import Bias, deserved, fractional_ranks, measure_bias
-from qdebias.evaluation.evidence import Evidence, Reading, Scores, read
+from qdebias.evaluation.evidence import Evidence, Scores, read
 from qdebias.methods import presets
 from qdebias.methods.outline import outline_of
 from qdebias.methods.plan import Failure
@@ -98,7 +98,7 @@ def read_facts(
     """
     recipe, compared = presets.get(method), presets.get(before)
     readings, failures, conditions = _read(snapshot, recipe, seed)
-    other: dict[str, Reading] = {}
+    other: dict[str, tuple[float, float]] = {}
     if compared.name != recipe.name:
         with suppress(SettingError):
             other, _, _ = _read(snapshot, compared, seed)
@@ -138,9 +138,9 @@ def read_facts(
 
 def _read(
     snapshot: Snapshot, recipe: Recipe, seed: int
-) -> tuple[dict[str, Reading], list[Failure], tuple[Condition, ...]]:
+) -> tuple[dict[str, tuple[float, float]], list[Failure], tuple[Condition, ...]]:
     """Return the scores by path, the failures and the average conditions, or raise where answers are missing."""
-    readings: dict[str, Reading] = {}
+    readings: dict[str, tuple[float, float]] = {}
     failures: list[Failure] = []
     sums: FloatArray = np.zeros((3, 0))
     for path, result in recorded(snapshot, recipe, seed=seed):
@@ -178,7 +178,7 @@ def _human(
         agreements.append(found)
     if agreements[0] is None:
         raise SettingError(f"{len(quality)} images with both scores are too few to be compared with people")
-    told = all(isinstance(labels.results.get(name), Scores) for name in names) and labels.contents
+    told = not any(labels.results.get(name, Scores(not_run="not asked")).not_run for name in names) and labels.contents
     bias = measure_bias(labels, before=names[0], after=names[1], resamples=resamples // 5) if told else None
     return Human(labels=labels, quality=quality, agreement=agreements[0], agreement_before=agreements[1], bias=bias)
 

@@ -3,7 +3,7 @@
 import re
 import tomllib
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from importlib.resources import files
 from importlib.resources.abc import Traversable
@@ -54,6 +54,8 @@ class Dataset:
         label_variant: Which of the circulating versions of the labels this is.
         image_folders: The folders below the root in which the images were found.
         notes: What a reader of a report has to know about these labels.
+        limit: The limit that `first` was given, if any.
+        listed: How many images there were before that.
     """
 
     name: str
@@ -69,9 +71,26 @@ class Dataset:
     label_variant: str
     image_folders: tuple[str, ...]
     notes: tuple[str, ...]
+    limit: int | None = None
+    listed: int | None = None
 
     def __len__(self) -> int:
         return len(self.items)
+
+    def first(self, limit: int | None) -> "Dataset":
+        """Return the first `limit` images, all of them for None."""
+        if limit is not None and limit < 1:
+            raise SettingError(f"limit must be 1 or more, got {limit}")
+        return (
+            self
+            if limit is None
+            else replace(self, items=self.items[:limit], limit=limit, listed=self.listed or len(self))
+        )
+
+    @property
+    def part(self) -> str:
+        """Subset and limit, for the name of a file; empty for everything."""
+        return "-".join(filter(None, (self.subset, f"first{self.limit}" if self.limit else "")))
 
     @property
     def complete(self) -> bool:
@@ -81,10 +100,12 @@ class Dataset:
     @property
     def summary(self) -> str:
         """One line for a report: what this is and how much of the whole."""
+        count = self.listed or len(self)
+        cut = f"; only the first {self.limit:,} of them, as asked" if (self.limit or count) < count else ""
         if self.subset is None:
-            return f"{self.name}: all {len(self):,} images"
-        part = f", of which this part has {self.subset_count:,}" if self.subset_count not in (None, len(self)) else ""
-        return f"{self.name}, subset {self.subset!r}: {len(self):,} of {self.full_count:,} images{part}"
+            return f"{self.name}: all {count:,} images{cut}"
+        part = f", of which this part has {self.subset_count:,}" if self.subset_count not in (None, count) else ""
+        return f"{self.name}, subset {self.subset!r}: {count:,} of {self.full_count:,} images{part}{cut}"
 
     @property
     def paths(self) -> list[Path]:
