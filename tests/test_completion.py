@@ -10,8 +10,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from qdebias.cli.app import GROUPS, app
-from qdebias.cli.completion import INDEX, command_of, indexed
+from qdebias.cli.app import GROUPS, INDEX, app, command_of, indexed
 from reference_data import skip_absent
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -90,7 +89,7 @@ def test_a_real_bash_completes() -> None:
 @pytest.mark.parametrize("name", commands.FUNCTIONS)
 def test_the_help_from_the_index_is_that_of_the_command(name: str, capsys: pytest.CaptureFixture[str]) -> None:
     texts = []
-    for command in (indexed(name), command_of(name, commands.FUNCTIONS[name])):
+    for command in (indexed(name), command_of(name, *commands.FUNCTIONS[name])):
         command.main(["--help"], prog_name=f"qdebias {name}", standalone_mode=False)
         texts.append(capsys.readouterr().out)
     assert texts[0] == texts[1] != ""
@@ -160,7 +159,7 @@ def light(also: str, environment: dict[str, str], *arguments: str) -> str:
 def test_the_page_of_all_options_has_every_one() -> None:
     page = commands.page()
     for name, function in commands.FUNCTIONS.items():
-        command = command_of(name, function)
+        command = command_of(name, *function)
         section = page.partition(f"### {name}\n")[2].partition("\n### ")[0]
         assert str(command.help).splitlines()[0] in section
         for param in command.params:

@@ -15,7 +15,7 @@ import qdebias
 from qdebias import presets
 from qdebias.backends.base import Fingerprint, OptionLogits
 from qdebias.backends.fake import FakeBackend, digest_logits
-from qdebias.cli import app
+from qdebias.cli.app import app
 from qdebias.errors import SettingError
 from qdebias.evaluation.fitting import Fit, fit
 from qdebias.image import RgbImage

@@ -8,8 +8,7 @@ import pytest
 import typer
 from PIL import Image
 
-from qdebias.cli.app import app
-from qdebias.cli.completion import command_of
+from qdebias.cli.app import COMMANDS, app, command_of, loaded
 from test_cli import run
 
 SOURCE = Path(__file__).resolve().parent.parent / "src" / "qdebias"
@@ -20,7 +19,7 @@ ALL = typer.main.get_command(app)
 
 
 def options(command: str) -> set[str]:
-    params = command_of(command, ALL.commands[command].function()).params  # type: ignore[attr-defined]
+    params = command_of(command, *loaded(command)).params
     return {name for one in params for name in (*one.opts, *one.secondary_opts)} | {"--help"}
 
 
@@ -28,7 +27,7 @@ def named(path: Path) -> set[str]:
     return set(OPTION.findall(path.read_text(encoding="utf-8")))
 
 
-OPTIONS = {command: options(command) for command in ALL.commands}  # type: ignore[attr-defined]
+OPTIONS = {command: options(command) for command in COMMANDS}
 OF_ALL = {name for one in ALL.params for name in one.opts}
 OF_OTHERS = {
     "backends/load.py": {"--upgrade"},  # pip

@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from qdebias.cli.outputs import check_outputs
+from qdebias.cli.options import check_outputs
 from qdebias.curation import COPY, MOVE, Way, place
 from qdebias.errors import SettingError, StoreError
 from qdebias.inputs.datasets import load_dataset

@@ -14,8 +14,7 @@ from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.structure.files import File, Files
 
 from qdebias.backends.catalogue import KNOWN_MODELS
-from qdebias.cli.app import GROUPS, app
-from qdebias.cli.completion import INDEX, command_of, index_of
+from qdebias.cli.app import COMMANDS, GROUPS, INDEX, command_of, index_of, loaded
 from qdebias.inputs.datasets import CATALOGUE
 from qdebias.methods.parts import ASPECTS, PARTS
 from qdebias.methods.presets import RECIPES
@@ -28,10 +27,7 @@ Made from the commands when this site was built: what `qdebias help COMMAND` pri
 [The command line](commands.md).
 """
 
-FUNCTIONS: dict[str, Any] = {
-    name: command.function()
-    for name, command in typer.main.get_command(app).commands.items()  # type: ignore[attr-defined]
-}
+FUNCTIONS = {name: loaded(name) for name in COMMANDS}
 
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
@@ -45,7 +41,7 @@ def page() -> str:
     sections = [HEAD]
     for group, commands in GROUPS.items():
         sections.append(f"## {group}\n")
-        sections += [_section(name, command_of(name, FUNCTIONS[name])) for name in commands]
+        sections += [_section(name, command_of(name, *FUNCTIONS[name])) for name in commands]
     return "\n".join(sections)
 
 
@@ -58,7 +54,7 @@ def index() -> str:
         "datasets": [*CATALOGUE],
         "aspects": [*ASPECTS],
     }
-    commands = {name: index_of(function) for name, function in FUNCTIONS.items()}
+    commands = {name: index_of(*function) for name, function in FUNCTIONS.items()}
     lines = (f' "{name}": {json.dumps(params)}' for name, params in commands.items())
     return f'{{"names": {json.dumps(names)},\n"commands": {{\n' + ",\n".join(lines) + "\n}}\n"
 

@@ -16,7 +16,7 @@ import yaml
 from typer.testing import CliRunner
 
 from blocks import PAGES, ROOT, Block, Command, blocks_of, commands_of
-from qdebias.cli.app import Commands, app
+from qdebias.cli.app import COMMANDS, app, command_of, loaded
 from world import make_world
 
 BLOCKS = [block for page in PAGES for block in blocks_of(page)]
@@ -125,9 +125,8 @@ def check_qdebias(words: tuple[str, ...]) -> None:
     if words[0].startswith("--"):
         assert words[0] in CliRunner().invoke(app, ["--help"]).stdout
         return
-    commands = Commands(name="qdebias").commands
-    assert words[0] in commands, f"there is no command {words[0]}"
-    commands[words[0]].make_context(words[0], list(words[1:]))
+    assert words[0] in COMMANDS, f"there is no command {words[0]}"
+    command_of(words[0], *loaded(words[0])).make_context(words[0], list(words[1:]))
 
 
 def check_pip(words: tuple[str, ...]) -> None:

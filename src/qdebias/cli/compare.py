@@ -12,8 +12,7 @@ import typer
 
 from qdebias.backends.load import split_arguments
 from qdebias.cli.console import progress
-from qdebias.cli.options import JsonObject, LabelOptions, Limit, Resamples, RunFolder, sharing
-from qdebias.cli.outputs import refuse_inputs
+from qdebias.cli.options import JsonObject, LabelOptions, Limit, Resamples, RunFolder, refuse_inputs, sharing
 from qdebias.cli.paper import Form, Out, form_of, tell_failures, write_tables
 from qdebias.cli.runs import open_model_run, say_unfinished
 from qdebias.errors import SettingError

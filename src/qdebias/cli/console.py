@@ -19,29 +19,10 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn
 from rich.table import Column
 from rich.text import Text
 
-from qdebias.errors import QdebiasError
-
 Item = TypeVar("Item")
 
 results = Console(soft_wrap=True, highlight=False)
 words = Console(stderr=True, soft_wrap=True, highlight=False)
-
-
-@contextmanager
-def user_errors() -> Iterator[None]:
-    """Turn an error that a user can act on into one line on stderr and exit code 2."""
-    cause: BaseException
-    try:
-        yield
-        return
-    except QdebiasError as error:
-        cause, message = error, one_line(str(error))
-    except ImportError as error:  # such as a library that cannot be mapped into what memory is left
-        cause, message = error, f"a library cannot be loaded: {one_line(str(error))}"
-    except MemoryError as error:
-        cause, message = error, "there is not enough memory; a smaller --batch or --max-side takes less"
-    say(f"error: {message}", style="bold red")
-    raise typer.Exit(2) from cause
 
 
 def say(message: str, *, style: str = "") -> None:

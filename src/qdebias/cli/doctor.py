@@ -15,8 +15,7 @@ import qdebias
 from qdebias.backends.base import Backend
 from qdebias.backends.load import check_torchvision, load_backend, require
 from qdebias.cli.console import one_line, results, say
-from qdebias.cli.options import Paths, sharing
-from qdebias.cli.outputs import refuse_inputs
+from qdebias.cli.options import Paths, refuse_inputs, sharing
 from qdebias.errors import MissingPackageError, QdebiasError
 from qdebias.image import RgbImage, load_image
 from qdebias.inputs import find_inputs

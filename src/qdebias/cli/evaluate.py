@@ -7,11 +7,19 @@ from typing import Annotated, Any
 import typer
 from rich.table import Column, Table
 
-from qdebias.cli import kept_in
 from qdebias.cli.compare import names_in
 from qdebias.cli.console import progress, results, say, say_failed, say_note, show
-from qdebias.cli.options import Asking, DatasetName, JsonObject, LabelOptions, Limit, Resamples, RunFolder, Scoring
-from qdebias.cli.outputs import refuse_inputs
+from qdebias.cli.options import (
+    Asking,
+    DatasetName,
+    JsonObject,
+    LabelOptions,
+    Limit,
+    Resamples,
+    RunFolder,
+    Scoring,
+    refuse_inputs,
+)
 from qdebias.cli.paper import form_of, write_tables
 from qdebias.errors import SettingError
 from qdebias.evaluation import EvaluatedImage, Report
@@ -59,24 +67,23 @@ def evaluate(
     - `qdebias evaluate koniq10k --root data/koniq10k --run runs/koniq --method vanilla` asks one more question
     - `qdebias evaluate labels.csv --run runs/mine` takes your own table
     """
-    with kept_in(run):
-        data = labels.load(dataset)
-        refuse_inputs(data, out=out)
-        if getattr(getattr(options.recipe.method, "labels", None), "digest", None) == data.label_digest:
-            say(
-                f"note: {options.method} was fitted to these very labels, so this is not how it agrees with others; "
-                f"qdebias fit printed that"
-            )
-        readout: Readout = "literal" if literal else "exact"
-        data = data.first(limit)
-        report = evaluated(data, options, run, readout=readout, resamples=resamples)
-        if run is not None:  # for tables, bias and reports
-            save(report.evidence(data, model=options.model), run, part=data.part)
-        if out is not None:
-            words = next((tuple(row.probabilities) for row in report.rows if row.probabilities), ())
-            with open_writer(out, columns_of(EvaluatedImage, words)) as write:
-                for row in report.rows:
-                    write(row)
+    data = labels.load(dataset)
+    refuse_inputs(data, out=out)
+    if getattr(getattr(options.recipe.method, "labels", None), "digest", None) == data.label_digest:
+        say(
+            f"note: {options.method} was fitted to these very labels, so this is not how it agrees with others; "
+            f"qdebias fit printed that"
+        )
+    readout: Readout = "literal" if literal else "exact"
+    data = data.first(limit)
+    report = evaluated(data, options, run, readout=readout, resamples=resamples)
+    if run is not None:  # for tables, bias and reports
+        save(report.evidence(data, model=options.model), run, part=data.part)
+    if out is not None:
+        words = next((tuple(row.probabilities) for row in report.rows if row.probabilities), ())
+        with open_writer(out, columns_of(EvaluatedImage, words)) as write:
+            for row in report.rows:
+                write(row)
     say_failed(row.error for row in report.failures)
     if json:
         typer.echo(report.json())

@@ -10,8 +10,7 @@ import typer
 from PIL import Image
 
 from qdebias.cli.console import one_line, say, say_failed, track
-from qdebias.cli.options import ImageColumn, Megapixels, MethodName, Paths, Scoring, Seed
-from qdebias.cli.outputs import refuse_inputs
+from qdebias.cli.options import ImageColumn, Megapixels, MethodName, Paths, Scoring, Seed, refuse_inputs
 from qdebias.cli.runs import say_left_out
 from qdebias.errors import ImageError, SettingError
 from qdebias.image import load_image

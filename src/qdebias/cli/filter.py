@@ -13,8 +13,7 @@ from rich.table import Column, Table
 from rich.text import Text
 
 from qdebias.cli.console import one_line, put, results, say, say_failed, show, track
-from qdebias.cli.options import ImageColumn, JsonLines, Paths, Rows, RunFolder, Scoring
-from qdebias.cli.outputs import LISTS, refuse_inputs
+from qdebias.cli.options import LISTS, ImageColumn, JsonLines, Paths, Rows, RunFolder, Scoring, refuse_inputs
 from qdebias.cli.runs import named_results, open_model_run, say_left_out, say_unfinished
 from qdebias.cli.score import mos_scale
 from qdebias.curation import COPY, LINK, MOVE, Choice, Top, Way, check_places, choose, place

@@ -9,8 +9,7 @@ from typing import Annotated, TypeAlias
 import typer
 
 from qdebias.cli.console import one_line, progress, results, say, say_failed, show_measured, track
-from qdebias.cli.options import Asking, Labelled, LabelOptions, Limit, Resamples, RunFolder, Seed
-from qdebias.cli.outputs import refuse_inputs
+from qdebias.cli.options import Asking, Labelled, LabelOptions, Limit, Resamples, RunFolder, Seed, refuse_inputs
 from qdebias.cli.runs import open_model_run, say_unfinished
 from qdebias.errors import SettingError
 from qdebias.evaluation.bias import Exposure, bias_table, exposure_by_content, exposure_table, measure_bias

@@ -12,8 +12,7 @@ from rich.table import Column, Table
 from rich.text import Text
 
 from qdebias.cli.console import one_line, results, say, say_failed, show, words
-from qdebias.cli.options import ImageColumn, JsonLines, Paths, Rows, RunFolder, sharing
-from qdebias.cli.outputs import refuse_inputs
+from qdebias.cli.options import ImageColumn, JsonLines, Paths, Rows, RunFolder, refuse_inputs, sharing
 from qdebias.cli.runs import open_folder, say_left_out
 from qdebias.errors import SettingError
 from qdebias.evaluation.ranking import QUESTIONS, Ranked, Ranking

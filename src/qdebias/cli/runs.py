@@ -12,8 +12,17 @@ from rich.table import Column, Table
 
 from qdebias.backends.base import Fingerprint
 from qdebias.cli.console import one_line, progress, results, say, say_failed, say_note, show, track, words
-from qdebias.cli.options import ImageColumn, JsonLines, JsonObject, Labelled, LabelOptions, Resamples, Seed, sharing
-from qdebias.cli.outputs import refuse_inputs
+from qdebias.cli.options import (
+    ImageColumn,
+    JsonLines,
+    JsonObject,
+    Labelled,
+    LabelOptions,
+    Resamples,
+    Seed,
+    refuse_inputs,
+    sharing,
+)
 from qdebias.errors import SettingError
 from qdebias.evaluation.evidence import load_all
 from qdebias.evaluation.method_scores import ModelRun, recall

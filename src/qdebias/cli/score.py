@@ -13,10 +13,8 @@ import typer
 from rich.table import Column, Table
 from rich.text import Text
 
-from qdebias.cli import kept_in
 from qdebias.cli.console import MOST, Summary, one_line, put, results, say, say_failed, show, track
-from qdebias.cli.options import ImageColumn, JsonLines, Rows, RunFolder, Scoring, sharing
-from qdebias.cli.outputs import refuse_inputs
+from qdebias.cli.options import ImageColumn, JsonLines, Rows, RunFolder, Scoring, refuse_inputs, sharing
 from qdebias.cli.rank import Anchors, compare_images
 from qdebias.cli.runs import named_results, say_left_out
 from qdebias.errors import ImageError, SettingError
@@ -118,26 +116,25 @@ def score(
     - `qdebias score s3://bucket/photos/ --ray auto --out s3://bucket/scores` uses a cluster
     - `qdebias score list.txt images.parquet "shards/*.tar" s3://bucket/photos/` reads lists, tables, shards and clouds
     """
-    with kept_in(run if ray is None else out):
-        images = open_images(paths, column=column, frames=frames)
-        refuse_inputs(images, out=Path(out) if out else None)
-        if anchors is not None:
-            for option, value in (("--ray", ray), ("--calibration", calibration), ("--seed", options.seed)):
-                if value:
-                    raise SettingError(f"--anchors compares images, and {option} does not apply; leave it out")
-            rows = partial(_anchored, find_inputs(paths, column=column), anchors, options, run)
-            kept = columns_of(AnchoredRecord, (), columns)
-            failed = _tell(rows, out, kept, json=json, every=every)
-        elif ray is None:
-            scale, videos = mos_scale(calibration, options), images.hold_videos()
-            if scale and videos:
-                raise SettingError("a MOS scale is one of images; score videos without --calibration and --fit")
-            kept = columns_of(MosRecord if scale else VideoRecord if videos else Record, options.recipe.words, columns)
-            failed = _tell(partial(_scored, images, options, run, scale), out, kept, json=json, every=every)
-        else:
-            workers = Workers(address=ray, count=actors, gpus=gpus)
-            refused = {"--json": json, "--run": run, "--calibration": calibration, "--columns": columns}
-            failed = score_on_cluster(images, options, workers, out=out, chunk=chunk, refused=refused)
+    images = open_images(paths, column=column, frames=frames)
+    refuse_inputs(images, out=Path(out) if out else None)
+    if anchors is not None:
+        for option, value in (("--ray", ray), ("--calibration", calibration), ("--seed", options.seed)):
+            if value:
+                raise SettingError(f"--anchors compares images, and {option} does not apply; leave it out")
+        rows = partial(_anchored, find_inputs(paths, column=column), anchors, options, run)
+        kept = columns_of(AnchoredRecord, (), columns)
+        failed = _tell(rows, out, kept, json=json, every=every)
+    elif ray is None:
+        scale, videos = mos_scale(calibration, options), images.hold_videos()
+        if scale and videos:
+            raise SettingError("a MOS scale is one of images; score videos without --calibration and --fit")
+        kept = columns_of(MosRecord if scale else VideoRecord if videos else Record, options.recipe.words, columns)
+        failed = _tell(partial(_scored, images, options, run, scale), out, kept, json=json, every=every)
+    else:
+        workers = Workers(address=ray, count=actors, gpus=gpus)
+        refused = {"--json": json, "--run": run, "--calibration": calibration, "--columns": columns}
+        failed = score_on_cluster(images, options, workers, out=out, chunk=chunk, refused=refused)
     raise typer.Exit(1 if failed else 0)
 
 
