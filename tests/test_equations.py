@@ -13,13 +13,17 @@ from qdebias.equations import (
     equal_weight,
     expected,
     from_log_odds,
+    log_softmax,
     mean_probability,
     semantic_weight,
-    softmax,
     winner_weight,
 )
 
 logits = arrays(np.float64, st.integers(2, 6), elements=st.floats(-1e3, 1e3))
+
+
+def softmax(logits: FloatArray, temperature: float = 1.0) -> FloatArray:
+    return np.exp(log_softmax(logits, temperature))
 
 
 def known(p: FloatArray) -> Probability:

@@ -21,7 +21,7 @@ from qdebias.backends.hf.families import FAMILIES, Family, family_of, joined, sp
 from qdebias.backends.hf.loading import load_hf
 from qdebias.backends.hf.sharing import Sharing
 from qdebias.backends.nano import CHECKPOINT
-from qdebias.equations import softmax
+from qdebias.equations import log_softmax
 from qdebias.errors import SettingError
 from qdebias.prompts import Placement, Question, Request
 from tiny_families import FAMILIES as TINY
@@ -51,7 +51,7 @@ def assert_equal(ours: OptionLogits, theirs: OptionLogits) -> None:
     """Over the whole vocabulary: logits relative to the largest where that is above 1, and probabilities."""
     for one, other in zip(chain(*ours), chain(*theirs), strict=True):
         np.testing.assert_allclose(one, other, rtol=0, atol=ROUNDING * max(1.0, np.abs(other).max()))
-        np.testing.assert_allclose(softmax(one), softmax(other), rtol=0, atol=ROUNDING)
+        np.testing.assert_allclose(np.exp(log_softmax(one)), np.exp(log_softmax(other)), rtol=0, atol=ROUNDING)
         assert_same_choices(one, other)
 
 

@@ -47,14 +47,16 @@ def sigmoid(log_odds: npt.ArrayLike) -> FloatArray:
     return np.asarray(np.exp(-np.logaddexp(0.0, -np.asarray(log_odds, dtype=np.float64))))
 
 
-def softmax(logits: npt.ArrayLike, temperature: float = 1.0) -> FloatArray:
-    """Return exp(logits / T), normalised to sum 1 over the last axis.
+def log_softmax(logits: npt.ArrayLike, temperature: float = 1.0) -> FloatArray:
+    """Return logits / T less a constant, so that their exponentials have sum 1 over the last axis.
 
     Args:
         logits: (..., K) logits, or log-probabilities: a constant added to all K cancels.
         temperature: T > 0. The paper has 1; Q-Bench's script has 100.
     """
-    return np.asarray(np.exp(_log_softmax(logits, temperature)))
+    scaled = np.asarray(logits, dtype=np.float64)
+    scaled = (scaled - scaled.max(axis=-1, keepdims=True)) / temperature  # exact: equal differences stay equal
+    return np.asarray(scaled - np.logaddexp.reduce(scaled, axis=-1, keepdims=True))
 
 
 def expected(logits: npt.ArrayLike, values: npt.ArrayLike, temperature: float = 1.0) -> Probability:
@@ -66,9 +68,9 @@ def expected(logits: npt.ArrayLike, values: npt.ArrayLike, temperature: float = 
     Args:
         logits: (N, K) or (K,) logits of the options.
         values: (K,) value of each option, in [0, 1].
-        temperature: T > 0, see `softmax`.
+        temperature: T > 0, see `log_softmax`.
     """
-    shares, worth = np.atleast_2d(_log_softmax(logits, temperature)), np.asarray(values, dtype=np.float64)
+    shares, worth = np.atleast_2d(log_softmax(logits, temperature)), np.asarray(values, dtype=np.float64)
     with np.errstate(divide="ignore"):
         return Probability(
             log_p=np.logaddexp.reduce(shares + np.log(worth), axis=-1),
@@ -78,7 +80,7 @@ def expected(logits: npt.ArrayLike, values: npt.ArrayLike, temperature: float = 
 
 def certainty(logits: npt.ArrayLike, temperature: float = 1.0) -> FloatArray:
     """Return how sure (N, K) answers are, (N,) in [0, 1]: 1 - entropy of the options / log K."""
-    shares = np.atleast_2d(_log_softmax(logits, temperature))
+    shares = np.atleast_2d(log_softmax(logits, temperature))
     negative_entropy = (np.exp(shares) * shares).sum(axis=-1)
     return np.asarray((1 + negative_entropy / np.log(shares.shape[-1])).clip(0, 1))
 
@@ -135,7 +137,7 @@ def semantic_weight(evidence: Evidence) -> FloatArray:
     another.
     """
     same = np.full(len(evidence.certainty), 0.5) if evidence.same is None else evidence.same.p
-    return softmax(same)
+    return np.asarray(np.exp(log_softmax(same)))
 
 
 def equal_weight(evidence: Evidence) -> FloatArray:
@@ -158,7 +160,7 @@ def winner_weight(evidence: Evidence) -> FloatArray:
 
 def similarity_weight(evidence: Evidence) -> FloatArray:
     """Eq. (10) with the similarity of the pixels instead of w_i: row "Quality Similarity" of Table 5."""
-    return softmax(evidence.similarity)
+    return np.asarray(np.exp(log_softmax(evidence.similarity)))
 
 
 def certainty_weight(evidence: Evidence) -> FloatArray:
@@ -179,9 +181,3 @@ def median_weight(evidence: Evidence) -> FloatArray:
     weight[order[(len(order) - 1) // 2]] += 0.5
     weight[order[len(order) // 2]] += 0.5
     return weight
-
-
-def _log_softmax(logits: npt.ArrayLike, temperature: float) -> FloatArray:
-    scaled = np.asarray(logits, dtype=np.float64)
-    scaled = (scaled - scaled.max(axis=-1, keepdims=True)) / temperature  # exact: equal differences stay equal
-    return np.asarray(scaled - np.logaddexp.reduce(scaled, axis=-1, keepdims=True))

@@ -31,7 +31,7 @@ from qdebias.backends.hf.rows import Row, grow, join, rows_of, token_cost
 from qdebias.backends.hf.sharing import sharing_named
 from qdebias.cli.bench_degradations import photo_like
 from qdebias.cli.bench_shapes import build
-from qdebias.equations import FloatArray, softmax
+from qdebias.equations import FloatArray, log_softmax
 from qdebias.errors import BackendError
 from qdebias.methods import presets
 from qdebias.methods.method import Context
@@ -169,7 +169,7 @@ class Way:
         """Count operations and keep the answers."""
         found: list[Any] = []
         self.flops, self.floor = count(lambda: found.append(self.backend.option_logits(self.requests))), least
-        self.answers = np.concatenate([softmax(logits) for logits in chain(*found[0])])
+        self.answers = np.concatenate([np.exp(log_softmax(logits)) for logits in chain(*found[0])])
 
     def time(self, device: torch.device) -> None:
         """Answer once more; what took least counts."""

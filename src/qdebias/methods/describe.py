@@ -105,7 +105,7 @@ def setting_lines(method: object) -> Iterator[str]:
         return
     for field in fields(method):
         value = getattr(method, field.name)
-        if value or value != field.default:
+        if field.init and (value or value != field.default):
             yield from _value_lines(field.name, value)
 
 

@@ -18,6 +18,7 @@ import re
 import tomllib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from types import FunctionType
 from typing import Any, cast
@@ -28,7 +29,7 @@ from qdebias.degrade import DEGRADATIONS, degradation_named, name_of
 from qdebias.equations import equal_weight, mean_probability
 from qdebias.errors import SettingError
 from qdebias.methods.method import Method, QDebias
-from qdebias.methods.parts import CONDITIONS, KINDS, MANY, NEEDS_SAME, NUMBERED, PARTS, Part
+from qdebias.methods.parts import CONDITIONS, KINDS, MANY, NEED_CONDITIONS, NEEDS_SAME, NUMBERED, PARTS, Part
 from qdebias.methods.recipe import Recipe
 from qdebias.prompts import Question
 from qdebias.system.named import import_named, is_import, nearest
@@ -76,6 +77,10 @@ def add_parts(
     changing: dict[str, Part] = {}
     for name, part in parts:
         try:
+            if part.kind in NEED_CONDITIONS and not method.degradations:
+                raise SettingError(
+                    f"{NEED_CONDITIONS[part.kind]} need conditions, and this method asks about the image alone"
+                )
             changed = part.change(method)
         except SettingError as error:
             raise SettingError(f"method {text!r}: {name}: {error}") from error
@@ -130,14 +135,15 @@ def _part_named(word: str) -> tuple[str, Part] | None:
     for prefix, part in CONDITIONS.items():
         if word.startswith(prefix):
             name = word.removeprefix(prefix)
-            return prefix + name_of(name), part.of(degradation_named(name))
+            return prefix + name_of(name), replace(part, change=partial(part.change, degradation_named(name)))
     found = re.fullmatch(r"([a-z]+?)(\d+(?:\.\d+)?)", word)
     if found is None or found[1] not in NUMBERED:
         return None
     number = float(found[2])
     if number == float("inf"):
         raise SettingError(f"{found[1]}: a number of {len(found[2])} digits is too large")
-    return found[1] + np.format_float_positional(number, trim="-"), NUMBERED[found[1]].of(number)
+    part = NUMBERED[found[1]]
+    return found[1] + np.format_float_positional(number, trim="-"), replace(part, change=partial(part.change, number))
 
 
 def known_parts() -> str:

@@ -6,7 +6,7 @@ combined in another way today.
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TypeVar
 
 import numpy as np
@@ -20,11 +20,11 @@ from qdebias.equations import (
     equal_weight,
     expected,
     from_log_odds,
+    log_softmax,
     mean_log_odds,
     mean_of,
     mean_probability,
     semantic_weight,
-    softmax,
 )
 from qdebias.errors import SettingError
 from qdebias.image import RgbImage, digest
@@ -72,6 +72,10 @@ class QDebias:
         query_first: Whether the order is [x, x'_i] instead, so that all conditions share what a model computes about
             the query image. Not in the paper; the questions have to be worded for it.
         temperature: T of the softmax over an answer's options; 1 in the paper.
+        qualities: All M questions about quality; computed.
+        questions: All that is asked about one sequence of images; computed.
+        words: The options of the questions about quality, see `Score.probabilities`; computed, and empty where these
+            are not fixed.
     """
 
     quality: Question
@@ -89,11 +93,20 @@ class QDebias:
     placement: Placement = "before"
     query_first: bool = False
     temperature: float = 1.0
+    qualities: tuple[Question, ...] = field(init=False, repr=False, compare=False)
+    questions: tuple[Question, ...] = field(init=False, repr=False, compare=False)
+    words: tuple[str, ...] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
+        qualities = (self.quality, *self.ensemble)
+        likeliest = any(isinstance(question, TopQuestion) for question in qualities)
+        words = [] if likeliest else [word for question in qualities for word in question.words]
+        object.__setattr__(self, "qualities", qualities)
+        object.__setattr__(self, "questions", qualities if self.same is None else (*qualities, self.same))
+        object.__setattr__(self, "words", tuple(dict.fromkeys(words)))
         if not 1e-100 <= self.temperature <= 1e100:  # beyond, every score is 0.5 or none is a number
             raise SettingError(f"the temperature must be from 1e-100 to 1e100, got {self.temperature}")
-        if self.prior is not None and any(isinstance(question, TopQuestion) for question in self.qualities):
+        if self.prior is not None and likeliest:
             raise SettingError("a prior is subtracted option by option, and the likeliest words are others each time")
         if self.suits is not None and self.distance is not None:
             raise SettingError("conditions that are chosen by content cannot be weighed by their likeness too")
@@ -110,23 +123,6 @@ class QDebias:
             raise SettingError(
                 "no degradation of this method draws noise, so that every seed gives the same score; leave seeds out"
             )
-
-    @property
-    def qualities(self) -> tuple[Question, ...]:
-        """All M questions about quality."""
-        return (self.quality, *self.ensemble)
-
-    @property
-    def words(self) -> tuple[str, ...]:
-        """The options of the questions about quality, see `Score.probabilities`; none where these are not fixed."""
-        if any(isinstance(question, TopQuestion) for question in self.qualities):
-            return ()
-        return tuple(dict.fromkeys(word for question in self.qualities for word in question.words))
-
-    @property
-    def questions(self) -> tuple[Question, ...]:
-        """All that is asked about one sequence of images."""
-        return self.qualities if self.same is None else (*self.qualities, self.same)
 
     @property
     def draws(self) -> list[tuple[Degradation, int]]:
@@ -269,9 +265,9 @@ class QDebias:
         probabilities = dict.fromkeys(self.words, 0.0)
         if not probabilities:
             return {}, None
-        shares = np.concatenate(
-            [weight @ softmax(rows, self.temperature) for _, rows in zip(self.qualities, logits, strict=False)]
-        ) / len(self.qualities)
+        asked = zip(self.qualities, logits, strict=False)
+        shares = np.concatenate([weight @ np.exp(log_softmax(rows, self.temperature)) for _, rows in asked])
+        shares /= len(self.qualities)
         values = np.concatenate([question.values for question in self.qualities])
         for word, share in zip((word for one in self.qualities for word in one.words), shares.tolist(), strict=True):
             probabilities[word] += share

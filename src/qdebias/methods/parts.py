@@ -31,8 +31,11 @@ class Aspect:
     noun: str  # takes the place of "quality" in every question and at the beginning of the answer
     degradations: tuple[Degradation, ...]  # this aspect of them is poor
 
-    def __call__(self, question: Question) -> Question:
-        """Return the question about this aspect: "Rate the sharpness of the image. Good or poor?"."""
+    def change(self, method: QDebias) -> QDebias:
+        """Ask about this aspect: "Rate the sharpness of the image. Good or poor?"."""
+        return replace(_reword([self._word], method), degradations=self.degradations if method.degradations else ())
+
+    def _word(self, question: Question) -> Question:
         text, prefix = (
             words.replace("visual quality", "quality").replace("quality", self.noun)
             for words in (question.text, question.answer_prefix)
@@ -65,34 +68,22 @@ class Part:
     summary: str
     source: str
 
-    def of(self, what: Any) -> "Part":  # noqa: ANN401 (a number, or a degradation)
-        """Return the part with what stands behind it."""
-        return replace(self, change=partial(self.change, what))
 
-
-def _reword(method: QDebias, *changes: Callable[[Question], Question]) -> QDebias:
+def _reword(changes: Sequence[Callable[[Question], Question]], method: QDebias) -> QDebias:
     """Ask about quality in other words, in each of these ways."""
     first, *others = (change(question) for question in method.qualities for change in changes)
     return replace(method, quality=first, ensemble=tuple(others))
 
 
-def _read_by(readout: Sequence[Callable[[Question], Question]], method: QDebias) -> QDebias:
-    return _reword(method, *readout)
-
-
 def _read_likeliest(top: float, method: QDebias) -> QDebias:
-    if top != int(top):
+    if not top.is_integer():
         raise SettingError(f"the number of words is a whole number, got {top:g}")
-    return _reword(method, Likeliest(top=int(top)))
-
-
-def _ask_about(aspect: Aspect, method: QDebias) -> QDebias:
-    return replace(_reword(method, aspect), degradations=aspect.degradations if method.degradations else ())
+    return _reword([Likeliest(top=int(top))], method)
 
 
 def _begin_answers(started: Callable[[Question], Question], refusal: str, method: QDebias) -> QDebias:
     """Begin the answers to every question in another way."""
-    changed = replace(_reword(method, started), same=method.same and started(method.same))
+    changed = replace(_reword([started], method), same=method.same and started(method.same))
     if changed == method:
         raise SettingError(refusal)
     return changed
@@ -106,36 +97,30 @@ def _prefixed(question: Question) -> Question:
     return replace(question, answer_prefix="The answer is", options=options)
 
 
-def _behind(start: str, question: Question) -> Question:
-    return replace(question, answer_prefix=question.answer_prefix and start + question.answer_prefix)
+def _begun_with(start: str) -> Callable[..., QDebias]:
+    def begun(question: Question) -> Question:
+        return replace(question, answer_prefix=question.answer_prefix and start + question.answer_prefix)
 
-
-def _check_conditions(method: QDebias, what: str) -> None:
-    if not method.degradations:
-        raise SettingError(f"{what} need conditions, and this method asks about the image alone")
+    return partial(_begin_answers, begun, "the questions of this method have no answer prefix")
 
 
 def _weigh_by(weigh: Callable[[Evidence], FloatArray], method: QDebias) -> QDebias:
-    _check_conditions(method, "weights")
     if weigh in NEEDS_SAME and method.same is None:
         raise SettingError("these weights need the same-object question, and this method has none")
     return replace(method, weigh=weigh, distance=Lpips() if weigh is equations.similarity_weight else None)
 
 
 def _average_by(mean: Any, method: QDebias) -> QDebias:  # noqa: ANN401 (see `QDebias.mean`)
-    _check_conditions(method, "means")
     if method.contrast is not None:
         raise SettingError("a contrast averages log-odds; leave the mean out")
     return replace(method, mean=mean)
 
 
 def _only(degradation: Degradation, method: QDebias) -> QDebias:
-    _check_conditions(method, "choices of conditions")
     return replace(method, degradations=(degradation,))
 
 
 def _add(degradation: Degradation, method: QDebias) -> QDebias:
-    _check_conditions(method, "further conditions")
     if kind_of(degradation) in map(kind_of, method.degradations):
         raise SettingError("the method has a condition of this kind already")
     return replace(method, degradations=(*method.degradations, degradation))
@@ -175,7 +160,9 @@ def _repeat(count: float, method: QDebias) -> QDebias:
     return replace(method, seeds=int(count))
 
 
-_NO_PREFIX = "the questions of this method have no answer prefix"
+_TABLE_5 = f"{recipe.PAPER}, Table 5"
+_ENTROPY = "how sure the answer is: 1 - entropy of the options / log K"
+_MEDIAN = "only the middle condition, by its log-odds: a choice without labels"
 
 _READOUTS = {
     "goodpoor": (GOOD_POOR, "good or poor", f"{recipe.PAPER}, eq. (1) and (8)"),
@@ -186,23 +173,11 @@ _READOUTS = {
 }
 _WEIGHTS = {
     "semantic": (equations.semantic_weight, "P(same object), through a softmax", f"{recipe.PAPER}, eq. (10)"),
-    "average": (equations.equal_weight, "every condition counts the same", f"{recipe.PAPER}, Table 5"),
-    "winner": (
-        equations.winner_weight,
-        "only the condition most surely of the same object",
-        f"{recipe.PAPER}, Table 5",
-    ),
-    "lpips": (equations.similarity_weight, "1 - LPIPS of the pixels, through a softmax", f"{recipe.PAPER}, Table 5"),
-    "confidence": (
-        equations.certainty_weight,
-        "how sure the answer is: 1 - entropy of the options / log K",
-        recipe.OURS,
-    ),
-    "median": (
-        equations.median_weight,
-        "only the middle condition, by its log-odds: a choice without labels",
-        recipe.OURS,
-    ),
+    "average": (equations.equal_weight, "every condition counts the same", _TABLE_5),
+    "winner": (equations.winner_weight, "only the condition most surely of the same object", _TABLE_5),
+    "lpips": (equations.similarity_weight, "1 - LPIPS of the pixels, through a softmax", _TABLE_5),
+    "confidence": (equations.certainty_weight, _ENTROPY, recipe.OURS),
+    "median": (equations.median_weight, _MEDIAN, recipe.OURS),
 }
 _MEANS = {
     "probability": (equations.mean_probability, "the mean of the qualities", f"{recipe.PAPER}, eq. (9)"),
@@ -210,7 +185,7 @@ _MEANS = {
 }
 
 PARTS: Mapping[str, Part] = {
-    **{name: Part("readout", partial(_read_by, words), *told) for name, (words, *told) in _READOUTS.items()},
+    **{name: Part("readout", partial(_reword, words), *told) for name, (words, *told) in _READOUTS.items()},
     **{name: Part("weights", partial(_weigh_by, weigh), *told) for name, (weigh, *told) in _WEIGHTS.items()},
     **{name: Part("mean", partial(_average_by, mean), *told) for name, (mean, *told) in _MEANS.items()},
     **{
@@ -229,14 +204,11 @@ PARTS: Mapping[str, Part] = {
         recipe.OURS,
     ),
     "spaced": Part(
-        "spacing",
-        partial(_begin_answers, partial(_behind, " "), _NO_PREFIX),
-        "a space before the answer prefix",
-        f"the toolkit of {recipe.Q_REALIGN}",
+        "spacing", _begun_with(" "), "a space before the answer prefix", f"the toolkit of {recipe.Q_REALIGN}"
     ),
     "open-thought": Part(
         "thought",
-        partial(_begin_answers, partial(_behind, "<think>\n"), _NO_PREFIX),
+        _begun_with("<think>\n"),
         "the answer prefix stands in the thought that the chat template opens (enable_thinking=true), where "
         "the model was not trained to answer",
         f"the README of {recipe.Q_REALIGN}, and pyiqa, on a template that opens a thought by itself",
@@ -249,9 +221,7 @@ PARTS: Mapping[str, Part] = {
         f"{recipe.PAPER}, Table 1, chosen there for a whole dataset",
     ),
     **{
-        name: Part(
-            "aspect", partial(_ask_about, aspect), f"asks about {aspect.noun} instead of quality", recipe.CLIP_IQA
-        )
+        name: Part("aspect", aspect.change, f"asks about {aspect.noun} instead of quality", recipe.CLIP_IQA)
         for name, aspect in ASPECTS.items()
     },
 }
@@ -292,3 +262,11 @@ KINDS = (
 """In the order in which parts are put together and written."""
 
 MANY = ("with", "without")  # the kinds of which there may be several parts
+
+NEED_CONDITIONS = {
+    "weights": "weights",
+    "mean": "means",
+    "only": "choices of conditions",
+    "with": "further conditions",
+}
+"""The kinds that are for methods with conditional images, and what a refusal calls their parts."""

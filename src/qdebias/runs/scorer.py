@@ -2,7 +2,7 @@
 
 import threading
 from collections import deque
-from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from itertools import chain, islice
@@ -67,42 +67,6 @@ class _Prepared(NamedTuple):
     name: str
     image: RgbImage
     plan: Plan
-
-
-class _PixelBudget:
-    """Admits images by their numbers, from 1 on, while their pixels fit; one larger than the budget is admitted alone.
-
-    In order, whichever thread is first: whoever consumes them in order never waits for one held up by a later one.
-    """
-
-    def __init__(self) -> None:
-        self._held: dict[int, int] = {}
-        self._next = 1
-        self._closed = False
-        self._changed = threading.Condition()
-
-    def acquire(self, number: int, pixels: int) -> None:
-        def admitted() -> bool:
-            held = sum(self._held.values())
-            return self._closed or (number == self._next and (held == 0 or held + pixels <= PIXELS_READY))
-
-        with self._changed:
-            self._changed.wait_for(admitted)
-            if self._closed:
-                raise CancelledError
-            self._held[number] = pixels
-            self._next += 1
-            self._changed.notify_all()
-
-    def release(self, number: int) -> None:
-        with self._changed:
-            del self._held[number]
-            self._changed.notify_all()
-
-    def close(self) -> None:
-        with self._changed:
-            self._closed = True
-            self._changed.notify_all()
 
 
 class Scorer:
@@ -235,41 +199,68 @@ class Scorer:
                 pixels = sum(one.image.size // 3 for one in batch if isinstance(one, _Prepared))
                 if len(batch) < self.batch and pixels < PIXELS_READY:
                     continue
-            for result in self._answer(batch):
+            prepared = [one for one in batch if isinstance(one, _Prepared)]
+            try:
+                answered: Iterator[Explanation | Failure] = iter(self._ask(prepared))
+            except ImageError as error:
+                answered = self._ask_each(prepared, error)
+            for one in batch:
+                result = one if isinstance(one, Failure) else next(answered)
                 if isinstance(result, Failure) and on_error == "raise":
                     raise ImageError(result.error)
                 yield result
             batch = []
 
     def _prepare_ahead(self, images: Iterable[ImageSource]) -> Iterator[_Prepared | Failure]:
-        """Load and plan in threads, in order, at most two batches ahead of whoever consumes, fewer of large images."""
-        numbered, budget = enumerate(images, start=1), _PixelBudget()
-        pending: deque[tuple[int, int, Future[_Prepared | Failure]]] = deque()
+        """Load and plan in threads, in order, at most two batches ahead of whoever consumes, fewer of large images.
+
+        An image is planned as soon as its pixels fit beside those that are ready, one larger than the room alone. This
+        goes in order, whichever thread is first, so the consumer never waits for an image held up by a later one.
+        """
+        numbered, pending = enumerate(images, start=1), deque[tuple[int, int, Future[_Prepared | Failure]]]()
+        held: dict[int, int] = {}  # pixels of the images that are ready, by their numbers
+        changed, admitted, closed = threading.Condition(), 0, False
+
+        def fits(pixels: int) -> bool:
+            return not any(held.values()) or sum(held.values()) + pixels <= PIXELS_READY
+
+        def admit(number: int, pixels: int) -> None:
+            nonlocal admitted
+            with changed:
+                changed.wait_for(lambda: closed or (number == admitted + 1 and fits(pixels)))
+                if closed:
+                    raise CancelledError
+                held[number], admitted = pixels, number
+                changed.notify_all()
+
+        ready: _Prepared | Failure | None = None
         with ThreadPoolExecutor(self.threads, thread_name_prefix="qdebias-load") as pool:
-
-            def draw() -> bool:
-                while len(pending) < 2 * self.batch and sum(size for _, size, _ in pending) < BYTES_READY:
-                    number, image = next(numbered, (0, None))
-                    if not number:
-                        break
-                    whole = image.get("bytes") if isinstance(image, Mapping) else getattr(image, "data", image)
-                    held = len(whole) if isinstance(whole, bytes) else 0  # before it is decoded
-                    pending.append((number, held, pool.submit(self._prepare, image, number, budget)))
-                return bool(pending)
-
             try:
-                while draw():
+                while True:
+                    while len(pending) < 2 * self.batch and sum(size for _, size, _ in pending) < BYTES_READY:
+                        number, image = next(numbered, (0, None))
+                        if not number:
+                            break
+                        whole = image.get("bytes") if isinstance(image, Mapping) else getattr(image, "data", image)
+                        size = len(whole) if isinstance(whole, bytes) else 0  # before it is decoded
+                        pending.append((number, size, pool.submit(self._prepare, image, number, admit)))
+                    if ready is not None:
+                        yield ready
+                    if not pending:
+                        return
                     number, _, future = pending.popleft()
                     ready = future.result()
-                    budget.release(number)
-                    draw()
-                    yield ready
+                    with changed:
+                        del held[number]
+                        changed.notify_all()
             finally:
-                budget.close()
+                with changed:
+                    closed = True
+                    changed.notify_all()
                 pool.shutdown(cancel_futures=True)
 
-    def _prepare(self, source: ImageSource, number: int, budget: _PixelBudget) -> _Prepared | Failure:
-        """Load and plan an image, or say why this one cannot be."""
+    def _prepare(self, source: ImageSource, number: int, admit: Callable[[int, int], None]) -> _Prepared | Failure:
+        """Load and plan an image, or say why this is impossible."""
         name, admitted = f"image {number}", False
         if isinstance(source, str | PathLike):
             name = str(source)
@@ -278,7 +269,7 @@ class Scorer:
         refuse_after_fork()
         try:
             image = load_image(source, max_pixels=self.max_pixels)
-            budget.acquire(number, image.size // 3)
+            admit(number, image.size // 3)
             admitted = True
             return self._plan(image, name)
         except ImageError as error:
@@ -286,7 +277,7 @@ class Scorer:
         except MemoryError:
             reason = f"{name}: needs more memory than is available; see --max-side and max_side"
         if not admitted:
-            budget.acquire(number, 0)
+            admit(number, 0)
         return Failure(name=name, error=reason)
 
     def _plan(self, image: RgbImage, name: str) -> _Prepared:
@@ -295,16 +286,15 @@ class Scorer:
         smaller = downsized(image, self.max_side, name=name)
         return _Prepared(name, smaller, self.method.plan(smaller, replace(self.context, original=digest(image))))
 
-    def _answer(self, batch: Sequence[_Prepared | Failure]) -> list[Explanation | Failure]:
-        """Ask about all at once; where the backend refuses an image, find out which one and keep the others."""
-        prepared = [item for item in batch if isinstance(item, _Prepared)]
-        try:
-            scored: Iterator[Explanation | Failure] = iter(self._ask(prepared))
-        except ImageError as error:
-            if len(prepared) > 1:
-                return [result for item in batch for result in self._answer([item])]
-            scored = iter([Failure(name=prepared[0].name, error=f"{prepared[0].name}: {error}")])
-        return [item if isinstance(item, Failure) else next(scored) for item in batch]
+    def _ask_each(self, batch: Sequence[_Prepared], refusal: ImageError) -> Iterator[Explanation | Failure]:
+        """Ask again one by one, as the backend refused an image: a `Failure` for that, and the others are kept."""
+        for prepared in batch:
+            try:
+                if len(batch) == 1:
+                    raise refusal
+                yield self._ask([prepared])[0]
+            except ImageError as error:
+                yield Failure(name=prepared.name, error=f"{prepared.name}: {error}")
 
     def _ask(self, batch: Sequence[_Prepared]) -> list[Explanation]:
         refuse_after_fork()
