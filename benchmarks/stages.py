@@ -20,7 +20,7 @@ from qdebias import presets
 from qdebias.backends.load import load_backend
 from qdebias.image import load_image
 from qdebias.methods.method import Context
-from qdebias.runs.records import AnsweredRecord, answered_record, open_writer
+from qdebias.runs.records import AnsweredRecord, Record, open_writer, record
 
 ROWS = 500
 
@@ -67,9 +67,9 @@ def main() -> None:
             image = load_image(photo)
             plan = method.plan(image, context)
             score = method.combine(plan, backend.option_logits(plan.requests))
-            row = answered_record("photo.jpg", score, model=arguments.model, method="paper", seed=0)
+            row = record("photo.jpg", score, model=arguments.model, method="paper", seed=0, kind=AnsweredRecord)
 
-            def write(row: AnsweredRecord = row) -> None:
+            def write(row: Record = row) -> None:
                 with open_writer(Path(folder, "rows.parquet"), AnsweredRecord) as add:
                     for _ in range(ROWS):
                         add(row)

@@ -74,7 +74,9 @@ def test_a_readout_changes_the_words_and_nothing_else() -> None:
     assert levels.quality.answer_prefix == paper.quality.answer_prefix
     assert levels.quality.options == (" excellent", " good", " fair", " poor", " bad")
     assert levels.quality.values == (1, 0.75, 0.5, 0.25, 0)
-    assert {one.name for one in fields(QDebias) if one.init and getattr(levels, one.name) != getattr(paper, one.name)} == {"quality"}
+    assert {
+        one.name for one in fields(QDebias) if one.init and getattr(levels, one.name) != getattr(paper, one.name)
+    } == {"quality"}
 
 
 def test_prefixed_begins_the_answers_that_have_no_beginning_and_no_others() -> None:

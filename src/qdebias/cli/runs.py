@@ -36,7 +36,7 @@ from qdebias.methods.plan import Failure
 from qdebias.runs.derive import recorded
 from qdebias.runs.manifest import read_manifest
 from qdebias.runs.options import Options
-from qdebias.runs.records import AnsweredRecord, answered_record, columns_of, open_writer
+from qdebias.runs.records import AnsweredRecord, columns_of, open_writer, record
 from qdebias.runs.run import Run, open_snapshot
 from qdebias.runs.scorer import limited
 from qdebias.runs.status import failed_images, recipe_of, retry_failures, run_status
@@ -129,7 +129,8 @@ def export(
         kept = columns_of(AnsweredRecord, recipe.words, columns)
         write = stack.enter_context(open_writer(out, kept)) if out else None
         for path, result in recorded(snapshot, recipe, seed=seed):
-            row = answered_record(path, result, model=snapshot.manifest.model, method=recipe.name, seed=seed)
+            model = snapshot.manifest.model
+            row = record(path, result, model=model, method=recipe.name, seed=seed, kind=AnsweredRecord)
             if write:
                 write(row)
             if json:

@@ -29,7 +29,7 @@ from qdebias.metrics.measures import (
     correlate_within,
     refuse_own_scores,
 )
-from qdebias.runs.records import Row, cells_of, plain_logits
+from qdebias.runs.records import AnsweredRecord, Row, record
 from qdebias.runs.run import Run, open_run
 from qdebias.runs.scorer import Scorer
 from qdebias.runs.stored import StoredScorer
@@ -287,6 +287,9 @@ def _measures(correlation: Correlation | MeanCorrelation, measures: Sequence[str
     return values
 
 
+_EVIDENCE = ("good", "same", "weight", "spread", "deviation", "probabilities", "logits")
+
+
 def _evaluated(
     dataset: Dataset, item: Item, result: Score | Failure, method: Method, readout: Readout
 ) -> EvaluatedImage:
@@ -294,8 +297,9 @@ def _evaluated(
     if isinstance(result, Failure):
         made["error"] = result.error
     else:
-        score, rank = read(method, result, readout)
-        made |= {"score": score, "rank": rank, "logits": plain_logits(result), **cells_of(result)}
+        row = record(item.path, result, model="", method="", seed=0, kind=AnsweredRecord)
+        made |= {name: getattr(row, name) for name in _EVIDENCE}
+        made["score"], made["rank"] = read(method, result, readout)
     return EvaluatedImage(quality=item.mos if dataset.direction == "higher" else -item.mos, **made)
 
 

@@ -1,7 +1,7 @@
 """A method with its name and where it comes from."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from qdebias.backends.base import Backend, Cutting
@@ -39,11 +39,10 @@ class Recipe:
     source: str = PAPER
     spelled: str = ""  # the expression that a preset is short for
     cut: str | None = None  # how mPLUG-Owl3 cuts images: "official" as its processor does; None as it was loaded
+    words: tuple[str, ...] = field(init=False, repr=False, compare=False)  # options whose probabilities scores hold
 
-    @property
-    def words(self) -> tuple[str, ...]:
-        """The options whose probabilities the scores hold, where the method tells them."""
-        return getattr(self.method, "words", ())
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "words", getattr(self.method, "words", ()))
 
     def fit(self, backend: Backend) -> Backend:
         """Return the backend with what belongs to this method; the model is not loaded again."""

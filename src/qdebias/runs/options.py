@@ -31,20 +31,21 @@ class Options:
     max_side: int | None = None
     model_args: Mapping[str, object] = field(default_factory=dict)  # texts become what the option takes
     recipe: Recipe = field(init=False, repr=False, compare=False)  # the method itself
+    loading: Mapping[str, Any] = field(init=False, repr=False, compare=False)  # what load_backend takes beside the name
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "recipe", presets.get(self.method))
         object.__setattr__(self, "method", self.recipe.name)
+        object.__setattr__(self, "loading", {"device": self.device, "dtype": self.dtype, **self.model_args})
 
     def backend(self, model: str | None = None) -> Backend:
         """Load the model, or another one in the same way; raises as `load_backend` does."""
-        given: dict[str, Any] = {"device": self.device, "dtype": self.dtype, **self.model_args}
-        return load_backend(model or self.model, **given)
+        return load_backend(model or self.model, **self.loading)
 
-    def scorer(self, backend: Backend | None = None) -> Scorer:
-        """Return what scores, with a backend that is loaded already or one of its own; raises as `backend` does."""
+    def scorer(self) -> Scorer:
+        """Load the model, and return the scorer; raises as `load_backend` does."""
         return Scorer(
-            backend=backend or self.backend(),
+            backend=load_backend(self.model, **self.loading),
             method=self.recipe,
             seed=self.seed,
             batch=self.batch,

@@ -10,7 +10,7 @@ from functools import cache
 from itertools import groupby
 from pathlib import Path
 from statistics import fmean, pstdev
-from typing import IO, Any, TypeAlias, TypeVar, get_args, get_origin, get_type_hints
+from typing import IO, Any, TypeAlias, get_args, get_origin, get_type_hints
 
 from qdebias.errors import SettingError
 from qdebias.inputs.datasets.dataset import NAME_COLUMNS
@@ -40,9 +40,6 @@ class Row:
     def json(self, columns: Iterable[str] | None = None) -> str:
         """Return `cells` as one line of JSON."""
         return json.dumps(self.cells(columns), ensure_ascii=False, allow_nan=False)
-
-
-AnyRow = TypeVar("AnyRow", bound=Row)
 
 
 def columns_of(kind: type[Row], words: Iterable[str] = (), chosen: str | None = None) -> Columns:
@@ -107,18 +104,20 @@ class VideoRecord(Record):
     worst_frame: str | None = None  # which frame that is, by its time in the video, such as "3.203s"
 
 
-def record(path: str, result: Score | Failure, *, model: str, method: str, seed: int) -> Record:
-    """Return the row of one result."""
+def record(
+    path: str, result: Score | Failure, *, model: str, method: str, seed: int, kind: type[Record] = Record
+) -> Record:
+    """Return the row of one result; an `AnsweredRecord` has its logits too."""
     asked: dict[str, Any] = {"path": path, "model": model, "method": method, "seed": seed}
     if isinstance(result, Failure):
-        return Record(**asked, score=None, error=result.error)
-    return Record(**asked, score=result.value, error=None, log_odds=result.log_odds, **cells_of(result))
-
-
-def answered_record(path: str, result: Score | Failure, *, model: str, method: str, seed: int) -> AnsweredRecord:
-    """Return the row of one result, with its logits."""
-    row = asdict(record(path, result, model=model, method=method, seed=seed))
-    return AnsweredRecord(**row, logits=() if isinstance(result, Failure) else plain_logits(result))
+        return kind(**asked, score=None, error=result.error)
+    for name in ("good", "same", "weight"):
+        asked[name] = tuple(getattr(result, name).tolist())
+    for name in ("spread", "log_odds", "deviation", "probabilities"):
+        asked[name] = getattr(result, name)
+    if issubclass(kind, AnsweredRecord):
+        asked["logits"] = tuple(tuple(tuple(logits.tolist()) for logits in request) for request in result.logits)
+    return kind(**asked, score=result.value, error=None)
 
 
 def with_mos(row: Record, mos: Mos | None) -> MosRecord:
@@ -128,29 +127,13 @@ def with_mos(row: Record, mos: Mos | None) -> MosRecord:
     return MosRecord(**asdict(row), mos=mos.value, mos_low=mos.low, mos_high=mos.high)
 
 
-def cells_of(score: Score) -> dict[str, Any]:
-    """Return what every kind of row tells of how a score came about, by column."""
-    columns = {name: tuple(getattr(score, name).tolist()) for name in ("good", "same", "weight")}
-    return columns | {name: getattr(score, name) for name in ("spread", "deviation", "probabilities")}
-
-
-def plain_logits(score: Score) -> tuple[tuple[tuple[float, ...], ...], ...]:
-    """Return the logits of a score as numbers of Python."""
-    return tuple(tuple(tuple(logits.tolist()) for logits in request) for request in score.logits)
-
-
 def video_records(rows: Iterable[Record]) -> Iterator[Record]:
     """Yield one row a video for the rows of its frames, which follow each other; any other row as it is.
 
     A video of which a frame failed has no score.
     """
-
-    def video_of(row: Record) -> str | None:
-        container, mark, _ = row.path.rpartition("!")
-        return container if mark and is_video(container) else None
-
-    for video, group in groupby(rows, video_of):
-        if video is None:
+    for video, group in groupby(rows, lambda row: row.path.rpartition("!")[0]):
+        if not is_video(video):
             yield from group
             continue
         frames = list(group)

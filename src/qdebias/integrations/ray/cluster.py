@@ -32,7 +32,7 @@ from qdebias.integrations.ray import AUTO, LOCAL, Workers
 from qdebias.integrations.ray.folder import Folder, Plan, score_file
 from qdebias.methods.plan import Failure, Score
 from qdebias.runs.options import Options
-from qdebias.runs.records import AnsweredRecord, answered_record, columns_of, open_writer
+from qdebias.runs.records import AnsweredRecord, columns_of, open_writer, record
 from qdebias.runs.scorer import Scorer
 from qdebias.system.processes import module_command
 
@@ -141,13 +141,14 @@ class Worker:
         their places in the chunk: how many workers died on each.
         """
         setting, images, failed = self._setting, 0, 0
+        asked: dict[str, Any] = {"model": setting.model, "method": setting.method, "seed": setting.seed}
         results = self._scorer.score_named(self._images(chunk)) if deadly is None else self._score_alone(chunk, deadly)
         with tempfile.TemporaryDirectory(prefix="qdebias-") as here:
             path = Path(here) / "chunk.parquet"
             with open_writer(path, columns_of(AnsweredRecord, setting.recipe.words)) as write:
                 for name, result in results:
                     images, failed = images + 1, failed + isinstance(result, Failure)
-                    write(answered_record(name, result, model=setting.model, method=setting.method, seed=setting.seed))
+                    write(record(name, result, **asked, kind=AnsweredRecord))
             self._folder.write(score_file(chunk), path.read_bytes())
         if deadly is not None:
             self._folder.remove(_note(chunk))
