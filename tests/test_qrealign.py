@@ -12,9 +12,9 @@ from qdebias import presets
 from qdebias.backends.base import Backend
 from qdebias.backends.hf.backend import HfBackend
 from qdebias.backends.hf.loading import load_hf
-from qdebias.cli.score import chosen
 from qdebias.errors import PromptError, SettingError
 from qdebias.image import load_image
+from qdebias.inputs.video import places
 from qdebias.methods.method import QDebias
 from qdebias.prompts import Request
 from qdebias.runs.scorer import Scorer
@@ -123,10 +123,9 @@ def test_a_folder_of_frames_is_one_row(golden: Path, tmp_path: Path) -> None:
 
 
 def test_frames_are_taken_at_equal_distances() -> None:
-    paths = [Path(str(number)) for number in range(25)]
-    assert [int(path.name) for path in chosen(paths, 5)] == [0, 6, 12, 18, 24]
-    assert chosen(paths[:3], 8) == paths[:3]
-    assert chosen(paths, 1) == paths[:1]
+    assert places(25, 5) == [0, 6, 12, 18, 24]
+    assert places(3, 8) == [0, 1, 2]
+    assert places(25, 1) == [0]
 
 
 def test_frames_need_a_method_without_conditions(golden: Path) -> None:

@@ -120,7 +120,7 @@ def test_many_images_end_in_a_summary(
 ) -> None:
     monkeypatch.setattr(score_module, "results", shown.results)
     rows = [row(number, number / count) for number in range(count)]
-    score_module._tell(lambda: rows, None, Record, json=False, every=every)
+    score_module._print_rows(rows, None, Record, json=False, every=every)
     names = {number for number in range(count) if re.search(rf" {number}\.png ", terminal.getvalue())}
     ends = {*range(ENDS), *range(count - ENDS, count)}
     assert names == ({*range(count)} if every or count == MOST else ends)

@@ -33,7 +33,7 @@ GROUPS = {
         "check": ("filter", "Fail where an image is worse than a limit, for CI and hooks."),
         "filter": ("filter", "Keep the better images: print, copy or move them."),
         "burst": ("filter", "Keep the best of each group of similar photographs."),
-        "rank": ("rank", "Rank images by asking which of two is better."),
+        "rank": ("score", "Rank images by asking which of two is better."),
         "frames": ("score", "Score videos by their frames, several in one prompt."),
         "degrade": ("explain", "Write the degraded copies that the model is shown."),
     },

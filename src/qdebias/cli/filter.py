@@ -14,7 +14,7 @@ from rich.text import Text
 
 from qdebias.cli.console import one_line, put, results, say, say_failed, show, track
 from qdebias.cli.options import LISTS, ImageColumn, JsonLines, Paths, Rows, RunFolder, Scoring, refuse_inputs
-from qdebias.cli.runs import named_results, open_model_run, say_left_out, say_unfinished
+from qdebias.cli.runs import open_model_run, results_of, say_left_out, say_unfinished
 from qdebias.cli.score import mos_scale
 from qdebias.curation import COPY, LINK, MOVE, Choice, Top, Way, check_places, choose, place
 from qdebias.curation.burst import Shot, choose_best, compare_group, draw_sheet, find_groups
@@ -78,7 +78,7 @@ def filter(  # noqa: A001  (the name of the command)
         refuse_inputs(images, out=[out / f"{name}.csv" for name in LISTS] if out else None)
         if way is not None:
             check_all_places(images, roots, *way)
-        given = [given_score(*one) for one in named_results(images, options, run)]
+        given = [given_score(*one) for one in results_of(images, options.scorer(), options.model, run)]
     else:
         given = _stored(scores, run, options, partial=partial)
         roots = (Path(os.path.commonpath([os.path.abspath(Path(one.path).parent) for one in given])),)  # noqa: PTH100
@@ -189,7 +189,7 @@ def check(
     images = open_images(paths, column=column)
     scale = _scale(by, calibration, least, options)
     count = below = failed = 0
-    for name, result in named_results(images, options, run):
+    for name, result in results_of(images, options.scorer(), options.model, run):
         count += 1
         if isinstance(result, Failure):
             failed += say_failed([result.error])
@@ -287,7 +287,7 @@ def burst(
 def _scores(groups: Sequence[Sequence[Path]], by: str, options: Options, run: Path | None) -> list[GivenScore]:
     if by == "score":
         images = Images(arguments=tuple(str(path) for group in groups for path in group))
-        return [given_score(*one) for one in named_results(images, options, run)]
+        return [given_score(*one) for one in results_of(images, options.scorer(), options.model, run)]
     with open_model_run(options, run) as model:
         return [one for group in track(groups, total=len(groups)) for one in compare_group(group, model)]
 

@@ -11,7 +11,7 @@ import typer
 from rich.table import Column, Table
 
 from qdebias.backends.base import Fingerprint
-from qdebias.cli.console import one_line, progress, results, say, say_failed, say_note, show, track, words
+from qdebias.cli.console import one_line, progress, results, say, say_failed, say_note, show, words
 from qdebias.cli.options import (
     ImageColumn,
     JsonLines,
@@ -38,7 +38,7 @@ from qdebias.runs.manifest import read_manifest
 from qdebias.runs.options import Options
 from qdebias.runs.records import AnsweredRecord, columns_of, open_writer, record
 from qdebias.runs.run import Run, open_snapshot
-from qdebias.runs.scorer import limited
+from qdebias.runs.scorer import Scorer, limited
 from qdebias.runs.status import failed_images, recipe_of, retry_failures, run_status
 from qdebias.runs.stored import StoredScorer
 
@@ -194,25 +194,23 @@ def report(
     say(f"{len(facts.paths)} images, {len(facts.failures)} without a score, {out.stat().st_size / 1e6:.1f} MB in {out}")
 
 
-def named_results(images: Images, options: Options, run: Path | None) -> Iterator[tuple[str, Score | Failure]]:
-    """Load the model, and return name and result of each image in order, under a progress bar on a terminal."""
-    scorer = options.scorer()
-
-    def found() -> Iterator[tuple[str, Score | Failure]]:
-        total = images.count() if run or words.is_terminal else None
-        if run is None:
-            yield from track(scorer.score_named(images), total=total)
-        else:
-            with open_folder(run, scorer.fingerprint, options.model) as folder:
-                stored = StoredScorer(folder, scorer, total=total)
-                with progress(total=total) as show:
-                    results = stored.ask_all(images, show)
-                if stored.skipped:
-                    say(f"{stored.skipped} images were done before")
-                yield from results
-        say_left_out(images)
-
-    return found()
+def results_of(images: Images, scorer: Scorer, model: str, run: Path | None) -> Iterator[tuple[str, Score | Failure]]:
+    """Yield name and result of each image in order, under a progress bar on a terminal; a run folder keeps answers."""
+    total = images.count() if run or words.is_terminal else None
+    if run is None:
+        with progress(total=total) as show:
+            for count, result in enumerate(scorer.score_named(images), start=1):
+                yield result
+                show(count)
+    else:
+        with open_folder(run, scorer.fingerprint, model) as folder:
+            stored = StoredScorer(folder, scorer, total=total)
+            with progress(total=total) as show:
+                found = stored.ask_all(images, show)
+            if stored.skipped:
+                say(f"{stored.skipped} images were done before")
+            yield from found
+    say_left_out(images)
 
 
 def say_left_out(images: Images) -> None:

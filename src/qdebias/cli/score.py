@@ -1,25 +1,26 @@
-"""`qdebias score`, also on a cluster, and `qdebias frames` for several images in one prompt."""
+"""`qdebias score`, also on a cluster; `frames` for several images in one prompt; `rank` for comparisons of two."""
 
 import os
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, nullcontext, redirect_stdout
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import nullcontext, redirect_stdout
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import Annotated
 
 import typer
+from rich.progress import BarColumn, MofNCompleteColumn, SpinnerColumn, TextColumn, TimeRemainingColumn
+from rich.progress import Progress as ProgressBar
 from rich.table import Column, Table
 from rich.text import Text
 
-from qdebias.cli.console import MOST, Summary, one_line, put, results, say, say_failed, show, track
-from qdebias.cli.options import ImageColumn, JsonLines, Rows, RunFolder, Scoring, refuse_inputs, sharing
-from qdebias.cli.rank import Anchors, compare_images
-from qdebias.cli.runs import named_results, say_left_out
+from qdebias.cli.console import MOST, Summary, one_line, put, results, say, say_failed, show, track, words
+from qdebias.cli.options import ImageColumn, JsonLines, Paths, Rows, RunFolder, Scoring, refuse_inputs, sharing
+from qdebias.cli.runs import open_model_run, results_of, say_left_out
 from qdebias.errors import ImageError, SettingError
-from qdebias.evaluation.ranking import QUESTIONS, AnchoredRecord, Ranked, anchored_record
-from qdebias.inputs import Image, Images, Inputs, find_inputs, open_images
+from qdebias.evaluation.ranking import QUESTIONS, AnchoredRecord, Ranked, Ranking, anchored_record
+from qdebias.evaluation.ranking import rank as rank_images
+from qdebias.inputs import Images, Inputs, find_inputs, open_images
 from qdebias.inputs.addresses import unsigned
 from qdebias.inputs.items import SIZE
 from qdebias.inputs.video import FRAMES, places
@@ -28,6 +29,7 @@ from qdebias.methods.method import Score
 from qdebias.methods.plan import Failure
 from qdebias.metrics.calibration import load_calibration
 from qdebias.metrics.mos import MosScale
+from qdebias.prompts import Question
 from qdebias.runs.options import Options
 from qdebias.runs.records import (
     Columns,
@@ -40,6 +42,7 @@ from qdebias.runs.records import (
     video_records,
     with_mos,
 )
+from qdebias.system.named import nearest
 
 Sources = Annotated[
     list[str],
@@ -68,7 +71,12 @@ ColumnNames = Annotated[
     ),
 ]
 
-_EVERY = 10.0  # seconds between two lines about how far it is
+Anchors = Annotated[
+    Path | None,
+    typer.Option(help="A folder of 2 to 50 images that never change: each image is compared with these and no others."),
+]
+
+_EVERY = 10.0  # seconds between two lines about the progress on a cluster
 
 Ray = Annotated[
     str | None,
@@ -117,82 +125,80 @@ def score(
     - `qdebias score list.txt images.parquet "shards/*.tar" s3://bucket/photos/` reads lists, tables, shards and clouds
     """
     images = open_images(paths, column=column, frames=frames)
-    refuse_inputs(images, out=Path(out) if out else None)
+    if out:
+        refuse_inputs(images, out=Path(out))
     if anchors is not None:
         for option, value in (("--ray", ray), ("--calibration", calibration), ("--seed", options.seed)):
             if value:
                 raise SettingError(f"--anchors compares images, and {option} does not apply; leave it out")
-        rows = partial(_anchored, find_inputs(paths, column=column), anchors, options, run)
         kept = columns_of(AnchoredRecord, (), columns)
-        failed = _tell(rows, out, kept, json=json, every=every)
-    elif ray is None:
+        rows: Iterable[Record] = _anchored(find_inputs(paths, column=column), anchors, options, run)
+    elif ray is not None:
+        refused = {"--json": json, "--run": run, "--calibration": calibration, "--columns": columns}
+        workers = Workers(address=ray, count=actors, gpus=gpus)
+        failed = _score_on_cluster(images, options, workers, out=out, chunk=chunk, refused=refused)
+        raise typer.Exit(1 if failed else 0)
+    else:
         scale, videos = mos_scale(calibration, options), images.hold_videos()
         if scale and videos:
             raise SettingError("a MOS scale is one of images; score videos without --calibration and --fit")
         kept = columns_of(MosRecord if scale else VideoRecord if videos else Record, options.recipe.words, columns)
-        failed = _tell(partial(_scored, images, options, run, scale), out, kept, json=json, every=every)
-    else:
-        workers = Workers(address=ray, count=actors, gpus=gpus)
-        refused = {"--json": json, "--run": run, "--calibration": calibration, "--columns": columns}
-        failed = score_on_cluster(images, options, workers, out=out, chunk=chunk, refused=refused)
-    raise typer.Exit(1 if failed else 0)
-
-
-def _scored(images: Images, options: Options, run: Path | None, scale: MosScale | None) -> Iterable[Record]:
-    found = named_results(images, options, run)
-    rows = (record(name, one, model=options.model, method=options.method, seed=options.seed) for name, one in found)
-    if scale is None:
-        return video_records(rows)
-    return (with_mos(row, None if row.score is None else scale.mos(row.score)) for row in rows)
+        scored = results_of(images, options.scorer(), options.model, run)
+        model, method, seed = options.model, options.method, options.seed
+        rows = video_records(record(name, one, model=model, method=method, seed=seed) for name, one in scored)
+        if scale:
+            rows = (with_mos(row, None if row.score is None else scale.mos(row.score)) for row in rows)
+    raise typer.Exit(1 if _print_rows(rows, out, kept, json=json, every=every) else 0)
 
 
 def _anchored(inputs: Inputs, anchors: Path, options: Options, run: Path | None) -> Iterator[AnchoredRecord]:
-    """Compare each image with the anchors, in both orders, by what `--aspect` stands for."""
-    about = {"paper": "quality"} | {f"paper+{name}": name for name in QUESTIONS}
-    if options.method not in about:
+    """Compare each image with the anchors, in both orders, about the aspect of `--aspect`."""
+    aspects = {"paper": "quality"} | {f"paper+{name}": name for name in QUESTIONS}
+    if options.method not in aspects:
         raise SettingError(
             f"--anchors compares images, and --method does not apply; leave it out. With --anchors, --aspect is "
             f"{', '.join(QUESTIONS)}"
         )
-    question = about[options.method]
-    found = compare_images(inputs.paths, options, question=QUESTIONS[question], run=run, anchors=anchors)
-    ranked = {row.path: row for row in found.rows}
+    aspect = aspects[options.method]
+    ranking = _compare(inputs.paths, options, question=QUESTIONS[aspect], run=run, anchors=anchors)
+    ranked = {row.path: row for row in ranking.rows}
     failures = [Ranked(path=failure.name, error=failure.error) for failure in inputs.failures]
     for row in [*(ranked[str(path)] for path in inputs.paths), *failures]:
-        yield anchored_record(row, model=options.model, method=f"{question} beside {anchors}")
+        yield anchored_record(row, model=options.model, method=f"{aspect} beside {anchors}")
     say_left_out(inputs.images)
 
 
-def _tell(scored: Callable[[], Iterable[Record]], out: str | None, columns: Columns, *, json: bool, every: bool) -> int:
-    """Score, write and print the rows as they come, and return how many failed."""
+def _print_rows(rows: Iterable[Record], out: str | None, columns: Columns, *, json: bool, every: bool) -> int:
+    """Write and print the rows as they are scored, and return how many failed."""
     count = failed = 0
     shown: list[Record] = []
-    summary = Summary()
+    summary, start = Summary(), time.monotonic()
     with open_writer(Path(out), columns) if out else nullcontext() as write:
-        rows, start = scored(), time.monotonic()
         for row in rows:
             count += 1
             if write:
                 write(row)
-            summary.add(row)
+            if row.error:
+                failed += say_failed([row.error])
             if json:
                 put(row.json(columns))
             elif not results.is_terminal:
-                typer.echo(_line(row))
-            elif every or len(shown) < MOST:
-                shown.append(row)
-            failed += say_failed([row.error])
-        if shown and count > len(shown):
-            summary.show()
-        elif shown:
-            _print_table(shown)
-        rate = count / max(time.monotonic() - start, 1e-9)
-        say(f"{count} images, {failed} failed, {rate:.2f} images/s" + (f", written to {out}" if out else ""))
+                typer.echo("\t".join([*_cells(row).values(), one_line(row.path)]))
+            else:
+                summary.add(row)
+                if every or len(shown) < MOST:
+                    shown.append(row)
+    if shown and len(shown) < count:
+        summary.show()
+    elif shown:
+        _print_table(shown)
+    rate = count / max(time.monotonic() - start, 1e-9)
+    say(f"{count} images, {failed} failed, {rate:.2f} images/s" + (f", written to {out}" if out else ""))
     return failed
 
 
 def mos_scale(path: Path | None, options: Options) -> MosScale | None:
-    """Return what tells human scores: the calibration of a file, or a method that is a fit; None where nothing does."""
+    """Return the map to human scores: the calibration in a file, or a method that is a fit; None without either."""
     fit = options.recipe.method
     if path is None:
         return fit if isinstance(fit, MosScale) else None
@@ -201,15 +207,9 @@ def mos_scale(path: Path | None, options: Options) -> MosScale | None:
     return calibration
 
 
-def _line(row: Record) -> str:
-    """Return score, spread, MOS and worst frame if any, and path, with tabs between."""
-    score = "failed" if row.score is None else f"{row.score:.4f}"
-    return "\t".join([score, *_further(row).values(), one_line(row.path)])
-
-
-def _further(row: Record) -> dict[str, str]:
-    """Return what a row has beside its score, in print: the deviation over seeds or frames, MOS, the worst frame."""
-    cells = {}
+def _cells(row: Record) -> dict[str, str]:
+    """Return the score as text, and where known the deviation over seeds or frames, MOS and the worst frame."""
+    cells = {"score": "failed" if row.score is None else f"{row.score:.4f}"}
     spread = row.frame_deviation if isinstance(row, VideoRecord) else row.spread
     if spread is not None:
         cells["spread"] = f"±{spread:.4f}"
@@ -222,18 +222,16 @@ def _further(row: Record) -> dict[str, str]:
 
 
 def _print_table(rows: Sequence[Record]) -> None:
-    """Print a table, as far as it makes sense on a terminal."""
-    known = {title for row in rows for title in _further(row)}
-    titles = [title for title in ("spread", "MOS", "worst frame") if title in known]
-    numbers = (Column(title, justify="right") for title in ("score", *titles))
-    table = Table("image", *numbers, Column("", min_width=20))
+    known = {title for row in rows for title in _cells(row)}
+    titles = [title for title in ("score", "spread", "MOS", "worst frame") if title in known]
+    table = Table("image", *(Column(title, justify="right") for title in titles), Column("", min_width=20))
     for row in rows:
+        name = Text(one_line(row.path))
         if row.score is None:
-            table.add_row(Text(one_line(row.path)), Text("failed", style="red"))
+            table.add_row(name, Text("failed", style="red"))
         else:
-            further, bar = _further(row), Text("█" * round(20 * row.score), style="blue")
-            cells = (further.get(title, "") for title in titles)
-            table.add_row(Text(one_line(row.path)), f"{row.score:.4f}", *cells, bar)
+            cells, bar = _cells(row), Text("█" * round(20 * row.score), style="blue")
+            table.add_row(name, *(cells.get(title, "") for title in titles), bar)
     show(table)
 
 
@@ -255,70 +253,147 @@ def frames(
     """
     failed = 0
     options = replace(options, model=model, method=method)
-    with ExitStack() as stack:
-        columns = columns_of(Record, options.recipe.words)
-        inputs = {folder: open_images([str(folder)], frames=count) for folder in folders}
-        for images in inputs.values():
-            refuse_inputs(images, out=out)
-        write = stack.enter_context(open_writer(out, columns)) if out else None
+    columns = columns_of(Record, options.recipe.words)
+    inputs = {folder: open_images([str(folder)], frames=count) for folder in folders}
+    for images in inputs.values():
+        refuse_inputs(images, out=out)
+    with open_writer(out, columns) if out else nullcontext() as write:
         scorer = options.scorer()
         for folder, images in track(inputs.items(), total=len(inputs)):
             result: Score | Failure
             try:
-                result = scorer.score_frames(chosen(list(images), count))
+                found = list(images)
+                result = scorer.score_frames([found[place] for place in places(len(found), count)])
             except ImageError as error:
                 result = Failure(name="", error=str(error))
             row = record(str(folder), result, model=model, method=options.method, seed=0)
             if write:
                 write(row)
-            put(row.json(columns) if json else _line(row))
+            put(row.json(columns) if json else "\t".join([*_cells(row).values(), one_line(row.path)]))
             failed += say_failed([row.error])
     raise typer.Exit(1 if failed else 0)
 
 
-def chosen(images: Sequence[Image], count: int) -> list[Image]:
-    """Return so many of the images at equal distances from the first to the last, or all if there are no more."""
-    return [images[place] for place in places(len(images), count)]
-
-
-def score_on_cluster(
+def _score_on_cluster(
     images: Images, options: Options, workers: Workers, *, out: str | None, chunk: int, refused: Mapping[str, object]
 ) -> int:
-    """Score on a cluster and return how many images failed; `refused` are options that do not go with it."""
-    given = [name for name, value in refused.items() if value]
-    if given:
+    """Score on a cluster and return how many images failed; `refused` are options that do not apply there."""
+    if given := [name for name, value in refused.items() if value]:
         raise SettingError(f"--ray writes scores/*.parquet into the folder --out; leave out {', '.join(given)}")
     if out is None:
         raise SettingError("--ray needs --out FOLDER: a folder that all machines see, or s3://bucket/folder")
-    with Path(os.devnull).open("w") as nowhere, redirect_stdout(nowhere):  # Ray's own words about each death
-        done = score_on_ray(images, out=out, setting=options, workers=workers, chunk=chunk, on_progress=_Teller())
+    deaths, due = 0, time.monotonic() + _EVERY
+
+    def say_progress(progress: Progress) -> None:
+        nonlocal deaths, due
+        if progress.deaths > deaths:
+            deaths = progress.deaths
+            say(f"worker {deaths} died and is replaced: {one_line(progress.last_death)}", style="yellow")
+        if time.monotonic() >= due:
+            due = time.monotonic() + _EVERY
+            done = progress.skipped + progress.done
+            awaited = f", {progress.awaited} awaited" if progress.awaited else ""
+            say(f"{done:,} of {progress.chunks:,} chunks; {_counts(progress)}; {progress.at_work} workers{awaited}")
+
+    with Path(os.devnull).open("w") as nowhere, redirect_stdout(nowhere):  # Ray prints about each death
+        done = score_on_ray(images, out=out, setting=options, workers=workers, chunk=chunk, on_progress=say_progress)
     say_left_out(images)
     before = f", {done.skipped:,} of {done.chunks:,} chunks were done before" if done.skipped else ""
     died = f", {done.deaths} workers died" if done.deaths else ""
-    say(f"{_images(done)}{before}{died}, written to {unsigned(out).rstrip('/')}/scores")
+    say(f"{_counts(done)}{before}{died}, written to {unsigned(out).rstrip('/')}/scores")
     return done.failed
 
 
-class _Teller:
-    """Says now and then how far the run is, and how workers died: lines, as they go into the logs of a cluster."""
-
-    def __init__(self) -> None:
-        self._next = time.monotonic() + _EVERY
-        self._deaths = 0
-
-    def __call__(self, progress: Progress) -> None:
-        if progress.deaths > self._deaths:
-            self._deaths = progress.deaths
-            say(f"worker {self._deaths} died and is replaced: {one_line(progress.last_death)}", style="yellow")
-        now = time.monotonic()
-        if now < self._next:
-            return
-        self._next = now + _EVERY
-        done = progress.skipped + progress.done
-        awaited = f", {progress.awaited} awaited" if progress.awaited else ""
-        say(f"{done:,} of {progress.chunks:,} chunks; {_images(progress)}; {progress.at_work} workers{awaited}")
+def _counts(progress: Progress) -> str:
+    rate = f"{progress.images / max(progress.seconds, 1e-9):.2f} images/s"
+    return f"{progress.images:,} images, {progress.failed:,} failed, {rate}"
 
 
-def _images(progress: Progress) -> str:
-    rate = progress.images / max(progress.seconds, 1e-9)
-    return f"{progress.images:,} images, {progress.failed:,} failed, {rate:.2f} images/s"
+def rank(
+    paths: Paths,
+    by: Annotated[str, typer.Option(help=f"What is compared: {', '.join(QUESTIONS)}.")] = "quality",
+    opponents: Annotated[int, typer.Option(min=1, help="With how many others each image is compared, at most.")] = 8,
+    run: RunFolder = None,
+    out: Rows = None,
+    json: JsonLines = False,
+    *,
+    options: Annotated[Options, sharing("model", "max_megapixels", "max_side")],
+    batch: Annotated[int, typer.Option(min=1, help="How many pairs go to the model at a time.")] = 4,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the choice of pairs.")] = 0,
+    column: ImageColumn = None,
+    anchors: Anchors = None,
+) -> None:
+    """Rank images by asking which of two is better, in both orders: strengths of the Bradley-Terry model.
+
+    With `--run` it can be stopped at any time, and only images added later are asked about.
+
+    - `qdebias rank photos` prints rank, strength, its standard error and path
+    - `qdebias rank a.jpg b.jpg` says which of two is better
+    - `qdebias rank photos --anchors scale/` compares with these only: strengths of different runs are on one scale
+    - `qdebias rank photos --opponents 16 --by sharpness --run runs/photos --out ranking.csv`
+    """
+    if by not in QUESTIONS:
+        raise SettingError(f"--by is {', '.join(QUESTIONS)}, got {by!r}{nearest(by, QUESTIONS)}")
+    inputs = find_inputs(paths, column=column)
+    say_left_out(inputs.images)
+    refuse_inputs(inputs.images, out=out)
+    options = replace(options, seed=seed, batch=batch)
+    with open_writer(out, Ranked) if out else nullcontext() as write:
+        ranking = _compare(inputs.paths, options, question=QUESTIONS[by], opponents=opponents, run=run, anchors=anchors)
+        rows = [*ranking.rows, *(Ranked(path=failure.name, error=failure.error) for failure in inputs.failures)]
+        if write:
+            for row in rows:
+                write(row)
+    titles = ("rank", "strength", "standard error", "opponents")
+    table = Table(*(Column(title, justify="right") for title in titles), "image")
+    for row in rows:
+        error = "" if row.standard_error is None else f"{row.standard_error:.4f}"
+        cells = (
+            (str(row.rank), f"{row.strength:.4f}", error, str(row.opponents)) if row.rank else ("failed", "", "", "")
+        )
+        table.add_row(*cells, Text(one_line(row.path)))
+        if json:
+            typer.echo(row.json())
+        elif not results.is_terminal:
+            typer.echo("\t".join([*cells, one_line(row.path)]))
+    if results.is_terminal and not json:
+        show(table)
+    failed = say_failed(row.error for row in rows)
+    say(
+        f"{len(rows) - failed} images ranked by {ranking.pairs:,} pairs in both orders, {failed} failed; in "
+        f"{ranking.swayed:.0%} of the pairs the model preferred the same position in both orders "
+        f"(log-odds of the first position: {ranking.first:+.2f}, removed)"
+    )
+    raise typer.Exit(1 if failed else 0)
+
+
+def _compare(
+    paths: Sequence[Path],
+    options: Options,
+    *,
+    question: Question,
+    opponents: int = 8,
+    run: Path | None = None,
+    anchors: Path | None = None,
+) -> Ranking:
+    """Load the model, open the run folder, and compare images with each other or with a folder of anchors."""
+    fixed = find_inputs([str(anchors)]) if anchors else None
+    if fixed and fixed.failures:
+        raise SettingError(f"--anchors {anchors}: {fixed.failures[0].error}")
+    columns = (SpinnerColumn(), TextColumn("comparing"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    bar = ProgressBar(*columns, console=words, transient=True, disable=not words.is_terminal)
+    with open_model_run(options, run) as model, bar:
+        task = bar.add_task("comparing", total=None)
+        return rank_images(
+            paths,
+            backend=model.backend,
+            run=model.run,
+            question=question,
+            opponents=opponents,
+            seed=options.seed,
+            batch=options.batch,
+            max_pixels=options.max_pixels,
+            max_side=options.max_side,
+            anchors=list(fixed.paths) if fixed else [],
+            on_progress=lambda done, total: bar.update(task, completed=done, total=total),
+        )
