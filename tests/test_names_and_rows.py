@@ -30,7 +30,6 @@ from qdebias.errors import BackendError, SettingError, StoreError
 from qdebias.inputs import Unreadable, open_images
 from qdebias.inputs.addresses import explained, open_filesystem, unsigned
 from qdebias.inputs.datasets import load_dataset
-from qdebias.inputs.items import add_up
 from qdebias.integrations.frames import with_scores
 from qdebias.integrations.ray.folder import open_folder
 from qdebias.methods.plan import Failure
@@ -478,7 +477,7 @@ def test_files_without_a_suffix_are_scored_where_they_are_images(photos: Path) -
         found = [str(image) if isinstance(image, Path) else image.name for image in images]
         assert len(found) == count
         assert any(name.endswith("IMG_0001") for name in found)
-        told = " ".join(map(str, add_up(images.left_out)))
+        told = " ".join(map(str, images.left_out))
         assert f"no image: {left} file" in told
         assert first in told
     assert qdebias.score("photos/IMG_0001", model="fake")[0].value == alone

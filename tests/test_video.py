@@ -20,7 +20,7 @@ from qdebias.cli.app import app
 from qdebias.errors import MissingPackageError, SettingError
 from qdebias.image import load_image
 from qdebias.inputs import Unreadable, images, open_images
-from qdebias.inputs.video import is_video
+from qdebias.inputs.items import container_kind
 
 RED, GREEN = (200, 30, 40), (20, 180, 60)
 
@@ -213,5 +213,5 @@ def test_live_vqc(tmp_path: Path) -> None:
 
 
 def test_a_video_is_told_by_its_suffix() -> None:
-    assert is_video("https://example.org/a/clip.MP4?token=1")
-    assert not is_video("clip.mp4.png")
+    assert container_kind("https://example.org/a/clip.MP4?token=1") == "video"
+    assert container_kind("clip.mp4.png") is None

@@ -29,7 +29,6 @@ from qdebias.evaluation.method_scores import ModelRun, recall
 from qdebias.evaluation.report import opened_run
 from qdebias.image import max_side_of
 from qdebias.inputs import Images
-from qdebias.inputs.items import add_up
 from qdebias.methods import presets
 from qdebias.methods.method import Score
 from qdebias.methods.plan import Failure
@@ -215,7 +214,7 @@ def results_of(images: Images, scorer: Scorer, model: str, run: Path | None) -> 
 
 def say_left_out(images: Images) -> None:
     """Say how many files are no images of the run, so that nothing is passed over in silence."""
-    for left_out in add_up(images.left_out):
+    for left_out in images.left_out:
         say_note(str(left_out))
 
 

@@ -22,7 +22,7 @@ from qdebias.evaluation.ranking import QUESTIONS, AnchoredRecord, Ranked, Rankin
 from qdebias.evaluation.ranking import rank as rank_images
 from qdebias.inputs import Images, Inputs, find_inputs, open_images
 from qdebias.inputs.addresses import unsigned
-from qdebias.inputs.items import SIZE
+from qdebias.inputs.items import SIZE, container_kind
 from qdebias.inputs.video import FRAMES, places
 from qdebias.integrations.ray import Progress, Workers, score_on_ray
 from qdebias.methods.method import Score
@@ -139,7 +139,8 @@ def score(
         failed = _score_on_cluster(images, options, workers, out=out, chunk=chunk, refused=refused)
         raise typer.Exit(1 if failed else 0)
     else:
-        scale, videos = mos_scale(calibration, options), images.hold_videos()
+        scale = mos_scale(calibration, options)
+        videos = any(container_kind(name) == "video" for name in images.arguments)
         if scale and videos:
             raise SettingError("a MOS scale is one of images; score videos without --calibration and --fit")
         kept = columns_of(MosRecord if scale else VideoRecord if videos else Record, options.recipe.words, columns)

@@ -11,7 +11,6 @@ import time
 import unicodedata
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from functools import lru_cache
 from http.client import responses
 from pathlib import Path
 from typing import IO, Any
@@ -19,16 +18,7 @@ from urllib.parse import urlsplit, urlunsplit
 
 from qdebias.errors import ImageError, MissingPackageError, QdebiasError, SettingError
 
-
-def is_there(path: str | os.PathLike[str]) -> bool:
-    """Whether a file or folder can be reached; false also where its name is refused."""
-    return os.path.exists(path)  # noqa: PTH110 (Path.exists raises where the name is refused)
-
-
-def is_folder(path: str | os.PathLike[str]) -> bool:
-    """Whether a folder can be reached; false also where its name is refused."""
-    return os.path.isdir(path)  # noqa: PTH112 (Path.is_dir raises where the name is refused)
-
+is_there, is_folder = os.path.exists, os.path.isdir  # those of Path raise where the system refuses the name
 
 MAX_BYTES = 200_000_000  # largest image that is fetched, in bytes: more than 50 megapixels take without any compression
 SECONDS = 60.0  # how long one image may take to arrive
@@ -50,11 +40,6 @@ def is_address(name: str) -> bool:
     """Whether a name is an address and not a path."""
     scheme, mark, _ = name.partition("://")
     return bool(mark) and scheme.isalnum()
-
-
-def path_of(name: str) -> str:
-    """Return what of a name says what kind of file it is: a path, or an address without its query."""
-    return name.partition("?")[0].partition("#")[0] if name.startswith(("http://", "https://")) else name
 
 
 def unsigned(name: str) -> str:
@@ -206,7 +191,8 @@ def beside(container: str, name: str) -> str:
     if is_address(name):
         return name
     if is_address(container):
-        address, mark, query = container.partition("?") if path_of(container) != container else (container, "", "")
+        with_query = container.startswith(("http://", "https://"))
+        address, mark, query = container.partition("?") if with_query else (container, "", "")
         return f"{address.rpartition('/')[0]}/{name.lstrip('/')}{mark}{query}"
     own = true_name(str(Path(container).parent / name))
     return own if is_there(own) or not is_there(true_name(name)) else true_name(name)
@@ -225,14 +211,9 @@ def absolute_name(name: str) -> str:
     return name if is_address(name) else os.path.join(os.getcwd(), name)  # noqa: PTH109, PTH118 (a member is no path)
 
 
-def on_disk() -> Callable[[str], str]:
-    """Return a function from any path of a file to its true one; it remembers folders, so take a new one each pass."""
-    real_folder = lru_cache(maxsize=1024)(os.path.realpath)
-
-    def true_path(path: str) -> str:
-        if os.path.islink(path):  # noqa: PTH114 (names are text here, which is faster)
-            return os.path.realpath(path)
-        folder, base = os.path.split(path)
-        return os.path.normcase(os.path.join(real_folder(folder or "."), base))  # noqa: PTH118
-
-    return true_path
+def true_path(path: str, real_folder: Callable[[str], str]) -> str:
+    """Return the true path of a file; `real_folder` is `os.path.realpath`, cached for one pass over many files."""
+    if os.path.islink(path):  # noqa: PTH114 (names are text here, which is faster)
+        return os.path.realpath(path)
+    folder, base = os.path.split(path)
+    return os.path.normcase(os.path.join(real_folder(folder or "."), base))  # noqa: PTH118

@@ -4,13 +4,13 @@ import glob
 import hashlib
 import os
 import stat
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, Literal
 
 from qdebias.inputs.addresses import explained, is_folder, is_there, open_filesystem
-from qdebias.inputs.items import LINKS, NOT_DECODED, Found, LeftOut, or_nothing, unreadable
+from qdebias.inputs.items import LINKS, WHY, Found, LeftOut, or_nothing, unreadable
 
 SUFFIXES = frozenset(
     ".jpg .jpeg .jpe .jfif .mpo .png .apng .webp .bmp .tif .tiff .gif .ppm .pgm .pbm .pnm .avif .heic .heif .hif "  # noqa: SIM905
@@ -22,11 +22,11 @@ NOT_DECODED_SUFFIXES = frozenset(
     ".jp2 .j2k .jpf .jpx .jxr .wdp .hdp .dng .cr2 .cr3 .crw .nef .nrw .arw .sr2 .srf .raf .orf .rw2 .pef .srw .x3f "  # noqa: SIM905
     ".3fr .iiq .exr .hdr .pfm .psd .psb .tga .pcx .dds .sgi .dcm .qoi .bpg .flif".split()
 )
-"""Suffixes of pictures that a search names and leaves out: camera raw, JPEG 2000 and XR, HDR, and others."""
+"""Suffixes of pictures that a search reports and leaves out: camera raw, JPEG 2000 and XR, HDR, and others."""
 
 
 def kind_of(name: str) -> Literal["image", "not decoded", "no suffix"] | None:
-    """Return for what a search takes a file by its suffix; without one, its bytes have to tell. Hidden ones: None."""
+    """Return the kind of a file by its suffix; None for a hidden one and any other."""
     stem, dot, suffix = name.rpartition("/")[2].rpartition(".")
     if not dot:
         return "no suffix"
@@ -54,7 +54,7 @@ def _walk(folder: str) -> Iterator[Found]:
     Paths are text here: `Path` takes longer than all the rest for a hundred thousand files.
     """
     waiting: list[tuple[str, bool, bool]] = [(folder, True, False)]
-    is_known = _known_targets(folder)
+    root, seen = os.path.join(os.path.realpath(folder), ""), set[bytes]()  # noqa: PTH118
     while waiting:
         path, inside, link = waiting.pop()
         if inside:
@@ -67,44 +67,41 @@ def _walk(folder: str) -> Iterator[Found]:
             start = "" if path == "." else os.path.join(path, "")  # noqa: PTH118
             found.sort(reverse=True)
             waiting += [(start + name, more, link) for name, more, link in found if not name.startswith(".")]
-        elif link and is_known(path):
+        elif link and _leads_to_known(path, root, seen):
             continue
         elif link and is_folder(path):
-            if not Path(os.path.realpath(path)).is_relative_to(os.path.realpath(folder)):
+            if not os.path.join(os.path.realpath(path), "").startswith(root):  # noqa: PTH118
                 yield LeftOut(1, (path,), LINKS)
-        elif (kind := kind_of(path)) == "image":
+        elif _is_image(path):
             yield path
-        elif kind == "not decoded":
-            yield LeftOut(1, (path,), NOT_DECODED)
-        elif kind == "no suffix":
-            yield path if _is_image(path) else LeftOut(1, (path,))
+        elif kind := kind_of(path):
+            yield LeftOut(1, (path,), WHY[kind])
 
 
-def _known_targets(folder: str) -> Callable[[str], bool]:
-    """Return whether what a link leads to is an image that the search of a folder finds itself, or found by another."""
-    root, seen = os.path.join(os.path.realpath(folder), ""), set[bytes]()  # noqa: PTH118
-
-    def is_known(link: str) -> bool:
-        if not is_there(link):
-            return False
-        target = os.path.realpath(link)
-        if target.startswith(root) and f"{os.sep}." not in target[len(root) - 1 :]:
-            kind = kind_of(target)
-            return kind == "image" or (kind == "no suffix" and _is_image(target))
-        count = len(seen)
-        seen.add(hashlib.blake2b(os.fsencode(target), digest_size=16).digest())
-        return len(seen) == count
-
-    return is_known
+def _leads_to_known(link: str, root: str, seen: set[bytes]) -> bool:
+    """Whether a link leads to an image that the search of `root` finds itself, or to what another link led to."""
+    if not is_there(link):
+        return False
+    target = os.path.realpath(link)
+    if target.startswith(root) and f"{os.sep}." not in target[len(root) - 1 :]:
+        return _is_image(target)
+    count = len(seen)
+    seen.add(hashlib.blake2b(os.fsencode(target), digest_size=16).digest())
+    return len(seen) == count
 
 
 def _is_image(path: str) -> bool:
-    """Whether a regular file begins as an image; nothing else is opened, as a pipe would keep whoever does."""
-    with suppress(OSError):
-        if stat.S_ISREG(os.stat(path).st_mode):  # noqa: PTH116
-            with open(path, "rb") as file:  # noqa: PTH123
-                return begins_image(file.read(16))
-    return False
+    """Whether a search takes a local file: by its suffix, or without one by its first bytes, if it is a regular file.
+
+    Nothing else is opened: a pipe would keep the reader waiting.
+    """
+    kind = kind_of(path)
+    if kind == "no suffix":
+        with suppress(OSError):
+            if stat.S_ISREG(os.stat(path).st_mode):  # noqa: PTH116
+                with open(path, "rb") as file:  # noqa: PTH123
+                    return begins_image(file.read(16))
+    return kind == "image"
 
 
 def pattern_names(pattern: str) -> Iterator[Found]:
@@ -142,24 +139,22 @@ def remote_names(address: str, *, pattern: bool) -> Iterator[Found]:
             yield from or_nothing(address, _walk_remote(files, path.rstrip("/")), "no image in this folder")
 
 
-def _walk_remote(files: Any, folder: str) -> Iterator[str | LeftOut]:  # noqa: ANN401 (fsspec has no types)
+def _walk_remote(files: Any, folder: str) -> Iterator[Found]:  # noqa: ANN401 (fsspec has no types)
     found = sorted((entry["name"].rstrip("/"), entry["type"] == "directory") for entry in files.ls(folder, detail=True))
-    for path, leads_on in found:
+    for path, is_directory in found:
         name, kind = str(files.unstrip_protocol(path)), kind_of(path)
         if path == folder or path.rpartition("/")[2].startswith("."):
             continue
-        if leads_on:
+        if is_directory:
             yield from _walk_remote(files, path)
-        elif kind == "not decoded":
-            yield LeftOut(1, (name,), NOT_DECODED)
-        elif kind == "image" or (kind and begins_image(files.cat_file(path, start=0, end=16))):
+        elif kind == "image" or (kind == "no suffix" and begins_image(files.cat_file(path, start=0, end=16))):
             yield name
         elif kind:
-            yield LeftOut(1, (name,))
+            yield LeftOut(1, (name,), WHY[kind])
 
 
 def is_remote_folder(address: str) -> bool:
-    """Whether something behind an address is a folder: it ends with a slash, or its store says so."""
+    """Whether an address is that of a folder: it ends with a slash, or its store lists it as one."""
     if address.endswith("/"):
         return True
     with explained(address):

@@ -1,21 +1,41 @@
 """The images of a run that are no local files, and pieces of a run, each small enough to be one job.
 
-A piece says where its images are and holds none of them, so it can be written down, sent to another machine, and read
-there as often as needed.
+A piece names its images and holds none of them, so it can be written down, sent to another machine and read there.
 """
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Protocol, Self, TypeAlias
+from typing import Literal, Protocol, Self, TypeAlias
 
 from qdebias.errors import ImageError
 from qdebias.inputs.addresses import absolute_name, is_address, read_address, unsigned
 
-NO_IMAGE, NOT_DECODED, LINKS = "without a suffix and no image", "of formats that are not decoded", "links to folders"
-"""Why something is left out."""
+NOT_DECODED, LINKS = "of formats that are not decoded", "links to folders"
+WHY = {"no suffix": "without a suffix and no image", "not decoded": NOT_DECODED}
+"""Why something is left out; of files, by `kind_of`."""
 
 SIZE = 500  # most images in a piece of those that are named one by one
+
+ContainerKind: TypeAlias = Literal["video", "parquet", "csv", "tsv", "zip", "tar", "list"]
+CONTAINERS: dict[ContainerKind, tuple[str, ...]] = {
+    "video": tuple(".mp4 .m4v .mov .mkv .webm .avi .flv .mpg .mpeg .ts .wmv .3gp .y4m".split()),  # noqa: SIM905
+    "parquet": (".parquet",),
+    "csv": (".csv",),
+    "tsv": (".tsv",),
+    "zip": (".zip",),
+    "tar": (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz", ".tar.zst"),
+    "list": (".txt",),
+}
+"""The suffixes of files that hold or name several images."""
+
+
+def container_kind(name: str) -> ContainerKind | None:
+    """Return by its suffix the kind of a file that holds or names several images; None for any other file."""
+    if name.startswith(("http://", "https://")):
+        name = name.partition("?")[0].partition("#")[0]
+    path = name.lower()
+    return next((kind for kind, suffixes in CONTAINERS.items() if path.endswith(suffixes)), None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +56,7 @@ class RemoteImage:
 
 @dataclass(frozen=True, slots=True)
 class Member:
-    """An image read out of a shard or a table, where it is called `key`: a name, or the number of a row."""
+    """An image read out of a container; `key` is its name there, or the number of its row."""
 
     container: str
     key: str
@@ -48,13 +68,18 @@ class Member:
         return member_name(self.container, self.key)
 
     def read(self) -> bytes:
-        """Return what would stand in its file."""
+        """Return the encoded image."""
         return self.data
+
+
+def member_name(container: str, key: str) -> str:
+    """Return the name, in results, of an image inside a container."""
+    return f"{unsigned(container)}!{key}"
 
 
 @dataclass(frozen=True, slots=True)
 class Unreadable:
-    """A failure instead of an image or a piece: what was named, and why in one line that begins with it."""
+    """A failure in place of an image or a piece; the error is one line that begins with the name."""
 
     name: str
     error: str
@@ -62,7 +87,7 @@ class Unreadable:
 
     @property
     def names(self) -> tuple[str]:
-        """What was named."""
+        """The name, as a piece has it."""
         return (self.name,)
 
     def absolute(self) -> Self:
@@ -83,11 +108,6 @@ def unreadable(name: str, why: str) -> Unreadable:
     return Unreadable(shown, f"{shown}: {why.removeprefix(f'{shown}: ')}")
 
 
-def member_name(container: str, key: str) -> str:
-    """Return what an image inside a container is called."""
-    return f"{unsigned(container)}!{key}"
-
-
 Image: TypeAlias = Path | RemoteImage | Member | Unreadable
 
 
@@ -95,9 +115,9 @@ Image: TypeAlias = Path | RemoteImage | Member | Unreadable
 class LeftOut:
     """Files or members that a search leaves out of a run: how many, the first names, and why."""
 
-    count: int = 0
-    names: tuple[str, ...] = ()
-    why: str = NO_IMAGE
+    count: int
+    names: tuple[str, ...]
+    why: str
 
     def __str__(self) -> str:
         files = "1 file" if self.count == 1 else f"{self.count:,} files"
@@ -105,31 +125,13 @@ class LeftOut:
         return f"left out, {self.why}: {files} ({', '.join(map(unsigned, self.names))}{more})"
 
 
-def add_up(parts: Iterable[LeftOut]) -> list[LeftOut]:
-    """Return the sum for each reason."""
-    sums: dict[str, LeftOut] = {}
-    for part in parts:
-        before = sums.get(part.why, LeftOut())
-        sums[part.why] = LeftOut(before.count + part.count, (before.names + part.names)[:3], part.why)
-    return list(sums.values())
-
-
-class Piece(Protocol):
-    """Some images of a run; a frozen dataclass of plain values."""
-
-    @property
-    def names(self) -> tuple[str, ...]:
-        """What its images are called, or what it is called where it holds them."""
-
-    @property
-    def count(self) -> int | None:
-        """How many images it holds; None where that takes reading it."""
-
-    def absolute(self) -> "Piece":
-        """Return the same piece, named so that it is found from every folder."""
-
-    def __iter__(self) -> Iterator[Image | LeftOut]:
-        """Yield its images, in order. What cannot be read is `Unreadable`; nothing is raised about one image."""
+def add_left_out(sums: list[LeftOut], part: LeftOut) -> None:
+    """Add what was left out to the sum for its reason."""
+    for place, known in enumerate(sums):
+        if known.why == part.why:
+            sums[place] = LeftOut(known.count + part.count, (known.names + part.names)[:3], part.why)
+            return
+    sums.append(part)
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,7 +142,7 @@ class NamedImages:
 
     @property
     def count(self) -> int:
-        """How many they are."""
+        """The number of images."""
         return len(self.names)
 
     def absolute(self) -> Self:
@@ -153,13 +155,13 @@ class NamedImages:
 
 @dataclass(frozen=True, slots=True)
 class Container:
-    """What the pieces that lie in one file or folder have in common."""
+    """The images in one file or folder, or a part of them."""
 
     container: str
 
     @property
     def names(self) -> tuple[str, ...]:
-        """Its path or address."""
+        """The path or address, and the place of a part in it."""
         return (self.container,)
 
     def absolute(self) -> Self:
@@ -167,33 +169,47 @@ class Container:
         return replace(self, container=absolute_name(self.container))
 
 
-Found: TypeAlias = str | Unreadable | LeftOut
+class Piece(Protocol):
+    """Some images of a run; a frozen dataclass of plain values."""
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The names of its images, or its own name where it is a container."""
+
+    @property
+    def count(self) -> int | None:
+        """The number of its images; None where it is not known without reading them."""
+
+    def absolute(self) -> "Piece":
+        """Return the same piece with absolute paths."""
+
+    def __iter__(self) -> Iterator[Image | LeftOut]:
+        """Yield its images, in order, `Unreadable` for one that cannot be read."""
+
+
+Found: TypeAlias = str | Piece | LeftOut
 
 
 def or_nothing(name: str, found: Iterable[Found], why: str) -> Iterator[Found]:
-    """Yield what was found, or a failure where nothing was; then what was left out, added up."""
-    empty, left = True, list[LeftOut]()
-    for one in found:
-        if isinstance(one, LeftOut):
-            left = add_up([*left, one])
-        else:
-            empty = False
-            yield one
+    """Yield what was found, or a failure where nothing was."""
+    empty = True
+    for item in found:
+        empty = empty and isinstance(item, LeftOut)
+        yield item
     if empty:
         yield unreadable(name, why)
-    yield from left
 
 
-def in_pieces(found: Iterable[str | Piece | LeftOut]) -> Iterator[Piece | LeftOut]:
+def in_pieces(found: Iterable[Found]) -> Iterator[Piece | LeftOut]:
     """Gather names into pieces of at most `SIZE`, in order; anything else is yielded as it is."""
     names: list[str] = []
-    for one in found:
-        if isinstance(one, str):
-            names.append(one)
-        if names and (len(names) == SIZE or not isinstance(one, str)):
+    for item in found:
+        if isinstance(item, str):
+            names.append(item)
+        if names and (len(names) == SIZE or not isinstance(item, str | LeftOut)):
             yield NamedImages(tuple(names))
             names = []
-        if not isinstance(one, str):
-            yield one
+        if not isinstance(item, str):
+            yield item
     if names:
         yield NamedImages(tuple(names))

@@ -9,16 +9,15 @@ import stat
 import tarfile
 import zipfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import IO, Any, cast
+from functools import partial
+from typing import IO, Any, NamedTuple, cast
 
 from qdebias.errors import SettingError
-from qdebias.inputs.addresses import MAX_BYTES, open_container, path_of
+from qdebias.inputs.addresses import MAX_BYTES, open_container
 from qdebias.inputs.folders import begins_image, kind_of
-from qdebias.inputs.items import NOT_DECODED, Container, Image, LeftOut, Member, add_up, member_name, unreadable
-
-SUFFIXES = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz", ".tar.zst", ".zip")
+from qdebias.inputs.items import WHY, Container, Image, LeftOut, Member, container_kind, member_name, unreadable
 
 _DAMAGED = (
     *(tarfile.TarError, zipfile.BadZipFile, zlib.error, lzma.LZMAError),
@@ -34,6 +33,16 @@ _LONG_HEADERS = (
 
 MOST_HEADER = 1_000_000
 """Largest header of a member, in bytes: its name and what else is said about it are in memory at once."""
+
+
+class _Entry(NamedTuple):
+    """A file in a shard."""
+
+    key: str  # its name
+    offset: int
+    size: int
+    fault: str | None  # why it is not read
+    open: Callable[[], Any]
 
 
 class _Header(tarfile.TarInfo):
@@ -61,18 +70,24 @@ class Shard(Container):
     def __iter__(self) -> Iterator[Image | LeftOut]:
         """Yield the images in one pass from front to end, without writing a file, and what was left out."""
         seen: set[str] = set()
-        left: list[LeftOut] = []
         try:
             with open_container(self.container) as stream:
-                zipped = path_of(self.container).lower().endswith(".zip")
-                for image in self._zip_members(stream, seen) if zipped else self._tar_members(stream, seen):
-                    if isinstance(image, LeftOut):
-                        left = add_up([*left, image])
-                    elif isinstance(image, Member) and kind_of(image.key) != "image" and not begins_image(image.data):
-                        left = add_up([*left, LeftOut(1, (image.name,))])
-                        seen.discard(posixpath.normpath(image.key))
-                    else:
-                        yield image
+                for entry in (_of_zip if container_kind(self.container) == "zip" else _of_tar)(stream):
+                    kind, place = kind_of(entry.key), posixpath.normpath(entry.key)
+                    name = member_name(self.container, entry.key)
+                    if kind == "not decoded":
+                        yield LeftOut(1, (name,), WHY[kind])
+                    elif kind and place in seen:
+                        why = "another member of this name came before; names are to be unique"
+                        yield unreadable(f"{name}#{entry.offset}", why)
+                    elif kind:
+                        seen.add(place)
+                        image = self._read(entry, name)
+                        if kind == "no suffix" and isinstance(image, Member) and not begins_image(image.data):
+                            seen.discard(place)
+                            yield LeftOut(1, (name,), WHY[kind])
+                        else:
+                            yield image
         except _DAMAGED as error:
             words = str(error) if isinstance(error, SettingError) else f"is damaged ({error})"
             after = f"; {len(seen)} images before that were read" if seen else ""
@@ -80,57 +95,48 @@ class Shard(Container):
             return
         if not seen:
             yield unreadable(self.container, "no image in this shard")
-        yield from left
 
-    def _tar_members(self, stream: IO[bytes], seen: set[str]) -> Iterator[Image | LeftOut]:
-        with io.BufferedReader(cast("io.RawIOBase", stream)) as peeked:  # any stream will do
-            source = _unpacked(peeked)
-            with tarfile.open(fileobj=source, mode="r|", tarinfo=_Header) as archive:
-                for member in archive:
-                    archive.members = []  # type: ignore[attr-defined]  # else it remembers every member
-                    if not member.isdir() and kind_of(member.name):
-                        fault = None
-                        if not member.isfile():
-                            what = f"a link to {member.linkname}" if member.islnk() or member.issym() else "no file"
-                            fault = f"is {what}, and a shard is read from front to end; store the image itself"
-                        opened = (archive.extractfile, member, member.size)
-                        yield self._image(member.name, member.offset, opened, fault, seen)
-            while rest := source.read(1 << 20):  # to the end, where packed data have their checksums
-                if rest.strip(b"\0"):
-                    raise SettingError("holds more behind its end, such as another archive; pack it anew")
-
-    def _zip_members(self, stream: IO[bytes], seen: set[str]) -> Iterator[Image | LeftOut]:
-        with zipfile.ZipFile(stream) as archive:
-            for member in archive.infolist():
-                if not member.is_dir() and kind_of(member.filename):
-                    fault = None
-                    if member.compress_type in (zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA):
-                        fault = "is packed by bzip2 or LZMA; pack images into a zip as they are, or deflated"
-                    elif stat.S_ISLNK(member.external_attr >> 16):
-                        fault = "is a symbolic link; store the image itself"
-                    opened = (archive.open, member, member.file_size)
-                    yield self._image(member.filename, member.header_offset, opened, fault, seen)
-
-    def _image(
-        self, key: str, offset: int, opened: tuple[Any, Any, int], fault: str | None, seen: set[str]
-    ) -> Image | LeftOut:
-        """Return a member; `opened` is how it is opened, what for, and its size, `fault` why it is not read."""
-        name = member_name(self.container, key)
-        if kind_of(key) == "not decoded":
-            return LeftOut(1, (name,), NOT_DECODED)
-        if (place := posixpath.normpath(key)) in seen:
-            return unreadable(f"{name}#{offset}", "another member of this name came before; names are to be unique")
-        seen.add(place)
-        extract, member, size = opened
-        if size > MAX_BYTES:
+    def _read(self, entry: _Entry, name: str) -> Image:
+        if entry.size > MAX_BYTES:
             return unreadable(name, f"more than {MAX_BYTES / 1e6:.0f} MB, the most that is read for one image")
-        if fault is not None:
-            return unreadable(name, fault)
+        if entry.fault is not None:
+            return unreadable(name, entry.fault)
         try:
-            with extract(member) as data:
-                return Member(self.container, key, data.read(MAX_BYTES + 1)[:MAX_BYTES])
+            with entry.open() as data:
+                return Member(self.container, entry.key, data.read(MAX_BYTES + 1)[:MAX_BYTES])
         except (RuntimeError, zipfile.BadZipFile, zlib.error) as error:  # RuntimeError: a password, unknown compression
             return unreadable(name, f"cannot be unpacked ({error})")
+
+
+def _of_tar(stream: IO[bytes]) -> Iterator[_Entry]:
+    with io.BufferedReader(cast("io.RawIOBase", stream)) as peeked:  # any stream will do
+        source = _unpacked(peeked)
+        with tarfile.open(fileobj=source, mode="r|", tarinfo=_Header) as archive:
+            for member in archive:
+                archive.members = []  # type: ignore[attr-defined]  # else it remembers every member
+                fault = None
+                if not member.isfile():
+                    what = f"a link to {member.linkname}" if member.islnk() or member.issym() else "no file"
+                    fault = f"is {what}, and a shard is read from front to end; store the image itself"
+                if not member.isdir():
+                    extract = partial(archive.extractfile, member)
+                    yield _Entry(member.name, member.offset, member.size, fault, extract)
+        while rest := source.read(1 << 20):  # to the end, where packed data have their checksums
+            if rest.strip(b"\0"):
+                raise SettingError("holds more behind its end, such as another archive; pack it anew")
+
+
+def _of_zip(stream: IO[bytes]) -> Iterator[_Entry]:
+    with zipfile.ZipFile(stream) as archive:
+        for member in archive.infolist():
+            fault = None
+            if member.compress_type in (zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA):
+                fault = "is packed by bzip2 or LZMA; pack images into a zip as they are, or deflated"
+            elif stat.S_ISLNK(member.external_attr >> 16):
+                fault = "is a symbolic link; store the image itself"
+            if not member.is_dir():
+                extract = partial(archive.open, member)
+                yield _Entry(member.filename, member.header_offset, member.file_size, fault, extract)
 
 
 def _unpacked(peeked: Any) -> Any:  # noqa: ANN401 (pyarrow has no types)

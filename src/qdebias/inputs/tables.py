@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from qdebias.errors import MissingPackageError, SettingError
-from qdebias.inputs.addresses import MAX_BYTES, beside, is_there, open_container, path_of, unsigned
+from qdebias.inputs.addresses import MAX_BYTES, beside, is_there, open_container, unsigned
 from qdebias.inputs.datasets.readers import check_cells, check_header, csv_rows
 from qdebias.inputs.items import (
     SIZE,
@@ -19,6 +19,7 @@ from qdebias.inputs.items import (
     NamedImages,
     Piece,
     Unreadable,
+    container_kind,
     in_pieces,
     member_name,
     or_nothing,
@@ -26,10 +27,8 @@ from qdebias.inputs.items import (
 )
 from qdebias.inputs.parquet import batches, check_growth, open_parquet
 
-SUFFIXES = (".parquet", ".csv", ".tsv")
-LIST = ".txt"
-
 COLUMNS = ("image", "path", "url", "file_name")  # the first of these that a table has is taken where no column is named
+_NO_ROWS = "has column names and no rows"
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,16 +108,17 @@ def _image_of(container: str, key: str, cell: Any) -> Image:  # noqa: ANN401
 
 def table_pieces(name: str, column: str | None) -> Iterator[Piece | LeftOut]:
     """Yield the images of a Parquet, CSV or TSV file, or of a list of names, one a line."""
+    kind = container_kind(name)
     with open_container(name) as stream:
-        kind = path_of(name).lower()
-        if kind.endswith(".parquet"):
+        if kind == "parquet":
             yield from _parquet_pieces(name, stream, column)
             return
         with TextIOWrapper(stream, encoding="utf-8-sig", errors="surrogateescape", newline="") as text:
-            if kind.endswith(LIST):
+            if kind == "list":
                 yield from in_pieces(or_nothing(name, _lines(name, text), "names no image"))
             else:
-                yield from in_pieces(_csv_names(name, text, "\t" if kind.endswith(".tsv") else ",", column))
+                names = _csv_names(name, text, "\t" if kind == "tsv" else ",", column)
+                yield from in_pieces(or_nothing(name, names, _NO_ROWS))
 
 
 def _chosen(name: str, present: list[str], column: str | None) -> str:
@@ -147,23 +147,20 @@ def _csv_names(name: str, text: TextIOWrapper, delimiter: str, column: str | Non
     columns = next(rows, [])
     check_header(columns, unsigned(name), delimiter)
     place = columns.index(_chosen(name, columns, column))
-
-    def names() -> Iterator[Found]:
-        for number, row in enumerate(rows):
-            try:
-                check_cells(row, columns, member_name(name, str(number)))
-                yield _name_or_nothing(name, number, row[place] if place < len(row) else None)
-            except SettingError as error:
-                yield unreadable(member_name(name, str(number)), str(error))
-
-    return or_nothing(name, names(), "has column names and no rows")
+    for number, row in enumerate(rows):
+        try:
+            check_cells(row, columns, member_name(name, str(number)))
+            yield _name_in(name, number, row[place] if place < len(row) else None)
+        except SettingError as error:
+            yield unreadable(member_name(name, str(number)), str(error))
 
 
-def _name_or_nothing(container: str, number: int, value: str | None) -> str | Unreadable:
+def _name_in(container: str, number: int, cell: str | None) -> str | Unreadable:
+    """Return the path or address that a row names."""
     place = member_name(container, str(number))
-    if value and len(value) > 8192:
-        return unreadable(place, f"{len(value):,} characters, too long for a path or address")
-    return beside(container, value) if value else unreadable(place, "names no image")
+    if cell and len(cell) > 8192:
+        return unreadable(place, f"{len(cell):,} characters, too long for a path or address")
+    return beside(container, cell) if cell else unreadable(place, "names no image")
 
 
 def _parquet_pieces(name: str, stream: Any, column: str | None) -> Iterator[Piece | LeftOut]:  # noqa: ANN401
@@ -174,7 +171,7 @@ def _parquet_pieces(name: str, stream: Any, column: str | None) -> Iterator[Piec
     kind = file.schema_arrow.field(file.schema_arrow.names.index(chosen)).type
     kind = kind.value_type if kinds.is_dictionary(kind) else kind
     if file.metadata.num_rows == 0:
-        yield unreadable(name, "has column names and no rows")
+        yield unreadable(name, _NO_ROWS)
     if any(one(kind) for one in (kinds.is_string, kinds.is_large_string, kinds.is_string_view)):
         yield from in_pieces(_cell_names(name, file, chosen))
         return
@@ -193,7 +190,7 @@ def _cell_names(name: str, file: Any, column: str) -> Iterator[Found]:  # noqa: 
     try:
         for batch in batches(name, file, [column]):
             for cell in batch.column(0):
-                yield _name_or_nothing(name, number, cell.as_py())
+                yield _name_in(name, number, cell.as_py())
                 number += 1
     except SettingError:
         raise

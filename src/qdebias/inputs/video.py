@@ -8,10 +8,8 @@ from typing import Any
 import numpy as np
 
 from qdebias.errors import ImageError, MissingPackageError, SettingError
-from qdebias.inputs.addresses import open_container, path_of
+from qdebias.inputs.addresses import open_container
 from qdebias.inputs.items import Container, Image, Member, unreadable
-
-SUFFIXES = (".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".flv", ".mpg", ".mpeg", ".ts", ".wmv", ".3gp", ".y4m")
 
 FRAMES = 8  # how many frames of a video are scored
 
@@ -55,11 +53,6 @@ class Video(Container):
                         found.append(Member(self.container, key, _ppm(av, frame)))
                     number += 1
         return found, number
-
-
-def is_video(name: str) -> bool:
-    """Whether a path or address has the suffix of a video."""
-    return path_of(name).lower().endswith(SUFFIXES)
 
 
 def places(count: int, frames: int) -> list[int]:

@@ -15,7 +15,7 @@ from typing import IO, Any, TypeAlias, get_args, get_origin, get_type_hints
 from qdebias.errors import SettingError
 from qdebias.inputs.datasets.dataset import NAME_COLUMNS
 from qdebias.inputs.datasets.readers import read_records, second
-from qdebias.inputs.video import is_video
+from qdebias.inputs.items import container_kind
 from qdebias.methods.plan import Failure, Score
 from qdebias.metrics.mos import Mos
 from qdebias.system.output import locked_output, replacing, written
@@ -133,7 +133,7 @@ def video_records(rows: Iterable[Record]) -> Iterator[Record]:
     A video of which a frame failed has no score.
     """
     for video, group in groupby(rows, lambda row: row.path.rpartition("!")[0]):
-        if not is_video(video):
+        if container_kind(video) != "video":
             yield from group
             continue
         frames = list(group)

@@ -1,20 +1,22 @@
 """`load_dataset`: the one way from a name and a folder to images with human scores."""
 
 import hashlib
+import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import lru_cache
 from os import PathLike
 from pathlib import Path
 
 from qdebias.errors import SettingError
-from qdebias.inputs.addresses import on_disk, true_name
+from qdebias.inputs.addresses import true_name, true_path
 from qdebias.inputs.datasets.dataset import SPLITS, Dataset, Entry, Item
 from qdebias.inputs.datasets.dataset import entry as entry_of
 from qdebias.inputs.datasets.labels import LabelledImages, merge, read_labels, recognise, to_items
 from qdebias.inputs.datasets.readers import read_records
 from qdebias.inputs.datasets.tree import Tree, find_images, open_tree
-from qdebias.inputs.video import is_video
+from qdebias.inputs.items import container_kind
 from qdebias.metrics.mos import Direction
 
 SAMPLE = "sample"  # the subset that takes whatever rows and images are there
@@ -80,7 +82,7 @@ def load_dataset(
 
 def refuse_videos(dataset: Dataset) -> None:
     """Refuse to ask a model about a dataset of videos."""
-    if dataset.items and is_video(dataset.items[0].name):
+    if dataset.items and container_kind(dataset.items[0].name) == "video":
         raise SettingError(
             f"{dataset.name} holds videos; score their frames with `qdebias score VIDEOS --out scores.csv`, then "
             f"`qdebias compare scores.csv --mos {dataset.name}` says how well they agree with people"
@@ -167,9 +169,9 @@ def _each_file_once(
     Several with different scores are refused; the message names both.
     """
     seen: dict[str, Item] = {}
-    notes, true_path = [], on_disk()
+    notes, real_folder = [], lru_cache(maxsize=1024)(os.path.realpath)
     for item in items:
-        file = true_path(str(root / found[item.name]))
+        file = true_path(str(root / found[item.name]), real_folder)
         other = seen.setdefault(file, item)
         if other is item:
             continue

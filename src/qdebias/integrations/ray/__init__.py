@@ -13,7 +13,7 @@ from qdebias.backends.base import identity_difference
 from qdebias.backends.load import require
 from qdebias.errors import SettingError, StoreError
 from qdebias.inputs import Images, open_images
-from qdebias.inputs.items import SIZE
+from qdebias.inputs.items import SIZE, add_left_out
 from qdebias.integrations.ray.folder import SCORES, Folder, Manifest, freeze, open_folder, read_manifest, score_file
 from qdebias.runs.options import Options
 
@@ -151,7 +151,8 @@ def _scored(
         crew = Crew(*hiring(setting, folder, workers), recognise, folder)
         try:
             for tally in crew.work(missing):
-                images.left_out.extend(tally.left_out if tally else ())
+                for left_out in tally.left_out if tally else ():
+                    add_left_out(images.left_out, left_out)
                 progress = replace(
                     progress,
                     done=progress.done + (tally is not None),

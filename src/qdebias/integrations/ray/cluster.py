@@ -28,6 +28,7 @@ from ray.job_config import JobConfig
 
 from qdebias.errors import BackendError, SettingError
 from qdebias.inputs import Image, LeftOut
+from qdebias.inputs.items import add_left_out
 from qdebias.integrations.ray import AUTO, LOCAL, Workers
 from qdebias.integrations.ray.folder import Folder, Plan, score_file
 from qdebias.methods.plan import Failure, Score
@@ -172,7 +173,7 @@ class Worker:
         self._left_out.clear()
         for image in self._plan.piece(chunk):
             if isinstance(image, LeftOut):
-                self._left_out.append(image)
+                add_left_out(self._left_out, image)
             else:
                 yield image
 
