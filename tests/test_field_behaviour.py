@@ -82,7 +82,7 @@ def test_flat_picture_and_constant_scores_give_no_number_that_means_nothing() ->
 def test_order_of_a_ranking_is_that_of_the_wins() -> None:
     """evalica's `eigen` puts the loser first, and its Bradley-Terry ties all where one item never loses."""
     pairs = np.array(list(combinations(range(5), 2)))
-    assert np.argsort(-bradley_terry(5, pairs, np.full(len(pairs), np.inf)).value).tolist() == [0, 1, 2, 3, 4]
+    assert np.argsort(-bradley_terry(5, pairs, np.full(len(pairs), np.inf))[0]).tolist() == [0, 1, 2, 3, 4]
 
 
 def alone(image: RgbImage) -> Request:

@@ -15,7 +15,7 @@ from qdebias.curation.filter import Top, choose
 from qdebias.equations import FloatArray
 from qdebias.errors import ImageError, SettingError
 from qdebias.evaluation.method_scores import ModelRun
-from qdebias.evaluation.ranking import loader, rank, read_digests
+from qdebias.evaluation.ranking import rank, read_digests
 from qdebias.image import load_preview
 from qdebias.runs.records import GivenScore, Row
 from qdebias.system.output import replacing, written
@@ -114,9 +114,10 @@ def _patterns(greys: Sequence[npt.NDArray[np.uint8]], view: View) -> npt.NDArray
 
 def compare_group(paths: Sequence[Path], model: ModelRun) -> list[GivenScore]:
     """Return the strength of each image of a group, by comparisons in both orders; those of equal pixels are one."""
-    files = read_digests(paths, loader(model.max_pixels, model.max_side))
-    found = [GivenScore(path=str(one.path), score=None, error=one.error) for one in files if one.error]
-    readable = {one.path: one.digest for one in files if not one.error}
+    digests = read_digests(paths, max_pixels=model.max_pixels, max_side=model.max_side)
+    readable = {path: digest for path, digest in digests.items() if isinstance(digest, str)}
+    failed = {path: str(digest) for path, digest in digests.items() if isinstance(digest, ImageError)}
+    found = [GivenScore(path=str(path), score=None, error=error) for path, error in failed.items()]
     if len(set(readable.values())) < 2:
         return found + [GivenScore(path=str(path), score=0.0, error=None) for path in readable]
     try:

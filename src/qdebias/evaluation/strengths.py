@@ -1,14 +1,13 @@
-"""Strengths of images from comparisons: which pairs to compare, the Bradley-Terry model, and a scale of fixed images.
+"""Strengths of images from comparisons: the choice of pairs, the Bradley-Terry model, and a scale of fixed images.
 
-The strengths of images that are compared with each other are relative to these images. A scale stays when images are
-added where each image is compared with anchors alone, that are always the same: its strength then depends on the
-image, the anchors, the question and the model. Compare2Score (Zhu et al., 2024) compares with fixed images too.
+Strengths of images that are compared with each other are relative to these images. If each image is instead compared
+only with anchors that never change, its strength depends on the image, the anchors, the question and the model alone,
+and stays the same when images are added. Compare2Score (Zhu et al., 2024) compares with fixed images too.
 """
 
 import hashlib
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 from itertools import combinations, pairwise
 
 import numpy as np
@@ -18,34 +17,29 @@ from qdebias.equations import FloatArray, sigmoid
 from qdebias.errors import SettingError
 
 MOST_IMAGES = 3000
-"""Most images that are ranked at a time: the fit solves systems of that size, again and again."""
+"""Most images that are ranked at a time: the fit repeatedly solves systems of that size."""
 
 SUREST = 20.0
-"""Log-odds beyond this are taken as this: exp(-20), some 2e-9, is as good as never, and nothing rounds to 0."""
+"""Log-odds are clipped to this: exp(-20), about 2e-9, is practically never, and nothing rounds to 0."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Strengths:
-    """(N,) strengths of mean 0, whose differences are the log-odds that one image is better, and (N,) standard errors.
-
-    An error is NaN where there are no more pairs than strengths, so that nothing contradicts them.
-    """
-
-    value: FloatArray
-    error: FloatArray
-
-
-def bradley_terry(count: int, pairs: npt.NDArray[np.intp], log_odds: FloatArray) -> Strengths:
+def bradley_terry(count: int, pairs: npt.NDArray[np.intp], log_odds: FloatArray) -> tuple[FloatArray, FloatArray]:
     """Fit the Bradley-Terry model to probabilities instead of wins and losses.
 
-    Where a model says that a is better than b with probability p, p of a win goes to a and 1 - p to b: what the model
-    is unsure of moves the strengths less. The likelihood is that of the logistic model for fractions (Papke and
-    Wooldridge, 1996). The standard errors (the sandwich of White, 1982) take the log-odds to be off by errors of one
-    size, estimated from how far they are from what the strengths predict, as the answers of a model are no draws of a
-    coin: where all are in accord, the errors are small however near the probabilities are to 0, 1/2 or 1.
+    If a model says that a is better than b with probability p, p of a win goes to a and 1 - p to b, so uncertain
+    answers move the strengths less. The likelihood is that of the logistic model for fractions (Papke and Wooldridge,
+    1996). The standard errors (the sandwich of White, 1982) assume log-odds with errors of one size, estimated from the
+    residuals, as the answers of a model are not coin tosses: if all answers are consistent, the errors are small, even
+    for probabilities near 0, 1/2 or 1.
 
-    The (P, 2) pairs are places of the N = `count` images, every one connected with every other; the (P,) log-odds are
-    log p - log(1 - p) that the first of the pair is better.
+    Args:
+        count: N, the number of images.
+        pairs: (P, 2) indices of images; all images are connected by pairs.
+        log_odds: (P,) log p - log(1 - p) that the first image of the pair is better.
+
+    Returns:
+        (N,) strengths of mean 0, whose differences are the log-odds that one image is better, and (N,) standard errors,
+        NaN if there are no more pairs than strengths, so that nothing contradicts them.
     """
     import choix
 
@@ -63,17 +57,17 @@ def bradley_terry(count: int, pairs: npt.NDArray[np.intp], log_odds: FloatArray)
     value = value - value.mean()
     freedom = len(pairs) - count + 1
     if freedom < 1:
-        return Strengths(value=value, error=np.full(count, np.nan))
+        return value, np.full(count, np.nan)
     expected = np.clip(value[pairs[:, 0]] - value[pairs[:, 1]], -SUREST, SUREST)
     spread = sigmoid(expected) * sigmoid(-expected)
-    inverse = np.linalg.inv(_laplacian(count, pairs, spread) + 1 / count)  # the mean, which the comparisons leave open
+    inverse = np.linalg.inv(_laplacian(count, pairs, spread) + 1 / count)  # which fixes the mean
     variance = np.diag(inverse @ _laplacian(count, pairs, spread**2) @ inverse).clip(0)
     noise = np.sum((bounded - expected) ** 2) / freedom
-    return Strengths(value=value, error=np.asarray(np.sqrt(noise * variance), dtype=np.float64))
+    return value, np.asarray(np.sqrt(noise * variance), dtype=np.float64)
 
 
 def check_count(count: int) -> None:
-    """Refuse more images than `MOST_IMAGES`, before anything is asked about them."""
+    """Refuse more images than `MOST_IMAGES`, before the model is called."""
     if count > MOST_IMAGES:
         raise SettingError(
             f"{count:,} images are too many to be ranked by comparison, {MOST_IMAGES:,} are the most; "
@@ -90,14 +84,14 @@ def _laplacian(count: int, pairs: npt.NDArray[np.intp], weight: FloatArray) -> F
 
 
 LEAST_ANCHORS, MOST_ANCHORS = 2, 50
-"""All pairs of anchors are asked about, and each image beside all of them."""
+"""The model is asked about all pairs of anchors, and about each image with each anchor."""
 
 
 def against(anchors: FloatArray, log_odds: FloatArray) -> tuple[float, float]:
     """Return the strength of one image on the scale of M anchors, and its standard error, NaN with one anchor.
 
-    It is the most likely one, where p of a win goes to the image and 1 - p to the anchor, see `bradley_terry`. The
-    error takes the (M,) strengths of the anchors as exact; `log_odds` are (M,) that the image is better than each.
+    It is the maximum-likelihood estimate, see `bradley_terry`. The error treats the (M,) strengths of the anchors as
+    exact; `log_odds` are (M,) that the image is better than each anchor.
     """
     from scipy.optimize import brentq
 
@@ -114,14 +108,13 @@ def against(anchors: FloatArray, log_odds: FloatArray) -> tuple[float, float]:
 
 
 def rings(images: Sequence[str], *, opponents: int, seed: int) -> list[tuple[int, int]]:
-    """Return pairs of places in a list of different digests of images, each pair once.
+    """Return pairs of indices of images, which are given by different digests; each pair once.
 
-    The images stand in a ring, in an order that a hash of seed and image decides, and each is compared with its two
-    neighbours; then in another ring, and so on, until each has `opponents`, rounded up to an even number (a few less
-    where two rings agree). One ring connects all images, so that strengths of all follow from the pairs. As nothing
-    but the hash decides an image's place, an image that is added or taken away changes only the pairs beside it: what
-    was answered about the others serves again. Where all pairs are few enough, all of them are taken. Two pairs one
-    after the other share an image.
+    The images form a ring, ordered by a hash of seed and image, and each is compared with its two neighbours; then
+    another ring, and so on, until each image has `opponents`, rounded up to an even number (a few less if two rings
+    share pairs). One ring connects all images, so all strengths follow from the pairs. As only the hash decides the
+    order, adding or removing an image changes only the pairs next to it, and stored answers about the others are used
+    again. If there are few enough pairs, all are taken. Consecutive pairs share an image.
     """
     if opponents < 1:
         raise SettingError(f"each image needs at least one opponent, got {opponents}")
