@@ -11,8 +11,7 @@ from typing import Any, cast
 import torch
 from transformers.models.qwen2.modeling_qwen2 import Qwen2Attention
 
-from qdebias.backends.mplug_owl3.configuration import RELEASES, Release
-from qdebias.backends.mplug_owl3.modeling import HyperAttention, MplugOwl3ForConditionalGeneration
+from qdebias.backends.mplug_owl3.modeling import FIRST, HyperAttention, MplugOwl3ForConditionalGeneration
 
 
 def rotation(positions: torch.Tensor, head: int, theta: float) -> tuple[torch.Tensor, torch.Tensor]:
@@ -63,7 +62,7 @@ def trace(
     states = [hidden]
     for layer in decoder.layers:
         theta = config.rope_parameters["rope_theta"]
-        reading = _Reading(layer.self_attn, config, theta, RELEASES[config.release], tuple(starts))
+        reading = _Reading(layer.self_attn, config, theta, config.release, tuple(starts))
         read = reading.read(layer.input_layernorm(hidden), layer.input_layernorm(images))
         hidden = hidden + layer.self_attn.o_proj(read)
         hidden = hidden + layer.mlp(layer.post_attention_layernorm(hidden))
@@ -79,7 +78,7 @@ class _Reading:
     attention: Qwen2Attention
     config: Any
     theta: float
-    release: Release
+    release: str
     starts: tuple[int, ...]
 
     def read(self, hidden: torch.Tensor, images: torch.Tensor) -> torch.Tensor:
@@ -121,12 +120,25 @@ class _Reading:
         return rotate(states, (cosine.to(states.dtype), sine.to(states.dtype)))
 
 
-def _media(release: Release, starts: tuple[int, ...], length: int) -> tuple[torch.Tensor, torch.Tensor]:
+def media_offset(release: str, starts: Sequence[int], length: int) -> list[list[int]] | list[int]:
+    """Return the argument of that name of the official model, for one sequence.
+
+    240728: (L, 2), the index of the first crop and that plus the number of markers before the token, or -1000000
+    without any marker. 241101: `starts`.
+    """
+    if release != FIRST:
+        return list(starts)
+    if not starts:
+        return [[0, -1_000_000] for _ in range(length)]
+    return [[0, sum(start < token for start in starts)] for token in range(length)]
+
+
+def _media(release: str, starts: tuple[int, ...], length: int) -> tuple[torch.Tensor, torch.Tensor]:
     """Return how many crops each token sees (L,), and the position of each crop (n,), from `media_offset`.
 
     240728: the position is the first token at which the second column grows. 241101: the offset itself.
     """
-    offset = torch.tensor(release.media_offset(starts, length))
+    offset = torch.tensor(media_offset(release, starts, length))
     if offset.dim() == 1:
         return (torch.arange(length)[:, None] >= offset[None]).sum(dim=1), offset
     counts = offset[:, 1] - offset[:, 0]

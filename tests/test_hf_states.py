@@ -9,7 +9,7 @@ import torch
 from contract import QUALITY, picture
 from qdebias.backends.hf.backend import HfBackend
 from qdebias.backends.hf.loading import load_hf
-from qdebias.backends.mplug_owl3.configuration import GATES
+from qdebias.backends.mplug_owl3.modeling import GATES
 from qdebias.prompts import Request, StateQuestion
 from test_mplug_owl2_backend import checkpoint as mplug_owl2
 from test_qwen_vl_checkpoint import checkpoint as qwen_vl

@@ -19,8 +19,7 @@ from qdebias.backends.hf.backend import CuttingBackend
 from qdebias.backends.hf.forward import places_of
 from qdebias.backends.hf.loading import load_hf
 from qdebias.backends.hf.rows import batch_of, rows_of
-from qdebias.backends.mplug_owl3.configuration import GATES
-from qdebias.backends.mplug_owl3.modeling import MplugOwl3ForConditionalGeneration
+from qdebias.backends.mplug_owl3.modeling import GATES, MplugOwl3ForConditionalGeneration
 from qdebias.errors import BackendError, ImageError, OptionError, SettingError
 from qdebias.image import RgbImage
 from qdebias.prompts import Placement, Request

@@ -16,7 +16,7 @@ from contract import pair
 from qdebias.backends.hf import devices
 from qdebias.backends.hf.backend import HfBackend
 from qdebias.backends.hf.loading import load_hf
-from qdebias.backends.mplug_owl3.configuration import RELEASE_240728, RELEASE_241101, MplugOwl3Config
+from qdebias.backends.mplug_owl3.modeling import FIRST, LATER, MplugOwl3Config
 from qdebias.backends.verify import verify
 from qdebias.errors import BackendError, MissingPackageError, SettingError
 from tiny_mplug_owl3 import checkpoint, empty_of, entries_7b
@@ -28,13 +28,13 @@ LAYER = "language_model.model.layers.{}.self_attn."
 @pytest.mark.parametrize(("file", "gate"), [("240728", "static"), ("240728_headgate", "head"), ("241101", "none")])
 def test_the_7b_model_has_the_official_names_and_shapes(file: str, gate: str) -> None:
     shapes = json.loads((GOLDEN / f"state_dict_7b_{file}.json").read_text())
-    release = RELEASE_241101 if gate == "none" else RELEASE_240728
+    release = LATER if gate == "none" else FIRST
     model = empty_of(entries_7b(release, vocab_size=shapes["language_model.lm_head.weight"][0]), gate)
     assert {name: list(tensor.shape) for name, tensor in model.state_dict().items()} == shapes
     config = MplugOwl3Config.from_dict(entries_7b(release))
     config.fit({name: tuple(shape) for name, shape in shapes.items()})
     hyper = [6, 14, 22, 25] if gate == "none" else [0, 8, 16, 24]
-    assert (config.release, config.gate, config.hyper) == (release.name, gate, hyper)
+    assert (config.release, config.gate, config.hyper) == (release, gate, hyper)
 
 
 def test_the_real_config_is_read(shared: Path) -> None:
@@ -45,7 +45,7 @@ def test_the_real_config_is_read(shared: Path) -> None:
 
 
 def test_the_official_crop_of_384_pixels_leaves_a_rest() -> None:
-    model = empty_of(entries_7b(RELEASE_240728, num_hidden_layers=1, hyper_layers=[1]), "static")
+    model = empty_of(entries_7b(FIRST, num_hidden_layers=1, hyper_layers=[1]), "static")
     assert model.image_tokens(torch.empty(1, 3, 384, 384, device="meta")).shape == (1, 729, 1152)
 
 

@@ -13,8 +13,13 @@ from safetensors.torch import save_file
 from transformers import Qwen2Tokenizer
 
 from qdebias import presets
-from qdebias.backends.mplug_owl3.configuration import GATES, RELEASE_240728, RELEASE_241101, MplugOwl3Config, Release
-from qdebias.backends.mplug_owl3.modeling import MplugOwl3ForConditionalGeneration
+from qdebias.backends.mplug_owl3.modeling import (
+    FIRST,
+    GATES,
+    LATER,
+    MplugOwl3Config,
+    MplugOwl3ForConditionalGeneration,
+)
 from qdebias.backends.mplug_owl3.processing import SPECIAL
 
 SMALL: dict[str, Any] = {
@@ -63,15 +68,15 @@ def build(folder: Path, gate: str, changed: dict[str, Any], seed: int) -> Path:
     return folder
 
 
-def release_of(gate: str) -> Release:
-    return RELEASE_241101 if gate == "none" else RELEASE_240728
+def release_of(gate: str) -> str:
+    return LATER if gate == "none" else FIRST
 
 
 HYPER_LAYERS = {"240728": [1, 9, 17, 25], "241101": [7, 15, 23, 26]}
 """The layers of the 7B model that read images, counted from 1 as in the published `config.json`."""
 
 
-def entries_7b(release: Release, **changed: Any) -> dict[str, Any]:
+def entries_7b(release: str, **changed: Any) -> dict[str, Any]:
     """Return the `config.json` of the 7B model; the releases differ in tiles, hyper layers and rows of the embedding.
 
     Args:
@@ -80,7 +85,7 @@ def entries_7b(release: Release, **changed: Any) -> dict[str, Any]:
     """
     vision = {
         "hidden_size": 1152,
-        "image_size": 384 if release is RELEASE_240728 else 378,
+        "image_size": 384 if release == FIRST else 378,
         "intermediate_size": 4304,
         "model_type": "siglip_vision_model",
         "num_attention_heads": 16,
@@ -102,8 +107,8 @@ def entries_7b(release: Release, **changed: Any) -> dict[str, Any]:
         "rope_theta": 1_000_000.0,
         "tie_word_embeddings": False,
         "use_sliding_window": False,
-        "vocab_size": 151851 if release is RELEASE_240728 else 151651,
-        "hyper_layers": HYPER_LAYERS[release.name],
+        "vocab_size": 151851 if release == FIRST else 151651,
+        "hyper_layers": HYPER_LAYERS[release],
         **changed,
         "vision_config": {**vision, **changed.get("vision_config", {})},
     }
@@ -124,7 +129,7 @@ def empty_of(entries: dict[str, Any], gate: str) -> MplugOwl3ForConditionalGener
     config = MplugOwl3Config.from_dict(entries)
     gates = next(names for names, known in GATES.items() if known == gate)
     projector = ("0.weight", "0.bias", "2.weight", "2.bias") if gate == "none" else ("weight", "bias")
-    layers = entries.get("hyper_layers") or HYPER_LAYERS[release_of(gate).name]
+    layers = entries.get("hyper_layers") or HYPER_LAYERS[release_of(gate)]
     names = [f"language_model.model.layers.{layer - 1}.self_attn." for layer in layers]
     names = [name + leaf for name in names for leaf in ("v_kv_proj.weight", *gates)]
     config.fit(dict.fromkeys([*names, *(f"vision2text_model.{leaf}" for leaf in projector)], ()))

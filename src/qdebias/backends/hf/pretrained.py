@@ -24,8 +24,7 @@ from qdebias.backends.hf.devices import check_room, is_want_of_memory, memory_of
 from qdebias.backends.hf.weights import BITS, Storage, WeightFiles, check_complete, weight_files
 from qdebias.backends.mplug_owl2.modeling import MplugOwl2Config, MplugOwl2ForConditionalGeneration
 from qdebias.backends.mplug_owl2.processing import MplugOwl2Processor
-from qdebias.backends.mplug_owl3.configuration import MplugOwl3Config
-from qdebias.backends.mplug_owl3.modeling import MplugOwl3ForConditionalGeneration
+from qdebias.backends.mplug_owl3.modeling import MplugOwl3Config, MplugOwl3ForConditionalGeneration
 from qdebias.backends.mplug_owl3.processing import MplugOwl3Processor
 from qdebias.backends.qwen_vl.modeling import QwenVLConfig, QwenVLForConditionalGeneration
 from qdebias.backends.qwen_vl.processing import QwenVLProcessor

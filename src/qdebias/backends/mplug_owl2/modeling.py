@@ -1,4 +1,4 @@
-"""mPLUG-Owl2: a ViT, an abstractor, and Llama-2 with weights of its own for image tokens; the official names."""
+"""mPLUG-Owl2: a ViT, an abstractor, and Llama-2 with separate weights for image tokens, under the official names."""
 
 from collections import OrderedDict
 from collections.abc import Mapping
@@ -15,7 +15,7 @@ from transformers.models.llama import modeling_llama as llama
 from qdebias.backends.hf.native import NativeModel, check_entries, put_images
 
 IMAGE_TOKEN = -200
-"""Stands in the ids for each token of an image, as the official code has it once for the whole image."""
+"""The id of each token of an image; the official code has one for the whole image."""
 
 _REQUIRED = (
     *("hidden_size", "intermediate_size", "max_position_embeddings", "num_attention_heads", "num_hidden_layers"),
@@ -29,7 +29,7 @@ _SUPPORTED = {
     "rope_scaling": None,
     "tie_word_embeddings": False,
 }
-"""Entries that no published checkpoint has otherwise; anything else would silently be another model."""
+"""The values of all published checkpoints; another value would silently be another model."""
 
 _VISION = (
     *("hidden_size", "image_size", "intermediate_size", "layer_norm_eps", "num_attention_heads", "num_hidden_layers"),
@@ -42,19 +42,16 @@ _ABSTRACTOR = (
 
 
 class MplugOwl2Config(LlamaConfig):
-    """Entries of `config.json`: Llama's, and the two parts that see.
-
-    By `image_aspect_ratio` "pad" makes an image square by a border, "resize" by squeezing it; None takes its middle.
-    """
+    """Entries of `config.json`: Llama's, those of the vision parts, and how images become square."""
 
     model_type = "mplug_owl2"
 
     visual_config: dict[str, Any] | None = None
-    image_aspect_ratio: str | None = None
+    image_aspect_ratio: str | None = None  # "pad" adds a border, "resize" squeezes, None takes the middle
 
     @classmethod
     def from_dict(cls, config_dict: dict[str, Any], **options: Any) -> Self:  # noqa: ANN401
-        """Return the config of a `config.json`, or raise a ValueError that names what cannot be."""
+        """Return the config of a `config.json`, or raise a ValueError that names the entry."""
         check_entries(config_dict, required=_REQUIRED, supported=_SUPPORTED)
         parts = config_dict.get("visual_config")
         if not isinstance(parts, dict) or not {"visual_model", "visual_abstractor"} <= parts.keys():
@@ -78,30 +75,27 @@ class MplugOwl2Config(LlamaConfig):
 
     @property
     def abstractor(self) -> Mapping[str, Any]:
-        """The learned queries that read what the vision encoder sees."""
+        """The learned queries that attend to the output of the vision encoder."""
         return cast(Mapping[str, Any], (self.visual_config or {})["visual_abstractor"])
 
     @property
     def image_positions(self) -> int:
-        """Number of tokens of the vision encoder, that of the class among them."""
+        """Number of tokens of the vision encoder, including the class token."""
         return int(self.abstractor["grid_size"]) ** 2 + 1
 
     @property
     def image_tokens(self) -> int:
-        """Number of tokens of an image in the prompt, the one that ends it among them."""
+        """Number of tokens of an image in the prompt, including the one that ends it."""
         return int(self.abstractor["num_learnable_queries"]) + 1
 
     @property
     def image_token_id(self) -> int:
-        """Stands for each of them."""
+        """The id of each of them."""
         return IMAGE_TOKEN
 
 
 class VisionLayer(nn.Module):
-    """One layer of the vision encoder, with the quick GELU, whatever the config calls it.
-
-    The projection of the attention holds, head by head, the rows of query, key and value.
-    """
+    """One layer of the vision encoder; its projection holds, head by head, the rows of query, key and value."""
 
     def __init__(self, config: MplugOwl2Config) -> None:
         super().__init__()
@@ -126,7 +120,7 @@ class VisionLayer(nn.Module):
 
 
 class VisionEncoder(nn.Module):
-    """Maps images to tokens: patches behind a class token, at learned positions, through the layers."""
+    """Maps images to tokens: a class token and the patches, at learned positions, through the layers."""
 
     def __init__(self, config: MplugOwl2Config) -> None:
         super().__init__()
@@ -142,7 +136,7 @@ class VisionEncoder(nn.Module):
         self.post_layernorm = nn.LayerNorm(width, eps=epsilon)
 
     def forward(self, pixels: torch.Tensor) -> torch.Tensor:
-        """Map (n, 3, side, side) to (n, T, width), that of the class first."""
+        """Map (n, 3, side, side) to (n, T, width), the class token first."""
         first: Any = self.embeddings
         patches = first.patch_embed(pixels).flatten(2).transpose(1, 2)
         placed = torch.cat([first.cls_token.expand(len(patches), -1, -1), patches], dim=1) + first.position_embedding
@@ -150,7 +144,7 @@ class VisionEncoder(nn.Module):
 
 
 class AbstractorAttention(nn.Module):
-    """Attention of queries to themselves and to image tokens, at positions that are stored, rounded to their type."""
+    """Attention of queries to themselves and to image tokens, with stored positions."""
 
     def __init__(self, width: int, heads: int, queries: int, tokens: int) -> None:
         super().__init__()
@@ -169,7 +163,7 @@ class AbstractorAttention(nn.Module):
 
 
 class AbstractorLayer(nn.Module):
-    """One layer of the abstractor; only the norm inside the MLP, whose gate is `w1`, has not torch's epsilon, 1e-5."""
+    """One layer of the abstractor; only the norm inside the MLP, whose gate is `w1`, has an epsilon other than 1e-5."""
 
     def __init__(self, config: MplugOwl2Config) -> None:
         super().__init__()
@@ -184,7 +178,7 @@ class AbstractorLayer(nn.Module):
         self.norm1, self.normk = nn.LayerNorm(width), nn.LayerNorm(width)
 
     def forward(self, queries: torch.Tensor, image: torch.Tensor) -> torch.Tensor:
-        """Map (n, Q, width) and (n, T, width) to (n, Q, width); the residual is of normed queries."""
+        """Map (n, Q, width) and (n, T, width) to (n, Q, width); the residual is that of the normed queries."""
         queries, output = self.norm1(queries), self.output
         hidden = queries + output["out_proj"](self.attention(queries, self.normk(image)))
         normed, mlp = output["norm2"](hidden), cast(nn.ModuleDict, output["mlp"])
@@ -193,7 +187,7 @@ class AbstractorLayer(nn.Module):
 
 
 class Abstractor(nn.Module):
-    """Maps the tokens of an image to Q tokens of the language model, and one that ends the image."""
+    """Maps the tokens of an image to Q tokens of the language model and one that ends the image."""
 
     def __init__(self, config: MplugOwl2Config) -> None:
         super().__init__()
@@ -213,11 +207,11 @@ class Abstractor(nn.Module):
 
 
 Ways: TypeAlias = tuple[torch.Tensor, torch.Tensor]
-"""Which of R * L tokens are text and which belong to images: indices of both."""
+"""Indices of the text tokens and of the image tokens among R * L."""
 
 
 class Multiway(nn.Module):
-    """Two modules of one shape: the first for the text, the second for images."""
+    """Two modules of one shape, one for text and one for images."""
 
     def __init__(self, text: nn.Module, image: nn.Module) -> None:
         super().__init__()
@@ -234,7 +228,7 @@ class Multiway(nn.Module):
 
 
 class Layer(nn.Module):
-    """One layer of the language model; keys, values and norms of image tokens have weights of their own."""
+    """One layer of the language model, with separate keys, values and norms for image tokens."""
 
     def __init__(self, config: MplugOwl2Config) -> None:
         super().__init__()
@@ -256,10 +250,7 @@ class Layer(nn.Module):
     def forward(
         self, hidden: torch.Tensor, ways: Ways, rotation: tuple[torch.Tensor, torch.Tensor], mask: torch.Tensor | None
     ) -> torch.Tensor:
-        """Map (R, L, hidden) to the same shape; `rotation` is cosine and sine, (R, L, head), of queries and keys.
-
-        The mask (R, 1, L, L) is added to the scores of attention; None: a token sees itself and all before it.
-        """
+        """Map (R, L, hidden) to the same shape; `rotation` is cosine and sine (R, L, head); no mask is a causal one."""
         attention, normed = self.self_attn, self.input_layernorm(hidden, ways)
         parts = attention["q_proj"](normed), attention["k_proj"](normed, ways), attention["v_proj"](normed, ways)
         query, key, value = (part.unflatten(-1, (-1, self.head)).transpose(1, 2) for part in parts)
@@ -272,7 +263,7 @@ class Layer(nn.Module):
 
 
 class MplugOwl2Model(nn.Module):
-    """Embedding, layers, last norm, and beside them the parts that see."""
+    """Embedding, layers and last norm, and the vision parts."""
 
     def __init__(self, config: MplugOwl2Config) -> None:
         super().__init__()
@@ -284,7 +275,7 @@ class MplugOwl2Model(nn.Module):
         self.visual_abstractor = Abstractor(config)
 
     def get_image_features(self, pixel_values: torch.Tensor) -> BaseModelOutputWithPooling:
-        """Encode images (n, 3, side, side); `pooler_output` is (n, tokens, hidden), the end of each included."""
+        """Encode images (n, 3, side, side); `pooler_output` is (n, tokens, hidden), including the end of each."""
         return BaseModelOutputWithPooling(pooler_output=self.visual_abstractor(self.vision_model(pixel_values)))
 
     def forward(
@@ -302,7 +293,7 @@ class MplugOwl2Model(nn.Module):
 
 
 class MplugOwl2ForConditionalGeneration(NativeModel):
-    """mPLUG-Owl2; what it was trained for decides the prompt, not the architecture."""
+    """mPLUG-Owl2; checkpoints for different tasks differ in the prompt, not in the architecture."""
 
     config: MplugOwl2Config
     config_class = MplugOwl2Config
@@ -316,5 +307,5 @@ class MplugOwl2ForConditionalGeneration(NativeModel):
         self.post_init()
 
     def get_decoder(self) -> nn.Module:
-        """Return the layers of the language model, without what sees."""
+        """Return the layers of the language model, without the vision parts."""
         return self.model.layers

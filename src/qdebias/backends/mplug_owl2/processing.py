@@ -1,4 +1,4 @@
-"""Images and prompts of mPLUG-Owl2, as transformers' processors have them."""
+"""Vocabulary, images and prompts of mPLUG-Owl2, as a processor of transformers."""
 
 import struct
 from collections.abc import Iterator, Mapping, Sequence
@@ -25,20 +25,20 @@ MARKER = "<|image|>"
 
 START, END, UNKNOWN = "<s>", "</s>", "<unk>"
 SPACE = "\u2581"
-"""How a space is written in the vocabulary."""
+"""A space in the vocabulary."""
 
 (_PIECE, _TRAINING), (_TEXT, _SCORE, _KIND), _MODEL_KIND = (1, 2), (1, 2, 3), 3
-"""Numbers of fields in a SentencePiece file: of the whole, of a piece, of the training."""
+"""Numbers of fields in a SentencePiece file: of the file, of a piece, of the training settings."""
 
 _NORMAL, _BPE = b"\1", b"\2"
-"""A piece that may be joined of others, and a vocabulary in which pieces are joined by rank."""
+"""The kind of ordinary pieces, and of a byte-pair vocabulary."""
 
 _VARINT, _BYTES, _FLOAT = 0, 2, 5
-"""Kinds of fields."""
+"""Types of fields."""
 
 
 class LlamaVocabulary:
-    """A byte-pair vocabulary with a fallback to bytes; what a processor needs of a tokenizer."""
+    """A byte-pair vocabulary with a fallback to bytes, with the methods of a tokenizer that a processor calls."""
 
     bos_token = None  # `prompt` writes it, not a chat template
     special_tokens_map: Mapping[str, str] = MappingProxyType({})
@@ -60,7 +60,7 @@ class LlamaVocabulary:
         return ids
 
     def decode(self, ids: Sequence[int], **_: object) -> str:
-        """Return the text of `ids`, special tokens included, with one marker for the tokens of an image."""
+        """Return the text of `ids` with special tokens, and one marker for the tokens of an image."""
         parts = groupby(ids, lambda token: token == IMAGE_TOKEN)
         return "".join(
             MARKER if image else self._tokenizer.decode(list(part), skip_special_tokens=False) for image, part in parts
@@ -69,8 +69,7 @@ class LlamaVocabulary:
     def prompt(self, text: str) -> list[int]:
         """Return the ids of a prompt, one `IMAGE_TOKEN` for each marker.
 
-        The start of the sequence stands once, except where a marker comes first: then officially it stands before every
-        part, and so it does here.
+        The start of the sequence is written once, but before every part if a marker comes first, as officially.
         """
         spaced = (
             part if not part or part.startswith((START, END, UNKNOWN)) else f" {part}" for part in text.split(MARKER)
@@ -95,7 +94,7 @@ def read_vocabulary(folder: Path) -> LlamaVocabulary:
 
 
 def _from_sentencepiece(content: bytes) -> Tokenizer:
-    """Return what a SentencePiece file says: of two pieces that could be joined, the higher score comes first."""
+    """Return the tokenizer of a SentencePiece file; pieces with a higher score are merged first."""
     fields = [(number, dict(_fields(value))) for number, value in _fields(content) if number in (_PIECE, _TRAINING)]
     pieces = [field for number, field in fields if number == _PIECE]
     if not pieces or [field.get(_MODEL_KIND) for number, field in fields if number == _TRAINING] != [_BPE]:
@@ -116,7 +115,7 @@ def _from_sentencepiece(content: bytes) -> Tokenizer:
 
 
 def _fields(content: bytes) -> Iterator[tuple[int, bytes]]:
-    """Yield number and content of every field of a message in the format of Protocol Buffers."""
+    """Yield number and content of every field of a Protocol Buffers message."""
     at = 0
     while at < len(content):
         key, at = _varint(content, at)
@@ -136,7 +135,7 @@ def _fields(content: bytes) -> Iterator[tuple[int, bytes]]:
 
 
 def _varint(content: bytes, at: int) -> tuple[int, int]:
-    """Return the integer at a place, seven bits a byte, and where it ends."""
+    """Return the integer at an offset, seven bits a byte, and the offset of its end."""
     value = shift = 0
     while True:
         byte = content[at]
@@ -178,14 +177,14 @@ FORMS: Mapping[str, str] = {
 }
 """Chat templates of one question.
 
-"score": after an image that follows the question a line ends, as the scorers of Q-Align and DeQA-Score write it.
-"conversation": a space stands there, as their evaluation scripts write it. "named": "The first image:" stands before an
-image, as Co-Instruct was trained. Images that come first are written without anything between by the first two.
+"score": an image after the question is followed by a line break, as in the scorers of Q-Align and DeQA-Score.
+"conversation": by a space, as in their evaluation scripts. "named": each image follows "The first image:" and so on, as
+in the training of Co-Instruct. The first two write images before the question without separators.
 """
 
 
 class MplugOwl2ImageProcessor(CLIPImageProcessorPil):
-    """CLIP's, which is shown a square, made as `MplugOwl2Config.image_aspect_ratio` says."""
+    """CLIP's, after making the image square as `MplugOwl2Config.image_aspect_ratio` specifies."""
 
     aspect: str | None = None
 
@@ -205,7 +204,7 @@ class MplugOwl2ImageProcessor(CLIPImageProcessorPil):
 
 
 class MplugOwl2Processor(NativeProcessor):
-    """Vocabulary, images and prompts of a checkpoint; `image_tokens` counts the one that ends an image."""
+    """Vocabulary, images and prompts of a checkpoint; `image_tokens` includes the one that ends an image."""
 
     image_token = MARKER
     image_tokens = 0

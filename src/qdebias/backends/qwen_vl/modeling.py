@@ -1,4 +1,4 @@
-"""Qwen-VL: a ViT whose output 256 learned queries read, and Qwen-7B; the official names of the weights."""
+"""Qwen-VL: a ViT, 256 learned queries that attend to its output, and Qwen-7B, under the official names."""
 
 import math
 from collections import OrderedDict
@@ -9,12 +9,12 @@ from torch import nn
 from torch.nn import functional as F  # noqa: N812  torch's own abbreviation
 from transformers import PreTrainedConfig
 from transformers.modeling_outputs import BaseModelOutputWithPooling
-from transformers.models.qwen2.modeling_qwen2 import Qwen2RMSNorm
+from transformers.models.qwen2.modeling_qwen2 import Qwen2RMSNorm, rotate_half
 
 from qdebias.backends.hf.native import NativeModel, check_entries, put_images
 
 SLOTS, READER_HEAD, EPSILON = 256, 128, 1e-6
-"""Tokens of an image, channels of one head of the reader, and what all layer norms that see add; not in the config."""
+"""Tokens of an image, channels of one head of the reader, and epsilon of the vision layer norms; not in the config."""
 
 _REQUIRED = (
     *("hidden_size", "intermediate_size", "kv_channels", "layer_norm_epsilon", "max_position_embeddings"),
@@ -29,17 +29,14 @@ _SUPPORTED = {
     "tie_word_embeddings": False,
     "quantization_config": None,
 }
-"""Entries that no published checkpoint in bfloat16 has otherwise; anything else would silently be another model."""
+"""The values of all published bfloat16 checkpoints; another value would silently be another model."""
 
 Rotation: TypeAlias = tuple[torch.Tensor, torch.Tensor]
 """Cosine and sine, float32 (R, L, 1, head)."""
 
 
 class QwenVLConfig(PreTrainedConfig):
-    """Entries of `config.json`; `intermediate_size` is twice the channels inside the MLP.
-
-    Prompts longer than `seq_length`, such as more than two images need, stretch positions and scale later queries.
-    """
+    """Entries of `config.json`; `intermediate_size` is twice the channels inside the MLP."""
 
     model_type = "qwen"
 
@@ -51,7 +48,7 @@ class QwenVLConfig(PreTrainedConfig):
     num_attention_heads: int = 32
     num_hidden_layers: int = 32
     rotary_emb_base: int | float = 10000
-    seq_length: int = 2048
+    seq_length: int = 2048  # longer prompts, as with three images, stretch positions and scale later queries
     use_dynamic_ntk: bool = True
     use_logn_attn: bool = True
     vocab_size: int = 151936
@@ -60,7 +57,7 @@ class QwenVLConfig(PreTrainedConfig):
 
     @classmethod
     def from_dict(cls, config_dict: dict[str, Any], **options: Any) -> Self:  # noqa: ANN401
-        """Return the config of a `config.json`, or raise a ValueError that names what cannot be."""
+        """Return the config of a `config.json`, or raise a ValueError that names the entry."""
         if not isinstance(config_dict.get("visual"), dict):
             raise ValueError("has no entry 'visual': this Qwen sees no images; use Qwen-VL or Qwen-VL-Chat")
         visual = config_dict["visual"]
@@ -108,7 +105,7 @@ class VisionLayer(nn.Module):
 
 
 class Reader(nn.Module):
-    """Learned queries that read the patches; the official code calls it resampler."""
+    """Learned queries that attend to the patches; a resampler in the official code."""
 
     def __init__(self, width: int, hidden: int) -> None:
         super().__init__()
@@ -179,10 +176,7 @@ class Layer(nn.Module):
     def forward(
         self, hidden: torch.Tensor, rotation: Rotation, scale: torch.Tensor, mask: torch.Tensor | None
     ) -> torch.Tensor:
-        """Map (R, L, hidden) to the same shape; queries are rotated by position, and scaled by (R, L, 1, 1).
-
-        The mask (R, 1, L, L) is added to the scores of attention; None: a token sees itself and all before it.
-        """
+        """Map (R, L, hidden) to the same shape; queries are scaled by (R, L, 1, 1); no mask is a causal one."""
         parts = self.attn["c_attn"](self.ln_1(hidden)).unflatten(-1, (3, self.heads, -1))
         query, key, value = parts.unbind(dim=2)
         query, key = rotate(query, rotation) * scale.to(query.dtype), rotate(key, rotation)
@@ -194,7 +188,7 @@ class Layer(nn.Module):
 
 
 class Transformer(nn.Module):
-    """Embedding, layers, last norm, and the vision encoder beside them."""
+    """Embedding, layers and last norm, and the vision encoder."""
 
     def __init__(self, config: QwenVLConfig) -> None:
         super().__init__()
@@ -217,16 +211,20 @@ class Transformer(nn.Module):
     def forward(
         self, ids: torch.Tensor, positions: torch.Tensor, mask: torch.Tensor | None, images: torch.Tensor | None
     ) -> torch.Tensor:
-        """Return (R, L, hidden) under the last norm."""
+        """Return (R, L, hidden) under the last norm; `positions` (2, R, L) are those of `get_rope_index`."""
         hidden = self.wte(ids)
         put_images(hidden, ids == self.config.image_token_id, images)
-        rotation = _rotation(positions, self.config)
-        scale = torch.ones_like(positions[0], dtype=torch.float32)
+        (places, stretches), head = positions, self.config.kv_channels
+        steps = torch.arange(0, head, 2, dtype=torch.float32) / head
+        found, which = stretches.unique(return_inverse=True)
+        bases = [self.config.rotary_emb_base * stretch ** (head / (head - 2)) for stretch in found.tolist()]
+        frequencies = torch.stack([1.0 / base**steps for base in bases]).to(places.device)[which]
+        angles = (places[..., None].float() * frequencies).repeat(1, 1, 2)[:, :, None]
+        rotation, scale = (angles.cos(), angles.sin()), torch.ones_like(places, dtype=torch.float32)
         if self.config.use_logn_attn:  # 1 up to the trained length, then growing
-            scale = ((positions[0] + 1).float().log() / math.log(self.config.seq_length)).clamp(min=1)
-        scale = scale[:, :, None, None]
+            scale = ((places + 1).float().log() / math.log(self.config.seq_length)).clamp(min=1)
         for layer in self.h:
-            hidden = layer(hidden, rotation, scale, mask)
+            hidden = layer(hidden, rotation, scale[:, :, None, None], mask)
         return cast(torch.Tensor, self.ln_f(hidden))
 
 
@@ -253,20 +251,7 @@ class QwenVLForConditionalGeneration(NativeModel):
         return self.transformer.h
 
 
-def _rotation(position_ids: torch.Tensor, config: QwenVLConfig) -> Rotation:
-    """Return cosine and sine of the angles of (2, R, L) positions and stretches, with which the base grows."""
-    (positions, stretches), head = position_ids, config.kv_channels
-    steps = torch.arange(0, head, 2, dtype=torch.float32) / head
-    found, which = stretches.unique(return_inverse=True)
-    bases = [config.rotary_emb_base * stretch ** (head / (head - 2)) for stretch in found.tolist()]
-    frequencies = torch.stack([1.0 / base**steps for base in bases]).to(positions.device)[which]
-    angles = (positions[..., None].float() * frequencies).repeat(1, 1, 2)[:, :, None]
-    return angles.cos(), angles.sin()
-
-
 def rotate(states: torch.Tensor, by: Rotation) -> torch.Tensor:
     """Rotate (R, L, heads, head) in float32: channel i together with channel i + head / 2."""
-    cosine, sine = by
-    first, second = states.float().chunk(2, dim=-1)
-    turned = torch.cat([-second, first], dim=-1)
-    return (states.float() * cosine + turned * sine).to(states.dtype)
+    (cosine, sine), exact = by, states.float()
+    return cast(torch.Tensor, (exact * cosine + rotate_half(exact) * sine).to(states.dtype))

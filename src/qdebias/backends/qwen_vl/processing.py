@@ -1,11 +1,7 @@
-"""Qwen-VL's vocabulary, images and prompts, as transformers' processors have them.
+"""Vocabulary, images and prompts of Qwen-VL, as a processor of transformers.
 
-An image is <img>, 256 slots and </img>. (The official code writes the path of the image's file into the slots as bytes;
-their embeddings are all replaced by the image's tokens, so that only the ids differ: here all are <imgpad>.)
-
-Several images are numbered, "Picture 1: <img>...</img>" and a line break each, as the official tokenizer's list format
-writes them; Chat numbers a single one too. A single image of the base model stands bare, as in its training and in its
-repository's own evaluation. Which form the paper used, it does not say.
+An image is <img>, 256 slots and </img>. The official code writes the path of the image file into the slots; here all
+are <imgpad>, which changes the ids but not the embeddings, as the image's tokens replace them.
 """
 
 import base64
@@ -39,11 +35,11 @@ PATTERN = (
     r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|"
     r"\s*[\r\n]+|\s+(?!\S)|\s+"
 )
-"""The published pattern, which cuts a text into the pieces that are encoded on their own."""
+"""The published pattern that splits a text into pieces that are encoded separately."""
 
 MEAN = (0.48145466, 0.4578275, 0.40821073)
 DEVIATION = (0.26862954, 0.26130258, 0.27577711)
-"""Of the three channels, as CLIP was trained with them."""
+"""Of the three channels, as in the training of CLIP."""
 
 PLACEHOLDER = IMAGE + IMAGE_END
 """An image in the text that a chat template writes; its slots are filled in when the text is encoded."""
@@ -82,15 +78,20 @@ _CHAT = f"""
 """
 
 FORMS: Mapping[str, str] = {"base": _BASE, "chat": _CHAT}
-"""Chat templates of one question: of the base model plain text, of which the answer is the continuation, divided by one
-space unless a line ends there; of Chat a turn of the user in ChatML, and the beginning of the reply."""
+"""Chat templates of one question.
+
+"base": plain text that the answer continues, after one space unless the line ends there. "chat": a turn of the user in
+ChatML, and the beginning of the reply. Several images are numbered, "Picture 1: <img>...</img>" and a line break each,
+as in the list format of the official tokenizer, and so is a single image of Chat. A single image of the base model is
+not, as in its training and in its repository's evaluation. The paper does not state which form it used.
+"""
 
 FORM_OF = {"raw": "base", "chatml": "chat"}
 """From `chat_format` in generation_config.json to the form of the questions."""
 
 
 class QwenTokenizer:
-    """Qwen's byte-level vocabulary; what a processor needs of a tokenizer. A byte string's rank is its id."""
+    """Qwen's byte-level vocabulary, with the methods of a tokenizer that a processor calls; ranks are ids."""
 
     bos_token = None
     special_tokens_map: Mapping[str, str] = {}
@@ -106,7 +107,7 @@ class QwenTokenizer:
 
     @property
     def all_special_tokens(self) -> list[str]:
-        """Tokens that are not text."""
+        """The special tokens."""
         return list(self._special)
 
     def id_of(self, special: str) -> int:
@@ -119,7 +120,7 @@ class QwenTokenizer:
         return self._encoding.encode(unicodedata.normalize("NFC", text), allowed_special="all", disallowed_special=())
 
     def decode(self, ids: Sequence[int], **_: object) -> str:
-        """Return the text of `ids`, special tokens included."""
+        """Return the text of `ids` with special tokens."""
         return self._encoding.decode(ids)
 
     def digest(self) -> str:
@@ -144,7 +145,7 @@ def read_vocabulary(folder: Path) -> QwenTokenizer:
 
 
 class QwenVLImageProcessor(BaseImageProcessor):
-    """Squeezes every image to a square, bicubic; its aspect ratio is lost, as in the official code."""
+    """Squeezes every image into a square, bicubic and without regard to its aspect ratio, as in the official code."""
 
     model_input_names = ["pixel_values"]  # noqa: RUF012  transformers reads a list
 
@@ -168,7 +169,7 @@ class QwenVLProcessor(NativeProcessor):
 
     @classmethod
     def from_folder(cls, checkpoint: Checkpoint, config: QwenVLConfig, *, form: str | None = None) -> Self:
-        """Return the processor of a checkpoint; `form` is "base" or "chat", None what generation_config.json says."""
+        """Return the processor of a checkpoint; `form` is one of `FORMS`, by default that of generation_config.json."""
         if form is None:
             said = checkpoint.read_json("generation_config.json").get("chat_format")
             if said not in FORM_OF:
@@ -191,7 +192,7 @@ class QwenVLProcessor(NativeProcessor):
         return processor
 
     def ids_of(self, text: str) -> list[int]:
-        """Return the ids of a prompt; the reply is encoded on its own: nothing in front of it merges with it."""
+        """Return the ids of a prompt; the reply is encoded separately, so it never merges with the text before it."""
         filled = text.replace(PLACEHOLDER, IMAGE + SLOT * SLOTS + IMAGE_END)
         question, opening, reply = filled.rpartition(_REPLY)
         return [token for part in (question + opening, reply) for token in self.tokenizer.encode(part)]
