@@ -228,7 +228,7 @@ def test_images_of_one_reference_are_never_divided(dataset: Dataset) -> None:
     )
     with pytest.raises(SettingError, match="no better than the zero-shot score"):
         fit(together, model=Recognising(), methods=["vanilla"], resamples=20)
-    with pytest.raises(SettingError, match="7 need 14 groups of images, of which are 12"):
+    with pytest.raises(SettingError, match="7 need 14 groups of images, got 12"):
         fit(together, model=Recognising(), methods=["vanilla"], folds=7)
 
 

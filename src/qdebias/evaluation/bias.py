@@ -1,10 +1,8 @@
-"""The phenomenon that the method mitigates: what a model thinks of an image depends on what the image shows.
+"""The bias that the method mitigates: a model's score of an image depends on the content of the image.
 
-Offset at equal human score, Figure 1 of the paper: how much higher or lower are images of one content ranked than
-images of the same human score are on average?
-
-Exposure, section 3.2.1: how much a model resists calling severely degraded copies of an image poor. All copies are
-about equally bad, so where P(good) of them under the vanilla question differs between images, content decides.
+Offset at equal human score, Figure 1 of the paper: how much higher or lower images of one content are ranked than the
+average image of the same human score. Exposure, section 3.2.1: P(good) under the vanilla question of severely degraded
+copies of an image. All copies are about equally bad, so differences between images come from their content.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -17,7 +15,7 @@ from qdebias.degrade import kind_of
 from qdebias.equations import FloatArray, equal_weight, expected
 from qdebias.errors import SettingError
 from qdebias.evaluation.evidence import Evidence, number_of
-from qdebias.evaluation.table import NOTHING, Cell, Column, Number, Table
+from qdebias.evaluation.table import Cell, Column, Number, Table
 from qdebias.image import RgbImage
 from qdebias.methods.method import QDebias
 from qdebias.methods.plan import Answers, Context, Failure, Plan, Score
@@ -25,15 +23,15 @@ from qdebias.metrics.intervals import Resampling
 from qdebias.prompts import VANILLA
 
 KINDS = ("scene", "group", "subset")
-"""By what images can be told to show different things, the most telling first."""
+"""Labels that describe the content of images, the most specific first."""
 
 UNLABELLED = "unlabelled"
-"""What images without a label are called."""
+"""The content of images without a label."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Offset:
-    """How many images show a content, and how far they are ranked too high under two methods; 0.1: a tenth of all."""
+    """How far the `count` images of a content are ranked too high under two methods; 0.1 is a tenth of all images."""
 
     content: str
     count: int
@@ -43,10 +41,10 @@ class Offset:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Bias:
-    """Offsets at equal human score under two methods, the content that is most too high under the first one first.
+    """Offsets at equal human score under two methods, in descending order of the offset under the first.
 
-    The spread (`before`, `after`) is the root mean square over the images of the offset of their content, `chance` what
-    it would be before for contents that mean nothing; `change` is after - before, with a paired interval.
+    The spread (`before`, `after`) is the root mean square over the images of the offset of their content, `chance` the
+    expected spread before if contents had no effect; `change` is after - before, with a paired interval.
     """
 
     kind: str
@@ -61,12 +59,11 @@ class Bias:
 def measure_bias(
     evidence: Evidence, *, before: str = "vanilla", after: str = "paper", kind: str | None = None, resamples: int = 500
 ) -> Bias:
-    """Return how far what images show decides how they are ranked, before and after debiasing.
+    """Return how far the content of images determines their ranks, before and after debiasing.
 
-    Ranks are taken over all images, 0 to 1. The rank that a human score deserves is an isotonic regression of the
-    ranks on the human scores; an offset is the mean of what is left over one content. Each of the bootstrap resamples
-    of images, which give the 95 % intervals, fits the regression again. Without `kind` the first that the dataset has
-    is taken.
+    Ranks are over all images, 0 to 1. An isotonic regression of the ranks on the human scores gives the expected rank;
+    an offset is the mean residual of one content. The 95 % intervals are from bootstrap resamples of images, each with
+    a regression of its own. `kind` is one of `KINDS`, by default the first that the dataset has.
     """
     first, second = (evidence.scores(name, "bias").order for name in (before, after))
     sound = np.isfinite(first) & np.isfinite(second)
@@ -79,7 +76,7 @@ def measure_bias(
         )
 
     def offsets(rows: npt.NDArray[np.intp]) -> FloatArray:
-        """Return (2, C) mean residual of each content under each method, 0 for one without images."""
+        """Return (2, C) mean residual of each content under each method, 0 for a content without images."""
         chosen = members[rows]
         totals = [np.bincount(chosen, _residuals(one[rows], quality[rows]), len(known)) for one in columns]
         return np.array(totals) / np.maximum(np.bincount(chosen, minlength=len(known)), 1)
@@ -109,7 +106,7 @@ def measure_bias(
 
 
 def contents_of(evidence: Evidence, kind: str | None = None) -> tuple[str, tuple[str, ...]]:
-    """Return by what a dataset tells contents apart, and (N,) the content of each image, `UNLABELLED` for none."""
+    """Return the kind of label that describes contents, and (N,) the content of each image or `UNLABELLED`."""
     chosen = kind or next((one for one in KINDS if one in evidence.contents), "")
     if chosen not in evidence.contents:
         known = ", ".join(evidence.contents) or "none"
@@ -128,7 +125,7 @@ def fractional_ranks(order: FloatArray) -> FloatArray:
 
 
 def deserved(ranks: FloatArray, quality: FloatArray) -> FloatArray:
-    """Return (N,) the rank that images of a human score have on average: isotonic regression, ties joined first."""
+    """Return (N,) the expected rank of each human score: isotonic regression, after averaging over ties."""
     from scipy.optimize import isotonic_regression
 
     members = np.unique(quality, return_inverse=True)[1]
@@ -144,19 +141,17 @@ def _residuals(order: FloatArray, quality: FloatArray) -> FloatArray:
 
 
 def bias_table(evidence: Evidence, bias: Bias, exposure: Mapping[str, float] | None = None) -> Table:
-    """Return a row a content: its offset before and after debiasing, and the spread of all."""
-    columns = [Column(bias.kind.capitalize()), Column("Images"), Column("Exposure")]
+    """Return a row for each content, with its offset before and after debiasing, and the spread of all."""
+    shown = exposure is not None
+    columns = [Column(bias.kind.capitalize()), Column("Images"), *([Column("Exposure")] if shown else [])]
     columns += [Column(name, "Offset") for name in bias.methods]
-    rows, (before, after) = [], bias.methods
-    for offset in bias.offsets:
-        known = (exposure or {}).get(offset.content)
-        gap = NOTHING if known is None else Cell(Number(known))
-        rows.append([Cell(offset.content), Cell(str(offset.count)), gap, Cell(offset.before), Cell(offset.after)])
+    known, (before, after) = exposure or {}, bias.methods
+    rows = []
+    for one in bias.offsets:
+        gap = [Number(known[one.content]) if one.content in known else None] if shown else []
+        rows.append(tuple(map(Cell, (one.content, str(one.count), *gap, one.before, one.after))))
     count = str(sum(offset.count for offset in bias.offsets))
-    rows.append([Cell("spread"), Cell(count), NOTHING, Cell(bias.before), Cell(bias.after)])
-    if exposure is None:
-        del columns[2]
-        rows = [[*row[:2], *row[3:]] for row in rows]
+    rows.append(tuple(map(Cell, ("spread", count, *([None] if shown else []), bias.before, bias.after))))
     notes = (
         f"Measured: model {evidence.model}, seed {evidence.seed}, {evidence.summary}.",
         "Offset: mean rank of the images of one content, 0 to 1 over all images, minus the rank that images of the "
@@ -166,29 +161,29 @@ def bias_table(evidence: Evidence, bias: Bias, exposure: Mapping[str, float] | N
         f"{after} minus {before}: {bias.change}.",
     )
     title = f"{evidence.title}: what images show against how they are ranked"
-    return Table(title=title, columns=tuple(columns), rows=tuple(map(tuple, rows)), notes=notes)
+    return Table(title=title, columns=tuple(columns), rows=tuple(rows), notes=notes)
 
 
 _ALONE = QDebias(quality=VANILLA, weigh=equal_weight, contrast=1.0)
-"""Asks about the image and about each degraded copy, on its own."""
+"""Asks about the image and about each degraded copy separately."""
 
 
 @dataclass(frozen=True, slots=True)
 class Exposure:
-    """A `qdebias.methods.method.Method` whose value is no quality but how much bias an image exposes."""
+    """A `qdebias.methods.method.Method` whose value is the exposure of an image instead of its quality."""
 
     def plan(self, image: RgbImage, context: Context) -> Plan:
         """Ask about the image, then about each degraded copy."""
         return _ALONE.plan(image, context)
 
     def combine(self, plan: Plan, answers: Answers) -> Score:
-        """Return the mean P(good) of the copies; `good` has each of them, `logits` the image's own first."""
+        """Return the mean P(good) of the copies; `good` has one for each, `logits` those of the image first."""
         score = _ALONE.combine(plan, answers)
         return replace(score, value=float(score.good.mean()), probabilities={}, deviation=None)
 
 
 EXPOSED = ("itself", *map(kind_of, _ALONE.degradations))
-"""What `exposed` has P(good) of."""
+"""The images whose P(good) `exposed` returns."""
 
 
 def exposed(score: Score) -> list[float]:
@@ -197,7 +192,7 @@ def exposed(score: Score) -> list[float]:
 
 
 def exposure_table(names: Iterable[str], results: Iterable[Score | Failure], *, title: str) -> Table:
-    """Return a row an image: P(good) of itself and of each copy, and the mean of the copies."""
+    """Return a row for each image: its P(good), that of each copy, and the mean of the copies."""
     columns = [Column("Image"), *(Column(kind, "P(good)") for kind in EXPOSED), Column("Exposure")]
     rows = []
     for name, result in zip(names, results, strict=True):

@@ -1,7 +1,4 @@
-"""Methods compared on the same images: agreement with human scores, paired differences, and cost.
-
-Their scores come from a model, or from run folders and files of scores.
-"""
+"""Methods compared on the same images: agreement with human scores, paired differences, and cost."""
 
 import json
 from collections import Counter
@@ -15,7 +12,7 @@ import numpy as np
 
 from qdebias.errors import SettingError
 from qdebias.evaluation.evidence import Agreements, Evidence, Scores, evidence_of
-from qdebias.evaluation.method_scores import ModelRun, recall
+from qdebias.evaluation.method_scores import ModelRun, recall, stored_methods
 from qdebias.evaluation.table import Agreement, Cell, Column, Number, Table
 from qdebias.inputs.datasets import Dataset
 from qdebias.methods import presets
@@ -24,7 +21,6 @@ from qdebias.methods.recipe import Recipe
 from qdebias.runs.derive import known_pixels
 from qdebias.runs.records import read_scores
 from qdebias.runs.run import open_snapshot
-from qdebias.runs.status import recipe_of
 
 BEST = "best"
 """Instead of a method's name: the one with the highest SRCC."""
@@ -49,10 +45,7 @@ class Compared:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Comparison:
-    """Methods in the order in which they were named, and their differences from the one `against`.
-
-    `asked` is how many questions the model was asked, None if no model was used.
-    """
+    """Methods in the given order, compared with the one `against`; `asked` questions, None without a model."""
 
     evidence: Evidence
     against: str
@@ -195,15 +188,9 @@ def spelled(methods: Sequence[str]) -> list[Recipe]:
 
 
 def most_questions_first(methods: Sequence[str]) -> list[Recipe]:
-    """Return the methods with the most questions first, as these contain the questions of others.
-
-    A method that asks two questions about a pair of images encodes the pair once; after a method that asks only one of
-    them, the pair would be encoded again.
-    """
-    costs = {recipe.name: cost_of(recipe.method) for recipe in spelled(methods)}
-    return sorted(
-        spelled(methods), key=lambda recipe: cost.forwards if (cost := costs[recipe.name]) else 0, reverse=True
-    )
+    """Return the methods with the most questions first, so that a pair of images is encoded once for all of them."""
+    costs = [(cost.forwards if (cost := cost_of(recipe.method)) else 0, recipe) for recipe in spelled(methods)]
+    return [recipe for _, recipe in sorted(costs, key=lambda pair: pair[0], reverse=True)]
 
 
 def compare_stored(
@@ -227,9 +214,8 @@ def compare_stored(
         found: dict[str, Scores] = {}
         if source.is_dir():
             with open_snapshot(source) as snapshot:
-                entries = [entry for entry in snapshot.manifest.methods.values() if entry.seed == seed]
-                used = dict.fromkeys(entry.name for entry in entries if recipe_of(entry) is not None)
-                held = recall(snapshot, dataset, spelled(methods or list(used)), seed=seed).results
+                recipes = spelled(methods) if methods else stored_methods(snapshot, seed)
+                held = recall(snapshot, dataset, recipes, seed=seed).results
             found = {f"{name} ({source.name})" if len(sources) > 1 else name: held[name] for name in held}
         else:
             found[source.stem] = _file_scores(source, dataset)

@@ -1,13 +1,9 @@
 """The scores of one dataset under several methods, and how well each method agrees with the human scores.
 
-A score is a probability. Where a model is certain, rounding makes different scores equal or breaks ties, which changes
-SRCC. SRCC and KRCC therefore rank the *log-odds* of the score,
-
-    log sum_i w_i Q_i - log sum_i w_i (1 - Q_i)        with the weights w_i and qualities Q_i of eq. (9),
-
-computed from the logits without rounding to 0 or 1. They grow with the exact score, so they have its order. For one
-question with the values 1 and 0 they are the difference of the two logits (at T = 1). Ties that remain are ties of the
-logits. PLCC uses the score itself.
+PLCC uses the scores. SRCC and KRCC rank their log-odds, log sum_i w_i Q_i - log sum_i w_i (1 - Q_i) with the weights
+w_i and qualities Q_i of eq. (9), computed from the logits: they have the order of the exact scores, without the ties
+that rounding makes or breaks where a model is certain. For one question with the values 1 and 0 they are the difference
+of the two logits (at T = 1).
 """
 
 import json
@@ -134,10 +130,7 @@ FORMAT = 2
 
 
 def save(evidence: Evidence, run: Path, *, part: str = "") -> Path:
-    """Write the scores into a run folder, with those of other methods on the same images, and return the file.
-
-    `part` distinguishes parts of one dataset in the file's name, see `Dataset.part`.
-    """
+    """Write the scores of a `Dataset.part` into a run folder, with those of other methods on the same images."""
     path = run / FOLDER / f"{'-'.join(filter(None, (evidence.dataset, part, f'seed{evidence.seed}')))}.json"
     old = load(path) if path.exists() else None
     if old is not None and old.names == evidence.names and np.array_equal(old.quality, evidence.quality):
@@ -218,10 +211,9 @@ def number_of(values: FloatArray, *, signed: bool = True) -> Number:
 
 
 class Agreements:
-    """The agreement of each method of an evidence with the human scores; each is computed once.
+    """The agreement of each method of an evidence with the human scores, each computed once.
 
-    All methods use the same resamples, so the difference of two methods within each resample is a paired bootstrap.
-    Resamples and their seed are those of `qdebias.correlate`; without resamples there are no intervals.
+    All methods use the resamples of `qdebias.correlate`, so differences within each resample are a paired bootstrap.
     """
 
     def __init__(self, evidence: Evidence, *, resamples: int = 1000) -> None:
@@ -230,10 +222,7 @@ class Agreements:
         self._known: dict[tuple[str, bytes], FloatArray | str] = {}
 
     def of(self, *methods: str) -> Agreement:
-        """Return SRCC and PLCC of a method, or minus those of a second one, on the images that all of them scored.
-
-        PLCC is computed without a fit. If there are no scores or no correlation, the notes contain the reason.
-        """
+        """Return SRCC and PLCC of a method, or minus those of a second one, on the images that all of them scored."""
         chosen = np.ones(len(self.evidence.names), dtype=np.bool_)
         for method in methods:
             missing = Scores(not_run=f"the method {method} was not asked in this run")

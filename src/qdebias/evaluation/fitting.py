@@ -1,9 +1,8 @@
-"""From a dataset with human scores and a model to a fit: a method of one's own, see `qdebias.methods.fitted`.
+"""A fit of a model's answers to human scores, which is a method of its own, see `qdebias.methods.fitted`.
 
-A ridge on what the model knows of an image: the log-odds under a few methods, and the hidden state that it answers
-from or, of a server, the logits of the options. What the fit is worth is found by cross-validation, in which the
-strength of the ridge is chosen again each time, without the images that are left out. The zero-shot log-odds are not
-penalised: a fit to few labels is the zero-shot score on another scale, and no worse.
+It is a ridge regression on the log-odds under a few methods, and on the hidden state that the model answers from, or
+the logits of the options if a server does not return states. Each fold of the cross-validation chooses the penalty
+anew. The zero-shot log-odds are not penalised, so a fit to few labels is the zero-shot score on another scale.
 """
 
 import warnings
@@ -35,10 +34,10 @@ from qdebias.runs.scorer import Scorer
 from qdebias.runs.stored import StoredBackend
 
 METHODS = ("paper", "vanilla", "vanilla+levels5")
-"""What a model is asked for its features where no methods are named."""
+"""The default methods that features are computed from."""
 
 LEAST = 40
-"""Fewest labelled images that a fit is made with."""
+"""Fewest labelled images for a fit."""
 
 FITTED = "fit, cross-validated"
 BASELINE = "sharpness"
@@ -46,10 +45,10 @@ BASELINE = "sharpness"
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Fit:
-    """A fit, a method that a `Scorer` of the same model takes, and the images that have no features.
+    """A fit, which is a method for a `Scorer` of the same model, and the images that failed.
 
-    The comparison is of the agreement with the labels of its cross-validated predictions, of the zero-shot score and of
-    the baseline `sharpness`, on the same images.
+    The comparison is between its cross-validated predictions, the zero-shot score and the baseline `sharpness`, on the
+    same images.
     """
 
     method: Fitted
@@ -57,29 +56,21 @@ class Fit:
     failures: tuple[Failure, ...]
 
     def save(self, path: "str | PathLike[str]") -> None:
-        """Write the fit; from then on `path` is the name of a method. See `qdebias.methods.fitted.save_fit`."""
+        """Write the fit; `path` is then the name of a method. See `qdebias.methods.fitted.save_fit`."""
         save_fit(self.method, path)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Sample:
-    """What a model knows of N images: (N, d) features, in `blocks` of so many, and the scores without labels."""
+    """(N, d) features of N images, in `blocks` of these sizes, and the zero-shot scores; `quality` is higher better."""
 
     dataset: Dataset
     features: FloatArray
     blocks: tuple[int, ...]
     zero_shot: tuple[Score, ...]
     failures: tuple[Failure, ...]
-
-    @property
-    def quality(self) -> FloatArray:
-        """(N,) human scores, higher is better."""
-        return self.dataset.quality
-
-    @property
-    def groups(self) -> npt.NDArray[np.str_]:
-        """(N,) group of each image; an image that stands for itself has one of its own."""
-        return np.array([item.group or item.path for item in self.dataset.items])
+    quality: FloatArray
+    groups: npt.NDArray[np.str_]  # an image without a group is a group of its own
 
 
 def fit(
@@ -99,23 +90,23 @@ def fit(
     on_note: Callable[[str], None] = warnings.warn,
     on_progress: Callable[[int], None] | None = None,
 ) -> Fit:
-    """Fit human scores to what a model knows of their images.
+    """Fit human scores by a model's answers about their images.
 
     Args:
-        dataset: From `qdebias.load_dataset`; what is predicted shares no group with what is learned from.
+        dataset: From `qdebias.load_dataset`; folds of the cross-validation share no group of images.
         model: What `qdebias.load_backend` takes, or a backend that is already loaded.
         model_name: What `qdebias.load_backend` took, where `model` is loaded already.
         methods: Names of methods whose answers are features; the first gives the zero-shot score.
         run: Folder in which every answer of the model is kept; None keeps nothing.
         seed: Seed of the random degradations.
-        folds: In how many parts the images are left out, one after the other.
-        level: Share of new images whose human score is to lie in the interval.
+        folds: Number of folds of the cross-validation.
+        level: Share of new images whose human score should lie in the interval.
         resamples: How many bootstrap resamples the 95 % intervals have.
         batch: How many images are handed to the model at a time.
         max_pixels: Larger images are refused.
         max_side: See `qdebias.Scorer`.
-        on_note: Is told what a user should know about the run folder.
-        on_progress: Is told how many images are done, again and again.
+        on_note: Called with each message about the run folder that a user should read.
+        on_progress: Called with the number of images that are done.
 
     Raises:
         SettingError: There are fewer than `LEAST` images, or the fit is no better than the zero-shot score.
@@ -128,8 +119,7 @@ def fit(
     with opened_run(run, scorer.fingerprint, spec, on_note) as folder:
         scorer.backend = StoredBackend(backend, folder)
         sample = ask(dataset, scorer, features, on_progress)
-    labels = _labels(sample, folds, level)
-    predicted, learned, interval = _learned(sample, labels, folds, level)
+    labels, predicted, learned, interval = _learned(sample, folds, level)
     comparison = _compare(sample, predicted, recipes[0], model=spec, resamples=resamples)
     made = Fitted(
         features=features,
@@ -147,7 +137,7 @@ def fit(
 def ask(
     dataset: Dataset, scorer: Scorer, features: Features, on_progress: Callable[[int], None] | None = None
 ) -> Sample:
-    """Ask a model for the features of the images of a dataset, of which `LEAST` or more must have some."""
+    """Return the features of the images of a dataset; a SettingError if fewer than `LEAST` have them."""
     rows, scores, kept, failures = [], [], [], []
     results = scorer.score_many(dataset.paths, on_error="return")
     for done, (item, result) in enumerate(zip(dataset.items, results, strict=True), start=1):
@@ -162,25 +152,28 @@ def ask(
     if len(kept) < LEAST:
         failed = f", of which {len(failures)} failed" if failures else ""
         raise SettingError(f"a fit needs {LEAST} labelled images or more, got {len(dataset)}{failed}")
+    dataset = replace(dataset, items=tuple(kept))
     return Sample(
-        dataset=replace(dataset, items=tuple(kept)),
+        dataset=dataset,
         features=np.array([np.concatenate(row) for row in rows]),
         blocks=tuple(map(len, rows[0])),
         zero_shot=tuple(scores),
         failures=tuple(failures),
+        quality=dataset.quality,
+        groups=np.array([item.group or item.path for item in kept]),
     )
 
 
-def _labels(sample: Sample, folds: int, level: float) -> Labels:
-    """Return what the labels are, if so many folds and such an interval can be made of them."""
+def _learned(sample: Sample, folds: int, level: float) -> tuple[Labels, FloatArray, Linear, Interval]:
+    """Return the labels, their (N,) cross-validated predictions, the map learned from all, and the error interval."""
     check_level(level, len(sample.quality))
     groups = len(set(sample.groups.tolist()))
     if not 2 <= folds <= groups / 2:
-        raise SettingError(f"folds are 2 or more, and {folds} need {2 * folds} groups of images, of which are {groups}")
+        raise SettingError(f"folds are 2 or more, and {folds} need {2 * folds} groups of images, got {groups}")
     dataset, mos = sample.dataset, sample.dataset.mos
     if is_constant(mos):
         raise SettingError(f"all {len(mos)} labels are {mos[0]:g}; a fit needs images that differ")
-    return Labels(
+    labels = Labels(
         count=len(mos),
         summary=dataset.summary,
         digest=dataset.label_digest,
@@ -190,20 +183,16 @@ def _labels(sample: Sample, folds: int, level: float) -> Labels:
         mean=float(mos.mean()),
         deviation=float(mos.std()),
     )
-
-
-def _learned(sample: Sample, labels: Labels, folds: int, level: float) -> tuple[FloatArray, Linear, Interval]:
-    """Return (N,) labels predicted without their image, what is learned from all, and how far off labels may be."""
     ridge = Ridge(blocks=sample.blocks, free=1, folds=folds)
     target = (sample.quality - sample.quality.mean()) / labels.deviation
     predicted = ridge.left_out(sample.features, target, sample.groups)
     parts = [out for _, out in folds_of(sample.groups, folds, ridge.seed)]
     interval = conformal_interval(np.abs(predicted - target) * labels.deviation, parts, level)
-    return predicted, ridge.learn(sample.features, target, sample.groups), interval
+    return labels, predicted, ridge.learn(sample.features, target, sample.groups), interval
 
 
 def _compare(sample: Sample, predicted: FloatArray, zero_shot: Recipe, *, model: str, resamples: int) -> Comparison:
-    """Compare cross-validated predictions with the zero-shot score, which they have to surpass, and the baseline."""
+    """Compare cross-validated predictions with the zero-shot score, which they must exceed, and the baseline."""
     baseline = Scorer(backend=BASELINES[BASELINE], method="vanilla")
     results = {
         FITTED: Scores(value=predicted, order=predicted),

@@ -51,10 +51,7 @@ class ModelRun:
     answer_seconds: dict[str, float] | None = None
 
     def score_dataset(self, dataset: Dataset, methods: Sequence[str | Recipe], *, model: str) -> Evidence:
-        """Return the scores of a dataset under each method, by the model that is called `model`.
-
-        Methods whose questions contain other methods' questions come first.
-        """
+        """Return the scores under each method; those whose questions contain others' questions come first."""
         refuse_videos(dataset)
         recipes = list(map(presets.get, methods))
         together = joint([one for one in recipes if not self._other_identity(one)])
@@ -99,11 +96,7 @@ class ModelRun:
         return collect(recipe.method, stored.results(dataset.paths))
 
     def _pool(self, dataset: Dataset) -> ImagePool:
-        """Return the images of a dataset as conditions of other content.
-
-        Two images show the same content if they have the same scene, or else the same reference photograph or prompt.
-        If the labels contain none of these, every other image counts as other content.
-        """
+        """Return the images of a dataset as conditions of other content, by scene or else reference or prompt."""
         contents = tuple(item.scene or item.group or item.name for item in dataset.items)
         known = (known_pixels(self.run, str(path.absolute()), seed=self.seed) for path in dataset.paths)
         return ImagePool(
@@ -145,16 +138,19 @@ def recall(snapshot: Snapshot, dataset: Dataset, methods: Sequence[str | Recipe]
     return evidence_of(dataset, results, model=snapshot.manifest.model, seed=seed)
 
 
+def stored_methods(snapshot: Snapshot, seed: int) -> list[Recipe]:
+    """Return the methods that a run used with a seed, under the names that they have there."""
+    entries = {entry.name: entry for entry in snapshot.manifest.methods.values() if entry.seed == seed}
+    return [replace(found, name=name) for name, entry in entries.items() if (found := recipe_of(entry)) is not None]
+
+
 def with_all_methods(snapshot: Snapshot, evidence: Evidence) -> Evidence:
     """Return the scores of an evaluation with those of every other method that the run has answers for."""
-    paths = [Path(evidence.root, name) for name in evidence.names]
-    entries = [entry for entry in snapshot.manifest.methods.values() if entry.seed == evidence.seed]
-    further = {entry.name: recipe for entry in entries if (recipe := recipe_of(entry)) is not None}
-    results = dict(evidence.results)
-    for name, recipe in sorted(further.items()):
-        if name not in results:
-            scores = _recall_one(snapshot, paths, replace(recipe, name=name), evidence.seed)
-            results |= {} if scores.not_run else {name: scores}
+    paths, results = [Path(evidence.root, name) for name in evidence.names], dict(evidence.results)
+    for recipe in sorted(stored_methods(snapshot, evidence.seed), key=lambda recipe: recipe.name):
+        if recipe.name not in results:
+            scores = _recall_one(snapshot, paths, recipe, evidence.seed)
+            results |= {} if scores.not_run else {recipe.name: scores}
     return replace(evidence, results=results)
 
 

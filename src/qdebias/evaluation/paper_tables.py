@@ -73,11 +73,7 @@ def reproduce(
     rivals: Sequence[str] = (),
     device: str | None = None,
 ) -> Evidence:
-    """Ask what is missing for a table, a figure or `BIAS`, and save the scores in the run folder.
-
-    `rivals` are pyiqa metrics to run on `device` as well, for Table 1; those that the run folder already has for the
-    same images are not run again.
-    """
+    """Save the scores for a table, a figure or `BIAS` in the run folder, with those of `rivals`, pyiqa metrics."""
     evidence = model_run.score_dataset(dataset, recipes_of(what, dataset.name), model=model)
     results = dict(evidence.results)
     for name in rivals:

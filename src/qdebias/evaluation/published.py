@@ -28,21 +28,16 @@ TITLES: Mapping[str, str] = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PublishedRow:
-    """One row of a table of the paper as it is printed, by dataset; in Table 2 under Q-Debias and the vanilla prompt.
-
-    The numbers are without a fit and without intervals; notes describe known errors in them. `recipe` is the method of
-    the row; rows of other authors have a `source` instead, and `training` is the data that their model was trained on.
-    `settings` are the further columns of Table 3.
-    """
+    """A row of a table of the paper by dataset, without a fit and intervals; notes describe known errors."""
 
     name: str
-    recipe: str = ""
+    recipe: str = ""  # the method, if it is one of ours
     values: Mapping[str, Agreement]
-    vanilla: Mapping[str, Agreement] = field(default_factory=dict)
+    vanilla: Mapping[str, Agreement] = field(default_factory=dict)  # in Table 2, beside the values under Q-Debias
     version: Version = FIRST
-    source: str = ""
-    training: str = ""
-    settings: tuple[str, ...] = ()
+    source: str = ""  # of a method of other authors
+    training: str = ""  # the data that their model was trained on
+    settings: tuple[str, ...] = ()  # further columns of Table 3
 
 
 def _row(entry: dict[str, Any], notes: Mapping[str, str]) -> PublishedRow:

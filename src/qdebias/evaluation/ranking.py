@@ -44,10 +44,9 @@ Two-alternative forced choice, as in 2AFC prompting of LMMs and Compare2Score (Z
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ranked(Row):
-    """An image with its rank, 1 for the best, or with an error; images of equal strength share a rank.
+    """An image with its rank, 1 for the best; `low` and `high` are 1.96 standard errors from the strength.
 
     By the Bradley-Terry model, exp(a - b) are the odds that an image of strength a is better than one of strength b.
-    `low` and `high` are the 95 % interval, 1.96 standard errors to either side; None if there are too few comparisons.
     """
 
     rank: int | None = None

@@ -1,4 +1,4 @@
-"""A dataset, a model and a method: one row an image with its human score and ours, and how well they agree."""
+"""The evaluation of a model and a method on a dataset: a row for each image, and the agreement of both scores."""
 
 import json
 import math
@@ -37,18 +37,13 @@ from qdebias.runs.stored import StoredScorer
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EvaluatedImage(Row):
-    """An image of a dataset with both scores; those of ours are None where it failed.
-
-    `mos` is the human score as the labels have it, `quality` the same with higher always better, `rank` what SRCC and
-    KRCC rank, see `qdebias.evaluation.evidence`. `logits` are as the model gave them, for each request, for each of its
-    questions, of each option; further columns: see `qdebias.Score`.
-    """
+    """An image of a dataset with its human score and ours; see `qdebias.Score` for the other columns."""
 
     path: str
-    mos: float
-    quality: float
-    score: float | None = None
-    rank: float | None = None
+    mos: float  # the human score as in the labels
+    quality: float  # the same, higher is better
+    score: float | None = None  # None if the image failed
+    rank: float | None = None  # what SRCC and KRCC rank, see `qdebias.evaluation.evidence`
     error: str | None = None
     split: str = ""
     subset: str = ""
@@ -60,14 +55,14 @@ class EvaluatedImage(Row):
     spread: float | None = None
     deviation: float | None = None
     probabilities: Mapping[str, float] = field(default_factory=dict)
-    logits: tuple[tuple[tuple[float, ...], ...], ...] = ()
+    logits: tuple[tuple[tuple[float, ...], ...], ...] = ()  # per request, per question, per option
 
 
 PartKind: TypeAlias = Literal["split", "subset", "scene"]
 KINDS: tuple[PartKind, ...] = ("split", "subset", "scene")
 
 MEASURES = ("srcc", "plcc", "plcc_logistic", "plcc_logistic5", "krcc", "rmse")
-"""What is reported of a correlation, in this order, each with its interval."""
+"""The measures of a correlation in the order of the report, each with its interval."""
 
 LEVEL = 0.95
 """Coverage of the intervals."""
@@ -75,7 +70,7 @@ LEVEL = 0.95
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Part:
-    """How many images of one split, subset or scene were correlated, and how well they agree, or why not."""
+    """The agreement within one split, subset or scene of `count` images, or the reason why there is none."""
 
     kind: PartKind
     name: str
@@ -90,22 +85,22 @@ class Report:
 
     Attributes:
         dataset: Name of the dataset.
-        subset: The part that was requested; None where it is everything.
-        limit: How many images were taken at most; None where there was no limit.
+        subset: The requested part; None for all images.
+        limit: The maximal number of images; None without a limit.
         complete: Whether this is the whole published dataset.
-        summary: What was evaluated, in words, and of how much it is a part.
-        labels: Which version of the labels, where several circulate.
+        summary: What was evaluated, and how much of the dataset this is.
+        labels: The version of the labels, if there are several.
         label_digest: First 16 hex digits of the SHA-256 of the label files.
-        model: What answered: its name, without the folder that it came from.
-        method: How it was asked.
+        model: Name of the model, without its folder.
+        method: Name of the method.
         seed: Seed of the random degradations.
         readout: How scores were read from logits.
-        correlation: Over all images that have a score, on `Dataset.quality`.
-        grouped: Whether the intervals resample groups of images (of one reference, say) in place of images.
-        parts: Each split, subset and scene of the dataset, where there are several.
-        means: Of each kind of part, the mean over its parts; left out where one of them has no correlation.
+        correlation: Over all images that have a score, with `Dataset.quality`.
+        grouped: Whether the intervals resample groups of images (of one reference, say) instead of images.
+        parts: Each split, subset and scene of the dataset, if there are several.
+        means: For each kind of part, the mean over its parts, unless one of them has no correlation.
         rows: Every image with both scores, or its error, in the order of the dataset.
-        notes: What the dataset's labels say about themselves.
+        notes: Remarks on the labels of the dataset.
     """
 
     dataset: str
@@ -128,17 +123,17 @@ class Report:
 
     @property
     def count(self) -> int:
-        """How many images were correlated."""
+        """The number of correlated images."""
         return self.correlation.count
 
     @property
     def failures(self) -> tuple[EvaluatedImage, ...]:
-        """The images that have no score, and so no part in the correlation."""
+        """The images without a score, which are not part of the correlation."""
         return tuple(row for row in self.rows if row.error is not None)
 
     @property
     def headline(self) -> str:
-        """SRCC with its interval, PLCC, and of how many images."""
+        """SRCC with its interval, PLCC, and the numbers of images."""
         found = self.correlation.srcc_interval
         interval = f" [{found.low:.3f}, {found.high:.3f}]" if found else ""
         return f"SRCC {self.srcc:.3f}{interval}, PLCC {self.plcc:.3f}, {self.count} images, {len(self.failures)} failed"
@@ -172,7 +167,7 @@ class Report:
         return self.correlation.plcc
 
     def values(self) -> dict[str, Any]:
-        """Return the report without its rows as plain values: no path, no time, so that equal work reads the same."""
+        """Return the report without its rows as plain values, without paths and times."""
         plain = ("dataset", "subset", "limit", "complete", "summary", "labels", "label_digest")
         asked = ("model", "method", "seed", "readout")
         return {
@@ -195,11 +190,11 @@ class Report:
         }
 
     def json(self) -> str:
-        """Return `values` as one line of JSON; what is not defined is null."""
+        """Return `values` as one line of JSON; null is undefined."""
         return json.dumps(self.values(), ensure_ascii=False, allow_nan=False)
 
     def evidence(self, dataset: Dataset, *, model: str) -> Evidence:
-        """Return the scores as evidence, so that tables, bias and other reports can start from them."""
+        """Return the scores as evidence, for tables, bias and other reports."""
         columns = [(row.score, row.rank) for row in self.rows]
         value, order = np.array(columns, dtype=np.float64).reshape(-1, 2).T  # None becomes NaN
         errors = tuple(row.error for row in self.failures if row.error is not None)
@@ -266,7 +261,7 @@ def _correlate(rows: Sequence[EvaluatedImage], resamples: int) -> Correlation:
 
 
 def _columns(rows: Sequence[EvaluatedImage]) -> Columns:
-    """Return what is correlated, in groups where there are at least two of them, some with several images."""
+    """Return the correlated columns, with groups if there are at least two, some of them with several images."""
     groups = [row.group or row.path for row in rows]
     return Columns(
         predicted=[row.score or 0.0 for row in rows],
@@ -277,7 +272,7 @@ def _columns(rows: Sequence[EvaluatedImage]) -> Columns:
 
 
 def _measures(correlation: Correlation | MeanCorrelation, measures: Sequence[str] = MEASURES) -> dict[str, Any]:
-    """Return each measure and its interval, None where it is not defined."""
+    """Return each measure and its interval; None is undefined."""
     values: dict[str, Any] = {}
     for name in measures:
         interval = getattr(correlation, f"{name}_interval")
@@ -322,24 +317,24 @@ def evaluate(
 ) -> Report:
     """Score a dataset and correlate the scores with the human ones.
 
-    Stopped at any point, the same call resumes from there; called again, it asks nothing. Images that cannot be
-    scored are rows with an error: they are left out of the correlation, and counted.
+    If it is interrupted, the same call with the same run folder resumes; if it is complete, the model is not called
+    again. Images that cannot be scored are rows with an error; they are counted, and not part of the correlation.
 
     Args:
         dataset: From `qdebias.load_dataset`, or the path of a label file.
         model: What `qdebias.load_backend` takes, or a backend that is already loaded.
-        model_name: What `qdebias.load_backend` took, where `model` is loaded already: noted in the run folder.
+        model_name: The argument of `qdebias.load_backend`, if `model` is already loaded; noted in the run folder.
         method: The name of a preset, or a method object.
-        run: Folder in which every answer of the model is kept; see docs/runs.md. None keeps nothing.
+        run: Folder for every answer of the model; see docs/runs.md. None keeps nothing.
         seed: Seed of the random degradations.
-        limit: Take only this many images from the start of the dataset; the report says so.
+        limit: Take only this many images from the start of the dataset; the report states it.
         readout: How scores are read from logits, see `qdebias.evaluation.evidence`.
-        resamples: How many bootstrap resamples the 95 % intervals have; 0 for no intervals.
-        batch: How many images are handed to the model at a time.
+        resamples: Number of bootstrap resamples for the 95 % intervals; 0 for no intervals.
+        batch: Number of images that the model gets at a time.
         max_pixels: Larger images are refused before they are decoded.
         max_side: See `qdebias.Scorer`; None scores images as they are.
-        on_note: Is told what a user should know about the run folder, such as that versions have changed.
-        on_progress: Is told how many images are done, again and again.
+        on_note: Called with each message about the run folder that a user should read, such as changed versions.
+        on_progress: Called with the number of images that are done.
 
     Raises:
         SettingError: A setting is impossible, or too few images have a score for a correlation.
@@ -366,7 +361,7 @@ def evaluate(
 def opened_run(
     run: "str | PathLike[str] | None", fingerprint: Fingerprint, model: str, on_note: Callable[[str], None]
 ) -> Iterator[Run]:
-    """Open the run folder, or one that is gone afterwards, and tell what there is to tell about it."""
+    """Open the run folder, or a temporary one, and pass on its notes."""
     with ExitStack() as stack:
         path = stack.enter_context(TemporaryDirectory(prefix="qdebias-")) if run is None else run
         folder = stack.enter_context(open_run(path, fingerprint, model=model))

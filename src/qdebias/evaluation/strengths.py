@@ -1,8 +1,7 @@
 """Strengths of images from comparisons: the choice of pairs, the Bradley-Terry model, and a scale of fixed images.
 
-Strengths of images that are compared with each other are relative to these images. If each image is instead compared
-only with anchors that never change, its strength depends on the image, the anchors, the question and the model alone,
-and stays the same when images are added. Compare2Score (Zhu et al., 2024) compares with fixed images too.
+Strengths of images that are compared with each other are relative to these images. The strength of an image that is
+compared only with fixed anchors, as in Compare2Score (Zhu et al., 2024), does not change when images are added.
 """
 
 import hashlib
