@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import TypeAlias
 
 import numpy as np
 
@@ -11,7 +12,7 @@ from qdebias.evaluation import published
 from qdebias.evaluation.evidence import Agreements, Evidence, Scores, load_all, save
 from qdebias.evaluation.method_scores import ModelRun, recall, with_all_methods
 from qdebias.evaluation.published import LATER, SOURCE, TITLES, PublishedRow
-from qdebias.evaluation.table import Agreement, Cell, Cells, Column, Number, Table
+from qdebias.evaluation.table import Agreement, Cell, Column, Number, Table
 from qdebias.image import load_image
 from qdebias.inputs.datasets import Dataset
 from qdebias.metrics.packages import load_rival
@@ -150,63 +151,65 @@ def build(table: str, measured: Sequence[Agreements]) -> Table:
     return make(measured, {name: titles[name] for name in datasets})
 
 
-def _pair(group: str) -> list[Column]:
-    return [Column(name, group) for name in ("SRCC", "PLCC")]
+Group: TypeAlias = tuple[str, str]
+"""The heading of two columns, and "Δ" if they are differences."""
+Rows: TypeAlias = list[tuple[tuple[str, ...], list[Agreement]]]
+"""The texts at the beginning of each row, and the pairs of numbers after them."""
+
+
+def _table(title: str, heads: Iterable[str], groups: Iterable[Group], rows: Rows, notes: Iterable[str]) -> Table:
+    """Return a table with SRCC and PLCC in each group of columns."""
+    columns = [Column(head) for head in heads]
+    columns += [Column(f"{delta}{measure}", group) for group, delta in groups for measure in ("SRCC", "PLCC")]
+    lines = [(*map(Cell, texts), *(cell for one in agreements for cell in one.cells)) for texts, agreements in rows]
+    return Table(title=title, columns=tuple(columns), rows=tuple(lines), notes=tuple(notes))
 
 
 def _ablation(table: str, measured: Sequence[Agreements], datasets: Sequence[str]) -> Table:
-    title, heads, rows = ABLATIONS[table]
-    printed = [dataset for dataset in datasets if any(dataset in row.values for row in rows)]
-    columns = [Column(head) for head in heads]
-    for one in measured:
-        group = f"{one.evidence.title}, {one.evidence.model}"
-        columns += [*_pair(group), Column("ΔSRCC", group), Column("ΔPLCC", group)]
-    columns += [column for dataset in printed for column in _pair(f"{TITLES[dataset]}, paper")]
-    lines = []
-    for row in rows:
-        cells = [Cell(text) for text in (row.name, *row.settings)]
+    title, heads, printed = ABLATIONS[table]
+    known = [dataset for dataset in datasets if any(dataset in row.values for row in printed)]
+    groups = [(f"{one.evidence.title}, {one.evidence.model}", delta) for one in measured for delta in ("", "Δ")]
+    groups += [(f"{TITLES[dataset]}, paper", "") for dataset in known]
+    rows: Rows = []
+    for row in printed:
+        found: list[Agreement] = []
         for one in measured:
-            gain = Agreement() if row.recipe == "paper" else one.of(row.recipe, "paper")
-            cells += [*one.of(row.recipe).cells, *gain.cells]
-        cells += _cells(_printed(row, dataset) for dataset in printed)
-        lines.append(tuple(cells))
+            found += [one.of(row.recipe), Agreement() if row.recipe == "paper" else one.of(row.recipe, "paper")]
+        rows.append(((row.name, *row.settings), [*found, *(_printed(row, dataset) for dataset in known)]))
     delta = "ΔSRCC and ΔPLCC: minus Q-Debias on the same images, with a paired bootstrap interval."
-    return Table(title=title, columns=tuple(columns), rows=tuple(lines), notes=(delta, *_remarks(measured, rows)))
+    return _table(title, heads, groups, rows, [delta, *_remarks(measured, printed)])
 
 
 def _table1(measured: Sequence[Agreements], titles: Mapping[str, str]) -> Table:
-    columns = [Column("Method"), Column("Numbers from"), Column("Trained on")]
-    columns += [column for title in titles.values() for column in _pair(title)]
-    printed, after = (
+    ours, after = (
         [row for row in rows if titles.keys() & row.values.keys()]
         for rows in ((*published.RIVALS, *published.TABLE1_OURS), published.AFTER)
     )
 
-    def of_paper(row: PublishedRow, source: str) -> Cells:
-        heads = row.name, source, row.training or "nothing"
-        return (*map(Cell, heads), *_cells(row.values.get(dataset, Agreement()) for dataset in titles))
+    def of_paper(row: PublishedRow, source: str) -> tuple[tuple[str, ...], list[Agreement]]:
+        values = [row.values.get(dataset, Agreement()) for dataset in titles]
+        return (row.name, source, row.training or "nothing"), values
 
-    lines = [of_paper(row, SOURCE[row.version]) for row in printed]
+    rows = [of_paper(row, SOURCE[row.version]) for row in ours]
     for model, held in _by_model(measured).items():
         results = dict.fromkeys(name for one in held.values() for name in one.evidence.results)
-        rows = [(name.removeprefix(PREFIX), name) for name in results if name.startswith(PREFIX)]
-        rows += [(title, name) for name, title in TABLE1_MEASURED.items()]
-        rows += [("Q-Debias, spatter only", "only-spatter")] if "siqad" in held else []
-        for title, *names in (*rows, ("Q-Debias minus Q-Bench prompt", "paper", "qbench")):
-            heads = title, "measured, pyiqa" if names[0].startswith(PREFIX) else f"measured, {model}", ""
-            found = (held[dataset].of(*names) if dataset in held else Agreement() for dataset in titles)
-            lines.append((*map(Cell, heads), *_cells(found)))
-    lines += [of_paper(row, f"after the paper: {row.source}") for row in after]
-    notes = (*_remarks(measured, printed), *([_AFTER] if after else []))
-    return Table(title="Table 1: comparison of methods", columns=tuple(columns), rows=tuple(lines), notes=notes)
+        methods = [(name.removeprefix(PREFIX), name) for name in results if name.startswith(PREFIX)]
+        methods += [(title, name) for name, title in TABLE1_MEASURED.items()]
+        methods += [("Q-Debias, spatter only", "only-spatter")] if "siqad" in held else []
+        for title, *names in (*methods, ("Q-Debias minus Q-Bench prompt", "paper", "qbench")):
+            source = "measured, pyiqa" if names[0].startswith(PREFIX) else f"measured, {model}"
+            found = [held[dataset].of(*names) if dataset in held else Agreement() for dataset in titles]
+            rows.append(((title, source, ""), found))
+    rows += [of_paper(row, f"after the paper: {row.source}") for row in after]
+    notes = [*_remarks(measured, ours), *([_AFTER] if after else [])]
+    heads = "Method", "Numbers from", "Trained on"
+    return _table("Table 1: comparison of methods", heads, [(title, "") for title in titles.values()], rows, notes)
 
 
 def _table2(measured: Sequence[Agreements], titles: Mapping[str, str]) -> Table:
-    columns = [Column("Model"), Column("Numbers from")]
-    for title in titles.values():
-        columns += [*_pair(f"{title}, vanilla prompt"), *_pair(f"{title}, Q-Debias"), *_pair(f"{title}, gain")]
+    groups = [(f"{title}, {kind}", "") for title in titles.values() for kind in ("vanilla prompt", "Q-Debias", "gain")]
     printed = [row for row in published.TABLE2 if titles.keys() & row.values.keys()]
-    lines: list[Cells] = []
+    rows: Rows = []
     for row in printed:
         found: list[Agreement] = []
         for dataset in titles:
@@ -215,13 +218,13 @@ def _table2(measured: Sequence[Agreements], titles: Mapping[str, str]) -> Table:
             gains = [Number(one.value - other.value, signed=True) for one, other in pairs if one and other]
             gain = Agreement(srcc=gains[0], plcc=gains[1], notes=vanilla.notes) if gains else Agreement()
             found += [vanilla, debiased, gain]
-        lines.append((Cell(row.name), Cell(SOURCE[row.version]), *_cells(found)))
+        rows.append(((row.name, SOURCE[row.version]), found))
     for model, held in _by_model(measured).items():
-        names = ("vanilla",), ("paper",), ("paper", "vanilla")
-        found = [held[dataset].of(*one) if dataset in held else Agreement() for dataset in titles for one in names]
-        lines.append((Cell(model), Cell("measured"), *_cells(found)))
-    notes = _remarks(measured, printed)
-    return Table(title="Table 2: other language models", columns=tuple(columns), rows=tuple(lines), notes=notes)
+        methods = ("vanilla",), ("paper",), ("paper", "vanilla")
+        found = [held[dataset].of(*one) if dataset in held else Agreement() for dataset in titles for one in methods]
+        rows.append(((model, "measured"), found))
+    heads = "Model", "Numbers from"
+    return _table("Table 2: other language models", heads, groups, rows, _remarks(measured, printed))
 
 
 def _by_model(measured: Sequence[Agreements]) -> dict[str, dict[str, Agreements]]:
@@ -230,10 +233,6 @@ def _by_model(measured: Sequence[Agreements]) -> dict[str, dict[str, Agreements]
     for one in measured:
         found.setdefault(one.evidence.model, {}).setdefault(one.evidence.dataset, one)
     return found
-
-
-def _cells(agreements: Iterable[Agreement]) -> list[Cell]:
-    return [cell for agreement in agreements for cell in agreement.cells]
 
 
 def _printed(row: PublishedRow, dataset: str) -> Agreement:

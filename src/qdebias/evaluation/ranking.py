@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from itertools import combinations
 from pathlib import Path
 from typing import TypeAlias
@@ -194,10 +194,8 @@ def rank(
             f"{question.options} and {batch}"
         )
     digests = read_digests(paths, max_pixels=max_pixels, max_side=max_side)
-    images: dict[str, Path] = {}
-    for path, name in digests.items():
-        if isinstance(name, str):
-            images.setdefault(name, path)
+    images = {name: path for path, name in reversed(digests.items()) if isinstance(name, str)}  # the first file of each
+    images = dict(reversed(images.items()))
     fixed = _anchors(anchors, max_pixels, max_side) if anchors else {}
     if fixed:
         pairs = [*combinations(fixed, 2), *((one, mark) for one in images for mark in fixed if one != mark)]
@@ -205,16 +203,8 @@ def rank(
         check_count(len(images))
         names = list(images)
         pairs = [(names[one], names[other]) for one, other in rings(names, opponents=opponents, seed=seed)]
-    answered, errors = _answered(
-        pairs,
-        fixed | images,
-        run,
-        backend,
-        question,
-        batch,
-        lambda path: _load(path, max_pixels, max_side),
-        on_progress or (lambda *_: None),
-    )
+    load, tell = partial(_load, max_pixels=max_pixels, max_side=max_side), on_progress or (lambda *_: None)
+    answered, errors = _answered(pairs, fixed | images, run, backend, question, batch, load, tell)
     found = _on_scale(images, fixed, answered, errors) if fixed else _fitted(images, answered)
     if not (found or fixed):
         unreadable = (str(one) for one in digests.values() if isinstance(one, ImageError))
