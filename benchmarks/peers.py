@@ -45,9 +45,9 @@ QDEBIAS = {
 def qdebias(checkpoint: str, images: Path, method: str, options: dict[str, Any]) -> Callable[[], list[float]]:
     """Return what answers as this package does: the probabilities of all options."""
     import torch
+    from scipy.special import softmax
 
     from qdebias import load_backend, presets
-    from qdebias.equations import softmax
     from qdebias.methods.method import Context
 
     torch.set_num_threads(1)

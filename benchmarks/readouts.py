@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
-from qdebias.equations import FloatArray, softmax
+from qdebias.equations import FloatArray, log_softmax
 from qdebias.errors import SettingError
 from qdebias.evaluation.table import Cell, Column, Number, Table, render
 from qdebias.inputs.datasets import CATALOGUE
@@ -132,7 +132,7 @@ def at(temperature: float, better: str = "good", worse: str = "poor") -> Callabl
 
     def read(logits: Logits) -> Reading:
         pair = np.stack([logits[better], logits[worse]], axis=-1)
-        return Reading(score=softmax(pair, temperature)[:, 0], order=margin(logits, better, worse))
+        return Reading(score=np.exp(log_softmax(pair, temperature))[:, 0], order=margin(logits, better, worse))
 
     return read
 
@@ -152,7 +152,7 @@ def expected(values: Mapping[str, float]) -> Callable[[Logits], Reading]:
         with np.errstate(divide="ignore"):
             high, low = np.log(value), np.log1p(-value)
         order = np.logaddexp.reduce(above + high, axis=-1) - np.logaddexp.reduce(above + low, axis=-1)
-        return Reading(score=softmax(columns) @ value, order=order)
+        return Reading(score=np.exp(log_softmax(columns)) @ value, order=order)
 
     return read
 
