@@ -19,11 +19,11 @@ from PIL import Image
 
 from qdebias.image import RgbImage, load_image
 from qdebias.service import processes
+from qdebias.service.buffers import Upload
 from qdebias.service.decoder import FORMATS
 from qdebias.service.decoder import decode as decode_here
 from qdebias.service.limits import Settings
 from qdebias.service.processes import Decoder, Pool, Process
-from qdebias.service.reading import Base64
 from qdebias.service.refusal import Reason, Refusal
 from serving import encoded, noise
 
@@ -278,13 +278,18 @@ def test_base64_may_have_lines_and_be_a_data_url() -> None:
     sound = [lines, lines.replace("\n", "\r\n"), "data:image/png;base64," + lines, base64.b64encode(plain).decode()]
     bad = ["***", lines[:-3], "data:image/png," + lines, "data:;base64", "\u00e9" * 4, "\ud800"]
 
+    def upload(text: str) -> Upload:
+        found = Upload(1_000_000, base64=True)
+        found.write(json.dumps(text).encode())
+        return found
+
     async def use(process: Decoder) -> None:
         for text in sound:
-            got = await process.decode(Base64(json.dumps(text).encode()))
+            got = await process.decode(upload(text))
             np.testing.assert_array_equal(got, noise(1))
         for text in bad:
             with pytest.raises(Refusal) as caught:
-                await process.decode(Base64(json.dumps(text).encode()))
+                await process.decode(upload(text))
             assert "base64" in caught.value.message, text
 
     with_decoder(use)

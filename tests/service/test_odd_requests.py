@@ -93,6 +93,11 @@ BODIES = {
         PACKED,
         b"\x81\xa6images\x91\x83\xa6height\xce\x00\x10\x00\x00\xa5width\xce\x00\x10\x00\x00\xa6pixels\xc4\x01a",
     ),
+    "240 MB that are not the pixels they should be": (
+        "/v1/reward",
+        PACKED,
+        b"\x81\xa6images\x91\x83\xa6height\x01\xa5width\x01\xa6pixels\xc6\x0e\x4e\x1c\x00" + bytes(240_000_000),
+    ),
     "gzip": ("/v1/score", {**TEXT, "content-encoding": "gzip"}, gzip.compress(b"[" * 20_000_000)),
     "deflate": ("/v1/score", {**FORM, "content-encoding": "deflate"}, zlib.compress(HEAD + bytes(20_000_000) + END)),
 }
@@ -104,6 +109,17 @@ def test_no_body_holds_the_event_loop(client: httpx2.Client, server: Running, lo
     answer = quickly(longest, lambda: client.post(path, content=body, headers=headers))
     assert answer.status_code in (400, 413, 415, 422), answer.text
     assert server.service.places.taken == server.service.memory.taken == server.service.background_places.taken == 0
+
+
+def test_the_first_requests_hold_the_event_loop_no_longer_than_others(longest: list[float]) -> None:
+    def ask_a_new_server() -> list[int]:
+        with running() as server, server.client() as client:
+            longest[:] = [0.0]
+            paths = ("/docs", "/openapi.json", "/metrics", "/v1/methods", "/v1/models", "/")
+            score = client.post("/v1/score", files={"image": encoded(noise(1))})
+            return [score.status_code, *(client.get(path).status_code for path in paths)]
+
+    assert set(quickly(longest, ask_a_new_server)) == {200}
 
 
 def asked(server: Running, data: bytes) -> bytes:

@@ -6,7 +6,7 @@ A request is read by `reading` and gets its place from `Service`; the rest is he
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from functools import cache, partial
+from functools import partial
 from mimetypes import MimeTypes
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -84,15 +84,15 @@ def create_app(service: Service, *, keys: Keys, hosts: frozenset[str] = frozense
         exception_handlers={Refusal: _refused, RequestValidationError: _refused, HTTPException: _refused},
     )
     for router in (image_routes(service), other_routes(service), health_routes(service), page_routes()):
-        app.include_router(router)
+        app.router.routes += router.routes  # `include_router` would prepare them again, during the first request
     text = Path(__file__).with_name("api_page.html").read_text(encoding="utf-8")
     page = Template(text, autoescape=True, trim_blocks=True, lstrip_blocks=True)
-    openapi = cache(partial(describe, app, keys=bool(keys)))
-    app.openapi = openapi  # type: ignore[method-assign]  # FastAPI's documented way
+    api = describe(app, keys=bool(keys))  # now: a request for it would hold up all others
+    app.openapi = lambda: api  # type: ignore[method-assign]  # FastAPI's documented way
 
     @app.get("/docs", include_in_schema=False)
     async def docs(request: Request) -> HTMLResponse:
-        return HTMLResponse(page.render(api=openapi(), url=str(request.base_url).rstrip("/")))
+        return HTMLResponse(page.render(api=api, url=str(request.base_url).rstrip("/")))
 
     deadline = service.settings.deadline
     return Guard(app=app, keys=keys, hosts=hosts, metrics=service.metrics, deadline=deadline, show_id=not in_ray)
@@ -154,7 +154,7 @@ def health_routes(service: Service) -> APIRouter:
     return router
 
 
-def refuse_unknown_query(request: Request) -> None:
+async def refuse_unknown_query(request: Request) -> None:
     """Refuse a request with a query parameter that its address does not take."""
     known = [parameter.alias for parameter in request.scope["route"].dependant.query_params]
     if not set(request.query_params) <= set(known):

@@ -14,14 +14,12 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, suppress
 from typing import IO, Any, Generic, TypeVar
 
-import numpy as np
-
 from qdebias.image import RgbImage
 from qdebias.service import READY
+from qdebias.service.buffers import Upload, allocate
 from qdebias.service.decoder import HEAD, REASONS, SIZE
 from qdebias.service.guard import log
 from qdebias.service.limits import Settings
-from qdebias.service.reading import Base64
 from qdebias.service.refusal import Reason, Refusal
 from qdebias.system.processes import module_command, module_path
 
@@ -209,12 +207,12 @@ class Decoder(Process):
         super().__init__("qdebias.service.decoder", *limits, seconds=settings.decode_seconds, environment=_MEMORY)
         self._most_pixels = settings.pixels
 
-    async def decode(self, data: bytes | bytearray | memoryview, *, lossy: bool = True) -> RgbImage:
-        """Return the pixels of a file, which may be Base64; with `lossy` also of one that was compressed with loss."""
+    async def decode(self, file: bytes | memoryview | Upload, *, lossy: bool = True) -> RgbImage:
+        """Return the pixels of a file; with `lossy` also of one that was compressed with loss."""
 
         def exchange(source: IO[bytes], sink: IO[bytes]) -> RgbImage | Reason:
-            view = memoryview(data)
-            source.write(HEAD.pack(isinstance(data, Base64), not lossy, len(view)))
+            view, base64 = (file.view, file.base64) if isinstance(file, Upload) else (memoryview(file), False)
+            source.write(HEAD.pack(base64, not lossy, len(view)))
             source.write(view)
             source.flush()
             reason = REASONS[sink.read(1)[0]]
@@ -223,7 +221,7 @@ class Decoder(Process):
             height, width = SIZE.unpack(sink.read(SIZE.size))
             if height * width > self._most_pixels:
                 raise ValueError("more pixels than were allowed")
-            image: RgbImage = np.empty((height, width, 3), dtype=np.uint8)
+            image: RgbImage = allocate((height, width, 3))
             if sink.readinto(image.data.cast("B")) < image.nbytes:  # type: ignore[attr-defined]  # a buffered reader's
                 raise EOFError
             return image

@@ -19,6 +19,7 @@ from python_multipart.multipart import MultipartParser, parse_options_header
 from starlette.requests import ClientDisconnect, Request
 
 from qdebias.image import RgbImage
+from qdebias.service.buffers import Upload
 from qdebias.service.limits import Settings
 from qdebias.service.refusal import Reason, Refusal, busy
 from qdebias.service.schema import (
@@ -33,12 +34,8 @@ from qdebias.service.schema import (
 Body = TypeVar("Body", bound=Struct)
 
 
-class Base64(bytearray):
-    """A JSON string, with its quotes, that holds a file in base64."""
-
-
-Source = bytearray | memoryview | str | RgbImage | Refusal
-"""An image: a file's bytes, which may be Base64; the URL where it is; or pixels; or why it was refused already."""
+Source = Upload | memoryview | str | RgbImage | Refusal
+"""An image: a file, the URL where it is, or pixels; or why it was refused already."""
 
 Take = Callable[[int], bool]  # says whether there is memory for so many bytes more, and takes it
 VALUES_AN_IMAGE = 8
@@ -96,17 +93,17 @@ async def read(request: Request, form: Form, take: Take) -> ParsedRequest:
     if len(sources) > form.most:
         raise Refusal(Reason.TOO_MANY_IMAGES)
     images = tuple(_source(image, body) for image in sources)
-    if sum(isinstance(image, Base64) and len(image) > LONGEST_STRING for image in images) != len(body.long):
+    if sum(isinstance(image, Upload) and len(image) > LONGEST_STRING for image in images) != len(body.long):
         raise Refusal(Reason.MALFORMED, "a text is too long")
     lossy = found.lossy if isinstance(found, RewardRequest) else True
     return ParsedRequest(images=images, method=found.method, model=found.model, lossy=lossy)
 
 
 async def _read_packed(request: Request, form: Form, take: Take) -> ParsedRequest:
-    body = bytearray()
+    upload = Upload(min(form.body_bytes, _announced(request) or form.body_bytes))
     async for piece in _pieces(request, form.body_bytes, take):
-        body += piece
-    place = 0
+        upload.write(piece)
+    body, place = upload.view, 0
     for _ in range(form.values):  # of more values, or longer texts, than a sound body has, few are looked at
         if place < len(body):
             place += _packed_size(body, place)
@@ -135,7 +132,7 @@ _NUMBER_BYTES = {0xDC: 2, 0xDD: 4, 0xDE: 2, 0xDF: 4} | {kind: 1 << (kind & 3) fo
 """Of integers, of lists and maps of which only the head is meant: how many bytes follow the first."""
 
 
-def _packed_size(body: bytearray, place: int) -> int:
+def _packed_size(body: memoryview, place: int) -> int:
     """Return how many bytes a value has, without those inside it."""
     kind = body[place]
     if 0xA0 <= kind < 0xC0:
@@ -150,13 +147,16 @@ def _packed_size(body: bytearray, place: int) -> int:
 
 
 class JsonBody:
-    """A JSON body, taken apart as it arrives; `values` are the most commas, opening brackets and strings in it."""
+    """A JSON body of at most `most` bytes, taken apart as it arrives.
 
-    def __init__(self, values: int) -> None:
+    `values` are the most commas, opening brackets and strings in it.
+    """
+
+    def __init__(self, most: int, values: int) -> None:
         self.rest = bytearray()  # the body with each string of more than LONGEST_STRING bytes replaced by a short one
-        self.long: list[Base64] = []  # those strings
-        self._values, self._most = values, values * LONGEST_STRING
-        self._string = Base64()
+        self.long: list[Upload] = []  # those strings
+        self._values, self._most, self._longest = values, values * LONGEST_STRING, most + 1
+        self._string = Upload(self._longest, base64=True)
         self._inside, self._backslash = False, b""
 
     def write(self, piece: bytes) -> None:
@@ -170,8 +170,12 @@ class JsonBody:
                 between = piece[start:] if end < 0 else piece[start:end]
                 self._values -= sum(map(between.count, (b",", b"[", b"{"))) + (end >= 0)
                 self.rest += between
-                self._string, self._inside = Base64(b'"'), end >= 0
-                start = end + 1 if self._inside else len(piece)
+                self._inside = end >= 0
+                start = len(piece)
+                if self._inside:
+                    self._string = Upload(self._longest, base64=True)
+                    self._string.write(b'"')
+                    start = end + 1
             if self._values < 0 or len(self.rest) > self._most:
                 raise Refusal(Reason.MALFORMED, "it holds too many values")
 
@@ -183,17 +187,17 @@ class JsonBody:
     def _write_string(self, piece: bytes, start: int) -> int:
         """Take the bytes of a string, and return where what follows them starts."""
         end = _STRING.match(piece, start).end()  # type: ignore[union-attr]  # it matches no byte at least
-        self._string += piece[start:end]
+        self._string.write(piece[start:end])
         if piece[end : end + 1] != b'"':
             self._backslash = piece[end:]  # with which the piece may end; the next one says what it escapes
             return len(piece)
-        self._string += b'"'
+        self._string.write(b'"')
         self._inside = False
         if len(self._string) > LONGEST_STRING:
             self.rest += b'"%s%d"' % (_STANDS_FOR, len(self.long))
             self.long.append(self._string)
         else:
-            self.rest += self._string
+            self.rest += self._string.view
         return end + 1
 
 
@@ -201,7 +205,7 @@ async def read_json(request: Request, most: int, values: int, take: Take) -> Jso
     """Return the JSON body of a request: at most so many bytes, and so many values as `JsonBody` counts them."""
     if media_type(request) != "application/json":
         raise Refusal(Reason.CONTENT_TYPE)
-    body = JsonBody(values)
+    body = JsonBody(most, values)
     async for piece in _pieces(request, most, take):
         body.write(piece)
     body.complete()
@@ -224,7 +228,11 @@ def _source(image: ImageSource, body: JsonBody) -> Source:
     text = b"" if image.url is not UNSET or image.base64 is UNSET else bytes(image.base64)
     if not text.startswith(b'"'):
         raise Refusal(Reason.MALFORMED, "an image is given by base64 or by url, as text")
-    return body.long[int(text[1 + len(_STANDS_FOR) : -1])] if text[1:].startswith(_STANDS_FOR) else Base64(text)
+    if text[1:].startswith(_STANDS_FOR):
+        return body.long[int(text[1 + len(_STANDS_FOR) : -1])]
+    upload = Upload(len(text), base64=True)
+    upload.write(text)
+    return upload
 
 
 def media_type(request: Request) -> str:
@@ -250,7 +258,7 @@ async def _read_multipart(request: Request, form: Form, take: Take) -> ParsedReq
         raise Refusal(Reason.MALFORMED, "the last boundary is missing")
     if not reader.images:
         raise Refusal(Reason.MALFORMED, f"there is no part {form.field!r} with a file name, and no url")
-    texts = {name: text.decode(errors="replace") for name, text in reader.texts.items()}
+    texts = {name: str(text.view, "utf-8", "replace") for name, text in reader.texts.items()}
     lossy = texts.get("lossy") or str(not form.reward).lower()
     if lossy not in ("true", "false"):
         raise Refusal(Reason.MALFORMED, "lossy is true or false")
@@ -264,13 +272,13 @@ class _FormReader:
     def __init__(self, form: Form) -> None:
         self.form = form
         self.images: list[Source] = []
-        self.texts: dict[str, bytearray] = {}
+        self.texts: dict[str, Upload] = {}
         self.ended = False
         self._header, self._value = bytearray(), bytearray()
         self._name = ""
 
     def on_part_begin(self) -> None:
-        self._disposition, self._part = b"", bytearray()
+        self._disposition, self._part = b"", Upload(self.form.limits.image_bytes)
 
     def on_header_field(self, data: bytes, start: int, end: int) -> None:
         self._header += data[start:end]
@@ -299,7 +307,7 @@ class _FormReader:
     def on_part_data(self, data: bytes, start: int, end: int) -> None:
         text = self._name in self.form.texts
         if len(self._part) + end - start <= (LONGEST_TEXT if text else self.form.limits.image_bytes):
-            self._part += data[start:end]
+            self._part.write(data[start:end])
         elif text:
             raise Refusal(Reason.MALFORMED, f"a text is longer than {LONGEST_TEXT} bytes")
         else:
@@ -307,16 +315,21 @@ class _FormReader:
 
     def on_part_end(self) -> None:
         if self._name == "url":
-            self.images[-1] = self._part.decode()
+            self.images[-1] = str(self._part.view, "utf-8")
 
     def on_end(self) -> None:
         self.ended = True
 
 
+def _announced(request: Request) -> int:
+    """Return how long a body is said to be, 0 where that is not said."""
+    announced = request.headers.get("content-length", "")
+    return int(announced[:20]) if announced.isdecimal() else 0
+
+
 async def _pieces(request: Request, most: int, take: Take) -> AsyncGenerator[bytes, None]:
     """Yield the body as it arrives, in small pieces, up to a limit, as far as there is memory for it."""
-    announced = request.headers.get("content-length", "")
-    if announced.isdecimal() and int(announced[:20]) > most:
+    if _announced(request) > most:
         raise Refusal(Reason.TOO_LARGE)
     count = 0
     try:

@@ -26,6 +26,7 @@ from qdebias.runs.options import Options
 from qdebias.runs.scorer import Explanation, Scorer
 from qdebias.service.background import Background
 from qdebias.service.batcher import Batcher
+from qdebias.service.buffers import Upload, freeing_arrays
 from qdebias.service.fetch import Fetcher
 from qdebias.service.guard import Metrics, log
 from qdebias.service.limits import Budget, Places, Settings
@@ -173,7 +174,8 @@ class Service:
         self._loading = asyncio.create_task(self._become_ready())
         beating = asyncio.create_task(self._keep_beating())
         try:
-            yield
+            with freeing_arrays():
+                yield
         finally:
             for task in (self._loading, beating):
                 task.cancel()
@@ -293,9 +295,9 @@ class Job:
                     raise Refusal(Reason.TOO_MANY_PIXELS)
                 await pixels.acquire(image.size // 3)
             else:
-                data = await self._bytes(source)
+                file = await self._file(source)
                 async with self._service.decoders.one() as decoder:
-                    image = await decoder.decode(data, lossy=self._lossy)
+                    image = await decoder.decode(file, lossy=self._lossy)
                     await pixels.acquire(image.size // 3)  # with the decoder in hand: no more images than fit
             try:
                 yield image
@@ -306,7 +308,7 @@ class Job:
             raise
         images.labels("scored").inc()
 
-    async def _bytes(self, source: bytearray | memoryview | str | Refusal) -> bytes | bytearray | memoryview:
+    async def _file(self, source: Upload | memoryview | str | Refusal) -> bytes | memoryview | Upload:
         if isinstance(source, Refusal):
             raise source
         if not isinstance(source, str):

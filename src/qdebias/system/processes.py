@@ -17,7 +17,7 @@ with suppress(ModuleNotFoundError):  # Windows has none
     resource = import_module("resource")
 
 _STATM = Path("/proc/self/statm")
-_MADV_PAGEOUT = 21  # Linux's number; Python's `mmap` does not name it
+_MADV_DONTNEED, _MADV_PAGEOUT = 4, 21  # Linux's numbers
 
 
 def module_command(module: str, *arguments: str) -> list[str]:
@@ -52,10 +52,22 @@ def address_space() -> int:
 
 def page_out(address: int, size: int) -> None:
     """Take the full pages of `size` bytes out of memory where the system can (Linux); a later read brings them back."""
+    _advise(address, size, _MADV_PAGEOUT)
+
+
+def drop_pages(address: int, size: int) -> None:
+    """Give the full pages of `size` bytes of private memory back to the system (Linux), while other threads run on.
+
+    Their content is lost. Freeing memory does the same, but holds Python's lock: for 22 ms at 240 MB.
+    """
+    _advise(address, size, _MADV_DONTNEED)
+
+
+def _advise(address: int, size: int, advice: int) -> None:
     advise = getattr(ctypes.CDLL(None), "madvise", None) if sys.platform == "linux" else None
     first, end = -(-address // PAGESIZE) * PAGESIZE, (address + size) // PAGESIZE * PAGESIZE
     if advise is not None and end > first:
-        advise(ctypes.c_void_p(first), ctypes.c_size_t(end - first), _MADV_PAGEOUT)
+        advise(ctypes.c_void_p(first), ctypes.c_size_t(end - first), advice)
 
 
 def limit_process(limits: Mapping[str, int]) -> None:
