@@ -1,7 +1,4 @@
-"""The ASGI application: routes, errors in fixed words, the page, and the guard around all of it.
-
-A request is read by `reading` and gets its place from `Service`; the rest is here.
-"""
+"""The ASGI application: routes, answers and their description in OpenAPI, the web page."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
@@ -55,15 +52,15 @@ from qdebias.service.schema import (
 )
 from qdebias.service.service import Job, Service
 
-NUMBERS_BYTES = 2 << 20  # largest body of numbers
+NUMBERS_BYTES = 2 << 20  # largest body of /v1/agreement
 PLAIN = "vanilla"  # the method that an explanation compares with
 
 
 def create_app(service: Service, *, keys: Keys, hosts: frozenset[str] = frozenset(), in_ray: bool = False) -> Guard:
-    """Return the application; without keys, who reaches the server may ask, and without hosts, it has any name.
+    """Return the application; without keys anybody may use it, and without hosts any Host header is accepted.
 
-    As a replica of Ray Serve, starting takes until the models are loaded, and fails where they cannot be, while /readyz
-    tells elsewhere; and Ray's proxies add the id of a request to the answer.
+    A replica of Ray Serve has started when its models are loaded, and fails if they cannot be; Ray's proxies add
+    request ids to answers themselves.
     """
 
     @asynccontextmanager
@@ -78,16 +75,16 @@ def create_app(service: Service, *, keys: Keys, hosts: frozenset[str] = frozense
         version=qdebias.__version__,
         description="Image quality by large multimodal models. A score lies in [0, 1]; higher is better.",
         lifespan=lifespan,
-        docs_url=None,  # the usual pages load their scripts from elsewhere
+        docs_url=None,  # FastAPI's pages load scripts from other hosts
         redoc_url=None,
         redirect_slashes=False,
         exception_handlers={Refusal: _refused, RequestValidationError: _refused, HTTPException: _refused},
     )
     for router in (image_routes(service), other_routes(service), health_routes(service), page_routes()):
-        app.router.routes += router.routes  # `include_router` would prepare them again, during the first request
+        app.router.routes += router.routes  # `include_router` would build them again during the first request
     text = Path(__file__).with_name("api_page.html").read_text(encoding="utf-8")
     page = Template(text, autoescape=True, trim_blocks=True, lstrip_blocks=True)
-    api = describe(app, keys=bool(keys))  # now: a request for it would hold up all others
+    api = describe(app, keys=bool(keys))  # takes too long to do in a request
     app.openapi = lambda: api  # type: ignore[method-assign]  # FastAPI's documented way
 
     @app.get("/docs", include_in_schema=False)
@@ -106,9 +103,9 @@ async def _refused(_: Request, error: Exception) -> Response:
 
 
 def page_routes() -> APIRouter:
-    """Return one route a file, and the page itself at the root."""
+    """Return a route for each file of the page, with index.html at the root."""
     router = APIRouter(include_in_schema=False)
-    kinds = MimeTypes()  # Python's own; what the system would guess differs from machine to machine
+    kinds = MimeTypes()  # Python's own, as those of the system differ between machines
 
     def add(path: Path) -> None:
         data, (kind, _) = path.read_bytes(), kinds.guess_type(path.name, strict=False)
@@ -123,7 +120,7 @@ def page_routes() -> APIRouter:
 
 
 def health_routes(service: Service) -> APIRouter:
-    """Return the routes for whoever watches the server."""
+    """Return the routes for monitoring."""
     router = APIRouter(tags=["health"])
 
     @router.get("/healthz", summary="Whether the server lives")
@@ -155,7 +152,7 @@ def health_routes(service: Service) -> APIRouter:
 
 
 async def refuse_unknown_query(request: Request) -> None:
-    """Refuse a request with a query parameter that its address does not take."""
+    """Refuse a request with an unknown query parameter."""
     known = [parameter.alias for parameter in request.scope["route"].dependant.query_params]
     if not set(request.query_params) <= set(known):
         taken = ", ".join(known) or "none"
@@ -216,10 +213,10 @@ def image_routes(service: Service) -> APIRouter:
 
         As msgpack (`PackedRewardRequest`) images may be pixels; the answer is msgpack then.
         """
-        found = await service.answer(request, reward_form, _reward)
+        answer = await service.answer(request, reward_form, _reward)
         if media_type(request) == PACKED:
-            return Response(msgspec.msgpack.encode(found.model_dump()), media_type=PACKED)
-        return Response(found.model_dump_json(), media_type="application/json")
+            return Response(msgspec.msgpack.encode(answer.model_dump()), media_type=PACKED)
+        return Response(answer.model_dump_json(), media_type="application/json")
 
     return router
 
@@ -262,8 +259,8 @@ def other_routes(service: Service) -> APIRouter:
     )
     async def compare(request: Request) -> Response:
         """Correlate scores with human scores, and say for each image how far its two ranks are apart."""
-        found = await service.run_in_background(request, agreement, most=NUMBERS_BYTES, values=2 * MOST_NUMBERS + 16)
-        return Response(found, media_type="application/json")
+        answer = await service.run_in_background(request, agreement, most=NUMBERS_BYTES, values=2 * MOST_NUMBERS + 16)
+        return Response(answer, media_type="application/json")
 
     return router
 
@@ -274,7 +271,7 @@ async def _score(job: Job, source: Source) -> ScoreAnswer:
 
 
 async def _score_all(job: Job) -> list[ScoreAnswer | Refusal]:
-    """Score each image; one that is refused does not keep the others from their scores."""
+    """Return the score of each image, or its refusal."""
 
     async def one(source: Source) -> ScoreAnswer | Refusal:
         try:
@@ -286,12 +283,11 @@ async def _score_all(job: Job) -> list[ScoreAnswer | Refusal]:
 
 
 async def _reward(job: Job) -> RewardAnswer:
-    """Score each image, for a program that trains on the scores; one that has none has its error."""
-    found = await _score_all(job)
-    refused = [(index, one) for index, one in enumerate(found) if isinstance(one, Refusal)]
+    answers = await _score_all(job)
+    refused = [(index, answer) for index, answer in enumerate(answers) if isinstance(answer, Refusal)]
     return RewardAnswer(
-        rewards=[None if isinstance(one, Refusal) else one.score for one in found],
-        errors=[RewardError(index=index, **problem(one)) for index, one in refused],
+        rewards=[None if isinstance(answer, Refusal) else answer.score for answer in answers],
+        errors=[RewardError(index=index, **problem(refusal)) for index, refusal in refused],
         model=job.model,
         method=job.method,
         fingerprint=job.served.fingerprint(job.model),
@@ -302,7 +298,7 @@ async def _draw(service: Service, drawn: Callable[[ScoreAnswer, Row], bytes], jo
     def make(found: Explanation) -> tuple[ScoreAnswer, Explanation]:
         return _score_answer(job, found), reduced(found)
 
-    async with job.decoded(job.sources[0]) as image:  # its pixels count as held until the picture is drawn
+    async with job.decoded(job.sources[0]) as image:  # counts as held until the figure is drawn
         scores = (job.score(image, method, make) for method in dict.fromkeys((job.method, PLAIN)))
         (answer, small), *plain = await asyncio.gather(*scores)
         row = Row(name="image", explanation=small, vanilla=plain[0][0].score if plain else None)
@@ -328,20 +324,20 @@ def _score_answer(job: Job, found: Explanation) -> ScoreAnswer:
 
 
 def describe(app: FastAPI, *, keys: bool) -> dict[str, Any]:
-    """Return what /openapi.json says."""
-    found = get_openapi(title=app.title, version=app.version, description=app.description, routes=app.routes)
+    """Return the content of /openapi.json."""
+    api = get_openapi(title=app.title, version=app.version, description=app.description, routes=app.routes)
     models = (ScoreRequest, BatchRequest, RewardRequest, AgreementRequest)
     _, extra = msgspec.json.schema_components(models, ref_template=REFERENCE)
     image = extra["ImageSource"]
     image["oneOf"] = [{"required": [name]} for name in image["properties"]]
-    components = found.setdefault("components", {})
+    components = api.setdefault("components", {})
     components.setdefault("schemas", {}).update(extra)
     if keys:
         components["securitySchemes"] = {
             "key": {"type": "http", "scheme": "bearer"},
             "password": {"type": "http", "scheme": "basic", "description": "Any user; the key is the password."},
         }
-        found["security"] = [{"key": []}, {"password": []}]
+        api["security"] = [{"key": []}, {"password": []}]
         for path in ("/healthz", "/readyz"):
-            found["paths"][path]["get"]["security"] = []
-    return found
+            api["paths"][path]["get"]["security"] = []
+    return api

@@ -1,4 +1,4 @@
-"""The process that draws and correlates, which leaves the processors to whatever else wants them.
+"""A low-priority process that draws figures and computes correlations.
 
 Run as `python -m qdebias.service.background`; it reads pickled calls from stdin and writes pickled results to stdout.
 """
@@ -30,18 +30,17 @@ from qdebias.service.schema import AgreementAnswer, AgreementRequest, ConditionP
 Params = ParamSpec("Params")
 Result = TypeVar("Result")
 
-NICENESS = 15
-"""About a thirtieth of the share of a usual process, where all processors are busy; everything where one is idle."""
+NICENESS = 15  # about a thirtieth of a normal process's share while all processors are busy
 
 
 class Background:
-    """Work beside the model: one task at a time, in the order in which they come."""
+    """Runs functions beside the model, one at a time and in order."""
 
     def __init__(self, *, seconds: float) -> None:
         self.pool = Pool([Process("qdebias.service.background", seconds=seconds, environment=os.environ)])
 
     async def run(self, call: Callable[Params, Result], *args: Params.args, **kwargs: Params.kwargs) -> Result:
-        """Return what a function of this package returns, or raise what it raised; a Refusal where it took too long."""
+        """Run a function of this package in the process; raises a Refusal if it takes too long."""
 
         def exchange(source: IO[bytes], sink: IO[bytes]) -> Result | Exception:
             pickle.dump((call, args, kwargs), source)
@@ -60,7 +59,7 @@ class Background:
 
 
 def agreement(body: bytes) -> bytes:
-    """Return an AgreementAnswer in JSON: correlations, and for each image how far its ranks under both are apart."""
+    """Return an AgreementAnswer as JSON: correlations, and for each image the difference of its two ranks."""
     from scipy import stats
 
     numbers = parse(AgreementRequest, body)
@@ -73,11 +72,11 @@ def agreement(body: bytes) -> bytes:
     return answer.model_dump_json().encode()
 
 
-QUALITY = 90  # of the WebP files that the page shows; the model saw the pixels themselves
+QUALITY = 90  # of the WebP pictures on the page
 
 
 def reduced(explanation: Explanation) -> Explanation:
-    """Return an explanation with its images as large as they are drawn, and without what was asked about them."""
+    """Return an explanation with its images reduced to the size at which they are drawn, and without its requests."""
 
     def smaller(image: RgbImage) -> RgbImage:
         picture = Image.fromarray(image)
@@ -98,7 +97,7 @@ def figure_png(answer: ScoreAnswer, row: Row) -> bytes:
 
 
 def explanation_json(answer: ScoreAnswer, row: Row) -> bytes:
-    """Return an ExplanationAnswer in JSON: a score with its pictures, as the page shows them."""
+    """Return an ExplanationAnswer as JSON: a score with its pictures."""
     images = [condition.image for condition in row.explanation.plan.conditions]
     same_object: list[float] | list[None] = answer.same or [None] * len(images)
     numbers = zip(answer.conditions, images, answer.good, same_object, answer.weight, strict=False)
@@ -121,11 +120,11 @@ def data_url(image: RgbImage) -> str:
 
 def main() -> None:
     """Run the process."""
-    import matplotlib.backends.backend_agg  # noqa: F401 (what the first figure needs, before priority is little)
-    import scipy.stats  # noqa: F401 (likewise the first correlation)
+    import matplotlib.backends.backend_agg  # noqa: F401 (for the first figure; faster before the priority is lowered)
+    import scipy.stats  # noqa: F401 (for the first correlation)
 
     sink = sys.stdout.buffer
-    sys.stdout = sys.stderr  # nothing else may stand between the results
+    sys.stdout = sys.stderr  # stdout is for results only
     sink.write(READY)
     sink.flush()
     if hasattr(os, "nice"):

@@ -1,6 +1,6 @@
-"""Images of many requests, asked about together: one thread runs the model, and while it does the next batch gathers.
+"""Batches of images from many requests: one thread runs the model, and meanwhile the next batch gathers.
 
-Nothing waits for a batch to fill: when the model is free it is given what is there.
+Nothing waits for a batch to fill: whenever the model is free, it takes the images that are queued.
 """
 
 import asyncio
@@ -30,11 +30,10 @@ class _Job:
 
 
 class Batcher:
-    """Hands images to their scorers, `batch` at a time, in the order in which they came.
+    """Passes images to their scorers in order, at most `batch` at a time.
 
-    A batch holds images of one scorer. Whoever stops waiting (a client that left, a deadline) takes its image out of
-    the queue with it. `observe` is told the number of images of each batch and its seconds, `on_broken` what keeps it
-    from working on.
+    A batch holds images of one scorer. An image whose request is cancelled (a client that left, a deadline) leaves the
+    queue. `observe` gets the size and seconds of each batch, `on_broken` an error of the batcher itself.
     """
 
     def __init__(
@@ -54,11 +53,11 @@ class Batcher:
         self.seconds_an_image = 0.0  # smoothed; 0 before the first
 
     def start(self) -> None:
-        """Begin to work; must be called in the event loop that submits."""
+        """Start; must be called in the event loop that submits images."""
         self._task = asyncio.get_running_loop().create_task(self._work())
 
     async def stop(self) -> None:
-        """Stop working; what is in the queue is not answered."""
+        """Stop; queued images are not answered."""
         if self._task is not None:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
@@ -66,14 +65,14 @@ class Batcher:
 
     @property
     def waiting(self) -> int:
-        """How many images wait for the model."""
+        """Number of images that wait for the model."""
         return len(self._jobs)
 
     async def submit(self, scorer: Scorer, image: RgbImage, make: Callable[[Explanation], Made]) -> Made | Failure:
-        """Return what is made of an image's score, or why it cannot be scored; raises what the model raised about it.
+        """Return `make` of an image's explanation, or why it cannot be scored; raises what the model raised.
 
-        It is made in the model's thread, which also gives back the memory of the degraded copies: of a large image that
-        takes longer than the event loop may be held up.
+        `make` runs in the model's thread, which then also frees the degraded copies: for large images that takes longer
+        than the event loop may be blocked.
         """
         job = _Job(scorer, image, make, asyncio.get_running_loop().create_future())
         self._jobs.append(job)
@@ -82,11 +81,11 @@ class Batcher:
             answer: Made | Failure = await job.answer
             return answer
         finally:
-            if job in self._jobs:  # whoever asked is gone
+            if job in self._jobs:  # cancelled
                 self._jobs.remove(job)
 
     async def run(self, call: Callable[[], None]) -> None:
-        """Run something else in the model's thread, such as loading it."""
+        """Run a function in the model's thread, such as one that loads the model."""
         await asyncio.get_running_loop().run_in_executor(self._thread, call)
 
     async def _work(self) -> None:
@@ -99,11 +98,11 @@ class Batcher:
                     self._more.clear()
         except asyncio.CancelledError:
             raise
-        except BaseException as error:  # noqa: BLE001 (out of memory, a panic of a library, a fault of our own)
+        except BaseException as error:  # noqa: BLE001 (out of memory, a panic of a library, a bug)
             self._on_broken(error)
 
     async def _answer_batch(self) -> None:
-        """Answer the first image and those behind it of the same scorer; the end of this call frees their pixels."""
+        """Answer the first image and those of the same scorer behind it."""
         scorer = self._jobs[0].scorer
         batch = [job for job in self._jobs if job.scorer is scorer][: self._batch]
         for job in batch:
@@ -116,7 +115,7 @@ class Batcher:
         self.seconds_an_image += weight * (seconds / len(batch) - self.seconds_an_image)
         self._observe(len(batch), seconds)
         for job, result in zip(batch, results, strict=True):
-            if job.answer.done():  # whoever asked is gone
+            if job.answer.done():  # cancelled
                 continue
             if isinstance(result, Exception):
                 job.answer.set_exception(result)
@@ -127,9 +126,9 @@ class Batcher:
 def score_batch(
     scorer: Scorer, images: Sequence[RgbImage], makers: Sequence[Callable[[Explanation], Any]]
 ) -> list[Any | Failure | Exception]:
-    """Return what is made of each image's score; where the model fails on all together, each is tried alone.
+    """Return what the makers make of each image's explanation; if the model fails on the batch, each is tried alone.
 
-    So an image on which a model gives no finite logits costs the requests beside it time, but not their scores.
+    So an image for which a model returns no finite logits costs the other requests time, but not their scores.
     """
     try:
         found = scorer.explain_many(images, on_error="return")

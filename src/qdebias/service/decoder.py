@@ -1,15 +1,13 @@
-"""The process that decodes images for the service.
-
-It opens no file and no socket, has little memory, and is killed when it takes too long.
+"""The process that decodes images for the service: it can open no file or socket, and its memory is limited.
 
 Run as `python -m qdebias.service.decoder <most pixels> <most bytes>`; it reads from stdin and writes to stdout, until
 stdin ends:
 
     out, once:  READY
     in:         `HEAD`, the image: a file's bytes, or a JSON string that holds them in base64
-    out:        1 byte, a place in `REASONS`; if it is 0: 4 bytes height, 4 bytes width, the RGB pixels
+    out:        1 byte, an index into `REASONS`; if it is 0: 4 bytes height, 4 bytes width, the RGB pixels
 
-Numbers are big-endian. What a decoder prints or raises goes nowhere.
+Numbers are big-endian. Output and errors of image decoders are discarded.
 """
 
 import base64
@@ -29,17 +27,16 @@ from qdebias.service.refusal import Reason
 from qdebias.system.processes import address_space, limit_process
 
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF")
-"""Told by content. Formats beyond these have decoders that few people look at."""
+"""Recognized by content. The decoders of other formats are less well tested."""
 
 HEAD = struct.Struct(">??Q")
-"""Whether it is a JSON string in base64, whether it is refused if it was compressed with loss, and its length."""
+"""Whether the file is a JSON string in base64, whether lossy files are refused, and the length."""
 SIZE = struct.Struct(">II")  # height and width
-REASONS: tuple[Reason | None, ...] = (None, *Reason)  # what the first byte of an answer stands for
+REASONS: tuple[Reason | None, ...] = (None, *Reason)
 BASE_BYTES = 256 << 20
 BYTES_A_PIXEL = 32
 COPIES = 6
-"""Memory of a decoder beyond what it has at its start: for its code, some copies of the largest image, and of its file
-in base64 and without."""
+"""Memory limit of a decoder beyond its memory at the start: for code, copies of the largest image and of its file."""
 
 
 def decode(data: bytes, *, max_pixels: int, lossless: bool = False) -> RgbImage | Reason:
@@ -49,7 +46,7 @@ def decode(data: bytes, *, max_pixels: int, lossless: bool = False) -> RgbImage 
     """
     try:
         picture = decoding.open_picture(io.BytesIO(data), "image", FORMATS)
-    except Exception:  # noqa: BLE001 (a decoder that is fed by strangers may raise anything)
+    except Exception:  # noqa: BLE001 (decoders may raise anything on a malicious file)
         return Reason.NO_IMAGE
     if lossless and _is_lossy(picture, data):
         return Reason.LOSSY
@@ -66,7 +63,7 @@ def decode(data: bytes, *, max_pixels: int, lossless: bool = False) -> RgbImage 
         return Reason.DAMAGED
     except ImageError:
         return Reason.PIXEL_TYPE
-    except Exception:  # noqa: BLE001 (likewise; MemoryError is what the limit of memory raises)
+    except Exception:  # noqa: BLE001 (likewise; MemoryError at the memory limit)
         return Reason.DAMAGED
 
 
@@ -81,25 +78,25 @@ def _is_lossy(picture: Image.Image, data: bytes) -> bool:
 
 
 def from_base64(text: bytes) -> bytes:
-    """Return the file that a JSON string holds in base64, or as a data URL; a ValueError where it is something else."""
-    said = json.loads(text)
-    head, comma, rest = said.partition(",")
+    """Return the file that a JSON string holds in base64 or as a data URL; raises ValueError if it is neither."""
+    content = json.loads(text)
+    head, comma, rest = content.partition(",")
     if comma and head.startswith("data:") and head.endswith(";base64"):
-        said = rest
-    return base64.b64decode(said.encode("ascii").translate(None, b" \t\r\n"), validate=True)
+        content = rest
+    return base64.b64decode(content.encode("ascii").translate(None, b" \t\r\n"), validate=True)
 
 
 def confine(max_pixels: int, max_bytes: int) -> None:
-    """Limit this process for good: so much memory beyond what it has now, no other file or socket, no core dump.
+    """Limit this process for good: no more memory than it needs, no file, socket, process or core dump.
 
-    Nor can it start a process, unless it runs as root. Windows has none of these limits.
+    As root it can still start processes. Windows has none of these limits.
     """
     memory = address_space() + BASE_BYTES + BYTES_A_PIXEL * max_pixels + COPIES * max_bytes
     limit_process({"AS": memory, "CORE": 0, "FSIZE": 0, "NOFILE": 3, "NPROC": 0})  # stdin, stdout and stderr
 
 
 def warm_up() -> None:
-    """Decode one image of each format, so that whatever decoders import is imported before files are out of reach."""
+    """Decode one image of each format, so that decoders import their modules before files are out of reach."""
     for name in FORMATS:
         data = io.BytesIO()
         Image.new("RGB", (MIN_SIDE, MIN_SIDE)).save(data, name)
@@ -133,7 +130,7 @@ def main() -> None:
             sink.write(bytes(1) + SIZE.pack(*found.shape[:2]))
             sink.write(np.ascontiguousarray(found).data)
         sink.flush()
-        del data, found  # else their memory is kept until the next image comes
+        del data, found  # frees their memory before the next image comes
 
 
 if __name__ == "__main__":

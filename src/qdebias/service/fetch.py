@@ -1,8 +1,8 @@
-"""Fetching an image by URL, where the server was started to do so.
+"""Fetching images by URL, if the server was started with --allow-urls.
 
-A name is resolved once for each connection, every address it has must be public, and the connection goes to the
-address that was checked. Redirects are followed by hand, so each passes the same gate. Proxies of the environment are
-not used, nothing is decompressed, nothing of the answer but its body is looked at.
+A host name is resolved once per connection, all its addresses must be public, and the connection goes to an address
+that was checked. Redirects are followed by hand, so that each is checked too. Proxies of the environment are not used,
+and nothing is decompressed.
 """
 
 import asyncio
@@ -25,7 +25,7 @@ Resolver = Callable[[str, int], Awaitable[list[str]]]  # returns the addresses o
 
 
 async def resolve(host: str, port: int) -> list[str]:
-    """Return what the system's resolver says."""
+    """Return the addresses that the system's resolver gives."""
     found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
     return [str(entry[4][0]) for entry in found]
 
@@ -37,7 +37,7 @@ _FAILURES = (
 
 
 class PublicOnly(AsyncNetworkBackend):
-    """Connects to public addresses alone."""
+    """Connects to public addresses only."""
 
     def __init__(self, resolver: Resolver, inner: AsyncNetworkBackend) -> None:
         self._resolver = resolver
@@ -61,7 +61,7 @@ class PublicOnly(AsyncNetworkBackend):
 
 
 class Fetcher:
-    """Fetches what URLs name."""
+    """Fetches files of at most `most` bytes by URL."""
 
     def __init__(self, *, most: int, resolver: Resolver = resolve, network: AsyncNetworkBackend | None = None) -> None:
         self._most = most
@@ -69,7 +69,7 @@ class Fetcher:
         self._ssl = httpcore2.default_ssl_context()
 
     async def fetch(self, url: str) -> bytes:
-        """Return the body that a URL gives."""
+        """Return the content of a URL."""
         try:
             for _ in range(1 + REDIRECTS):
                 check_url(url)
@@ -82,7 +82,7 @@ class Fetcher:
         raise Refusal(Reason.URL_FAILED)
 
     async def _get(self, url: str) -> tuple[bytes, str | None]:
-        """Return the body, or where a redirect leads."""
+        """Return the body, or the target of a redirect."""
         headers: dict[bytes | str, bytes | str] = {
             "host": urlsplit(url).netloc,
             "user-agent": "qdebias",
@@ -108,7 +108,7 @@ class Fetcher:
 
 
 def check_url(url: str) -> None:
-    """Refuse a URL by its form."""
+    """Refuse a URL that is malformed or has an unusual scheme, port, user or character."""
     try:
         parts = urlsplit(url)
         usual = parts.scheme in PORTS and parts.port in (None, PORTS[parts.scheme])
@@ -136,7 +136,7 @@ _ISATAP = (0x00005EFE, 0x02005EFE)  # third quarter of an IPv6 address that carr
 
 
 def is_public(text: str) -> bool:
-    """Say whether an address, as a resolver gives it, is on the public Internet; one with a zone never is."""
+    """Return whether an address is on the public Internet; one with a zone never is."""
     try:
         address = ip_address(text)
     except ValueError:

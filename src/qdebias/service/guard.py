@@ -1,6 +1,6 @@
-"""What surrounds every request: its id, its key, its deadline, headers of the answer, one log line, metrics.
+"""The outermost layer of the application: request ids, keys, deadlines, response headers, logs and metrics.
 
-Log lines are JSON objects on stderr with nothing of an image or its name; metrics are Prometheus'.
+Log lines are JSON objects on stderr, without content or names of images; metrics are in Prometheus' format.
 """
 
 import asyncio
@@ -44,7 +44,7 @@ log: structlog.stdlib.BoundLogger = structlog.wrap_logger(
 
 
 def set_up_logs() -> None:
-    """Send the log lines of this process to stderr as JSON; for a process of the service's own, never on import."""
+    """Send the log lines of this process to stderr as JSON; for a process that only serves."""
     handler = logging.StreamHandler(sys.stderr)
     finish: list[structlog.typing.Processor] = [
         structlog.stdlib.ProcessorFormatter.remove_processors_meta,
@@ -56,7 +56,7 @@ def set_up_logs() -> None:
 
 
 def end_process(error: BaseException) -> NoReturn:
-    """End a process that is broken, so that a supervisor starts it again: one line, and exit status 1."""
+    """End a broken process with one log line and exit status 1, so that a supervisor restarts it."""
     log.critical("the process is broken and ends", error=type(error).__name__, text=str(error))
     os._exit(1)
 
@@ -70,24 +70,24 @@ class Metrics:
         self.requests = Counter("qdebias_requests", counts, ("route", "method", "status"), registry=own)
         buckets = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
         self.seconds = Histogram("qdebias_request_seconds", times, ("route",), buckets=buckets, registry=own)
-        outcomes = "Images by what became of them: scored, or the code of an error."
+        outcomes = "Images by outcome: scored, or the code of an error."
         self.images = Counter("qdebias_images", outcomes, ("outcome",), registry=own)
         together = "Images that went to the model together."
         self.batches = Histogram("qdebias_batch_images", together, buckets=(1, 2, 4, 8, 16, 32, 64), registry=own)
         self.model_seconds = Counter("qdebias_model_seconds", "Time in which the model worked.", registry=own)
 
     def watch(self, name: str, text: str, read: Callable[[], float]) -> None:
-        """Export a number that is read when somebody asks."""
+        """Export a number that is read whenever the metrics are."""
         Gauge(name, text, registry=self.registry).set_function(read)
 
     def batch(self, count: int, seconds: float) -> None:
-        """Note a batch."""
+        """Count a batch."""
         self.batches.observe(count)
         self.model_seconds.inc(seconds)
 
 
 VARIABLE = "QDEBIAS_SERVE_KEYS"  # environment variable with the keys, separated by commas or white space
-SHORTEST = 16  # shortest key, in characters: a key that can be guessed is none
+SHORTEST = 16  # shortest key that is accepted, in characters
 
 
 class Keys:
@@ -100,9 +100,9 @@ class Keys:
         return bool(self._digests)
 
     def accept(self, authorization: str) -> bool:
-        """Say whether an Authorization header shows a key: `Bearer <key>`, or `Basic` with the key as password.
+        """Return whether an Authorization header holds a key: `Bearer <key>`, or `Basic` with the key as password.
 
-        The time does not tell how much of a key was right, nor which one.
+        The time that this takes depends on neither the key nor its position in the list.
         """
         scheme, _, key = authorization.partition(" ")
         if scheme.lower() == "basic":
@@ -110,8 +110,8 @@ class Keys:
                 key = base64.b64decode(key, validate=True).decode().partition(":")[2]
             except ValueError:  # binascii.Error is one
                 key = ""
-        shown = _digest(key.strip()) if scheme.lower() in ("bearer", "basic") else b""
-        return any([hmac.compare_digest(shown, digest) for digest in self._digests])  # noqa: C419 (all are compared)
+        digest = _digest(key.strip()) if scheme.lower() in ("bearer", "basic") else b""
+        return any([hmac.compare_digest(digest, known) for known in self._digests])  # noqa: C419 (compares all)
 
 
 def load_keys(path: Path | None, environment: Mapping[str, str] = os.environ) -> Keys:
@@ -137,7 +137,7 @@ def _digest(key: str) -> bytes:
     return sha256(key.encode("utf-8", "surrogatepass")).digest()
 
 
-OPEN_ROUTES = frozenset(("/healthz", "/readyz"))  # what needs no key
+OPEN_ROUTES = frozenset(("/healthz", "/readyz"))  # need no key
 LINGER = 1.0  # seconds for which the rest of a refused request is still read
 _SOUND_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 
@@ -151,7 +151,7 @@ HEADERS = {
 
 
 def problem(refusal: Refusal) -> dict[str, str]:
-    """Return a refusal as answers hold it."""
+    """Return the fields of a refusal in an answer."""
     request_id = structlog.contextvars.get_contextvars().get("request_id", "")
     return {"code": refusal.reason.code, "message": refusal.message, "request_id": request_id}
 
@@ -168,8 +168,8 @@ def error_answer(refusal: Refusal) -> JSONResponse:
 class Guard:
     """The outermost layer of the application.
 
-    `hosts` are the names by which the server may be addressed, none: any. They keep a page that gives its own name the
-    address of this machine (DNS rebinding) from a server without keys.
+    `hosts` are the names by which the server may be addressed; empty allows any. They protect a server without keys
+    from web pages that point their own name at this machine (DNS rebinding).
     """
 
     app: ASGIApp
@@ -184,13 +184,12 @@ class Guard:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        headers = Headers(scope=scope)
-        sent = headers.get("x-request-id", "")
-        request_id = sent if _SOUND_ID.fullmatch(sent) else uuid.uuid4().hex
+        proposed = Headers(scope=scope).get("x-request-id", "")
+        request_id = proposed if _SOUND_ID.fullmatch(proposed) else uuid.uuid4().hex
         with structlog.contextvars.bound_contextvars(request_id=request_id):
-            await self._answer(scope, receive, send, headers, request_id)
+            await self._answer(scope, receive, send, request_id)
 
-    async def _answer(self, scope: Scope, receive: Receive, send: Send, headers: Headers, request_id: str) -> None:
+    async def _answer(self, scope: Scope, receive: Receive, send: Send, request_id: str) -> None:
         start: float = scope.get("state", {}).get("began", time.monotonic())
         status = 0
         arrived = False
@@ -221,11 +220,11 @@ class Guard:
 
         limit = asyncio.timeout_at(start + self.deadline)
         try:
-            refusal = self._refusal(scope, headers)
+            refusal = self._refusal(scope)
             answering = error_answer(refusal) if refusal else self.app
             async with limit:
                 await answering(scope, receive_noting, send_with_headers)
-        except BaseException as error:  # noqa: BLE001 (the last resort: told to the log, not to the client)
+        except BaseException as error:  # noqa: BLE001 (logged, and hidden from the client)
             late = Reason.DEADLINE if arrived else Reason.TOO_SLOW
             failure = late if limit.expired() else _failure(error)
             if status == 0:
@@ -233,8 +232,9 @@ class Guard:
         finally:
             self._note(scope, method, status, time.monotonic() - start)
 
-    def _refusal(self, scope: Scope, headers: Headers) -> Refusal | None:
-        """Return why a request is not let in, if it is not."""
+    def _refusal(self, scope: Scope) -> Refusal | None:
+        """Return why a request is not admitted; None if it is."""
+        headers = Headers(scope=scope)
         host = _name(headers.get("host", ""))
         open_route = scope["path"] in OPEN_ROUTES
         if self.hosts and host not in self.hosts and not open_route:
@@ -256,9 +256,9 @@ class Guard:
         method = method if method in ("GET", "HEAD", "POST", "OPTIONS") else "other"
         self.metrics.requests.labels(route, method, str(status)).inc()
         self.metrics.seconds.labels(route).observe(seconds)
-        say = log.debug if scope["path"] in OPEN_ROUTES else log.info
+        write = log.debug if scope["path"] in OPEN_ROUTES else log.info
         client = (scope.get("client") or ("", 0))[0]
-        say("request", client=client, route=route, method=method, status=status, seconds=round(seconds, 4))
+        write("request", client=client, route=route, method=method, status=status, seconds=round(seconds, 4))
 
 
 async def _read_on(receive: Receive) -> None:
@@ -270,10 +270,10 @@ async def _read_on(receive: Receive) -> None:
 
 
 def _failure(error: BaseException) -> Reason:
-    """Return what to answer after an error; one after which the process is broken ends it."""
-    if isinstance(error, asyncio.CancelledError):  # the server stops, and the time for requests under way is over
+    """Return the reason to answer with; an error that leaves the process broken ends it."""
+    if isinstance(error, asyncio.CancelledError):  # the server stops, and the time to drain is over
         return Reason.NOT_READY
-    if isinstance(error, MemoryError) or not isinstance(error, Exception):  # the latter is a panic in a library
+    if isinstance(error, MemoryError) or not isinstance(error, Exception):  # the latter: a panic in a library
         end_process(error)
     log.exception("fault")
     return Reason.FAULT

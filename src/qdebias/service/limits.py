@@ -1,7 +1,4 @@
-"""What whoever runs the service chooses, with safe defaults, and how much may be under way.
-
-Places are refused when there are none; amounts are waited for.
-"""
+"""Settings of a server, with safe defaults, and the limits on the work in progress."""
 
 import asyncio
 from contextlib import ExitStack
@@ -17,20 +14,20 @@ MEBIBYTE = 1 << 20
 class Settings:
     """Limits and defaults of one server."""
 
-    method: str = "paper"  # how images are asked about where a request names no method
+    method: str = "paper"  # of requests that name none
     seed: int = 0  # of the random degradations, for every request
     batch: int = 8  # images that go to the model at a time
-    queue: int = 64  # images that may be under way; whoever comes when it is full is told to come later (429)
+    queue: int = 64  # images in progress; beyond that requests are refused (429)
     deadline: float = 30.0  # seconds from the first byte of a request to its answer
-    drain: float = 30.0  # seconds that requests under way have left when the server is told to stop
-    images: int = 16  # images that one request may hold
+    drain: float = 30.0  # seconds for requests in progress to finish when the server is stopped
+    images: int = 16  # most images in a request
     image_bytes: int = 20 * MEBIBYTE  # largest encoded image
-    held_bytes: int = 256 * MEBIBYTE  # of uploads that all requests under way may hold together
+    held_bytes: int = 256 * MEBIBYTE  # most bytes of uploads in memory, over all requests
     pixels: int = MAX_PIXELS  # largest width x height; larger images are refused by their header
-    held_pixels: int = 100_000_000  # decoded, of all requests together; one image may exceed it, alone
+    held_pixels: int = 100_000_000  # most decoded pixels in memory, over all requests; a larger image is held alone
     decoders: int = 2  # processes that decode images
-    decode_seconds: float = 10.0  # after this long a decoder is killed, and its image refused
-    urls: bool = False  # whether images may be named by URL, which this server then fetches
+    decode_seconds: float = 10.0  # time limit for decoding an image, after which the decoder is killed
+    urls: bool = False  # whether images may be given by URL, which the server then fetches
 
     def __post_init__(self) -> None:
         for field in fields(self):
@@ -53,33 +50,29 @@ class Settings:
         """
         return self.image_bytes * 10 // 7 + 64 * 1024
 
-    @property
-    def batch_body_bytes(self) -> int:
-        """Largest body of a request with several images."""
-        return min(self.images * self.body_bytes, self.held_bytes)
-
 
 class Places:
-    """So many places, taken at once or not at all."""
+    """A number of places that are taken at once or not at all."""
 
     def __init__(self, count: int) -> None:
         self._count = count
         self.taken = 0
 
     def take(self, amount: int, until: ExitStack) -> bool:
-        """Take places, if there are as many, until a context ends; return whether they were taken."""
+        """Take places until a context ends, if enough are free; return whether they were taken."""
         if self.taken + amount > self._count:
             return False
-        self.taken += amount
-        until.callback(self._free, amount)
-        return True
 
-    def _free(self, amount: int) -> None:
-        self.taken -= amount
+        def free() -> None:
+            self.taken -= amount
+
+        self.taken += amount
+        until.callback(free)
+        return True
 
 
 class Budget:
-    """An amount that is waited for, first come, first served; more than all of it is granted when nothing is out."""
+    """An amount to wait for, first come, first served; a request for more than all of it is granted alone."""
 
     def __init__(self, total: int) -> None:
         self._total = total
@@ -88,7 +81,7 @@ class Budget:
         self.out = 0
 
     async def acquire(self, amount: int) -> None:
-        """Wait until the amount is there and take it; a wait that is cancelled takes nothing."""
+        """Wait until the amount is free and take it; a cancelled wait takes nothing."""
         async with self._turn:
             while self.out and self.out + amount > self._total:
                 self._freed.clear()

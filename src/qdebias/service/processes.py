@@ -1,7 +1,7 @@
-"""Processes that work for the server, each killed and replaced when it hangs or dies.
+"""Worker processes of the server, each killed and replaced when it hangs or dies.
 
-Each has a thread that talks with it over its pipes. A client that leaves interrupts nothing: the process finishes, or
-is killed when its time is over, and then works for the next client.
+A thread per process talks to it over pipes. A client that leaves interrupts nothing: the process finishes its task, or
+is killed at its time limit, and is then free for the next client.
 """
 
 import asyncio
@@ -23,24 +23,23 @@ from qdebias.service.limits import Settings
 from qdebias.service.refusal import Reason, Refusal
 from qdebias.system.processes import module_command, module_path
 
-TASKS_A_PROCESS = 2000  # after so many tasks a process is replaced, whatever memory it may have leaked
-START_SECONDS = 120.0  # after this long a process that is not ready is killed
-RETRY_SECONDS = 1.0  # wait before a process that did not start is started again
-_SYSTEM = {name: os.environ[name] for name in ("SYSTEMROOT",) if name in os.environ}
-"""What Python needs of the environment to start on Windows."""
+TASKS_A_PROCESS = 2000  # after which a process is replaced, in case it leaks memory
+START_SECONDS = 120.0  # time limit for a process to become ready
+RETRY_SECONDS = 1.0  # wait before a process that failed to start is started again
+_SYSTEM = {name: os.environ[name] for name in ("SYSTEMROOT",) if name in os.environ}  # Python on Windows needs it
 
 Result = TypeVar("Result")
 Exchange = Callable[[IO[bytes], IO[bytes]], Result]
-"""Writes a task to a process and reads the result; EOFError or another of `_NO_RESULT` where it is none."""
+"""Writes a task to a process and reads the result; raises one of `_NO_RESULT` if there is none."""
 _NO_RESULT = (OSError, EOFError, ValueError, IndexError, struct.error, pickle.UnpicklingError)
 
 
 class EndedError(Exception):
-    """A process died, or was killed because it took too long."""
+    """A process died, or was killed at its time limit."""
 
 
 class Process:
-    """One process, which runs a module, and the thread that talks with it; killed when a task takes over `seconds`."""
+    """A process that runs a module, and the thread that talks to it; killed if a task takes longer than `seconds`."""
 
     def __init__(
         self, module: str, *arguments: object, seconds: float, environment: Mapping[str, str] | None = None
@@ -52,15 +51,15 @@ class Process:
         self._ready = self._stopped = False
         self.seconds = seconds
         self.process: subprocess.Popen[bytes] | None = None
-        self.task: asyncio.Future[Any] | None = None  # at which it works
+        self.task: asyncio.Future[Any] | None = None  # in progress
 
     @property
     def able(self) -> bool:
-        """Whether it is ready, lives, and is not to be replaced."""
+        """Whether it is ready, alive, and not due to be replaced."""
         return self._ready and self.process is not None and self.process.poll() is None
 
     async def start(self) -> None:
-        """Start the process, in place of an older one, and wait until it is ready; an OSError where that fails."""
+        """Start the process, replacing an older one, and wait until it is ready; raises OSError if that fails."""
         loop = asyncio.get_running_loop()
         limit = loop.call_later(START_SECONDS, self.kill)
         try:
@@ -69,7 +68,7 @@ class Process:
             limit.cancel()
 
     async def run(self, exchange: Exchange[Result]) -> Result:
-        """Have the process work on a task; an EndedError where it died, or was killed because it took too long."""
+        """Run a task in the process; raises EndedError if it died, or was killed at its time limit."""
         loop = asyncio.get_running_loop()
         task = self.task = loop.run_in_executor(self._thread, self._exchange, exchange)
         limit = loop.call_later(self.seconds, self.kill)
@@ -77,7 +76,7 @@ class Process:
         def done(finished: asyncio.Future[Result]) -> None:
             limit.cancel()
             if not finished.cancelled():
-                finished.exception()  # nobody may be there any more to whom it is told
+                finished.exception()  # marks it as seen: the client may have left
             self.task = None
             self._tasks += 1
             self._ready &= self._tasks < TASKS_A_PROCESS
@@ -86,7 +85,7 @@ class Process:
         return await asyncio.shield(task)
 
     def kill(self) -> None:
-        """Kill the process; a task at which it works fails."""
+        """Kill the process; a task in progress fails."""
         self._ready = False
         if self.process is not None:
             self.process.kill()
@@ -105,7 +104,7 @@ class Process:
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
             env={**_SYSTEM, **self._environment, "PYTHONPATH": module_path(), "OPENBLAS_NUM_THREADS": "1"},
-            process_group=0,  # a Ctrl-C at the server's terminal is not for it
+            process_group=0,  # so that Ctrl-C at the server's terminal does not end it
         )
         if self._stopped or self.process.stdout is None or self.process.stdout.read(1) != READY:
             self.kill()
@@ -133,7 +132,7 @@ Worker = TypeVar("Worker", bound=Process)
 
 
 class Pool(Generic[Worker]):
-    """Several processes that do the same, each for one task at a time."""
+    """Processes for the same tasks, each for one task at a time."""
 
     def __init__(self, processes: list[Worker]) -> None:
         self._all = processes
@@ -142,11 +141,11 @@ class Pool(Generic[Worker]):
 
     @property
     def able(self) -> int:
-        """How many can work."""
+        """Number of processes that can take a task."""
         return sum(process.able for process in self._all)
 
     def revive(self) -> None:
-        """Start those again that died while they were idle; whoever waits for one does so too."""
+        """Restart the processes that died while they were idle."""
         for _ in range(self._idle.qsize()):
             self._release(self._idle.get_nowait())
 
@@ -165,7 +164,7 @@ class Pool(Generic[Worker]):
 
     @asynccontextmanager
     async def one(self) -> AsyncIterator[Worker]:
-        """Wait for an idle process and have it for oneself."""
+        """Wait for an idle process and reserve it until the context ends."""
         while not (process := await self._idle.get()).able:
             self._release(process)
         try:
@@ -177,7 +176,7 @@ class Pool(Generic[Worker]):
                 process.task.add_done_callback(lambda _: self._release(process))
 
     def _release(self, process: Worker) -> None:
-        """Let the next task have a process; one that cannot go on is started again first."""
+        """Make a process available for the next task, after a restart if it needs one."""
         if process.able:
             self._idle.put_nowait(process)
         else:
@@ -196,7 +195,7 @@ class Pool(Generic[Worker]):
 
 
 _MEMORY = {"MALLOC_MMAP_THRESHOLD_": str(1 << 20)}
-"""Has glibc give the memory of an image back to the system as soon as it is done; by itself it learns to keep it."""
+"""Makes glibc return the memory of an image to the system as soon as it is freed; by default it learns to keep it."""
 
 
 class Decoder(Process):
@@ -208,7 +207,7 @@ class Decoder(Process):
         self._most_pixels = settings.pixels
 
     async def decode(self, file: bytes | memoryview | Upload, *, lossy: bool = True) -> RgbImage:
-        """Return the pixels of a file; with `lossy` also of one that was compressed with loss."""
+        """Return the pixels of a file; without `lossy`, one that was compressed with loss is refused."""
 
         def exchange(source: IO[bytes], sink: IO[bytes]) -> RgbImage | Reason:
             view, base64 = (file.view, file.base64) if isinstance(file, Upload) else (memoryview(file), False)

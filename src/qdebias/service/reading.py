@@ -1,7 +1,7 @@
-"""From the body of a request to what it asks, with a limit on everything that is counted, before an image is looked at.
+"""Parsing of request bodies, with limits on everything that a client can make large.
 
-Values are counted before anything is built of them, and the long strings of JSON, its images, are put aside while the
-bytes arrive: of no body more is built than of a sound one, and little is left to be parsed at once.
+Values are counted before they are parsed, and long JSON strings, the images, are set aside while they arrive. So no
+body takes more memory than a valid one, and little is left to be parsed in one call.
 """
 
 import asyncio
@@ -35,68 +35,67 @@ Body = TypeVar("Body", bound=Struct)
 
 
 Source = Upload | memoryview | str | RgbImage | Refusal
-"""An image: a file, the URL where it is, or pixels; or why it was refused already."""
+"""An image: a file, its URL, or pixels; or why it was refused already."""
 
-Take = Callable[[int], bool]  # says whether there is memory for so many bytes more, and takes it
+Take = Callable[[int], bool]  # reserves memory for so many bytes; returns whether there is enough
 VALUES_AN_IMAGE = 8
-"""Most commas, opening brackets and strings of JSON, or values of msgpack, an image; for the rest as for 4."""
+"""Limit on commas, opening brackets and strings in JSON, or values in msgpack, per image, plus that of 4 images."""
 
 PACKED = "application/msgpack"
 TEXT_FIELDS = ("method", "model", "url")
-LONGEST_TYPE = 1000  # of a Content-Type header, in bytes; what it takes to parse grows with the square of its length
-LONGEST_TEXT = 2048  # of a text in a form or in msgpack, in bytes
-LONGEST_STRING = 2 * LONGEST_TEXT
-"""Of a string in JSON that is parsed with what is around it, in bytes as they stand there."""
+LONGEST_TYPE = 1000  # bytes of a Content-Type header; parsing time grows with the square of its length
+LONGEST_TEXT = 2048  # bytes of a text in a form or in msgpack
+LONGEST_STRING = 2 * LONGEST_TEXT  # bytes of a JSON string, escapes included, that is not set aside
 
-STEP = 16 * 1024  # so many bytes are parsed before other requests have their turn
+STEP = 16 * 1024  # bytes that are parsed before other requests have their turn
 _STRING = re.compile(rb'(?:[^"\\]++|\\.)*+', re.DOTALL)
 """A JSON string up to its closing quote, or to a backslash at the end of a piece."""
-_STANDS_FOR = secrets.token_hex(16).encode()
-"""With a number behind it, what stands instead of a string that was put aside; nobody else knows it."""
+_PLACEHOLDER = secrets.token_hex(16).encode()  # with a number, replaces a string that was set aside; secret
 _PLACE = re.compile(r"\$\.(\w+)")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ParsedRequest:
-    """What a request asks."""
+    """The content of a request."""
 
     images: tuple[Source, ...]
-    method: str | None  # None: the default
+    method: str | None  # None for the default
     model: str | None
     lossy: bool = True  # whether files may be compressed with loss
 
 
 class Form:
-    """How the images of a request are named, and how many there may be; `schema` is that of the JSON body."""
+    """The form of the requests of a route: field names and limits; `schema` is that of a JSON body."""
 
     def __init__(self, schema: type[ImagesRequest], limits: Settings) -> None:
         one, reward = schema is ScoreRequest, schema is RewardRequest
         self.schema, self.limits = schema, limits
-        # the name of the part of a multipart body, which may come several times, and those of the other parts
-        self.field, self.most = ("image", 1) if one else ("images", limits.images)
-        self.texts = (*TEXT_FIELDS, "lossy") if reward else TEXT_FIELDS
+        self.field, self.most = ("image", 1) if one else ("images", limits.images)  # the part with a file, how often
+        self.texts = (*TEXT_FIELDS, "lossy") if reward else TEXT_FIELDS  # the other parts
         self.values = VALUES_AN_IMAGE * (self.most + 4)  # most in JSON or msgpack
-        self.body_bytes = limits.body_bytes if one else limits.batch_body_bytes  # of a form or msgpack
-        self.reward = reward  # then it may be msgpack, and files compressed with loss are refused unless it allows them
+        self.body_bytes = limits.body_bytes  # of a form or msgpack
+        if not one:
+            self.body_bytes = min(limits.images * limits.body_bytes, limits.held_bytes)
+        self.reward = reward  # then msgpack is accepted, and files compressed with loss are refused by default
 
 
 async def read(request: Request, form: Form, take: Take) -> ParsedRequest:
-    """Read and take apart the body of a request, as far as there is memory for it."""
+    """Read and parse the body of a request."""
     kind = media_type(request)
     if kind == "multipart/form-data":
         return await _read_multipart(request, form, take)
     if kind == PACKED and form.reward:
         return await _read_packed(request, form, take)
     body = await read_json(request, form.limits.body_bytes, form.values, take)
-    found = parse(form.schema, body.rest)
-    sources = [found.image] if isinstance(found, ScoreRequest) else found.images
+    asked = parse(form.schema, body.rest)
+    sources = [asked.image] if isinstance(asked, ScoreRequest) else asked.images
     if len(sources) > form.most:
         raise Refusal(Reason.TOO_MANY_IMAGES)
     images = tuple(_source(image, body) for image in sources)
     if sum(isinstance(image, Upload) and len(image) > LONGEST_STRING for image in images) != len(body.long):
         raise Refusal(Reason.MALFORMED, "a text is too long")
-    lossy = found.lossy if isinstance(found, RewardRequest) else True
-    return ParsedRequest(images=images, method=found.method, model=found.model, lossy=lossy)
+    lossy = asked.lossy if isinstance(asked, RewardRequest) else True
+    return ParsedRequest(images=images, method=asked.method, model=asked.model, lossy=lossy)
 
 
 async def _read_packed(request: Request, form: Form, take: Take) -> ParsedRequest:
@@ -104,36 +103,36 @@ async def _read_packed(request: Request, form: Form, take: Take) -> ParsedReques
     async for piece in _pieces(request, form.body_bytes, take):
         upload.write(piece)
     body, place = upload.view, 0
-    for _ in range(form.values):  # of more values, or longer texts, than a sound body has, few are looked at
+    for _ in range(form.values):
         if place < len(body):
             place += _packed_size(body, place)
     if place < len(body):
         raise Refusal(Reason.MALFORMED, "it holds too many values")
     try:
-        found = msgspec.msgpack.decode(body, type=PackedRewardRequest)
+        asked = msgspec.msgpack.decode(body, type=PackedRewardRequest)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise Refusal(Reason.MALFORMED) from error
-    if len(found.images) > form.most:
+    if len(asked.images) > form.most:
         raise Refusal(Reason.TOO_MANY_IMAGES)
     images: list[Source] = []
-    for one in found.images:
-        if not isinstance(one, RawPixels):
-            images.append(one)
-        elif len(one.pixels) == one.height * one.width * 3:
-            images.append(np.frombuffer(one.pixels, dtype=np.uint8).reshape(one.height, one.width, 3))
+    for image in asked.images:
+        if not isinstance(image, RawPixels):
+            images.append(image)
+        elif len(image.pixels) == image.height * image.width * 3:
+            images.append(np.frombuffer(image.pixels, dtype=np.uint8).reshape(image.height, image.width, 3))
         else:
             raise Refusal(Reason.MALFORMED, "pixels are height x width x 3 bytes")
-    return ParsedRequest(images=tuple(images), method=found.method, model=found.model, lossy=found.lossy)
+    return ParsedRequest(images=tuple(images), method=asked.method, model=asked.model, lossy=asked.lossy)
 
 
 _LENGTH_BYTES = {0xC4: 1, 0xC5: 2, 0xC6: 4, 0xD9: 1, 0xDA: 2, 0xDB: 4}
-"""Of bytes and, from 0xD9 on, texts in msgpack: how many bytes say how long they are."""
+"""Size of the length field of msgpack's byte strings and, from 0xD9 on, texts, by the first byte of a value."""
 _NUMBER_BYTES = {0xDC: 2, 0xDD: 4, 0xDE: 2, 0xDF: 4} | {kind: 1 << (kind & 3) for kind in range(0xCC, 0xD4)}
-"""Of integers, of lists and maps of which only the head is meant: how many bytes follow the first."""
+"""Bytes behind the first of msgpack's numbers, and of the headers of lists and maps."""
 
 
 def _packed_size(body: memoryview, place: int) -> int:
-    """Return how many bytes a value has, without those inside it."""
+    """Return the size of a msgpack value in bytes; for a list or map, of its header."""
     kind = body[place]
     if 0xA0 <= kind < 0xC0:
         return 1 + (kind & 31)
@@ -147,20 +146,20 @@ def _packed_size(body: memoryview, place: int) -> int:
 
 
 class JsonBody:
-    """A JSON body of at most `most` bytes, taken apart as it arrives.
+    """A JSON body of at most `most` bytes, whose long strings are set aside as it arrives.
 
-    `values` are the most commas, opening brackets and strings in it.
+    `values` limits the number of commas, opening brackets and strings in it.
     """
 
     def __init__(self, most: int, values: int) -> None:
-        self.rest = bytearray()  # the body with each string of more than LONGEST_STRING bytes replaced by a short one
-        self.long: list[Upload] = []  # those strings
+        self.rest = bytearray()  # the body, with a placeholder for each string of more than LONGEST_STRING bytes
+        self.long: list[Upload] = []  # these strings
         self._values, self._most, self._longest = values, values * LONGEST_STRING, most + 1
         self._string = Upload(self._longest, base64=True)
         self._inside, self._backslash = False, b""
 
     def write(self, piece: bytes) -> None:
-        """Take the next bytes; too many values are refused."""
+        """Add the next bytes; refuses too many values."""
         piece, self._backslash, start = self._backslash + piece, b"", 0
         while start < len(piece):
             if self._inside:
@@ -180,21 +179,21 @@ class JsonBody:
                 raise Refusal(Reason.MALFORMED, "it holds too many values")
 
     def complete(self) -> None:
-        """Refuse a body that ends in a string."""
+        """Refuse a body that ends inside a string."""
         if self._inside:
             raise Refusal(Reason.MALFORMED)
 
     def _write_string(self, piece: bytes, start: int) -> int:
-        """Take the bytes of a string, and return where what follows them starts."""
-        end = _STRING.match(piece, start).end()  # type: ignore[union-attr]  # it matches no byte at least
+        """Add bytes of a string and return the place behind them."""
+        end = _STRING.match(piece, start).end()  # type: ignore[union-attr]  # it always matches
         self._string.write(piece[start:end])
         if piece[end : end + 1] != b'"':
-            self._backslash = piece[end:]  # with which the piece may end; the next one says what it escapes
+            self._backslash = piece[end:]  # at the end of the piece; what it escapes is in the next one
             return len(piece)
         self._string.write(b'"')
         self._inside = False
         if len(self._string) > LONGEST_STRING:
-            self.rest += b'"%s%d"' % (_STANDS_FOR, len(self.long))
+            self.rest += b'"%s%d"' % (_PLACEHOLDER, len(self.long))
             self.long.append(self._string)
         else:
             self.rest += self._string.view
@@ -202,7 +201,7 @@ class JsonBody:
 
 
 async def read_json(request: Request, most: int, values: int, take: Take) -> JsonBody:
-    """Return the JSON body of a request: at most so many bytes, and so many values as `JsonBody` counts them."""
+    """Return the JSON body of a request, of at most `most` bytes and `values` values."""
     if media_type(request) != "application/json":
         raise Refusal(Reason.CONTENT_TYPE)
     body = JsonBody(most, values)
@@ -213,7 +212,7 @@ async def read_json(request: Request, most: int, values: int, take: Take) -> Jso
 
 
 def parse(schema: type[Body], body: bytes | bytearray) -> Body:
-    """Return a JSON body as its model; the refusal names the field that is wrong, and nothing of its value."""
+    """Return a JSON body as its model; the refusal names the wrong field, but not its value."""
     try:
         return msgspec.json.decode(body, type=schema)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
@@ -228,19 +227,19 @@ def _source(image: ImageSource, body: JsonBody) -> Source:
     text = b"" if image.url is not UNSET or image.base64 is UNSET else bytes(image.base64)
     if not text.startswith(b'"'):
         raise Refusal(Reason.MALFORMED, "an image is given by base64 or by url, as text")
-    if text[1:].startswith(_STANDS_FOR):
-        return body.long[int(text[1 + len(_STANDS_FOR) : -1])]
+    if text[1:].startswith(_PLACEHOLDER):
+        return body.long[int(text[1 + len(_PLACEHOLDER) : -1])]
     upload = Upload(len(text), base64=True)
     upload.write(text)
     return upload
 
 
 def media_type(request: Request) -> str:
-    """Return what the body of a request is said to be, in lower case and without parameters."""
-    said = request.headers.get("content-type", "")
-    if len(said) > LONGEST_TYPE:
+    """Return the media type of a request's body, in lower case and without parameters."""
+    content_type = request.headers.get("content-type", "")
+    if len(content_type) > LONGEST_TYPE:
         raise Refusal(Reason.CONTENT_TYPE)
-    return said.split(";")[0].strip().lower()
+    return content_type.split(";")[0].strip().lower()
 
 
 async def _read_multipart(request: Request, form: Form, take: Take) -> ParsedRequest:
@@ -267,7 +266,7 @@ async def _read_multipart(request: Request, form: Form, take: Take) -> ParsedReq
 
 
 class _FormReader:
-    """Keeps the parts of a form as they arrive; what is not expected, or is too much, is refused at once."""
+    """Collects the parts of a form as they arrive; refuses unknown parts and too many or too large ones at once."""
 
     def __init__(self, form: Form) -> None:
         self.form = form
@@ -322,13 +321,13 @@ class _FormReader:
 
 
 def _announced(request: Request) -> int:
-    """Return how long a body is said to be, 0 where that is not said."""
+    """Return the announced length of a body, 0 if there is none."""
     announced = request.headers.get("content-length", "")
     return int(announced[:20]) if announced.isdecimal() else 0
 
 
 async def _pieces(request: Request, most: int, take: Take) -> AsyncGenerator[bytes, None]:
-    """Yield the body as it arrives, in small pieces, up to a limit, as far as there is memory for it."""
+    """Yield the body as it arrives in small pieces, up to a limit, while there is memory for it."""
     if _announced(request) > most:
         raise Refusal(Reason.TOO_LARGE)
     count = 0

@@ -1,7 +1,7 @@
 """Why a request or one of its images is refused, in fixed words.
 
-Nothing of what a library, the operating system or the client said is repeated: such texts have leaked addresses and
-paths elsewhere (CVE-2026-22778).
+No text of a library, the operating system or the client is repeated: such texts have leaked addresses and paths
+elsewhere (CVE-2026-22778).
 """
 
 from collections.abc import Mapping
@@ -9,7 +9,7 @@ from enum import Enum
 
 
 class Reason(Enum):
-    """HTTP status and the words for each reason; the name is the `code` in the answer."""
+    """HTTP status and message of each reason; its name in lower case is the `code` in the answer."""
 
     MALFORMED = (400, "the request is not as /openapi.json describes it")
     NO_KEY = (401, "a key is needed: Authorization: Bearer <key>")
@@ -50,15 +50,8 @@ class Reason(Enum):
     NOT_READY = (503, "the model is still loading, or the server is stopping; GET /readyz says when it is ready")
     DEADLINE = (504, "no answer within the deadline")
 
-    @property
-    def status(self) -> int:
-        """The HTTP status."""
-        return self.value[0]
-
-    @property
-    def message(self) -> str:
-        """The words."""
-        return self.value[1]
+    def __init__(self, status: int, message: str) -> None:
+        self.status, self.message = status, message
 
     @property
     def code(self) -> str:
@@ -66,8 +59,8 @@ class Reason(Enum):
         return self.name.lower()
 
 
-class Refusal(Exception):  # noqa: N818 (the word of this service)
-    """Ends the handling of a request, or of one image in it; `detail`, in our own words, tells which part of it."""
+class Refusal(Exception):  # noqa: N818
+    """Ends the handling of a request, or of one image in it; `detail` names the wrong part, in our own words."""
 
     def __init__(self, reason: Reason, detail: str = "", headers: Mapping[str, str] | None = None) -> None:
         super().__init__(reason, detail)
@@ -77,5 +70,5 @@ class Refusal(Exception):  # noqa: N818 (the word of this service)
 
 
 def busy(seconds: float) -> Refusal:
-    """Return the refusal of a full queue that will have room in about so many seconds."""
+    """Return the refusal of a full queue that will have room in about `seconds`."""
     return Refusal(Reason.BUSY, headers={"retry-after": str(max(1, round(seconds)))})

@@ -1,4 +1,4 @@
-"""The process: Uvicorn around the application, limits on a connection, stopping with grace, a port for health."""
+"""The server process: Uvicorn with limits on connections, graceful shutdown, and a separate health port."""
 
 import asyncio
 import ipaddress
@@ -26,23 +26,23 @@ from qdebias.service.service import Service
 from qdebias.system.processes import return_large_blocks
 
 NO_KEYS = Keys()
-GRACE_SECONDS = 5.0  # a process that still lives so long after `drain` is ended at once, whatever a thread of it does
+GRACE_SECONDS = 5.0  # after `drain`, until a process that still runs is ended, even if its threads are busy
 LOCAL_NAMES = frozenset(("localhost", "127.0.0.1", "[::1]"))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Listening:
-    """Where a server listens and who is let in."""
+    """The address of a server and who may use it."""
 
     host: str = "127.0.0.1"
     port: int = 8765  # 0 takes a free one
-    health_port: int | None = None  # on which a thread of its own answers /healthz and /readyz in plain HTTP
-    keys: Keys = NO_KEYS  # of those who may ask
-    open_to_all: bool = False  # whether other machines may ask without a key
-    names: Sequence[str] = ()  # by which the server may be addressed; none: as this machine, or by any name with keys
-    certificate: Path | None = None  # PEM file of the TLS certificate chain; without one the server speaks plain HTTP
+    health_port: int | None = None  # where a separate thread answers /healthz and /readyz in plain HTTP
+    keys: Keys = NO_KEYS
+    open_to_all: bool = False  # whether other machines may use it without a key
+    names: Sequence[str] = ()  # accepted host names beside those of this machine; empty: only these, or any with keys
+    certificate: Path | None = None  # PEM file of the TLS certificate chain; None for plain HTTP
     private_key: Path | None = None  # PEM file
-    proxies: Sequence[str] = ()  # addresses of proxies whose X-Forwarded-For and -Proto are believed
+    proxies: Sequence[str] = ()  # addresses of proxies whose X-Forwarded-For and -Proto are trusted
 
     def __post_init__(self) -> None:
         try:
@@ -65,14 +65,14 @@ class Listening:
 
     @property
     def allowed_names(self) -> frozenset[str]:
-        """The host names that are accepted; empty for any."""
+        """The accepted host names; empty for any."""
         if self.names:
             return frozenset(name.lower() for name in self.names) | LOCAL_NAMES
         return frozenset() if self.keys or self.open_to_all else LOCAL_NAMES
 
 
 class Server(uvicorn.Server):
-    """Uvicorn, which says in /readyz that it stops as soon as it is told to."""
+    """Uvicorn, with /readyz reporting a shutdown as soon as it begins."""
 
     def __init__(self, config: uvicorn.Config, service: Service) -> None:
         super().__init__(config)
@@ -80,7 +80,7 @@ class Server(uvicorn.Server):
         service.on_failure = partial(setattr, self, "should_exit", True)
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        """Take no new work, finish what is under way; end in any case soon after the time for it."""
+        """Finish the requests in progress and take no others; end the process soon after `drain` in any case."""
         end = threading.Timer(self._service.settings.drain + GRACE_SECONDS, os._exit, (1,))
         end.daemon = True
         end.start()
@@ -106,14 +106,14 @@ def make_server(service: Service, listening: Listening) -> Server:
 
 
 def run(service: Service, listening: Listening) -> None:
-    """Serve until the process is told to stop; raises why the models cannot be loaded, or the port is taken."""
+    """Serve until the process is stopped; raises an error if the models cannot be loaded or the port is taken."""
     return_large_blocks()
     try:
         with ExitStack() as stack:
             if listening.health_port is not None:
                 stack.enter_context(health_server(service, listening.host, listening.health_port))
             make_server(service, listening).run()
-    except SystemExit as end:  # with which Uvicorn answers an OSError of its socket
+    except SystemExit as end:  # Uvicorn's reaction to an OSError of its socket
         if not isinstance(end.__context__, OSError):
             raise
         raise SettingError(
@@ -123,15 +123,15 @@ def run(service: Service, listening: Listening) -> None:
         raise service.failure
 
 
-HEAD_BYTES = 64 * 1024  # largest request line with all headers, in bytes
-PIECE_BYTES = 64 * 1024  # so much is taken from the socket before other connections have their turn
-MOST_AHEAD = 8  # requests that a client may send before it has the answer to an earlier one
+HEAD_BYTES = 64 * 1024  # largest request line with all headers
+PIECE_BYTES = 64 * 1024  # read from a socket before other connections have their turn
+MOST_AHEAD = 8  # requests that a client may send before the first is answered
 
 
 class _Connection(HttpToolsProtocol, asyncio.BufferedProtocol):
-    """Closes a connection whose headers take too long or are too large, or whose body continues after the answer."""
+    """Closes a connection whose headers are too slow or too large, or whose body continues after the answer."""
 
-    deadline: float  # seconds until the headers of a request have to be there
+    deadline: float  # seconds for the headers of a request to arrive
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401 (Uvicorn's)
         super().__init__(*args, **kwargs)
@@ -158,14 +158,14 @@ class _Connection(HttpToolsProtocol, asyncio.BufferedProtocol):
             self.send_400_response("The headers are too large.")
 
     def on_message_begin(self) -> None:
-        if len(self.pipeline) >= MOST_AHEAD:  # the parser takes any exception for a request that is not sound
+        if len(self.pipeline) >= MOST_AHEAD:  # the parser answers any exception with status 400
             raise ValueError("requests are sent without waiting for answers")
         super().on_message_begin()
         self._began = self.loop.time()  # the deadline of the application counts from the first byte
         self._await_head()
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """Keep a header; those behind the body, which nobody reads, are not counted and not kept."""
+        """Keep a header; trailers behind the body, which nobody reads, are dropped."""
         if self._limit is not None:
             super().on_header(name, value)
 
@@ -175,12 +175,12 @@ class _Connection(HttpToolsProtocol, asyncio.BufferedProtocol):
         super().on_headers_complete()
 
     def on_message_complete(self) -> None:
-        """Note that the body is there, even if nobody wants it any more."""
+        """Note that the body has arrived, even after the answer."""
         super().on_message_complete()
         self.cycle.more_body = False
 
     def on_response_complete(self) -> None:
-        """Give a client that still sends some time to see the answer."""
+        """Give a client that still sends its body some time to read the answer."""
         super().on_response_complete()
         cycle = self.cycle
 
@@ -203,7 +203,7 @@ class _Connection(HttpToolsProtocol, asyncio.BufferedProtocol):
 
 
 def server_config(app: ASGIApp, *, deadline: float, **more: Any) -> uvicorn.Config:  # noqa: ANN401 (Uvicorn's)
-    """Return how Uvicorn serves an application of ours: a deadline for headers, and no words of its own."""
+    """Return Uvicorn's configuration for an application: a deadline for headers, and no logs or headers of its own."""
     connection = type("Connection", (_Connection,), {"deadline": deadline})
     return uvicorn.Config(
         app, http=connection, log_config=None, access_log=False, server_header=False, ws="none", **more
@@ -212,9 +212,9 @@ def server_config(app: ASGIApp, *, deadline: float, **more: Any) -> uvicorn.Conf
 
 @contextmanager
 def health_server(service: Service, host: str, port: int) -> Iterator[socket]:
-    """Answer /healthz and /readyz on a port and in a thread of their own as long as the context lasts.
+    """Answer /healthz and /readyz on a separate port, in a thread that does not wait for the service's event loop.
 
-    They ask nothing of the service's event loop. Yields the socket that listens; SystemExit where the port is taken.
+    Yields the listening socket; raises SystemExit if the port is taken.
     """
 
     async def answer(scope: Scope, receive: Receive, send: Send) -> None:

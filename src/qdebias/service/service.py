@@ -1,4 +1,4 @@
-"""The models that a server answers with, and the way of an image: a place, its bytes, its pixels, the model."""
+"""The models of a server, and the path of a request: a place in the queue, its bytes, its pixels, the model."""
 
 import asyncio
 import gc
@@ -36,18 +36,18 @@ from qdebias.service.refusal import Reason, Refusal, busy
 
 Answer = TypeVar("Answer")
 
-BEAT_SECONDS = 0.5  # how often the event loop says that it works
-STUCK_SECONDS = 30.0  # after so long without a word of it the process is given up by /healthz of `--health-port`
-USUAL_SECONDS = 0.5  # guess of the seconds an image takes, before one was scored
+BEAT_SECONDS = 0.5  # interval of the event loop's heartbeat
+STUCK_SECONDS = 30.0  # without a heartbeat, after which /healthz on the health port fails
+USUAL_SECONDS = 0.5  # assumed time per image before one was scored
 EMBEDDED = ("nano", "nano-biased")
-"""Models that gain nothing by larger batches; shown one image at a time, they give it the same bits in any company."""
+"""Models that gain nothing from larger batches: they get one image at a time, so that scores are always the same."""
 
 _SOUND_NAME = re.compile(r"[\w.-]+")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Served:
-    """What a server can be asked."""
+    """The models and methods of a server."""
 
     scorers: Mapping[str, Mapping[str, Scorer]]  # by the names of model and method; the first model is the default
     method: str  # name of the default method
@@ -59,11 +59,11 @@ class Served:
 
     @property
     def methods(self) -> tuple[str, ...]:
-        """Names of the methods of the default model; another model may lack some that read more than it tells."""
+        """Names of the methods of the default model; another model may not return enough for some of them."""
         return tuple(self.scorers[self.model])
 
     def scorer(self, model: str, method: str) -> Scorer:
-        """Return the scorer of two names."""
+        """Return the scorer of a model and a method."""
         if model not in self.scorers:
             raise Refusal(Reason.NO_MODEL)
         if method not in self.scorers[model]:
@@ -71,20 +71,20 @@ class Served:
         return self.scorers[model][method]
 
     def fingerprint(self, model: str) -> str:
-        """Return 16 hex digits over what decides the answers of a model under the default method."""
+        """Return 16 hex digits that change with the identity of a model's backend."""
         identity = self.scorers[model][self.method].backend.fingerprint.identity
         return blake2b(json.dumps(dict(identity), sort_keys=True).encode(), digest_size=8).hexdigest()
 
 
 def serve_models(backends: Mapping[str, Backend], settings: Settings) -> Served:
-    """Return the scorers of every model under every method that can be asked about a lone image.
+    """Return scorers of every model with every method that needs nothing but the image.
 
-    Methods that need more than the image (a pool of other images, a package that is not installed) are left out. Each
-    model is asked once with the default method, so that one that cannot answer is found before the first request.
+    Methods that need more (a pool of other images, a package that is not installed) are left out. Each model scores a
+    grey image with the default method, so that one that cannot answer fails before the first request.
     """
     grey = np.full((2 * MIN_SIDE, 2 * MIN_SIDE, 3), 128, dtype=np.uint8)
     methods = []
-    for name in dict.fromkeys((*presets.RECIPES, settings.method)):  # the default may be put together from parts
+    for name in dict.fromkeys((*presets.RECIPES, settings.method)):  # the default may be an expression
         method = presets.get(name).method
         with suppress(SettingError, MissingPackageError):
             method.plan(grey, Context())
@@ -98,7 +98,7 @@ def serve_models(backends: Mapping[str, Backend], settings: Settings) -> Served:
         for name in methods:
             try:
                 scorers[model][name] = scorer(method=name)
-            except BackendError:  # the method reads more than the model tells
+            except BackendError:  # the method needs more than the model returns
                 if name == settings.method:
                     raise
         scorers[model][settings.method].score(grey)
@@ -106,9 +106,9 @@ def serve_models(backends: Mapping[str, Backend], settings: Settings) -> Served:
 
 
 def specs_by_name(specs: Sequence[str]) -> dict[str, str]:
-    """Return what `load_backend` takes, by the names under which it is served: <name>=<backend>, or a backend alone.
+    """Return backends as `load_backend` takes them, by name, from specs <name>=<backend> or <backend>.
 
-    A model without a name is called by the last part of its backend: answers tell neither folders nor servers.
+    The default name is the last part of the backend, so that answers reveal neither folders nor servers.
     """
     names: list[str] = []
     backends: list[str] = []
@@ -128,19 +128,19 @@ def specs_by_name(specs: Sequence[str]) -> dict[str, str]:
 
 
 def loader(specs: Mapping[str, str], options: Options, settings: Settings) -> Callable[[], Served]:
-    """Return what loads the models of `specs_by_name`, as the options say, into a process of the service's own."""
+    """Return a function that loads the models of `specs_by_name`, for a process that only serves."""
 
     def load() -> Served:
         served = serve_models({name: options.backend(spec) for name, spec in specs.items()}, settings)
         gc.collect()
-        gc.freeze()  # else each full collection goes through all modules, and nothing else runs for a tenth of a second
+        gc.freeze()  # a full collection over all modules would take a tenth of a second
         return served
 
     return load
 
 
 class Service:
-    """Everything that requests share; `load` loads the models, in the thread that will run them."""
+    """The state that requests share; `load` loads the models, in the thread that runs them."""
 
     def __init__(self, load: Callable[[], Served], settings: Settings, *, fetcher: Fetcher | None = None) -> None:
         self.settings = settings
@@ -160,14 +160,14 @@ class Service:
         self._load = load
         self._loading: asyncio.Task[None] | None = None
         self.fetcher = (fetcher or Fetcher(most=settings.image_bytes)) if settings.urls else None
-        self.metrics.watch("qdebias_queue_images", "Images under way.", lambda: self.places.taken)
+        self.metrics.watch("qdebias_queue_images", "Images in progress.", lambda: self.places.taken)
         self.metrics.watch("qdebias_waiting_images", "Images that wait for the model.", lambda: self.batcher.waiting)
         self.metrics.watch("qdebias_held_bytes", "Bytes of uploads in memory.", lambda: self.memory.taken)
         self.metrics.watch("qdebias_held_pixels", "Decoded pixels in memory.", lambda: self.pixels.out)
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
-        """Load the models in the background and work until the context ends."""
+        """Load the models in the background and serve until the context ends."""
         parts = (self.batcher, self.decoders, self.background.pool)
         for part in parts:
             part.start()
@@ -190,7 +190,7 @@ class Service:
         try:
             await self.batcher.run(load)
             log.info("ready")
-        except Exception as error:  # noqa: BLE001 (kept, and raised by whoever runs the service)
+        except Exception as error:  # noqa: BLE001 (raised by `run` or `loaded`)
             self.failure = error
             self.on_failure()
 
@@ -202,11 +202,11 @@ class Service:
 
     @property
     def stuck(self) -> bool:
-        """Whether the event loop has done nothing for long; asked from another thread."""
+        """Whether the event loop has been blocked for long; called from another thread."""
         return time.monotonic() - self.beat > STUCK_SECONDS
 
     async def loaded(self) -> None:
-        """Wait, while the service is running, until the models are loaded; raises why they cannot be."""
+        """Wait until the models of a running service are loaded; raises the error if they cannot be."""
         if self._loading is not None:
             await self._loading
         if self.failure is not None:
@@ -222,7 +222,7 @@ class Service:
         return "ok" if self.decoders.able else "no_decoder"
 
     def ready(self) -> Served:
-        """Return what is served."""
+        """Return the models and methods; refuses while there are none."""
         if self.served is None or self.stopping:
             raise Refusal(Reason.NOT_READY, headers={"retry-after": "5"})
         return self.served
@@ -230,10 +230,10 @@ class Service:
     async def answer(
         self, request: Request, form: Form, work: Callable[["Job"], Coroutine[Any, Any, Answer]]
     ) -> Answer:
-        """Answer one request about images, as long as its client waits."""
+        """Answer a request with images, unless its client leaves."""
         served = self.ready()
         wait, measured = self.wait(), self.batcher.seconds_an_image > 0
-        # an image that comes now could miss its deadline, should the model be half as fast meanwhile
+        # a new image would miss its deadline if the model became half as fast
         late = measured and self.places.taken > self.settings.batch and wait > self.settings.deadline / 2
         with ExitStack() as held:
             if late or not self.places.take(1, held):
@@ -247,7 +247,7 @@ class Service:
     async def run_in_background(
         self, request: Request, work: Callable[[bytes], Answer], *, most: int, values: int
     ) -> Answer:
-        """Answer one request whose body holds no image, as long as its client waits."""
+        """Answer a request with numbers, unless its client leaves."""
         with ExitStack() as held:
             if not self.background_places.take(1, held):
                 raise busy(1)
@@ -255,24 +255,21 @@ class Service:
             return await while_there(request, self.background.run(work, bytes(body.rest)))
 
     def wait(self) -> float:
-        """Return about how many seconds the images under way will take."""
+        """Return about how many seconds the images in progress will take."""
         return self.places.taken * (self.batcher.seconds_an_image or USUAL_SECONDS)
 
 
 class Job:
-    """What one request asks of the service."""
+    """A request with images; refuses an unknown model or method."""
 
     def __init__(self, service: Service, served: Served, parsed: ParsedRequest, take: Take) -> None:
-        self.sources = parsed.images
-        self.model = parsed.model or served.model
-        self.method = parsed.method or served.method
-        self.seed = service.settings.seed
-        self._lossy = parsed.lossy
-        self._service, self.served, self._take = service, served, take
+        self._service, self.served, self._parsed, self._take = service, served, parsed, take
+        self.sources, self.seed = parsed.images, service.settings.seed
+        self.model, self.method = parsed.model or served.model, parsed.method or served.method
         served.scorer(self.model, self.method)
 
     async def score(self, image: RgbImage, method: str, make: Callable[[Explanation], Answer]) -> Answer:
-        """Return what is made, in the model's thread, of the score of decoded pixels and how it came about."""
+        """Score an image and return `make` of the explanation, which runs in the model's thread."""
         try:
             result = await self._service.batcher.submit(self.served.scorer(self.model, method), image, make)
         except Exception as error:
@@ -284,7 +281,7 @@ class Job:
 
     @asynccontextmanager
     async def decoded(self, source: Source) -> AsyncIterator[RgbImage]:
-        """Decode one of the sources, hold its pixels as long as the context lasts, and count what becomes of it."""
+        """Decode an image, hold its pixels until the context ends, and count the outcome."""
         images, pixels = self._service.metrics.images, self._service.pixels
         try:
             if isinstance(source, np.ndarray):
@@ -297,8 +294,8 @@ class Job:
             else:
                 file = await self._file(source)
                 async with self._service.decoders.one() as decoder:
-                    image = await decoder.decode(file, lossy=self._lossy)
-                    await pixels.acquire(image.size // 3)  # with the decoder in hand: no more images than fit
+                    image = await decoder.decode(file, lossy=self._parsed.lossy)
+                    await pixels.acquire(image.size // 3)  # holding the decoder, so that it decodes no more than fit
             try:
                 yield image
             finally:
@@ -321,7 +318,7 @@ class Job:
 
 
 async def while_there(request: Request, work: Coroutine[Any, Any, Answer]) -> Answer:
-    """Do the work, unless the client leaves before it is done."""
+    """Run some work; cancel it if the client leaves."""
 
     async def departure() -> None:
         while (await request.receive())["type"] != "http.disconnect":
