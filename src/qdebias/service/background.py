@@ -33,11 +33,11 @@ Result = TypeVar("Result")
 NICENESS = 15  # about a thirtieth of a normal process's share while all processors are busy
 
 
-class Background:
+class Background(Pool[Process]):
     """Runs functions beside the model, one at a time and in order."""
 
     def __init__(self, *, seconds: float) -> None:
-        self.pool = Pool([Process("qdebias.service.background", seconds=seconds, environment=os.environ)])
+        super().__init__([Process("qdebias.service.background", seconds=seconds, environment=os.environ)])
 
     async def run(self, call: Callable[Params, Result], *args: Params.args, **kwargs: Params.kwargs) -> Result:
         """Run a function of this package in the process; raises a Refusal if it takes too long."""
@@ -49,7 +49,7 @@ class Background:
             return found
 
         try:
-            async with self.pool.one() as process:
+            async with self.one() as process:
                 found = await process.run(exchange)
         except EndedError as error:
             raise Refusal(Reason.DEADLINE) from error

@@ -168,7 +168,7 @@ class Service:
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
         """Load the models in the background and serve until the context ends."""
-        parts = (self.batcher, self.decoders, self.background.pool)
+        parts = (self.batcher, self.decoders, self.background)
         for part in parts:
             part.start()
         self._loading = asyncio.create_task(self._become_ready())

@@ -25,20 +25,20 @@ from qdebias.errors import BackendError, ImageError, SettingError
 from qdebias.prompts import Question, Request
 
 PromptForm: TypeAlias = Literal["checked", "trusted", "no-prefix"]
-_GREY = png_url(np.full((64, 64, 3), 128, dtype=np.uint8))  # shown where it does not matter what is seen
+_GREY = png_url(np.full((64, 64, 3), 128, dtype=np.uint8))  # where the content does not matter
 
 
 def load_openai(
     address: str,  # <url>#<model>; without a model, the only one that the server serves
     *,
-    concurrency: int = 8,  # requests that are under way at a time
-    timeout: float = 120.0,  # seconds until an answer that is not there counts as lost
-    patience: float = 300.0,  # seconds for which a request is tried again while the server is away or busy
-    top_logprobs: int | None = None,  # how many of the most likely tokens are requested; None fits the server
+    concurrency: int = 8,  # requests in progress at a time
+    timeout: float = 120.0,  # seconds for an answer
+    patience: float = 300.0,  # seconds for which a request is retried while the server is down or busy
+    top_logprobs: int | None = None,  # number of most likely tokens to request; None chooses by server
     prompt: PromptForm = "checked",  # see `OpenAIBackend`
     template_args: Mapping[str, Argument] | None = None,  # for servers that take `chat_template_kwargs`
 ) -> "OpenAIBackend":
-    """Return a backend for a model on a server, after making sure that both are there.
+    """Return a backend for a model on a server, after checking that both are available.
 
     The key comes from the environment variable QDEBIAS_API_KEY; for OpenAI's own service, also from OPENAI_API_KEY.
     """
@@ -55,10 +55,9 @@ def load_openai(
 class OpenAIBackend:
     """A model behind a server; `load_openai` makes one.
 
-    `prompt` is "checked": the question as it is, and an error unless the server proves that it asks it so; "trusted":
-    the same, without the proof; or "no-prefix": the answer prefix is dropped, and each option read as the first word of
-    the reply, without its space and with a capital, for servers that cannot continue a started answer. It is part of
-    the identity.
+    `prompt` is "checked": an error unless the server demonstrably asks each question as written; "trusted": without
+    this check; or "no-prefix": the answer prefix is dropped and each option read as the first word of the reply,
+    without its space and capitalized, for servers that cannot continue a started answer. It is part of the identity.
     """
 
     def __init__(self, connection: Connection, served: Served, top: int, prompt: PromptForm) -> None:
@@ -71,16 +70,16 @@ class OpenAIBackend:
 
     @property
     def fingerprint(self) -> Fingerprint:
-        """What made the answers of this backend."""
+        """The identity and environment of this backend."""
         identity = {**self._served.identity, "prompt": self._prompt}
         return Fingerprint(identity=identity, environment=self._served.environment)
 
     def option_logits(self, requests: Sequence[Request]) -> OptionLogits:
         """Return the log-probabilities of every option, see `Backend.option_logits`.
 
-        The questions of one request are asked one after the other, so that the server can keep what it computed for
-        the images; different requests are asked at the same time. An ImageError says that there is no answer for these
-        images and one for others, any other BackendError that there is none for any.
+        The questions of a request are sent one after the other, so that the server can reuse its cache of the images;
+        requests are sent concurrently. An ImageError means that there is no answer for these images but one for others,
+        any other BackendError that there is none for any.
         """
         if not requests:
             return []
@@ -88,7 +87,7 @@ class OpenAIBackend:
             requests = [replace(one, questions=tuple(map(_without_prefix, one.questions))) for one in requests]
         with self._connection.session() as session:
             for request in requests:
-                for question in request.questions:  # each is checked once, before it is asked about the first image
+                for question in request.questions:  # each is checked once, before the first image
                     form = _form(request, question)
                     if form not in self._prepared:
                         self._prepared[form] = self._prepare(session, form)
@@ -126,7 +125,7 @@ class OpenAIBackend:
         if self._lead is None:
             self._lead = find_lead(complete)
         lead, counted = self._lead
-        if lead is None:  # by what the model prefers to say
+        if lead is None:  # the spelling that the model prefers
             reply = complete({**asked(form.images, ""), "top_logprobs": self._top})
             lead = likelier_lead(reply, form.question.options, clearly=not counted and not trusted)
         return readable(form, tokenizer, lead=lead)
@@ -138,10 +137,10 @@ class OpenAIBackend:
     async def _answer_or_refuse(
         self, session: Session, urls: Sequence[str], request: Request, question: Question
     ) -> FloatArray:
-        """Return the answer about some images; if there is none, find out whether it is for these images alone.
+        """Return the answer about some images; on a failure, find out whether these images cause it.
 
-        Then the same is asked once about grey images. What fails for them too is a failure of the server. A failure
-        that may pass counts as that of the images only where it comes back after they were answered for.
+        To do so, the question is sent once with grey images. If that fails too, the server is at fault. A failure that
+        may pass is blamed on the images only if it occurs again after the grey images were answered.
         """
         answer = partial(self._answer, session, request=request, question=question)
         try:

@@ -1,4 +1,4 @@
-"""One question about some images as it is sent, and the log-probabilities of the first token as they are read."""
+"""Building chat requests, and reading the log-probabilities of the first token of a reply."""
 
 import base64
 import math
@@ -21,15 +21,15 @@ from qdebias.errors import OptionError
 from qdebias.image import RgbImage
 from qdebias.prompts import Placement, Request
 
-_LEAST = -9999.0  # what servers write for a token without a probability; no true log-probability is that small
+_LEAST = -9999.0  # servers' placeholder for a token without a probability; real log-probabilities are larger
 _CLEAR = 10
 _BYTE_LEVEL, _PIECES = "\u0120", "\u2581"
-"""How the vocabularies of GPT-2 and of SentencePiece spell a space; some servers show tokens so."""
+"""A space in the vocabularies of GPT-2 and of SentencePiece, as some servers print tokens."""
 _PRINTED = [*range(ord("!"), ord("~") + 1), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
 _BYTES = {chr(byte): byte for byte in _PRINTED} | {
     chr(0x100 + place): byte for place, byte in enumerate(byte for byte in range(0x100) if byte not in _PRINTED)
 }
-"""The byte that each letter of a byte-level vocabulary stands for."""
+"""The byte of each letter of GPT-2's byte-level vocabulary."""
 
 
 def messages(text: str, images: Sequence[Json], placement: Placement, prefix: str) -> list[Json]:
@@ -41,21 +41,21 @@ def messages(text: str, images: Sequence[Json], placement: Placement, prefix: st
 
 
 def conversation(text: str, urls: Sequence[str] = (), *, placement: Placement = "before", prefix: str = "") -> Json:
-    """Return the fields of a request that say what is asked; a `prefix` is left open for the model to continue."""
+    """Return the fields of a request with its messages; the model continues the answer `prefix`."""
     images = [{"type": "image_url", "image_url": {"url": url}} for url in urls]
     fields: Json = {"messages": messages(text, images, placement, prefix)}
     return {**fields, "continue_final_message": True, "add_generation_prompt": False} if prefix else fields
 
 
 def png_url(image: RgbImage) -> str:
-    """Return the data URL of a PNG file that decodes to exactly these pixels."""
+    """Return an image as the data URL of a PNG file, without loss."""
     buffer = BytesIO()
     Image.fromarray(image).save(buffer, format="PNG", compress_level=1)  # higher: several times as long, 10 % smaller
     return f"data:image/png;base64,{base64.b64encode(buffer.getbuffer()).decode('ascii')}"
 
 
 class EncodedImages:
-    """The data URLs of the images of requests: each image is encoded once, and dropped after its last request."""
+    """The data URLs of the images of requests: each image is encoded once, and freed after its last request."""
 
     def __init__(self, requests: Iterable[Request]) -> None:
         self._left = Counter(id(image) for request in requests for image in request.images)
@@ -63,7 +63,7 @@ class EncodedImages:
         self._locks: dict[int, anyio.Lock] = {}
 
     async def urls(self, request: Request) -> list[str]:
-        """Return the URLs of the images of a request, in order; each request takes them once."""
+        """Return the URLs of the images of a request, in order; call it once for each request."""
         urls = []
         for image in request.images:
             number = id(image)
@@ -76,12 +76,12 @@ class EncodedImages:
 
 
 class MissingOptionError(OptionError):
-    """An option is not in the list that the server returned; a longer list might have it."""
+    """An option is missing from the list that the server returned; a longer list might contain it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """One entry of the list; `token` is None where the server gives no ids."""
+    """A token with its log-probability; `token` is None if the server returns no ids."""
 
     text: bytes
     token: int | None
@@ -89,7 +89,7 @@ class Candidate:
 
 
 def candidates(reply: Json) -> list[Candidate]:
-    """Return the first token's list, the sampled token included; raises RefusedError where there is none."""
+    """Return the candidates for the first token, the sampled one included; raises RefusedError if there are none."""
     ending = None
     try:
         choice = reply["choices"][0]
@@ -105,13 +105,13 @@ def candidates(reply: Json) -> list[Candidate]:
         )
     entries = [entry for entry in (first, *likeliest) if isinstance(entry, dict)]
     tokens = [str(entry.get("token")) for entry in entries]
-    plain = any(" " in token for token in tokens)  # else a space may be spelled as vocabularies do
+    plain = any(" " in token for token in tokens)  # otherwise spaces may be spelled as in the vocabulary
     marks = (mark for mark in (_BYTE_LEVEL, _PIECES) if not plain and any(mark in token for token in tokens))
     space = next(marks, " ")
-    found = dict.fromkeys(one for one in (_candidate(entry, space) for entry in entries) if one)
-    if not found:
+    unique = dict.fromkeys(filter(None, (_candidate(entry, space) for entry in entries)))
+    if not unique:
         raise _no_logprobs(ending)
-    return list(found)
+    return list(unique)
 
 
 def _no_logprobs(ending: object) -> RefusedError:
@@ -124,13 +124,13 @@ def _no_logprobs(ending: object) -> RefusedError:
 
 
 def _candidate(entry: Mapping[str, Any], space: str) -> Candidate | None:
-    """Return an entry of the list, None for one of odd types."""
+    """Return an entry of the list; None if its types are wrong."""
     text, token = entry.get("token"), entry.get("id")
     try:
         logprob = float(entry["logprob"])
         if not isinstance(text, str):
             return None
-        if text.startswith("token_id:"):  # how vLLM writes a token when asked for ids
+        if text.startswith("token_id:"):  # vLLM's form when ids are requested
             return Candidate(b"", int(text.removeprefix("token_id:")), logprob)
     except (KeyError, TypeError, ValueError, OverflowError):
         return None
@@ -138,12 +138,12 @@ def _candidate(entry: Mapping[str, Any], space: str) -> Candidate | None:
 
 
 def _bytes(text: str, raw: object, space: str) -> bytes:
-    """Return the bytes of a token, from how the server spells it."""
+    """Return the bytes of a token from the server's spelling of it."""
     spelled = text.encode(errors="surrogatepass")
     if isinstance(raw, list) and all(isinstance(one, int) and 0 <= one < 256 for one in raw):
-        told = bytes(raw)
-        if told and told != spelled:
-            return told
+        listed = bytes(raw)
+        if listed and listed != spelled:
+            return listed
     if byte := re.fullmatch("<0x([0-9A-Fa-f]{2})>", text):
         return bytes([int(byte[1], 16)])
     if literal := re.fullmatch(r"""b(['"])(.*)\1|bytes:(.*\\x.*)""", text, re.DOTALL):
@@ -155,29 +155,29 @@ def _bytes(text: str, raw: object, space: str) -> bytes:
 
 
 def option_logprobs(reply: Json, words: Sequence[str], tokens: Sequence[int] | None, remedy: str) -> FloatArray:
-    """Return the (K,) log-probabilities of options, given as words and, where the server tells them, as (K,) ids.
+    """Return the (K,) log-probabilities of options, given as words and, if known, as (K,) token ids.
 
-    Raises OptionError where one is missing, against which `remedy` helps, or cannot be told from another token.
+    Raises OptionError if one is missing, with `remedy` in its message, or has several candidates.
     """
-    found = candidates(reply)
-    told = [one for one in found if one.logprob > _LEAST and math.isfinite(one.logprob)]
-    ids = tokens if all(one.token is not None for one in found) else None
+    listed = candidates(reply)
+    known = [entry for entry in listed if entry.logprob > _LEAST and math.isfinite(entry.logprob)]
+    ids = tokens if all(entry.token is not None for entry in listed) else None
     logprobs = []
     for number, word in enumerate(words):
         if ids is not None:
-            fitting = [one for one in told if one.token == ids[number]][:1]
+            fitting = [entry for entry in known if entry.token == ids[number]][:1]
         else:
-            fitting = [one for one in told if one.text == word.encode()]
+            fitting = [entry for entry in known if entry.text == word.encode()]
         if not fitting:
-            texts = {one.text.decode(errors="replace") for one in found}
+            texts = {entry.text.decode(errors="replace") for entry in listed}
             kin = sorted(text for text in texts if text.strip().lower() == word.strip().lower())
             near = f" ({', '.join(map(repr, kin))} there is another token)" if kin else ""
             raise MissingOptionError(
-                f"option {word!r} is not among the {len(found)} tokens whose probability the server returned{near}, "
+                f"option {word!r} is not among the {len(listed)} tokens whose probability the server returned{near}, "
                 f"and none is made up for it: it is less likely than they, or several tokens of this model; {remedy}, "
                 f"or choose a word that the model answers with"
             )
-        if len({one.logprob for one in fitting}) > 1:
+        if len({entry.logprob for entry in fitting}) > 1:
             raise OptionError(
                 f"option {word!r} stands {len(fitting)} times in the server's list, for different tokens that it "
                 f"writes alike; choose another word, or a server that tells token ids"
@@ -187,15 +187,15 @@ def option_logprobs(reply: Json, words: Sequence[str], tokens: Sequence[int] | N
 
 
 def likelier_lead(reply: Json, words: Sequence[str], *, clearly: bool) -> str:
-    """Return whether a space belongs before the first word of a reply: "" or " ", whichever the model prefers.
+    """Return the white space before the first word of a reply, "" or " ", whichever the model prefers.
 
-    Options that bring a space along have no part in it. `clearly`: one spelling must be ten times as likely as the
-    other, else an OptionError says that it cannot be told.
+    Options that begin with a space are ignored. With `clearly`, an OptionError is raised unless one spelling is ten
+    times as likely as the other.
     """
-    found = candidates(reply)
+    listed = [(entry.text.decode(errors="replace"), entry.logprob) for entry in candidates(reply)]
     own = [word for word in words if not word[0].isspace()]
     bare, spaced = (
-        sum(math.exp(one.logprob) for one in found if one.logprob <= 0 and one.text.decode(errors="replace") in spelled)
+        sum(math.exp(logprob) for text, logprob in listed if logprob <= 0 and text in spelled)
         for spelled in (own, [f" {word}" for word in own])
     )
     if clearly and bare and spaced and max(bare, spaced) < _CLEAR * min(bare, spaced):
@@ -208,7 +208,7 @@ def likelier_lead(reply: Json, words: Sequence[str], *, clearly: bool) -> str:
 
 
 def prompt_tokens(reply: Json) -> int:
-    """Return how many tokens the server counted in the prompt, 0 where it does not say."""
+    """Return the number of prompt tokens that the server reports, 0 if it reports none."""
     usage = reply.get("usage")
     counts = [usage.get(name) for name in ("prompt_tokens", "input_tokens")] if isinstance(usage, Mapping) else []
     return next((count for count in counts if isinstance(count, int)), 0)

@@ -1,6 +1,6 @@
-"""Talking to a server: JSON there and back, in bounded number, again where a failure may pass.
+"""JSON requests to a server, with limited concurrency and with retries of failures that may pass.
 
-The event loop runs in a thread of its own, for as long as a session lasts: a loop that the caller runs is not touched.
+A session runs an event loop in a separate thread, so that it also works inside a running event loop.
 """
 
 import asyncio
@@ -40,24 +40,24 @@ _backoff = wait_random_exponential(multiplier=0.5, max=30.0)  # seconds: up to .
 
 @dataclass(eq=False, repr=False)
 class PassingError(BackendError):
-    """Something that may pass: try again."""
+    """A failure that may pass: try again."""
 
     message: str
     _: KW_ONLY
     tries: float = math.inf  # at most
     retry_after: float = 0.0  # seconds
-    broken: bool = False  # another server may stand at the address afterwards
-    limited: bool = False  # the rate of all requests is limited
+    broken: bool = False  # the connection broke, so that another server may be there afterwards
+    limited: bool = False  # by a rate limit over all requests
 
 
 @dataclass(eq=False, repr=False)
 class RefusedError(BackendError):
-    """The server refuses a request, or answers what cannot be used, and would do so again."""
+    """The server refuses a request, or its answer cannot be used, and trying again would not help."""
 
     message: str
     _: KW_ONLY
-    status: int = HTTPStatus.OK  # of HTTP; OK for an error inside an answer, or an empty one
-    told: str = ""  # what the server said, without a remedy for the case that it says so of every request
+    status: int = HTTPStatus.OK  # of HTTP; OK for an error inside an answer, or an unusable one
+    told: str = ""  # the server's message without our remedy, which helps only if every request fails
 
     @property
     def absent(self) -> bool:
@@ -66,10 +66,10 @@ class RefusedError(BackendError):
 
 
 class Connection:
-    """How the server of `<url>#<model>` is reached; its text and its errors never hold the key.
+    """The address of the server of `<url>#<model>`, with its key, which never appears in texts or errors.
 
-    `api` is the URL with the path of the API, /v1 where none is given, `root` the same without it; `model` is empty for
-    the only one there is. `timeout` and `patience` are in seconds.
+    `api` is the URL with the path of the API, by default /v1, `root` the same without it; an empty `model` means the
+    only one on the server. `timeout` and `patience` are in seconds.
     """
 
     def __init__(self, address: str, *, timeout: float, patience: float, concurrency: int) -> None:
@@ -79,7 +79,7 @@ class Connection:
                 f"patience={patience}, concurrency={concurrency}"
             )
         url, _, self.model = address.partition("#")
-        if "@" in url:  # not quoted: it may hold a password
+        if "@" in url:  # not quoted in the message: it may contain a password
             raise SettingError(
                 "the URL of a server must not hold a user name or password; put the key into QDEBIAS_API_KEY instead"
             )
@@ -97,7 +97,7 @@ class Connection:
         self.root = self.api.removesuffix("/v1")
         self.timeout, self.patience, self.concurrency = timeout, patience, concurrency
         key = os.environ.get("QDEBIAS_API_KEY", "")
-        if not key and self.host == "api.openai.com":  # OpenAI's is not shown to anybody else
+        if not key and self.host == "api.openai.com":  # OpenAI's key is sent to nobody else
             key = os.environ.get("OPENAI_API_KEY", "")
         self.key = key.strip()
         if not all("!" <= letter <= "~" for letter in self.key):
@@ -110,7 +110,7 @@ class Connection:
 
     @contextmanager
     def session(self, *, waiting: bool = True) -> Iterator["Session"]:
-        """Open the connection, for this thread; `waiting`: a server that is not there may come back."""
+        """Open a session for this thread; with `waiting`, an unreachable server is tried again."""
         try:
             nearby = ipaddress.ip_address(self.host).is_loopback
         except ValueError:
@@ -128,7 +128,7 @@ class Connection:
 
 @dataclass(eq=False, repr=False)
 class Session:
-    """An open connection. What fails raises `PassingError`, where trying again did not help, or `RefusedError`."""
+    """An open connection. Failures raise `PassingError`, after retries, or `RefusedError`."""
 
     connection: Connection
     _portal: BlockingPortal
@@ -141,11 +141,11 @@ class Session:
         return self._portal.call(self._send, "GET", url, None, True)
 
     def post(self, url: str, body: Mapping[str, Any]) -> Json:
-        """Return what is answered to a JSON object."""
+        """Return the answer to a JSON object."""
         return self._portal.call(self.send, url, body)
 
     async def send(self, url: str, body: Mapping[str, Any], *, patient: bool = True) -> Json:
-        """Return what is answered to a JSON object; if `patient`, a failure that may pass is tried again."""
+        """Return the answer to a JSON object; if `patient`, after retries of failures that may pass."""
         value = await self._send("POST", url, body, patient)
         if not isinstance(value, dict):
             raise _unreadable(url)
@@ -215,13 +215,13 @@ class Session:
 
 
 async def _content(response: httpx2.Response, url: str) -> bytes:
-    """Return the content of an answer, unpacked; little more than MOST_BYTES are ever held."""
+    """Return the decompressed content of an answer, of at most MOST_BYTES."""
     coding = response.headers.get("content-encoding", "").strip().lower()
     if coding not in ("", "identity", "gzip", "deflate"):
         raise RefusedError(f"{url} packs its answer ({coding!r}) although that was not requested")
     held = bytearray()
     try:
-        async for part in response.aiter_bytes():  # unpacked in pieces of bounded size
+        async for part in response.aiter_bytes():  # decompressed in pieces of limited size
             held += part
             if len(held) > MOST_BYTES:
                 raise RefusedError(
@@ -234,7 +234,7 @@ async def _content(response: httpx2.Response, url: str) -> bytes:
 
 
 def _decoded(data: bytes, charset: str | None) -> str:
-    """Return an error's text in the character set that the server names, if there is such a one."""
+    """Return an error's text, decoded by the character set that the server names, if it exists."""
     with suppress(LookupError, UnicodeError):
         return data.decode(charset or "utf-8")
     return data.decode(errors="replace")
@@ -243,12 +243,12 @@ def _decoded(data: bytes, charset: str | None) -> str:
 def _json(data: bytes) -> Any:  # noqa: ANN401  whatever the server sent
     try:
         return json.loads(data)
-    except (ValueError, RecursionError):  # no JSON, no Unicode, a number of thousands of digits; nested too deep
+    except (ValueError, RecursionError):  # not JSON or Unicode, a number of thousands of digits; nested too deep
         return None
 
 
 def _breakdown(error: Exception, url: str, timeout: float, *, waiting: bool) -> PassingError:
-    """Return the error for a connection that failed; `waiting`: a server that is not there may come back."""
+    """Return the error for a failed connection; with `waiting`, an unreachable server is tried again."""
     if isinstance(error, httpx2.ConnectError | httpx2.ConnectTimeout):
         words = f"cannot reach {url} ({first_line(error)}); start the server, or correct the URL"
         return PassingError(words, tries=math.inf if waiting else 1, broken=True)
@@ -268,7 +268,7 @@ def _unreadable(url: str) -> PassingError:
 
 
 def server_words(body: Any, text: str) -> str:  # noqa: ANN401  whatever the server sent
-    """Return what a server says about an error, given as JSON and text, in one line of limited length."""
+    """Return a server's error message, given as JSON and text, as one line of limited length."""
     found = body
     for name in ("error", "detail", "message"):
         if isinstance(found, list) and found:
@@ -281,7 +281,7 @@ def server_words(body: Any, text: str) -> str:  # noqa: ANN401  whatever the ser
 
 
 def refusal(status: int, words: str, headers: Mapping[str, str], *, url: str, has_key: bool) -> BackendError:
-    """Return the error for an answer that is none; `status` may be that of an error inside it."""
+    """Return the error for an HTTP status, which may come from an error inside an answer."""
     said = f": {words}" if words else ""
     told = f"{url} answers {status}{said}"
     if status in (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN):
@@ -309,7 +309,7 @@ def refusal(status: int, words: str, headers: Mapping[str, str], *, url: str, ha
 
 
 def _retry_after(headers: Mapping[str, str]) -> float:
-    """Return the seconds that the header Retry-After asks for: a number, or a date."""
+    """Return the seconds in the header Retry-After, which is a number or a date."""
     value = headers.get("retry-after", "")
     with suppress(ValueError):
         seconds = float(value)
