@@ -25,17 +25,17 @@ if TYPE_CHECKING:
     import httpx2
 
 Image: TypeAlias = Any
-"""A path, a file's bytes, a PIL image, or an (H, W, 3) array of bytes; the last two are sent as PNG, without loss."""
+"""A path, a file's bytes, a PIL image, or an (H, W, 3) array of uint8; the last two are sent as PNG, without loss."""
 
 Format: TypeAlias = Literal["png", "json"]
 RETRIED = frozenset({429, 502, 503, 504})
 
 
 class ServerError(Exception):
-    """The server refused or failed.
+    """The server refused a request, or failed.
 
-    `status` is that of HTTP, 0 where there was no answer; `code` the server's word for it, such as "too_small", see
-    docs/service.md; `request_id` stands in the server's log.
+    `status` is that of HTTP, 0 if there was no answer; `code` is the server's, such as "too_small", see
+    docs/service.md; `request_id` also appears in the server's log.
     """
 
     def __init__(self, status: int, code: str, message: str, request_id: str = "") -> None:
@@ -48,7 +48,7 @@ class ServerError(Exception):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Score:
-    """The answer about one image; fields as in /openapi.json."""
+    """The score of an image; fields as in /openapi.json."""
 
     score: float  # quality in [0, 1]; higher is better
     model: str
@@ -68,23 +68,23 @@ class Score:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rewards:
-    """The answer about images to be trained on."""
+    """The rewards of images for training."""
 
-    rewards: list[float | None]  # in [0, 1], one an image, in order; None for one that cannot be judged
-    errors: dict[int, ServerError]  # why, by the place of the image
+    rewards: list[float | None]  # in [0, 1], for each image in order; None if it cannot be scored
+    errors: dict[int, ServerError]  # by the index of the image
     model: str
     method: str
-    fingerprint: str  # changes with what decides the rewards
+    fingerprint: str  # changes with everything that changes rewards
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
-    """How a client asks."""
+    """Settings of a client."""
 
-    key: str | None = None  # of a server that wants one
-    timeout: float = 60.0  # seconds until an answer has to be there
-    retries: int = 5  # how often a request is repeated that found no server, a full queue or a passing fault
-    concurrency: int = 8  # how many requests `score_many` has under way
+    key: str | None = None  # if the server has keys
+    timeout: float = 60.0  # seconds for an answer
+    retries: int = 5  # after a missing server, a full queue or a temporary fault
+    concurrency: int = 8  # requests that `score_many` has in progress
 
     def connection(self, url: str) -> dict[str, Any]:
         """Return the settings of an httpx2 client."""
@@ -92,17 +92,17 @@ class Settings:
         return {"base_url": url, "timeout": self.timeout, "headers": headers}
 
     def wait(self, attempt: int, outcome: "httpx2.Response | Exception") -> float:
-        """Return how many seconds to wait before the next attempt; raises ServerError where there is to be none."""
+        """Return the seconds to wait before the next attempt; raises ServerError if there should be none."""
         answer = None if isinstance(outcome, Exception) else outcome
         if attempt >= self.retries or (answer is not None and answer.status_code not in RETRIED):
             raise _error(outcome)
-        told = "" if answer is None else answer.headers.get("retry-after", "")
-        jitter = random.uniform(0.5, 1.5)  # noqa: S311  so that clients do not come again all at once
-        return min(float(told), 60.0) if told.isdecimal() else min(0.25 * 2.0**attempt, 10.0) * jitter
+        retry_after = "" if answer is None else answer.headers.get("retry-after", "")
+        jitter = random.uniform(0.5, 1.5)  # noqa: S311  spreads the retries of several clients
+        return min(float(retry_after), 60.0) if retry_after.isdecimal() else min(0.25 * 2.0**attempt, 10.0) * jitter
 
 
 class Client:
-    """Asks a server at a URL such as "http://127.0.0.1:8765"; `settings` are the fields of `Settings`."""
+    """A client of the server at a URL such as "http://127.0.0.1:8765"; `settings` are the fields of `Settings`."""
 
     def __init__(self, url: str, **settings: Any) -> None:  # noqa: ANN401  fields of Settings
         import httpx2
@@ -121,13 +121,13 @@ class Client:
         self._http.close()
 
     def score(self, image: Image, *, method: str | None = None, model: str | None = None) -> Score:
-        """Return the score of one image; raises ServerError, and ValueError for what is no `Image`."""
+        """Return the score of one image; raises ServerError, or ValueError if it is not an `Image`."""
         return _score(self._post("/v1/score", [image], method=method, model=model))
 
     def score_many(
         self, images: Iterable[Image], *, method: str | None = None, model: str | None = None
     ) -> Iterator[Score | Exception]:
-        """Yield the score of each image in order, or the error of one that has none; images are drawn as needed."""
+        """Yield the score of each image in order, or its error; images are taken from the iterable as needed."""
 
         def one(image: Image) -> Score | Exception:
             try:
@@ -153,13 +153,13 @@ class Client:
     def explain(
         self, image: Image, *, format: Format = "png", method: str | None = None, model: str | None = None
     ) -> bytes:
-        """Return how a score comes about, as a picture or as JSON."""
+        """Return an explanation of a score, as a PNG figure or as JSON."""
         return bytes(self._post(f"/v1/explain?format={format}", [image], method=method, model=model).content)
 
     def reward(
         self, images: Sequence[Image], *, method: str | None = None, model: str | None = None, lossy: bool = False
     ) -> Rewards:
-        """Return a number for each image, to train on; files compressed with loss are refused unless `lossy`."""
+        """Return a reward for each image, for training; files compressed with loss are refused unless `lossy`."""
         texts = {"method": method, "model": model, "lossy": "true" if lossy else None}
         return _rewards(self._post("/v1/reward", images, "images", **texts))
 
@@ -179,7 +179,7 @@ class Client:
 
 
 class AsyncClient:
-    """Asks a server, as coroutines; see `Client`, whose arguments and methods it has."""
+    """`Client` with the same arguments, and the same methods as coroutines."""
 
     def __init__(self, url: str, **settings: Any) -> None:  # noqa: ANN401  fields of Settings
         import httpx2
@@ -265,7 +265,7 @@ def _form(images: Sequence[Image], name: str, texts: Mapping[str, str | None]) -
 
 
 def _file(image: Image) -> bytes:
-    """Return an image as a file's bytes; raises ValueError for what is none."""
+    """Return an image as a file's bytes; raises ValueError if it is not an `Image`."""
     if isinstance(image, bytes | bytearray | memoryview):
         return bytes(image)
     if isinstance(image, str | PathLike):
@@ -293,22 +293,24 @@ def png(pixels: bytes, width: int, height: int) -> bytes:
 
 
 def _score(answer: "httpx2.Response") -> Score:
-    told = answer.json()  # a newer server adds fields
-    return Score(**{one.name: told[one.name] for one in fields(Score) if one.name in told})
+    content = answer.json()  # a newer server may add fields
+    return Score(**{field.name: content[field.name] for field in fields(Score) if field.name in content})
 
 
 def _rewards(answer: "httpx2.Response") -> Rewards:
-    told = answer.json()
-    errors = {one["index"]: ServerError(200, one["code"], one["message"], one["request_id"]) for one in told["errors"]}
-    return Rewards(**{name: told[name] for name in ("rewards", "model", "method", "fingerprint")}, errors=errors)
+    content = answer.json()
+    errors = {
+        row["index"]: ServerError(200, row["code"], row["message"], row["request_id"]) for row in content["errors"]
+    }
+    return Rewards(**{name: content[name] for name in ("rewards", "model", "method", "fingerprint")}, errors=errors)
 
 
 def _error(outcome: "httpx2.Response | Exception") -> ServerError:
     if isinstance(outcome, Exception):
         return ServerError(0, "no_answer", f"the server cannot be reached ({outcome})")
     try:
-        told = outcome.json()["error"]
-        return ServerError(outcome.status_code, told["code"], told["message"], told["request_id"])
+        error = outcome.json()["error"]
+        return ServerError(outcome.status_code, error["code"], error["message"], error["request_id"])
     except (ValueError, KeyError, TypeError):
         return ServerError(
             outcome.status_code, "other", f"answered {outcome.status_code} in a form that is not qdebias's"

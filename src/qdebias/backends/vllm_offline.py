@@ -1,4 +1,4 @@
-"""Any model of vLLM in this process, asked for exactly the options' log-probabilities.
+"""Any model of vLLM in this process, which returns the log-probabilities of exactly the options.
 
 Written to the documented API of vLLM 0.30 to 0.33 and tested against a stand-in; not run on a GPU yet.
 """
@@ -29,12 +29,12 @@ from qdebias.prompts import Question, Request, refuse_special_tokens
 def load_vllm(
     source: str,  # a folder or a hub id
     *,
-    dtype: str = "auto",  # of the weights: "auto" is that of the checkpoint
+    dtype: str = "auto",  # of the weights; "auto" for that of the checkpoint
     revision: str | None = None,  # branch, tag or commit of the hub repository
     max_images: int = 2,  # in a request
-    max_model_len: int | None = None,  # tokens of a prompt; None is what the model was made for
-    memory: float = 0.9,  # share of the GPU's memory that is taken
-    gpus: int = 1,  # that share the model
+    max_model_len: int | None = None,  # tokens of a prompt; None for the model's own limit
+    memory: float = 0.9,  # share of the GPU's memory to use
+    gpus: int = 1,  # for tensor parallelism
     template_args: Mapping[str, Argument] | None = None,  # arguments of the chat template, beside `PRESETS`
 ) -> "VllmBackend":
     """Return a backend that runs a checkpoint with vLLM."""
@@ -76,8 +76,8 @@ def load_vllm(
 class VllmBackend:
     """A model in vLLM; `load_vllm` makes one.
 
-    `engine` is a `vllm.LLM`, of which `chat` and `get_tokenizer` are used, and `sampling` is `vllm.SamplingParams`. The
-    prompt of a fixed conversation is added to the fingerprint.
+    `engine` is a `vllm.LLM`, `sampling` the class `vllm.SamplingParams`. A digest of the prompt of a fixed conversation
+    is added to the fingerprint.
     """
 
     def __init__(
@@ -97,15 +97,14 @@ class VllmBackend:
 
     @property
     def fingerprint(self) -> Fingerprint:
-        """What made the answers of this backend."""
+        """The identity and environment of this backend."""
         return self._fingerprint
 
     def option_logits(self, requests: Sequence[Request]) -> OptionLogits:
         """Return the log-probabilities of every option, see `Backend.option_logits`.
 
         All questions go to the engine at once, those with a started answer before the others; questions about the same
-        images stand side by side, so that its prefix cache has them. An ImageError says that an image is more than the
-        engine takes.
+        images are adjacent, so that its prefix cache applies. An ImageError means that an image is too large.
         """
         answers = [[np.empty(0)] * len(request.questions) for request in requests]
         for started in (True, False):
@@ -131,7 +130,7 @@ class VllmBackend:
         return answers
 
     def _prepare(self, request: Request, question: Question) -> PreparedQuestion:
-        """Return how a question is asked, after checking it once."""
+        """Return how a question is sent and read, after checking it once."""
         form = Form(question=question, placement=request.placement, images=len(request.images))
         if form not in self._prepared:
 
@@ -159,7 +158,7 @@ class VllmBackend:
                 continue_final_message=started,
                 chat_template_kwargs=self._arguments,
             )
-        except ValueError as error:  # how vLLM refuses a prompt that is too long, or too many images
+        except ValueError as error:  # vLLM's refusal of a prompt that is too long, or of too many images
             line = " ".join(str(error).split())
             raise ImageError(f"vLLM refuses the images or the question: {line}") from error
         return outputs
@@ -167,7 +166,7 @@ class VllmBackend:
 
 @dataclass(frozen=True, slots=True)
 class _Tokenizer:
-    """A tokenizer of vLLM, as `option_tokens` wants it."""
+    """A tokenizer of vLLM, adapted to `option_tokens`."""
 
     tokenizer: Any
 

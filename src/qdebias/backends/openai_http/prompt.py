@@ -1,4 +1,4 @@
-"""The proof that the model is asked what was requested: from the prompts that a server shows, or their length."""
+"""Checks that the model is asked the question as written, from the prompts that a server shows or from their length."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -13,18 +13,18 @@ _OTHERWISE = (
     "use a method whose questions have no answer prefix (released), or load the backend with prompt='no-prefix', "
     "which drops it"
 )
-_TAIL = 48  # letters of a prompt that are enough for a token to see its neighbours
+_TAIL = 48  # characters at the end of a prompt that may influence how the next token is split
 _DATES = ("%Y-%m-%d", "%d %b %Y", "%d %B %Y", "%B %d, %Y", "%d/%m/%Y", "%m/%d/%Y")  # as published templates write them
 _ASKED = "Yes or no?"
 _RARE_WORDS = ("photograph", "watermelon", "kaleidoscope", "thunderstorm", "hippopotamus", "Zanzibar", "grandmother")
-"""Words that many vocabularies have as one token behind a space, and as several without."""
+"""Words that are one token behind a space in many vocabularies, and several without it."""
 
 Completion = Callable[[Json], Json]  # sends a conversation and returns the server's reply
 
 
 @dataclass(frozen=True, slots=True)
 class PreparedQuestion:
-    """How the answer is started (`reply`), and the (K,) options in it: as words, and as ids where they are told."""
+    """The started answer (`reply`), and the (K,) options in it: as words, and as token ids if these are known."""
 
     reply: str
     words: tuple[str, ...]
@@ -34,7 +34,7 @@ class PreparedQuestion:
 def prepare(form: Form, render: Render, tokenizer: Tokenizer | None, *, trusted: bool = False) -> PreparedQuestion:
     """Check how a question is asked, and return how it is sent and read.
 
-    `render` gives its prompt, which continues a started reply; `trusted` prompts are believed to be right, unseen.
+    `render` returns the prompt for a number of images and a started reply; `trusted` prompts are not checked.
     """
     prefix = form.question.answer_prefix
     if trusted and prefix:
@@ -56,7 +56,7 @@ def prepare(form: Form, render: Render, tokenizer: Tokenizer | None, *, trusted:
             )
     if not prefix:
         return readable(form, tokenizer, context=started.text[-_TAIL:], lead=started.lead)
-    # A started reply may lack what stands before a reply of the model, such as an empty thought; then that is sent too.
+    # A started reply may lack the text before a reply of the model, such as an empty thought; then that is sent too.
     before, stem = started.text + started.lead, prompt[: -len(prefix)].rstrip()
     missing = before[len(stem) :].lstrip("\n") if before.startswith(stem) else ""
     for reply in dict.fromkeys((prefix, missing + prefix)):
@@ -71,7 +71,7 @@ def prepare(form: Form, render: Render, tokenizer: Tokenizer | None, *, trusted:
 def readable(
     form: Form, tokenizer: Tokenizer | None, *, reply: str = "", context: str = "", lead: str = ""
 ) -> PreparedQuestion:
-    """Return how the options are found behind `context` and the white space `lead` that the template writes."""
+    """Return how the options are read behind `context` and the white space `lead` that the template writes."""
     words = tuple(option if option[0].isspace() else lead + option for option in form.question.options)
     if tokenizer is None:
         return PreparedQuestion(reply, words, None)
@@ -79,7 +79,7 @@ def readable(
 
 
 def check_unseen(form: Form, complete: Completion) -> None:
-    """Raise PromptError unless a question is asked as it is meant, as far as the length of its prompt tells."""
+    """Raise PromptError if the length of its prompt shows that a question is not asked as written."""
     text, prefix = form.question.text, form.question.answer_prefix
     if form.placement == "after":
         raise PromptError(
@@ -89,8 +89,8 @@ def check_unseen(form: Form, complete: Completion) -> None:
     if prefix:
         _check_continued(text, prefix, complete)
         return
-    # More tokens where the model begins its reply than where a reply was started are a thought; a single one may be a
-    # space that the first word merges with. A server that continues no started answer, or does not count, says nothing.
+    # If the prompt is longer where the model begins its reply than where one was started, the template opens a thought;
+    # one token more may be a space that merges with the first word. Servers that do not count show nothing.
     none, once, twice = (_tokens(complete, conversation(text, prefix=started)) for started in ("", "Yes", "Yes Yes"))
     again = twice - once
     if min(none, once, again) > 0 and once - none <= again - 2:
@@ -102,10 +102,10 @@ def check_unseen(form: Form, complete: Completion) -> None:
 
 
 def _check_continued(text: str, prefix: str, complete: Completion) -> None:
-    """Check that the prefix is the end of the prompt.
+    """Check that the prompt ends in the prefix.
 
-    Written once, it costs as many tokens as written a second time behind itself, unless the server closes the message
-    and opens another one: that costs tokens too. A space at its end costs a token, unless it is trimmed.
+    The prefix then adds as many tokens as it does when written a second time; a server that closes the message and
+    opens another adds more. A space at its end adds a token, unless it is trimmed.
     """
     core = prefix.rstrip()
     started = ("", core, f"{core} {core}", prefix)
@@ -128,12 +128,12 @@ def _check_continued(text: str, prefix: str, complete: Completion) -> None:
 
 
 def find_lead(complete: Completion) -> tuple[str | None, bool]:
-    """Return the white space before a reply, None where lengths do not tell, and whether the server counts tokens.
+    """Return the white space before a reply, None if unknown, and whether the server counts tokens.
 
-    It is told by what replies of an earlier turn cost. Where a space at the front is kept, it costs a token behind
-    another one, as "  Yes" is two tokens, and none where the template writes none, as " Yes" is one. Where it is
-    trimmed, words are tried of which the vocabulary has another number of tokens with a space before them. Where the
-    prompt itself ends in the space, so that a started reply costs nothing, the model does not write it.
+    It follows from the number of tokens of replies in an earlier turn. If a leading space is kept, it adds a token
+    behind another space ("  Yes" is two tokens), and none otherwise (" Yes" is one). If it is trimmed, words are tried
+    whose number of tokens depends on a space before them. If the prompt itself ends in the space, so that a started
+    reply adds nothing, the model does not write it.
     """
     question = {"role": "user", "content": _ASKED}
 
@@ -163,7 +163,7 @@ def find_lead(complete: Completion) -> tuple[str | None, bool]:
 
 
 def _tokens(complete: Completion, fields: Json) -> int:
-    """Return how many tokens a prompt has, 0 where the server does not say."""
+    """Return the number of tokens of a prompt, 0 if the server does not report it."""
     try:
         return prompt_tokens(complete(fields))
     except RefusedError:

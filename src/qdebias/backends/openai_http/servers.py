@@ -1,4 +1,4 @@
-"""What differs between servers, which one it is, and which model it serves."""
+"""The kinds of servers, and which kind and model an address serves."""
 
 import hashlib
 import importlib.metadata
@@ -13,33 +13,33 @@ from qdebias.backends.openai_http.connection import Json, PassingError, RefusedE
 from qdebias.backends.prompt import PRESETS, Argument, Tokenizer
 from qdebias.errors import BackendError, SettingError
 
-Found = TypeVar("Found")
+Result = TypeVar("Result")
 
 PLAIN_SAMPLING: Mapping[str, Any] = {"max_tokens": 1, "temperature": 1, "top_p": 1, "logprobs": True}
-"""One token, sampled from the model's own distribution: nothing between its logits and the log-probabilities."""
+"""One token, sampled from the unmodified distribution, so that the log-probabilities are those of the logits."""
 
-_FEWEST = 5  # of the most likely tokens, where a server refuses more; some hosted ones tell of no more
-_META = ("n_params", "size", "ftype")  # what llama.cpp tells of its weights
+_FEWEST = 5  # most likely tokens to request if a server refuses more, as some hosted ones do
+_META = ("n_params", "size", "ftype")  # what llama.cpp reports about its weights
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Server:
-    """A kind of server; as it stands, one of which nothing is known beyond the API that all have in common."""
+    """A kind of server; the defaults describe one of which only the common API is known."""
 
     name: str
-    top: int = 20  # of the most likely tokens are requested at first
-    most: int = 0  # and then where an option is missing; 0: no more than before
-    remedy: str = "ask for a longer list (top_logprobs) where the server allows it"  # what helps next
-    arguments: bool = False  # it hands `chat_template_kwargs` to the chat template
-    sampling: Mapping[str, Any] = field(default_factory=dict)  # what else leaves the log-probabilities unprocessed
-    logprob_fields: Callable[[Sequence[int]], Json] = lambda _: {}  # of a request that asks for options by their ids
-    render_path: str = ""  # where it shows the prompt of a conversation; empty: nowhere
-    render_field: str = ""  # in which field of the answer: as text, or as tokens
-    text_field: str = ""  # what its tokenizer calls a text; empty: it lends none
-    tokenizer_fields: Mapping[str, Any] = field(default_factory=dict)  # what else the tokenizer wants
+    top: int = 20  # most likely tokens to request
+    most: int = 0  # the same if an option is missing from them; 0 to not try again
+    remedy: str = "ask for a longer list (top_logprobs) where the server allows it"  # if it is still missing
+    arguments: bool = False  # whether it passes `chat_template_kwargs` to the chat template
+    sampling: Mapping[str, Any] = field(default_factory=dict)  # more fields that keep log-probabilities unprocessed
+    logprob_fields: Callable[[Sequence[int]], Json] = lambda _: {}  # to request options by their token ids
+    render_path: str = ""  # of its endpoint that shows the prompt of a conversation; empty if it has none
+    render_field: str = ""  # the field with the prompt in the answer, as text or as tokens
+    text_field: str = ""  # the name of the text in requests to its tokenizer; empty if it has none
+    tokenizer_fields: Mapping[str, Any] = field(default_factory=dict)  # more fields of these requests
 
     def render(self, session: Session, conversation: Json) -> str | None:
-        """Return the prompt that a conversation becomes, None where the server does not show it."""
+        """Return the prompt of a conversation; None if the server does not show it."""
         url = f"{session.connection.root}{self.render_path}"
         reply = _if_there(lambda: session.post(url, conversation)) if self.render_path else None
         if reply is None:
@@ -50,18 +50,18 @@ class Server:
         return str(prompt)
 
     def tokenizer(self, session: Session) -> Tokenizer | None:
-        """Return the model's tokenizer, after it has worked once; None where the server does not lend it."""
+        """Return the model's tokenizer, after trying it once; None if the server has no endpoint for it."""
         tokenizer = RemoteTokenizer(session, self.text_field, self.tokenizer_fields)
         works = self.text_field and _if_there(lambda: tokenizer.decode(tokenizer.encode("a"))) is not None
         return tokenizer if works else None
 
 
 def _vllm(model: str) -> Server:
-    """VLLM tells the log-probabilities of tokens that are named by id, whatever their rank.
+    """VLLM returns the log-probabilities of given token ids, whatever their rank.
 
-    They are raw by default (--logprobs-mode). Should the server process them, the fields leave nothing to process: its
-    defaults come from the model's generation_config.json and may cut off all but some tokens. Versions that do not know
-    logprob_token_ids ignore it and return the most likely tokens.
+    They are raw by default (--logprobs-mode). In case the server processes them, the sampling fields disable every
+    processor, as the defaults in generation_config.json may mask most tokens. Versions without logprob_token_ids ignore
+    it and return the most likely tokens.
     """
     return Server(
         name="vLLM",
@@ -80,8 +80,8 @@ def _vllm(model: str) -> Server:
 def _llama(vocabulary: object) -> Server:
     """llama.cpp returns as many log-probabilities as are requested, raw, with token ids.
 
-    It drops all of them when it happens to sample a token that is only a part of a letter. So an option is made to be
-    the sampled token, by a bias that changes what is sampled and not the log-probabilities.
+    It drops all of them if the sampled token is only a part of a character. So a bias makes it sample an option; the
+    bias does not change the log-probabilities.
     """
     return Server(
         name="llama.cpp",
@@ -120,8 +120,8 @@ class RemoteTokenizer:
         return str(_value(self.session.post(url, {**self.fields, "tokens": list(ids)}), self.text_field, url))
 
 
-def _if_there(ask: Callable[[], Found]) -> Found | None:
-    """Return what is found; None where the server has nothing at that path."""
+def _if_there(ask: Callable[[], Result]) -> Result | None:
+    """Return the result; None if the server has nothing at that path."""
     try:
         return ask()
     except RefusedError as error:
@@ -140,22 +140,22 @@ def _value(reply: Json, name: str, url: str) -> Any:  # noqa: ANN401  whatever t
 class Served:
     """A model on a server."""
 
-    reported: str  # the name that its answers bear; a hosted service adds a date to that which is requested
+    reported: str  # its name in answers; hosted services append a date to the requested name
     server: Server
-    identity: Mapping[str, str]  # what is known of its weights and template
-    environment: Mapping[str, str]  # where and by what it is served
+    identity: Mapping[str, str]  # name, and facts about weights and template
+    environment: Mapping[str, str]  # URL, kind and version of the server
     shows_prompts: bool
     template_args: Mapping[str, Argument] | None
     fields: Json  # of every request: the model and the arguments of the template
-    sampling: Json  # of a completion: one token as the model would sample it
+    sampling: Json  # of a completion: one token from the unmodified distribution
 
 
 def identify(
     session: Session, top_logprobs: int | None = None, template_args: Mapping[str, Argument] | None = None
 ) -> Served:
-    """Find out which model the server serves, and that it tells log-probabilities.
+    """Find out which model the server serves, and check that it returns log-probabilities.
 
-    A server that is known to take arguments of the chat template gets `PRESETS` beside `template_args`.
+    A server that is known to pass arguments to the chat template gets `PRESETS` beside `template_args`.
     """
     entry = _listed_model(session)
     name, owner, meta = str(entry["id"]), entry.get("owned_by"), entry.get("meta")
@@ -201,13 +201,13 @@ def identify(
 
 
 def reported_name(reply: Json) -> str | None:
-    """Return the name of the model that a reply bears, None where it bears none."""
+    """Return the name of the model in a reply, None if there is none."""
     name = reply.get("model")
     return name if isinstance(name, str) and name else None
 
 
 def _try_out(session: Session, server: Server, fields: Json, top: int) -> tuple[Json, Json]:
-    """Ask something short, as options will be requested; return the reply, and how one token is asked for."""
+    """Send a short question in the way options are requested; return the reply and the sampling fields that worked."""
     tokenizer = server.tokenizer(session)
     tokens = tokenizer.encode(" good")[:1] if tokenizer else None
     asked = {**fields, **conversation("Good or poor?"), "top_logprobs": top}
@@ -219,14 +219,14 @@ def _try_out(session: Session, server: Server, fields: Json, top: int) -> tuple[
     except RefusedError as error:
         if "max_completion_tokens" not in str(error):
             raise
-        sampling["max_completion_tokens"] = sampling.pop("max_tokens")  # what newer servers call it
+        sampling["max_completion_tokens"] = sampling.pop("max_tokens")  # its name in newer servers
         reply = session.post(url, {**asked, **sampling})
     candidates(reply)
     return reply, sampling
 
 
 def _listed_model(session: Session) -> Mapping[str, Any]:
-    """Return what the server's list says about the model; a server may have no list that can be read."""
+    """Return the entry of the model in the server's list, or its name alone if the list is missing or unreadable."""
     name, url = session.connection.model, f"{session.connection.api}/models"
     try:
         entries = _entries(session.get(url))
@@ -252,20 +252,20 @@ def _listed_model(session: Session) -> Mapping[str, Any]:
 
 
 def _entries(reply: Any) -> list[Mapping[str, Any]]:  # noqa: ANN401  whatever the server sent
-    """Return the models of a list, each with its id, whatever form the server gives it.
+    """Return the models of a list, each with its id.
 
-    OpenAI's has objects with an id under "data"; others have objects with a name, names alone, a bare list, or an
-    object whose keys are the names.
+    OpenAI's list has objects with an id under "data"; others have objects with a name, names alone, a bare list, or an
+    object with names as keys.
     """
     listed = reply
     if isinstance(reply, dict):
         listed = next((reply[key] for key in ("data", "models") if isinstance(reply.get(key), list | dict)), reply)
     if isinstance(listed, dict):
         listed = [{"id": name, **entry} for name, entry in listed.items() if isinstance(entry, dict)]
-    found: list[Mapping[str, Any]] = []
+    models: list[Mapping[str, Any]] = []
     for entry in listed if isinstance(listed, list) else ():
         fields = entry if isinstance(entry, dict) else {"id": entry}
         name = next((fields[key] for key in ("id", "name", "model") if isinstance(fields.get(key), str)), None)
         if name:
-            found.append({**fields, "id": name})
-    return found
+            models.append({**fields, "id": name})
+    return models
