@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from qdebias.service import buffers
-from qdebias.service.buffers import LARGE, Upload, allocate, freeing_arrays
+from qdebias.service.buffers import LARGE, Upload, freed_aside, freeing_arrays
 from qdebias.system.processes import drop_pages, resident_memory
 from serving import wait_until
 
@@ -26,11 +26,11 @@ def test_an_upload_holds_what_was_written_whatever_its_size(length: int) -> None
 
 def test_arrays_are_freed_when_nothing_refers_to_them_and_not_before() -> None:
     with freeing_arrays():
-        kept = allocate(64 << 20)
+        kept = freed_aside(np.empty(64 << 20, np.uint8))
         kept[:] = 7
         view = memoryview(kept)[5:10]
         before = resident_memory()
-        large = allocate((4000, 5000, 3))
+        large = freed_aside(np.empty((4000, 5000, 3), np.uint8))
         large[:] = 1
         assert resident_memory() > before + 50_000_000
         del large

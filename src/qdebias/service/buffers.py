@@ -4,10 +4,11 @@ A bytearray of many megabytes is copied as it grows, and freeing it holds Python
 back: 20 to 60 ms in one call.
 """
 
+import mmap
+import sys
 from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
-from sys import getrefcount
 from threading import Event, Thread
 
 import numpy as np
@@ -20,9 +21,8 @@ POLL_SECONDS = 0.1
 _large: deque[np.ndarray] = deque()
 
 
-def allocate(shape: int | tuple[int, ...]) -> np.ndarray:
-    """Return an uninitialized array of bytes, which `freeing_arrays` frees."""
-    array = np.empty(shape, dtype=np.uint8)
+def freed_aside(array: np.ndarray) -> np.ndarray:
+    """Return an array of bytes, after leaving it to `freeing_arrays` to free it."""
     if array.nbytes >= LARGE:
         _large.append(array)
     return array
@@ -30,14 +30,14 @@ def allocate(shape: int | tuple[int, ...]) -> np.ndarray:
 
 @contextmanager
 def freeing_arrays() -> Iterator[None]:
-    """Free the arrays of `allocate` in a thread, each as soon as nothing else refers to it."""
+    """Free the arrays of `freed_aside` in a thread, each as soon as nothing else refers to it."""
     stop = Event()
 
     def free() -> None:
         while not stop.wait(POLL_SECONDS):
             for _ in range(len(_large)):
                 array = _large.popleft()
-                if getrefcount(array) > 2:  # the variable, and the argument
+                if sys.getrefcount(array) > 2:  # the variable, and the argument
                     _large.append(array)
                 else:
                     drop_pages(array.ctypes.data, array.nbytes)
@@ -70,7 +70,7 @@ class Upload:
             self._memory += piece
         else:
             if isinstance(self._memory, bytearray):
-                start, self._memory = self._memory, allocate(self._most)
+                start, self._memory = self._memory, freed_aside(_small_pages(self._most))
                 self._memory[: self._length] = start
             self._memory[self._length : end] = np.frombuffer(piece, dtype=np.uint8)
         self._length = end
@@ -80,3 +80,9 @@ class Upload:
         """The bytes that were written."""
         memory = memoryview(self._memory) if isinstance(self._memory, bytearray) else self._memory.data
         return memory[: self._length]
+
+
+def _small_pages(size: int) -> np.ndarray:
+    """Return memory that is filled page by page; NumPy's has huge pages, of which a single one may take 20 ms."""
+    private = {} if sys.platform == "win32" else {"flags": mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS}
+    return np.frombuffer(mmap.mmap(-1, size, **private), dtype=np.uint8)

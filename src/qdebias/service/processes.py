@@ -14,9 +14,11 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, suppress
 from typing import IO, Any, Generic, TypeVar
 
+import numpy as np
+
 from qdebias.image import RgbImage
 from qdebias.service import READY
-from qdebias.service.buffers import Upload, allocate
+from qdebias.service.buffers import Upload, freed_aside
 from qdebias.service.decoder import HEAD, REASONS, SIZE
 from qdebias.service.guard import log
 from qdebias.service.limits import Settings
@@ -220,7 +222,7 @@ class Decoder(Process):
             height, width = SIZE.unpack(sink.read(SIZE.size))
             if height * width > self._most_pixels:
                 raise ValueError("more pixels than were allowed")
-            image: RgbImage = allocate((height, width, 3))
+            image: RgbImage = freed_aside(np.empty((height, width, 3), dtype=np.uint8))
             if sink.readinto(image.data.cast("B")) < image.nbytes:  # type: ignore[attr-defined]  # a buffered reader's
                 raise EOFError
             return image
