@@ -23,7 +23,7 @@ from qdebias.backends.checkpoint import locate
 from qdebias.backends.hf.loading import load_hf
 from qdebias.backends.nano import BIASED, CHECKPOINT
 from qdebias.backends.nano.loading import NanoProcessor as NanoReader
-from qdebias.backends.nano.statistics import COUNT, SIDE, SIZE, STEEPEST, sharpness, statistics, views
+from qdebias.backends.nano.statistics import COUNT, SIDE, SIZE, STEEPEST, pixels_of, sharpness, statistics
 from qdebias.backends.prompt import special_tokens
 from qdebias.errors import SettingError
 from qdebias.prompts import Placement, Question, Request
@@ -165,9 +165,9 @@ def test_any_size_and_any_flat_image_is_measured(shape: tuple[int, int], value: 
     image = np.random.default_rng(0).integers(0, 256, (*shape, 3), dtype=np.uint8)
     if value is not None:
         image[:] = value
-    cut = views(image)
-    assert cut.shape == (COUNT, 3, SIDE, SIDE)
-    measured = statistics(torch.from_numpy(cut)[None].float() / 255)
+    pixels = pixels_of(image)
+    assert pixels.shape == (1, COUNT, 3, SIDE, SIDE)
+    measured = statistics(torch.from_numpy(pixels))
     assert measured.shape == (1, SIZE)
     assert measured.isfinite().all()
 

@@ -19,7 +19,7 @@ from distortions import OWN, SEEN, UNSEEN, Rng
 from targets import KINDS, quality
 
 from qdebias.backends.nano.modeling import IdentityEncoder
-from qdebias.backends.nano.statistics import statistics, views
+from qdebias.backends.nano.statistics import pixels_of, statistics
 
 SEED = 7
 PARTS = ("train", "validation", "test")
@@ -78,7 +78,7 @@ class Set:
 def encode(image: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return the fixed part of the encoder: (statistics,) and (32, 32)."""
     with torch.inference_mode():
-        pixels = torch.from_numpy(views(image)).float().unsqueeze(0) / 255
+        pixels = torch.from_numpy(pixels_of(image))
         return statistics(pixels)[0].numpy(), IdentityEncoder.pattern(pixels[:, 0])[0].numpy()
 
 

@@ -96,10 +96,12 @@ def compiled(kernel: Callable[P, R]) -> Callable[P, R]:
         if code is None:
             import numba
 
+            # A check for division by zero would keep divisions from the vector units.
+            compiler = functools.partial(numba.njit, nogil=True, error_model="numpy")
             try:
-                code = numba.njit(cache=True, nogil=True)(kernel)
+                code = compiler(cache=True)(kernel)
             except RuntimeError:  # numba found no folder that it may write its cache to
-                code = numba.njit(nogil=True)(kernel)
+                code = compiler()(kernel)
         return code(*args, **kwargs)
 
     return call

@@ -126,12 +126,11 @@ def _mean_plus_noise(a: Field, b: Field, c: Field, d: Field, noise: Noise, out: 
 @compiled
 def _add_haze(image: RgbImage, field: Field, density: float, scale: float, foggy: RgbImage) -> None:
     height, width, _ = image.shape
-    white = np.float32(255)
-    factor = np.float32(scale)
-    strength = np.float32(255 * density * scale)
+    rows, out = image.reshape(height, 3 * width), foggy.reshape(height, 3 * width)
+    haze = np.empty(3 * width, np.float32)
+    white, factor, strength = np.float32(255), np.float32(scale), np.float32(255 * density * scale)
     for v in range(height):
         for u in range(width):
-            haze = strength * field[v, u]
-            foggy[v, u, 0] = np.uint8(min(image[v, u, 0] * factor + haze, white))
-            foggy[v, u, 1] = np.uint8(min(image[v, u, 1] * factor + haze, white))
-            foggy[v, u, 2] = np.uint8(min(image[v, u, 2] * factor + haze, white))
+            haze[3 * u] = haze[3 * u + 1] = haze[3 * u + 2] = strength * field[v, u]
+        for k in range(3 * width):
+            out[v, k] = np.uint8(min(rows[v, k] * factor + haze[k], white))

@@ -127,10 +127,13 @@ def _depth(liquid: FloatArray, threshold: float) -> GreyImage:
 def _cover(image: RgbImage, mask: Mask, colour: npt.NDArray[np.float32], covers: bool, spattered: RgbImage) -> None:
     """Write x (1 - M) + C M where the liquid covers what is behind it, and x + C M where it does not."""
     height, width, _ = image.shape
+    rows, out = image.reshape(height, 3 * width), spattered.reshape(height, 3 * width)
+    seen, liquid = np.empty(3 * width, np.float32), np.empty(3 * width, np.float32)
     one, white = np.float32(1), np.float32(255)
     for v in range(height):
         for u in range(width):
-            m = mask[v, u]
-            seen = one - m if covers else one
             for c in range(3):
-                spattered[v, u, c] = np.uint8(min(image[v, u, c] * seen + colour[c] * m, white))
+                seen[3 * u + c] = one - mask[v, u] if covers else one
+                liquid[3 * u + c] = colour[c] * mask[v, u]
+        for k in range(3 * width):
+            out[v, k] = np.uint8(min(rows[v, k] * seen[k] + liquid[k], white))

@@ -87,28 +87,34 @@ def _mean_of_zooms(
 ) -> None:
     """Write the mean of the n zoomed copies, row by row: blend two rows, then neighbours in the blended row.
 
-    `image` has a black row and column at its end; the rest is from `_samples`, for rows and for columns.
+    `image` has a black row and column at its end; the rest is from `_samples`, for rows and for columns. Columns that
+    are sampled from adjacent pixels form runs, which the CPU computes several pixels at a time.
     """
     height, width, _ = blurred.shape
     rows = image.reshape(height + 1, 3 * (width + 1))
     line = np.empty(3 * (width + 1), np.float32)
     total = np.empty(3 * width, np.float32)
     count = np.float32(len(top))
+    ends = np.empty(left.shape, np.int32)  # the column after the run that each column is in
+    shares = np.empty((len(left), 3 * width), np.float32)
+    for z in range(len(left)):
+        for u in range(width - 1, -1, -1):
+            ends[z, u] = ends[z, u + 1] if u + 1 < width and left[z, u + 1] == left[z, u] + 1 else u + 1
+            shares[z, 3 * u : 3 * u + 3] = right[z, u]
     for v in range(height):
         total[:] = 0
         for z in range(len(top)):
-            above = rows[top[z, v]]
-            below = rows[top[z, v] + 1]
-            share = down[z, v]
+            above, below, share = rows[top[z, v]], rows[top[z, v] + 1], down[z, v]
             for k in range(len(line)):
                 a = np.float32(above[k])
                 line[k] = a + share * (np.float32(below[k]) - a)
-            for u in range(width):
-                k = 3 * left[z, u]
-                share = right[z, u]
-                total[3 * u] += line[k] + share * (line[k + 3] - line[k])
-                total[3 * u + 1] += line[k + 1] + share * (line[k + 4] - line[k + 1])
-                total[3 * u + 2] += line[k + 2] + share * (line[k + 5] - line[k + 2])
+            u = 0
+            while u < width:
+                run, part = total[3 * u : 3 * ends[z, u]], shares[z, 3 * u :]
+                here, after = line[3 * left[z, u] :], line[3 * left[z, u] + 3 :]
+                for k in range(len(run)):
+                    run[k] += here[k] + part[k] * (after[k] - here[k])
+                u = ends[z, u]
         out = blurred[v].reshape(3 * width)
         for k in range(len(total)):
             out[k] = np.uint8(total[k] / count)
