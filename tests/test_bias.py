@@ -109,7 +109,7 @@ def test_without_resamples_there_are_no_intervals() -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"contents": {}}, r"tell no contents apart; known \(--by\): none"),
+        ({"contents": {}}, r"do not group the images by content; known \(--by\): none"),
         ({"contents": {"scene": ("night",) * 50}}, "all images with scores are of one scene"),
         ({"results": {}}, "needs scores under the method vanilla: not asked"),
         ({"results": {"vanilla": Scores(not_run="no weights")}}, "method vanilla: no weights"),

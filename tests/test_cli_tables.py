@@ -248,7 +248,7 @@ def test_bias_of_a_dataset_and_from_its_run_alone(mine: Path, tmp_path: Path) ->
     assert (tmp_path / "bias.png").exists()
     alone = call("bias", "--run", run, "--resamples", 20)
     assert alone.splitlines()[-1] == text.splitlines()[-1]
-    assert "tell no contents apart by group" in call("bias", "--run", run, "--by", "group", code=2)
+    assert "do not group the images by group" in call("bias", "--run", run, "--by", "group", code=2)
 
 
 def test_calibrated_scores_stand_beside_the_raw_ones(mine: Path, tmp_path: Path) -> None:
@@ -292,4 +292,4 @@ def test_tables_of_real_photographs_are_complete(table: str, shared: Path, tmp_p
     rows = [line for line in text.splitlines() if line.startswith("|")][2:]
     assert len(rows) == {"table3": 9, "table4": 4, "table5": 4}[table]
     assert "subset 'sample': 900 of 12,000 images; only the first 5 of them, as asked" in text
-    assert "The paper has no numbers for BIQ2021; they are ours alone." in text
+    assert "The paper has no numbers for BIQ2021; only our numbers are shown." in text

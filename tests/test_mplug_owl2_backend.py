@@ -287,7 +287,7 @@ def test_weights_have_to_fit(tmp_path: Path) -> None:
 def test_files_beside_the_weights_have_to_be_there(tmp_path: Path) -> None:
     folder = copy(tmp_path / "owl2")
     write(folder / "preprocessor_config.json", IMAGES | {"size": 224})
-    refused(folder, "preprocessor_config.json is missing, or not of images of 42 pixels")
+    refused(folder, "preprocessor_config.json is missing, or is not for images of 42 pixels")
     (folder / "preprocessor_config.json").unlink()
     refused(folder, "preprocessor_config.json is missing")
     write(folder / "preprocessor_config.json", IMAGES)

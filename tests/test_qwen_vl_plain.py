@@ -15,7 +15,6 @@ from contract import QUALITY, SAME, assert_same_choices, pair, picture
 from qdebias.backends.hf.backend import HfBackend
 from qdebias.backends.hf.rows import Row, batch_of, rows_of
 from qdebias.backends.qwen_vl.modeling import QwenVLConfig
-from qdebias.backends.qwen_vl.processing import DEVIATION, MEAN
 from qdebias.image import RgbImage
 from qdebias.prompts import Placement, Request
 from test_qwen_vl_checkpoint import checkpoint, load
@@ -23,6 +22,8 @@ from test_qwen_vl_checkpoint import checkpoint, load
 Weights = dict[str, torch.Tensor]
 
 TRAINED = (2048, 700, 96)
+MEAN = (0.48145466, 0.4578275, 0.40821073)
+DEVIATION = (0.26862954, 0.26130258, 0.27577711)
 """Lengths after which positions are stretched: never here, for some prompts of a row and not for others, always."""
 
 BACKENDS = {trained: load(checkpoint(trained=trained)) for trained in TRAINED}

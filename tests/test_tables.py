@@ -307,7 +307,7 @@ def test_tables_are_complete(table: str, gathered: tuple[Evidence, Path]) -> Non
             assert delta or head.name == "Trained on" or cell.text != "-", (row[0].text, head.flat)
             if cell.content == "not run":
                 assert "lpips" in cell.notes[0]
-    assert any("The paper has no numbers for mine; they are ours alone." in note for note in made.notes)
+    assert any("The paper has no numbers for mine; only our numbers are shown." in note for note in made.notes)
     assert any("seed 0, mine: all 12 images" in note for note in made.notes)
 
 
@@ -353,7 +353,7 @@ def test_the_later_version_is_a_footnote_of_the_ablations(gathered: tuple[Eviden
 
 def test_a_dataset_that_this_table_lacks_is_said_to_be_ours_alone(gathered: tuple[Evidence, Path]) -> None:
     table = build("table3", [as_dataset(gathered[0], "spaq", "SPAQ")])
-    assert "The paper has no numbers for SPAQ in this table; they are ours alone." in table.notes
+    assert "The paper has no numbers for SPAQ in this table; only our numbers are shown." in table.notes
     assert not any(head.group.endswith("paper") for head in table.columns)
 
 

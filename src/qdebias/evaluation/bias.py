@@ -111,8 +111,7 @@ def contents_of(evidence: Evidence, kind: str | None = None) -> tuple[str, tuple
     if chosen not in evidence.contents:
         known = ", ".join(evidence.contents) or "none"
         raise SettingError(
-            f"the labels of {evidence.title} tell no contents apart{f' by {kind}' if kind else ''}; "
-            f"known (--by): {known}"
+            f"the labels of {evidence.title} do not group the images by {kind or 'content'}; known (--by): {known}"
         )
     return chosen, tuple(name or UNLABELLED for name in evidence.contents[chosen])
 
@@ -160,7 +159,7 @@ def bias_table(evidence: Evidence, bias: Bias, exposure: Mapping[str, float] | N
         f"Spread: root mean square offset over the images; {bias.chance:.3f} is expected by chance under {before}. "
         f"{after} minus {before}: {bias.change}.",
     )
-    title = f"{evidence.title}: what images show against how they are ranked"
+    title = f"{evidence.title}: rank offsets by image content"
     return Table(title=title, columns=tuple(columns), rows=tuple(rows), notes=notes)
 
 
@@ -203,7 +202,7 @@ def exposure_table(names: Iterable[str], results: Iterable[Score | Failure], *, 
         rows.append((Cell(name), *(Cell(Number(value)) for value in (*exposed(result), result.value))))
     note = (
         f"P(good) under the question {VANILLA.text!r}, of the image and of each degraded copy. Exposure is "
-        f"the mean over the copies: 0 where the model calls all of them poor, whatever they show."
+        f"the mean over the copies: 0 if the model calls all of them poor, whatever their content."
     )
     return Table(title=title, columns=tuple(columns), rows=tuple(rows), notes=(note,))
 

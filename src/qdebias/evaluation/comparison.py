@@ -62,8 +62,8 @@ class Comparison:
         if self.asked is not None:
             heads += ["Forward passes", "Questions asked", "Images/s"]
             notes.append(
-                f"{self.asked:,} questions were asked; the other answers were stored, or shared by another method. "
-                f"Images/s: while the model answered, over the images of which all of a method's questions were asked."
+                f"{self.asked:,} questions were asked; the other answers were stored, or shared with another method. "
+                f"Images/s: time of the model alone, over the images for which all of a method's questions were asked."
             )
         rows = []
         for one in self.methods:
@@ -225,9 +225,7 @@ def compare_stored(
     for name in lower:
         scores = results.get(name)
         if scores is None or scores.not_run:
-            raise SettingError(
-                f"{name!r} is not a source whose scores could be reversed; there are {', '.join(results)}"
-            )
+            raise SettingError(f"{name!r} has no scores that could be negated; choose one of {', '.join(results)}")
         results[name] = replace(scores, value=-scores.value, order=-scores.order)
     evidence = evidence_of(dataset, results, model=", ".join(source.name for source in sources), seed=seed)
     return compare(evidence, list(results), against=against, resamples=resamples)
@@ -238,19 +236,13 @@ def _file_scores(path: Path, dataset: Dataset) -> Scores:
 
     An image is found by its path, absolute or as in the labels, or else by its file name if that is unique.
     """
-    places: list[dict[str, int]] = []
-    for names in (
-        [str(path.absolute()) for path in dataset.paths],
-        [item.path for item in dataset.items],
-        [item.name for item in dataset.items],
-        [Path(item.path).name for item in dataset.items],
-    ):
-        counts = Counter(names)
-        places.append({name: place for place, name in enumerate(names) if counts[name] == 1})
+    names, paths = [item.name for item in dataset.items], [item.path for item in dataset.items]
+    exact = _places(names) | _places(paths) | _places([str(path.absolute()) for path in dataset.paths])
+    short = _places([Path(path).name for path in paths])
     value, errors, rows = np.full(len(dataset), np.nan), [], dict[int, str]()
     for one in read_scores(path):
-        spellings = (str(Path(one.path).absolute()), one.path, one.path, Path(one.path).name)
-        place = next((known[name] for known, name in zip(places, spellings, strict=True) if name in known), None)
+        absolute, name = str(Path(one.path).absolute()), Path(one.path).name
+        place = exact.get(absolute, exact.get(one.path, short.get(name)))
         if place is None:
             continue
         if place in rows:
@@ -263,3 +255,9 @@ def _file_scores(path: Path, dataset: Dataset) -> Scores:
             f"{path}: names none of the {len(dataset):,} images of {dataset.name}, such as {dataset.items[0].path}"
         )
     return Scores(value=value, order=value, errors=tuple(errors))
+
+
+def _places(names: Sequence[str]) -> dict[str, int]:
+    """Return the index of each name that occurs once."""
+    counts = Counter(names)
+    return {name: place for place, name in enumerate(names) if counts[name] == 1}

@@ -169,7 +169,7 @@ def _learned(sample: Sample, folds: int, level: float) -> tuple[Labels, FloatArr
     check_level(level, len(sample.quality))
     groups = len(set(sample.groups.tolist()))
     if not 2 <= folds <= groups / 2:
-        raise SettingError(f"folds are 2 or more, and {folds} need {2 * folds} groups of images, got {groups}")
+        raise SettingError(f"folds must be 2 or more, and {folds} need {2 * folds} groups of images, got {groups}")
     dataset, mos = sample.dataset, sample.dataset.mos
     if is_constant(mos):
         raise SettingError(f"all {len(mos)} labels are {mos[0]:g}; a fit needs images that differ")

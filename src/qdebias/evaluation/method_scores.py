@@ -70,7 +70,7 @@ class ModelRun:
         evidence = evidence_of(dataset, results, model=model, seed=self.seed)
         if "mismatched" not in results:
             return evidence
-        source = "other images of the same dataset, whose labels do not say what they show"
+        source = "other images of the same dataset, whose labels do not describe their content"
         if self.pool_name:
             source = f"images of {self.pool_name}"
         elif any(item.scene for item in dataset.items):
@@ -123,7 +123,7 @@ class ModelRun:
         """Return why the answers under a method cannot be stored in this run; empty if they can."""
         identity = limited(recipe.fit(self.backend).fingerprint, self.max_side).identity
         found = "; ".join(identity_difference(self.run.manifest.identity, identity))
-        return found and f"{recipe.name} changes the model ({found}), so its answers belong into another run folder"
+        return found and f"{recipe.name} changes the model ({found}), so its answers belong in another run folder"
 
 
 def pool_of(paths: Sequence[Path], *, max_pixels: int = MAX_PIXELS, max_side: int | None = None) -> ImagePool:

@@ -122,8 +122,8 @@ def saved_evidence(runs: Sequence[Path]) -> list[Evidence]:
                 found += [(folder, with_all_methods(snapshot, evidence)) for evidence in held]
     if not found:
         raise SettingError(
-            f"{', '.join(map(str, runs))}: qdebias reproduce left no scores in there; use that, or give --dataset and "
-            f"--root to compute them from the answers"
+            f"{', '.join(map(str, runs))}: has no scores from qdebias reproduce or evaluate; run one of them, or give "
+            f"--dataset and --root to compute scores from the answers"
         )
     return _with_distinct_names(found)
 
@@ -281,7 +281,7 @@ def _remarks(measured: Sequence[Agreements], printed: Sequence[PublishedRow]) ->
     for one in evidences:
         if one.dataset not in known:
             where = " in this table" if one.dataset in TITLES and known else ""
-            notes.append(f"The paper has no numbers for {one.title}{where}; they are ours alone.")
+            notes.append(f"The paper has no numbers for {one.title}{where}; only our numbers are shown.")
     images, groups = "over images", "over groups of images that share their content"
     resampled = sorted({images if one.groups is None else groups for one in evidences})
     notes.append(_INTERVALS.format(resampled=" or ".join(resampled)))

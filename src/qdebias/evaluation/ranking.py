@@ -208,7 +208,7 @@ def rank(
     found = _on_scale(images, fixed, answered, errors) if fixed else _fitted(images, answered)
     if not (found or fixed):
         unreadable = (str(one) for one in digests.values() if isinstance(one, ImageError))
-        why = [*errors.values(), *unreadable, "there is one image alone"][0]
+        why = [*errors.values(), *unreadable, "there is one image only"][0]
         raise SettingError(f"a ranking needs two or more different images that can be compared: {why}")
     rows = _rows(digests, found, errors)
     both = np.array(list(answered.values()))
@@ -225,7 +225,7 @@ def _anchors(paths: Sequence[Path], max_pixels: int, max_side: int | None) -> di
     found: dict[str, Path] = {}
     for path, name in read_digests(paths, max_pixels=max_pixels, max_side=max_side).items():
         if isinstance(name, ImageError):
-            raise SettingError(f"an anchor cannot be read, and without it the scale would be another: {name}")
+            raise SettingError(f"an anchor cannot be read, and the scale depends on every anchor: {name}")
         found[name] = path
     if not LEAST_ANCHORS <= len(found) <= MOST_ANCHORS:
         raise SettingError(f"a scale needs {LEAST_ANCHORS} to {MOST_ANCHORS} different anchors, got {len(found)}")

@@ -51,7 +51,7 @@ def bradley_terry(count: int, pairs: npt.NDArray[np.intp], log_odds: FloatArray)
         value = np.asarray(choix.ilsr_pairwise_dense(wins, max_iter=2000), dtype=np.float64)
     except (RuntimeError, ValueError, np.linalg.LinAlgError) as error:
         raise SettingError(
-            f"no strengths fit these comparisons ({error}); compare each image with more others"
+            f"no strengths fit these comparisons ({error}); compare each image with more images"
         ) from error
     value = value - value.mean()
     freedom = len(pairs) - count + 1
@@ -69,8 +69,8 @@ def check_count(count: int) -> None:
     """Refuse more images than `MOST_IMAGES`, before the model is called."""
     if count > MOST_IMAGES:
         raise SettingError(
-            f"{count:,} images are too many to be ranked by comparison, {MOST_IMAGES:,} are the most; "
-            f"take the better ones with qdebias filter first"
+            f"{count:,} images are too many for a ranking by comparison, the limit is {MOST_IMAGES:,}; "
+            f"select the better ones with qdebias filter first"
         )
 
 

@@ -43,7 +43,6 @@ class Cell:
         return "-" if self.content is None else str(self.content)
 
 
-NOTHING = Cell()
 Cells: TypeAlias = tuple[Cell, ...]
 
 
@@ -63,7 +62,7 @@ class Agreement:
     def cells(self) -> tuple[Cell, Cell]:
         """SRCC and PLCC as cells of a table."""
         if self.srcc is None:
-            return (Cell("not run", self.notes) if self.notes else NOTHING,) * 2
+            return (Cell("not run" if self.notes else None, self.notes),) * 2
         return Cell(self.srcc, self.notes), Cell(self.plcc, self.notes)
 
 

@@ -190,17 +190,17 @@ class MplugOwl2ImageProcessor(CLIPImageProcessorPil):
 
     def preprocess(self, images: Any, *others: object, **options: Any) -> BatchFeature:  # noqa: ANN401
         """Return `pixel_values`, (n, 3, side, side) float32 with about zero mean and unit deviation."""
-        return super().preprocess([self._square(image) for image in flat(images)], *others, **options)
-
-    def _square(self, image: Image.Image) -> Image.Image:
-        side = max(image.size)
-        if self.aspect == "resize":
-            return image.resize((side, side))
-        if self.aspect is None or image.width == image.height:
-            return image
-        square = Image.new("RGB", (side, side), tuple(int(mean * 255) for mean in self.image_mean))
-        square.paste(image, ((side - image.width) // 2, (side - image.height) // 2))
-        return square
+        squares: list[Image.Image] = []
+        for image in flat(images):
+            side = max(image.size)
+            if self.aspect == "resize":
+                squares.append(image.resize((side, side)))
+            elif self.aspect == "pad" and image.width != image.height:
+                squares.append(Image.new("RGB", (side, side), tuple(int(mean * 255) for mean in self.image_mean)))
+                squares[-1].paste(image, ((side - image.width) // 2, (side - image.height) // 2))
+            else:
+                squares.append(image)
+        return super().preprocess(squares, *others, **options)
 
 
 class MplugOwl2Processor(NativeProcessor):
@@ -215,7 +215,19 @@ class MplugOwl2Processor(NativeProcessor):
         form = "score" if form is None else form
         if form not in FORMS:
             raise SettingError(f"form {form!r} is unknown; use one of {', '.join(FORMS)}")
-        images, tokenizer = _image_processor(checkpoint, config), read_vocabulary(checkpoint.folder)
+        side, settings = config.vision["image_size"], checkpoint.read_json(IMAGE_FILE)
+        if config.image_aspect_ratio not in ("pad", "resize", None):
+            raise BackendError(
+                f"{checkpoint.folder}: image_aspect_ratio is {config.image_aspect_ratio!r}; known are 'pad' and "
+                f"'resize'"
+            )
+        if settings.get("size", settings.get("crop_size")) not in (side, {"shortest_edge": side}):
+            raise BackendError(
+                f"{checkpoint.folder}: {IMAGE_FILE} is missing, or is not for images of {side} pixels, which the model "
+                f"reads; download it again"
+            )
+        images: MplugOwl2ImageProcessor = MplugOwl2ImageProcessor.from_dict(settings)
+        images.aspect, tokenizer = config.image_aspect_ratio, read_vocabulary(checkpoint.folder)
         if len(tokenizer) > config.vocab_size:
             raise BackendError(
                 f"{checkpoint.folder}: the vocabulary has {len(tokenizer)} tokens, but config.json says "
@@ -230,19 +242,3 @@ class MplugOwl2Processor(NativeProcessor):
         """Return the ids of a prompt, `IMAGE_TOKEN` for each token of an image."""
         counted = ((token, self.image_tokens if token == IMAGE_TOKEN else 1) for token in self.tokenizer.prompt(text))
         return [token for token, count in counted for _ in range(count)]
-
-
-def _image_processor(checkpoint: Checkpoint, config: MplugOwl2Config) -> MplugOwl2ImageProcessor:
-    side, settings = config.vision["image_size"], checkpoint.read_json(IMAGE_FILE)
-    if config.image_aspect_ratio not in ("pad", "resize", None):
-        raise BackendError(
-            f"{checkpoint.folder}: image_aspect_ratio is {config.image_aspect_ratio!r}; known are 'pad' and 'resize'"
-        )
-    if settings.get("size", settings.get("crop_size")) not in (side, {"shortest_edge": side}):
-        raise BackendError(
-            f"{checkpoint.folder}: {IMAGE_FILE} is missing, or not of images of {side} pixels, which the model reads; "
-            f"download it again"
-        )
-    processor: MplugOwl2ImageProcessor = MplugOwl2ImageProcessor.from_dict(settings)
-    processor.aspect = config.image_aspect_ratio
-    return processor

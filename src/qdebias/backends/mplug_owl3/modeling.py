@@ -298,7 +298,7 @@ class MplugOwl3ForConditionalGeneration(NativeModel):
         if self.config.lag:  # the first token itself does not see it yet
             visible = visible & (torch.arange(length, device=positions.device)[:, None] != starts[:, None])
         seeing = visible.any(dim=2, keepdim=True)
-        exact = torch.empty((), device=positions.device)  # float32, whatever the model's type
+        exact = torch.empty((), device=positions.device)  # float32 for any type of the model
         rotation = self.language_model.model.rotary_emb(exact, positions.gather(1, starts) + self.config.lag)
         cosine, sine = (part[:, :, None, None] for part in rotation)
         return ImageContext(

@@ -41,7 +41,7 @@ and no view of the whole. The paper's script ran like this. "official": what the
 
 
 def cut_mode(name: str, release: str) -> str:
-    """Return the mode of a name for a release, with "official" replaced by what it stands for."""
+    """Return the mode of a name for a release, "official" resolved."""
     if name == OFFICIAL:
         return SLIP if release == FIRST else FIXED
     if name not in CUT_MODES:

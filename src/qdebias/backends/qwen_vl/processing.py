@@ -10,16 +10,12 @@ import hashlib
 import unicodedata
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Self
+from typing import Self
 
-import numpy as np
 import tiktoken
-from PIL import Image
-from transformers import BatchFeature
-from transformers.image_processing_utils import BaseImageProcessor
+from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
 
 from qdebias.backends.checkpoint import Checkpoint
-from qdebias.backends.hf.images import flat
 from qdebias.backends.hf.native import NativeProcessor
 from qdebias.backends.qwen_vl.modeling import SLOTS, QwenVLConfig
 from qdebias.errors import BackendError, SettingError
@@ -36,10 +32,6 @@ PATTERN = (
     r"\s*[\r\n]+|\s+(?!\S)|\s+"
 )
 """The published pattern that splits a text into pieces that are encoded separately."""
-
-MEAN = (0.48145466, 0.4578275, 0.40821073)
-DEVIATION = (0.26862954, 0.26130258, 0.27577711)
-"""Of the three channels, as in the training of CLIP."""
 
 PLACEHOLDER = IMAGE + IMAGE_END
 """An image in the text that a chat template writes; its slots are filled in when the text is encoded."""
@@ -144,24 +136,6 @@ def read_vocabulary(folder: Path) -> QwenTokenizer:
     return QwenTokenizer(ranks)
 
 
-class QwenVLImageProcessor(BaseImageProcessor):
-    """Squeezes every image into a square, bicubic and without regard to its aspect ratio, as in the official code."""
-
-    model_input_names = ["pixel_values"]  # noqa: RUF012  transformers reads a list
-
-    def __init__(self, side: int = 448, **options: Any) -> None:  # noqa: ANN401
-        super().__init__(**options)
-        self.side = side
-
-    def preprocess(self, images: Any, return_tensors: str | None = None, **_: object) -> BatchFeature:  # noqa: ANN401
-        """Return `pixel_values`, (n, 3, side, side) float32 with about zero mean and unit deviation."""
-        size = (self.side, self.side)
-        squeezed = np.stack([np.asarray(image.resize(size, Image.Resampling.BICUBIC)) for image in flat(images)])
-        mean, deviation = (np.array(values, dtype=np.float32) for values in (MEAN, DEVIATION))
-        scaled = (squeezed.astype(np.float32) / np.float32(255) - mean) / deviation
-        return BatchFeature({"pixel_values": scaled.transpose(0, 3, 1, 2)}, tensor_type=return_tensors)
-
-
 class QwenVLProcessor(NativeProcessor):
     """Vocabulary, images and prompts of a checkpoint."""
 
@@ -171,13 +145,13 @@ class QwenVLProcessor(NativeProcessor):
     def from_folder(cls, checkpoint: Checkpoint, config: QwenVLConfig, *, form: str | None = None) -> Self:
         """Return the processor of a checkpoint; `form` is one of `FORMS`, by default that of generation_config.json."""
         if form is None:
-            said = checkpoint.read_json("generation_config.json").get("chat_format")
-            if said not in FORM_OF:
+            chat_format = checkpoint.read_json("generation_config.json").get("chat_format")
+            if chat_format not in FORM_OF:
                 raise SettingError(
-                    f"{checkpoint.folder}: generation_config.json says neither 'raw' (base) nor 'chatml' (chat) as "
-                    f"chat_format, but {said!r}; pass form='base' or form='chat'"
+                    f"{checkpoint.folder}: chat_format in generation_config.json is {chat_format!r}, not 'raw' (base) "
+                    f"or 'chatml' (chat); pass form='base' or form='chat'"
                 )
-            form = FORM_OF[said]
+            form = FORM_OF[chat_format]
         if form not in FORMS:
             raise SettingError(f"form {form!r} is unknown; use one of {', '.join(FORMS)}")
         tokenizer = read_vocabulary(checkpoint.folder)
@@ -187,7 +161,9 @@ class QwenVLProcessor(NativeProcessor):
                 f"{checkpoint.folder}: {FILE} gives {len(tokenizer)} tokens, {SLOT} being {slot}, but config.json has "
                 f"{config.vocab_size} and {config.image_token_id}; download the files of one version"
             )
-        processor = cls(QwenVLImageProcessor((config.visual or {})["image_size"]), tokenizer, FORMS[form])
+        side = (config.visual or {})["image_size"]
+        squeeze = CLIPImageProcessorPil(size={"height": side, "width": side}, do_center_crop=False)
+        processor = cls(squeeze, tokenizer, FORMS[form])
         processor.identity = {"backend": "qwen-vl", "vocabulary": tokenizer.digest(), "form": form}
         return processor
 
