@@ -225,7 +225,7 @@ def compare_stored(
     for name in lower:
         scores = results.get(name)
         if scores is None or scores.not_run:
-            raise SettingError(f"{name!r} has no scores that could be negated; choose one of {', '.join(results)}")
+            raise SettingError(f"{name!r} is not a source with scores to negate; choose one of {', '.join(results)}")
         results[name] = replace(scores, value=-scores.value, order=-scores.order)
     evidence = evidence_of(dataset, results, model=", ".join(source.name for source in sources), seed=seed)
     return compare(evidence, list(results), against=against, resamples=resamples)

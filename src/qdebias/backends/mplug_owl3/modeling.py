@@ -246,10 +246,6 @@ class MplugOwl3ForConditionalGeneration(NativeModel):
         """From the last hidden state to logits."""
         return cast(nn.Module, self.language_model.lm_head)
 
-    def get_input_embeddings(self) -> nn.Module:
-        """Return the embedding of words."""
-        return cast(nn.Module, self.language_model.model.embed_tokens)
-
     def get_decoder(self) -> nn.Module:
         """Return the layers of the language model, without the vision encoder."""
         return cast(nn.Module, self.language_model.model.layers)

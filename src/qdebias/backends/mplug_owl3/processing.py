@@ -141,17 +141,13 @@ class MplugOwl3ImageProcessor(BaseImageProcessor):
         """Return `pixel_values`, (n, 3, side, side) float32 in [-1, 1], and `grids`, (images, 2), (0, 0) for no cut."""
         crops, grids = zip(*(self.crops(np.asarray(image)) for image in flat(images)), strict=True)
         scaled = (np.concatenate(crops).astype(np.float32) / np.float32(255) - np.float32(0.5)) / np.float32(0.5)
-        placed = np.array([grid or (0, 0) for grid in grids])
-        return BatchFeature({"pixel_values": scaled, "grids": placed}, tensor_type=return_tensors)
+        return BatchFeature({"pixel_values": scaled, "grids": np.array(grids)}, tensor_type=return_tensors)
 
-    def crops(self, image: RgbImage) -> tuple[npt.NDArray[np.uint8], Grid | None]:
-        """Return the crops of an image, (n, 3, side, side), and their grid; None if it is not cut, then n is 1.
-
-        They are the tiles row by row, then the whole image, each resized without regard to the aspect ratio.
-        """
+    def crops(self, image: RgbImage) -> tuple[npt.NDArray[np.uint8], Grid]:
+        """Return (n, 3, side, side), the tiles row by row and then the whole image, and their grid."""
         whole = _resized(image, (1, 1), self.side)
         if self.cut == OFF:
-            return whole, None
+            return whole, (0, 0)
         grid = choose_grid(image.shape[1], image.shape[0], self.side)
         return np.concatenate([_resized(image, grid, self.side), whole]), grid
 
@@ -217,15 +213,10 @@ class MplugOwl3Processor(NativeProcessor):
         """
         made = self.image_processor(images, return_tensors="np") if images else {"grids": np.zeros((0, 2), dtype=int)}
         ids = self.ids_of(self.expanded(text[0], np.asarray(made["grids"]).tolist()))
-        marker, length = self.tokenizer.encode(MARKER, add_special_tokens=False), len(ids)
-        starts = [place for place in range(length) if ids[place : place + len(marker)] == marker]
-        begins = np.isin(np.arange(length), starts).astype(int)
-        data: dict[str, Any] = {
-            "input_ids": [ids],
-            "attention_mask": [[1] * length],
-            "mm_token_type_ids": [begins.tolist()],
-        }
-        pixels = {"pixel_values": made["pixel_values"][: len(starts)]} if images else {}
+        marker = self.tokenizer.encode(MARKER, add_special_tokens=False)
+        begins = [int(ids[place : place + len(marker)] == marker) for place in range(len(ids))]
+        data = {"input_ids": [ids], "attention_mask": [[1] * len(ids)], "mm_token_type_ids": [begins]}
+        pixels = {"pixel_values": made["pixel_values"][: sum(begins)]} if images else {}
         return BatchFeature(data | pixels, tensor_type=options.get("return_tensors"))
 
 
@@ -239,15 +230,12 @@ def read_vocabulary(folder: Path) -> Qwen2Tokenizer:
             content = json.loads(table.read_text(encoding="utf-8"))
             model = content.get("model") if isinstance(content, dict) else None
             if not isinstance(model, dict) or model.get("type") != "BPE" or not {"vocab", "merges"} <= model.keys():
-                raise ValueError(
-                    "tokenizer.json holds no byte-pair vocabulary"
-                )  # else the library raises a bare Exception
+                raise ValueError("tokenizer.json holds no byte-pair vocabulary")  # transformers raises Exception
         tokenizer = Qwen2Tokenizer.from_pretrained(folder, local_files_only=True)
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise BackendError(f"{folder}: the vocabulary cannot be read ({error}); download its files again") from error
-    for token in SPECIAL:
-        if len(tokenizer.encode(token, add_special_tokens=False)) != 1:
-            raise BackendError(
-                f"{folder}: the vocabulary has no special token {token}; this is not an mPLUG-Owl3 folder"
-            )
+    if missing := [token for token in SPECIAL if len(tokenizer.encode(token, add_special_tokens=False)) != 1]:
+        raise BackendError(
+            f"{folder}: the vocabulary has no special token {missing[0]}; this is not an mPLUG-Owl3 folder"
+        )
     return tokenizer
