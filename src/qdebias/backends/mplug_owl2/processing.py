@@ -4,7 +4,6 @@ import struct
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import groupby
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any, Self
 
 from PIL import Image
@@ -41,8 +40,7 @@ class LlamaVocabulary:
     """A byte-pair vocabulary with a fallback to bytes, with the methods of a tokenizer that a processor calls."""
 
     bos_token = None  # `prompt` writes it, not a chat template
-    special_tokens_map: Mapping[str, str] = MappingProxyType({})
-    all_special_tokens = (UNKNOWN, START, END)
+    special_tokens_map: Mapping[str, str] = {}
 
     def __init__(self, tokenizer: Tokenizer) -> None:
         tokenizer.normalizer = normalizers.Replace(" ", SPACE)

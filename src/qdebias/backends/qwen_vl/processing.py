@@ -97,11 +97,6 @@ class QwenTokenizer:
     def __len__(self) -> int:
         return len(self._tokens)
 
-    @property
-    def all_special_tokens(self) -> list[str]:
-        """The special tokens."""
-        return list(self._special)
-
     def id_of(self, special: str) -> int:
         """Return the id of a special token."""
         return self._special[special]
