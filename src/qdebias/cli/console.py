@@ -1,10 +1,10 @@
-"""What the commands print: tables, words about them, errors in one line, progress, and a summary of many scores."""
+"""Output of the commands: tables, messages, errors in one line, progress, and a summary of many scores."""
 
 import heapq
 import shlex
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -19,32 +19,43 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn
 from rich.table import Column
 from rich.text import Text
 
+if TYPE_CHECKING:
+    from qdebias.evaluation.table import Table
+    from qdebias.runs.records import Record
+
 Item = TypeVar("Item")
+
+MOST, ENDS = 30, 5
+"""How many images are shown in full, and of either end of more than that."""
+
+_BINS, _WIDEST = 10, 40
+_WIDE = 10_000
+"""Columns: more than any line has."""
 
 results = Console(soft_wrap=True, highlight=False)
 words = Console(stderr=True, soft_wrap=True, highlight=False)
 
 
 def say(message: str, *, style: str = "") -> None:
-    """Print words about the results, on stderr; square brackets in file names stay what they are."""
+    """Print a message on stderr; square brackets in file names are no markup."""
     words.print(Text(message, style=style))
 
 
 def say_note(note: str) -> None:
-    """Print what the user should know about a run folder."""
+    """Print a note about a run folder."""
     say(one_line(note), style="yellow")
 
 
 def say_failed(errors: Iterable[str | None]) -> int:
-    """Name what failed, and return how many that were."""
-    found = list(filter(None, errors))
-    for error in found:
+    """Print each error, and return their number."""
+    failures = list(filter(None, errors))
+    for error in failures:
         say(f"failed: {one_line(error)}", style="red")
-    return len(found)
+    return len(failures)
 
 
 def put(line: str) -> None:
-    """Print a result while others are still being made: on a terminal above the progress bar."""
+    """Print a result while others are still computed: on a terminal above the progress bar."""
     if results.is_terminal and words.is_terminal:
         words.print(Text(line))
     else:
@@ -56,49 +67,40 @@ def one_line(message: str) -> str:
     return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in message)
 
 
-class Pace:
-    """How fast images are answered; those that are passed over, as they were done before, take no part in it."""
-
-    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
-        self._clock = clock
-        self._times = deque([clock()], maxlen=200)
-
-    def tick(self) -> None:
-        """Note that one image more was answered."""
-        self._times.append(self._clock())
-
-    @property
-    def rate(self) -> float:
-        """Images per second, over the newest; 0 where nothing is known."""
-        spent = self._times[-1] - self._times[0]
-        return (len(self._times) - 1) / spent if spent > 0 else 0.0
-
-    def words(self, left: int | None) -> str:
-        """Return the rate, and how long so many images more take at it; None where it is not known how many."""
-        if not self.rate:
-            return ""
-        rate = f"{self.rate:.2f} images/s"
-        return rate if left is None else f"{rate}, {timedelta(seconds=round(left / self.rate))} left"
+def pace(times: Sequence[float], left: int | None, unit: str = "images") -> str:
+    """Return the rate from the times at which images were answered, and the time that `left` images take at it."""
+    spent = times[-1] - times[0]
+    if spent <= 0:
+        return ""
+    rate = (len(times) - 1) / spent
+    words = f"{rate:.2f} {unit}/s"
+    return words if left is None else f"{words}, {timedelta(seconds=round(left / rate))} left"
 
 
 @contextmanager
-def progress(*, total: int | None) -> Iterator[Callable[[int], None]]:
-    """Show a progress bar with rate and time left where stderr is a terminal; `total` is None where not known.
+def progress(*, total: int | None, action: str = "scoring", unit: str = "images") -> Iterator[Callable[..., None]]:
+    """Show a progress bar with rate and time left if stderr is a terminal; `total` is None where it is not known.
 
-    It yields a function that is told, after each image that was answered, how many are done; those that are passed
-    over in between count as done, not as answered.
+    It yields a function to call after each answered image with the number of images done, and the total if that is
+    known only now. Images that were done before count as done, not as answered.
     """
     if not words.is_terminal:
-        yield lambda _: None
+        yield lambda *_: None
         return
-    told = TextColumn("{task.fields[pace]}")
-    columns, pace = (SpinnerColumn(), TextColumn("scoring"), BarColumn(), MofNCompleteColumn(), told), Pace()
+    columns = (
+        SpinnerColumn(),
+        TextColumn(action),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[pace]}"),
+    )
+    times = deque([time.monotonic()], maxlen=200)
     with Progress(*columns, console=words, transient=True) as bar:
-        task = bar.add_task("scoring", total=total, pace="")
+        task = bar.add_task(action, total=total, pace="")
 
-        def show(count: int) -> None:
-            pace.tick()
-            bar.update(task, completed=count, pace=pace.words(None if total is None else total - count))
+        def show(count: int, of: int | None = total) -> None:
+            times.append(time.monotonic())
+            bar.update(task, completed=count, total=of, pace=pace(times, None if of is None else of - count, unit))
 
         yield show
 
@@ -111,33 +113,17 @@ def track(items: Iterable[Item], *, total: int | None) -> Iterator[Item]:
             show(count)
 
 
-if TYPE_CHECKING:
-    from qdebias.evaluation.table import Table
-    from qdebias.runs.records import Record
-
-MOST = 30
-"""Images that are shown in full."""
-
-ENDS = 5
-"""Images that are shown of either end."""
-
-_BINS = 10
-_WIDEST = 40
-
-_WIDE = 10_000
-"""Columns: more than any line has."""
-
-
 def show(table: rich.table.Table) -> None:
-    """Print a table; in a pipe or a file without borders, and no line is broken to fit anything.
+    """Print a table; in a pipe or a file without borders, and without breaking lines.
 
-    On a terminal that is too narrow for its words the last columns are left out, and said to be.
+    On a terminal that is too narrow, the last columns are left out and named.
     """
     if results.is_terminal:
         left_out = _leave_out(table)
         table.columns[0].overflow = "fold"
         results.print(table)
-        _say_too_narrow(left_out)
+        if left_out:
+            say(left_out)
         return
     table.box, table.pad_edge, table.padding = None, False, (0, 2, 0, 0)
     page = StringIO()
@@ -154,17 +140,12 @@ def show_text(text: str) -> None:
         typer.echo(text)
 
 
-def _leave_out(table: rich.table.Table) -> list[str]:
-    """Take the last columns from a table that is wider than the terminal, down to two, and return their names."""
+def _leave_out(table: rich.table.Table) -> str:
+    """Remove the last columns of a table that is wider than the terminal, down to two; return a message about them."""
     names: list[str] = []
     while len(table.columns) > 2 and _least_width(table) > results.width:
         names.insert(0, str(table.columns.pop().header))
-    return list(filter(None, names))
-
-
-def _say_too_narrow(names: list[str]) -> None:
-    if names:
-        say(f"this terminal is too narrow for: {', '.join(names)}")
+    return f"this terminal is too narrow for: {', '.join(filter(None, names))}" if any(names) else ""
 
 
 def _least_width(table: rich.table.Table) -> int:
@@ -172,9 +153,9 @@ def _least_width(table: rich.table.Table) -> int:
 
 
 def show_measured(table: "Table") -> None:
-    """Print a table on a terminal, with intervals below their numbers; as Markdown where two columns are too wide.
+    """Print a table on a terminal, with intervals below their numbers; as Markdown if two columns are too wide.
 
-    Where the terminal is too narrow the last columns are left out, and named.
+    If the terminal is too narrow, the last columns are left out and named.
     """
     from qdebias.evaluation.table import Number, render
 
@@ -202,12 +183,13 @@ def show_measured(table: "Table") -> None:
         results.print(Text(f"({place}) {note}"))
     for note in table.notes:
         results.print(Text(note, style="dim"))
-    _say_too_narrow(left_out)
+    if left_out:
+        say(left_out)
 
 
 @dataclass(slots=True)
 class Summary:
-    """A count of scores by tenths, and those at both ends; it does not grow with the number of images."""
+    """A histogram of scores by tenths, and the best and worst images; its size does not depend on their number."""
 
     counts: list[int] = field(default_factory=lambda: [0] * _BINS)
     best: list[tuple[float, str]] = field(default_factory=list)

@@ -9,12 +9,10 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.progress import BarColumn, MofNCompleteColumn, SpinnerColumn, TextColumn, TimeRemainingColumn
-from rich.progress import Progress as ProgressBar
 from rich.table import Column, Table
 from rich.text import Text
 
-from qdebias.cli.console import MOST, Summary, one_line, put, results, say, say_failed, show, track, words
+from qdebias.cli.console import MOST, Summary, one_line, progress, put, results, say, say_failed, show, track
 from qdebias.cli.options import ImageColumn, JsonLines, Paths, Rows, RunFolder, Scoring, refuse_inputs, sharing
 from qdebias.cli.runs import open_model_run, results_of, say_left_out
 from qdebias.errors import ImageError, SettingError
@@ -285,16 +283,16 @@ def _score_on_cluster(
         raise SettingError("--ray needs --out FOLDER: a folder that all machines see, or s3://bucket/folder")
     deaths, due = 0, time.monotonic() + _EVERY
 
-    def say_progress(progress: Progress) -> None:
+    def say_progress(state: Progress) -> None:
         nonlocal deaths, due
-        if progress.deaths > deaths:
-            deaths = progress.deaths
-            say(f"worker {deaths} died and is replaced: {one_line(progress.last_death)}", style="yellow")
+        if state.deaths > deaths:
+            deaths = state.deaths
+            say(f"worker {deaths} died and is replaced: {one_line(state.last_death)}", style="yellow")
         if time.monotonic() >= due:
             due = time.monotonic() + _EVERY
-            done = progress.skipped + progress.done
-            awaited = f", {progress.awaited} awaited" if progress.awaited else ""
-            say(f"{done:,} of {progress.chunks:,} chunks; {_counts(progress)}; {progress.at_work} workers{awaited}")
+            done = state.skipped + state.done
+            awaited = f", {state.awaited} awaited" if state.awaited else ""
+            say(f"{done:,} of {state.chunks:,} chunks; {_counts(state)}; {state.at_work} workers{awaited}")
 
     with Path(os.devnull).open("w") as nowhere, redirect_stdout(nowhere):  # Ray prints about each death
         done = score_on_ray(images, out=out, setting=options, workers=workers, chunk=chunk, on_progress=say_progress)
@@ -305,9 +303,9 @@ def _score_on_cluster(
     return done.failed
 
 
-def _counts(progress: Progress) -> str:
-    rate = f"{progress.images / max(progress.seconds, 1e-9):.2f} images/s"
-    return f"{progress.images:,} images, {progress.failed:,} failed, {rate}"
+def _counts(state: Progress) -> str:
+    rate = f"{state.images / max(state.seconds, 1e-9):.2f} images/s"
+    return f"{state.images:,} images, {state.failed:,} failed, {rate}"
 
 
 def rank(
@@ -381,10 +379,7 @@ def _compare(
     fixed = find_inputs([str(anchors)]) if anchors else None
     if fixed and fixed.failures:
         raise SettingError(f"--anchors {anchors}: {fixed.failures[0].error}")
-    columns = (SpinnerColumn(), TextColumn("comparing"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    bar = ProgressBar(*columns, console=words, transient=True, disable=not words.is_terminal)
-    with open_model_run(options, run) as model, bar:
-        task = bar.add_task("comparing", total=None)
+    with open_model_run(options, run) as model, progress(total=None, action="comparing", unit="pairs") as on_progress:
         return rank_images(
             paths,
             backend=model.backend,
@@ -396,5 +391,5 @@ def _compare(
             max_pixels=options.max_pixels,
             max_side=options.max_side,
             anchors=list(fixed.paths) if fixed else [],
-            on_progress=lambda done, total: bar.update(task, completed=done, total=total),
+            on_progress=on_progress,
         )
