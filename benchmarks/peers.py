@@ -136,7 +136,7 @@ def write(folder: Path, arguments: argparse.Namespace) -> str:
     import torch
 
     from qdebias import presets
-    from qdebias.cli.bench_degradations import photo_like
+    from qdebias.cli.bench import photo_like
     from qdebias.cli.bench_shapes import SHAPES, build, write_processor
     from qdebias.methods.method import Context
 

@@ -13,11 +13,11 @@ import torch
 import transformers
 from typer.testing import CliRunner
 
-from qdebias.cli import bench_lists, bench_sharing
+from qdebias.cli import bench, bench_sharing
 from qdebias.cli.app import app
-from qdebias.cli.bench_lists import measure_scale
+from qdebias.cli.bench import measure_scale
 from qdebias.cli.bench_shapes import SHAPES, build, shortened
-from qdebias.cli.bench_sharing import Utilisation, count
+from qdebias.cli.bench_sharing import count, sampled
 from qdebias.errors import SettingError
 
 CPU = torch.device("cpu")
@@ -65,8 +65,8 @@ def test_answers_that_are_compared_differ_from_one_another() -> None:
     family = bench_sharing.family_of(model)
     assert family is not None
     authors = bench_sharing.ways_of(model, processor, family, CPU, 2, (96, 64))[0]
-    authors.count(1)
-    assert authors.answers.std(axis=0).min() > 1e-3
+    _, answers = authors.count()
+    assert answers.std(axis=0).min() > 1e-3
 
 
 def test_json_has_the_three_figures_of_our_way(report: dict[str, Any]) -> None:
@@ -136,7 +136,7 @@ def test_degradations_are_timed_beside_their_reference() -> None:
 
 
 def test_files_of_mixed_sizes_are_scored_and_a_slow_model_is_timed(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(bench_lists, "SIDES", (64, 90))
+    monkeypatch.setattr(bench, "SIDES", (64, 90))
     outcome = CliRunner().invoke(app, ["bench", "files", "--images", "30", "--json"])
     assert outcome.exit_code == 0, outcome.stderr
     none, slow = (json.loads(line) for line in outcome.stdout.splitlines())
@@ -161,7 +161,7 @@ def test_a_shortened_model_can_be_saved(tmp_path: Path) -> None:
     assert transformers.AutoConfig.from_pretrained(tmp_path).text_config.num_hidden_layers == 2
 
 
-def test_utilisation_is_the_mean_of_what_the_driver_says() -> None:
+def test_utilisation_is_sampled_from_the_driver() -> None:
     told = threading.Event()
     values = iter([30, 50])
 
@@ -172,9 +172,9 @@ def test_utilisation_is_the_mean_of_what_the_driver_says() -> None:
             raise RuntimeError("no more")
         return value
 
-    with Utilisation(torch.device("cuda"), read) as measured:
+    with sampled(torch.device("cuda"), read) as samples:
         assert told.wait(60)
-    assert measured.share == 0.4
-    with Utilisation(CPU, read) as measured:
+    assert samples == [30, 50]
+    with sampled(CPU, read) as samples:
         pass
-    assert measured.share is None
+    assert samples == []

@@ -1,25 +1,40 @@
-"""`qdebias bench`: how fast scoring is on this machine, beside the way the method was published."""
+"""`qdebias bench`: how fast scoring is on this machine, beside the way the method was published.
 
-import json as jsonlib
+`scale`: milliseconds an image for degrading, a backend that answers at once, and combining; and the peak memory of the
+process. `files`: the share of the time in which the model ran, and memory up to image 200, at the end (means over a
+hundred images) and at most. The slow model sleeps half as long again for an image as one thread needs to prepare it.
+"""
+
 import re
-from collections.abc import Mapping
+import statistics
+import time
+from collections.abc import Iterator, Mapping, Sequence
 from enum import StrEnum
+from json import dumps
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Annotated, Any
 
+import cv2
+import numpy as np
 import typer
+from PIL import Image
 from rich.table import Column, Table
 
-from qdebias.backends.base import Backend
+from qdebias.backends.base import Backend, Fingerprint, OptionLogits
 from qdebias.backends.load import require
 from qdebias.cli.console import results, say, show
 from qdebias.cli.options import sharing
 from qdebias.errors import SettingError
+from qdebias.image import RgbImage
+from qdebias.prompts import Request
 from qdebias.runs.options import Options
+from qdebias.runs.scorer import Scorer
+from qdebias.system.processes import peak_memory, resident_memory
 
 
 class What(StrEnum):
-    """What is measured."""
+    """The subject of the measurement."""
 
     SHARING = "sharing"
     SCALE = "scale"
@@ -71,15 +86,22 @@ def bench(
     elif what is What.SHARING:
         settings = {"shape": shape, "images": images or 1, "size": (width, height), "repeat": repeat, "divide": divide}
         _sharing(options, threads, plot, json=json, **settings)
+    elif what is What.SCALE:
+        for row in measure_scale():
+            memory = row["process_memory_bytes"] / 2**20
+            line = f"{row['images']:6} images {row['milliseconds_per_image']:8.2f} ms/image {memory:8.0f} MiB at most"
+            typer.echo(dumps(row) if json else line)
     else:
-        _lists(what, options.backend(model) if model else None, model or "none", images or 2000, json=json)
-
-
-def _lists(what: What, backend: Backend | None, model: str, images: int, *, json: bool) -> None:
-    from qdebias.cli.bench_lists import measure_files, measure_scale
-
-    for row in measure_scale() if what is What.SCALE else measure_files(backend, model, images):
-        typer.echo(jsonlib.dumps(row) if json else _list_line(row))
+        for row in measure_files(options.backend(model) if model else None, model or "none", images or 2000):
+            early, late, most = (
+                row[name] / 2**20 for name in ("early_memory_bytes", "memory_bytes", "most_memory_bytes")
+            )
+            line = (
+                f"model {row['model']}: {row['images']} images in {row['seconds']:.1f} s, model busy {row['busy']:.1%} "
+                f"of the time; {early:.0f} MiB up to image 200, {late:.0f} MiB at the end "
+                f"({late / max(early, 1) - 1:+.1%}), at most {most:.0f} MiB"
+            )
+            typer.echo(dumps(row) if json else line)
 
 
 def _sharing(options: Options, threads: int | None, plot: Path | None, *, json: bool, **settings: Any) -> None:  # noqa: ANN401
@@ -100,7 +122,7 @@ def _sharing(options: Options, threads: int | None, plot: Path | None, *, json: 
 
         save(draw(report), plot)
     if json:
-        typer.echo(jsonlib.dumps(report))
+        typer.echo(dumps(report))
     else:
         _print_ways(report)
 
@@ -110,33 +132,21 @@ def _degrade(sizes: list[tuple[int, int]], repeat: int, *, json: bool) -> None:
     from qdebias.cli.bench_degradations import measure
 
     for width, height in sizes:
-        if not json:
-            titles = f"{'reference':>11}{'same draws':>20}{'own draws':>20}{'grey levels apart':>19}"
-            typer.echo(f"{f'{width}x{height}':12}{titles}")
+        titles = ("reference ms", "same draws ms", "speed-up", "own draws ms", "speed-up", "grey levels apart")
+        table = Table(f"{width}x{height}", *(Column(title, justify="right") for title in titles))
         for row in measure(width, height, repeat):
             slow, same, own = row["reference_ms"], row["same_draws_ms"], row["own_draws_ms"]
-            times = f"{same:9.1f} ms{slow / same:7.1f}x{own:9.1f} ms{slow / own:7.1f}x"
-            line = f"{row['name']:12}{slow:8.0f} ms{times}{row['most_apart']:19}"
-            typer.echo(jsonlib.dumps(row) if json else line)
-
-
-def _list_line(row: Mapping[str, Any]) -> str:
-    mebibytes = {name: value / 2**20 for name, value in row.items() if name.endswith("_bytes")}
-    if "model" not in row:
-        most = mebibytes["process_memory_bytes"]
-        return f"{row['images']:6} images {row['milliseconds_per_image']:8.2f} ms an image {most:8.0f} MiB at most"
-    early, late, most = mebibytes.values()
-    return (
-        f"model {row['model']}: {row['images']} images in {row['seconds']:.1f} s, model busy {row['busy']:.1%} of the "
-        f"time; {early:.0f} MiB up to image 200, {late:.0f} MiB in the end ({late / max(early, 1) - 1:+.1%}), at most "
-        f"{most:.0f} MiB"
-    )
+            speeds = (f"{same:.1f}", f"{slow / same:.1f}x", f"{own:.1f}", f"{slow / own:.1f}x")
+            table.add_row(row["name"], f"{slow:.0f}", *speeds, str(row["most_apart"]))
+            if json:
+                typer.echo(dumps(row))
+        if not json:
+            show(table)
 
 
 def _print_ways(report: Mapping[str, Any]) -> None:
     right = ("seconds", "images/s", "speed-up", "CPU time", "GFLOP", "over floor", "difference")
-    columns = (Column(name, justify="right", no_wrap=True) for name in right)
-    table = Table(Column("way", no_wrap=True), *columns, box=None, padding=(0, 1, 0, 0))
+    table = Table(Column("way", no_wrap=True), *(Column(name, justify="right", no_wrap=True) for name in right))
     for way in report["ways"]:
         table.add_row(
             way["name"],
@@ -159,3 +169,82 @@ def _print_ways(report: Mapping[str, Any]) -> None:
         f"{report['size'][0]} x {report['size'][1]}; {report['device']}, {report['threads']} threads; floor "
         f"{report['floor_flops'] / 1e9:.0f} GFLOP; at most {report['process_memory_bytes'] / 2**30:.1f} GiB"
     )
+
+
+SIDES = (64, 2000)
+"""Shortest and longest side of the files, in pixels."""
+
+
+class Timed:
+    """Sleeps for each image, then asks a model, or has no preference for any option; adds up for how long it ran."""
+
+    def __init__(self, model: Backend | None = None, pause: float = 0.0) -> None:
+        self.model, self.pause, self.seconds = model, pause, 0.0
+        self.fingerprint = model.fingerprint if model else Fingerprint(identity={"backend": "benchmark"})
+
+    def option_logits(self, requests: Sequence[Request]) -> OptionLogits:
+        """Answer."""
+        start = time.perf_counter()
+        time.sleep(self.pause * len({id(request.images[-1]) for request in requests}))
+        if self.model:
+            answers = self.model.option_logits(requests)
+        else:
+            answers = [[np.zeros(len(question.options)) for question in request.questions] for request in requests]
+        self.seconds += time.perf_counter() - start
+        return answers
+
+
+def measure_scale(lengths: Sequence[int] = (10, 100, 1000, 10_000), side: int = 64) -> Iterator[dict[str, Any]]:
+    """Yield a row for each length of list, ascending: memory is the most so far. Sides are `side` to twice that."""
+    scorer = Scorer(backend=Timed())
+    for length in lengths:
+        start = time.perf_counter()
+        images = (photo_like(seed, side + seed % side, side + seed * 7 % side) for seed in range(length))
+        for _ in scorer.score_many(images):
+            pass
+        spent = 1000 * (time.perf_counter() - start) / length
+        yield {"images": length, "milliseconds_per_image": spent, "process_memory_bytes": peak_memory()}
+
+
+def measure_files(model: Backend | None, name: str, images: int) -> Iterator[dict[str, Any]]:
+    """Yield a row for a model, None being one that answers at once, then one for a slow one, which only sleeps.
+
+    Each of 60 different files, JPEG and PNG in turn, comes several times, in random order.
+    """
+    with TemporaryDirectory(prefix="qdebias-") as folder:
+        sizes = np.random.default_rng(0).integers(SIDES[0], SIDES[1] + 1, size=(60, 2))
+        files = [Path(folder, f"{number}{'.png' if number % 2 else '.jpg'}") for number in range(len(sizes))]
+        for number, (path, (width, height)) in enumerate(zip(files, sizes, strict=True)):
+            Image.fromarray(photo_like(number, int(width), int(height))).save(path)
+        paths = [files[place] for place in np.random.default_rng(0).integers(len(files), size=images)]
+        yield _measure(Timed(model), name, paths)
+        scorer, start = Scorer(backend=Timed()), time.perf_counter()
+        for path in files:
+            scorer.explain(path)
+        pause = 1.5 * (time.perf_counter() - start) / len(files)
+        yield _measure(Timed(pause=pause), "slow", paths[:200])
+
+
+def _measure(backend: Timed, name: str, paths: Sequence[Path]) -> dict[str, Any]:
+    """Score files and return the row."""
+    start, memory = time.perf_counter(), []
+    for _ in Scorer(backend=backend).score_many(paths):
+        memory.append(resident_memory())
+    seconds = time.perf_counter() - start
+    return {
+        "model": name,
+        "images": len(paths),
+        "seconds": seconds,
+        "busy": backend.seconds / seconds,
+        "early_memory_bytes": round(statistics.fmean(memory[:200][-100:])),
+        "memory_bytes": round(statistics.fmean(memory[-100:])),
+        "most_memory_bytes": max(memory),
+    }
+
+
+def photo_like(seed: int, width: int, height: int) -> RgbImage:
+    """Return smooth colours with detail: neither flat nor pure noise."""
+    rng = np.random.default_rng(seed)
+    coarse = rng.integers(0, 256, (height // 16 + 2, width // 16 + 2, 3), np.uint8)
+    smooth = cv2.resize(coarse, (width, height), interpolation=cv2.INTER_CUBIC)
+    return np.asarray(np.clip(smooth + rng.normal(0, 8, smooth.shape), 0, 255), dtype=np.uint8)

@@ -1,7 +1,7 @@
 """`qdebias bench`: the published way to ask the eight questions, each step of sharing work, and a plain score.
 
-All on one model in one process: of a true architecture, with random weights. Ways take turns, and the least time
-counts; preparing images is part of it, degrading them is not.
+All ways use one model in one process, with a published architecture and random weights. They take turns, and the
+least time counts; it includes preparing the images but not degrading them.
 """
 
 import math
@@ -9,11 +9,12 @@ import platform
 import statistics
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 import torch
@@ -29,7 +30,7 @@ from qdebias.backends.hf.forward import Preparer, places_of
 from qdebias.backends.hf.images import SharedImages
 from qdebias.backends.hf.rows import Row, grow, join, rows_of, token_cost
 from qdebias.backends.hf.sharing import sharing_named
-from qdebias.cli.bench_degradations import photo_like
+from qdebias.cli.bench import photo_like
 from qdebias.cli.bench_shapes import build
 from qdebias.equations import FloatArray, log_softmax
 from qdebias.errors import BackendError
@@ -37,66 +38,6 @@ from qdebias.methods import presets
 from qdebias.methods.method import Context
 from qdebias.prompts import Request
 from qdebias.system.processes import peak_memory
-
-
-class Utilisation:
-    """Share of the time in which a GPU computed while a block ran, as its driver samples it; None on other devices.
-
-    `read` gives the share in percent; torch's own needs the package nvidia-ml-py.
-    """
-
-    def __init__(self, device: torch.device, read: Callable[[torch.device], int] = torch.cuda.utilization) -> None:
-        self._device = device
-        self._read = read
-        self._samples: list[int] = []
-        self._over = threading.Event()
-        self._thread = threading.Thread(target=self._sample, daemon=True)
-
-    def __enter__(self) -> Self:
-        if self._device.type == "cuda":
-            self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._over.set()
-        if self._device.type == "cuda":
-            self._thread.join()
-
-    @property
-    def share(self) -> float | None:
-        """The mean, in [0, 1]; None where it cannot be had."""
-        return statistics.fmean(self._samples) / 100 if self._samples else None
-
-    def _sample(self) -> None:
-        while not self._over.wait(0.05):
-            try:
-                self._samples.append(self._read(self._device))
-            except (ImportError, RuntimeError):  # no driver library, or it does not tell
-                return
-
-
-def attention_kernels(device: torch.device) -> tuple[str, ...]:
-    """Return which kernels torch may choose from for the attention of a model on a device."""
-    if device.type != "cuda":
-        return ("torch's own",)
-    cuda = torch.backends.cuda
-    allowed = {
-        "flash": cuda.flash_sdp_enabled() and cuda.is_flash_attention_available(),
-        "memory-efficient": cuda.mem_efficient_sdp_enabled(),
-        "cudnn": cuda.cudnn_sdp_enabled(),
-        "plain": cuda.math_sdp_enabled(),
-    }
-    return tuple(name for name, is_allowed in allowed.items() if is_allowed)
-
-
-def device_name(device: torch.device) -> str:
-    """Return what a device is, for a report: the processor's or the GPU's name."""
-    if device.type == "cuda":
-        return torch.cuda.get_device_name(device)
-    cpuinfo = Path("/proc/cpuinfo")
-    lines = cpuinfo.read_text(encoding="utf-8").splitlines() if device.type == "cpu" and cpuinfo.is_file() else []
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else f"{device.type} ({platform.machine()})"
 
 
 def count(run: Callable[[], object]) -> int:
@@ -148,43 +89,34 @@ def _language(model: Model, row: Row) -> int:
     return 2 * (token * len(row.branches) + pair * pairs + head)
 
 
-@dataclass(slots=True, kw_only=True, eq=False)
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Way:
-    """One way to answer, and what was measured of it."""
+    """One way to answer the questions about some images."""
 
     name: str
     summary: str
     backend: HfBackend
     requests: tuple[Request, ...]
     plain: str | None  # the way that asks the same prompts one by one; None for the one question
-    flops: int = 0
-    floor: int = 0  # the least for these requests
-    answers: FloatArray = field(default_factory=lambda: np.empty(0))
-    seconds: float = math.inf
-    cpu_seconds: float = math.inf
-    memory: int | None = None  # of the device, above what the weights take
-    utilisation: float | None = None
 
-    def count(self, least: int) -> None:
-        """Count operations and keep the answers."""
+    def count(self) -> tuple[int, FloatArray]:
+        """Return the operations, and the probabilities of all options."""
         found: list[Any] = []
-        self.flops, self.floor = count(lambda: found.append(self.backend.option_logits(self.requests))), least
-        self.answers = np.concatenate([np.exp(log_softmax(logits)) for logits in chain(*found[0])])
+        operations = count(lambda: found.append(self.backend.option_logits(self.requests)))
+        return operations, np.concatenate([np.exp(log_softmax(logits)) for logits in chain(*found[0])])
 
-    def time(self, device: torch.device) -> None:
-        """Answer once more; what took least counts."""
-        if device.type == "cuda":
+    def time(self, device: torch.device) -> tuple[float, float, int | None, float | None]:
+        """Return seconds, processor seconds, memory of the device beside the weights, and its utilisation in [0, 1]."""
+        on_gpu = device.type == "cuda"
+        if on_gpu:
             torch.cuda.reset_peak_memory_stats(device)
             before = torch.cuda.memory_allocated(device)
-        with Utilisation(device) as utilisation:
+        with sampled(device) as samples:
             wall, cpu = time.perf_counter(), time.process_time()
             self.backend.option_logits(self.requests)  # the answers come back to the CPU, so nothing is left running
             seconds, cpu_seconds = time.perf_counter() - wall, time.process_time() - cpu
-        if seconds < self.seconds:
-            self.seconds, self.utilisation = seconds, utilisation.share
-        self.cpu_seconds = min(self.cpu_seconds, cpu_seconds)
-        if device.type == "cuda":
-            self.memory = torch.cuda.max_memory_allocated(device) - before
+        memory = torch.cuda.max_memory_allocated(device) - before if on_gpu else None
+        return seconds, cpu_seconds, memory, statistics.fmean(samples) / 100 if samples else None
 
 
 def ways_of(
@@ -226,40 +158,39 @@ def measure(
     repeat: int = 2,
     divide: int = 1,
 ) -> dict[str, Any]:
-    """Measure every way; return the three figures of ours, what was measured on, and a row for each way.
+    """Measure every way; return three figures of ours, the circumstances, and a row for each way.
 
     `flops_over_floor` is the ratio to the least that an exact way to ask the same needs, `max_difference` the largest
-    difference of a probability to the same prompts one by one; processor time is what other programs disturb less.
+    difference of a probability to the same prompts one by one; other programs disturb processor time less.
     """
     model, processor = build(shape, device, dtype, divide=divide)
     family = family_of(model)
     if family is None:
         raise BackendError(f"{shape}: this transformers cannot share work in such a model; upgrade it")
     ways = ways_of(model, processor, family, device, images, size)
+    counts = {way.name: way.count() for way in ways}
+    floors = {way.name: floor(model, processor, family, way.requests) for way in ways}
+    rounds = [{way.name: way.time(device) for way in ways} for _ in range(repeat)]
+    rows: dict[str, dict[str, Any]] = {}
     for way in ways:
-        way.count(floor(model, processor, family, way.requests))
-    for _ in range(repeat):
-        for way in ways:
-            way.time(device)
-    by_name = {way.name: way for way in ways}
-    authors = by_name["authors"]
-    rows = {
-        way.name: {
+        seconds, _, memory, utilisation = min((one[way.name] for one in rounds), key=lambda timing: timing[0])
+        cpu_seconds = min(one[way.name][1] for one in rounds)
+        authors = rows.get("authors", {"seconds": seconds, "cpu_seconds": cpu_seconds})
+        operations, answers = counts[way.name]
+        rows[way.name] = {
             "name": way.name,
             "summary": way.summary,
-            "seconds": way.seconds,
-            "cpu_seconds": way.cpu_seconds,
-            "images_per_second": images / way.seconds,
-            "speedup_over_authors": authors.seconds / way.seconds,
-            "cpu_speedup_over_authors": authors.cpu_seconds / way.cpu_seconds,
-            "flops": way.flops,
-            "flops_over_floor": way.flops / way.floor if way.plain else None,
-            "max_difference": float(np.abs(way.answers - by_name[way.plain].answers).max()) if way.plain else None,
-            "peak_memory_bytes": way.memory,
-            "utilisation": way.utilisation,
+            "seconds": seconds,
+            "cpu_seconds": cpu_seconds,
+            "images_per_second": images / seconds,
+            "speedup_over_authors": authors["seconds"] / seconds,
+            "cpu_speedup_over_authors": authors["cpu_seconds"] / cpu_seconds,
+            "flops": operations,
+            "flops_over_floor": operations / floors[way.name] if way.plain else None,
+            "max_difference": float(np.abs(answers - counts[way.plain][1]).max()) if way.plain else None,
+            "peak_memory_bytes": memory,
+            "utilisation": utilisation,
         }
-        for way in ways
-    }
     first = {name: rows["ours"][name] for name in ("speedup_over_authors", "max_difference", "flops_over_floor")}
     return first | {
         "shape": shape,
@@ -271,10 +202,61 @@ def measure(
         "threads": torch.get_num_threads(),
         "images": images,
         "size": size,
-        "floor_flops": authors.floor,
+        "floor_flops": floors["authors"],
         "ways": list(rows.values()),
         "process_memory_bytes": peak_memory(),
     }
+
+
+@contextmanager
+def sampled(device: torch.device, read: Callable[[torch.device], int] = torch.cuda.utilization) -> Iterator[list[int]]:
+    """Sample in a thread the percentage of time in which a GPU computes; nothing on other devices.
+
+    `read` returns it; torch's own needs the package nvidia-ml-py.
+    """
+    samples: list[int] = []
+    over = threading.Event()
+
+    def sample() -> None:
+        while not over.wait(0.05):
+            try:
+                samples.append(read(device))
+            except (ImportError, RuntimeError):  # no driver library, or it does not report this
+                return
+
+    thread = threading.Thread(target=sample, daemon=True)
+    if device.type == "cuda":
+        thread.start()
+    try:
+        yield samples
+    finally:
+        over.set()
+        if thread.ident:
+            thread.join()
+
+
+def attention_kernels(device: torch.device) -> tuple[str, ...]:
+    """Return which kernels torch may choose from for the attention of a model on a device."""
+    if device.type != "cuda":
+        return ("torch's own",)
+    cuda = torch.backends.cuda
+    allowed = {
+        "flash": cuda.flash_sdp_enabled() and cuda.is_flash_attention_available(),
+        "memory-efficient": cuda.mem_efficient_sdp_enabled(),
+        "cudnn": cuda.cudnn_sdp_enabled(),
+        "plain": cuda.math_sdp_enabled(),
+    }
+    return tuple(name for name, is_allowed in allowed.items() if is_allowed)
+
+
+def device_name(device: torch.device) -> str:
+    """Return what a device is, for a report: the processor's or the GPU's name."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    cpuinfo = Path("/proc/cpuinfo")
+    lines = cpuinfo.read_text(encoding="utf-8").splitlines() if device.type == "cpu" and cpuinfo.is_file() else []
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else f"{device.type} ({platform.machine()})"
 
 
 def draw(report: Mapping[str, Any]) -> Figure:
