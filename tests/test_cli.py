@@ -18,7 +18,7 @@ import qdebias
 from qdebias.backends.catalogue import KNOWN_MODELS, caution
 from qdebias.backends.fake import FakeBackend
 from qdebias.cli.app import app
-from qdebias.cli.doctor import doctor
+from qdebias.cli.lookup import doctor
 from qdebias.image import RgbImage, load_image
 from qdebias.inputs.datasets.dataset import CATALOGUE
 from qdebias.methods.method import Context
@@ -207,7 +207,7 @@ def test_doctor_tells_what_is_broken_and_goes_on(
     def broken(name: str) -> None:
         raise AttributeError(f"{name} has no attribute\nto_tuple")
 
-    monkeypatch.setattr("qdebias.cli.doctor.load_backend", broken)
+    monkeypatch.setattr("qdebias.cli.lookup.load_backend", broken)
     with pytest.raises(typer.Exit) as end:
         doctor()
     assert end.value.exit_code == 1

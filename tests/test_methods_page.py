@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from qdebias import presets
-from qdebias.cli.catalogue import every_part, methods_page
+from qdebias.cli.lookup import every_part, methods_page
 from qdebias.methods.parts import PARTS
 from test_cli import run
 

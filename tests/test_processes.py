@@ -35,7 +35,7 @@ class Absent:
 sys.meta_path.insert(0, Absent())
 for name in [name for name in sys.modules if name in ("resource", "fcntl")]:
     del sys.modules[name]
-import qdebias.cli.bench, qdebias.cli.doctor, qdebias.cli.serve
+import qdebias.cli.bench, qdebias.cli.lookup, qdebias.cli.serve
 import qdebias.service.app, qdebias.service.decoder, qdebias.runs
 qdebias.service.decoder.confine(10_000, 0)
 print(qdebias.system.processes.peak_memory())

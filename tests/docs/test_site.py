@@ -14,7 +14,7 @@ import pytest
 from PIL import Image
 
 import qdebias
-from qdebias.cli.catalogue import datasets_page
+from qdebias.cli.lookup import datasets_page
 
 ROOT = Path(__file__).resolve().parents[2]
 OUTSIDE = ("README.md", "CONTRIBUTING.md", "examples/plugin/README.md", "examples/photos/ATTRIBUTION.md")

@@ -47,7 +47,7 @@ GROUPS = {
     "Paper": {
         "reproduce": ("paper", "Ask what a table or figure of the paper needs."),
         "tables": ("paper", "Print the paper's tables from run folders."),
-        "verify": ("doctor", "Check published weights of mPLUG-Owl3."),
+        "verify": ("lookup", "Check published weights of mPLUG-Owl3."),
     },
     "Runs": {
         "status": ("runs", "Say how far a run is."),
@@ -59,11 +59,11 @@ GROUPS = {
         "serve": ("serve", "Serve scores over HTTP, and a page that explains them."),
     },
     "Look up": {
-        "models": ("catalogue", "List the models for --model, or print one in full."),
-        "methods": ("catalogue", "List the methods for --method, or print one in full."),
-        "datasets": ("catalogue", "List the datasets, or print one in full."),
+        "models": ("lookup", "List the models for --model, or print one in full."),
+        "methods": ("lookup", "List the methods for --method, or print one in full."),
+        "datasets": ("lookup", "List the datasets, or print one in full."),
         "bench": ("bench", "Measure how fast scoring is on this machine."),
-        "doctor": ("doctor", "Report what works on this machine."),
+        "doctor": ("lookup", "Report what works on this machine."),
     },
 }
 """The commands by group: the module below `qdebias.cli` that defines each, and its line in the help."""
