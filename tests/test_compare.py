@@ -21,7 +21,7 @@ from paired import gains
 from qdebias.backends.base import Backend, Fingerprint, OptionLogits
 from qdebias.backends.fake import FakeBackend
 from qdebias.cli.app import app
-from qdebias.cli.compare import models_of, run_folders
+from qdebias.cli.evaluate import models_of, run_folders
 from qdebias.errors import SettingError
 from qdebias.evaluation.comparison import Comparison, compare_models, compare_stored
 from qdebias.evaluation.method_scores import ModelRun

@@ -259,7 +259,7 @@ def test_the_commands(photos: Path, tmp_path: Path) -> None:
     assert row["method"] == out
     evaluated = runner.invoke(app, ["evaluate", labels, "--fit", out, "--run", run, "--json", "--resamples", "0"])
     assert json.loads(evaluated.stdout)["srcc"] > 0.8
-    assert "was fitted to these very labels" in evaluated.stderr
+    assert "was fitted to these same labels" in evaluated.stderr
     checked = runner.invoke(app, ["check", image, "--method", out, "--by", "mos_low", "--min", "4.9"])
     assert checked.exit_code == 1
 

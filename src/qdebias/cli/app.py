@@ -39,7 +39,7 @@ GROUPS = {
     },
     "Evaluate": {
         "evaluate": ("evaluate", "Score a dataset and correlate with human scores."),
-        "compare": ("compare", "Compare methods on the same images, with intervals."),
+        "compare": ("evaluate", "Compare methods on the same images, with intervals."),
         "bias": ("paper", "Measure the bias that the method mitigates."),
         "fit": ("evaluate", "Fit scores to your own labels, from about 50 images."),
         "calibrate": ("evaluate", "Map scores to the MOS scale of a labelled sample."),

@@ -8,9 +8,9 @@ from typing import Annotated, TypeAlias
 
 import typer
 
-from qdebias.cli.console import one_line, progress, results, say, say_failed, show_measured, track
+from qdebias.cli.console import one_line, results, say, say_failed, show_measured, track
 from qdebias.cli.options import Asking, Labelled, LabelOptions, Limit, Resamples, RunFolder, Seed, refuse_inputs
-from qdebias.cli.runs import open_model_run, say_unfinished
+from qdebias.cli.runs import open_model_run, say_unfinished, shown
 from qdebias.errors import SettingError
 from qdebias.evaluation.bias import Exposure, bias_table, exposure_by_content, exposure_table, measure_bias
 from qdebias.evaluation.evidence import Agreements, Evidence
@@ -79,17 +79,9 @@ def reproduce(
         others = pool_of(found.paths, max_pixels=options.max_pixels, max_side=options.max_side) if found else None
         model_run = stack.enter_context(open_model_run(options, run))
         data = data.first(limit)
-        count, recipes = len(data), recipes_of(what, data.name)
-        with progress(total=count * len(recipes)) as show:
-            model_run = replace(
-                model_run,
-                pool=others,
-                pool_name=", ".join(pool or ()),
-                progress=lambda name, done: show(done + count * (recipes.index(name) if name in recipes else 0)),
-            )
-            evidence = reproduce_one(
-                what, data, model_run, model=options.model, rivals=rival or (), device=options.device
-            )
+        model_run = replace(model_run, pool=others, pool_name=", ".join(pool or ()))
+        with shown(model_run, len(data), recipes_of(what, data.name)) as scored:
+            evidence = reproduce_one(what, data, scored, model=options.model, rivals=rival or (), device=options.device)
         if what in FIGURES:
             _draw(what, evidence, data, out or Path(f"{what}.png"), resamples=resamples)
         else:
@@ -249,10 +241,8 @@ def _offsets(
     """Measure offsets at equal human score, and the mean exposure of each content."""
     from qdebias.report.paper_figures import draw_scatter
 
-    recipes = recipes_of(BIAS, data.name)
-    with progress(total=len(data) * len(recipes)) as show:
-        model_run = replace(model_run, progress=lambda name, done: show(done + len(data) * recipes.index(name)))
-        evidence = reproduce_one(BIAS, data, model_run, model=model)
+    with shown(model_run, len(data), recipes_of(BIAS, data.name)) as scored:
+        evidence = reproduce_one(BIAS, data, scored, model=model)
     found = measure_bias(evidence, kind=by, resamples=resamples)
     exposure = exposure_by_content(evidence, _expose(scorer, data.paths), found.kind)
     table = bias_table(evidence, found, exposure=exposure)

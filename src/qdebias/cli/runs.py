@@ -1,8 +1,8 @@
 """`qdebias status`, `retry`, `export` and `report`, and what the other commands share about run folders."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from json import dumps
 from pathlib import Path
 from typing import Annotated
@@ -234,6 +234,14 @@ def say_unfinished(*folders: Path, method: str | None = None) -> int:
 def open_folder(run: Path | None, fingerprint: Fingerprint, model: str) -> AbstractContextManager[Run]:
     """Open a run folder; None is one that is gone afterwards."""
     return opened_run(run, fingerprint, model, lambda note: say_note(f"{run}: {note}"))
+
+
+@contextmanager
+def shown(run: ModelRun, images: int, methods: Sequence[str]) -> Iterator[ModelRun]:
+    """Show a progress bar while a model scores so many images with each of the methods, in this order."""
+    with progress(total=images * len(methods)) as show:
+        place = {name: images * number for number, name in enumerate(methods)}
+        yield replace(run, progress=lambda name, done: show(done + place.get(name, 0)))
 
 
 @contextmanager
