@@ -167,10 +167,8 @@ class QDebias:
         else:
             rng = noise_rng(context.seed, key, "Mismatched")
             others = context.pool.draw(digest(image), len(self.degradations), rng)
-            conditions = tuple(
-                _degrade(one, other, context.seed, digest(other))
-                for one, other in zip(self.degradations, others, strict=True)
-            )
+            pairs = zip(self.degradations, others, strict=True)
+            conditions = tuple(_degrade(one, other, context.seed, digest(other)) for one, other in pairs)
         similarity: tuple[float, ...] = ()
         if self.suits is not None:
             similarity = tuple(float(self.suits(image, degradation)) for degradation, _ in self.draws)
@@ -187,20 +185,15 @@ class QDebias:
         self, query: Shown, conditions: Sequence[Shown], prior: Shown | None
     ) -> Iterator[tuple[tuple[Shown, ...], tuple[Question, ...]]]:
         """Yield the images, or their names, and the questions of each request of a plan; `prior` has no content."""
-        if self.contrast is not None:
-            yield (query,), self.questions
-            for one in conditions:
-                yield (one,), self.questions
-            return
-        asked = [(query, self.questions)]
+        queries = [(query, self.questions)]
         if prior is not None:
-            asked.append((prior, self.qualities))
-        for condition in conditions or (None,):
-            for image, questions in asked:
-                if condition is None:
-                    yield (image,), questions
-                else:
-                    yield ((image, condition) if self.query_first else (condition, image)), questions
+            queries.append((prior, self.qualities))
+        if self.contrast is not None:
+            yield from (((one,), self.questions) for one in (query, *conditions))
+            return
+        for beside in [(one,) for one in conditions] or [()]:
+            for one, questions in queries:
+                yield ((one, *beside) if self.query_first else (*beside, one)), questions
 
     def combine(self, plan: Plan, answers: Answers) -> Score:
         """Read every answer, weigh the conditions and average, eq. (8) to (11)."""

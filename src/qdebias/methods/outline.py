@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -93,10 +92,7 @@ class Outline:
     def keys(self, identity: str, image: str, conditions: Mapping[str, str]) -> list[list[str]] | None:
         """Return the key of each answer, request by request; None where a conditional image was never made.
 
-        Args:
-            identity: From `identity_digest`.
-            image: Digest of the query image.
-            conditions: Digest of each conditional image by its name.
+        `image` is the digest of the query image, and `conditions` has that of each conditional image by its name.
         """
         if not all(name in conditions for name in self.conditions):
             return None
@@ -157,19 +153,15 @@ def token_cost(method: object, model: str, image: RgbImage) -> TokenCost:
     outline = outline_of(method)
     if outline is None:
         raise SettingError(f"the requests of a {type(method).__name__} are not known before they are made")
-    times = Counter(
-        (len(asked.images), question, asked.placement) for asked in outline.requests for question in asked.questions
-    )
     requests = [
-        Request(images=(image,) * several, questions=(question,), placement=placement)
-        for several, question, placement in times
+        Request(images=(image,) * len(asked.images), questions=asked.questions, placement=asked.placement)
+        for asked in outline.requests
     ]
-    lengths = [length for (length,) in prompt_lengths(model, requests)]
-    counted = list(zip(times.values(), lengths, strict=True))
+    lengths = [length for row in prompt_lengths(model, requests) for length in row]
     return TokenCost(
-        forwards=times.total(),
-        images=max(several for several, _, _ in times),
+        forwards=len(lengths),
+        images=max(len(asked.images) for asked in outline.requests),
         longest=max(length.tokens for length in lengths),
-        tokens=sum(count * length.tokens for count, length in counted),
-        of_images=sum(count * length.of_images for count, length in counted),
+        tokens=sum(length.tokens for length in lengths),
+        of_images=sum(length.of_images for length in lengths),
     )

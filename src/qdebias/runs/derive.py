@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import TypeAlias
 
 from qdebias.errors import SettingError, StoreError
 from qdebias.methods.describe import describe
@@ -11,9 +10,7 @@ from qdebias.methods.plan import Answers, Failure, Method, Plan, Score
 from qdebias.methods.recipe import Recipe
 from qdebias.runs.lines import FileState, Outcome
 from qdebias.runs.manifest import Manifest
-from qdebias.runs.run import Run, Snapshot
-
-AnyRun: TypeAlias = Run | Snapshot  # a run that is open for writing, or as it stood at one moment
+from qdebias.runs.run import Snapshot
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,7 +25,7 @@ class Pixels:
 class Derivation:
     """Makes the scores of one method from the answers of a run; a SettingError where that needs the images."""
 
-    def __init__(self, run: AnyRun, method: Method) -> None:
+    def __init__(self, run: Snapshot, method: Method) -> None:
         outline = outline_of(method)
         if outline is None:
             raise SettingError(
@@ -37,24 +34,23 @@ class Derivation:
             )
         self.run, self.method, self.outline = run, method, outline
 
-    def score(self, pixels: Pixels) -> Score | None:
-        """Return the score of an image, None where an answer is not stored."""
-        answers = self.answers(pixels)
-        plan = Plan(requests=(), similarity=pixels.similarity)
-        return None if answers is None else self.method.combine(plan, answers)
-
     def answers(self, pixels: Pixels) -> Answers | None:
         """Return the answers to the method's requests, None where one is not stored."""
-        keys = self.outline.keys(self.run.identity, pixels.image, pixels.conditions)
+        keys, answers = self.outline.keys(self.run.identity, pixels.image, pixels.conditions), []
         if keys is None:
             return None
-        answers = []
         for row in keys:
             found = [logits for key in row if (logits := self.run.index.logits(key)) is not None]
             if len(found) < len(row):
                 return None
             answers.append(found)
         return answers
+
+    def score(self, pixels: Pixels) -> Score | None:
+        """Return the score of an image, None where an answer is not stored."""
+        answers = self.answers(pixels)
+        plan = Plan(requests=(), similarity=pixels.similarity)
+        return None if answers is None else self.method.combine(plan, answers)
 
     def result(self, outcome: Outcome, name: str | None = None) -> Score | Failure:
         """Return what became of an image under this very method; `name` is what it is called in place of its path."""
@@ -70,7 +66,7 @@ class Derivation:
         return score
 
 
-def known_pixels(run: AnyRun, path: str, *, seed: int, state: FileState | None = None) -> Pixels | None:
+def known_pixels(run: Snapshot, path: str, *, seed: int, state: FileState | None = None) -> Pixels | None:
     """Return what any method of the run noted of an image, None where nothing was.
 
     With `state` only what was noted of the file in this state counts.
@@ -109,16 +105,15 @@ def recorded(snapshot: Snapshot, recipe: Recipe, *, seed: int = 0) -> Iterator[t
 def known_method(manifest: Manifest, method: Method, *, seed: int) -> str | None:
     """Return the id under which a method was last used in the run, None where it was not."""
     settings, outline = describe(method), outline_of(method)
-    count = 0 if outline is None else len(outline.conditions)  # a fit once noted none
-    found = None
-    for number, entry in manifest.methods.items():
-        if entry.settings == settings and entry.seed == seed and len(entry.conditions) == count:
-            found = number
-    return found
+    count = len(outline.conditions) if outline else 0  # a fit once noted none
+    for number, entry in reversed([*manifest.methods.items()]):
+        if (entry.settings, entry.seed, len(entry.conditions)) == (settings, seed, count):
+            return number
+    return None
 
 
 def _shared(derived: Derivation, seed: int) -> Iterator[tuple[str, Score | Failure]]:
-    """Yield what can be made of what other methods asked."""
+    """Yield the scores that can be made from what other methods asked."""
     index = derived.run.index
     for path in index.paths():
         pixels = known_pixels(derived.run, path, seed=seed)

@@ -14,6 +14,7 @@ import os
 import sqlite3
 from collections.abc import Iterable, Iterator
 from contextlib import closing, contextmanager
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ import numpy as np
 
 from qdebias.equations import FloatArray
 from qdebias.errors import StoreError
-from qdebias.runs.lines import Lines, Outcome, Row, checksum, outcome_of, read_lines
+from qdebias.runs.lines import Lines, Outcome, Row, checksum, read_lines
 
 ANSWERS = "answers.jsonl"
 IMAGES = "images.jsonl"
@@ -76,7 +77,7 @@ class Index:
         folder: The run folder.
 
     Attributes:
-        whole: Up to which byte answers.jsonl and images.jsonl are whole; what lies behind was left unfinished.
+        whole: Up to which byte answers.jsonl and images.jsonl are whole; what follows was left unfinished.
 
     Raises:
         IndexMismatchError: The index is not of these files.
@@ -115,69 +116,36 @@ class Index:
             raise IndexMismatchError
         return np.frombuffer(packed, dtype="<f8").astype(np.float64)
 
+    @_explained()
     def add_answers(self, rows: Iterable[Row]) -> None:
         """Remember logits by their keys, with a checksum: SQLite would not notice another number in its file."""
         packed = ((bytes.fromhex(row["key"]), np.array(row["logits"], dtype="<f8").tobytes()) for row in rows)
         sealed = ((key, logits + checksum(logits + key).encode()) for key, logits in packed)
-        with _explained():
-            self._database.executemany("INSERT OR IGNORE INTO answers VALUES (?, ?)", sealed)
+        self._database.executemany("INSERT OR IGNORE INTO answers VALUES (?, ?)", sealed)
+
+    @_explained()
+    def add_outcome(self, one: Outcome) -> None:
+        """Remember what became of an image; a later outcome takes the place of an earlier one."""
+        digests = b"".join(map(bytes.fromhex, [one.image or "", *one.conditions]))
+        said = json.dumps([one.size, one.mtime_ns, one.error, one.similarity])
+        values = (_encoded(one.path), one.method, int(one.error is not None), digests, said)
+        seal = checksum(repr(values).encode())
+        self._database.execute("INSERT OR REPLACE INTO images VALUES (?, ?, ?, ?, ?, ?)", (*values, seal))
 
     def outcome(self, path: str, method: str) -> Outcome | None:
         """Return what became of an image under a method, None where nothing did."""
-        return next(self._outcomes("WHERE path = ? AND method = ?", _encoded(path), method), None)
+        return next(self._outcomes("path = ? AND method = ?", _encoded(path), method), None)
 
     def outcomes_of(self, path: str) -> Iterator[Outcome]:
         """Yield what became of an image under every method so far."""
-        return self._outcomes("WHERE path = ?", _encoded(path))
+        return self._outcomes("path = ?", _encoded(path))
 
     def outcomes_under(self, method: str) -> Iterator[Outcome]:
         """Yield what became of every image under a method, by path."""
-        return self._outcomes("WHERE method = ? ORDER BY path", method)
-
-    def paths(self) -> Iterator[str]:
-        """Yield every image once, sorted."""
-        for (path,) in self._select("SELECT DISTINCT path FROM images ORDER BY path"):
-            yield path.decode("utf-8", "surrogatepass")
-
-    def add_outcomes(self, outcomes: Iterable[Outcome]) -> None:
-        """Remember what became of images; a later outcome of an image takes the place of an earlier one."""
-
-        def rows() -> Iterator[tuple[Any, ...]]:
-            for one in outcomes:
-                digests = b"".join(map(bytes.fromhex, [one.image or "", *one.conditions]))
-                said = json.dumps([one.size, one.mtime_ns, one.error, one.similarity])
-                values = (_encoded(one.path), one.method, int(one.error is not None), digests, said)
-                yield (*values, checksum(repr(values).encode()))
-
-        with _explained():
-            self._database.executemany("INSERT OR REPLACE INTO images VALUES (?, ?, ?, ?, ?, ?)", rows())
-
-    def counts(self) -> dict[str, tuple[int, int]]:
-        """Return for each method how many images are done and how many failed."""
-        rows = self._select("SELECT method, sum(NOT failed), sum(failed) FROM images GROUP BY method")
-        return {method: (done, failed) for method, done, failed in rows}
-
-    def answer_count(self) -> int:
-        """Return how many answers are stored."""
-        return int(next(self._select("SELECT count(*) FROM answers"))[0])
-
-    def commit(self, *files: Lines) -> None:
-        """Write the index to its file, together with up to which byte it knows each file of lines."""
-        rows = [(file.path.name, file.size, _tail(file.path, file.size)) for file in files]
-        with _explained():
-            self._database.executemany("INSERT OR REPLACE INTO extents VALUES (?, ?, ?)", rows)
-            self._database.commit()
-
-    def close(self) -> None:
-        """Close the database; what was not committed is read from the lines again."""
-        self._database.close()
-
-    def _select(self, query: str, *values: object) -> Iterator[tuple[Any, ...]]:
-        with _explained():
-            yield from self._database.execute(query, values)
+        return self._outcomes("method = ? ORDER BY path", method)
 
     def _outcomes(self, where: str, *values: object) -> Iterator[Outcome]:
-        for *row, seal in self._select(f"SELECT * FROM images {where}", *values):  # noqa: S608 (constants)
+        for *row, seal in self._select(f"SELECT * FROM images WHERE {where}", *values):  # noqa: S608 (constants)
             if seal != checksum(repr(tuple(row)).encode()):
                 raise IndexMismatchError
             path, method, _, packed, said = row
@@ -194,6 +162,35 @@ class Index:
                 error=error,
             )
 
+    def paths(self) -> Iterator[str]:
+        """Yield every image once, sorted."""
+        for (path,) in self._select("SELECT DISTINCT path FROM images ORDER BY path"):
+            yield path.decode("utf-8", "surrogatepass")
+
+    def counts(self) -> dict[str, tuple[int, int]]:
+        """Return for each method how many images are done and how many failed."""
+        rows = self._select("SELECT method, sum(NOT failed), sum(failed) FROM images GROUP BY method")
+        return {method: (done, failed) for method, done, failed in rows}
+
+    def answer_count(self) -> int:
+        """Return how many answers are stored."""
+        return int(next(self._select("SELECT count(*) FROM answers"))[0])
+
+    @_explained()
+    def commit(self, *files: Lines) -> None:
+        """Write the index to its file, together with up to which byte it knows each file of lines."""
+        rows = [(file.path.name, file.size, _tail(file.path, file.size)) for file in files]
+        self._database.executemany("INSERT OR REPLACE INTO extents VALUES (?, ?, ?)", rows)
+        self._database.commit()
+
+    def close(self) -> None:
+        """Close the database; what was not committed is read from the lines again."""
+        self._database.close()
+
+    def _select(self, query: str, *values: object) -> Iterator[tuple[Any, ...]]:
+        with _explained():
+            yield from self._database.execute(query, values)
+
     def _extent(self, path: Path) -> int:
         """Return up to which byte of a file of lines this index has read."""
         size, tail = next(self._select("SELECT size, tail FROM extents WHERE file = ?", path.name), (0, b""))
@@ -204,42 +201,33 @@ class Index:
     def _read_answers(self, path: Path) -> int:
         """Read on, one call of the model at a time, up to the first that is not whole; return where that begins."""
         start = end = self._extent(path)
-
-        def whole_calls() -> Iterator[Row]:
-            nonlocal end
-            call: list[Row] = []
-            for line_end, row in read_lines(path, start):
-                whole = row is not None and all(isinstance(row.get(name), kind) for name, kind in _ANSWER.items())
-                if row is None or not whole or (call and row["more"] != call[-1]["more"] - 1):
-                    _refuse_if_in_the_middle(path, start, line_end)
-                    return
-                call.append(row)
-                if row["more"] == 0:
-                    yield from call
-                    call, end = [], line_end
-
-        self.add_answers(whole_calls())
+        call: list[Row] = []
+        for line_end, row in read_lines(path, start):
+            whole = row is not None and all(isinstance(row.get(name), kind) for name, kind in _ANSWER.items())
+            if row is None or not whole or (call and row["more"] != call[-1]["more"] - 1):
+                _refuse_if_in_the_middle(path, start, line_end)
+                break
+            call.append(row)
+            if row["more"] == 0:
+                self.add_answers(call)
+                call, end = [], line_end
         return end
 
     def _read_images(self, path: Path, answers: int) -> int:
-        """Read the outcomes whose answers are all there; as both files only grow, the others are the last ones."""
+        """Read the outcomes whose answers are all stored; as both files only grow, the others are the last ones."""
         start = end = self._extent(path)
-
-        def outcomes() -> Iterator[Outcome]:
-            nonlocal end
-            for line_end, row in read_lines(path, start):
-                try:
-                    outcome = outcome_of(row or {})
-                    needed = int(row["answers_end"] if row else 0)
-                except (KeyError, TypeError, ValueError):
-                    _refuse_if_in_the_middle(path, start, line_end)
-                    return
-                if needed > answers:
-                    return
-                yield outcome
-                end = line_end
-
-        self.add_outcomes(outcomes())
+        for line_end, row in read_lines(path, start):
+            try:
+                values = {field.name: (row or {})[field.name] for field in fields(Outcome)}
+                values |= {name: tuple(values[name]) for name in ("conditions", "similarity")}
+                needed = int((row or {})["answers_end"])
+            except (KeyError, TypeError, ValueError):
+                _refuse_if_in_the_middle(path, start, line_end)
+                break
+            if needed > answers:
+                break
+            self.add_outcome(Outcome(**values))
+            end = line_end
         return end
 
 

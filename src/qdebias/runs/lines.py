@@ -5,7 +5,7 @@ import os
 import zlib
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -119,12 +119,6 @@ class Outcome:
     def state(self) -> FileState:
         """The file as it was then."""
         return self.size, self.mtime_ns
-
-
-def outcome_of(row: Row) -> Outcome:
-    """Return the outcome of a line; raises KeyError or TypeError where it is none."""
-    values = {field.name: row[field.name] for field in fields(Outcome)}
-    return Outcome(**values | {name: tuple(values[name]) for name in ("conditions", "similarity")})
 
 
 def file_state(path: Path) -> FileState:

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -28,22 +29,32 @@ SYNC_SECONDS = 1.0  # how much of the newest work a loss of power may cost; a ki
 INDEX_SECONDS = 10.0  # how often the index is written; what it lacks is read from the lines when the run is next opened
 
 
-class Run:
+@dataclass(kw_only=True, eq=False)
+class Snapshot:
+    """What a run holds."""
+
+    folder: Path
+    manifest: Manifest  # run.json
+    index: Index  # of the other files
+
+    @cached_property
+    def identity(self) -> str:
+        """Digest of the identity of the model."""
+        return identity_digest(self.manifest.identity)
+
+
+class Run(Snapshot):
     """The answers and outcomes of one model, open for writing; `open_run` makes one.
 
     Attributes:
         folder: Where it is kept.
-        manifest: What run.json says.
-        identity: Digest of the identity of the model.
-        index: What the other files say.
-        notes: What the user should know: what was mended, and how this environment differs from the last one.
+        manifest: The content of run.json.
+        index: The content of the other files.
+        notes: What the user should know: what was repaired, and how this environment differs from the last one.
     """
 
     def __init__(self, folder: Path, manifest: Manifest, fingerprint: Fingerprint) -> None:
-        self.folder = folder
-        self.notes: list[str] = []
-        self.manifest = manifest
-        self.identity = identity_digest(fingerprint.identity)
+        super().__init__(folder=folder, manifest=manifest, index=open_index(folder))
         environment = {"python": platform.python_version(), "system": f"{platform.system()} {platform.machine()}"}
         for package in PACKAGES:
             try:
@@ -52,14 +63,14 @@ class Run:
                 environment[package] = "absent"
         self._environment = {**environment, **fingerprint.environment}
         self._session: int | None = None
+        self.notes: list[str] = []
         if manifest.sessions:
             differences = identity_difference(manifest.sessions[-1]["environment"], self._environment)
             self.notes += [f"another environment than before: {difference}" for difference in differences]
-        self.index = open_index(folder)
         self._answers, self._images = Lines(folder / ANSWERS), Lines(folder / IMAGES)
         self._synced = self._indexed = time.monotonic()
 
-    def mend(self) -> None:
+    def repair(self) -> None:
         """Cut off what a process that was killed left unfinished."""
         for lines, size in zip((self._answers, self._images), self.index.whole, strict=True):
             if lines.size > size:
@@ -68,45 +79,30 @@ class Run:
         self.save()
 
     def method(self, method: Method, *, name: str, context: Context, total: int | None = None) -> str:
-        """Make a method known to the run and return its id.
+        """Make a method known to the run and return its id; a SettingError where it cannot be told from others.
 
-        Args:
-            method: The method.
-            name: What people call it.
-            context: Seed of its degradations, and the pool of other images where it needs one.
-            total: How many images there are to score.
-
-        Raises:
-            SettingError: The method cannot be told from others, see `qdebias.methods.describe`.
+        `name` is what people call it, `total` how many images there are to score.
         """
         outline, settings = outline_of(method), describe(method)
-        conditions = () if outline is None else outline.conditions
         pool = None if context.pool is None else pool_digest(describe(context.pool))
-        numbers = (
-            number
-            for number, known in self.manifest.methods.items()
-            if (known.settings, known.seed, known.pool) == (settings, context.seed, pool)
-        )
-        number = next(numbers, None) or method_id(settings, context.seed, pool)
-        known = self.manifest.methods.get(number)
-        if known is None or (total is not None and known.total != total):
+        key = method_id(settings, context.seed, pool)
+        for number, entry in self.manifest.methods.items():
+            if (entry.settings, entry.seed, entry.pool) == (settings, context.seed, pool):
+                key = number
+                break
+        known = self.manifest.methods.get(key)
+        if known is None or total not in (None, known.total):
+            conditions = known.conditions if known else outline.conditions if outline else ()
             entry = MethodEntry(
-                name=name,
-                seed=context.seed,
-                conditions=known.conditions if known else conditions,
-                settings=settings,
-                pool=pool,
-                total=total,
+                name=name, seed=context.seed, conditions=conditions, settings=settings, pool=pool, total=total
             )
-            self._write(methods={**self.manifest.methods, number: entry})
-        return number
+            self._write(methods={**self.manifest.methods, key: entry})
+        return key
 
     def add_answers(self, answers: Sequence[Row], questions: Mapping[str, Mapping[str, Any]]) -> None:
-        """Store what was answered in one call of the backend.
+        """Store the answers of one call of the backend, and the questions that run.json does not have yet, by id.
 
-        Args:
-            answers: For each its key, the id of its question, the digests of its images, and its logits.
-            questions: Those questions that run.json does not have yet, by id.
+        An answer has its key, the id of its question, the digests of its images, and its logits.
         """
         session = self._begin()
         if questions:
@@ -115,22 +111,17 @@ class Run:
             {**row, "more": len(answers) - number, "session": session} for number, row in enumerate(answers, start=1)
         )
         self.index.add_answers(answers)
-        self._save_now_and_then()
+        self._save_if_due()
 
     def add_outcome(self, outcome: Outcome, *, asked: bool = True) -> None:
-        """Store what became of an image.
+        """Store what became of an image; `asked` is False where other methods had asked everything before.
 
-        Args:
-            outcome: What became of it.
-            asked: Whether the image had to be looked at, or other methods had asked all of it before.
-
-        Raises:
-            StoreError: The disk refuses; nothing is stored.
+        Raises a StoreError where the disk refuses; then nothing is stored.
         """
         more = {"asked": asked, "answers_end": self._answers.size, "session": self._begin()}
         self._images.append([asdict(outcome) | more | {"time": round(time.time(), 3)}])
-        self.index.add_outcomes([outcome])
-        self._save_now_and_then()
+        self.index.add_outcome(outcome)
+        self._save_if_due()
 
     def save(self) -> None:
         """Make everything so far outlive a loss of power, and bring the index file up to date."""
@@ -156,7 +147,7 @@ class Run:
         write_manifest(self.folder, manifest)
         self.manifest = manifest
 
-    def _save_now_and_then(self) -> None:
+    def _save_if_due(self) -> None:
         now = time.monotonic()
         if now - self._indexed >= INDEX_SECONDS:
             self.save()
@@ -164,8 +155,7 @@ class Run:
             self._sync()
 
     def _sync(self) -> None:
-        """Answers first: no outcome may outlive the answers that it stands on."""
-        self._answers.sync()
+        self._answers.sync()  # first: no outcome may outlive the answers that it stands on
         self._images.sync()
         self._synced = time.monotonic()
 
@@ -175,7 +165,7 @@ def open_run(folder: str | os.PathLike[str], fingerprint: Fingerprint, *, model:
     """Open a run folder for writing, or begin one, and hold its lock.
 
     Args:
-        folder: Made where there is none.
+        folder: Made if it does not exist.
         fingerprint: That of the backend that will answer.
         model: What `qdebias.load_backend` took, so that the run can be resumed by its folder alone.
 
@@ -204,23 +194,9 @@ def open_run(folder: str | os.PathLike[str], fingerprint: Fingerprint, *, model:
                 f"Load the same model{flag}, or choose another folder"
             )
         with closing(Run(path, manifest, fingerprint)) as run:
-            run.mend()
+            run.repair()
             yield run
             run.save()
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Snapshot:
-    """What a run holds."""
-
-    folder: Path
-    manifest: Manifest
-    index: Index
-
-    @property
-    def identity(self) -> str:
-        """Digest of the identity of the model."""
-        return identity_digest(self.manifest.identity)
 
 
 @contextmanager

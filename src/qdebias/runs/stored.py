@@ -11,7 +11,7 @@ from dataclasses import asdict, replace
 from itertools import tee
 from pathlib import Path
 from tempfile import TemporaryFile
-from typing import IO
+from typing import cast
 
 import numpy as np
 
@@ -25,18 +25,18 @@ from qdebias.methods.outline import answer_key, outline_of, question_id
 from qdebias.methods.plan import Failure, Score
 from qdebias.prompts import Request
 from qdebias.runs.derive import Derivation, known_pixels
-from qdebias.runs.lines import FileState, Outcome, file_state
+from qdebias.runs.lines import Outcome, file_state
 from qdebias.runs.run import Run
 from qdebias.runs.scorer import Scorer, finite
 
 
 class StoredBackend:
-    """Fits `Backend`: answers come from the run where they are there, else from the model and into the run.
+    """Fits `Backend`: answers come from the run where they are stored, else from the model and into the run.
 
     Args:
         backend: The model.
         run: The run folder.
-        seconds: Where the time is noted in which the model answered each question, by the key of the answer.
+        seconds: Takes the time in which the model answered each question, by the key of the answer.
     """
 
     def __init__(self, backend: Backend, run: Run, seconds: dict[str, float] | None = None) -> None:
@@ -54,10 +54,9 @@ class StoredBackend:
         """Return the logits of every option, see `Backend.option_logits`.
 
         Raises:
-            StoreError: What the model answered cannot be stored.
+            StoreError: An answer of the model cannot be stored.
         """
-        known: dict[str, FloatArray] = {}
-        wanted: set[str] = set()
+        known: dict[str, FloatArray | None] = {}
         missing: list[tuple[Request, list[str], list[str]]] = []  # with the images' digests and the answers' keys
         rows: list[list[str]] = []
         for request in requests:
@@ -66,37 +65,33 @@ class StoredBackend:
             for question in request.questions:
                 key = answer_key(self._run.identity, images, question_id(request.placement, question))
                 rows[-1].append(key)
-                if key in known or key in wanted:
-                    continue
-                logits = self._run.index.logits(key)
-                if logits is None:
-                    questions[key] = question
-                    wanted.add(key)
-                else:
-                    known[key] = logits
+                if key not in known:
+                    known[key] = self._run.index.logits(key)
+                    if known[key] is None:
+                        questions[key] = question
             if questions:
                 missing.append((replace(request, questions=tuple(questions.values())), images, list(questions)))
         if missing:
-            known |= self._ask(missing)
-        return [[known[key] for key in row] for row in rows]
+            self._ask(missing, known)
+        return [[cast(FloatArray, known[key]) for key in row] for row in rows]
 
-    def _ask(self, missing: Sequence[tuple[Request, list[str], list[str]]]) -> dict[str, FloatArray]:
-        """Ask the model, store what it says, and return it by the keys of the answers."""
+    def _ask(
+        self, missing: Sequence[tuple[Request, list[str], list[str]]], known: dict[str, FloatArray | None]
+    ) -> None:
+        """Ask the model, store its answers, and put them into `known`."""
         start = time.perf_counter()
         answered = finite(self._backend.option_logits([request for request, _, _ in missing]))
         seconds = time.perf_counter() - start
-        found: dict[str, FloatArray] = {}
         rows, questions = [], {}
         for (request, images, keys), answers in zip(missing, answered, strict=True):
             for key, question, logits in zip(keys, request.questions, answers, strict=True):
                 number = question_id(request.placement, question)
                 if number not in self._run.manifest.questions:
                     questions[number] = {"placement": request.placement} | asdict(question)
-                found[key] = np.asarray(logits, dtype=np.float64)
-                rows.append({"key": key, "question": number, "images": images, "logits": found[key].tolist()})
+                values = known[key] = np.asarray(logits, dtype=np.float64)
+                rows.append({"key": key, "question": number, "images": images, "logits": values.tolist()})
         self._run.add_answers(rows, questions)
-        self._seconds |= dict.fromkeys(found, seconds / len(found))
-        return found
+        self._seconds |= {row["key"]: seconds / len(rows) for row in rows}
 
     def digest_of(self, image: RgbImage) -> str:
         """Return `qdebias.image.digest` of an image in memory, computed once while the image lives."""
@@ -166,11 +161,9 @@ class StoredScorer:
             BackendError: The model cannot answer.
             StoreError: The disk refuses; what was yielded before is kept.
         """
-        underway: deque[tuple[str, FileState]] = deque()
-        results = self._scorer.explain_many(self._missing(images, underway, retry=retry), on_error="return")
-        for result in results:
-            path, (size, mtime_ns) = underway.popleft()
-            outcome = Outcome(path=path, method=self._method, size=size, mtime_ns=mtime_ns)
+        underway: deque[Outcome] = deque()
+        for result in self._scorer.explain_many(self._missing(images, underway, retry=retry), on_error="return"):
+            outcome = underway.popleft()
             if isinstance(result, Failure):
                 outcome = replace(outcome, error=result.error)
             else:
@@ -204,14 +197,20 @@ class StoredScorer:
 
         Args:
             images: As for `ask`; something that can be gone through again.
-            on_progress: Is told how many images are done, again and again.
+            on_progress: Called with the number of images that are done, again and again.
         """
+        total = 0
         with ExitStack() as stack:
             names = stack.enter_context(TemporaryFile("w+", encoding="utf-8"))
-            for asked, _ in enumerate(self.ask(_noted(images, names)), start=1):
+
+            def noted() -> Iterator[Path | EncodedImage]:
+                nonlocal total
+                for total, image in enumerate(images, start=1):  # noqa: B007 (how many they were)
+                    print(json.dumps(_names(image)), file=names)
+                    yield image
+
+            for asked, _ in enumerate(self.ask(noted()), start=1):
                 on_progress(asked + self.skipped)
-            names.seek(0)
-            total = sum(1 for _ in names)
             if self._total != total:  # it was not known at the beginning
                 self._total = total
                 self._run.method(self._scorer.method, name=self._name, context=self._scorer.context, total=total)
@@ -228,7 +227,7 @@ class StoredScorer:
         return results()
 
     def _derived(self, names: Iterable[Sequence[str]], derived: Derivation) -> Iterator[Score | Failure]:
-        """Yield the results of images by what `_names` says of them."""
+        """Yield the results of images by their `_names`."""
         for shown, stored in names:
             outcome = self._run.index.outcome(stored, self._method)
             if outcome is None:
@@ -239,42 +238,33 @@ class StoredScorer:
             yield derived.result(outcome, shown)
 
     def _missing(
-        self, images: Iterable[Path | EncodedImage], underway: deque[tuple[str, FileState]], *, retry: bool
+        self, images: Iterable[Path | EncodedImage], underway: deque[Outcome], *, retry: bool
     ) -> Iterator[Path | EncodedImage]:
-        """Yield the images that have to be looked at, and put each at the end of `underway`."""
+        """Yield the images that have to be looked at, and put what is known of each at the end of `underway`."""
         for image in images:
-            if isinstance(image, Path):
-                state = file_state(image)
-            else:
-                state = file_state(Path(image.container if isinstance(image, Member) else image.name))
-            name = _names(image)[1]
-            found = self._run.index.outcome(name, self._method)
-            if found is not None and found.state == state:
+            file = image if isinstance(image, Path) else image.container if isinstance(image, Member) else image.name
+            size, mtime_ns = file_state(Path(file))
+            new = Outcome(path=_names(image)[1], method=self._method, size=size, mtime_ns=mtime_ns)
+            found = self._run.index.outcome(new.path, self._method)
+            if found is not None and found.state == new.state:
                 settled = found.error is None or not retry
             else:
-                settled = found is None and self._known_from_other_methods(name, state)
-            if settled or any(name == other for other, _ in underway):
+                settled = found is None and self._known_from_other_methods(new)
+            if settled or any(new.path == other.path for other in underway):
                 self.skipped += 1
                 continue
-            underway.append((name, state))
+            underway.append(new)
             yield image
 
-    def _known_from_other_methods(self, path: str, state: FileState) -> bool:
+    def _known_from_other_methods(self, new: Outcome) -> bool:
         """Whether every answer is stored already because other methods asked the same; if so, note it down."""
         if self._derivation is None or not self._derivation.outline.shared:
             return False
-        pixels = known_pixels(self._run, path, seed=self._scorer.context.seed, state=state)
+        pixels = known_pixels(self._run, new.path, seed=self._scorer.context.seed, state=new.state)
         if pixels is None or self._derivation.answers(pixels) is None:
             return False
-        outcome = Outcome(
-            path=path,
-            method=self._method,
-            size=state[0],
-            mtime_ns=state[1],
-            image=pixels.image,
-            conditions=tuple(pixels.conditions[name] for name in self._derivation.outline.conditions),
-        )
-        self._run.add_outcome(outcome, asked=False)
+        conditions = tuple(pixels.conditions[name] for name in self._derivation.outline.conditions)
+        self._run.add_outcome(replace(new, image=pixels.image, conditions=conditions), asked=False)
         return True
 
 
@@ -283,10 +273,3 @@ def _names(image: Path | EncodedImage) -> tuple[str, str]:
     if isinstance(image, Path):
         return str(image), str(image.absolute())
     return image.name, absolute_name(image.name)
-
-
-def _noted(images: Iterable[Path | EncodedImage], names: IO[str]) -> Iterator[Path | EncodedImage]:
-    """Yield the images, and write down `_names` of each."""
-    for image in images:
-        print(json.dumps(_names(image)), file=names)
-        yield image

@@ -6,6 +6,7 @@ chunks of the plan out to its workers, and copes with those that die.
 
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass, replace
 from os import PathLike, fspath
 
@@ -136,7 +137,7 @@ def _scored(
     on_progress: Callable[[Progress], None],
 ) -> Progress:
     """Have the missing chunks scored; what is left out of their shards is added to `images.left_out`."""
-    from qdebias.integrations.ray.cluster import Crew, connected, hiring
+    from qdebias.integrations.ray.cluster import Crew, connected
 
     begin, expected = time.monotonic(), dict(plan.identity)
 
@@ -148,9 +149,9 @@ def _scored(
         _refuse(identity_difference(expected, identity))
 
     with connected(workers.address):
-        crew = Crew(*hiring(setting, folder, workers), recognise, folder)
-        try:
-            for tally in crew.work(missing):
+        crew = Crew(setting, folder, workers, recognise)
+        with closing(crew.work(missing)) as tallies:
+            for tally in tallies:
                 for left_out in tally.left_out if tally else ():
                     add_left_out(images.left_out, left_out)
                 progress = replace(
@@ -165,6 +166,4 @@ def _scored(
                     last_death=crew.last_death,
                 )
                 on_progress(progress)
-        finally:
-            crew.dismiss()
     return progress

@@ -14,13 +14,13 @@ import subprocess
 import tempfile
 import threading
 from collections import Counter, defaultdict, deque
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from textwrap import shorten
-from typing import Any
+from typing import Any, cast
 
 import ray
 from ray.exceptions import RayError, RayTaskError
@@ -188,17 +188,23 @@ def _note(chunk: int) -> str:
 
 
 class Crew:
-    """The workers of a run: `size` of them, those for which Ray has no room as soon as it has.
+    """The workers of a run, those for which Ray has no room yet as soon as it has.
 
-    `hire` asks Ray for one more worker and returns its handle at once; `recognise` is given the identity of the model
-    of each, and raises where it is a wrong one.
+    `recognise` is given the identity of the model of each worker, and raises where it is a wrong one.
     """
 
     def __init__(
-        self, hire: Callable[[], Any], size: int, recognise: Callable[[Mapping[str, str]], None], folder: Folder
+        self, setting: Options, folder: Folder, workers: Workers, recognise: Callable[[Mapping[str, str]], None]
     ) -> None:
+        room = ray.cluster_resources()  # type: ignore[no-untyped-call]
+        gpus = float("GPU" in room) if workers.gpus is None else workers.gpus
+        fits = [room.get("CPU", 0.0) / workers.cpus, *([room.get("GPU", 0.0) / gpus] if gpus else [])]
+        # Neither restarts nor retries: a task that kills its worker would be tried for ever.
+        actor = ray.remote(num_cpus=workers.cpus, num_gpus=gpus, max_restarts=0, max_task_retries=0)(Worker)
+        self._hire: Callable[[], Any] = partial(actor.remote, setting, folder)
+        self._size = workers.count or max(1, int(min(fits)))
+        self._recognise, self._folder = recognise, folder
         self.deaths, self.last_death = 0, ""  # how many workers died so far; how the last of them did, in Ray's words
-        self._hire, self._size, self._recognise, self._folder = hire, size, recognise, folder
         self._jobs: dict[Any, tuple[Any, int | None]] = {}  # by Ray's reference: worker and chunk, None: it loads
         self._idle: list[Any] = []
         self._todo: deque[int] = deque()
@@ -216,25 +222,24 @@ class Crew:
         """How many workers are being placed by Ray, or load the model."""
         return len(self._jobs) - self.at_work
 
-    def work(self, chunks: Iterable[int]) -> Iterator[Tally | None]:
+    def work(self, chunks: Iterable[int]) -> Generator[Tally | None]:
         """Yield what became of each chunk, as they are done; None where a worker died or there was no news for a while.
 
         What a worker raises is raised: the model cannot be loaded or answer, or the folder cannot be written.
         """
         self._todo.extend(chunks)
-        self._assign()
-        while self._todo or self.at_work:
-            deaths = self.deaths
-            ready, _ = ray.wait(list(self._jobs), num_returns=1, timeout=PATIENCE)
-            tally = self._heard(ready[0]) if ready else None
+        try:
             self._assign()
-            if tally is not None or not ready or self.deaths > deaths:
-                yield tally
-
-    def dismiss(self) -> None:
-        """End every worker."""
-        for worker in [*self._idle, *(worker for worker, _ in self._jobs.values())]:
-            ray.kill(worker)
+            while self._todo or self.at_work:
+                deaths = self.deaths
+                ready, _ = ray.wait(list(self._jobs), num_returns=1, timeout=PATIENCE)
+                tally = self._heard(ready[0]) if ready else None
+                self._assign()
+                if tally is not None or not ready or self.deaths > deaths:
+                    yield tally
+        finally:
+            for worker in [*self._idle, *(worker for worker, _ in self._jobs.values())]:
+                ray.kill(worker)
 
     def _assign(self) -> None:
         """Give every free worker a chunk, and hire as many as chunks are left for."""
@@ -256,17 +261,18 @@ class Crew:
             self._idle.append(worker)
             raise error.cause or error from None
         except RayError as error:
-            self._lost(worker, chunk, error)
+            ray.kill(worker)  # it may live on where only the network broke
+            self._note_death(chunk, error)
             return None
         self._idle.append(worker)
-        if chunk is None:
-            self._died_loading = 0
-            self._recognise(result)
-        return result if isinstance(result, Tally) else None
+        if chunk is not None:
+            return cast(Tally, result)
+        self._died_loading = 0
+        self._recognise(result)
+        return None
 
-    def _lost(self, worker: Any, chunk: int | None, error: RayError) -> None:  # noqa: ANN401
-        """Note a death, and take back what the worker was doing."""
-        ray.kill(worker)  # it may live on where only the network broke
+    def _note_death(self, chunk: int | None, error: RayError) -> None:
+        """Count a death, and take back the chunk."""
         told = " ".join(line for line in str(error).splitlines() if not line.startswith("\t"))  # no numbers of actors
         self.deaths, self.last_death = self.deaths + 1, shorten(told, _WORDS, placeholder=" ...")
         if chunk is None:
@@ -288,13 +294,3 @@ class Crew:
                 )
         self._folder.remove(_note(chunk))
         self._todo.appendleft(chunk)
-
-
-def hiring(setting: Options, folder: Folder, workers: Workers) -> tuple[Callable[[], Any], int]:
-    """Return what asks Ray for one more worker, and how many there are to be."""
-    room = ray.cluster_resources()  # type: ignore[no-untyped-call]
-    gpus = float("GPU" in room) if workers.gpus is None else workers.gpus
-    fits = [room.get("CPU", 0.0) / workers.cpus, *([room.get("GPU", 0.0) / gpus] if gpus else [])]
-    # Neither restarts nor retries: a task that kills its worker would be tried for ever.
-    actor = ray.remote(num_cpus=workers.cpus, num_gpus=gpus, max_restarts=0, max_task_retries=0)(Worker)
-    return lambda: actor.remote(setting, folder), workers.count or max(1, int(min(fits)))

@@ -8,11 +8,11 @@ import hashlib
 import json
 import os
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from itertools import islice
 from pathlib import Path, PurePosixPath
-from typing import Any, TypeAlias
+from typing import Any
 
 from qdebias.errors import StoreError
 from qdebias.inputs import Piece
@@ -37,98 +37,82 @@ _NAMES = {kind: name for name, kind in _KINDS.items()}
 
 
 @dataclass(frozen=True, slots=True)
-class _LocalFolder:
-    """A folder on a disk; one that every machine of the cluster sees under this path."""
+class Folder:
+    """A folder that every machine of the cluster sees: an absolute path, or an address for fsspec.
 
-    path: Path
+    Files are read and written as a whole; object stores show an object when all of it has arrived.
+    """
+
+    place: str
+    remote: bool
 
     def __str__(self) -> str:
-        return str(self.path)
+        return unsigned(self.place) if self.remote else self.place
 
     def names(self, under: str) -> set[str]:
         """Return the names of the files in a folder below; those that are being written are hidden and left out."""
-        with suppress(FileNotFoundError, NotADirectoryError):
-            return {name for name in os.listdir(self.path / under) if not name.startswith(".")}  # noqa: PTH208 (names)
-        return set()
-
-    def read(self, name: str) -> bytes | None:
-        """Return what a file holds, None where there is none."""
-        with suppress(FileNotFoundError, NotADirectoryError):
-            return (self.path / name).read_bytes()
-        return None
-
-    def write(self, name: str, data: bytes) -> None:
-        """Write a file as a whole, or raise a StoreError."""
-        path = self.path / name
-        with _told(str(path)):
-            path.parent.mkdir(parents=True, exist_ok=True)
-            write_file(path, data)
-
-    def remove(self, name: str) -> None:
-        """Remove a file if it is there."""
-        (self.path / name).unlink(missing_ok=True)
-
-    @contextmanager
-    def held(self) -> Iterator[None]:
-        """Hold a lock of the operating system, which goes away with this process."""
-        with _told(str(self.path)):
-            self.path.mkdir(parents=True, exist_ok=True)
-        with locked(self.path):
-            yield
-
-
-@dataclass(frozen=True, slots=True)
-class _RemoteFolder:
-    """The same behind an address, through fsspec; object stores show an object when all of it has arrived."""
-
-    address: str
-
-    def __str__(self) -> str:
-        return unsigned(self.address)
-
-    def names(self, under: str) -> set[str]:
-        files, path = open_filesystem(f"{self.address}/{under}")
-        with _told(self.address, done="listed"), suppress(FileNotFoundError):
+        with self._failing("listed"), suppress(FileNotFoundError, NotADirectoryError):
+            if not self.remote:
+                return {name for name in os.listdir(f"{self.place}/{under}") if not name.startswith(".")}  # noqa: PTH208
+            files, path = open_filesystem(f"{self.place}/{under}")
             return {PurePosixPath(name).name for name in files.ls(path, detail=False)}
         return set()
 
     def read(self, name: str) -> bytes | None:
-        files, path = open_filesystem(f"{self.address}/{name}")
-        with _told(self.address, done="read"), suppress(FileNotFoundError):
+        """Return the content of a file, None if there is no such file."""
+        with self._failing("read"), suppress(FileNotFoundError, NotADirectoryError):
+            if not self.remote:
+                return Path(self.place, name).read_bytes()
+            files, path = open_filesystem(f"{self.place}/{name}")
             return bytes(files.cat_file(path))
         return None
 
     def write(self, name: str, data: bytes) -> None:
-        files, path = open_filesystem(f"{self.address}/{name}")
-        with _told(f"{self.address}/{name}"):
-            files.pipe_file(path, data)  # one request: scores are far below the size at which stores want several
+        """Write a file as a whole, or raise a StoreError."""
+        with self._failing("written", name):
+            if self.remote:
+                files, path = open_filesystem(f"{self.place}/{name}")
+                files.pipe_file(path, data)  # one request: scores are far below the size at which stores want several
+            else:
+                Path(self.place, name).parent.mkdir(parents=True, exist_ok=True)
+                write_file(Path(self.place, name), data)
 
     def remove(self, name: str) -> None:
-        files, path = open_filesystem(f"{self.address}/{name}")
-        with _told(self.address), suppress(FileNotFoundError):
-            files.rm_file(path)
+        """Remove a file if it exists."""
+        with self._failing("written"), suppress(FileNotFoundError):
+            if self.remote:
+                files, path = open_filesystem(f"{self.place}/{name}")
+                files.rm_file(path)
+            else:
+                Path(self.place, name).unlink()
 
-    def held(self) -> AbstractContextManager[None]:
-        return nullcontext()  # what lies behind addresses has no locks
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Hold a lock of the operating system, which goes away with this process; object stores have no locks."""
+        if self.remote:
+            yield
+            return
+        with self._failing("written"):
+            Path(self.place).mkdir(parents=True, exist_ok=True)
+        with locked(Path(self.place)):
+            yield
 
-
-Folder: TypeAlias = _LocalFolder | _RemoteFolder  # is sent to the workers
+    @contextmanager
+    def _failing(self, done: str, name: str = "") -> Iterator[None]:
+        try:
+            yield
+        except failures() as error:
+            where = f"{self.place}/{name}" if name else self.place
+            raise StoreError(
+                f"{unsigned(where) if self.remote else where}: cannot be {done} ({words_of(error)}); every chunk that "
+                f"was written is kept, and the same command resumes from there once the cause is fixed"
+            ) from error
 
 
 def open_folder(name: str) -> Folder:
     """Return the folder of a path or of an address such as "s3://bucket/scores"; it need not exist yet."""
-    return _RemoteFolder(name.rstrip("/")) if is_address(name) else _LocalFolder(Path(name).absolute())
-
-
-@contextmanager
-def _told(name: str, *, done: str = "written") -> Iterator[None]:
-    try:
-        yield
-    except failures() as error:
-        raise StoreError(
-            f"{unsigned(name)}: cannot be {done} ({words_of(error)}); every chunk that was written is kept, and the "
-            f"same command resumes from there once the cause is fixed"
-        ) from error
+    remote = is_address(name)
+    return Folder(name.rstrip("/") if remote else str(Path(name).absolute()), remote)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -148,30 +132,25 @@ def freeze(pieces: Iterable[Piece], folder: Folder | None, *, chunk: int) -> Ext
 
     Images that are named one by one are cut into chunks of `chunk`; a shard or a row group is a chunk as it is.
     """
-    hashed = hashlib.blake2b(digest_size=16)
-    lines = _lines(pieces, chunk)
-    chunks, images, part = 0, 0, 0
-    unknown = False
-    while batch := list(islice(lines, PART)):
-        data = "".join(line for line, _ in batch).encode()
+
+    def chunked() -> Iterator[Any]:
+        for piece in (piece.absolute() for piece in pieces):
+            if isinstance(piece, NamedImages):
+                names = piece.names
+                yield from (NamedImages(names[start : start + chunk]) for start in range(0, len(names), chunk))
+            else:
+                yield piece
+
+    hashed, counts, chunks = hashlib.blake2b(digest_size=16), list[int | None](), chunked()
+    while batch := list(islice(chunks, PART)):
+        data = "".join(json.dumps([_NAMES[type(one)], asdict(one)]) + "\n" for one in batch).encode()
         hashed.update(data)
         if folder is not None:
-            folder.write(_part_name(part), data)
-        part, chunks = part + 1, chunks + len(batch)
-        images += sum(count or 0 for _, count in batch)
-        unknown = unknown or any(count is None for _, count in batch)
-    return Extent(chunks=chunks, images=None if unknown else images, digest=hashed.hexdigest())
-
-
-def _lines(pieces: Iterable[Piece], chunk: int) -> Iterator[tuple[str, int | None]]:
-    """Yield each chunk as a line of JSON, and how many images it holds."""
-    for piece in pieces:
-        parts: list[Any] = [piece.absolute()]
-        if isinstance(parts[0], NamedImages):
-            names = parts[0].names
-            parts = [NamedImages(names[start : start + chunk]) for start in range(0, len(names), chunk)]
-        for part in parts:
-            yield json.dumps([_NAMES[type(part)], asdict(part)]) + "\n", part.count
+            folder.write(_part_name(len(counts) // PART), data)
+        counts += [one.count for one in batch]
+    known = [count for count in counts if count is not None]
+    images = sum(known) if len(known) == len(counts) else None
+    return Extent(chunks=len(counts), images=images, digest=hashed.hexdigest())
 
 
 def _part_name(part: int) -> str:
