@@ -1,8 +1,7 @@
 """A method in words: for files, where they stay the same from one process to the next, and for a reader.
 
-What qdebias itself defines is named by `stable_name` and its settings, so that run folders, fits and plans of clusters
-outlive a module that moves. What a user defines is named by its source text as well: when the text changes, it is
-another method, and nothing is taken over from the old one.
+What qdebias defines is named by `stable_name` and its settings, so that run folders, fits and plans outlive a module
+that moves; what a user defines by its source text as well, so that another text is another method.
 """
 
 import hashlib

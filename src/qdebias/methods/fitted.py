@@ -178,7 +178,7 @@ def save_fit(fit: Fitted, path: "str | PathLike[str]") -> None:
         "identity": dict(fit.identity),
         "names": fit.names,
         "state": fit.features.state is not None,
-        "asked": _asked(fit.features),
+        "asked": method_id(describe(fit.features), 0),
         "labels": asdict(fit.labels),
         "interval": asdict(fit.interval),
         "report": fit.report,
@@ -196,10 +196,6 @@ def check_name(path: "str | PathLike[str]") -> None:
 _ARRAYS = ("mean", "scale", "weight")
 
 
-def _asked(features: Features) -> str:
-    return method_id(describe(features), 0)
-
-
 def load_fit(path: "str | PathLike[str]", get: Callable[[str], Recipe]) -> Fitted:
     """Return the fit of a file; refuse one whose methods ask something else by now, or that predicts nothing.
 
@@ -208,7 +204,7 @@ def load_fit(path: "str | PathLike[str]", get: Callable[[str], Recipe]) -> Fitte
 
     def fit_of(said: Mapping[str, Any]) -> Fitted:
         features = features_of([get(name) for name in said["names"]], state=said["state"])
-        if said["asked"] != _asked(features):
+        if said["asked"] != method_id(describe(features), 0):
             names = " and ".join(said["names"])
             raise SettingError(f"was fitted when {names} asked something else; fit it again with qdebias fit")
         arrays = {name: np.array(said["predict"][name], dtype=np.float64) for name in _ARRAYS}

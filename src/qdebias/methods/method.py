@@ -185,15 +185,19 @@ class QDebias:
         self, query: Shown, conditions: Sequence[Shown], prior: Shown | None
     ) -> Iterator[tuple[tuple[Shown, ...], tuple[Question, ...]]]:
         """Yield the images, or their names, and the questions of each request of a plan; `prior` has no content."""
+        if self.contrast is not None:
+            for alone in (query, *conditions):
+                yield (alone,), self.questions
+            return
         queries = [(query, self.questions)]
         if prior is not None:
             queries.append((prior, self.qualities))
-        if self.contrast is not None:
-            yield from (((one,), self.questions) for one in (query, *conditions))
-            return
-        for beside in [(one,) for one in conditions] or [()]:
-            for one, questions in queries:
-                yield ((one, *beside) if self.query_first else (*beside, one)), questions
+        for condition in conditions or (None,):
+            for shown, questions in queries:
+                if condition is None:
+                    yield (shown,), questions
+                else:
+                    yield ((shown, condition) if self.query_first else (condition, shown)), questions
 
     def combine(self, plan: Plan, answers: Answers) -> Score:
         """Read every answer, weigh the conditions and average, eq. (8) to (11)."""

@@ -1,11 +1,7 @@
-"""The index of a run folder: where to find what the lines say, without reading them all again.
-
-It is an SQLite file that holds nothing of its own: it remembers up to which byte it has read each file of lines, reads
-on from there when it is opened, and is made anew when it is absent, damaged, or not of these files. It keeps the
-memory of a run bounded, however many images there are.
+"""The index of a run folder, an SQLite file that is made anew from the lines when it is absent, damaged or outdated.
 
 A process that is killed while it writes leaves a torn last line, or the first lines of a call of the model without
-the last; a loss of power may leave more. All of that lies at the end, and what lies there is asked again.
+the last; a loss of power may leave more. All of that lies at the end of the files, and is asked again.
 """
 
 import hashlib
@@ -70,18 +66,11 @@ def _explained() -> Iterator[None]:
 
 
 class Index:
-    """What the lines of one run say, by key and by path; brought up to date with them when it is made.
+    """Answers by key and outcomes by path; reads the lines that were added since the last time when it is made.
 
-    Args:
-        connection: An SQLite database, either new and empty or made by this class; closed where it is neither.
-        folder: The run folder.
-
-    Attributes:
-        whole: Up to which byte answers.jsonl and images.jsonl are whole; what follows was left unfinished.
-
-    Raises:
-        IndexMismatchError: The index is not of these files.
-        StoreError: A line is damaged although lines after it are whole.
+    The database is new and empty, or of an earlier `Index`; else it is closed, and an IndexMismatchError raised. A line
+    that is damaged although lines after it are whole is a StoreError. `whole` is up to which byte answers.jsonl and
+    images.jsonl are whole; what follows was left unfinished.
     """
 
     def __init__(self, connection: sqlite3.Connection, folder: Path) -> None:
@@ -272,10 +261,7 @@ def open_index(folder: Path) -> Index:
 
 
 def copy_index(folder: Path) -> Index:
-    """Return the index in a temporary file of SQLite's own, brought up to date with the lines.
-
-    Nothing is locked for longer than the copy takes, and nothing is written below the folder.
-    """
+    """Return a copy in a temporary file of SQLite's own: nothing is locked for long, or written below the folder."""
     source = f"{(folder / INDEX).resolve().as_uri()}?mode=ro"
     copy = sqlite3.connect("")
     try:

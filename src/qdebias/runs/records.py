@@ -43,10 +43,7 @@ class Row:
 
 
 def columns_of(kind: type[Row], words: Iterable[str] = (), chosen: str | None = None) -> Columns:
-    """Return the columns of rows whose options are called `words`; all, or those of a text such as "path,score,p".
-
-    "p" stands for the probabilities of all options.
-    """
+    """Return the columns of rows with options `words`: all, or those `chosen`, "path,score,p"; p is every option's."""
     hints = get_type_hints(kind)
     shares = {f"{P}{word}": float | None for word in words} if hints.pop("probabilities", None) else {}
     known = hints | shares
@@ -152,13 +149,10 @@ def video_records(rows: Iterable[Record]) -> Iterator[Record]:
 
 @contextmanager
 def open_writer(path: Path, columns: type[Row] | Columns = Record) -> Iterator[Callable[[Row], None]]:
-    """Open a file of rows.
+    """Open a file of rows, its format by its suffix, and yield a function that appends one row.
 
     An existing file is left as it is until the first row is written (of Parquet: until the last), or the block ends
-    without an error. From then on CSV and JSON Lines hold every row at once; Parquet is complete or not there.
-
-    The suffix decides the format; a SettingError where it is another one, or another process writes the file. Yields
-    a function that appends one row.
+    without an error. From then on CSV and JSON Lines hold every row at once; Parquet is complete or absent.
     """
     check_suffix(path)
     named = columns_of(columns) if isinstance(columns, type) else columns
@@ -260,38 +254,32 @@ def read_scores(path: Path) -> list[GivenScore]:
     if not rows:
         raise SettingError(f"{path}: lists no images")
     columns = {str(column).strip().casefold(): str(column) for row in rows for column in row}
-    name = _column(columns, ("path", *NAME_COLUMNS), path, "images")
-    score = _column(columns, SCORE_COLUMNS, path, "scores")
-    if twice := [one for one in (name, score) if second(one.casefold()) in columns]:
-        raise SettingError(f"{path}: has two columns named {twice[0]!r}; keep only one of them")
+    chosen = []
+    for wanted, what in ((("path", *NAME_COLUMNS), "images"), (SCORE_COLUMNS, "scores")):
+        column = next((columns[name] for name in wanted if name in columns), None)
+        if column is None:
+            known = ", ".join(dict.fromkeys(wanted))
+            raise SettingError(f"{path}: has no column of {what} ({known}), only {list(columns)}")
+        if second(column.casefold()) in columns:
+            raise SettingError(f"{path}: has two columns named {column!r}; keep only one of them")
+        chosen.append(column)
     found: dict[str, GivenScore] = {}
     for number, row in enumerate(rows, start=1):
-        cells = [row.get(column) for column in (name, score, columns.get("error", ""))]
-        one = _given(*("" if cell is None else str(cell).strip() for cell in cells), where=f"{path}, row {number}")
-        if one.path in found:
-            raise SettingError(f"{path}: lists {one.path!r} more than once; keep only one of the rows")
-        found[one.path] = one
+        cells = [row.get(column) for column in (*chosen, columns.get("error", ""))]
+        image, text, error = ("" if cell is None else str(cell).strip() for cell in cells)
+        if not image:
+            raise SettingError(f"{path}, row {number}: names no image")
+        if image in found:
+            raise SettingError(f"{path}: lists {image!r} more than once; keep only one of the rows")
+        try:
+            score = float(text or "nan")
+        except ValueError:
+            raise SettingError(
+                f"{path}, row {number} ({image}): the score {text!r} is not a number; leave it empty if it failed"
+            ) from None
+        if math.isfinite(score):
+            found[image] = GivenScore(path=image, score=score, error=None)
+        else:
+            why = f"its score in the file is {text}" if text else "has no score in the file"
+            found[image] = GivenScore(path=image, score=None, error=error or f"{image}: {why}")
     return list(found.values())
-
-
-def _given(image: str, text: str, error: str, *, where: str) -> GivenScore:
-    if not image:
-        raise SettingError(f"{where}: names no image")
-    if not text:
-        return GivenScore(path=image, score=None, error=error or f"{image}: has no score in the file")
-    try:
-        value = float(text)
-    except ValueError:
-        raise SettingError(
-            f"{where} ({image}): the score {text!r} is not a number; leave it empty if it failed"
-        ) from None
-    if not math.isfinite(value):
-        return GivenScore(path=image, score=None, error=error or f"{image}: its score in the file is {text}")
-    return GivenScore(path=image, score=value, error=None)
-
-
-def _column(columns: Mapping[str, str], wanted: Iterable[str], path: Path, what: str) -> str:
-    for name in wanted:
-        if name in columns:
-            return columns[name]
-    raise SettingError(f"{path}: has no column of {what} ({', '.join(dict.fromkeys(wanted))}), only {list(columns)}")

@@ -99,10 +99,10 @@ def retry_failures(
     max_pixels: int = MAX_PIXELS,
     column: str | None = None,
 ) -> Iterator[Outcome]:
-    """Try what `failed_images` found again, and yield what became of each.
+    """Try what `failed_images` returned again, and yield what became of each.
 
-    `column` is that of the images that came out of tables. A SettingError before anything is asked where a method
-    cannot be had by its name: it is no preset, or is another one by now.
+    `column` is that of the images in tables. A SettingError before anything is asked where a method of the run is not
+    what its name means now.
     """
     stored = {}
     for method in failed:

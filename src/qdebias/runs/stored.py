@@ -192,12 +192,8 @@ class StoredScorer:
     ) -> Iterator[tuple[str, Score | Failure]]:
         """Ask what is missing, then return the name and the result of each image, in order.
 
-        The images are gone through once, however many they are and wherever they come from: meanwhile their names wait
-        in a temporary file. (Only a method of one's own that has to be planned anew needs the images again.)
-
-        Args:
-            images: As for `ask`; something that can be gone through again.
-            on_progress: Called with the number of images that are done, again and again.
+        `on_progress` is called with the number of images that are done. The names wait in a temporary file, so that the
+        images are iterated once, however many they are; only a method without an outline needs them again.
         """
         total = 0
         with ExitStack() as stack:

@@ -1,7 +1,6 @@
-"""Runs on a cluster: Ray places workers, each of which holds the model and writes what it scored; see docs/scale.md.
+"""Runs on a cluster: Ray places workers, each of which holds the model and writes its scores; see docs/scale.md.
 
-`folder` is where plan and results lie; `cluster` reaches Ray, which nothing here imports before it is needed, hands
-chunks of the plan out to its workers, and copes with those that die.
+`folder` holds plan and results; `cluster` imports Ray, gives chunks of the plan to its workers and replaces dead ones.
 """
 
 import time

@@ -1,8 +1,8 @@
-"""Reaching Ray; its workers, which hold the model and score one chunk after the other; and who copes with their deaths.
+"""Reaching Ray; its workers, which hold the model and score chunk after chunk; and the crew that replaces dead ones.
 
-Ray would start a worker that died again and give it the same task again, without an end where the task itself is what
-kills it. So neither is asked of Ray: a dead worker is replaced by a new one, its chunk goes to whoever is free, and a
-chunk whose workers keep dying is gone through image by image until it is known which one does it.
+Ray would restart a dead worker and repeat its task without end where the task itself kills it. So a dead worker is
+replaced by a new one, its chunk goes to the next free worker, and a chunk that keeps killing workers is scored image by
+image until it is known which one does it.
 """
 
 import itertools
@@ -49,10 +49,7 @@ _WORDS = 300  # letters of what Ray says about a death that are passed on
 
 
 def check_reachable(address: str) -> None:
-    """Raise SettingError if it shows at once, and not only in `ray.init`, that there is no cluster at an address.
-
-    Either nothing listens there, or what listens is no cluster, or one that wants another version or token.
-    """
+    """Raise SettingError before `ray.init` does if no cluster is at an address, or one of another version or token."""
     if address == AUTO:
         address = os.environ.get("RAY_ADDRESS") or AUTO
     if address == LOCAL:
@@ -138,8 +135,8 @@ class Worker:
     def score(self, chunk: int, deadly: Mapping[int, int] | None = None) -> Tally:
         """Score a chunk and write its file.
 
-        With `deadly` it is done image by image, each noted down before it is touched; those in it are given up, by
-        their places in the chunk: how many workers died on each.
+        With `deadly`, deaths of workers by place in the chunk, each image is noted down before it is scored alone, and
+        those places are given up.
         """
         setting, images, failed = self._setting, 0, 0
         asked: dict[str, Any] = {"model": setting.model, "method": setting.method, "seed": setting.seed}

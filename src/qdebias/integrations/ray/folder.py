@@ -1,7 +1,6 @@
-"""The folder of a run that many machines write into: the plan, in which chunk an image is; manifest.json; scores.
+"""The folder of a run that many machines write into: the plan, manifest.json and scores.
 
-A chunk is what one worker scores at a time and one file of results, so each image is in the results exactly once,
-however often workers die. Files are written as a whole and never changed: a reader sees all of a file or none of it.
+A chunk of the plan is one file of results, so each image is in them exactly once, however often workers die.
 """
 
 import hashlib
