@@ -186,7 +186,8 @@ class QDebias:
     ) -> Iterator[tuple[tuple[Shown, ...], tuple[Question, ...]]]:
         """Yield the images, or their names, and the questions of each request of a plan; `prior` has no content."""
         if self.contrast is not None:
-            for alone in (query, *conditions):
+            yield (query,), self.questions
+            for alone in conditions:
                 yield (alone,), self.questions
             return
         queries = [(query, self.questions)]
