@@ -41,6 +41,6 @@ class MissingPackageError(QdebiasError, ImportError):
 
 
 def first_line(error: BaseException) -> str:
-    """Return the first line of what an exception of another library says, or its type if it says nothing."""
+    """Return the first line of the message of another library's exception, or its type if it has no message."""
     text = str(error).strip()
     return text.splitlines()[0] if text else type(error).__name__

@@ -1,4 +1,4 @@
-"""What a model is asked: a question with its answer options, and the images it is asked about."""
+"""What is sent to a model: questions with their answer options, and the images they are about."""
 
 import re
 from collections.abc import Iterable
@@ -28,7 +28,7 @@ class Question:
     """One question and how its answer is read.
 
     Attributes:
-        text: What the user says, without the images.
+        text: The user's message, without the images.
         answer_prefix: How the assistant's reply begins; the options continue it. Empty: the options are the first
             word of the reply.
         options: The K answers whose logits are read, each exactly as it continues `answer_prefix`, with its space:
@@ -88,7 +88,7 @@ VANILLA = good_or_poor("Rate the quality of the image. Good or poor?")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TopQuestion(Question):
-    """A question whose answer is read from the k likeliest words, whatever they are; see `qdebias.backends.top`.
+    """A question whose answer is read from the k likeliest words; see `qdebias.backends.top`.
 
     `options` are words that point towards good (value 1) and bad (value 0); none of them is looked for among the
     answers, and none need be one token.
@@ -114,7 +114,7 @@ class StateQuestion(Question):
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Request:
-    """One sequence of images and all the questions that are asked about it, each on its own.
+    """One sequence of images and all questions about it, each on its own.
 
     Attributes:
         images: One or more images, in the order in which the model sees them.

@@ -59,7 +59,7 @@ def stable_name(name: str) -> str:
 
 
 def describe(value: object) -> Description:
-    """Return what tells a method, degradation or setting from every other one, ready for JSON, or refuse it."""
+    """Return a description of a method, degradation or setting, unique and ready for JSON, or refuse it."""
     if value is None or isinstance(value, str | int | float):
         return value
     if isinstance(value, PurePath):
@@ -98,7 +98,7 @@ def _named(thing: type | FunctionType) -> dict[str, Description]:
 
 
 def setting_lines(method: object) -> Iterator[str]:
-    """Yield one line a setting of a method that is in use, questions in full and what it stands on indented."""
+    """Yield one line for each setting of a method that is in use, questions in full and nested methods indented."""
     if not is_dataclass(method):
         yield repr(method)
         return

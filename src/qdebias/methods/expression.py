@@ -5,12 +5,12 @@
     paper+levels5+logodds+t100
     paper@fog,package.module:rain+average
 
-START is a preset, or "package.module:name" of a method of one's own. Behind an "@" stand the conditional images in the
-place of those that the start has. Conditions and parts come in any order. The canonical form of an expression is the
+START is a preset, or "package.module:name" of your own method. After an "@" follow the conditional images that replace
+those of the start. Conditions and parts come in any order. The canonical form of an expression is the
 name of a preset where that is the same method; else its start and the parts that change something, in the order of
 `KINDS`.
 
-A file is an expression with questions of one's own, see docs/methods.md.
+A file is an expression with your own questions, see docs/methods.md.
 """
 
 import inspect
@@ -129,7 +129,7 @@ def _degraded(recipe: Recipe, degradations: Sequence[str]) -> Recipe:
 
 
 def _part_named(word: str) -> tuple[str, Part] | None:
-    """Return a part and its name as it is always written, None where there is none."""
+    """Return a part and its canonical name, None if there is no such part."""
     if word in PARTS:
         return word, PARTS[word]
     for prefix, part in CONDITIONS.items():
@@ -178,7 +178,7 @@ def _lean(method: QDebias) -> QDebias:
 
 
 def _named(base: Recipe, method: QDebias, parts: Mapping[str, Part], presets: Presets) -> Recipe:
-    """Return the preset that is this method, whatever the order of its conditions; else a recipe named by its parts."""
+    """Return the preset that is this method, with its conditions in any order; else a recipe named by its parts."""
 
     def unordered(method: Method) -> object:
         if not isinstance(method, QDebias):

@@ -1,7 +1,4 @@
-"""A fit: what a model knows of an image, weighed by somebody's own labels, as a method; `qdebias.fit` makes one.
-
-It is a method like any other, named by its file: `--method mine.fit`. The file is JSON.
-"""
+"""A fit as a method, `--method mine.fit`: features of the model, weighed by the user's labels; see `qdebias.fit`."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -32,10 +29,10 @@ FIT = ".fit"  # how the name of a file with a fit ends
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Features:
-    """The method that asks all that a fit looks at; its own score is the zero-shot score."""
+    """The method that asks for all features of a fit; its own score is the zero-shot score."""
 
     methods: tuple[QDebias, ...]  # their log-odds are features; the first gives the zero-shot score
-    state: StateQuestion | None  # answered by the hidden state of the model; None for a model that tells none
+    state: StateQuestion | None  # answered by the hidden state of the model; None for a model without access to it
 
     def plan(self, image: RgbImage, context: Context) -> Plan:
         """Ask what every method asks, and for the hidden state."""
@@ -48,7 +45,7 @@ class Features:
 
     @property
     def outline(self) -> Outline:
-        """What is asked, known before there is an image."""
+        """The requests of a plan, with names in place of images."""
         outlines = [method.outline for method in self.methods]
         state = () if self.state is None else (Asked(images=(QUERY,), questions=(self.state,)),)
         return Outline(
@@ -107,7 +104,7 @@ class Fitted:
     interval: Interval
     model: str  # what `qdebias.load_backend` took
     identity: Mapping[str, str]  # `Fingerprint.identity` of the model
-    report: Mapping[str, Any]  # agreement in cross-validation, as `qdebias.evaluation.comparison.Comparison` tells it
+    report: Mapping[str, Any]  # agreement in cross-validation, as in `qdebias.evaluation.comparison.Comparison`
 
     def plan(self, image: RgbImage, context: Context) -> Plan:
         """Ask for the features."""
@@ -115,7 +112,7 @@ class Fitted:
 
     @property
     def outline(self) -> Outline:
-        """What is asked, known before there is an image."""
+        """The requests of a plan, with names in place of images."""
         return self.features.outline
 
     def combine(self, plan: Plan, answers: Answers) -> Score:
@@ -123,7 +120,7 @@ class Fitted:
         features = np.concatenate(self.features.blocks(answers))
         if features.shape != self.predict.weight.shape:
             raise SettingError(
-                f"this fit weighs {len(self.predict.weight)} features, and the model tells {len(features)}; "
+                f"this fit weighs {len(self.predict.weight)} features, and the model gives {len(features)}; "
                 f"fit another one with qdebias fit"
             )
         odds, score = float(self.predict(features)), self.features.combine(plan, answers)
@@ -152,9 +149,9 @@ class Fitted:
 
 
 def features_of(recipes: Sequence[Recipe], *, state: bool) -> Features:
-    """Return what is asked for the features of an image: their log-odds, the first of which are the zero-shot score's.
+    """Return the features of a fit: the log-odds of each method, the first of which is the zero-shot score's.
 
-    With `state`, for models that tell hidden states, the question of the preset `vanilla` is answered by that.
+    With `state`, the hidden state of the model after the question of the preset `vanilla` is another feature.
     """
     for recipe in recipes:
         method = recipe.method

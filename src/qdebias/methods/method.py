@@ -1,6 +1,6 @@
-"""How a quality score is made: what to ask about an image, and what the answers amount to.
+"""How a quality score is made: from an image to questions, and from their answers to the score.
 
-A method is any object that fits `Method`. It knows no model: `plan` says which questions to ask about which images,
+A method is any object that fits `Method`. It knows no model: `plan` chooses the questions and images,
 `combine` turns the logits of the answers into a `Score`. Both are pure, so answers that were stored yesterday can be
 combined in another way today.
 """
@@ -55,25 +55,25 @@ class QDebias:
         quality: The conditional question about the second image, of eq. (8).
         ensemble: Further questions in its place; the quality of an answer is the mean over all of them.
         same: The same-object question of eq. (11); None where the weights do not need it.
-        degradations: The N ways to make the conditional images x'_i; none: the image is asked about alone.
+        degradations: The N ways to make the conditional images x'_i; none: the questions are about the image alone.
         mismatched: Whether they are made from other images of `Context.pool` instead: experiment 8 of Table 3.
-        suits: From the query image and a degradation to whether that condition counts; None: all do. All are asked
-            about either way, so that what is stored serves other choices.
+        suits: From the query image and a degradation to whether that condition counts; None: all do. Questions
+            about all are asked either way, so that stored answers serve other choices.
         weigh: From the evidence of the conditions that count to their weights p(x'_i | x), eq. (10).
         distance: How different two images of one size are, 0 for the same, for `similarity_weight`, which takes 1 minus
-            it. (The paper says that similarities by LPIPS "are then treated as weights" and not how.)
+            it. (In the paper, similarities by LPIPS "are then treated as weights", without a formula.)
         mean: From the N qualities and their weights to one quality, eq. (9).
-        prior: What is asked about instead of the query image as well, to subtract it; None subtracts nothing.
+        prior: An image without content; the logits about it are subtracted. None subtracts nothing.
         seeds: Under how many seeds s, s + 1, ... the noise is drawn: the value is the mean over them, and
-            `Score.spread` their standard deviation; a degradation that draws no noise is asked about once.
+            `Score.spread` their standard deviation; a degradation without noise is used once.
         contrast: a, where the score's log-odds are d(x) - a times the weighted mean of d(x'_i), and d are the log-odds
-            of the quality that is said of one image alone. None: the x'_i are shown beside the query image.
+            of the quality of one image alone. None: the x'_i are shown beside the query image.
         placement: Whether the images [x'_i, x] come before or after the question.
         query_first: Whether the order is [x, x'_i] instead, so that all conditions share what a model computes about
             the query image. Not in the paper; the questions have to be worded for it.
         temperature: T of the softmax over an answer's options; 1 in the paper.
         qualities: All M questions about quality; computed.
-        questions: All that is asked about one sequence of images; computed.
+        questions: All questions about one sequence of images; computed.
         words: The options of the questions about quality, see `Score.probabilities`; computed, and empty where these
             are not fixed.
     """
@@ -104,7 +104,7 @@ class QDebias:
         object.__setattr__(self, "qualities", qualities)
         object.__setattr__(self, "questions", qualities if self.same is None else (*qualities, self.same))
         object.__setattr__(self, "words", tuple(dict.fromkeys(words)))
-        if not 1e-100 <= self.temperature <= 1e100:  # beyond, every score is 0.5 or none is a number
+        if not 1e-100 <= self.temperature <= 1e100:  # beyond, scores are 0.5 or not finite
             raise SettingError(f"the temperature must be from 1e-100 to 1e100, got {self.temperature}")
         if self.prior is not None and likeliest:
             raise SettingError("a prior is subtracted option by option, and the likeliest words are others each time")
@@ -135,7 +135,7 @@ class QDebias:
 
     @property
     def outline(self) -> Outline:
-        """What is asked about an image, known before there is one."""
+        """The requests of a plan, with names in place of images."""
         other = " of another image" if self.mismatched else ""
         names = tuple(
             condition_name(degradation) + (f" with seed + {offset}" if offset else "") + other
@@ -204,7 +204,7 @@ class QDebias:
         """Read every answer, weigh the conditions and average, eq. (8) to (11)."""
         asked = answers if self.prior is None else answers[::2]
         logits = [np.array([answer[number] for answer in asked], dtype=np.float64) for number in range(len(asked[0]))]
-        if self.prior is not None:  # less what is said of the image without content
+        if self.prior is not None:  # less the logits about the image without content
             for number in range(len(self.qualities)):
                 logits[number] = logits[number] - np.array([answer[number] for answer in answers[1::2]])
         if self.contrast is not None:
@@ -249,7 +249,7 @@ class QDebias:
         )
 
     def _read(self, logits: Sequence[FloatArray]) -> tuple[Probability, FloatArray]:
-        """Return the quality that each answer says, and how sure it is, in the mean over the questions."""
+        """Return the quality by each answer, and how sure the answer is, both as means over the questions."""
         read = [
             read_top(question, rows, self.temperature)
             if isinstance(question, TopQuestion)

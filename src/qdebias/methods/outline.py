@@ -1,4 +1,4 @@
-"""What a method asks, without any pixels: the keys of its answers, and what it costs."""
+"""The questions of a method before there are pixels: the keys of their answers, and their cost."""
 
 import hashlib
 import json
@@ -20,7 +20,7 @@ def identity_digest(identity: Mapping[str, str]) -> str:
 
 @lru_cache(maxsize=256)
 def question_id(placement: Placement, question: Question) -> str:
-    """Return 16 hex digits over what is asked; the options' values are left out where they change no logit."""
+    """Return 16 hex digits over a question and its placement, without the values if they change no logit."""
     asked = [placement, question.text, question.answer_prefix, *question.options]
     if isinstance(question, TopQuestion):
         asked += ["likeliest", str(question.top), *map(str, question.values)]
@@ -86,7 +86,7 @@ class Outline:
 
     @property
     def questions(self) -> tuple[Question, ...]:
-        """Every question that is asked, each once."""
+        """Every question, each once."""
         return tuple(dict.fromkeys(question for asked in self.requests for question in asked.questions))
 
     def keys(self, identity: str, image: str, conditions: Mapping[str, str]) -> list[list[str]] | None:
@@ -105,7 +105,7 @@ class Outline:
 
 
 def outline_of(method: object) -> Outline | None:
-    """Return what a method asks, None where it does not tell."""
+    """Return the outline of a method, None if it has none."""
     return getattr(method, "outline", None)
 
 

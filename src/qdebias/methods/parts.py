@@ -26,7 +26,7 @@ NEEDS_SAME = (equations.semantic_weight, equations.winner_weight)  # the weights
 
 @dataclass(frozen=True, slots=True)
 class Aspect:
-    """What is asked about instead of quality as a whole: sharpness, noise and others."""
+    """An aspect of quality to ask about: sharpness, noise and others."""
 
     noun: str  # takes the place of "quality" in every question and at the beginning of the answer
     degradations: tuple[Degradation, ...]  # this aspect of them is poor
@@ -237,7 +237,7 @@ NUMBERED: Mapping[str, Part] = {
     "topk": Part(
         "readout",
         _read_likeliest,
-        "the likeliest words, so many, each by how its meaning leans to good or bad",
+        "the k likeliest words, each weighed by how its meaning leans to good or bad",
         recipe.SEP_IQA_SOURCE,
     ),
     "t": Part(
@@ -247,10 +247,10 @@ NUMBERED: Mapping[str, Part] = {
         f"{recipe.PAPER}, eq. (8)",
     ),
     "a": Part(
-        "share", _subtract_copies, "a of a contrast: how much of what is said of the copies is subtracted", recipe.VCD
+        "share", _subtract_copies, "a of a contrast: how much of the log-odds of the copies is subtracted", recipe.VCD
     ),
     "seeds": Part(
-        "seeds", _repeat, "the mean over so many seeds of the noise, with their spread", recipe.SELF_CONSISTENCY
+        "seeds", _repeat, "the mean over several seeds of the noise, with their spread", recipe.SELF_CONSISTENCY
     ),
 }
 """Parts with a number behind them: `t100`, `a0.5`, `seeds4`."""
@@ -261,7 +261,7 @@ KINDS = (
 )  # fmt: skip
 """In the order in which parts are put together and written."""
 
-MANY = ("with", "without")  # the kinds of which there may be several parts
+MANY = ("with", "without")  # a method may have several parts of these kinds
 
 NEED_CONDITIONS = {
     "weights": "weights",

@@ -1,4 +1,4 @@
-"""What a method is given and what it gives: a context, the plan of what to ask about one image, and its score."""
+"""Input and output of a method: a context, the plan of what to ask about one image, and its score."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -80,12 +80,12 @@ class Score:
     Attributes:
         value: Quality in [0, 1]; higher is better.
         good: (N,) P(good | x, x'_i) under each condition, in [0, 1]; N is 1 for a method without conditions. Of a
-            contrast: P(good | x'_i), as each copy is asked about alone.
+            contrast: P(good | x'_i), as each copy is shown alone.
         same: (N,) P(yes) of the same-object question, in [0, 1]; empty where it was not asked.
         weight: (N,) weights, of sum 1.
         logits: The answers that all of this was computed from, as the backend gave them.
-        log_odds: log(value / (1 - value)), computed without rounding to 0 or 1; None where a method of one's own does
-            not return it, and where `value` was replaced without it.
+        log_odds: log(value / (1 - value)), computed without rounding to 0 or 1; None if a custom method
+            does not return it, and where `value` was replaced without it.
         spread: Standard deviation of the value over seeds of the noise; None where there is one seed.
         probabilities: Probability of each option by its word, of sum 1: the mean over the questions about quality and
             over the conditions under their weights. Empty where the answers are no fixed options.
@@ -136,9 +136,9 @@ class Score:
 class Method(Protocol):
     """A way to score an image with a large multimodal model.
 
-    It may tell more, each as a property: `outline`, what it asks (`qdebias.methods.outline.Outline`), for the scores of
-    a run folder without its images; `words`, the options whose probabilities its scores hold, for columns; `questions`,
-    all that is asked about one sequence of images, where some are `TopQuestion`s.
+    Optional properties: `outline` (`qdebias.methods.outline.Outline`), for scores from a run folder without its images;
+    `words`, the options whose probabilities its scores hold, for columns; `questions`, all questions about one sequence
+    of images, if some are `TopQuestion`s.
     """
 
     def plan(self, image: RgbImage, context: Context) -> Plan:

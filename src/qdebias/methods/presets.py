@@ -242,7 +242,7 @@ def get(method: str | Method | Recipe) -> Recipe:
         method: One of `RECIPES`; or an expression, such as "paper+levels5+logodds" or "paper@fog,package.module:rain",
             or a file that describes a method, "mine.toml", with or without parts behind it, see
             `qdebias.methods.expression`; or a fit, "mine.fit", see `qdebias.methods.fitted`. In the place of a preset,
-            "package.module:name" is a method of one's own, or a class or function that makes one. A recipe is returned
+            "package.module:name" is your own method, or a class or function that makes one. A recipe is returned
             as it is, and a method object gets the name of its class.
 
     Raises:

@@ -53,7 +53,7 @@ class Derivation:
         return None if answers is None else self.method.combine(plan, answers)
 
     def result(self, outcome: Outcome, name: str | None = None) -> Score | Failure:
-        """Return what became of an image under this very method; `name` is what it is called in place of its path."""
+        """Return the result of an image under this very method; `name` replaces its path in a failure."""
         if outcome.error is not None:
             return Failure(name=name or outcome.path, error=outcome.error)
         conditions = dict(zip(self.outline.conditions, outcome.conditions, strict=True))
@@ -67,10 +67,7 @@ class Derivation:
 
 
 def known_pixels(run: Snapshot, path: str, *, seed: int, state: FileState | None = None) -> Pixels | None:
-    """Return what any method of the run noted of an image, None where nothing was.
-
-    With `state` only what was noted of the file in this state counts.
-    """
+    """Return the pixels that any method of the run noted for an image, if any, and for the file in this `state`."""
     image = None
     conditions: dict[str, str] = {}
     for outcome in run.index.outcomes_of(path):

@@ -95,7 +95,7 @@ class Index:
             ) from error
 
     def logits(self, key: str) -> FloatArray | None:
-        """Return the stored logits (K,) of an answer, None where there is none."""
+        """Return the stored logits (K,) of an answer, None if there are none."""
         name = bytes.fromhex(key)
         found = next(self._select("SELECT logits FROM answers WHERE key = ?", name), None)
         if found is None:
@@ -114,7 +114,7 @@ class Index:
 
     @_explained()
     def add_outcome(self, one: Outcome) -> None:
-        """Remember what became of an image; a later outcome takes the place of an earlier one."""
+        """Add the outcome of an image, in place of an earlier one."""
         digests = b"".join(map(bytes.fromhex, [one.image or "", *one.conditions]))
         said = json.dumps([one.size, one.mtime_ns, one.error, one.similarity])
         values = (_encoded(one.path), one.method, int(one.error is not None), digests, said)
@@ -122,15 +122,15 @@ class Index:
         self._database.execute("INSERT OR REPLACE INTO images VALUES (?, ?, ?, ?, ?, ?)", (*values, seal))
 
     def outcome(self, path: str, method: str) -> Outcome | None:
-        """Return what became of an image under a method, None where nothing did."""
+        """Return the outcome of an image under a method, None if there is none."""
         return next(self._outcomes("path = ? AND method = ?", _encoded(path), method), None)
 
     def outcomes_of(self, path: str) -> Iterator[Outcome]:
-        """Yield what became of an image under every method so far."""
+        """Yield the outcomes of an image under every method so far."""
         return self._outcomes("path = ?", _encoded(path))
 
     def outcomes_under(self, method: str) -> Iterator[Outcome]:
-        """Yield what became of every image under a method, by path."""
+        """Yield the outcomes of all images under a method, by path."""
         return self._outcomes("method = ? ORDER BY path", method)
 
     def _outcomes(self, where: str, *values: object) -> Iterator[Outcome]:

@@ -61,7 +61,7 @@ class Lines:
 
 @contextmanager
 def writing(path: Path) -> Iterator[None]:
-    """Raise a StoreError that says how to resume where the system refuses to write."""
+    """Turn an OSError into a StoreError that explains how to resume."""
     try:
         yield
     except OSError as error:
@@ -72,7 +72,7 @@ def writing(path: Path) -> Iterator[None]:
 
 
 def read_lines(path: Path, start: int) -> Iterator[tuple[int, Row | None]]:
-    """Yield for each line from byte `start` on where it ends and what it says; None where it is damaged or cut off."""
+    """Yield the end and the content of each line from byte `start` on; None for one that is damaged or cut off."""
     if not path.exists():
         return
     end = start
@@ -89,7 +89,7 @@ def checksum(data: bytes) -> str:
 
 
 def parsed(line: bytes) -> Row | None:
-    """Return what a line says, None where it is damaged or cut off."""
+    """Return the content of a line, None if it is damaged or cut off."""
     try:
         row = json.loads(line)
     except (ValueError, RecursionError):
@@ -104,7 +104,7 @@ def parsed(line: bytes) -> Row | None:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outcome:
-    """What became of one image under one method: a line of images.jsonl."""
+    """The outcome of one image under one method: a line of images.jsonl."""
 
     path: str  # absolute
     method: str  # its id in run.json

@@ -1,4 +1,4 @@
-"""run.json: whose answers a run folder holds, and what its questions and methods are.
+"""run.json: the model of a run folder, its questions and methods.
 
 The file is replaced as a whole whenever something is added to it, which is seldom: a new question, method or session.
 Answers are stored by model, images and question, so they serve any version of qdebias. A method is recognised by its
@@ -40,7 +40,7 @@ class MethodEntry:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Manifest:
-    """What run.json says."""
+    """The content of run.json."""
 
     model: str  # what load_backend took
     identity: Mapping[str, str]
@@ -50,7 +50,7 @@ class Manifest:
 
 
 def read_manifest(folder: Path) -> Manifest:
-    """Return what run.json of the folder says; a StoreError where there is none, or a damaged one."""
+    """Return run.json of the folder; a StoreError if there is none, or a damaged one."""
     path = folder / NAME
     try:
         text = path.read_text(encoding="utf-8")

@@ -127,7 +127,7 @@ def with_mos(row: Record, mos: Mos | None) -> MosRecord:
 def video_records(rows: Iterable[Record]) -> Iterator[Record]:
     """Yield one row a video for the rows of its frames, which follow each other; any other row as it is.
 
-    A video of which a frame failed has no score.
+    A video with a frame that failed has no score.
     """
     for video, group in groupby(rows, lambda row: row.path.rpartition("!")[0]):
         if container_kind(video) != "video":

@@ -26,7 +26,7 @@ PACKAGES = ("qdebias", "numpy", "pillow", "opencv-python-headless", "numba")
 """Those that decide the pixels of the images and of their degraded copies; a change is noted, and never refused."""
 
 SYNC_SECONDS = 1.0  # how much of the newest work a loss of power may cost; a killed process costs none of it
-INDEX_SECONDS = 10.0  # how often the index is written; what it lacks is read from the lines when the run is next opened
+INDEX_SECONDS = 10.0  # how often the index is written; lines after that are read again when the run is next opened
 
 
 @dataclass(kw_only=True, eq=False)
@@ -79,9 +79,9 @@ class Run(Snapshot):
         self.save()
 
     def method(self, method: Method, *, name: str, context: Context, total: int | None = None) -> str:
-        """Make a method known to the run and return its id; a SettingError where it cannot be told from others.
+        """Enter a method under its `name` and return its id; `total` is the number of images to score.
 
-        `name` is what people call it, `total` how many images there are to score.
+        Raises a SettingError for a method that cannot be described, see `qdebias.methods.describe`.
         """
         outline, settings = outline_of(method), describe(method)
         pool = None if context.pool is None else pool_digest(describe(context.pool))
@@ -114,7 +114,7 @@ class Run(Snapshot):
         self._save_if_due()
 
     def add_outcome(self, outcome: Outcome, *, asked: bool = True) -> None:
-        """Store what became of an image; `asked` is False where other methods had asked everything before.
+        """Store the outcome of an image; `asked` is False if other methods had asked everything before.
 
         Raises a StoreError where the disk refuses; then nothing is stored.
         """

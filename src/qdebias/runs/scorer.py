@@ -212,7 +212,7 @@ class Scorer:
             batch = []
 
     def _prepare_ahead(self, images: Iterable[ImageSource]) -> Iterator[_Prepared | Failure]:
-        """Load and plan in threads, in order, at most two batches ahead of whoever consumes, fewer of large images.
+        """Load and plan in threads, in order, at most two batches ahead of the consumer, fewer of large images.
 
         An image is planned as soon as its pixels fit beside those that are ready, one larger than the room alone. This
         goes in order, whichever thread is first, so the consumer never waits for an image held up by a later one.

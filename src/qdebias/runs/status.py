@@ -30,7 +30,7 @@ class MethodStatus:
     seed: int
     done: int  # images whose answers are stored
     failed: int  # images that could not be scored
-    left: int | None  # of those there were to score last time, if all so far are among them; None: not known
+    left: int | None  # of the total that was to be scored last time; None: not known
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,7 +68,7 @@ def run_status(snapshot: Snapshot) -> RunStatus:
 
 
 def _rate(path: Path) -> float | None:
-    """Return images asked about per second, between the oldest and the newest of the last lines of one session."""
+    """Return images per second that needed the model, over the last lines of one session."""
     if not path.exists():
         return None
     with path.open("rb") as file:
@@ -99,10 +99,9 @@ def retry_failures(
     max_pixels: int = MAX_PIXELS,
     column: str | None = None,
 ) -> Iterator[Outcome]:
-    """Try what `failed_images` returned again, and yield what became of each.
+    """Try the images of `failed_images` again, and yield their outcomes; `column` is that of the images in tables.
 
-    `column` is that of the images in tables. A SettingError before anything is asked where a method of the run is not
-    what its name means now.
+    A SettingError before anything is asked if a method of the run is not what its name means now.
     """
     stored = {}
     for method in failed:

@@ -1,4 +1,4 @@
-"""Scoring into a run folder: only what is missing is asked, and no image is decoded of which everything is known."""
+"""Scoring into a run folder: only missing answers are asked for, and images with all answers are not decoded."""
 
 import json
 import time

@@ -53,9 +53,9 @@ class Progress:
     chunks: int  # in all
     skipped: int  # how many of them earlier calls wrote
     done: int = 0  # how many this call wrote
-    total: int | None  # images in all; None where only reading shards would tell
+    total: int | None  # images in all; None if only reading shards could count them
     images: int = 0  # that this call wrote a row for
-    failed: int = 0  # how many of these could not be scored; the rows say why
+    failed: int = 0  # how many of these could not be scored; see their rows
     seconds: float = 0.0  # since the first worker was requested
     at_work: int = 0  # workers that are scoring
     awaited: int = 0  # workers that Ray has not placed yet, or that load the model
@@ -74,9 +74,9 @@ def score_on_ray(
 ) -> Progress:
     """Score images with workers that Ray places on the machines of a cluster, into a folder of Parquet files.
 
-    The same call resumes where an earlier one stopped. Workers and machines may die meanwhile: while there is one left
-    the run continues, and without any it waits for Ray to find another. `on_progress` is told of each chunk and death,
-    and after half a minute of silence. The rows are those of `qdebias.runs.records.AnsweredRecord`.
+    The same call resumes where an earlier one stopped. Workers and machines may die meanwhile: the run continues with
+    those that are left, or waits for Ray to find another. `on_progress` is called after each chunk and death, and after
+    half a minute of silence. The rows are those of `qdebias.runs.records.AnsweredRecord`.
     """
     require("ray", extra="ray")
     from qdebias.integrations.ray.cluster import check_reachable
@@ -105,7 +105,7 @@ def _planned(folder: Folder, images: Images, setting: Options, chunk: int) -> Ma
     decisive, known = setting.decisive(), read_manifest(folder)
     if known is None:
         return Manifest(setting=decisive, identity={}, chunk=chunk, extent=freeze(images.pieces(), folder, chunk=chunk))
-    same = known.setting.get(_SETTINGS) == decisive.get(_SETTINGS)  # by whatever name, as `paper-eq7` once was `paper`
+    same = known.setting.get(_SETTINGS) == decisive.get(_SETTINGS)  # under any name, as `paper-eq7` once was `paper`
     old = {**known.setting} | ({"method": decisive["method"]} if same else {})
     differences = identity_difference(old, decisive)
     if not same and old.get("method") == decisive["method"]:

@@ -41,11 +41,11 @@ PORT_SECONDS = 5.0  # for a machine to open its port
 HEAD_SECONDS = 20.0  # for the head of a cluster to answer, the start of the process that asks it included
 _CLIENT = "ray://"
 _OBJECTS = 100 << 20  # bytes that a local cluster sets aside for objects: numbers of chunks are all that is sent
-TOGETHER = 2  # deaths of workers on a chunk before it is gone through image by image
+TOGETHER = 2  # deaths of workers on a chunk before it is scored image by image
 ALONE = 2  # deaths of workers on one image alone before it is given up
 LOADING = 3  # deaths of workers in a row, while they load the model, before the run is
-PATIENCE = 30.0  # seconds without any news before it is asked whether there are workers at all
-_WORDS = 300  # letters of what Ray says about a death that are passed on
+PATIENCE = 30.0  # seconds without an answer before the progress is reported anyway
+_WORDS = 300  # most letters of Ray's message about a death
 
 
 def check_reachable(address: str) -> None:
@@ -113,7 +113,7 @@ class _NoFolders(list[str]):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Tally:
-    """What became of a chunk."""
+    """The result of a chunk."""
 
     chunk: int
     images: int
@@ -180,7 +180,7 @@ class Worker:
 
 
 def _note(chunk: int) -> str:
-    """Return the name of the file that says which image of a chunk is being scored alone."""
+    """Return the name of the file with the place of the image of a chunk that is being scored alone."""
     return f"notes/{chunk:08}"
 
 
@@ -220,7 +220,7 @@ class Crew:
         return len(self._jobs) - self.at_work
 
     def work(self, chunks: Iterable[int]) -> Generator[Tally | None]:
-        """Yield what became of each chunk, as they are done; None where a worker died or there was no news for a while.
+        """Yield the result of each chunk as they are done; None after a death, or after a while without an answer.
 
         What a worker raises is raised: the model cannot be loaded or answer, or the folder cannot be written.
         """
@@ -270,8 +270,8 @@ class Crew:
 
     def _note_death(self, chunk: int | None, error: RayError) -> None:
         """Count a death, and take back the chunk."""
-        told = " ".join(line for line in str(error).splitlines() if not line.startswith("\t"))  # no numbers of actors
-        self.deaths, self.last_death = self.deaths + 1, shorten(told, _WORDS, placeholder=" ...")
+        words = " ".join(line for line in str(error).splitlines() if not line.startswith("\t"))  # no numbers of actors
+        self.deaths, self.last_death = self.deaths + 1, shorten(words, _WORDS, placeholder=" ...")
         if chunk is None:
             self._died_loading += 1
             if self._died_loading >= LOADING:

@@ -119,7 +119,7 @@ class Extent:
     """What a plan amounts to."""
 
     chunks: int
-    images: int | None  # None where only reading shards would tell
+    images: int | None  # None if only reading shards could count them
     digest: str  # equal where the same images are listed in the same order
 
     def __str__(self) -> str:
@@ -182,7 +182,7 @@ class Plan:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Manifest:
-    """What manifest.json says; it is written once, when the plan is complete and the first worker is ready."""
+    """The content of manifest.json, written once, when the plan is complete and the first worker is ready."""
 
     setting: Mapping[str, str]  # what decides the scores, see `Options.decisive`
     identity: Mapping[str, str]  # of the model
@@ -195,7 +195,7 @@ class Manifest:
 
 
 def read_manifest(folder: Folder) -> Manifest | None:
-    """Return what manifest.json says, None where there is neither it nor scores; raises StoreError for a wrong one."""
+    """Return manifest.json, None if there is neither it nor scores; raises StoreError for a wrong one."""
     data = folder.read(MANIFEST)
     if data is None:
         if folder.names(SCORES):
