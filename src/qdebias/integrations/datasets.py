@@ -10,9 +10,10 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
-from qdebias.backends.base import Backend
 from qdebias.backends.load import load_backend
-from qdebias.integrations.columns import COLUMNS, columns_named, score_columns
+from qdebias.integrations import COLUMNS, columns_named, score_columns
+
+_load = cache(load_backend)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,9 +36,4 @@ class AddScores:
         table = getattr(batch, "pa_table", None)
         images = batch[self.column] if table is None else table.column(self.column).to_pylist()
         columns = columns_named(self.columns, method=self.method)
-        return score_columns(images, model=_loaded(self.model), method=self.method, seed=self.seed, columns=columns)
-
-
-@cache
-def _loaded(model: str) -> Backend:
-    return load_backend(model)
+        return score_columns(images, model=_load(self.model), method=self.method, seed=self.seed, columns=columns)

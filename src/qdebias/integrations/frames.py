@@ -11,7 +11,7 @@ from narwhals.stable.v2.typing import IntoDataFrameT
 
 from qdebias.backends.base import Backend
 from qdebias.errors import SettingError
-from qdebias.integrations.columns import COLUMNS, columns_named, score_columns
+from qdebias.integrations import COLUMNS, columns_named, score_columns
 
 
 def with_scores(
