@@ -1,101 +1,86 @@
-"""From label files to items: finding them, reading their rows, and checking every name, number, split and subset."""
+"""From label files to datasets: finding them, reading their rows, and checking every name, number and scale."""
 
+import hashlib
 import math
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import replace
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import TypeAlias
 
 from qdebias.errors import SettingError
 from qdebias.inputs.datasets.dataset import (
     NAME_COLUMNS,
     SCORE_COLUMNS,
     SPLITS,
+    Dataset,
     Entry,
     Item,
     LabelFile,
     Labels,
-    Range,
     Record,
 )
 from qdebias.inputs.datasets.readers import read_records, second
 from qdebias.inputs.datasets.tree import Tree, find_labels, open_tree
 
-Form: TypeAlias = tuple[Labels, list[tuple[LabelFile, Path]]]
-"""One form of labels and its files, as they are called and where they lie."""
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LabelledImages:
-    """Labels as read: every image they list, there or not, their form and scale, and notes for a report."""
-
-    items: tuple[Item, ...]
-    labels: Labels
-    scale: Range
-    files: tuple[Path, ...]
-    notes: tuple[str, ...] = ()
-
-
-def read_labels(entry: Entry, tree: Tree, given: Path | None) -> LabelledImages:
-    """Return the labels of a dataset: those in its tree, or in the file or folder that is given instead."""
-    if given is not None and not given.is_dir():
-        where, forms = Tree(given.parent), _forms_of_file(entry, given)
+def read_labels(entry: Entry, tree: Tree, given: Path | None) -> Dataset:
+    """Return a dataset without images by the labels in its tree, or in the file or folder that is given instead."""
+    if given is not None and given.is_dir():
+        tree, given = open_tree(given, f"the labels of {entry.title}"), None
+    if given is not None:
+        tree, forms = Tree(given.parent), iter(_forms_of_file(entry, given))
     else:
-        where = tree if given is None else open_tree(given, f"the labels of {entry.title}")
-        forms = _forms_in_tree(entry, where)
+        forms = ((labels, _files_of(labels, entry, tree)) for labels in entry.labels)
     refused = ""
     for labels, files in forms:
-        read = _read_form(entry, labels, files, where)
-        if isinstance(read, LabelledImages):
+        read = read_form(entry, labels, files, tree) if files else ""
+        if isinstance(read, Dataset):
             return read
         refused = refused or read
     if refused:
         raise SettingError(refused)
     looked_for = ", ".join(file.path for labels in entry.labels for file in labels.files)
     raise SettingError(
-        f"{where.root}: no labels of {entry.title} found; looked for {looked_for}; the folder holds "
-        f"{where.top_level()}; get the dataset from {entry.source}, or name a label file with labels (--labels)"
+        f"{tree.root}: no labels of {entry.title} found; looked for {looked_for}; the folder holds "
+        f"{tree.top_level()}; get the dataset from {entry.source}, or name a label file with labels (--labels)"
     )
 
 
-def _forms_in_tree(entry: Entry, tree: Tree) -> Iterator[Form]:
-    for labels in entry.labels:
-        found = [(file, tree.root / path) for file in labels.files for path in find_labels(tree, entry.tops, file.path)]
-        if found:
-            yield labels, found
+def _files_of(labels: Labels, entry: Entry, tree: Tree) -> list[tuple[LabelFile, Path]]:
+    return [(file, tree.root / path) for file in labels.files for path in find_labels(tree, entry.tops, file.path)]
 
 
-def _forms_of_file(entry: Entry, path: Path) -> Iterator[Form]:
-    """Yield the forms whose file name a file has, or else those whose columns it has."""
+def _forms_of_file(entry: Entry, path: Path) -> list[tuple[Labels, list[tuple[LabelFile, Path]]]]:
+    """Return the forms whose file name a file has, or else those whose columns it has."""
     if not path.is_file():
         raise SettingError(f"{path}: no such label file")
-    called = False
+    named = []
     for labels in entry.labels:
         for file in labels.files:
             name = Path(file.path).name.casefold()
             if name != "*.txt" and fnmatchcase(path.name.casefold(), name):  # all text files have the former
-                called = True
-                yield labels, [(file, path)]
-    if not called:
-        records, file = read_records(path), LabelFile(path=path.name)
-        columns = records[0] if records else {}
-        plain = [labels for labels in entry.labels if labels.reader is read_records]
-        fitting = [labels for labels in plain if labels.name in columns and labels.score in columns]
-        yield from ((labels, [(file, path)]) for labels in fitting or [recognise(records, path)])
+                named.append((labels, [(file, path)]))
+    if named:
+        return named
+    records, file = read_records(path), LabelFile(path=path.name)
+    columns = records[0] if records else {}
+    plain = [labels for labels in entry.labels if labels.reader is read_records]
+    fitting = [labels for labels in plain if labels.name in columns and labels.score in columns]
+    return [(labels, [(file, path)]) for labels in fitting or [recognise(records, path)]]
 
 
-def _read_form(
-    entry: Entry, labels: Labels, files: Sequence[tuple[LabelFile, Path]], tree: Tree
-) -> "LabelledImages | str":
-    """Return the items of one form of labels, or why they cannot be it: no rows, or scores on no possible scale."""
-    rows = [item for file, path in files for item in to_items(labels.reader(path), labels, entry, file, path)]
+def read_form(entry: Entry, labels: Labels, files: Sequence[tuple[LabelFile, Path]], tree: Tree) -> Dataset | str:
+    """Return a dataset without images by one form of labels, or why its files cannot be that form.
+
+    Either they hold no rows, or scores that are on no possible scale.
+    """
+    rows = [item for file, path in files for item in _to_items(labels.reader(path), labels, entry, file, path)]
     first = files[0][1]
     if not rows:
         return f"{first}: lists no images"
-    items, notes = merge(rows, entry.averaged, first)
+    items, notes = _merge(rows, entry.averaged, first)
     low, high = min(item.mos for item in items), max(item.mos for item in items)
-    scales = labels.scales or entry.scales
+    scales = labels.scales or entry.scales or ((low, high),)
     scale = next((scale for scale in scales if scale[0] <= low and high <= scale[1]), None)
     if scale is None:
         expected = " or ".join(f"{least:g} to {most:g}" for least, most in scales)
@@ -109,10 +94,36 @@ def _read_form(
                 elif item.name in more:
                     items[place] = replace(item, scene=_scene(more[item.name], labels, item.name))
     paths = tuple(path for _, path in files)
-    return LabelledImages(items=tuple(items), labels=labels, scale=scale, files=paths, notes=tuple(notes))
+    return Dataset(
+        name=entry.name,
+        root=tree.root,
+        items=tuple(items),
+        direction=labels.direction or entry.direction,
+        range=scale,
+        subset=None,
+        subset_count=None,
+        full_count=labels.count or entry.count or len(items),
+        label_files=paths,
+        label_digest=hashlib.sha256(b"".join(path.read_bytes() for path in paths)).hexdigest()[:16],
+        label_variant=_variant(entry, labels, items),
+        image_folders=(),
+        notes=(*entry.notes, *notes),
+    )
 
 
-def to_items(records: Sequence[Record], labels: Labels, entry: Entry, file: LabelFile, path: Path) -> list[Item]:
+def _variant(entry: Entry, labels: Labels, items: Sequence[Item]) -> str:
+    """Return which version of the labels this is, by its form and by the scores in which versions differ."""
+    if not entry.variants:
+        return labels.variant
+    scores = {item.name: abs(item.mos) for item in items}
+    for variant, known in entry.variants.items():
+        gaps = [abs(scores[name] - score) for name, score in known.items() if name in scores]
+        if gaps and max(gaps) < 1e-3:
+            return f"{labels.variant}; {variant}"
+    return f"{labels.variant}; none of the known versions"
+
+
+def _to_items(records: Sequence[Record], labels: Labels, entry: Entry, file: LabelFile, path: Path) -> list[Item]:
     """Return one item per row of a label file, without paths; the file's own path is for messages."""
     items = []
     for number, record in enumerate(records, start=1):
@@ -214,7 +225,7 @@ def recognise(records: Sequence[Record], path: Path, column: str | None = None) 
     )
 
 
-def merge(items: Sequence[Item], averaged: Sequence[str], path: Path) -> tuple[list[Item], list[str]]:
+def _merge(items: Sequence[Item], averaged: Sequence[str], path: Path) -> tuple[list[Item], list[str]]:
     """Return each name once, and notes for a report; a name with two scores is refused unless it is in `averaged`."""
     by_name: dict[str, list[Item]] = {}
     for item in items:

@@ -1,9 +1,8 @@
 """`load_dataset`: the one way from a name and a folder to images with human scores."""
 
-import hashlib
 import os
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import lru_cache
 from os import PathLike
@@ -13,7 +12,7 @@ from qdebias.errors import SettingError
 from qdebias.inputs.addresses import true_name, true_path
 from qdebias.inputs.datasets.dataset import SPLITS, Dataset, Entry, Item
 from qdebias.inputs.datasets.dataset import entry as entry_of
-from qdebias.inputs.datasets.labels import LabelledImages, merge, read_labels, recognise, to_items
+from qdebias.inputs.datasets.labels import read_form, read_labels, recognise
 from qdebias.inputs.datasets.readers import read_records
 from qdebias.inputs.datasets.tree import Tree, find_images, open_tree
 from qdebias.inputs.items import container_kind
@@ -63,9 +62,9 @@ def load_dataset(
         path = Path(true_name(str(name)))
         if labels is not None:
             raise SettingError(f"{path} is a label file itself; leave labels (--labels) out")
-        entry, read = _read_own(path, direction, column)
+        entry, full = _read_own(path, direction, column)
         tree = open_tree(path.parent if root is None else Path(root), f"the images of {path.name}")
-        return _assemble(entry, tree, read, subset, images=images)
+        return _with_images(entry, tree, full, subset, images=images)
     entry = entry_of(str(name))
     if direction is not None:
         raise SettingError(
@@ -76,8 +75,8 @@ def load_dataset(
     if root is None:
         raise SettingError(f"{entry.name} needs root (--root), the folder that holds it; get it from {entry.source}")
     tree = open_tree(Path(root), entry.title)
-    read = read_labels(entry, tree, None if labels is None else Path(labels))
-    return _assemble(entry, tree, read, subset, images=images)
+    full = read_labels(entry, tree, None if labels is None else Path(labels))
+    return _with_images(entry, tree, full, subset, images=images)
 
 
 def refuse_videos(dataset: Dataset) -> None:
@@ -89,8 +88,8 @@ def refuse_videos(dataset: Dataset) -> None:
         )
 
 
-def _read_own(path: Path, direction: Direction | None, column: str | None) -> tuple[Entry, LabelledImages]:
-    """Return what a label file of the user's own amounts to, and its labels."""
+def _read_own(path: Path, direction: Direction | None, column: str | None) -> tuple[Entry, Dataset]:
+    """Return the entry of a label file of the user's own, and the dataset without images."""
     if not path.is_file():
         raise SettingError(f"{path}: no such label file")
     records = read_records(path)
@@ -99,34 +98,32 @@ def _read_own(path: Path, direction: Direction | None, column: str | None) -> tu
         raise SettingError(
             f"{path}: for a column {form.score}, direction (--direction) must say whether higher or lower is better"
         )
+    form = replace(form, reader=lambda _: records)  # not read twice
     entry = Entry(
         name=(path.with_suffix("") if path.suffix.lower() == ".gz" else path).stem,
         title=path.name,
         count=None,
         direction=direction or "higher",
-        scales=((float("-inf"), float("inf")),),
+        scales=(),
         depth=None,
         labels=(form,),
         images=(("",), ("images",)),
         source="whoever made the file",
     )
-    items, notes = merge(to_items(records, form, entry, form.files[0], path), (), path)
-    scores = [item.mos for item in items]
-    if column is None and form.score.casefold() == "score" and all(0 <= score <= 1 for score in scores):
+    full = read_form(entry, form, [(form.files[0], path)], Tree(path.parent))
+    if isinstance(full, str):
+        raise SettingError(full)
+    if column is None and form.score.casefold() == "score" and all(0 <= item.mos <= 1 for item in full.items):
         raise SettingError(
             f"{path}: its scores are called {form.score} and all lie in [0, 1], as those that qdebias writes; if they "
             f"are of people, name their column (--column {form.score}), or call it mos"
         )
-    read = LabelledImages(
-        items=tuple(items), labels=form, scale=(min(scores), max(scores)), files=(path,), notes=tuple(notes)
-    )
-    return replace(entry, count=len(items)), read
+    return entry, full
 
 
-def _assemble(entry: Entry, tree: Tree, read: LabelledImages, subset: str | None, *, images: bool) -> Dataset:
-    """Choose the part that was requested, find its images, and check that nothing is missing."""
-    full = read.labels.count or entry.count or len(read.items)
-    part, chosen = _choose(entry, read, subset, full)
+def _with_images(entry: Entry, tree: Tree, dataset: Dataset, subset: str | None, *, images: bool) -> Dataset:
+    """Choose the part of a dataset that was requested, find its images, and check that none is missing."""
+    part, chosen = _choose(entry, dataset, subset)
     found, folders = {item.name: item.name for item in chosen}, tuple[str, ...]()
     if images:
         found, folders = find_images(tree, entry.tops, entry.images, list(found))
@@ -142,28 +139,22 @@ def _assemble(entry: Entry, tree: Tree, read: LabelledImages, subset: str | None
             f"{tree.top_level()}; name the folder that holds them as root (--root), or get them from "
             f"{entry.source}{remedy}"
         )
-    kept, notes = _each_file_once(tree.root, present, found, read.files[0]) if images else (present, [])
-    full -= len(present) - len(kept)
-    return Dataset(
-        name=entry.name,
+    items = [replace(item, path=found[item.name]) for item in present]
+    kept, notes = _each_file_once(tree.root, items, dataset.label_files[0]) if images else (items, [])
+    full = dataset.full_count - len(items) + len(kept)
+    return replace(
+        dataset,
         root=tree.root,
-        items=tuple(replace(item, path=found[item.name]) for item in kept),
-        direction=read.labels.direction or entry.direction,
-        range=read.scale,
+        items=tuple(kept),
         subset=part,
         subset_count=full if part is None else entry.parts.get(part),
         full_count=full,
-        label_files=read.files,
-        label_digest=hashlib.sha256(b"".join(file.read_bytes() for file in read.files)).hexdigest()[:16],
-        label_variant=_variant(entry, read),
         image_folders=folders,
-        notes=(*entry.notes, *read.notes, *notes),
+        notes=(*dataset.notes, *notes),
     )
 
 
-def _each_file_once(
-    root: Path, items: Sequence[Item], found: Mapping[str, str], labels: Path
-) -> tuple[list[Item], list[str]]:
+def _each_file_once(root: Path, items: Sequence[Item], labels: Path) -> tuple[list[Item], list[str]]:
     """Return the items with each file once, and notes on those that were one: by case, a link or another way.
 
     Several with different scores are refused; the message names both.
@@ -171,7 +162,7 @@ def _each_file_once(
     seen: dict[str, Item] = {}
     notes, real_folder = [], lru_cache(maxsize=1024)(os.path.realpath)
     for item in items:
-        file = true_path(str(root / found[item.name]), real_folder)
+        file = true_path(str(root / item.path), real_folder)
         other = seen.setdefault(file, item)
         if other is item:
             continue
@@ -184,39 +175,28 @@ def _each_file_once(
     return list(seen.values()), notes
 
 
-def _choose(entry: Entry, read: LabelledImages, subset: str | None, full: int) -> tuple[str | None, list[Item]]:
+def _choose(entry: Entry, dataset: Dataset, subset: str | None) -> tuple[str | None, list[Item]]:
     """Return a subset's name in lower case, and its items; "training" is "train" where no subset is called so."""
-    sizes = Counter(label for item in read.items for label in {item.split, item.subset} if label)
+    items, full = dataset.items, dataset.full_count
+    sizes = Counter(label for item in items for label in {item.split, item.subset} if label)
     listed = [f"{label} ({size:,} of {entry.parts.get(label, size):,})" for label, size in sorted(sizes.items())]
     parts = ", ".join([*listed[:40], f"{SAMPLE} (whatever is there)"])
     if subset is None:
-        if len(read.items) != full:
-            files = _listed([str(file) for file in read.files])
+        if len(items) != full:
+            files = _listed([str(file) for file in dataset.label_files])
             raise SettingError(
-                f"{files}: {len(read.items):,} images, but {entry.title} has {full:,}; complete it from "
+                f"{files}: {len(items):,} images, but {entry.title} has {full:,}; complete it from "
                 f"{entry.source}, or ask for a part (--subset): {parts}"
             )
-        return None, list(read.items)
+        return None, list(items)
     part = subset.casefold()
     if part not in {label.casefold() for label in sizes}:
         part = SPLITS.get(part, part)
-    chosen = [item for item in read.items if part in (SAMPLE, item.split.casefold(), item.subset.casefold())]
+    chosen = [item for item in items if part in (SAMPLE, item.split.casefold(), item.subset.casefold())]
     if not chosen:
-        raise SettingError(f"{read.files[0]}: no image of subset {part!r}; there are {parts}")
+        raise SettingError(f"{dataset.label_files[0]}: no image of subset {part!r}; there are {parts}")
     return part, chosen
 
 
 def _listed(names: Sequence[str]) -> str:
     return ", ".join(names[:3]) + (", ..." if len(names) > 3 else "")
-
-
-def _variant(entry: Entry, read: LabelledImages) -> str:
-    """Say which version of the labels this is, by its form and by the values that tell versions apart."""
-    if not entry.variants:
-        return read.labels.variant
-    scores = {item.name: abs(item.mos) for item in read.items}
-    for variant, told in entry.variants.items():
-        gaps = [abs(scores[name] - score) for name, score in told.items() if name in scores]
-        if gaps and max(gaps) < 1e-3:
-            return f"{read.labels.variant}; {variant}"
-    return f"{read.labels.variant}; none of the known versions"
