@@ -4,6 +4,6 @@ Files, folders, patterns, lists, tables, tar shards, data sets on disk, and addr
 """
 
 from qdebias.inputs.images import Images, Inputs, find_inputs, open_images
-from qdebias.inputs.items import Image, LeftOut, Piece, RemoteImage, Unreadable
+from qdebias.inputs.items import EncodedItem, Image, LeftOut, Piece, Unreadable
 
-__all__ = ["Image", "Images", "Inputs", "LeftOut", "Piece", "RemoteImage", "Unreadable", "find_inputs", "open_images"]
+__all__ = ["EncodedItem", "Image", "Images", "Inputs", "LeftOut", "Piece", "Unreadable", "find_inputs", "open_images"]

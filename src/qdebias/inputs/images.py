@@ -21,10 +21,10 @@ from qdebias.inputs.items import (
     LeftOut,
     NamedImages,
     Piece,
-    RemoteImage,
     Unreadable,
     add_left_out,
     container_kind,
+    image_named,
     in_pieces,
     unreadable,
 )
@@ -105,6 +105,8 @@ class Images:
                 yield from table_pieces(name, self.column)
             elif store and kind is None and is_remote_folder(name):
                 yield from remote_names(name, pattern=False)
+            elif kind is None:
+                yield name if remote else str(Path(name))
             else:
                 yield from self._opened(name if remote else str(Path(name)))
         except SettingError as error:
@@ -232,4 +234,4 @@ def find_image(name: str, *, column: str | None = None) -> Image:
             images = Images(arguments=(container,), column=column)
             members = (image for image in images if not isinstance(image, Path) and image.name == name)
             return next(members, unreadable(name, "no longer exists"))
-    return RemoteImage(name) if is_address(name) else Path(name)
+    return image_named(name)

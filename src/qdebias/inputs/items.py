@@ -39,37 +39,21 @@ def container_kind(name: str) -> ContainerKind | None:
 
 
 @dataclass(frozen=True, slots=True)
-class RemoteImage:
-    """An image behind an address such as "s3://bucket/a.jpg", fetched when it is needed."""
+class EncodedItem:
+    """An image that is no local file: one behind an address, fetched when it is needed, or one out of a container."""
 
-    address: str
-
-    @property
-    def name(self) -> str:
-        """The address without any signature."""
-        return unsigned(self.address)
-
-    def read(self) -> bytes:
-        """Fetch it."""
-        return read_address(self.address)
-
-
-@dataclass(frozen=True, slots=True)
-class Member:
-    """An image read out of a container; `key` is its name there, or the number of its row."""
-
-    container: str
-    key: str
-    data: bytes
-
-    @property
-    def name(self) -> str:
-        """The container and the key, such as "shard-0001.tar!00042.jpg"."""
-        return member_name(self.container, self.key)
+    name: str  # in results, such as "shard-0001.tar!00042.jpg"; without any signature
+    source: str  # its address, or the container that it was read from
+    data: bytes | None = None  # the encoded image; None where it is yet to be fetched
 
     def read(self) -> bytes:
         """Return the encoded image."""
-        return self.data
+        return read_address(self.source) if self.data is None else self.data
+
+
+def image_named(name: str) -> "Path | EncodedItem":
+    """Return the image at a path or address."""
+    return EncodedItem(unsigned(name), name) if is_address(name) else Path(name)
 
 
 def member_name(container: str, key: str) -> str:
@@ -108,7 +92,7 @@ def unreadable(name: str, why: str) -> Unreadable:
     return Unreadable(shown, f"{shown}: {why.removeprefix(f'{shown}: ')}")
 
 
-Image: TypeAlias = Path | RemoteImage | Member | Unreadable
+Image: TypeAlias = Path | EncodedItem | Unreadable
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,7 +134,7 @@ class NamedImages:
         return replace(self, names=tuple(map(absolute_name, self.names)))
 
     def __iter__(self) -> Iterator[Image]:
-        return (RemoteImage(name) if is_address(name) else Path(name) for name in self.names)
+        return map(image_named, self.names)
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,7 +17,7 @@ from typing import IO, Any, NamedTuple, cast
 from qdebias.errors import SettingError
 from qdebias.inputs.addresses import MAX_BYTES, open_container
 from qdebias.inputs.folders import begins_image, kind_of
-from qdebias.inputs.items import WHY, Container, Image, LeftOut, Member, container_kind, member_name, unreadable
+from qdebias.inputs.items import WHY, Container, EncodedItem, Image, LeftOut, container_kind, member_name, unreadable
 
 _DAMAGED = (
     *(tarfile.TarError, zipfile.BadZipFile, zlib.error, lzma.LZMAError),
@@ -83,7 +83,7 @@ class Shard(Container):
                     elif kind:
                         seen.add(place)
                         image = self._read(entry, name)
-                        if kind == "no suffix" and isinstance(image, Member) and not begins_image(image.data):
+                        if kind == "no suffix" and isinstance(image, EncodedItem) and not begins_image(image.read()):
                             seen.discard(place)
                             yield LeftOut(1, (name,), WHY[kind])
                         else:
@@ -103,7 +103,7 @@ class Shard(Container):
             return unreadable(name, entry.fault)
         try:
             with entry.open() as data:
-                return Member(self.container, entry.key, data.read(MAX_BYTES + 1)[:MAX_BYTES])
+                return EncodedItem(name, self.container, data.read(MAX_BYTES + 1)[:MAX_BYTES])
         except (RuntimeError, zipfile.BadZipFile, zlib.error) as error:  # RuntimeError: a password, unknown compression
             return unreadable(name, f"cannot be unpacked ({error})")
 

@@ -12,14 +12,14 @@ from qdebias.inputs.datasets.readers import check_cells, check_header, csv_rows
 from qdebias.inputs.items import (
     SIZE,
     Container,
+    EncodedItem,
     Found,
     Image,
     LeftOut,
-    Member,
-    NamedImages,
     Piece,
     Unreadable,
     container_kind,
+    image_named,
     in_pieces,
     member_name,
     or_nothing,
@@ -98,12 +98,12 @@ def _image_of(container: str, key: str, cell: Any) -> Image:  # noqa: ANN401
     name = member_name(container, key)
     value = (cell.get("bytes") or cell.get("path")) if isinstance(cell, dict) else cell
     if isinstance(value, str) and value:
-        return next(iter(NamedImages((beside(container, value),))))
+        return image_named(beside(container, value))
     if not isinstance(value, bytes) or not value:
         return unreadable(name, "holds no image")
     if len(value) > MAX_BYTES:
         return unreadable(name, f"more than {MAX_BYTES / 1e6:.0f} MB, the most that is read for one image")
-    return Member(container, key, value)
+    return EncodedItem(name, container, value)
 
 
 def table_pieces(name: str, column: str | None) -> Iterator[Piece | LeftOut]:

@@ -9,7 +9,7 @@ import numpy as np
 
 from qdebias.errors import ImageError, MissingPackageError, SettingError
 from qdebias.inputs.addresses import open_container
-from qdebias.inputs.items import Container, Image, Member, unreadable
+from qdebias.inputs.items import Container, EncodedItem, Image, member_name, unreadable
 
 FRAMES = 8  # how many frames of a video are scored
 
@@ -39,7 +39,7 @@ class Video(Container):
             words = f"is damaged, or no video ({error.strerror})" if isinstance(error, av.FFmpegError) else str(error)
             yield unreadable(self.container, words)
 
-    def _read(self, av: Any, total: int) -> tuple[list[Member], int]:  # noqa: ANN401 (loaded where it is needed)
+    def _read(self, av: Any, total: int) -> tuple[list[EncodedItem], int]:  # noqa: ANN401 (loaded where it is needed)
         """Return the chosen frames of a video that has so many, and how many it has."""
         found, number, wanted = [], 0, set(places(total, self.count))
         with open_container(self.container) as file, av.open(file) as video:
@@ -50,7 +50,7 @@ class Video(Container):
                         raise ImageError(f"frame {number} is damaged")
                     if number in wanted:
                         key = f"frame{number}" if frame.time is None else f"{frame.time:.3f}s"
-                        found.append(Member(self.container, key, _ppm(av, frame)))
+                        found.append(EncodedItem(member_name(self.container, key), self.container, _ppm(av, frame)))
                     number += 1
         return found, number
 

@@ -28,9 +28,10 @@ from qdebias.image import (
     load_image,
 )
 from qdebias.image.notebook import strip
-from qdebias.inputs import RemoteImage, open_images
+from qdebias.inputs import open_images
 from qdebias.inputs.addresses import is_address
 from qdebias.inputs.images import names_one
+from qdebias.inputs.items import image_named
 from qdebias.methods import presets
 from qdebias.methods.outline import QUERY, outline_of
 from qdebias.methods.plan import Context, Failure, Method, OfOneModel, Plan, Pool, Score
@@ -386,5 +387,5 @@ def score(
         sources = [cast(ImageSource, images)]
     else:
         several = cast(Iterable[ImageSource], images)
-        sources = (RemoteImage(each) if isinstance(each, str) and is_address(each) else each for each in several)
+        sources = (image_named(each) if isinstance(each, str) and is_address(each) else each for each in several)
     return list(Scorer(backend=model, method=method, seed=seed).score_many(sources, on_error=on_error))

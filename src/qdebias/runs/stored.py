@@ -20,7 +20,7 @@ from qdebias.equations import FloatArray
 from qdebias.errors import SettingError, StoreError
 from qdebias.image import EncodedImage, RgbImage, digest, max_side_of
 from qdebias.inputs.addresses import absolute_name
-from qdebias.inputs.items import Member
+from qdebias.inputs.items import EncodedItem
 from qdebias.methods.outline import answer_key, outline_of, question_id
 from qdebias.methods.plan import Failure, Score
 from qdebias.prompts import Request
@@ -238,7 +238,7 @@ class StoredScorer:
     ) -> Iterator[Path | EncodedImage]:
         """Yield the images that have to be looked at, and put what is known of each at the end of `underway`."""
         for image in images:
-            file = image if isinstance(image, Path) else image.container if isinstance(image, Member) else image.name
+            file = image if isinstance(image, Path) else image.source if isinstance(image, EncodedItem) else image.name
             size, mtime_ns = file_state(Path(file))
             new = Outcome(path=_names(image)[1], method=self._method, size=size, mtime_ns=mtime_ns)
             found = self._run.index.outcome(new.path, self._method)
