@@ -390,8 +390,8 @@ def test_a_jpeg_xl_that_its_decoder_has_turned_is_not_turned_again(*, was_a_jpeg
 @pytest.mark.parametrize(
     ("start", "words"),
     [
-        (b"\0\0\0\x18ftypheic\0\0\0\0", r"HEIF is decoded by a package of its own: pip install \"qdebias\[formats\]\""),
-        (b"\xff\x0a\0\0", "JXL is decoded by a package of its own: pip install pillow-jxl-plugin"),
+        (b"\0\0\0\x18ftypheic\0\0\0\0", r"HEIF is decoded by a separate package: pip install \"qdebias\[formats\]\""),
+        (b"\xff\x0a\0\0", "JXL is decoded by a separate package: pip install pillow-jxl-plugin"),
     ],
 )
 def test_formats_that_need_a_package_name_it(start: bytes, words: str, monkeypatch: pytest.MonkeyPatch) -> None:

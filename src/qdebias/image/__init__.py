@@ -36,16 +36,16 @@ class EncodedImage(Protocol):
 
     @property
     def name(self) -> str:
-        """What it is called in results and errors."""
+        """Its name in results and errors."""
 
     def read(self) -> bytes:
-        """Return what would stand in its file, or raise an ImageError that begins with its name."""
+        """Return the encoded bytes, or raise an ImageError that begins with the name."""
 
 
 ImageSource: TypeAlias = (
     str | os.PathLike[str] | RgbImage | Image.Image | EncodedImage | bytes | Mapping[str, Any] | None
 )
-"""What stands for one image; None, an absent one, is an `ImageError` of its own, so that a table may hold some."""
+"""What is accepted as one image. None, for an absent one, is an `ImageError`, so that a table may hold some."""
 
 MAX_PIXELS = 50_000_000
 """Default limit of width x height; a larger image is refused by its header, before any pixel is decoded."""
@@ -53,7 +53,7 @@ MAX_PIXELS = 50_000_000
 MIN_SIDE = 32  # shortest side, in pixels, on which the degradations and the vision encoders mean anything
 
 IDENTITY = "max_side"
-"""Under which name a fingerprint says how large images may be; absent where they are scored as they are."""
+"""The key of a fingerprint that limits the size of images; absent where they are scored as they are."""
 
 
 def load_image(source: ImageSource, *, max_pixels: int = MAX_PIXELS) -> RgbImage:
@@ -83,41 +83,57 @@ def load_image(source: ImageSource, *, max_pixels: int = MAX_PIXELS) -> RgbImage
             )
         _check_sides(source.shape[1], source.shape[0], "array")
         return source
-    if isinstance(source, Image.Image):
-        with _one_line("image"):
-            return _decode(source, "image", max_pixels)
-    if isinstance(source, EncodedImage | bytes):
-        name, data = ("image", source) if isinstance(source, bytes) else (source.name, source.read())
-        with _one_line(name), open_picture(BytesIO(data), name) as picture:
-            return _decode(picture, name, max_pixels)
-    if not isinstance(source, str | os.PathLike) or not str(source):
+    name = "image"
+    if isinstance(source, EncodedImage):
+        name, source = source.name, source.read()
+    elif isinstance(source, str | os.PathLike) and str(source):
+        name = str(source)
+    elif not isinstance(source, Image.Image | bytes):
         raise ImageError(f"{source!r} is not an image; give a path, pixels (H, W, 3) of uint8, a Pillow image or bytes")
-    with _opened(source) as picture:
-        return _decode(picture, str(source), max_pixels)
+    with _opened(source, name) as picture:
+        return _decode(picture, name, max_pixels)
 
 
 def load_preview(path: Path, side: int, *, max_pixels: int = MAX_PIXELS) -> tuple[RgbImage, datetime | None]:
     """Return an image of at least `side` pixels a side (if it has them), and when it was taken by the camera's clock.
 
     A JPEG is decoded at a reduced scale, which takes a fraction of the time and memory, and is not searched for damage;
-    any other format is decoded in full. The time is EXIF DateTimeOriginal, None where the file tells none.
+    any other format is decoded in full. The time is EXIF DateTimeOriginal, None where the file has none.
     """
-    with _opened(path) as picture:
+    with _opened(path, str(path)) as picture:
         pixels = _decode(picture, str(path), max_pixels, side)
         with suppress(*OF_PILLOW):
             text = picture.getexif().get_ifd(0x8769)[0x9003]
-            return pixels, datetime.strptime(text[:19], "%Y:%m:%d %H:%M:%S")  # cameras tell no zone
+            return pixels, datetime.strptime(text[:19], "%Y:%m:%d %H:%M:%S")  # cameras store no zone
     return pixels, None
 
 
 @contextmanager
-def _opened(path: str | os.PathLike[str]) -> Iterator[Image.Image]:
-    with _one_line(path):
-        if not stat.S_ISREG(Path(path).stat().st_mode):
-            raise ImageError(f"{path}: is not a file; name an image file, or its folder where folders are accepted")
-        # Opened here: given a path, Pillow maps some formats into memory, where a file that shrinks kills the process.
-        with Path(path).open("rb") as file, open_picture(file, str(path)) as picture:
-            yield picture
+def _opened(source: str | os.PathLike[str] | Image.Image | bytes, name: str) -> Iterator[Image.Image]:
+    """Open a file or its bytes; what Pillow and the operating system raise meanwhile becomes one ImageError."""
+    try:
+        if isinstance(source, Image.Image):
+            yield source
+        elif isinstance(source, bytes):
+            with open_picture(BytesIO(source), name) as picture:
+                yield picture
+        elif not stat.S_ISREG(Path(source).stat().st_mode):
+            raise ImageError(f"{name}: is not a file; name an image file, or its folder where folders are accepted")
+        else:  # given a path, Pillow maps some formats into memory, where a file that shrinks kills the process
+            with Path(source).open("rb") as file, open_picture(file, name) as picture:
+                yield picture
+    except MemoryError as error:  # a damaged length may ask for gigabytes
+        raise ImageError(
+            f"{name}: needs more memory than is available; get an intact copy, or make it smaller"
+        ) from error
+    except ImageError:
+        raise
+    except OF_PILLOW as error:
+        if isinstance(error, OSError) and error.strerror:  # of the operating system, and not of Pillow
+            known = {FileNotFoundError: "no such file", PermissionError: "cannot be read, permission denied"}
+            why = known.get(type(error), f"cannot be read ({error.strerror})")
+            raise ImageError(f"{name}: {why}") from error
+        raise DamagedImageError(f"{name}: damaged or truncated ({error}); get an intact copy") from error
 
 
 def _decode(picture: Image.Image, name: str, max_pixels: int, side: int | None = None) -> RgbImage:
@@ -138,27 +154,6 @@ def _check_sides(width: int, height: int, name: str) -> None:
         raise ImageError(f"{name}: {width} x {height} is too small to score; {MIN_SIDE} a side is the minimum")
 
 
-@contextmanager
-def _one_line(path: str | os.PathLike[str]) -> Iterator[None]:
-    """Turn what Pillow and the operating system raise about `path` into one ImageError."""
-    try:
-        yield
-    except FileNotFoundError as error:
-        raise ImageError(f"{path}: no such file") from error
-    except PermissionError as error:
-        raise ImageError(f"{path}: cannot be read, permission denied") from error
-    except MemoryError as error:  # a damaged length may ask for gigabytes
-        raise ImageError(
-            f"{path}: needs more memory than is available; get an intact copy, or make it smaller"
-        ) from error
-    except ImageError:
-        raise
-    except OF_PILLOW as error:
-        if isinstance(error, OSError) and error.strerror:  # of the operating system, and not of Pillow
-            raise ImageError(f"{path}: cannot be read ({error.strerror})") from error
-        raise DamagedImageError(f"{path}: damaged or truncated ({error}); get an intact copy") from error
-
-
 def digest(image: RgbImage) -> str:
     """Return the content hash of an image: 32 hex digits over its shape and pixels, whatever its format was.
 
@@ -169,7 +164,7 @@ def digest(image: RgbImage) -> str:
 
 
 def is_tensor(value: object) -> bool:
-    """Tell whether a value is a tensor of torch, which is not loaded for it."""
+    """Whether a value is a torch tensor; torch is not loaded to find out."""
     torch = sys.modules.get("torch")
     return torch is not None and isinstance(value, torch.Tensor)
 

@@ -1,7 +1,7 @@
 """Encoded images become uint8 RGB: opened by content, checked for damage, turned upright, converted.
 
-Pillow decodes. What it decodes wrongly, or does not tell, is refused here; tests compare every kind of TIFF and PNG
-that is let through with `tifffile` and `imagecodecs`.
+Pillow decodes. What it decodes wrongly without an error is refused here; tests compare every kind of TIFF and PNG that
+is accepted with `tifffile` and `imagecodecs`.
 """
 
 import struct
@@ -21,20 +21,20 @@ for _plugin_name in ("Bmp", "Gif", "Jpeg", "Mpo", "Png", "Ppm", "WebP"):
     import_module(f"PIL.{_plugin_name}ImagePlugin")  # enters itself in Image.OPEN
 
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF", "PPM", "AVIF", "HEIF", "JXL")
-"""The formats that are decoded, told by content and not by name. Others are refused: rarely used decoders are
+"""The formats that are decoded, recognised by content and not by name. Others are refused: rarely used decoders are
 where memory errors live."""
 
 OF_PILLOW = (
     *(OSError, EOFError, SyntaxError, ValueError, ArithmeticError, LookupError, RuntimeError, struct.error),
     *(TypeError, AttributeError, AssertionError, Image.DecompressionBombError, Warning),
 )
-"""What damaged files and odd tags make Pillow raise; warnings only where they are made errors."""
+"""What Pillow raises for damaged files and odd tags; warnings only where they are turned into errors."""
 
 _PLUGINS = {
     "HEIF": ("pi_heif", 'pip install "qdebias[formats]"'),
     "JXL": ("pillow_jxl", "pip install pillow-jxl-plugin"),
 }
-"""Decoders that are packages of their own: what to import, and how to get it."""
+"""Decoders in separate packages: the module, and how to install it."""
 
 _JXL = (b"\xff\x0a", b"\0\0\0\x0cJXL \r\n\x87\n")
 _TURNS = {
@@ -92,7 +92,7 @@ def open_picture(file: BinaryIO, name: str, formats: tuple[str, ...] = FORMATS) 
         if not accepts:
             continue
         if factory is None:
-            faults.append(f"{kind} is decoded by a package of its own: {_PLUGINS[kind][1]}; or save it as PNG")
+            faults.append(f"{kind} is decoded by a separate package: {_PLUGINS[kind][1]}; or save it as PNG")
             continue
         file.seek(0)
         try:
@@ -240,7 +240,11 @@ def _decode_whole(picture: Image.Image, name: str) -> None:
 def _to_rgb(picture: Image.Image, raw: str, name: str) -> Image.Image:
     key = picture.info.get("transparency")
     if picture.mode.startswith("I;16") or (picture.mode == "I" and picture.format == "PPM"):
-        return _upper_bits(picture)
+        grey = np.asarray(picture)
+        tags = getattr(picture, "tag_v2", {})
+        upper = (grey >> (4 if tags.get(258) == (12,) else 8)).astype(np.uint8)  # some TIFFs have 12 bits
+        shown = Image.fromarray(~upper if tags.get(262) == 0 else upper).convert("RGB")
+        return shown if key is None else _key_to_white(shown, grey, key, bits=16)
     if picture.mode in _ALPHA_MODES or (picture.mode == "P" and key is not None):
         layer = (picture.convert("LA") if picture.mode == "La" else picture).convert("RGBA")
         if layer.getchannel("A").getextrema()[1] == 0:
@@ -253,17 +257,6 @@ def _to_rgb(picture: Image.Image, raw: str, name: str) -> Image.Image:
     else:
         raise ImageError(f"{name}: pixel type {picture.mode} is not supported; save it with 8 or 16 bits per channel")
     return shown
-
-
-def _upper_bits(picture: Image.Image) -> Image.Image:
-    """Return 16-bit (of some TIFFs 12-bit) greys as RGB."""
-    grey = np.asarray(picture)
-    tags = getattr(picture, "tag_v2", {})
-    bits = 12 if tags.get(258) == (12,) else 16
-    upper = (grey >> (bits - 8)).astype(np.uint8)
-    shown = Image.fromarray(~upper if tags.get(262) == 0 else upper).convert("RGB")
-    key = picture.info.get("transparency")
-    return shown if key is None else _key_to_white(shown, grey, key, bits=16)
 
 
 def _key_to_white(shown: Image.Image, samples: npt.NDArray[Any], key: Any, *, bits: int) -> Image.Image:  # noqa: ANN401
