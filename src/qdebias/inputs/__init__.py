@@ -1,6 +1,6 @@
-"""Which images are meant by what was typed.
+"""The images of a run: files, folders, patterns, lists, tables, shards, datasets on disk, videos and addresses.
 
-Files, folders, patterns, lists, tables, tar shards, data sets on disk, and addresses; see docs/inputs.md.
+See docs/inputs.md.
 """
 
 from qdebias.inputs.images import Images, Inputs, find_inputs, open_images

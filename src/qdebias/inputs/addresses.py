@@ -1,6 +1,6 @@
-"""What is named on the command line and in tables: paths, and addresses such as s3://, gs://, hf:// and https://.
+"""Paths, and addresses such as s3://, gs://, hf:// and https://.
 
-Whatever is fetched, through fsspec, has a limit of time and of size, and is tried a few times where the network fails.
+Everything is fetched through fsspec, with a limit of time and of size, and a few retries where the network fails.
 """
 
 import logging
@@ -26,7 +26,7 @@ ATTEMPTS = 3  # how often a fetch is tried before the image fails
 BLOCK = 8 << 20  # bytes that are read at a time from a shard or table
 
 _SILENCE = logging.NullHandler()
-"""Keeps what a package logs from stderr, where its failures stand as ours; whoever sets logging up has it all."""
+"""Keeps the log of a package from stderr, where its failures are reported as ours, unless logging is configured."""
 
 _SECRET = re.compile(
     r"x-(amz|goog|oss|cos|ms|obs)-.*|(google)?accessid|awsaccesskeyid|ossaccesskeyid|signature|sig|s[epvrt]|spr|sip|sk(oid|tid|t|e|s|v)|"
@@ -43,7 +43,7 @@ def is_address(name: str) -> bool:
 
 
 def unsigned(name: str) -> str:
-    """Return what an address is called in results, messages and run folders: without password and signature."""
+    """Return an address without password and signature, as it is shown in results, messages and run folders."""
     if not is_address(name) or not ("?" in name or "@" in name):
         return name
     parts = urlsplit(name)
@@ -52,7 +52,7 @@ def unsigned(name: str) -> str:
 
 
 def read_address(address: str) -> bytes:
-    """Return what lies behind an address; whatever is in the way is an ImageError, or a package that is absent."""
+    """Return the bytes behind an address, or raise an ImageError, or a MissingPackageError."""
     from tenacity import Retrying, retry_if_exception_type, retry_if_not_exception_type, stop_after_attempt
     from tenacity import wait_random_exponential as wait
 
@@ -92,7 +92,7 @@ def _read(files: Any, path: str) -> bytes:  # noqa: ANN401 (fsspec has no types)
 
 
 def open_filesystem(address: str) -> tuple[Any, str]:
-    """Return the file system of fsspec that an address belongs to, with our limits of time, and the path in it."""
+    """Return the fsspec file system of an address, with our limits of time, and the path in it."""
     try:
         from fsspec import get_filesystem_class
         from fsspec.config import apply_config
@@ -125,7 +125,7 @@ def open_filesystem(address: str) -> tuple[Any, str]:
 
 @contextmanager
 def explained(address: str) -> Iterator[None]:
-    """Turn what fsspec and the packages below it raise into one SettingError that names the address."""
+    """Turn the errors of fsspec and the packages below it into one SettingError that names the address."""
     try:
         yield
     except FileNotFoundError as error:
@@ -144,14 +144,14 @@ def explained(address: str) -> Iterator[None]:
 
 
 def words_of(error: Exception) -> str:
-    """Return what an error says in one line, addresses in it without signatures."""
+    """Return the message of an error in one line, addresses in it without signatures."""
     own = getattr(error, "strerror", None) if type(error).__module__ == "builtins" else None  # of the system
     words = own or " ".join(str(error).split()) or type(error).__name__
     return re.sub(r"[a-z0-9]+://[^\s'\"]+", lambda found: unsigned(found[0]), words)
 
 
 def failures() -> tuple[type[Exception], ...]:
-    """Return what the packages in use raise where something cannot be read."""
+    """Return the exceptions that the loaded packages raise where something cannot be read."""
     kinds = {
         "aiohttp": ("ClientError",),
         "botocore.exceptions": ("BotoCoreError", "ClientError"),
@@ -184,9 +184,10 @@ def open_container(name: str, *, block: int = BLOCK) -> Iterator[IO[bytes]]:
 
 
 def beside(container: str, name: str) -> str:
-    """Return the path or address of what a list or table names.
+    """Return the path or address of a name in a list or table.
 
-    Relative names count from its own folder, or, where nothing is there, from the working folder (as `datasets` does).
+    A relative name is relative to the folder of the list, or, if no such file exists, to the working folder (as
+    `datasets` has it).
     """
     if is_address(name):
         return name
@@ -199,7 +200,7 @@ def beside(container: str, name: str) -> str:
 
 
 def true_name(path: str) -> str:
-    """Return a path as the disk has it: accents composed or apart, backslashes for slashes, whichever is there."""
+    """Return a path in the spelling that exists on disk: accents composed or decomposed, backslashes or slashes."""
     if is_there(path) or (path.isascii() and "\\" not in path):
         return path
     spelled = (unicodedata.normalize(form, one) for one in (path, path.replace("\\", "/")) for form in ("NFC", "NFD"))
@@ -207,7 +208,7 @@ def true_name(path: str) -> str:
 
 
 def absolute_name(name: str) -> str:
-    """Return the absolute form of a path, or of a member of a file with a path; an address stays what it is."""
+    """Return the absolute form of a path, or of a member of a local container; an address is absolute."""
     return name if is_address(name) else os.path.join(os.getcwd(), name)  # noqa: PTH109, PTH118 (a member is no path)
 
 

@@ -1,4 +1,4 @@
-"""Parquet files, opened and unpacked in bounded memory, whatever they say of themselves."""
+"""Parquet files, read in bounded memory even where their metadata are false."""
 
 from collections.abc import Iterator, Sequence
 from typing import IO, Any
@@ -49,7 +49,7 @@ def check_growth(name: str, group: Any, *columns: str) -> int:  # noqa: ANN401
 
 
 def page_sizes(stream: IO[bytes], chunk: Any) -> Iterator[int]:  # noqa: ANN401
-    """Yield what each page of a column chunk becomes when it is unpacked, by its own header."""
+    """Yield the unpacked size of each page of a column chunk, by its own header."""
     starts = (chunk.dictionary_page_offset, chunk.data_page_offset)
     place = min(start for start in starts if start)
     end = place + chunk.total_compressed_size

@@ -1,1 +1,1 @@
-"""What differs between systems: files, processes, names of Python objects."""
+"""The operating system and Python itself: files, locks, processes, imports by name."""

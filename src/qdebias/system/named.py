@@ -1,4 +1,4 @@
-"""What is not of this package, by its name: "package.module:name" on the command line or in a run folder."""
+"""Objects of other packages by name ("package.module:name"), and suggestions for mistyped names."""
 
 import importlib
 from collections.abc import Iterable
@@ -8,19 +8,19 @@ from qdebias.errors import SettingError
 
 
 def is_import(name: str) -> bool:
-    """Return whether a name has the form "package.module:name"."""
+    """Whether a name has the form "package.module:name"."""
     module, colon, rest = name.partition(":")
     return bool(colon) and rest.isidentifier() and all(part.isidentifier() for part in module.split("."))
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
-    """Return " (did you mean ...?)" for a message, with the known name that a mistyped one resembles; else nothing."""
+    """Return " (did you mean ...?)" with the known name that a mistyped one resembles, or an empty text."""
     found = get_close_matches(name.lower(), known, n=1)
     return f" (did you mean {found[0]}?)" if found else ""
 
 
 def import_named(name: str, *, what: str) -> object:
-    """Return the object of "package.module:name"; `what` it is to be ("backend", "method"...) is for messages."""
+    """Return the object called "package.module:name"; `what`, such as "backend", is its role in messages."""
     module, _, rest = name.partition(":")
     try:
         return getattr(importlib.import_module(module), rest)

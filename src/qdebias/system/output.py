@@ -1,8 +1,8 @@
-"""Files and folders that are written: replaced when complete, and by one process at a time.
+"""Writing files and folders: replaced when complete, and by one process at a time.
 
-A file that is replaced is written beside its place, under a random name that nobody else has, and renamed when it is
-complete. So readers, crashes and full disks see the old file or the new one, never a part. Locks are those of the
-operating system, which go away with the process that holds them.
+A new file is written under a random name in the same folder and renamed when it is complete, so after a crash or on a
+full disk there is the old file or the new one, never a part. Locks are those of the operating system, which end with
+the process that holds them.
 """
 
 import errno
@@ -29,10 +29,9 @@ Read = TypeVar("Read")
 
 @contextmanager
 def replacing(path: Path) -> Iterator[IO[bytes]]:
-    """Open a file that takes the place of `path` when the block ends without an error; else the older one stays.
+    """Open a file that replaces `path` when the block ends without an error.
 
-    A link stays a link: the file behind it is replaced. What is no regular file, such as a pipe or /dev/stdout, is
-    written as it is.
+    A link stays a link: its target is replaced. A pipe or device, such as /dev/stdout, is written directly.
     """
     if path.exists() and not path.is_file():
         with path.open("wb") as file:
@@ -61,20 +60,20 @@ def beside(path: Path) -> Iterator[tuple[IO[bytes], Path]]:
 
 
 def write_file(path: Path, data: str | bytes) -> None:
-    """Write a file instead of an older one, if there is one."""
+    """Write a file, replacing an older one."""
     with replacing(path) as file:
         file.write(data.encode("utf-8", "backslashreplace") if isinstance(data, str) else data)
 
 
 def write_settings(path: Path, values: Mapping[str, Any], *, indent: int | None = None) -> None:
-    """Write JSON that a person can read."""
+    """Write a JSON file."""
     with written(path):
         write_file(path, json.dumps(values, indent=indent, ensure_ascii=False, allow_nan=False) + "\n")
 
 
 @contextmanager
 def written(path: Path, refusal: type[QdebiasError] = SettingError) -> Iterator[None]:
-    """Raise an error of ours where the system refuses to write a file; a broken pipe is one of stdout, and passes."""
+    """Turn an OSError into a `refusal` that names the path; a broken pipe, which is that of stdout, passes."""
     try:
         yield
     except BrokenPipeError:
@@ -84,9 +83,9 @@ def written(path: Path, refusal: type[QdebiasError] = SettingError) -> Iterator[
 
 
 def read_settings(path: Path, format: str, parse: Callable[[dict[str, Any]], Read], *, what: str, command: str) -> Read:  # noqa: A002
-    """Return what a file of JSON says, by its values but `format`; `what` it is, and the `command` that makes one.
+    """Return the parsed values of a JSON file; `what` it is and the `command` that makes one are for messages.
 
-    `parse` raises ValueError, KeyError or TypeError where the values mean nothing.
+    `parse` is given all values but `format`, and raises ValueError, KeyError or TypeError for wrong ones.
     """
     try:
         values = json.loads(path.read_text(encoding="utf-8"))
@@ -103,9 +102,9 @@ def read_settings(path: Path, format: str, parse: Callable[[dict[str, Any]], Rea
 
 @contextmanager
 def locked_output(path: Path) -> Iterator[None]:
-    """Let no other command write a file meanwhile: a lock of the system on `.NAME.lock`, which goes with the process.
+    """Keep other commands from writing a file, by a lock on `.NAME.lock`.
 
-    Where the system or the file system has no such locks, and for what is no regular file, nothing is locked.
+    Nothing is locked on systems and file systems without such locks, nor for pipes and devices.
     """
     if sys.platform == "win32" or (path.exists() and not path.is_file()):
         yield
@@ -120,11 +119,11 @@ def locked_output(path: Path) -> Iterator[None]:
         if error.errno == errno.ELOOP:
             raise SettingError(f"{lock}: is a link, so it is not our lock; remove it") from error
         raise
-    try:
+    with os.fdopen(handle, "rb") as file:  # whose end is that of the lock
         try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
-            if error.errno in (errno.EACCES, errno.EAGAIN):
+            if isinstance(error, BlockingIOError | PermissionError):
                 raise SettingError(
                     f"{path}: is being written by another command; wait for it, or choose another file"
                 ) from error
@@ -134,13 +133,11 @@ def locked_output(path: Path) -> Iterator[None]:
             with suppress(OSError):
                 if os.fstat(handle).st_size == 0:  # else it is no lock of ours
                     lock.unlink()
-    finally:
-        os.close(handle)
 
 
 @contextmanager
 def locked(folder: Path) -> Iterator[None]:
-    """Hold the folder for writing, and note in lock.holder, for people, who does."""
+    """Lock a folder for writing, and write into lock.holder which process holds it."""
     lock = FileLock(folder / "lock", timeout=0.3)  # seconds: `is_locked` holds it for a moment when it looks
     try:
         lock.acquire()
@@ -169,7 +166,7 @@ def locked(folder: Path) -> Iterator[None]:
 
 
 def is_locked(folder: Path) -> bool:
-    """Whether a living process writes the folder."""
+    """Whether a running process holds the folder."""
     if not (folder / "lock").exists():
         return False
     try:
@@ -182,7 +179,7 @@ def is_locked(folder: Path) -> bool:
 
 
 def holder(folder: Path) -> str:
-    """Return who says to hold the folder, in words."""
+    """Return which process holds the folder, by its own note."""
     try:
         note = json.loads((folder / NOTE).read_text(encoding="utf-8"))
         return f"process {note['pid']} on {note['host']} since {note['since']} ({note['command']})"
@@ -191,7 +188,7 @@ def holder(folder: Path) -> str:
 
 
 def _without_secrets(word: str) -> str:
-    """Return an argument; of an address neither user, password nor query, which may grant access to it."""
+    """Return an argument; an address without user, password and query, which may grant access to it."""
     scheme, mark, rest = word.partition("://")
     host, slash, path = rest.partition("?")[0].partition("/")
     return f"{scheme}://{host.rpartition('@')[2]}{slash}{path}" if mark else word

@@ -1,4 +1,4 @@
-"""Processes on every operating system: their memory, their limits, and where their modules come from."""
+"""Processes: their memory and limits, and the modules of new ones."""
 
 import ctypes
 import os
@@ -26,14 +26,14 @@ def module_command(module: str, *arguments: str) -> list[str]:
 
 
 def module_path() -> str:
-    """Return the PYTHONPATH with which a new process finds the modules of this one, the current folder left out."""
+    """Return the PYTHONPATH by which a new process finds the modules of this one, without the current folder."""
     here = Path.cwd()
     folders = [folder for folder in sys.path if Path(folder).is_absolute() and Path(folder) != here]
     return os.pathsep.join([*folders, str(Path(__file__).parents[1])])
 
 
 def peak_memory() -> int:
-    """Return the most bytes that this process has held; 0 where the system does not say (Windows)."""
+    """Return the peak memory of this process in bytes; 0 on Windows, where it is unknown."""
     if resource is None:
         return 0
     peak: int = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
@@ -41,17 +41,17 @@ def peak_memory() -> int:
 
 
 def resident_memory() -> int:
-    """Return the bytes that this process holds now; where the system does not say, `peak_memory`."""
+    """Return the resident memory of this process in bytes; the peak where it is unknown."""
     return int(_STATM.read_text().split()[1]) * PAGESIZE if _STATM.is_file() else peak_memory()
 
 
 def address_space() -> int:
-    """Return the size of this process's address space in bytes; a guess where the system does not say."""
+    """Return the size of this process's address space in bytes; 1 GiB where it is unknown."""
     return int(_STATM.read_text().split()[0]) * PAGESIZE if _STATM.is_file() else 1 << 30
 
 
 def page_out(address: int, size: int) -> None:
-    """Take the full pages of `size` bytes out of memory where the system can (Linux); a later read brings them back."""
+    """Move the full pages of a block out of memory (on Linux); a later read brings them back."""
     _advise(address, size, _MADV_PAGEOUT)
 
 
@@ -71,7 +71,7 @@ def _advise(address: int, size: int, advice: int) -> None:
 
 
 def limit_process(limits: Mapping[str, int]) -> None:
-    """Limit this process for good, by the names of setrlimit ("AS", "NOFILE"); what the system has not is left out."""
+    """Limit this process for good, by the names of setrlimit ("AS", "NOFILE"); unknown ones are skipped."""
     for name, limit in limits.items():
         kind = getattr(resource, f"RLIMIT_{name}", None)
         if kind is not None:
@@ -81,16 +81,16 @@ def limit_process(limits: Mapping[str, int]) -> None:
 
 
 def return_large_blocks() -> None:
-    """Have glibc, where it is the allocator, return freed blocks of 8 MiB to the system, and not learn to keep more."""
+    """Have glibc, if it is the allocator, return freed blocks of 8 MiB and more to the system."""
     with suppress(AttributeError, OSError, TypeError):  # another allocator, or another system
         for name, size in ((-3, 8 << 20), (-1, 16 << 20)):  # M_MMAP_THRESHOLD, M_TRIM_THRESHOLD
             ctypes.CDLL(None).mallopt(name, size)
 
 
 def refuse_after_fork() -> None:
-    """Refuse to work in a copy of a process in which a model was loaded or images were scored; call it before either.
+    """Refuse to load a model or score images in a fork of a process that has done either.
 
-    The threads of numeric libraries are not copied, and the first that waits for one hangs, or ends the process.
+    A fork lacks the threads of the numeric libraries, and hangs as soon as it waits for one.
     """
     global _worked_in
     if _worked_in not in (None, os.getpid()):
