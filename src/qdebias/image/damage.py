@@ -1,4 +1,4 @@
-"""Damage of encoded data that Pillow passes over: what is missing becomes grey, stays coarse, or is made up."""
+"""Damage of encoded data that Pillow does not report, where missing pixels become grey, coarse or invented."""
 
 import re
 import struct
@@ -26,10 +26,10 @@ def can_be_scaled(picture: Image.Image) -> bool:
 
 
 def damage(picture: Image.Image) -> str | None:
-    """Return why the pixels of an opened picture cannot be those that were saved; None where nothing tells.
+    """Return why the pixels of an opened picture cannot be those that were saved; None if nothing shows it.
 
-    It looks at the checksums of a PNG and of what is deflated in a TIFF, at the end of a lossless WebP or an AVIF, and
-    at what `_of_jpeg` finds, also in a TIFF. A picture that is decoded already is not looked at.
+    It checks the checksums of a PNG and of deflated data in a TIFF, the end of a lossless WebP or an AVIF, and with
+    `_of_jpeg` a JPEG, also in a TIFF. A picture that is decoded already is not checked.
     """
     if not isinstance(picture, ImageFile) or picture.fp is None:
         return None
@@ -55,7 +55,7 @@ def damage(picture: Image.Image) -> str | None:
 def png_chunks(file: IO[bytes]) -> Iterator[tuple[bytes, int]]:
     """Yield kind and length of each chunk of a PNG up to its end; the file then stands at the chunk's data.
 
-    What follows the end may be of any length.
+    Data of any length may follow the end.
     """
     place, kind = 8, b""
     while kind != b"IEND":
@@ -107,7 +107,7 @@ def _segments(data: bytes) -> Iterator[tuple[int, int, int]]:
 
 
 def _of_jpeg(data: bytes, mode: str) -> str | None:
-    """Return what libjpeg warns of, and what it says nothing of: scans that are absent, and divisors that are 0.
+    """Return what libjpeg warns of, and what it does not report: missing scans, and divisors of 0.
 
     Headers that concern no pixel are left out first: odd ones make it warn, too, and only its last warning is heard.
     """
@@ -117,7 +117,7 @@ def _of_jpeg(data: bytes, mode: str) -> str | None:
             kept += data[start:]
             break
         tables = data[start + 4 : stop] if kind == _DIVISORS else b""
-        while tables:  # each has 64 numbers of 8 bits, or of 16 if it says so first
+        while tables:  # each has 64 numbers of 8 bits, or of 16 by its first byte
             wide = tables[0] >= 16
             table, tables = tables[1 : 129 if wide else 65], tables[129 if wide else 65 :]
             if 0 in (memoryview(table[: len(table) // 2 * 2]).cast("H") if wide else table):
@@ -128,7 +128,7 @@ def _of_jpeg(data: bytes, mode: str) -> str | None:
 
 
 def _warning(data: bytes, space: str, *, padded: bool = False) -> str | None:
-    """Return what libjpeg warns of and harms pixels; `padded` says that padding was taken out before."""
+    """Return a warning of libjpeg that concerns pixels; `padded`: padding was already removed."""
     try:  # not scaled: of a lossless JPEG, which cannot be, simplejpeg 1.9 would write beyond its memory
         simplejpeg.decode_jpeg(data, space, fastdct=True, fastupsample=True)
     except ValueError as error:

@@ -111,7 +111,7 @@ def begins_image(prefix: bytes) -> bool:
 
 
 def _plugin(name: str, prefix: bytes) -> tuple[bool, Any]:
-    """Return whether a format begins with `prefix`, and what opens it; None where that is not installed."""
+    """Return whether a format begins with `prefix`, and the class that opens it; None if that is not installed."""
     if name in _PLUGINS:
         brand = prefix[8:12] in (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")
         if not (prefix.startswith(_JXL) if name == "JXL" else prefix[4:8] == b"ftyp" and brand):
@@ -162,7 +162,7 @@ def _orientation(picture: Image.Image) -> int | None:
             found = picture.tag_v2.get(0x0112)
             return found if isinstance(found, int) else None
         if picture.format == "JXL" and not getattr(picture, "jpeg", False):
-            return None  # its decoder has turned it, by what the picture says itself; EXIF does not count beside that
+            return None  # its decoder has turned it by the header of the picture, which goes before EXIF
         block = picture.info.get("exif") or b""
         if not block:  # hexadecimal digits after three lines, of a PNG as ImageMagick writes it
             block = bytes.fromhex("".join(picture.info["Raw profile type exif"].split("\n")[3:]))
@@ -269,7 +269,7 @@ def _key_to_white(shown: Image.Image, samples: npt.NDArray[Any], key: Any, *, bi
 
 
 def _has_unstated_range(picture: Image.Image, raw: str) -> bool:
-    """Whether a picture was stored in 16 bits (of a PGM, Pillow scales fewer) and nothing says that they are used."""
+    """Whether a picture was stored in 16 bits (of a PGM, Pillow scales fewer) and not declared to use all of them."""
     tags = getattr(picture, "tag_v2", {})
     if not (";16" in raw or picture.mode.startswith("I;16")) or tags.get(258) == (12,):
         return False

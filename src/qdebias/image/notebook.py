@@ -1,4 +1,4 @@
-"""Pictures and bars in a notebook: HTML that needs nothing else, made of what is in memory."""
+"""Pictures and bars in a notebook, as HTML without other files."""
 
 from base64 import b64encode
 from collections.abc import Iterable

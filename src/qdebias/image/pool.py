@@ -13,7 +13,7 @@ from qdebias.image import MAX_PIXELS, RgbImage, digest, downsized, load_image
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class ImagePool:
-    """Image files with what each of them shows: a scene, a reference photograph, a prompt, or a name of its own."""
+    """Image files, each with its content: a scene, a reference photograph, a prompt, or a name of its own."""
 
     paths: tuple[Path, ...]  # whose order decides which ones a query is given
     contents: tuple[str, ...]
@@ -21,7 +21,7 @@ class ImagePool:
         default_factory=dict
     )  # of query images, by digest; else only kept from itself
     max_pixels: int = MAX_PIXELS  # larger images are passed over, like those that cannot be read
-    max_side: int | None = field(default=None, compare=False)  # as of `downsized`; a run folder says it of all
+    max_side: int | None = field(default=None, compare=False)  # as for `downsized`; recorded once in a run folder
 
     def __post_init__(self) -> None:
         if len(self.paths) != len(self.contents):
@@ -30,7 +30,7 @@ class ImagePool:
             )
 
     def draw(self, image: str, count: int, rng: np.random.Generator) -> tuple[RgbImage, ...]:
-        """Return different images that do not show what the query shows; see `qdebias.methods.method.Pool`."""
+        """Return different images of other content than the query; see `qdebias.methods.method.Pool`."""
         content = self.content_of.get(image)
         found: list[RgbImage] = []
         for place in rng.permutation(len(self.paths)):

@@ -78,7 +78,7 @@ def _read(files: Any, path: str) -> bytes:  # noqa: ANN401 (fsspec has no types)
     """Return at most about a megabyte more than `MAX_BYTES`."""
     from fsspec.asyn import sync
 
-    if "http" in files.protocol:  # piece by piece: a server need not know ranges, nor tell the size before
+    if "http" in files.protocol:  # in parts: a server need not support ranges, nor send the size first
         end, data = time.monotonic() + SECONDS, bytearray()
         with files.open(path, "rb", block_size=0, size=1) as stream:  # both together: one request, no question first
             while len(data) <= MAX_BYTES and (part := stream.read(1 << 20)):
@@ -129,7 +129,7 @@ def explained(address: str) -> Iterator[None]:
     try:
         yield
     except FileNotFoundError as error:
-        status = getattr(error.__cause__ or error.__context__, "status", 404)  # fsspec says so of every refusal
+        status = getattr(error.__cause__ or error.__context__, "status", 404)  # fsspec raises it for every refusal
         words = "there is nothing at this address"
         if status not in (404, 410):
             expired = "; a signed address may have expired, or credentials are missing" if status in (401, 403) else ""
@@ -158,7 +158,7 @@ def failures() -> tuple[type[Exception], ...]:
         "gcsfs.retry": ("ChecksumError", "HttpError"),
         "google.auth.exceptions": ("GoogleAuthError",),
         "httpx": ("HTTPError",),
-        "httpx2": ("HTTPError",),  # either is what huggingface_hub speaks, by its release
+        "httpx2": ("HTTPError",),  # huggingface_hub uses one or the other, by its release
     }
     loaded = ((sys.modules[module], names) for module, names in kinds.items() if module in sys.modules)
     known = (OSError, EOFError, ValueError)  # the last is what gcsfs raises where a request is refused as malformed
@@ -167,7 +167,7 @@ def failures() -> tuple[type[Exception], ...]:
 
 @contextmanager
 def open_container(name: str, *, block: int = BLOCK) -> Iterator[IO[bytes]]:
-    """Open a shard, table or list; of one behind an address, `block` bytes are read at a time."""
+    """Open a shard, table or list; from an address, `block` bytes are read at a time."""
     if is_address(name):
         with explained(name):
             files, path = open_filesystem(name)

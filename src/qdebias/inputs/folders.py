@@ -1,4 +1,4 @@
-"""Images in folders and behind patterns, here and behind addresses, found one folder at a time."""
+"""Images in folders and matching patterns, local and remote, listed one folder at a time."""
 
 import glob
 import hashlib
@@ -16,7 +16,7 @@ SUFFIXES = frozenset(
     ".jpg .jpeg .jpe .jfif .mpo .png .apng .webp .bmp .tif .tiff .gif .ppm .pgm .pbm .pnm .avif .heic .heif .hif "  # noqa: SIM905
     ".jxl".split()
 )
-"""Suffixes by which a search recognises an image; a file that is named is tried whatever its name."""
+"""Suffixes by which a search recognises an image; a file that is named itself is tried whatever its suffix."""
 
 NOT_DECODED_SUFFIXES = frozenset(
     ".jp2 .j2k .jpf .jpx .jxr .wdp .hdp .dng .cr2 .cr3 .crw .nef .nrw .arw .sr2 .srf .raf .orf .rw2 .pef .srw .x3f "  # noqa: SIM905
@@ -49,9 +49,9 @@ def folder_names(folder: str) -> Iterator[Found]:
 
 
 def _walk(folder: str) -> Iterator[Found]:
-    """Keep the way back in a list of our own: folders may be deeper than calls can be.
+    """Walk with a list, not recursion, as folders may be nested deeper than calls can be.
 
-    Paths are text here: `Path` takes longer than all the rest for a hundred thousand files.
+    Paths are strings, because for 100,000 files `Path` takes longer than all the rest.
     """
     waiting: list[tuple[str, bool, bool]] = [(folder, True, False)]
     root, seen = os.path.join(os.path.realpath(folder), ""), set[bytes]()  # noqa: PTH118
@@ -105,15 +105,15 @@ def _is_image(path: str) -> bool:
 
 
 def pattern_names(pattern: str) -> Iterator[Found]:
-    """Yield what a pattern matches, sorted; folders are left out."""
+    """Yield the files that match a pattern, sorted."""
     matches = (str(match) for match in sorted(set(_matching(Path(pattern).parts))) if not is_folder(match))
     return or_nothing(pattern, matches, "no file matches this pattern")
 
 
 def _matching(parts: tuple[str, ...]) -> Iterator[Path]:
-    """Yield what a pattern matches. `**` leads into folders, but unlike that of `glob` not into links to them.
+    """Yield the matches of a pattern; unlike in `glob`, `**` does not follow links to folders.
 
-    Two links to their own folder would have it list the same images for ever. What cannot be read has nothing below it.
+    With two links to their own folder, `glob` would list the same images for ever. Unreadable folders are skipped.
     """
     if "**" not in parts:
         yield from map(Path, glob.iglob(str(Path(*parts))))  # noqa: PTH207 (it may be absolute)
@@ -129,7 +129,7 @@ def _matching(parts: tuple[str, ...]) -> Iterator[Path]:
 
 
 def remote_names(address: str, *, pattern: bool) -> Iterator[Found]:
-    """Yield the images below a folder behind an address, or what a pattern matches there, and what was left out."""
+    """Yield the images below a remote folder, or those that match a pattern there, and what was left out."""
     with explained(address):
         files, path = open_filesystem(address)
         if pattern:

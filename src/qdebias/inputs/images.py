@@ -63,7 +63,7 @@ class Images:
                 yield image
 
     def pieces(self) -> Iterator[Piece]:
-        """Yield the images in pieces, each path and address once, by whatever way or link to it.
+        """Yield the images in pieces, each file and address once, also if links or several arguments lead to it.
 
         Each name is remembered by a hash, about 100 bytes, unless a single folder or file is named.
         """
@@ -138,13 +138,13 @@ class Images:
 
 
 def open_images(arguments: Sequence[str], *, column: str | None = None, frames: int = FRAMES) -> Images:
-    """Return the images that are meant by what was typed.
+    """Return the images of the arguments of a command.
 
-    That is any mixture of files, folders (searched recursively, without hidden files), patterns such as "*.jpg", lists
+    These are any mixture of files, folders (searched recursively, without hidden ones), patterns such as "*.jpg", lists
     (.txt), tables (.parquet, .csv, .tsv), tar shards, data sets on disk, videos (`frames` of each), and addresses of
     all of these; "-" stands for the lines of stdin, and "{0000..0063}" for each of these numbers. A named file that
-    does not exist stays among the images, so that it fails with a row of its own like any other bad image. A
-    `SettingError` says that nothing at all was found.
+    does not exist remains, so that it fails with a row of its own like any other bad image. Raises `SettingError` if
+    nothing at all was found.
     """
     names: list[str] = []
     for argument in arguments:
@@ -186,7 +186,7 @@ def _numbered(name: str) -> Iterator[str]:
 
 
 def names_one(argument: str) -> bool:
-    """Whether an argument names a single local file, there or not, and not what names or holds several."""
+    """Whether an argument names a single local file, existing or not, and nothing that holds or names several."""
     if is_address(argument) or is_folder(argument) or container_kind(argument):
         return False
     return is_there(argument) or not (glob.has_magic(argument) or _RANGE.search(argument))
@@ -194,7 +194,7 @@ def names_one(argument: str) -> bool:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Inputs:
-    """The images of a command: local files, each once and in the order named, and what holds no image."""
+    """The images of a command: local files, each once and in the order named, and the arguments without any."""
 
     paths: tuple[Path, ...]
     images: Images
@@ -202,9 +202,9 @@ class Inputs:
 
 
 def find_inputs(arguments: Sequence[str], *, column: str | None = None) -> Inputs:
-    """Return the images that are meant by paths of files, folders, patterns such as "*.jpg", and lists of them.
+    """Return the images of files, folders, patterns such as "*.jpg", and lists of them.
 
-    A named file that does not exist stays among them; shards, tables of images, videos and addresses are refused.
+    A named file that does not exist remains; shards, tables of images, videos and addresses are refused.
     """
     from qdebias.methods.plan import Failure  # loads Pillow, which labels alone do not need
 

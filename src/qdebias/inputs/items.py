@@ -1,4 +1,4 @@
-"""The images of a run that are no local files, and pieces of a run, each small enough to be one job.
+"""The images of a run that are not local files, and pieces of a run, each small enough to be one job.
 
 A piece names its images and holds none of them, so it can be written down, sent to another machine and read there.
 """
@@ -40,7 +40,7 @@ def container_kind(name: str) -> ContainerKind | None:
 
 @dataclass(frozen=True, slots=True)
 class EncodedItem:
-    """An image that is no local file: one behind an address, fetched when it is needed, or one out of a container."""
+    """An image that is not a local file: behind an address, fetched when needed, or read from a container."""
 
     name: str  # in results, such as "shard-0001.tar!00042.jpg"; without any signature
     source: str  # its address, or the container that it was read from
@@ -110,7 +110,7 @@ class LeftOut:
 
 
 def add_left_out(sums: list[LeftOut], part: LeftOut) -> None:
-    """Add what was left out to the sum for its reason."""
+    """Add a part to the sum for its reason."""
     for place, known in enumerate(sums):
         if known.why == part.why:
             sums[place] = LeftOut(known.count + part.count, (known.names + part.names)[:3], part.why)
@@ -175,7 +175,7 @@ Found: TypeAlias = str | Piece | LeftOut
 
 
 def or_nothing(name: str, found: Iterable[Found], why: str) -> Iterator[Found]:
-    """Yield what was found, or a failure where nothing was."""
+    """Yield the items, or a failure if there is none but what was left out."""
     empty = True
     for item in found:
         empty = empty and isinstance(item, LeftOut)

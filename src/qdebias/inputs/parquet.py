@@ -30,7 +30,7 @@ def open_parquet(name: str, stream: Any) -> Any:  # noqa: ANN401 (pyarrow has no
 def check_growth(name: str, group: Any, *columns: str) -> int:  # noqa: ANN401
     """Refuse a row group whose columns would take far more memory than they take in the file.
 
-    Its metadata need not be true: the headers of its pages are read too, as pyarrow takes memory for what they say.
+    The metadata may be false, so the headers of the pages are read too, by which pyarrow allocates memory.
     Returns the bytes of the largest page when it is unpacked. No cell is larger.
     """
     chunks = [group.column(number) for number in range(group.num_columns)]

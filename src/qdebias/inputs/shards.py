@@ -23,16 +23,16 @@ _DAMAGED = (
     *(tarfile.TarError, zipfile.BadZipFile, zlib.error, lzma.LZMAError),
     *(EOFError, OSError, ValueError, NotImplementedError),
 )
-"""What damaged shards raise; ValueError: SettingError among them."""
+"""The exceptions of damaged shards; SettingError is a ValueError."""
 
 _LONG_HEADERS = (
     *(tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK),
     *(tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.SOLARIS_XHDTYPE),
 )
-"""Members of a tar that say something about the next one."""
+"""Members of a tar that describe the next one."""
 
 MOST_HEADER = 1_000_000
-"""Largest header of a member, in bytes: its name and what else is said about it are in memory at once."""
+"""Largest header of a member, in bytes: all of it, such as its name, is in memory at once."""
 
 
 class _Entry(NamedTuple):
@@ -63,7 +63,7 @@ class _Header(tarfile.TarInfo):
 
 @dataclass(frozen=True, slots=True)
 class Shard(Container):
-    """The images of one tar or zip file; members with other suffixes belong to them and are passed over."""
+    """The images of one tar or zip file; members with other suffixes, such as captions, are skipped."""
 
     count = None  # not known before it is read
 

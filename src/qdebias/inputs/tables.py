@@ -54,7 +54,7 @@ class Rows(Container):
                 for batch in file.iter_batches(1, row_groups=[self.group], columns=[self.column]):
                     yield _image_of(self.container, str(self.start + done), batch.column(0)[0].as_py())
                     done += 1
-        except (ValueError, OSError) as error:  # SettingError among them
+        except (ValueError, OSError) as error:  # including SettingError
             words = str(error).removeprefix(f"{unsigned(self.container)}: ")
             for row in range(self.start + done, self.start + self.count):
                 yield unreadable(member_name(self.container, str(row)), words)
@@ -130,8 +130,8 @@ def _chosen(name: str, present: list[str], column: str | None) -> str:
             raise SettingError(f"{unsigned(name)}: has {len(found)} columns named {wanted!r}; keep only one of them")
         if found:
             return found[0]
-    asked = repr(column) if column else f"named {', '.join(COLUMNS)}"
-    raise SettingError(f"{unsigned(name)}: no column {asked}; choose one of {', '.join(present)} with --column")
+    wanted = repr(column) if column else f"named {', '.join(COLUMNS)}"
+    raise SettingError(f"{unsigned(name)}: no column {wanted}; choose one of {', '.join(present)} with --column")
 
 
 def _lines(name: str, text: TextIOWrapper) -> Iterator[str]:

@@ -16,7 +16,7 @@ FRAMES = 8  # how many frames of a video are scored
 
 @dataclass(frozen=True, slots=True)
 class Video(Container):
-    """Some frames of one video, at equal distances from the first to the last; all if it has no more."""
+    """Some frames of one video, at equal distances from the first to the last; all of a shorter one."""
 
     count: int = FRAMES
 
@@ -34,7 +34,7 @@ class Video(Container):
             found, count = self._read(av, stated)
             if not count:
                 raise ImageError("has no picture")
-            yield from found if count == stated else self._read(av, count)[0]  # what the header says may be wrong
+            yield from found if count == stated else self._read(av, count)[0]  # the header may be wrong
         except (av.FFmpegError, SettingError, ImageError, OSError) as error:
             words = f"is damaged, or no video ({error.strerror})" if isinstance(error, av.FFmpegError) else str(error)
             yield unreadable(self.container, words)

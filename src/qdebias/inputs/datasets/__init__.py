@@ -1,4 +1,4 @@
-"""Datasets with human scores: their layouts, labels and traps in one table, read by one code path."""
+"""Datasets with human scores, described by tables and read by one code path."""
 
 from qdebias.inputs.datasets.dataset import CATALOGUE, Dataset, Entry, Item
 from qdebias.inputs.datasets.load import SAMPLE, load_dataset

@@ -1,4 +1,4 @@
-"""Datasets with human scores: what is loaded of one, and what is known of each (one file in `known/`)."""
+"""Datasets with human scores: a loaded one, and the descriptions of all known ones (one file each in `known/`)."""
 
 import re
 import tomllib
@@ -24,7 +24,7 @@ FloatArray: TypeAlias = npt.NDArray[np.float64]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Item:
-    """One image to be scored. Reference images are never items. What the labels do not say is empty."""
+    """One image to be scored, never a reference image. A text that the labels do not give is empty."""
 
     path: str  # relative to the dataset's root, with forward slashes
     name: str  # in the label file
@@ -53,7 +53,7 @@ class Dataset:
         label_digest: The first 16 hex digits of the SHA-256 of those files' bytes.
         label_variant: Which of the circulating versions of the labels this is.
         image_folders: The folders below the root in which the images were found.
-        notes: What a reader of a report has to know about these labels.
+        notes: Remarks on these labels for the reader of a report.
         limit: The limit that `first` was given, if any.
         listed: How many images there were before that.
     """
@@ -99,7 +99,7 @@ class Dataset:
 
     @property
     def summary(self) -> str:
-        """One line for a report: what this is and how much of the whole."""
+        """One line for a report: the dataset, and how much of the whole this is."""
         count = self.listed or len(self)
         cut = f"; only the first {self.limit:,} of them, as asked" if (self.limit or count) < count else ""
         if self.subset is None:
@@ -145,10 +145,10 @@ SCORE_COLUMNS = ("gt_score", "mos", "dmos", "score")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LabelFile:
-    """One file of a set of labels, or a further one with more about the same images."""
+    """A file of a set of labels, or a further file about the same images."""
 
     path: str  # its name, perhaps in a folder; `*` stands for anything, and case does not matter
-    split: str = ""  # that all its rows belong to, if the file says so by being this file
+    split: str = ""  # of all its rows, if the file is that of a split
     name: str = ""  # of a further file: the column of the image's name
 
 
@@ -156,14 +156,14 @@ class LabelFile:
 class Labels:
     """One form in which the labels of a dataset circulate."""
 
-    variant: str  # what these labels are, in words for a report
+    variant: str  # a description of these labels for a report
     files: tuple[LabelFile, ...]  # that together list the images
     name: str  # columns of the image's name and of the human score
     score: str
-    suffix: str = ""  # what the names lack of the names of the files
+    suffix: str = ""  # to be added to the names to get those of the files
     scales: tuple[Range, ...] | None = None  # the first that holds all scores is taken; None: the dataset's
     direction: Direction | None = None  # which scores are better; None: as in the dataset
-    reference: str = ""  # columns of what the image's own name does not tell
+    reference: str = ""  # columns for what is not part of the image's name
     group: str = ""
     split: str = ""
     subset: str = ""
@@ -185,14 +185,14 @@ class Entry:
     direction: Direction = "higher"
     scales: tuple[Range, ...]
     pattern: re.Pattern[str] = re.compile(r".+")  # of an image's name; its groups subset, reference, group are taken
-    subsets: Mapping[str, str] = field(default_factory=dict)  # names for what the pattern's group `subset` finds
+    subsets: Mapping[str, str] = field(default_factory=dict)  # from the pattern's group `subset` to names
     depth: int | None = 1  # trailing components of a name that belong to it; the others are somebody's folders
     labels: tuple[Labels, ...]  # the preferred form first
     images: tuple[tuple[str, ...], ...] = (("",),)  # layouts: folders searched together; the first with any image
     tops: tuple[str, ...] = ()  # folders that may lie between the root and all this, once or twice
     averaged: tuple[str, ...] = ()  # names listed twice with different scores; the mean is used, and noted
-    variants: Mapping[str, Mapping[str, float]] = field(default_factory=dict)  # versions told by scores of images
-    notes: tuple[str, ...] = ()  # what a report has to say
+    variants: Mapping[str, Mapping[str, float]] = field(default_factory=dict)  # scores of some images in each version
+    notes: tuple[str, ...] = ()  # for a report
     source: str = ""  # where to get the dataset
     licence: str = "not stated"
     citation: str = ""

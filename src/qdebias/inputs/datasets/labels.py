@@ -188,18 +188,18 @@ def recognise(records: Sequence[Record], path: Path, column: str | None = None) 
     """
     given = [str(column) for column in (records[0] if records else {})]
     columns = {column.strip().casefold(): column for column in given}
-    asked = None if column is None else column.strip().casefold()
-    if asked is None and ({"model", "method"} <= columns.keys() or {"log_odds", "mos_low"} & columns.keys()):
+    wanted = None if column is None else column.strip().casefold()
+    if wanted is None and ({"model", "method"} <= columns.keys() or {"log_odds", "mos_low"} & columns.keys()):
         raise SettingError(
             f"{path}: holds scores of a model (it has columns that qdebias writes beside them), not of people; "
             f"name the column of human scores with --column, or give a label file"
         )
-    if asked is not None and asked not in columns:
+    if wanted is not None and wanted not in columns:
         raise SettingError(
             f"{path}: has no column {column!r}; choose one of {', '.join(columns.values())} with --column"
         )
     name = next((columns[one] for one in NAME_COLUMNS if one in columns), None)
-    score = next((columns[one] for one in (SCORE_COLUMNS if asked is None else [asked]) if one in columns), None)
+    score = next((columns[one] for one in (SCORE_COLUMNS if wanted is None else [wanted]) if one in columns), None)
     if score is None and records and "->" in text(records[0], columns.get("id", "")):
         score = columns["id"]
     if name is None or score is None:

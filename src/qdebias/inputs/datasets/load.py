@@ -1,4 +1,4 @@
-"""`load_dataset`: the one way from a name and a folder to images with human scores."""
+"""`load_dataset`: from a name and a folder to images with human scores."""
 
 import os
 from collections import Counter
@@ -18,7 +18,7 @@ from qdebias.inputs.datasets.tree import Tree, find_images, open_tree
 from qdebias.inputs.items import container_kind
 from qdebias.metrics.mos import Direction
 
-SAMPLE = "sample"  # the subset that takes whatever rows and images are there
+SAMPLE = "sample"  # the subset of the rows and images that are present
 
 _SUFFIXES = (".csv", ".tsv", ".json", ".jsonl", ".xlsx", ".parquet", ".gz")
 
@@ -36,23 +36,23 @@ def load_dataset(
     """Load a dataset's human scores and find its images.
 
     Everything is checked: that the labels are complete and on a scale they can be on, and that every image is there.
-    A part is loaded only when `subset` asks for it, and the result says of how much it is a part.
+    A part is loaded only if `subset` names it, and the result holds the size of the whole.
 
     Args:
         name: One of `CATALOGUE`, such as "koniq10k"; or the path of a label file with columns img_path and gt_score
             (also: mos, split, subset, scene, reference, group), as .csv, .tsv, .json, .jsonl, .xlsx or .parquet.
         root: The folder of the dataset, in one of the layouts in which it is found; for a label file the folder that
             img_path is relative to, by default the file's own.
-        subset: None for everything; a split or subset by its name, such as "test" or "ss01"; or "sample" for whatever
-            rows and images are there.
+        subset: None for everything; a split or subset by its name, such as "test" or "ss01"; or "sample" for the
+            rows and images that are present.
         labels: A label file to be used instead of the one below the root, or a folder to look for it.
         direction: For a label file of one's own: whether "higher" (the default) or "lower" scores are better.
         column: For a label file of one's own: the column of human scores; None: gt_score, mos, dmos or score.
         images: Whether the images have to be there; without them only scores that exist can be compared.
 
     Raises:
-        SettingError: The name is unknown, or labels or images are missing, incomplete or not what they should be. The
-            message says what is missing, what was found, and where to get the dataset.
+        SettingError: The name is unknown, or labels or images are missing, incomplete or wrong. The message
+            lists what is missing and what was found, and where to get the dataset.
     """
     if not isinstance(name, str | PathLike):
         raise SettingError(

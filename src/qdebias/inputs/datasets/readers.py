@@ -1,6 +1,6 @@
 """Label files as rows, a mapping from column to value: CSV, white-space columns, Excel, and every form of JSON in use.
 
-Values are as the file has them. What a column means is said by the table of datasets, not here.
+Values are as in the file; the meaning of the columns is in the descriptions of the datasets.
 """
 
 import csv
@@ -25,7 +25,7 @@ DAMAGED = (
     *(OSError, EOFError, SyntaxError, ValueError, TypeError, AttributeError),
     *(ArithmeticError, LookupError, RuntimeError, MemoryError, BadZipFile, zlib.error, struct.error),
 )
-"""What the readers of packed formats raise at damaged files; RuntimeError also stands for what is not implemented."""
+"""The exceptions of the readers of packed formats for damaged files; RuntimeError includes NotImplementedError."""
 
 
 def read_records(path: Path) -> list[Mapping[str, object]]:
@@ -210,7 +210,7 @@ def _flattened(values: Iterable[object], path: Path) -> list[Mapping[str, object
 
 
 def _as_record(columns: Sequence[str], row: Sequence[object]) -> Mapping[str, object]:
-    """Return a row by its columns; the second of one name, for whoever has to know of it, as `second` calls it."""
+    """Return a row by its columns; the second column of the same name is called as `second` returns."""
     named: dict[str, object] = {}
     for column, cell in zip_longest(columns, row[: len(columns)]):
         named.setdefault(second(column) if column and column in named else column, cell)
@@ -218,5 +218,5 @@ def _as_record(columns: Sequence[str], row: Sequence[object]) -> Mapping[str, ob
 
 
 def second(column: str) -> str:
-    """Return what the second column of one name is called."""
+    """Return the name for the second column of the same name."""
     return f"{column} (2)"

@@ -12,7 +12,7 @@ LABEL_FOLDERS = (
     *("", "Data", "Annotations", "TestAnnotations", "database", "labels", "metadata", "meta_info", "jsons"),
     *("../jsons", "../meta_info"),
 )
-"""Where label files are looked for, below the root or one of the folders that may wrap everything."""
+"""Folders of label files, below the root or one of the folders that may wrap everything."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +63,7 @@ class Tree:
         return found
 
     def top_level(self, most: int = 12) -> str:
-        """Say what the root holds, for an error message."""
+        """Return what the root holds, for an error message."""
         names = sorted(name for alike in self._names("").values() for name in alike)
         more = f" and {len(names) - most} more" if len(names) > most else ""
         return ", ".join(names[:most]) + more if names else "nothing"
