@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
-# One expects: of a wheel whose metadata names the BSD licence, and whose FFmpeg calls itself "LGPL version 3 or
+# Expected: of a wheel whose metadata names the BSD licence, and whose FFmpeg calls itself "LGPL version 3 or
 # later", that no library in it is under the GPL. FFmpeg's own configure does not build x264 or x265 in without
 # --enable-gpl, and then calls the result GPL.
 #
-# What happens: PyAV's wheel for Linux carries libx264 and libx265, which are under the GPL, and its libavcodec, built
+# Actual: PyAV's wheel for Linux carries libx264 and libx265, which are under the GPL, and its libavcodec, built
 # with both and without --enable-gpl, loads them. A look at the metadata or at `avcodec_license` does not show it.
 set -euo pipefail
 folder=$(mktemp -d)

@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
-# One expects: saving a photo as AVIF, with its metadata (`photo.save("photo.avif", exif=photo.getexif())`),
+# Expected: saving a photo as AVIF, with its metadata (`photo.save("photo.avif", exif=photo.getexif())`),
 # changes a file and not the photo in memory.
 #
-# What happens: AVIF stores the orientation apart from the metadata, and Pillow takes it out of the very
+# Actual: AVIF stores the orientation apart from the metadata, and Pillow takes it out of the very
 # object that it was given, which is the photo's own. The AVIF file is right; whatever is made of the photo
 # afterwards is not: saved again as JPEG it lies on its side, and `ImageOps.exif_transpose` no longer turns
 # it. JPEG, PNG, WebP and TIFF leave the object alone.

@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
-# One expects: a number that is written to a dataset comes back as it was, as it does from a column of floats
+# Expected: a number that is written to a dataset comes back as it was, as it does from a column of floats
 # or structures.
 #
-# What happens: a column of type `Json`, which `Dataset.map` chooses by itself for dictionaries that begin
+# Actual: a column of type `Json`, which `Dataset.map` chooses by itself for dictionaries that begin
 # empty, rounds numbers to ten decimals: 0.6089928317378887 comes back as 0.6089928317000001, and 1e-12 as 0.
 # Data-Juicer holds the statistics of its filters in such a column.
 set -euo pipefail

@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
-# One expects: `Dataset.map` with a function that only reads the width of each picture and returns one new
-# number leaves the pictures as they are.
+# Expected: `Dataset.map` with a function that only reads the width of each image and returns one new
+# number leaves the images as they are.
 #
-# What happens: pictures that a dataset holds as JPEG, WebP or AVIF bytes are compressed a second time, at
-# Pillow's own quality, because looking at the picture decodes it and the decoded picture is written back. A
-# function that never looks leaves the bytes alone, as does `filter`, and so do pictures that are held as
+# Actual: images that a dataset holds as JPEG, WebP or AVIF bytes are compressed a second time, at
+# Pillow's own quality, because looking at the image decodes it and the decoded image is written back. A
+# function that never looks leaves the bytes alone, as does `filter`, and so do images that are held as
 # paths. `Image(decode=False)` avoids it.
 set -euo pipefail
 folder=$(mktemp -d)

@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
-# One expects: an image processor of transformers takes a grey picture of 16 bits (a scan, an X-ray, a depth
+# Expected: an image processor of transformers takes a grey image of 16 bits (a scan, an X-ray, a depth
 # map) as a viewer shows it, mid grey as mid grey, or refuses it.
 #
-# What happens: its conversion to RGB is Pillow's, which cuts off at 255 in the place of taking the upper bits:
+# Actual: its conversion to RGB is Pillow's, which cuts off at 255 instead of taking the upper bits:
 # everything from the lowest 256th part of the range upwards is white, and the model sees a white page. Of a
-# picture of floating-point numbers from 0 to 1 everything becomes 0 or 1 of 255: black.
+# image of floating-point numbers from 0 to 1 everything becomes 0 or 1 of 255: black.
 set -euo pipefail
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT

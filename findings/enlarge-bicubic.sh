@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
-# One expects: bicubic enlarging with the same kernel (a = -0.5) gives the same picture everywhere, to one
+# Expected: bicubic enlarging with the same kernel (a = -0.5) gives the same image everywhere, to one
 # level of rounding; shrinking with anti-aliasing does.
 #
-# What happens: JAX, ONNX Runtime on floats and torch on floats agree, and differ from Pillow by up to 19
-# levels of 255. The kernel overshoots at edges; Pillow resizes 8-bit pictures in two passes and cuts off at 0
+# Actual: JAX, ONNX Runtime on floats and torch on floats agree, and differ from Pillow by up to 19
+# levels of 255. The kernel overshoots at edges; Pillow resizes 8-bit images in two passes and cuts off at 0
 # and 255 after each, so what overshoots in the first pass is gone before the second could bring it back.
 # torch and ONNX Runtime on 8-bit integers do as Pillow does. Which of a model's two image processors one has,
 # on floats or on bytes, thus changes its pixels.

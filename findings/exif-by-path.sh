@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
-# One expects: a picture means the same to transformers whether it is named by its path, as in a chat message
+# Expected: an image means the same to transformers whether it is named by its path, as in a chat message
 # with {"type": "image", "path": ...}, or handed over as opened by Pillow.
 #
-# What happens: what is named by a path or URL is read by `load_image`, which turns a photo upright as its EXIF
+# Actual: what is named by a path or URL is read by `load_image`, which turns a photo upright as its EXIF
 # orientation says. What is opened with `Image.open` and handed over is not turned: a photo that the camera
-# held on its side reaches the model lying on its side, without a word, and takes another shape.
+# held on its side reaches the model lying on its side, and takes another shape.
 set -euo pipefail
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT

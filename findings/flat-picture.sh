@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
-# One expects: a full-reference measure gives its best value to a picture compared with itself.
+# Expected: a full-reference measure gives its best value to an image compared with itself.
 #
-# What happens: for a flat picture (sky, a slide, a fade to black) torchmetrics answers SSIM 1, PSNR infinity,
-# but UQI 0 and spatial correlation 0, the values of unrelated pictures, and VIF nan, without a warning; the
-# mean of a batch that holds one such picture is nan. With any texture all are 1.
+# Actual: for a flat image (sky, a slide, a fade to black) torchmetrics answers SSIM 1, PSNR infinity,
+# but UQI 0 and spatial correlation 0, the values of unrelated images, and VIF nan, without a warning; the
+# mean of a batch that holds one such image is nan. With any texture all are 1.
 set -euo pipefail
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT

@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
-# One expects: scikit-learn's r_regression, whose force_finite (on unless switched off) promises 0 where the
+# Expected: scikit-learn's r_regression, whose force_finite (on unless switched off) promises 0 where the
 # correlation with a constant would not be finite, gives 0 for a constant feature.
 #
-# What happens: for 0.5 it does. For a constant whose mean is rounded, such as 0.1, it gives inf, -inf or a number near
+# Actual: for 0.5 it does. For a constant whose mean is rounded, such as 0.1, it gives inf, -inf or a number near
 # 1e-9, depending on how often it is repeated: the squares less the square of the mean leave a rounding error in the
 # place of 0, so that nothing has to be made finite, or what has to be is not found. A selection of the best features by
 # it then sorts by rounding errors.

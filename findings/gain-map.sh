@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
-# One expects: a phone's HDR photo (Ultra HDR: a JPEG with a gain map behind it) opens in Pillow as one JPEG
-# picture.
+# Expected: a phone's HDR photo (Ultra HDR: a JPEG with a gain map behind it) opens in Pillow as one JPEG
+# image.
 #
-# What happens: Pillow says that it is an MPO with two frames. Code that walks through frames takes the gain
-# map, a small grey picture that no viewer shows, for a second photo; code that allows "JPEG" by Pillow's word
+# Actual: Pillow says that it is an MPO with two frames. Code that walks through frames takes the gain
+# map, a small grey image that no viewer shows, for a second photo; code that allows "JPEG" by Pillow's word
 # refuses the photo. Saving it under a name ending in .jpg keeps the first frame and drops the gain map
-# without a word, so its bright parts are no longer brighter than white.
+# silently, so its bright parts are no longer brighter than white.
 set -euo pipefail
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT

@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
-# One expects: a blur leaves the mean brightness of an 8-bit picture as it is, and a flat picture altogether,
+# Expected: a blur leaves the mean brightness of an 8-bit image as it is, and a flat image altogether,
 # up to rounding: OpenCV, Pillow and scikit-image do, and so does scipy.ndimage when it turns or zooms.
 #
-# What happens: scipy.ndimage's filters cut off what is behind the point in the place of rounding, once for
-# each axis: gaussian_filter darkens a picture of bytes by one level on average. Of flat pictures of the 256
+# Actual: scipy.ndimage's filters cut off what is behind the point instead of rounding, once for
+# each axis: gaussian_filter darkens an image of bytes by one level on average. Of flat images of the 256
 # levels, a box blur by convolve darkens 89. A blur that is compared with its source, for a score or as a
 # degradation, is thus also a change of brightness. On floats nothing is lost.
 set -euo pipefail

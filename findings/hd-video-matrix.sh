@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
-# One expects: the frames of an HD video have the colours that a player shows. Where the file does not name its
+# Expected: the frames of an HD video have the colours that a player shows. Where the file does not name its
 # matrix, as many of screen recorders and generators do not, players take BT.709 for HD and BT.601 for less.
 #
-# What happens: PyAV, OpenCV and imageio take BT.601 whatever the size. Reds and greens of an HD video are off by
+# Actual: PyAV, OpenCV and imageio take BT.601 whatever the size. Reds and greens of an HD video are off by
 # 24 of 255 levels; with the matrix named in the file, the same pixels come out right within 2.
 set -euo pipefail
 folder=$(mktemp -d)

@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
-# One expects: PyAV, which opens HEIC photos without any setting, gives a frame of the photo's width and
+# Expected: PyAV, which opens HEIC photos without any setting, gives a frame of the photo's width and
 # height.
 #
-# What happens: it gives the frame as it was coded. HEIC codes even numbers of rows and columns and at least
+# Actual: it gives the frame as it was coded. HEIC codes even numbers of rows and columns and at least
 # 64 x 64, and says in a crop box what of it is the photo; the crop is not applied, nor reported as width and
 # height. A photo of 641 x 481 becomes 642 x 482 with an invented row and column, one of 64 x 32 becomes 64 x
 # 64. Pillow (pillow-heif) crops. AVIF of the same sizes comes out right.

@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
-# One expects: `photo.save("photo.heic", exif=photo.getexif())`, the way that keeps a photo's metadata in
+# Expected: `photo.save("photo.heic", exif=photo.getexif())`, the way that keeps a photo's metadata in
 # other formats, keeps its orientation, too.
 #
-# What happens: the orientation is lost, and with it the way up: the file holds the pixels as they lay and
+# Actual: the orientation is lost, and with it the way up: the file holds the pixels as they lay and
 # says orientation 1. The same metadata as bytes (`photo.info["exif"]`), or no `exif` argument at all, gives
-# an upright picture. As JPEG, PNG, WebP and AVIF, the object keeps it.
+# an upright image. As JPEG, PNG, WebP and AVIF, the object keeps it.
 set -euo pipefail
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT

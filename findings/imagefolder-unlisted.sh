@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
-# One expects: load_dataset("imagefolder") over a folder of three pictures gives three rows; with a
+# Expected: load_dataset("imagefolder") over a folder of three images gives three rows; with a
 # metadata.csv that lists one of them, three rows of which two have no score, or an error.
 #
-# What happens: the pictures that metadata.csv does not list are left out without a word, and the data set is
+# Actual: the images that metadata.csv does not list are left out silently, and the dataset is
 # one row long.
 set -euo pipefail
 folder=$(mktemp -d)

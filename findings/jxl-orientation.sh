@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
-# One expects: the way that turns a photo upright in Pillow, ImageOps.exif_transpose, gives for JPEG XL what
+# Expected: the way that turns a photo upright in Pillow, ImageOps.exif_transpose, gives for JPEG XL what
 # other readers show.
 #
-# What happens: a JPEG XL says itself which way is up, and its decoder turns it; a copy of the EXIF data may say
+# Actual: a JPEG XL says itself which way is up, and its decoder turns it; a copy of the EXIF data may say
 # so, too, and does not count. pillow-jxl-plugin hands over the turned pixels together with that copy, and
 # exif_transpose turns them once more. The other way round, a photo that it saves with its EXIF data says the way
 # up in these alone: Pillow shows it upright, a reader that keeps to the standard (imagecodecs, which is libjxl)

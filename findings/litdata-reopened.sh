@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
-# One expects: a JPEG photo that was opened with Pillow and not touched is stored by LitData the same way
+# Expected: a JPEG photo that was opened with Pillow and not touched is stored by LitData the same way
 # wherever it came from, as its bytes.
 #
-# What happens: it is if it was opened by its path. The same photo opened from memory (out of a zip, a
-# download, a column of another data set) is compressed a second time, at Pillow's own quality, and its EXIF
+# Actual: it is if it was opened by its path. The same photo opened from memory (out of a zip, a
+# download, a column of another dataset) is compressed a second time, at Pillow's own quality, and its EXIF
 # orientation is lost, so that a photo that the camera held on its side is stored lying on its side.
 set -euo pipefail
 folder=$(mktemp -d)

@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
-# One expects: a function compiled by numba with cache=True gives the same numbers in every process of one machine,
+# Expected: a function compiled by numba with cache=True gives the same numbers in every process of one machine,
 # whether it was compiled there or read from the cache of a process before.
 #
-# What happens: where a function with fastmath calls another, and both are cached, the process that compiles them gives
+# Actual: where a function with fastmath calls another, and both are cached, the process that compiles them gives
 # other last bits than every later one, which reads both from the cache: there the call is optimised otherwise. With
 # inline="always" on the function that is called, all processes agree. So the first run after an installation, and each
 # worker that compiles for itself, can differ from the rest.

@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
-# One expects: OpenCV reads a TIFF that its camera marked as lying on its side (Orientation 5 to 8) as it
+# Expected: OpenCV reads a TIFF that its camera marked as lying on its side (Orientation 5 to 8) as it
 # reads a JPEG with the same mark: upright.
 #
-# What happens: it does so for square pictures only. For any other shape the turned picture no longer fits the
+# Actual: it does so for square images only. For any other shape the turned image no longer fits the
 # array set aside for it; `imread` writes an error to the log and returns None, under every flag. Orientation
 # 2 to 4, which keep the shape, are read and turned.
 set -euo pipefail

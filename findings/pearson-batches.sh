@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
-# One expects: torchmetrics' PearsonCorrCoef of predictions that are all equal is nan with its warning about
+# Expected: torchmetrics' PearsonCorrCoef of predictions that are all equal is nan with its warning about
 # zero variance, and how the predictions were cut into batches does not matter.
 #
-# What happens: with batches of 1 or 3 it is nan and warns. With batches of 8 or all at once it is 7e-9 or so,
-# without a warning: a model that answers the same for every picture looks like one that is merely
+# Actual: with batches of 1 or 3 it is nan and warns. With batches of 8 or all at once it is 7e-9 or so,
+# without a warning: a model that answers the same for every image looks like one that is merely
 # uncorrelated.
 set -euo pipefail
 folder=$(mktemp -d)

@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
-# One expects: a PFM picture (floating-point numbers; HDR and depth) whose header gives the scale -2.0 has the
+# Expected: a PFM image (floating-point numbers; HDR and depth) whose header gives the scale -2.0 has the
 # same values in every reader.
 #
-# What happens: Pillow reads the sign, which is the byte order, and ignores the scale; OpenCV and FFmpeg
+# Actual: Pillow reads the sign, which is the byte order, and ignores the scale; OpenCV and FFmpeg
 # (PyAV) divide by it. The same file is twice as bright in Pillow. With scale -1.0, as most programs write it,
 # all agree.
 set -euo pipefail

@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
-# One expects: a rank correlation of predictions of which one is NaN, or all are equal, is NaN, as
+# Expected: a rank correlation of predictions of which one is NaN, or all are equal, is NaN, as
 # torchmetrics' PearsonCorrCoef of a NaN and scipy's spearmanr and kendalltau are.
 #
-# What happens: torchmetrics' Spearman and Kendall give a NaN a rank like a number and answer an ordinary
+# Actual: torchmetrics' Spearman and Kendall give a NaN a rank like a number and answer an ordinary
 # number without a warning: one failed prediction of 20 that agree perfectly makes .71 and .90 of 1. For
-# predictions that are all equal, Spearman is exactly 0 and Kendall NaN: a mean over data sets takes the one
+# predictions that are all equal, Spearman is exactly 0 and Kendall NaN: a mean over datasets takes the one
 # for "does not agree" and is lost by the other.
 set -euo pipefail
 folder=$(mktemp -d)

@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
-# One expects: Ray Data's read_images gives the colours of a picture with a palette (GIF, many PNG), as it
-# does for other colour pictures, or says that it cannot.
+# Expected: Ray Data's read_images gives the colours of an image with a palette (GIF, many PNG), as it
+# does for other colour images, or says that it cannot.
 #
-# What happens: it gives an array of two dimensions, as for grey pictures, that holds the places in the
-# palette: pure red may be 1 and white 0. A black and white picture comes as booleans. mode="RGB" gives the
+# Actual: it gives an array of two dimensions, as for grey images, that holds the places in the
+# palette: pure red may be 1 and white 0. A black and white image comes as booleans. mode="RGB" gives the
 # colours.
 set -euo pipefail
 folder=$(mktemp -d)

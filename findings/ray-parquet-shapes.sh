@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
-# One expects: pictures that Ray Data wrote as Parquet can be read as one table by other tools, each with its
+# Expected: images that Ray Data wrote as Parquet can be read as one table by other tools, each with its
 # shape, or not at all.
 #
-# What happens: if the pictures have two sizes and lie in two files, each file states one shape for its whole
-# column. pyarrow joins the files without a word and keeps the first file's shape, so that a picture of 10 x
+# Actual: if the images have two sizes and lie in two files, each file states one shape for its whole
+# column. pyarrow joins the files silently and keeps the first file's shape, so that an image of 10 x
 # 20 is said to be one of 32 x 64; Polars refuses to join them. Ray itself reads them rightly. In one file
-# (`repartition(1)`) Ray writes another type, with a shape for each picture.
+# (`repartition(1)`) Ray writes another type, with a shape for each image.
 set -euo pipefail
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT

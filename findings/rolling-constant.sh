@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
-# One expects: a rolling correlation with values that do not change within the window is not defined, and a
+# Expected: a rolling correlation with values that do not change within the window is not defined, and a
 # library of tables answers NaN (pandas, DuckDB) whatever the value is that does not change.
 #
-# What happens: Polars' rolling_corr answers NaN for 0.5 and minus or plus infinity for most windows of 0.1:
+# Actual: Polars' rolling_corr answers NaN for 0.5 and minus or plus infinity for most windows of 0.1:
 # the variance comes out as a rounding error next to 0, and what is divided by it has no bound. `fill_nan` and
 # `drop_nans` do not catch it, and a mean of the column is infinite. Outside of windows, `pl.corr` of the same
 # column is NaN.

@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
-# One expects: transformers loads a checkpoint in several safetensors files whose index holds the map from
+# Expected: transformers loads a checkpoint in several safetensors files whose index holds the map from
 # names to files and no "metadata", which is needed for nothing: it says how large the files are together.
 #
-# What happens: KeyError: 'metadata', with no word of which file lacks what. With an empty "metadata" the
+# Actual: KeyError: 'metadata', with no word of which file lacks what. With an empty "metadata" the
 # model loads, and also if the index leaves out names that the files hold.
 set -euo pipefail
 folder=$(mktemp -d)

@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
-# One expects: `apply_chat_template` refuses a keyword that neither it nor the template knows, as any Python
+# Expected: `apply_chat_template` refuses a keyword that neither it nor the template knows, as any Python
 # function does with a misspelt one, and enable_thinking="false", as it comes from a command line or a form, is
 # false or refused.
 #
-# What happens: whatever is not a keyword of its own becomes a variable of the template, unused or not. With
+# Actual: whatever is not a keyword of its own becomes a variable of the template, unused or not. With
 # add_generation_promt=True (one letter short) the prompt silently ends before the model's turn, and the model
 # is asked something else. "false" is text that is not empty, so that it is true: it switches thoughts on.
 set -euo pipefail

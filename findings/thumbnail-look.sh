@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
-# One expects: Image.thumbnail of a JPEG photo gives the same pixels whether or not the photo was looked at
+# Expected: Image.thumbnail of a JPEG photo gives the same pixels whether or not the photo was looked at
 # before, such as for its brightness.
 #
-# What happens: of a photo whose pixels are not loaded yet, the JPEG decoder makes a smaller picture (draft), and
+# Actual: of a photo whose pixels are not loaded yet, the JPEG decoder makes a smaller image (draft), and
 # this is what is resized; of one that is loaded, all pixels are. The two differ by up to 7 levels of 255, in
 # most values.
 set -euo pipefail

@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
-# One expects: for a photo on its side (EXIF orientation 6), Pillow's `size` and `getexif()` after
+# Expected: for a photo on its side (EXIF orientation 6), Pillow's `size` and `getexif()` after
 # `Image.open` go together the same way in all formats, so that a program can tell the size as shown from the
 # header, without decoding.
 #
-# What happens: of a TIFF, `size` is turned already and the orientation still says 6, until the pixels are
+# Actual: of a TIFF, `size` is turned already and the orientation still says 6, until the pixels are
 # loaded; then the orientation is gone. Of JPEG, PNG, WebP and AVIF `size` is as stored. A program that swaps
 # width and height for orientations 5 to 8 is right for all but TIFF, where it turns what is turned.
 set -euo pipefail

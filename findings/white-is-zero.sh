@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
-# One expects: a reader either turns grey TIFFs whose white is 0 (WhiteIsZero, as scanners and X-ray machines
+# Expected: a reader either turns grey TIFFs whose white is 0 (WhiteIsZero, as scanners and X-ray machines
 # write them) the right way round or leaves them as stored, whatever the bit depth and the flag.
 #
-# What happens: Pillow turns 8 bits round and leaves 16 bits a negative. OpenCV turns 8 bits round even under
-# IMREAD_UNCHANGED; of one 16-bit file, IMREAD_COLOR and IMREAD_GRAYSCALE give the picture, IMREAD_ANYDEPTH
+# Actual: Pillow turns 8 bits round and leaves 16 bits a negative. OpenCV turns 8 bits round even under
+# IMREAD_UNCHANGED; of one 16-bit file, IMREAD_COLOR and IMREAD_GRAYSCALE give the image, IMREAD_ANYDEPTH
 # and IMREAD_UNCHANGED its negative. tifffile turns neither, libvips both.
 set -euo pipefail
 folder=$(mktemp -d)

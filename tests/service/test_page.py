@@ -138,7 +138,7 @@ def test_one_image_its_four_copies_and_the_score(opened: Opened) -> None:
         assert len(bars) == 13
         assert min(bars) > 100
         expect(page.get_by_role("img", name=re.compile("on a scale from 0 to 1"))).to_be_visible()
-        expect(page.locator("#words")).to_contain_text(f"That makes {direct(path):.3f}")
+        expect(page.locator("#words")).to_contain_text(f"The score is {direct(path):.3f}")
         look(page, "one")
 
         page.get_by_label("Method").select_option("vanilla")
@@ -168,7 +168,7 @@ def test_many_images_with_a_bad_one_are_sorted_and_taken_away(opened: Opened, tm
     with opened() as page:
         page.get_by_role("tab", name="Many images").click()
         drop(page, "many", *sound, bad)
-        expect(page.locator("#many .status")).to_have_text(f"{len(sound)} scored, 1 could not be")
+        expect(page.locator("#many .status")).to_have_text(f"{len(sound)} scored, 1 failed")
         names = page.locator("#gallery h3")
         expect(names).to_have_text([*sorted(scores, key=scores.__getitem__), bad.name])
         page.get_by_label("Sort by").select_option("best")
@@ -199,7 +199,7 @@ def test_an_evaluation_run_shows_where_model_and_people_disagree(opened: Opened,
     with opened() as page:
         page.get_by_role("tab", name="Evaluation run").click()
         drop(page, "run", tmp_path / "run.csv")
-        expect(page.locator("#run .status")).to_have_text("60 images of run.csv; 1 without a score are left out")
+        expect(page.locator("#run .status")).to_have_text("60 images in run.csv; 1 without a score omitted")
         page.locator("#photos").set_input_files(tmp_path / "17.png")
         expect(page.locator("#scatter circle")).to_have_count(60)
         expect(page.locator("#scatter .worst")).to_have_count(12)
@@ -226,7 +226,7 @@ def test_what_evaluate_wrote_is_ranked_as_evaluate_ranks_it(opened: Opened, tmp_
         page.get_by_role("tab", name="Evaluation run").click()
         for name in ("run.csv", "run.jsonl", "rounded.jsonl"):
             drop(page, "run", tmp_path / name)
-            expect(page.locator("#run .status")).to_have_text(f"12 images of {name}")
+            expect(page.locator("#run .status")).to_have_text(f"12 images in {name}")
             measures = [f"{found[name]:.3f}" for name in ("srcc", "krcc")]
             expect(page.locator("#measures dd")).to_have_text(["12", measures[0], re.compile("."), measures[1]])
 
@@ -246,7 +246,7 @@ def test_what_is_no_table_is_told_kindly(opened: Opened, tmp_path: Path) -> None
             (tmp_path / name).write_bytes(text)
             drop(page, "run", tmp_path / name)
             alert = page.locator("#run").get_by_role("alert")
-            expect(alert).to_contain_text(f"{name}: This is no table of qdebias evaluate: it needs the columns")
+            expect(alert).to_contain_text(f"{name}: This is not a table of qdebias evaluate: it needs the columns")
 
 
 def test_forty_files_at_once_and_every_one_that_cannot_be_scored_says_why(opened: Opened, tmp_path: Path) -> None:
@@ -265,7 +265,7 @@ def test_forty_files_at_once_and_every_one_that_cannot_be_scored_says_why(opened
     with opened() as page:
         page.get_by_role("tab", name="Many images").click()
         drop(page, "many", *(tmp_path / name for name in whys), *sound)
-        expect(page.locator("#many .status")).to_have_text("35 scored, 5 could not be")
+        expect(page.locator("#many .status")).to_have_text("35 scored, 5 failed")
         page.get_by_label("Sort by").select_option("given")
         expect(page.locator("#gallery h3")).to_have_text([*whys, *(path.name for path in sound)])
         expect(page.locator("#gallery .bad")).to_contain_text([why for _, why in whys.values()])
@@ -308,7 +308,7 @@ def test_words_and_what_can_be_used_stand_out_from_their_ground(opened: Opened, 
         empty = page.evaluate(CONTRASTS)
         page.get_by_role("tab", name="Many images").click()
         drop(page, "many", PHOTOS / "dogs.jpg", tmp_path / "letter.png")
-        expect(page.locator("#many .status")).to_have_text("1 scored, 1 could not be")
+        expect(page.locator("#many .status")).to_have_text("1 scored, 1 failed")
         many = page.evaluate(CONTRASTS)
         page.get_by_role("tab", name="One image").click()
         drop(page, "one", tmp_path / "letter.png")
@@ -392,7 +392,7 @@ def test_while_the_model_loads_calm_words_stand_there_and_what_is_chosen_comes_n
         )
     page = context.new_page()
     page.goto(server.url)
-    expect(page.locator("#one .status")).to_have_text(re.compile("^The model is being loaded, .* already\\.$"))
+    expect(page.locator("#one .status")).to_have_text(re.compile("^The model is loading, .* now\\.$"))
     expect(page.locator("#one").get_by_role("alert")).to_be_hidden()
     expect(page.locator("#one .waiting")).to_be_visible()
     look(page, "loading")
@@ -423,7 +423,7 @@ def test_a_tile_opens_its_explanation(opened: Opened, tmp_path: Path) -> None:
 def test_methods_are_grouped_with_plain_names_and_choosers_without_use_are_hidden(opened: Opened) -> None:
     with opened() as page:
         groups = page.locator("#method optgroup").evaluate_all("(all) => all.map((one) => one.label)")
-        assert groups[:2] == ["Beside degraded copies", "The image alone"]
+        assert groups[:2] == ["Next to degraded copies", "The image alone"]
         names = page.locator("#method option").evaluate_all("(all) => all.map((one) => one.value)")
         listed = page.evaluate("async () => (await (await fetch('v1/methods')).json()).methods.map((one) => one.name)")
         assert sorted(names) == sorted(listed)

@@ -1,1 +1,1 @@
-"""A degradation, a readout, a method and a model of one's own."""
+"""A custom degradation, readout, method and model."""

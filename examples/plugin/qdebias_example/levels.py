@@ -1,4 +1,4 @@
-"""A readout of one's own: five levels in place of good and poor."""
+"""A custom readout: five levels instead of good and poor."""
 
 from qdebias import Question, Vanilla
 

@@ -1,4 +1,4 @@
-"""A method of one's own: the median over the conditions in place of the weighted mean."""
+"""A custom method: the median over the conditions instead of the weighted mean."""
 
 from dataclasses import dataclass, replace
 
@@ -12,15 +12,15 @@ from qdebias.methods.presets import UNASKED
 
 @dataclass(frozen=True, kw_only=True)
 class Median:
-    """Asks what the paper asks about quality, and takes the median."""
+    """Ask the quality questions of the paper and take the median."""
 
     base: QDebias = UNASKED
 
     def plan(self, image: RgbImage, context: Context) -> Plan:
-        """Say what to ask about the image."""
+        """Return the questions about the image."""
         return self.base.plan(image, context)
 
     def combine(self, plan: Plan, answers: Answers) -> Score:
-        """Turn the answers into the score."""
+        """Compute the score from the answers."""
         score = self.base.combine(plan, answers)
         return replace(score, value=float(np.median(score.good)))

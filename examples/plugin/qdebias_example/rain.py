@@ -1,4 +1,4 @@
-"""A degradation of one's own: streaks of rain."""
+"""A custom degradation: streaks of rain."""
 
 import numpy as np
 
@@ -10,8 +10,8 @@ def rain(image: RgbImage, rng: Rng) -> RgbImage:
     """Draw slanted white streaks over the image.
 
     Args:
-        image: (H, W, 3) uint8, which is not changed.
-        rng: Source of noise, decided by the seed and the image.
+        image: (H, W, 3) uint8; not modified.
+        rng: Random generator derived from the seed and the image.
 
     Returns:
         (H, W, 3) uint8.

@@ -1,4 +1,4 @@
-"""A model of one's own: it calls good what is sharp, in place of a network or a server."""
+"""A custom model: sharp images are good; a stand-in for a network or a server."""
 
 from collections.abc import Sequence
 
@@ -11,7 +11,7 @@ from qdebias.image import RgbImage
 
 
 class Sharpness:
-    """Fits `qdebias.Backend`: a fingerprint and `option_logits` are all that is needed."""
+    """Implement `qdebias.Backend`: it needs only a fingerprint and `option_logits`."""
 
     fingerprint = Fingerprint(identity={"backend": "sharpness", "model": "mean-difference-1"})
 
@@ -21,11 +21,11 @@ class Sharpness:
 
 
 def praise(options: Sequence[str]) -> FloatArray:
-    """Return 1 for a word of praise, -1 for any other."""
+    """Return 1 for good and yes, -1 for any other option."""
     return np.array([1.0 if option.strip().lower() in ("good", "yes") else -1.0 for option in options])
 
 
 def sharpness(images: Sequence[RgbImage]) -> float:
-    """Return how sharp the last image is beside the first; beside none, beside a usual photograph."""
+    """Return the log ratio of the last image's sharpness to the first's, or to that of a typical photograph."""
     steps = [np.abs(np.diff(image.astype(float), axis=1)).mean() for image in images]
     return float(np.log((steps[-1] + 1) / (steps[0] + 1 if len(steps) > 1 else 8)))

@@ -116,8 +116,8 @@ function start() {
       isReady();
     } catch (error) {
       if (error.wait) { // the model is being loaded
-        const chosen = document.querySelector(".drop.used") ? "What you chose comes next." : "Images can be chosen already.";
-        for (const { say } of asking) say(`The model is being loaded, which may take some minutes. ${chosen}`, { busy: true });
+        const chosen = document.querySelector(".drop.used") ? "Your selection is next." : "You can select images now.";
+        for (const { say } of asking) say(`The model is loading, which may take some minutes. ${chosen}`, { busy: true });
         setTimeout(load, 1000 * Math.min(error.wait, 2));
       } else for (const { complain } of asking) complain(error.message);
     }

@@ -31,7 +31,7 @@ export function setUpMany(panel, choice, ready, open) {
     const sound = rows.filter((row) => row.answer);
     const scores = sound.map((row) => row.answer.score);
     keepDrawn(find("#histogram"), (width) => histogram(width, scores),
-      element("figcaption", {}, `How many of ${sound.length} images have which score`));
+      element("figcaption", {}, `Score distribution of ${sound.length} images`));
     progress.max = rows.length;
     progress.value = rows.filter((row) => row.answer || row.error).length;
   }
@@ -59,7 +59,7 @@ export function setUpMany(panel, choice, ready, open) {
     find("#csv").disabled = true;
     arrange();
     refresh();
-    say("The model is being loaded; the images come next.", { busy: true });
+    say("The model is loading; the images are next.", { busy: true });
     await ready;
     if (!signal.aborted) say("");
     const left = [...rows];
@@ -77,8 +77,8 @@ export function setUpMany(panel, choice, ready, open) {
   function conclude(stopped) {
     const failed = rows.filter((row) => row.error).length;
     const done = rows.filter((row) => row.answer).length;
-    if (!done && failed) complain("None of the images could be scored; each one below says why.");
-    else say(`${done} scored${failed ? `, ${failed} could not be` : ""}${stopped ? ", then stopped" : ""}`);
+    if (!done && failed) complain("None of the images could be scored; see the errors below.");
+    else say(`${done} scored${failed ? `, ${failed} failed` : ""}${stopped ? ", then stopped" : ""}`);
   }
 
   onFiles(find(".drop"), ask);
@@ -98,7 +98,7 @@ function describe(row, open) {
   if (row.error) row.text.replaceChildren(title, element("p", { class: "bad" }, row.error));
   else {
     const explain = element("button", { type: "button", class: "open", "aria-label": `Explain ${row.file.name}`, click: () => open(row.file) },
-      "How it came about");
+      "Explain");
     row.text.replaceChildren(title, element("strong", {}, digits(row.answer.score)), bar(row.answer.score), explain);
   }
 }

@@ -17,12 +17,12 @@ export function setUpOne(panel, choice, ready) {
     asking?.abort();
     asking = new AbortController();
     const { signal } = asking;
-    say("The model is being loaded; this image comes next.", { busy: true });
+    say("The model is loading; this image is next.", { busy: true });
     panel.setAttribute("aria-busy", "true");
     try {
       await ready;
       if (signal.aborted) return;
-      say("The model looks at the image and its degraded copies …", { busy: true });
+      say("Scoring the image next to its degraded copies …", { busy: true });
       const found = await explain(file, choice(), signal);
       show(panel, found);
       result.hidden = false;
@@ -87,35 +87,35 @@ const picture = (address, title, meters) =>
     element("img", { src: address, alt: title }),
     element("figcaption", {}, element("h3", {}, title), ...meters));
 
-/** Say in plain words how the score came about. */
+/** Describe how the score was computed. */
 function words({ answer, vanilla, conditions }) {
-  const start = `Asked plainly, ${answer.model} calls this image good with a probability of ${digits(vanilla)}. `;
+  const start = `To the plain question, ${answer.model} answers good with a probability of ${digits(vanilla)}. `;
   if (!conditions.length) {
-    const said = Object.keys(answer.probabilities).length === 2 ? `calls it good with a probability of ${digits(answer.score)}`
-      : `what it answers amounts to ${digits(answer.score)}`;
-    return `${answer.model} was asked one question about this image alone, by the method ${answer.method}, and ${said}. Nothing guards this number against what the image shows; choose ` +
-      "a method with degraded copies to see the difference.";
+    const said = Object.keys(answer.probabilities).length === 2 ? `answered good with a probability of ${digits(answer.score)}`
+      : `its answer has the value ${digits(answer.score)}`;
+    return `${answer.model} was asked one question about this image alone, by the method ${answer.method}, and ${said}. Image content can influence this number; choose ` +
+      "a method with degraded copies to compare.";
   }
   const goods = conditions.map((one) => one.good);
   const low = digits(Math.min(...goods)), high = digits(Math.max(...goods));
   const range = low === high ? `with ${low}` : `with ${low} to ${high}`;
-  const asked = answer.beside ? `Then it saw the image beside ${count(conditions.length)}, and said good ${range}. `
-    : `Then it was asked about ${count(conditions.length)}, alone, and called them good ${range}, which is subtracted. `;
+  const asked = answer.beside ? `Next to ${count(conditions.length)}, it answers good ${range}. `
+    : `About ${count(conditions.length)}, alone, it answers good ${range}, which is subtracted. `;
   const shift = answer.score - vanilla;
   const moved = Math.abs(shift) < 0.0005 ? "the same as" : `${digits(Math.abs(shift))} ${shift > 0 ? "above" : "below"}`;
-  return start + asked + weighting(conditions) + `That makes ${digits(answer.score)}, ${moved} the plain answer.`;
+  return start + asked + weighting(conditions) + `The score is ${digits(answer.score)}, ${moved} the plain answer.`;
 }
 
 const count = (number) =>
-  number === 1 ? "a badly degraded copy of it" : `each of ${number} badly degraded copies of it`;
+  number === 1 ? "a degraded copy of the image" : `each of ${number} degraded copies of the image`;
 
 function weighting(conditions) {
   if (conditions.length === 1) return "";
   const ordered = [...conditions].sort((a, b) => b.weight - a.weight);
   const most = ordered[0], least = ordered.at(-1);
-  if (most.weight - least.weight < 0.005) return "The answers count the same. ";
-  const why = most.same === null ? "" : " because it was surest that both show the same thing";
-  return `The answer beside “${most.kind}” counts most (${percent(most.weight)})${why}, the one beside “${least.kind}” least ` +
+  if (most.weight - least.weight < 0.005) return "All answers have the same weight. ";
+  const why = most.same === null ? "" : " because the model is most certain that both show the same object";
+  return `The answer next to “${most.kind}” has the most weight (${percent(most.weight)})${why}, the one next to “${least.kind}” the least ` +
     `(${percent(least.weight)}). `;
 }
 

@@ -25,7 +25,7 @@ export function setUpRun(panel, open) {
       found = { answer, rows: rows.map((row, place) => ({ ...row, gap: answer.gap[place] })) };
       panel.querySelector(".result").hidden = false;
       draw();
-      say(`${rows.length} images of ${file.name}${left ? `; ${left} without a score are left out` : ""}`);
+      say(`${rows.length} images in ${file.name}${left ? `; ${left} without a score omitted` : ""}`);
     } catch (error) {
       panel.querySelector(".result").hidden = true;
       complain(`${file.name}: ${error.message}`);
@@ -33,7 +33,7 @@ export function setUpRun(panel, open) {
   });
   onFiles(pictures, (files) => {
     photos = byName(files);
-    say(`${files.length} ${files.length === 1 ? "picture" : "pictures"} at hand`);
+    say(`${files.length} ${files.length === 1 ? "image" : "images"} loaded`);
     draw();
   });
 }
@@ -52,14 +52,14 @@ function parse(name, text) {
     ? text.split("\n").filter((line) => line.trim()).map(fromJson)
     : readCsv(text);
   if (!lines.length || !lines.every((line) => line?.score !== undefined && line.quality !== undefined)) {
-    throw new Error("This is no table of qdebias evaluate: it needs the columns path, score and quality.");
+    throw new Error("This is not a table of qdebias evaluate: it needs the columns path, score and quality.");
   }
   const number = (value) => (value === "" || value === null || value === undefined ? NaN : Number(value));
   const all = lines.map(({ path, score, quality, rank }) =>
     ({ path: String(path), score: number(score), quality: number(quality), rank: number(rank) }));
   const rows = all.filter((row) => Number.isFinite(row.score) && Number.isFinite(row.quality));
-  if (rows.length < 3) throw new Error("Three images with a score are the least that can be compared.");
-  if (rows.length > MOST) throw new Error(`This page shows ${MOST.toLocaleString("en")} images at most; give a part of them.`);
+  if (rows.length < 3) throw new Error("At least three images with a score are needed.");
+  if (rows.length > MOST) throw new Error(`This page shows at most ${MOST.toLocaleString("en")} images; select a part of them.`);
   return { rows, left: all.length - rows.length };
 }
 
@@ -67,7 +67,7 @@ function fromJson(line) {
   try {
     return JSON.parse(line);
   } catch {
-    throw new Error("A line of the file is not JSON; give the file as qdebias evaluate wrote it.");
+    throw new Error("A line of the file is not JSON; use the file as qdebias evaluate wrote it.");
   }
 }
 
@@ -88,14 +88,14 @@ function show(panel, { answer, rows }, photos, open) {
     ...Object.entries(measures).map(([name, value]) => element("div", {}, element("dt", {}, name), element("dd", {}, value))));
   const points = rows.map((row) => ({ x: row.quality, y: row.score, name: row.path, worst: marked.has(row) }));
   keepDrawn(panel.querySelector("#scatter"), (width) => scatter(width, points),
-    element("figcaption", {}, "Each point is an image; those of the worst disagreements, shown below, are red."));
+    element("figcaption", {}, "Each point is an image; the largest disagreements, shown below, are red."));
   const list = panel.querySelector("#worst");
   clear(list);
   list.append(...worst.map((row) => tile(row, photos.get(row.path) ?? photos.get(row.path.split("/").at(-1)), open)));
 }
 
 function tile(row, file, open) {
-  const liked = row.gap > 0 ? "The model ranks it" : "People rank it";
+  const liked = row.gap > 0 ? "The model ranks it" : "Human scores rank it";
   return element("li", { class: "card" }, photo(file, row.path),
     element("div", { class: "tile" },
       element("h3", {}, row.path),
