@@ -229,7 +229,9 @@ def _questions(methods: Iterable[str], *, without: Question | None = None) -> st
     for questions, names in asked.items():
         lines.append(f"- {', '.join(f'`{name}`' for name in names)}")
         for question in questions:
-            top = f", the {question.top} likeliest words; poles" if isinstance(question, TopQuestion) else ""
+            top = (
+                f", the {question.top} most likely words; reference words" if isinstance(question, TopQuestion) else ""
+            )
             words = (f"“{word}” {value:g}" for word, value in zip(question.options, question.values, strict=True))
             lines.append(f"  - “{question.text}” “{question.answer_prefix}[…]”{top} {', '.join(words)}")
     return "\n".join(lines)

@@ -26,7 +26,7 @@ NEEDS_SAME = (equations.semantic_weight, equations.winner_weight)  # the weights
 
 @dataclass(frozen=True, slots=True)
 class Aspect:
-    """An aspect of quality to ask about: sharpness, noise and others."""
+    """What is asked about instead of quality as a whole: sharpness, noise and others."""
 
     noun: str  # takes the place of "quality" in every question and at the beginning of the answer
     degradations: tuple[Degradation, ...]  # this aspect of them is poor
@@ -167,14 +167,14 @@ _MEDIAN = "only the middle condition, by its log-odds: a choice without labels"
 _READOUTS = {
     "goodpoor": (GOOD_POOR, "good or poor", f"{recipe.PAPER}, eq. (1) and (8)"),
     "levels5": (LEVELS5, "the mean of excellent, good, fair, poor, bad as 1, .75, .5, .25, 0", recipe.Q_ALIGN),
-    "words": (WORDS, "several words a pole: good, high, excellent against poor, low, bad", recipe.DEQA),
+    "words": (WORDS, "several words per side: good, high, excellent against poor, low, bad", recipe.DEQA),
     "neutral": (NEUTRAL, "a neutral word: good, average, poor as 1, .5, 0", recipe.Q_BOOST),
     "ensemble": (ENSEMBLE, "the mean over three questions with a neutral word each", recipe.Q_BOOST),
 }
 _WEIGHTS = {
     "semantic": (equations.semantic_weight, "P(same object), through a softmax", f"{recipe.PAPER}, eq. (10)"),
-    "average": (equations.equal_weight, "every condition counts the same", _TABLE_5),
-    "winner": (equations.winner_weight, "only the condition most surely of the same object", _TABLE_5),
+    "average": (equations.equal_weight, "equal weights", _TABLE_5),
+    "winner": (equations.winner_weight, "only the condition with the highest P(same object)", _TABLE_5),
     "lpips": (equations.similarity_weight, "1 - LPIPS of the pixels, through a softmax", _TABLE_5),
     "confidence": (equations.certainty_weight, _ENTROPY, recipe.OURS),
     "median": (equations.median_weight, _MEDIAN, recipe.OURS),
@@ -200,7 +200,7 @@ PARTS: Mapping[str, Part] = {
     "prefixed": Part(
         "prefix",
         partial(_begin_answers, _prefixed, "every question of this method has an answer prefix already"),
-        "questions without an answer prefix get “The answer is” and options in small letters",
+        "questions without an answer prefix get “The answer is” and lower-case options",
         recipe.OURS,
     ),
     "spaced": Part(
@@ -209,15 +209,15 @@ PARTS: Mapping[str, Part] = {
     "open-thought": Part(
         "thought",
         _begun_with("<think>\n"),
-        "the answer prefix stands in the thought that the chat template opens (enable_thinking=true), where "
+        "the answer prefix is inside the reasoning block that the chat template opens (enable_thinking=true), where "
         "the model was not trained to answer",
-        f"the README of {recipe.Q_REALIGN}, and pyiqa, on a template that opens a thought by itself",
+        f"the README of {recipe.Q_REALIGN}, and pyiqa, with a template that opens a reasoning block",
     ),
     "eq7": Part("fog", _print_fog, "fog without rescaling, white nearly everywhere", f"{recipe.PAPER}, eq. (7)"),
     "by-content": Part(
         "choice",
         _choose_by_content,
-        "spatter alone counts on screen content, all conditions elsewhere",
+        "only spatter for screen content, all conditions otherwise",
         f"{recipe.PAPER}, Table 1, chosen there for a whole dataset",
     ),
     **{
@@ -227,8 +227,8 @@ PARTS: Mapping[str, Part] = {
 }
 
 CONDITIONS: Mapping[str, Part] = {
-    "only-": Part("only", _only, "one condition alone", f"{recipe.PAPER}, Table 3"),
-    "without-": Part("without", _leave_out, "one condition less", f"{recipe.PAPER}, Table 3"),
+    "only-": Part("only", _only, "a single condition", f"{recipe.PAPER}, Table 3"),
+    "without-": Part("without", _leave_out, "without one condition", f"{recipe.PAPER}, Table 3"),
     "with-": Part("with", _add, "a further condition", recipe.IMAGENET_C),
 }
 """Parts with the name of a degradation behind them: `with-jpeg`, `with-jpeg5`."""
@@ -237,7 +237,7 @@ NUMBERED: Mapping[str, Part] = {
     "topk": Part(
         "readout",
         _read_likeliest,
-        "the k likeliest words, each weighed by how its meaning leans to good or bad",
+        "the NUMBER most likely words, weighted by similarity to good or bad words",
         recipe.SEP_IQA_SOURCE,
     ),
     "t": Part(
@@ -246,12 +246,8 @@ NUMBERED: Mapping[str, Part] = {
         "T of the softmax over the options; 1 in the paper, 100 in Q-Bench's script",
         f"{recipe.PAPER}, eq. (8)",
     ),
-    "a": Part(
-        "share", _subtract_copies, "a of a contrast: how much of the log-odds of the copies is subtracted", recipe.VCD
-    ),
-    "seeds": Part(
-        "seeds", _repeat, "the mean over several seeds of the noise, with their spread", recipe.SELF_CONSISTENCY
-    ),
+    "a": Part("share", _subtract_copies, "a of a contrast: the factor of the copies' log-odds", recipe.VCD),
+    "seeds": Part("seeds", _repeat, "the mean over NUMBER noise seeds, with their spread", recipe.SELF_CONSISTENCY),
 }
 """Parts with a number behind them: `t100`, `a0.5`, `seeds4`."""
 
@@ -261,7 +257,7 @@ KINDS = (
 )  # fmt: skip
 """In the order in which parts are put together and written."""
 
-MANY = ("with", "without")  # a method may have several parts of these kinds
+MANY = ("with", "without")  # the kinds of which there may be several parts
 
 NEED_CONDITIONS = {
     "weights": "weights",

@@ -61,7 +61,7 @@ SEP_IQA = replace(
     text="Taking into account the details and the rationality of the image, "
     "how would you rate the quality of this image?",
 )
-"""The question of SeP-IQA's script, which continues "The quality of the image is very"; the pole words are ours."""
+"""The question of SeP-IQA's script, which continues "The quality of the image is very"; the reference words are ours."""
 
 SEP_LEVELS5 = replace(_level_of(SEP_IQA.text, "quality"), answer_prefix=SEP_IQA.answer_prefix)
 
@@ -109,7 +109,7 @@ def _short(name: str, spelled: str, summary: str) -> Recipe:
 
 _RECIPES = (
     _STARTS["paper"],
-    _short("paper-eq7", "paper+eq7", "Q-Debias with the fog of eq. (7) as it is printed, white nearly everywhere"),
+    _short("paper-eq7", "paper+eq7", "Q-Debias with the fog of eq. (7) as printed, white nearly everywhere"),
     Recipe(
         "paper-literal",
         replace(PAPER, placement="after"),
@@ -119,7 +119,7 @@ _RECIPES = (
     Recipe(
         "released-as-written",
         replace(RELEASED, quality=replace(RELEASED_CONDITIONAL, answer_prefix=f"{PREFIX} ")),
-        "Q-Debias as the authors' script reads: with the answer prefix that their processor drops",
+        "Q-Debias as the authors' script is written, with the answer prefix that their processor drops",
     ),
     Recipe("vanilla", Vanilla(question=VANILLA), "one question about the image alone, eq. (1)"),
     _STARTS["qbench"],
@@ -127,12 +127,12 @@ _RECIPES = (
     Recipe("t1", replace(PAPER, quality=T1), "the whole prompt replaced; T1 of Table 4"),
     Recipe("t2", replace(PAPER, quality=T2), "without 'the first image is poor'; T2 of Table 4"),
     Recipe("t3", replace(PAPER, quality=T3), "without 'how about'; T3 of Table 4"),
-    _short("average", "paper+average", "every condition counts the same; Average of Table 5"),
-    _short("lpips", "paper+lpips", "weights by the likeness of the pixels, 1 - LPIPS; Quality Similarity of Table 5"),
+    _short("average", "paper+average", "equal weights; Average of Table 5"),
+    _short("lpips", "paper+lpips", "weights by pixel similarity, 1 - LPIPS; Quality Similarity of Table 5"),
     _short(
         "winner",
         "paper+winner",
-        "only the condition most surely of the same object counts; Winner-Takes-All of Table 5",
+        "only the condition with the highest P(same object); Winner-Takes-All of Table 5",
     ),
     _short("only-zoom-blur", "paper+only-zoom-blur", "zoom blur alone; experiment 2 of Table 3"),
     _short("only-spatter", "paper+only-spatter", "spatter alone; experiment 3 of Table 3"),
@@ -141,12 +141,12 @@ _RECIPES = (
     _short(
         "spatter-saturate",
         "paper+without-zoom-blur+without-fog",
-        "the pair that does best in the paper; experiment 6 of Table 3",
+        "the best pair in the paper; experiment 6 of Table 3",
     ),
     Recipe(
         "spatter-fog-saturate",
         replace(PAPER, degradations=(Spatter(), Fog(), Saturate())),
-        "the three that do best in the paper; experiment 7 of Table 3",
+        "the best three in the paper; experiment 7 of Table 3",
         spelled="paper+without-zoom-blur",
     ),
     Recipe(
@@ -157,21 +157,21 @@ _RECIPES = (
     Recipe(
         "pristine",
         replace(PAPER, quality=PRISTINE, query_first=True),
-        "the image is called excellent and its degraded copy is judged beside it; the score is P(good) of that",
+        "states that the image is excellent and asks about its degraded copy; the score is P(good) of the copy",
         OURS,
     ),
     Recipe(
         "sep-iqa",
         Vanilla(question=SEP_IQA),
-        "the 100 likeliest words, each by how its meaning leans to good or bad; after SeP-IQA, with other pole "
-        "words (its source's readout loses to plain good and poor on 10 of 23 pairs of model and dataset)",
+        "the 100 most likely words, weighted by similarity to good or bad words; after SeP-IQA, with other reference "
+        "words (SeP-IQA's readout loses to plain good and poor on 10 of 23 pairs of model and dataset)",
         SEP_IQA_SOURCE,
     ),
     *(
         Recipe(
             name,
             Vanilla(question=_q_align(noun), placement="after"),
-            f"five levels of {noun}, in the prompt of Q-Align's scorer; for models of its line",
+            f"five levels of {noun}, with the prompt of Q-Align's scorer; for its model family",
             Q_ALIGN,
         )
         for name, noun in (("q-align", "quality"), ("q-align-aesthetics", "aesthetics"))
@@ -179,35 +179,35 @@ _RECIPES = (
     Recipe(
         "sep-levels5",
         Vanilla(question=SEP_LEVELS5),
-        "the question of SeP-IQA, read by five levels: one forward",
+        "SeP-IQA's question with five levels: one forward",
         SEP_LEVELS,
     ),
     Recipe(
-        "standard7", Vanilla(question=STANDARD7), "the mean digit by a written standard of 1 to 7: one forward", DOG_IQA
+        "standard7", Vanilla(question=STANDARD7), "the mean digit on a described scale of 1 to 7: one forward", DOG_IQA
     ),
     Recipe(
         "qrealign",
         Vanilla(question=QREALIGN),
-        "the trained scorer Q-ReAlign, by the first question of its toolkit, which pyiqa asks too; thought off "
-        "and no space before the stem, as it was trained",
+        "the trained scorer Q-ReAlign with the first question of its toolkit, also pyiqa's; reasoning off "
+        "and no space before the answer prefix, as in training",
         Q_REALIGN,
     ),
     Recipe(
         "qrealign-readme",
         Vanilla(question=_q_align("quality")),
-        "Q-ReAlign by the question of its README, the fifth of those it was trained on",
+        "Q-ReAlign with the question of its README, the fifth of its training questions",
         Q_REALIGN,
     ),
     Recipe(
         "qrealign-aesthetics",
         Vanilla(question=QREALIGN_AESTHETICS),
-        "Q-ReAlign on aesthetics, by the question of its toolkit",
+        "Q-ReAlign on aesthetics, with the question of its toolkit",
         Q_REALIGN,
     ),
     Recipe(
         "qrealign-aesthetics-pyiqa",
         Vanilla(question=replace(QREALIGN_AESTHETICS, text="Can you rate the aesthetics of this picture?")),
-        "Q-ReAlign on aesthetics, by the question of pyiqa, which the toolkit does not ask",
+        "Q-ReAlign on aesthetics, with pyiqa's question, which is not in the toolkit",
         Q_REALIGN,
     ),
     Recipe(
@@ -220,7 +220,7 @@ _RECIPES = (
     Recipe(
         "contrast",
         QDebias(quality=VANILLA, weigh=equal_weight, contrast=1.0),
-        "log-odds of good for the image less their mean for its degraded copies, each asked about alone: "
+        "log-odds of good for the image minus their mean for its degraded copies, each in its own prompt: "
         "the paper's idea without a condition in the prompt",
         VCD,
     ),
