@@ -369,7 +369,7 @@ def test_the_picture_and_a_bar_stand_there_while_the_model_works(opened: Opened)
         held: list[Route] = []
         page.route("**/v1/explain*", lambda route: held.append(route))
         drop(page, "one", PHOTOS / "dogs.jpg")
-        expect(page.locator("#one .status")).to_have_text(re.compile("^The model looks at the image"))
+        expect(page.locator("#one .status")).to_have_text(re.compile("^Scoring the image"))
         expect(page.locator("#one .preview img")).to_be_visible()
         expect(page.locator("#one .waiting")).to_be_visible()
         expect(page.locator("#one .result")).to_be_hidden()
