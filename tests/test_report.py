@@ -101,8 +101,8 @@ def test_page_stands_alone_and_shows_what_was_scored(scored: Path) -> None:
     assert "letter.png: is not an image" in page.text
     for words in ("Best", "Worst", "Raised most by debiasing", "Lowered most by debiasing", "P(same object)"):
         assert words in page.text
-    for words in ("Rate the quality of the image. Good or poor?", "arXiv 2411.12791", "Against people"):
-        assert (words in page.text) == (words != "Against people")
+    for words in ("Rate the quality of the image. Good or poor?", "arXiv 2411.12791", "Agreement with human scores"):
+        assert (words in page.text) == (words != "Agreement with human scores")
 
 
 def test_settings_say_everything_once(scored: Path) -> None:

@@ -1,7 +1,7 @@
-"""The page of the documentation with every command and option, and the index that completion and `--help` read.
+"""Documentation page with every command and option, and the index that completion and `--help` read.
 
-MkDocs makes the page when it builds the site, so it is never out of date. `python tools/commands.py` writes the index
-anew, `src/qdebias/cli/completion.json`; after a change of an option a test asks for it.
+MkDocs generates the page when it builds the site. `python tools/commands.py` writes the index,
+`src/qdebias/cli/completion.json`; a test fails if it is out of date.
 """
 
 import inspect
@@ -23,8 +23,7 @@ ROOT = Path(__file__).resolve().parent.parent
 
 HEAD = """# Every command and option
 
-Made from the commands when this site was built: what `qdebias help COMMAND` prints. How the commands behave in common:
-[The command line](commands.md).
+Generated from the output of `qdebias help COMMAND`. [Command line](commands.md) describes what all commands have in common.
 """
 
 FUNCTIONS = {name: loaded(name) for name in COMMANDS}

@@ -1,6 +1,6 @@
-"""The page of the documentation that lists every module: what it holds, and which parts of the package it imports.
+"""Documentation page that lists every module with its content and the parts of the package that it imports.
 
-MkDocs makes the page when it builds the site, so it is never out of date. `python tools/module_map.py` prints it.
+MkDocs generates it when it builds the site. `python tools/module_map.py` prints it.
 """
 
 import ast
@@ -15,8 +15,7 @@ SOURCE = Path(__file__).resolve().parent.parent / "src" / "qdebias"
 
 HEAD = """# Module map
 
-Made from the code when this site was built. The parts stand in [layers](architecture.md#layers); a module imports from
-its own part or from layers below.
+Generated from the code. Parts form [layers](architecture.md#layers); a module imports only from its own part or from layers below.
 """
 
 
@@ -30,7 +29,7 @@ def page() -> str:
     """Return the page as Markdown."""
     sections = [HEAD]
     for part, modules in groupby(sorted(SOURCE.rglob("*.py"), key=_place), key=_part):
-        sections.append(f"## {part}\n\n| module | holds | imports |\n| --- | --- | --- |")
+        sections.append(f"## {part}\n\n| module | content | imports |\n| --- | --- | --- |")
         sections[-1] += "".join(f"\n{_row(path)}" for path in modules) + "\n"
     return "\n".join(sections)
 

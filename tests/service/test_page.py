@@ -397,7 +397,7 @@ def test_while_the_model_loads_calm_words_stand_there_and_what_is_chosen_comes_n
     expect(page.locator("#one .waiting")).to_be_visible()
     look(page, "loading")
     drop(page, "one", PHOTOS / "dogs.jpg")
-    expect(page.locator("#one .status")).to_have_text(re.compile("comes next\\.$"))
+    expect(page.locator("#one .status")).to_have_text(re.compile("is next\\.$"))
     expect(page.locator("#one .preview img")).to_be_visible()
     context.unroute_all()
     expect(page.locator("#score")).to_have_text(f"{direct(PHOTOS / 'dogs.jpg'):.3f}")
