@@ -23,7 +23,8 @@ ROOT = Path(__file__).resolve().parent.parent
 
 HEAD = """# Every command and option
 
-Generated from the output of `qdebias help COMMAND`. [Command line](commands.md) describes what all commands have in common.
+Generated from the output of `qdebias help COMMAND`. [Command line](commands.md) describes what all commands have in
+common.
 """
 
 FUNCTIONS = {name: loaded(name) for name in COMMANDS}

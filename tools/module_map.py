@@ -15,7 +15,8 @@ SOURCE = Path(__file__).resolve().parent.parent / "src" / "qdebias"
 
 HEAD = """# Module map
 
-Generated from the code. Parts form [layers](architecture.md#layers); a module imports only from its own part or from layers below.
+Generated from the code. Parts form [layers](architecture.md#layers); a module imports only from its own part
+or from layers below.
 """
 
 

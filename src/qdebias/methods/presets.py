@@ -61,7 +61,7 @@ SEP_IQA = replace(
     text="Taking into account the details and the rationality of the image, "
     "how would you rate the quality of this image?",
 )
-"""The question of SeP-IQA's script, which continues "The quality of the image is very"; the reference words are ours."""
+"""The question of SeP-IQA's script, which continues "The quality of the image is very"; reference words are ours."""
 
 SEP_LEVELS5 = replace(_level_of(SEP_IQA.text, "quality"), answer_prefix=SEP_IQA.answer_prefix)
 
