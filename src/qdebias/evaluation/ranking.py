@@ -103,7 +103,7 @@ def read_digests(paths: Sequence[Path], *, max_pixels: int, max_side: int | None
         try:
             return digest(_load(path, max_pixels, max_side))
         except ImageError as error:
-            return error
+            return ImageError(str(error))  # without the traceback, which would keep the file's content in memory
 
     files = dict.fromkeys(paths)
     with ThreadPoolExecutor(2, thread_name_prefix="qdebias-load") as pool:

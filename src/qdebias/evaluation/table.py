@@ -6,7 +6,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from io import StringIO
 from itertools import groupby
-from typing import TypeAlias
 
 from qdebias.errors import SettingError
 
@@ -41,9 +40,6 @@ class Cell:
     def text(self) -> str:
         """The content as it is printed, without its footnote marks."""
         return "-" if self.content is None else str(self.content)
-
-
-Cells: TypeAlias = tuple[Cell, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,7 +81,7 @@ class Table:
 
     title: str
     columns: tuple[Column, ...]
-    rows: tuple[Cells, ...]
+    rows: tuple[tuple[Cell, ...], ...]
     notes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
