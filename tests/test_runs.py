@@ -201,7 +201,10 @@ def test_names_that_are_no_text_are_kept(suffix: str, photos: Path, tmp_path: Pa
         (("retry", "nowhere"), "nowhere is not a run folder"),
         (("export", "nowhere", "--json"), "nowhere is not a run folder"),
         (("export", "{run}"), "name a file with --out"),
-        (("export", "{run}", "--json", "--method", "vanilla"), "has no answers to what vanilla with seed 0 asks"),
+        (
+            ("export", "{run}", "--json", "--method", "vanilla"),
+            "has no answers to the questions of vanilla with seed 0",
+        ),
         (("export", "{run}", "--json", "--method", "nonsense"), "no method 'nonsense'"),
         (("export", "{run}", "--json", "--seed", "3"), "none was used with seed 3"),
         (("score", "{photos}", "--model", "fake", "--run", "{photos}"), "holds 0.png and no run"),

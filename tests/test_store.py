@@ -267,7 +267,9 @@ def test_methods_that_cannot_be_told_apart_are_refused(tmp_path: Path) -> None:
 
         assert add(shade) == add(shade)
         for nameless in (lambda image, _: image, object()):
-            with pytest.raises(SettingError, match=r"cannot tell .* from others; use a function with a name"):
+            with pytest.raises(
+                SettingError, match=r"cannot recognise .* when it is resumed; use a function with a name"
+            ):
                 add(nameless)
 
 

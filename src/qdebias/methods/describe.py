@@ -79,7 +79,8 @@ def describe(value: object) -> Description:
         }
         return _named(type(value)) | settings
     raise SettingError(
-        f"a run folder cannot tell {value!r} from others; use a function with a name, or an object of a dataclass"
+        f"a run folder cannot recognise {value!r} when it is resumed; use a function with a name, or an object of a "
+        f"dataclass"
     )
 
 
@@ -91,7 +92,7 @@ def _named(thing: type | FunctionType) -> dict[str, Description]:
         source = inspect.getsource(thing)
     except (OSError, TypeError) as error:
         raise SettingError(
-            f"a run folder needs the source text of {name['is']} to notice when it changes, and there is none; "
+            f"a run folder needs the source text of {name['is']} to notice changes, and it has none; "
             f"define it in a file"
         ) from error
     return name | {"source": hashlib.blake2b(source.encode(), digest_size=8).hexdigest()}

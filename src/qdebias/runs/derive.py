@@ -29,8 +29,8 @@ class Derivation:
         outline = outline_of(method)
         if outline is None:
             raise SettingError(
-                f"the scores of {type(method).__name__} cannot be made from stored answers alone; give it an outline, "
-                f"see qdebias.methods.outline, or score the images again into the same run, which asks nothing twice"
+                f"the scores of {type(method).__name__} need the images: give it an outline, see "
+                f"qdebias.methods.outline, or score the images again into the same run, which asks nothing twice"
             )
         self.run, self.method, self.outline = run, method, outline
 
@@ -60,8 +60,8 @@ class Derivation:
         score = self.score(Pixels(image=outcome.image or "", conditions=conditions, similarity=outcome.similarity))
         if score is None:
             raise StoreError(
-                f"{outcome.path}: answers about it are gone although it is recorded as done; the run folder was "
-                f"changed by hand, so start a new one"
+                f"{outcome.path}: its answers are missing although it is recorded as done, so the run folder was "
+                f"changed by hand; start a new one"
             )
         return score
 
@@ -93,7 +93,7 @@ def recorded(snapshot: Snapshot, recipe: Recipe, *, seed: int = 0) -> Iterator[t
     if not derived.outline.shared or not any(isinstance(one, Score) for _, one in _shared(derived, seed)):
         used = sorted({f"{entry.name} (seed {entry.seed})" for entry in snapshot.manifest.methods.values()})
         raise SettingError(
-            f"{snapshot.folder} has no answers to what {recipe.name} with seed {seed} asks; "
+            f"{snapshot.folder} has no answers to the questions of {recipe.name} with seed {seed}; "
             f"it was used with {', '.join(used) or 'no method'}"
         )
     return _shared(derived, seed)
@@ -118,5 +118,5 @@ def _shared(derived: Derivation, seed: int) -> Iterator[tuple[str, Score | Failu
             yield path, score
         else:
             errors = (outcome.error for outcome in index.outcomes_of(path) if outcome.error is not None)
-            why = next(errors, f"{path}: not everything that this method asks was asked")
+            why = next(errors, f"{path}: some questions of this method were never asked")
             yield path, Failure(name=path, error=why)

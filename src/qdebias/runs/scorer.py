@@ -153,7 +153,7 @@ class Scorer:
         """
         outline = outline_of(self.method)
         if outline is None or [asked.images for asked in outline.requests] != [(QUERY,)]:
-            raise SettingError("frames are asked about by methods without conditions, such as qrealign-video")
+            raise SettingError("frames are scored by a method without conditions, such as qrealign-video")
         images = [load_image(frame, max_pixels=self.max_pixels) for frame in frames]
         if self.max_side is not None:
             images = [downsized(image, self.max_side, name="a frame") for image in images]
