@@ -4,12 +4,12 @@ A piece names its images and holds none of them, so it can be written down, sent
 """
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, Protocol, Self, TypeAlias
+from typing import Literal, Protocol, TypeAlias
 
 from qdebias.errors import ImageError
-from qdebias.inputs.addresses import absolute_name, is_address, read_address, unsigned
+from qdebias.inputs.addresses import is_address, read_address, unsigned
 
 NOT_DECODED, LINKS = "of formats that are not decoded", "links to folders"
 WHY = {"no suffix": "without a suffix and no image", "not decoded": NOT_DECODED}
@@ -74,10 +74,6 @@ class Unreadable:
         """The name, as a piece has it."""
         return (self.name,)
 
-    def absolute(self) -> Self:
-        """Return it with an absolute path."""
-        return replace(self, name=absolute_name(self.name))
-
     def __iter__(self) -> Iterator["Unreadable"]:
         yield self
 
@@ -129,10 +125,6 @@ class NamedImages:
         """The number of images."""
         return len(self.names)
 
-    def absolute(self) -> Self:
-        """Return them with absolute paths."""
-        return replace(self, names=tuple(map(absolute_name, self.names)))
-
     def __iter__(self) -> Iterator[Image]:
         return map(image_named, self.names)
 
@@ -148,10 +140,6 @@ class Container:
         """The path or address, and the place of a part in it."""
         return (self.container,)
 
-    def absolute(self) -> Self:
-        """Return it with an absolute path."""
-        return replace(self, container=absolute_name(self.container))
-
 
 class Piece(Protocol):
     """Some images of a run; a frozen dataclass of plain values."""
@@ -163,9 +151,6 @@ class Piece(Protocol):
     @property
     def count(self) -> int | None:
         """The number of its images; None where it is not known without reading them."""
-
-    def absolute(self) -> "Piece":
-        """Return the same piece with absolute paths."""
 
     def __iter__(self) -> Iterator[Image | LeftOut]:
         """Yield its images, in order, `Unreadable` for one that cannot be read."""

@@ -81,11 +81,9 @@ class Dataset:
         """Return the first `limit` images, all of them for None."""
         if limit is not None and limit < 1:
             raise SettingError(f"limit must be 1 or more, got {limit}")
-        return (
-            self
-            if limit is None
-            else replace(self, items=self.items[:limit], limit=limit, listed=self.listed or len(self))
-        )
+        if limit is None:
+            return self
+        return replace(self, items=self.items[:limit], limit=limit, listed=self.listed or len(self))
 
     @property
     def part(self) -> str:

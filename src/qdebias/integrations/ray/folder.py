@@ -8,15 +8,15 @@ import json
 import os
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from itertools import islice
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 from qdebias.errors import StoreError
 from qdebias.inputs import Piece
-from qdebias.inputs.addresses import failures, is_address, open_filesystem, unsigned, words_of
-from qdebias.inputs.items import NamedImages, Unreadable
+from qdebias.inputs.addresses import absolute_name, failures, is_address, open_filesystem, unsigned, words_of
+from qdebias.inputs.items import Container, NamedImages, Unreadable
 from qdebias.inputs.shards import Shard
 from qdebias.inputs.tables import DatasetRows, Rows
 from qdebias.system.output import locked, write_file
@@ -133,12 +133,14 @@ def freeze(pieces: Iterable[Piece], folder: Folder | None, *, chunk: int) -> Ext
     """
 
     def chunked() -> Iterator[Any]:
-        for piece in (piece.absolute() for piece in pieces):
+        for piece in pieces:  # with absolute paths, as workers have other working folders
             if isinstance(piece, NamedImages):
-                names = piece.names
+                names = tuple(map(absolute_name, piece.names))
                 yield from (NamedImages(names[start : start + chunk]) for start in range(0, len(names), chunk))
-            else:
-                yield piece
+            elif isinstance(piece, Unreadable):
+                yield replace(piece, name=absolute_name(piece.name))
+            elif isinstance(piece, Container):
+                yield replace(piece, container=absolute_name(piece.container))
 
     hashed, counts, chunks = hashlib.blake2b(digest_size=16), list[int | None](), chunked()
     while batch := list(islice(chunks, PART)):
