@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
-# One expects: CleanVision, which checks folders of images for dark ones and for exact duplicates, judges a picture by
+# Expected: CleanVision, which checks folders of images for dark ones and for exact duplicates, judges a picture by
 # its colours, however its file stores them.
 #
-# What happens: a PNG or GIF with a palette is judged by its indices into the palette. A light blue picture and a light
+# Actual: a PNG or GIF with a palette is judged by its indices into the palette. A light blue picture and a light
 # yellow one, which have the same indices, are called dark, and exact duplicates of each other; deleting one of the two
 # loses a picture. The same pictures stored as RGB are neither.
 set -euo pipefail

@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
-# One expects: of two raw photographs of one scene, taken two stops apart, the underexposed one is a quarter as bright
+# Expected: of two raw photographs of one scene, taken two stops apart, the underexposed one is a quarter as bright
 # when it is developed, and looks darker.
 #
-# What happens: rawpy (LibRaw) brightens each photograph until one percent of its pixels are white, unless
+# Actual: rawpy (LibRaw) brightens each photograph until one percent of its pixels are white, unless
 # no_auto_bright=True is given. Both come out equally bright, within a hundredth of a level on average, so whoever
 # compares or scores them no longer sees the exposure. With no_auto_bright=True they differ as they should.
 set -euo pipefail
