@@ -11,7 +11,7 @@ from PIL import Image
 from playwright.sync_api import expect, sync_playwright
 
 import qdebias
-from qdebias.report.facts import galleries_of, read_facts, short_names
+from qdebias.report.page import galleries_of, read_facts, short_names
 from qdebias.runs.run import open_snapshot
 from test_cli import Outcome, run
 

@@ -165,8 +165,7 @@ def report(
     - `qdebias score photos --run runs/photos --method vanilla` before it adds what debiasing changes
     - `qdebias evaluate koniq10k --root data/koniq10k --run runs/koniq`, then `qdebias report runs/koniq`
     """
-    from qdebias.report.facts import read_facts
-    from qdebias.report.page import write_page
+    from qdebias.report.page import read_facts, write_page
 
     with open_snapshot(folder) as snapshot:
         say_unfinished(folder)

@@ -2,9 +2,12 @@
 
 import base64
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
 from io import BytesIO
-from pathlib import Path
-from typing import Any
+from os.path import commonpath
+from pathlib import Path, PurePath
+from typing import Any, NamedTuple
 
 import numpy as np
 from jinja2 import Environment, PackageLoader, StrictUndefined
@@ -13,15 +16,21 @@ from PIL import Image
 
 import qdebias
 from qdebias.backends.catalogue import caution
-from qdebias.errors import QdebiasError
+from qdebias.equations import FloatArray
+from qdebias.errors import QdebiasError, SettingError
+from qdebias.evaluation.bias import Bias, deserved, fractional_ranks, measure_bias
+from qdebias.evaluation.evidence import Evidence, Scores, read
 from qdebias.image import RgbImage, digest, load_image
+from qdebias.methods import presets
 from qdebias.methods.describe import setting_lines
-from qdebias.methods.plan import Context, Score
+from qdebias.methods.outline import outline_of
+from qdebias.methods.plan import Context, Failure, Score
+from qdebias.methods.recipe import Recipe
 from qdebias.metrics import charts
-from qdebias.metrics.measures import Correlation
-from qdebias.report.facts import Facts, Gallery, galleries_of, short_names
+from qdebias.metrics.measures import LEAST, Correlation, correlate
 from qdebias.report.figure import reduced, words
 from qdebias.runs.derive import known_pixels, recorded
+from qdebias.runs.manifest import Manifest
 from qdebias.runs.run import Snapshot
 from qdebias.system.output import write_file, written
 
@@ -30,15 +39,195 @@ SMALL, LARGE = 200, 320
 
 MOST_FAILURES = 200
 MOST_CONTENTS = 20
-"""More than these are counted, and not listed."""
+"""Further ones are counted but not listed."""
 
 PER_BIN, MOST_BINS = 10, 10
 
 MEASURES = {"SRCC": "srcc", "PLCC": "plcc", "PLCC, 4-parameter logistic": "plcc_logistic", "KRCC": "krcc"}
 
 
+class Condition(NamedTuple):
+    """The mean answers under one condition; `same` is None if that was not asked."""
+
+    kind: str
+    good: float
+    same: float | None
+    weight: float
+
+
+class Human(NamedTuple):
+    """The human scores of the images of a report, (N,), and the agreement with them, also of the compared method.
+
+    `agreement_before` is None if that method was not asked; `bias` is None if the labels give no content of images.
+    """
+
+    labels: Evidence
+    quality: FloatArray
+    agreement: Correlation
+    agreement_before: Correlation | None
+    bias: Bias | None
+
+
+class Gallery(NamedTuple):
+    """A few images with something in common: their indices, the most telling first, each with a caption."""
+
+    title: str
+    explanation: str
+    indices: tuple[int, ...]
+    captions: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Facts:
+    """The scores of a run under one method, beside the method `before` if that was asked too, else "".
+
+    `paths` are those of the (N,) images with a score, and `rank` is the place of each score among all, in (0, 1).
+    Scores and ranks of `before` are NaN if unknown. A method without conditions has no mean `conditions`.
+    """
+
+    folder: Path
+    manifest: Manifest
+    recipe: Recipe
+    before: str
+    seed: int
+    paths: tuple[str, ...]
+    value: FloatArray
+    value_before: FloatArray
+    rank: FloatArray
+    rank_before: FloatArray
+    failures: tuple[Failure, ...]
+    conditions: tuple[Condition, ...]
+    human: Human | None
+
+
+def read_facts(
+    snapshot: Snapshot,
+    *,
+    method: str | Recipe,
+    before: str | Recipe = "vanilla",
+    seed: int = 0,
+    labels: Evidence | None = None,
+    resamples: int = 1000,
+) -> Facts:
+    """Compute the facts of a run from its stored answers, beside the method `before` if its answers are there.
+
+    With human scores the report covers the images that have one. Intervals of the bias take a fifth of the resamples.
+    """
+    recipe, compared = presets.get(method), presets.get(before)
+    readings, failures, conditions = _read(snapshot, recipe, seed)
+    other: dict[str, tuple[float, float]] = {}
+    if compared.name != recipe.name:
+        with suppress(SettingError):
+            other, _, _ = _read(snapshot, compared, seed)
+    quality: dict[str, float] | None = None
+    if labels is not None:
+        labelled = (str(Path(labels.root, name)) for name in labels.names)
+        quality = dict(zip(labelled, labels.quality.tolist(), strict=True))
+    chosen = tuple(path for path in readings if quality is None or path in quality)
+    if not chosen:
+        which = "of the labelled images" if labels is not None else "at all"
+        raise SettingError(f"{snapshot.folder} has no score under {recipe.name} {which}, so there is nothing to report")
+    value, order = np.array([readings[path] for path in chosen]).T
+    value_before, order_before = np.array([other.get(path, (np.nan, np.nan)) for path in chosen]).T
+    known = ~np.isnan(order_before)
+    rank_before = np.full(len(chosen), np.nan)
+    rank_before[known] = fractional_ranks(order_before[known])
+    human, other_name = None, compared.name if known.any() else ""
+    if labels is not None and quality is not None:
+        columns, names = (value, order, value_before, order_before), (other_name, recipe.name)
+        human = _human(labels, np.array([quality[path] for path in chosen]), columns, names, resamples)
+    return Facts(
+        folder=snapshot.folder,
+        manifest=snapshot.manifest,
+        recipe=recipe,
+        before=other_name,
+        seed=seed,
+        paths=chosen,
+        value=value,
+        value_before=value_before,
+        rank=fractional_ranks(order),
+        rank_before=rank_before,
+        failures=tuple(one for one in failures if quality is None or one.name in quality),
+        conditions=conditions,
+        human=human,
+    )
+
+
+def _read(
+    snapshot: Snapshot, recipe: Recipe, seed: int
+) -> tuple[dict[str, tuple[float, float]], list[Failure], tuple[Condition, ...]]:
+    """Return the scores by path, the failures and the mean answers by condition; raise if answers are missing."""
+    readings: dict[str, tuple[float, float]] = {}
+    failures: list[Failure] = []
+    sums: FloatArray = np.zeros((3, 0))
+    for path, result in recorded(snapshot, recipe, seed=seed):
+        if isinstance(result, Failure):
+            failures.append(result)
+            continue
+        readings[path] = read(recipe.method, result, "exact")
+        same = result.same if len(result.same) else np.full(len(result.good), np.nan)
+        sums = np.stack([result.good, same, result.weight]) + (sums if sums.size else 0)
+    outline, means = outline_of(recipe.method), (sums / max(len(readings), 1)).T.tolist()
+    kinds = () if outline is None or len(outline.kinds) != len(means) else outline.kinds
+    conditions = tuple(
+        Condition(words(kind), good, None if np.isnan(same) else same, weight)
+        for kind, (good, same, weight) in zip(kinds, means, strict=False)
+    )
+    return readings, failures, conditions
+
+
+def _human(
+    labels: Evidence, quality: FloatArray, columns: Sequence[FloatArray], names: tuple[str, str], resamples: int
+) -> Human:
+    """Compare scores and what SRCC ranks, those of the other method behind them, with (N,) human scores."""
+    agreements: list[Correlation | None] = []
+    for value, order in (columns[:2], columns[2:]):
+        known = ~np.isnan(value)
+        found = None
+        if known.sum() >= LEAST:
+            found = correlate(value[known], quality[known], ranked_by=order[known], resamples=resamples)
+        agreements.append(found)
+    if agreements[0] is None:
+        raise SettingError(f"{len(quality)} images with both scores are too few to be compared with people")
+    scored = not any(labels.results.get(name, Scores(not_run="not asked")).not_run for name in names)
+    both = scored and labels.contents
+    bias = measure_bias(labels, before=names[0], after=names[1], resamples=resamples // 5) if both else None
+    return Human(labels, quality, agreements[0], agreements[1], bias)
+
+
+def galleries_of(facts: Facts, count: int) -> list[Gallery]:
+    """Return the possible galleries, each of at most `count` images and at most half of all."""
+    value, ranks, found = facts.value, facts.rank, []
+    count = min(count, max(1, len(value) // 2))
+
+    def add(title: str, explanation: str, key: FloatArray, captions: Sequence[str]) -> None:
+        """Add the images with the largest key; those whose key is NaN are left out."""
+        indices = [int(index) for index in np.argsort(-key, kind="stable")[:count] if not np.isnan(key[index])]
+        if indices:
+            found.append(Gallery(title, explanation, tuple(indices), tuple(captions[index] for index in indices)))
+
+    scores = [f"score {one:.3f}" for one in value]
+    add("Best", "The highest scores.", ranks, scores)
+    add("Worst", "The lowest scores.", -ranks, scores)
+    if facts.before:
+        places = [
+            " → ".join("unknown" if np.isnan(place) else f"{100 * place:.0f} %" for place in pair)
+            for pair in zip(facts.rank_before, ranks, strict=True)
+        ]
+        about = f"Place among all images under {facts.before} → under {facts.recipe.name}; 100 % is the best image."
+        for title, key in (("Raised", ranks - facts.rank_before), ("Lowered", facts.rank_before - ranks)):
+            add(f"{title} most by debiasing", about, np.where(key > 0, key, np.nan), places)
+    if facts.human is not None:
+        error = ranks - deserved(ranks, facts.human.quality)
+        both = [f"{one}, people {human:.3g}" for one, human in zip(scores, facts.human.quality, strict=True)]
+        about = "Ranked farthest {} the images of the same human score."
+        add("Too high", about.format("above"), np.where(error > 0, error, np.nan), both)
+        add("Too low", about.format("below"), np.where(error < 0, -error, np.nan), both)
+    return found
+
+
 def write_page(facts: Facts, snapshot: Snapshot, out: Path, *, count: int = 6, title: str | None = None) -> None:
-    """Write the report, in place of an older one; each of the `count` images of a gallery takes some 60 kB."""
+    """Write the report and replace an older one; each of the `count` images of a gallery takes about 60 kB."""
     galleries, human = galleries_of(facts, count), facts.human
     last = dict(facts.manifest.sessions[-1]) if facts.manifest.sessions else {}  # when and with what it was written
     versions = last.pop("environment", {})
@@ -75,7 +264,7 @@ def write_page(facts: Facts, snapshot: Snapshot, out: Path, *, count: int = 6, t
 
 
 def _headline(facts: Facts) -> dict[str, str]:
-    """Return what the report says first: a number, what it is, its interval and n, and that of the plain question."""
+    """Return the number at the top of the report: title, interval and n, and the same for the compared method."""
     count = f"{len(facts.value):,} image{'' if len(facts.value) == 1 else 's'}"
     if facts.human is not None:
         srcc, _, interval = _measure(facts.human.agreement, "srcc").partition(" ")
@@ -99,7 +288,7 @@ def _measure(correlation: Correlation | None, name: str) -> str:
 
 
 def _charts(facts: Facts) -> Mapping[str, Markup]:
-    """Return the charts that the facts allow, as SVG, by name."""
+    """Return the possible charts by name, as SVG."""
     known = ~np.isnan(facts.value_before)
     columns = [facts.value, facts.value_before[known]] if facts.before else [facts.value]
     made = {"distribution": charts.histogram(columns, "score")}
@@ -132,7 +321,7 @@ def _charts(facts: Facts) -> Mapping[str, Markup]:
 
 
 def _details(facts: Facts, snapshot: Snapshot, galleries: Sequence[Gallery]) -> dict[int, dict[str, Any]]:
-    """Return everything about each image that a gallery shows, None and empty where that is not known."""
+    """Return the details of each image in a gallery; None and empty values are unknown."""
     indices = {facts.paths[index]: index for gallery in galleries for index in gallery.indices}
     names, found = short_names(facts.paths), {}
     for path, score in recorded(snapshot, facts.recipe, seed=facts.seed):
@@ -151,7 +340,7 @@ def _details(facts: Facts, snapshot: Snapshot, galleries: Sequence[Gallery]) -> 
 
 
 def _pictures(facts: Facts, path: str, known: str | None, score: Score) -> dict[str, Any]:
-    """Return the pictures of a detail; `known` is the digest of its pixels when it was scored, if that is known."""
+    """Return the pictures of an image; `known` is the digest of its pixels when it was scored, if recorded."""
     found: dict[str, Any] = {"small": "", "large": "", "conditions": [], "note": ""}
     try:
         image = load_image(Path(path))
@@ -178,3 +367,9 @@ def _inlined(image: RgbImage, longest: int) -> str:
     file = BytesIO()
     Image.fromarray(reduced(image, longest)).save(file, "JPEG", quality=80)
     return f"data:image/jpeg;base64,{base64.b64encode(file.getvalue()).decode('ascii')}"
+
+
+def short_names(paths: Sequence[str]) -> tuple[str, ...]:
+    """Return paths without their common folder."""
+    shared = commonpath([str(PurePath(path).parent) for path in paths])
+    return tuple(str(PurePath(path).relative_to(shared)) for path in paths)
