@@ -168,7 +168,7 @@ def test_no_file_is_replaced_and_mistakes_are_told_first(photos: Path, tmp_path:
         (("--copy-to", photos / "best"), "where the images are from"),
         (("--copy-to", tmp_path / "best"), "already exists and is not"),
         (("--copy-to", tmp_path / "x", "--move-to", tmp_path / "y"), "choose one of"),
-        (("--sheet", tmp_path / "groups.jpg"), "name a .png in a folder that is there"),
+        (("--sheet", tmp_path / "groups.jpg"), "name a .png in an existing folder"),
         (("--sheet", photos / "alone.jpg"), "name a .png"),
         (("--sheet", photos / "letter.png"), "is, or lies among, what the command reads"),
     ):

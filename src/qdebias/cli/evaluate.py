@@ -23,7 +23,6 @@ from qdebias.cli.options import (
     Resamples,
     RunFolder,
     Scoring,
-    refuse_inputs,
     sharing,
 )
 from qdebias.cli.paper import Form, Out, form_of, tell_failures, write_tables
@@ -102,14 +101,12 @@ def evaluate(
     - `qdebias evaluate koniq10k --root data/koniq10k --run runs/koniq --method vanilla` asks one more question
     - `qdebias evaluate labels.csv --run runs/mine` takes your own table
     """
-    data = labels.load(dataset)
-    refuse_inputs(data, out=out)
+    data = labels.load(dataset, limit=limit, out=out)
     if getattr(getattr(options.recipe.method, "labels", None), "digest", None) == data.label_digest:
         say(
             f"note: {options.method} was fitted to these same labels, so this is not its agreement on new images; "
             f"qdebias fit printed that"
         )
-    data = data.first(limit)
     report = _evaluated(data, options, run, readout="literal" if literal else "exact", resamples=resamples)
     if run is not None:  # for tables, bias and reports
         save(report.evidence(data, model=options.model), run, part=data.part)
@@ -209,9 +206,7 @@ def compare(
         raise SettingError("a model is asked about one dataset; to compare files or run folders, give --mos")
     paths = list(map(Path, sources)) if mos is not None else []
     files = bool(paths) and not any(path.is_dir() for path in paths)
-    data = labels.load(mos or sources[0], images=not files)
-    refuse_inputs(data, out=out)
-    data = data.first(limit)
+    data = labels.load(mos or sources[0], limit=limit, images=not files, out=out)
     if paths:
         say_unfinished(*paths)
         lower, seed = lower_is_better or (), options.seed
@@ -317,9 +312,7 @@ def fit(
     - `qdebias score folder --fit mine.fit` scores with it, and gives `mos` and its interval
     """
     check_name(out)
-    data = labels.load(dataset)
-    refuse_inputs(data, out=out)
-    data = data.first(limit)
+    data = labels.load(dataset, limit=limit, out=out)
     with progress(total=len(data)) as show:
         made = fit_dataset(
             data,
@@ -361,9 +354,8 @@ def calibrate(
     """
     if kind not in KINDS:
         raise SettingError(f"--kind is {' or '.join(KINDS)}, got {kind!r}")
-    data = labels.load(dataset)
-    refuse_inputs(data, out=out)
-    report = _evaluated(data.first(limit), options, run, resamples=0)
+    data = labels.load(dataset, limit=limit, out=out)
+    report = _evaluated(data, options, run, resamples=0)
     scored = [(row.score, row.mos) for row in report.rows if row.score is not None]
     made = fit_map(
         *zip(*scored, strict=True),

@@ -11,10 +11,9 @@ from PIL import Image
 
 from qdebias.cli.console import one_line, say, say_failed, track
 from qdebias.cli.options import ImageColumn, Megapixels, MethodName, Paths, Scoring, Seed, refuse_inputs
-from qdebias.cli.runs import say_left_out
+from qdebias.cli.runs import find_images
 from qdebias.errors import ImageError, SettingError
 from qdebias.image import load_image
-from qdebias.inputs import find_inputs
 from qdebias.methods import presets
 from qdebias.methods.method import Condition, Context
 from qdebias.runs.scorer import Scorer
@@ -39,9 +38,7 @@ def explain(
     from qdebias.backends.catalogue import caution
     from qdebias.report import figure
 
-    inputs = find_inputs(paths, column=column)
-    say_left_out(inputs.images)
-    refuse_inputs(inputs.images, out=out)
+    inputs = find_images(paths, column, out=out)
     if len(inputs.paths) > MOST_ROWS:
         raise SettingError(f"{len(inputs.paths)} images do not fit in one picture; name {MOST_ROWS} or fewer")
     scorer = options.scorer()
@@ -78,8 +75,7 @@ def degrade(
 ) -> None:
     """Write the degraded copies that a method shows the model, as PNG: exactly the pixels that `score` uses."""
     chosen = presets.get(method).method
-    inputs = find_inputs(paths, column=column)
-    say_left_out(inputs.images)
+    inputs = find_images(paths, column)
     seen: dict[str, Path] = {}
     for path in inputs.paths:
         other = seen.setdefault(path.name, path)

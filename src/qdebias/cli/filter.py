@@ -14,12 +14,12 @@ from rich.text import Text
 
 from qdebias.cli.console import one_line, put, results, say, say_failed, show, track
 from qdebias.cli.options import LISTS, ImageColumn, JsonLines, Paths, Rows, RunFolder, Scoring, refuse_inputs
-from qdebias.cli.runs import open_model_run, results_of, say_left_out, say_unfinished
+from qdebias.cli.runs import find_images, open_model_run, results_of, say_unfinished
 from qdebias.cli.score import mos_scale
 from qdebias.curation import COPY, LINK, MOVE, Choice, Top, Way, check_places, choose, place
 from qdebias.curation.burst import Shot, choose_best, compare_group, draw_sheet, find_groups
 from qdebias.errors import SettingError
-from qdebias.inputs import Images, find_inputs, open_images
+from qdebias.inputs import Images, open_images
 from qdebias.inputs.addresses import is_address, is_folder
 from qdebias.inputs.items import NOT_DECODED, NamedImages, Unreadable
 from qdebias.methods.method import Score
@@ -259,9 +259,7 @@ def burst(
     if by == "comparison" and options.method != "paper":
         raise SettingError("a comparison has no --method, --aspect or --fit; leave it out, or choose --by score")
     way = way_of(copy_to, move_to, link_to)
-    inputs = find_inputs(paths, column=column)
-    say_left_out(inputs.images)
-    refuse_inputs(inputs.images, out=out, sheet=sheet)
+    inputs = find_images(paths, column, out=out, sheet=sheet)
     roots = [path for path in map(Path, paths) if is_folder(path)]
     if way is not None:
         check_all_places(inputs.images, roots, *way)

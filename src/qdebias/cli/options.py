@@ -160,11 +160,11 @@ class Labelled:
     direction: Annotated[str | None, typer.Option(help="For your own labels: higher or lower is better.")] = None
     column: Annotated[str | None, typer.Option(help="For your own labels: the column of human scores.")] = None
 
-    def load(self, dataset: str, *, images: bool = True) -> Dataset:
-        """Return the dataset of a name or label file; without `images`, none of them has to be there."""
+    def load(self, dataset: str, *, limit: int | None = None, images: bool = True, **outputs: Path | None) -> Dataset:
+        """Return a dataset by name or label file; no output may be its file, and without `images` none has to exist."""
         if self.direction not in (None, "higher", "lower"):
             raise SettingError(f"--direction is higher or lower, got {self.direction!r}")
-        return load_dataset(
+        data = load_dataset(
             dataset,
             root=self.root,
             subset=self.subset,
@@ -173,6 +173,8 @@ class Labelled:
             column=self.column,
             images=images,
         )
+        refuse_inputs(data, **outputs)
+        return data.first(limit)
 
 
 @dataclass(frozen=True)
@@ -219,7 +221,7 @@ LISTS = ("kept", "rejected", "failed")
 
 
 def check_outputs(options: Mapping[str, object], command: str = "") -> None:
-    """Refuse, by the names of a command's options, to write what is read, by whatever name, or one file twice."""
+    """Refuse to write over an input of a command, under any of its names, or to write one file twice."""
     outputs = {name: Path(str(options[name])) for name in OUTPUTS if options.get(name)}
     if not outputs:
         return
@@ -231,14 +233,14 @@ def check_outputs(options: Mapping[str, object], command: str = "") -> None:
             for name, text in inputs:
                 if _overlaps(written, text, is_model=name == "model"):
                     raise _refusal(option, written, text)
-    if len(outputs) == 2 and _is_same(*outputs.values()):
+    if len(outputs) == 2 and len(set(map(_identity, outputs.values()))) == 1:
         raise SettingError(
             f"{' and '.join(f'--{name}' for name in outputs)} are the same file, {outputs['out']}; choose two"
         )
 
 
 def refuse_inputs(inputs: Images | Dataset | Iterable[Path], **outputs: Path | Sequence[Path] | None) -> None:
-    """Check outputs, by the name of their option, against what the arguments of a command were found to mean."""
+    """Refuse outputs, given by the names of their options, that are among the inputs that were found."""
     named = [
         (name, out) for name, outs in outputs.items() for out in ([outs] if isinstance(outs, Path) else outs or ())
     ]
@@ -253,10 +255,10 @@ def refuse_inputs(inputs: Images | Dataset | Iterable[Path], **outputs: Path | S
 
 
 def _check_form(command: str, option: str, out: Path) -> None:
-    """Say before hours of work that a file cannot be written."""
+    """Refuse before hours of work a file that cannot be written."""
     if option == "sheet":
         if out.suffix.lower() != ".png" or not out.parent.is_dir():
-            raise SettingError(f"--sheet {out}: name a .png in a folder that is there")
+            raise SettingError(f"--sheet {out}: name a .png in an existing folder")
     elif option == "plot" or command == "explain":
         from qdebias.report.figure import check_format
 
@@ -285,16 +287,18 @@ def _files(inputs: Images | Dataset | Iterable[Path]) -> Iterator[str | Path]:
 
 
 def _local(name: str) -> str:
-    """Return the path in an address of a local file, and any path as the disk spells it; another address stays."""
+    """Return the path of a local address, and a path as the disk spells it; other addresses stay."""
     scheme, mark, path = name.partition("://")
     return true_name(path if mark and scheme in ("file", "local") else name)
 
 
-def _identity(path: str | Path) -> tuple[int, int] | None:
-    """Return what a file is to the system, by whatever name; None where there is none."""
+def _identity(path: str | Path) -> object:
+    """Return a key that is the same for all names of a file, and for all names of a path without a file."""
     try:
         found = os.stat(path)  # noqa: PTH116
-    except (OSError, ValueError):
+    except OSError:
+        return os.path.realpath(path)
+    except ValueError:  # a name that no file can have
         return None
     return found.st_dev, found.st_ino
 
@@ -306,11 +310,11 @@ def _texts(value: object) -> Iterator[str]:
 
 
 def _overlaps(out: Path, text: str, *, is_model: bool = False) -> bool:
-    """Whether a file to be written is what an argument names, or one of the files in its folder that may be read."""
+    """Whether an output is an input that an argument names, or one of the files that may be read in its folder."""
     text = text.removeprefix("hf:").removeprefix("vllm:") if is_model else text
     if not os.path.isdir(text):  # noqa: PTH112 (a name that the system refuses is none)
         matches = glob.iglob(text, recursive=True) if glob.has_magic(text) else ()  # noqa: PTH207
-        return _is_same(out, text) or any(_is_same(out, name) for name in matches)
+        return _identity(out) in map(_identity, [text, *matches])
     folder, real, inside = Path(text), Path(os.path.realpath(out)), Path(os.path.realpath(text))
     if real.parent == inside and real.name.casefold() in _RUN_FILES:
         return True
@@ -318,10 +322,3 @@ def _overlaps(out: Path, text: str, *, is_model: bool = False) -> bool:
         return False
     in_run = (folder / "run.json").is_file() and real.parent.name == "tables"
     return is_model or in_run or kind_of(real.name) == "image" or is_dataset(folder)
-
-
-def _is_same(out: Path, text: str | Path) -> bool:
-    try:
-        return os.path.samefile(out, text)  # noqa: PTH121
-    except (OSError, ValueError):
-        return os.path.realpath(out) == os.path.realpath(text)

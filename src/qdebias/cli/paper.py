@@ -10,7 +10,7 @@ import typer
 
 from qdebias.cli.console import one_line, results, say, say_failed, show_measured, track
 from qdebias.cli.options import Asking, Labelled, LabelOptions, Limit, Resamples, RunFolder, Seed, refuse_inputs
-from qdebias.cli.runs import open_model_run, say_unfinished, shown
+from qdebias.cli.runs import find_images, open_model_run, say_unfinished, shown
 from qdebias.errors import SettingError
 from qdebias.evaluation.bias import Exposure, bias_table, exposure_by_content, exposure_table, measure_bias
 from qdebias.evaluation.evidence import Agreements, Evidence
@@ -72,13 +72,11 @@ def reproduce(
     with ExitStack() as stack:
         chosen = form_of(form, out)
         recipes_of(what, dataset)  # a wrong name is told before anything is loaded
-        data = labels.load(dataset)
-        refuse_inputs(data, out=out or Path(f"{what}.png"))
+        data = labels.load(dataset, limit=limit, out=out or Path(f"{what}.png"))
         found = find_inputs(pool) if pool else None
         refuse_inputs(found.images if found else (), out=out)
         others = pool_of(found.paths, max_pixels=options.max_pixels, max_side=options.max_side) if found else None
         model_run = stack.enter_context(open_model_run(options, run))
-        data = data.first(limit)
         model_run = replace(model_run, pool=others, pool_name=", ".join(pool or ()))
         with shown(model_run, len(data), recipes_of(what, data.name)) as scored:
             evidence = reproduce_one(what, data, scored, model=options.model, rivals=rival or (), device=options.device)
@@ -131,9 +129,7 @@ def tables(
     if dataset is None:
         found = saved_evidence(runs)
     else:
-        data = labels.load(dataset)
-        refuse_inputs(data, out=out)
-        found = recall_evidence(runs, data.first(limit), wanted, seed=seed)
+        found = recall_evidence(runs, labels.load(dataset, limit=limit, out=out), wanted, seed=seed)
     measured = [Agreements(evidence, resamples=resamples) for evidence in found]
     write_tables([build(name, measured) for name in wanted], chosen, out)
 
@@ -208,14 +204,17 @@ def bias(
         if run and not paths and not dataset:
             tables, draw, errors = _stored(run, by, resamples, plot)
         else:
-            data = labels.load(dataset) if dataset else find_inputs(paths or [])
-            refuse_inputs(data if isinstance(data, Dataset) else data.images, out=out, plot=plot)
+            data: Dataset | Inputs
+            if dataset:
+                data = labels.load(dataset, limit=limit, out=out, plot=plot)
+            else:
+                data = find_images(paths or [], out=out, plot=plot)
             model_run = stack.enter_context(open_model_run(options, run))
             scorer = model_run.scorer(StoredBackend(model_run.backend, model_run.run), Exposure())
             if isinstance(data, Inputs):
                 tables, draw, errors = _exposure(scorer, data, options.model)
             else:
-                tables, draw, errors = _offsets(model_run, scorer, data.first(limit), by, options.model, resamples)
+                tables, draw, errors = _offsets(model_run, scorer, data, by, options.model, resamples)
         write_tables(tables, chosen, out)
         if plot is not None:
             draw(plot)

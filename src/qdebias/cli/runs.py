@@ -28,7 +28,7 @@ from qdebias.evaluation.evidence import load_all
 from qdebias.evaluation.method_scores import ModelRun, recall
 from qdebias.evaluation.report import opened_run
 from qdebias.image import max_side_of
-from qdebias.inputs import Images
+from qdebias.inputs import Images, Inputs, find_inputs
 from qdebias.methods import presets
 from qdebias.methods.method import Score
 from qdebias.methods.plan import Failure
@@ -183,9 +183,7 @@ def report(
                 raise SettingError(f"{folder} was evaluated against {names}; choose with --dataset and --root")
             known = evaluated[0] if evaluated else None
         else:
-            data = labels.load(dataset)
-            refuse_inputs(data, out=out)
-            known = recall(snapshot, data, (other, recipe), seed=seed)
+            known = recall(snapshot, labels.load(dataset, out=out), (other, recipe), seed=seed)
         facts = read_facts(snapshot, method=recipe, before=other, seed=seed, labels=known, resamples=resamples)
         refuse_inputs(map(Path, facts.paths), out=out)
         write_page(facts, snapshot, out, count=gallery, title=title)
@@ -211,14 +209,22 @@ def results_of(images: Images, scorer: Scorer, model: str, run: Path | None) -> 
     say_left_out(images)
 
 
+def find_images(paths: Sequence[str], column: str | None = None, **outputs: Path | Sequence[Path] | None) -> Inputs:
+    """Find the images that arguments name, print what is left out, and refuse `outputs` that are among them."""
+    inputs = find_inputs(paths, column=column)
+    say_left_out(inputs.images)
+    refuse_inputs(inputs.images, **outputs)
+    return inputs
+
+
 def say_left_out(images: Images) -> None:
-    """Say how many files are no images of the run, so that nothing is passed over in silence."""
+    """Print how many files are left out, and why."""
     for left_out in images.left_out:
         say_note(str(left_out))
 
 
 def say_unfinished(*folders: Path, method: str | None = None) -> int:
-    """Say first which methods of runs are unfinished, and return how many images are left of the one in question."""
+    """Print which methods of runs are unfinished, and return how many images are left, of `method` or of all."""
     left = 0
     for folder in filter(Path.is_dir, folders):
         with open_snapshot(folder) as snapshot:
@@ -231,7 +237,7 @@ def say_unfinished(*folders: Path, method: str | None = None) -> int:
 
 
 def open_folder(run: Path | None, fingerprint: Fingerprint, model: str) -> AbstractContextManager[Run]:
-    """Open a run folder; None is one that is gone afterwards."""
+    """Open a run folder, a temporary one for None."""
     return opened_run(run, fingerprint, model, lambda note: say_note(f"{run}: {note}"))
 
 
@@ -245,7 +251,7 @@ def shown(run: ModelRun, images: int, methods: Sequence[str]) -> Iterator[ModelR
 
 @contextmanager
 def open_model_run(options: Options, run: Path | None) -> Iterator[ModelRun]:
-    """Load a model and open its run folder; None is one that is gone afterwards."""
+    """Load a model and open its run folder, a temporary one for None."""
     backend = options.backend()
     with open_folder(run, limited(backend.fingerprint, options.max_side), options.model) as folder:
         yield ModelRun(

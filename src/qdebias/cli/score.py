@@ -14,7 +14,7 @@ from rich.text import Text
 
 from qdebias.cli.console import MOST, Summary, one_line, progress, put, results, say, say_failed, show, track
 from qdebias.cli.options import ImageColumn, JsonLines, Paths, Rows, RunFolder, Scoring, refuse_inputs, sharing
-from qdebias.cli.runs import open_model_run, results_of, say_left_out
+from qdebias.cli.runs import find_images, open_model_run, results_of, say_left_out
 from qdebias.errors import ImageError, SettingError
 from qdebias.evaluation.ranking import QUESTIONS, AnchoredRecord, Ranked, Ranking, anchored_record
 from qdebias.evaluation.ranking import rank as rank_images
@@ -333,9 +333,7 @@ def rank(
     """
     if by not in QUESTIONS:
         raise SettingError(f"--by is {', '.join(QUESTIONS)}, got {by!r}{nearest(by, QUESTIONS)}")
-    inputs = find_inputs(paths, column=column)
-    say_left_out(inputs.images)
-    refuse_inputs(inputs.images, out=out)
+    inputs = find_images(paths, column, out=out)
     options = replace(options, seed=seed, batch=batch)
     with open_writer(out, Ranked) if out else nullcontext() as write:
         ranking = _compare(inputs.paths, options, question=QUESTIONS[by], opponents=opponents, run=run, anchors=anchors)
