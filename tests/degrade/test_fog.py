@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from qdebias.cli import bench_degradations as reference
+from qdebias.cli import bench as reference
 from qdebias.degrade import Fog, fog
 from qdebias.degrade.fog import plasma
 from qdebias.errors import ImageError, SettingError

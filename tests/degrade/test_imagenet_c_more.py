@@ -9,7 +9,7 @@ from PIL import Image
 from skimage.color import hsv2rgb, rgb2hsv
 from skimage.filters import gaussian
 
-from qdebias.cli.bench_degradations import as_bytes
+from qdebias.cli.bench import as_bytes
 from qdebias.degrade import Brightness, Contrast, GaussianBlur, GaussianNoise, Jpeg, Pixelate, imagenet_c
 from qdebias.errors import SettingError
 from qdebias.image import RgbImage

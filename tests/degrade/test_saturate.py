@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from qdebias.cli import bench_degradations as reference
+from qdebias.cli import bench as reference
 from qdebias.degrade import Saturate
 from qdebias.errors import SettingError
 

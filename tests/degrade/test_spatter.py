@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from skimage.filters import gaussian
 
-from qdebias.cli import bench_degradations as reference
+from qdebias.cli import bench as reference
 from qdebias.degrade import Mud, Spatter, Water
 from qdebias.errors import SettingError
 

@@ -3,7 +3,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from qdebias.cli import bench_degradations as reference
+from qdebias.cli import bench as reference
 from qdebias.degrade import ZoomBlur, imagenet_c
 from qdebias.errors import SettingError
 

@@ -1,4 +1,4 @@
-"""Published models with random weights, for `qdebias bench`."""
+"""Published architectures with random weights, for `qdebias bench`."""
 
 import json
 import tempfile
@@ -73,39 +73,16 @@ def _qwen2_vl(ids: Mapping[str, int], *, width: int, tied: bool, **text: int) ->
     )
 
 
-_qwen2_vl_2b = partial(
-    _qwen2_vl,
-    width=1536,
-    tied=True,
-    intermediate_size=8960,
-    vocab_size=151936,
-    num_attention_heads=12,
-    num_key_value_heads=2,
-)
-_qwen2_vl_7b = partial(
-    _qwen2_vl,
-    width=3584,
-    tied=False,
-    intermediate_size=18944,
-    vocab_size=152064,
-    num_attention_heads=28,
-    num_key_value_heads=4,
-)
-
-_SMOLVLM = Shape(
-    config=_smolvlm_256m,
-    processor={"processor_class": "SmolVLMProcessor", "image_seq_len": 64},
-    images={
-        "image_processor_type": "SmolVLMImageProcessor",
-        "do_image_splitting": False,
-        "size": {"longest_edge": 512},
-        "max_image_size": {"longest_edge": 512},
-    },
-    image="<image>",
-    special=("<image>", "<fake_token_around_image>", "<end_of_utterance>", "<global-img>"),
-)
 _QWEN2_VL = Shape(
-    config=_qwen2_vl_2b,
+    config=partial(
+        _qwen2_vl,
+        width=1536,
+        tied=True,
+        intermediate_size=8960,
+        vocab_size=151936,
+        num_attention_heads=12,
+        num_key_value_heads=2,
+    ),
     processor={"processor_class": "Qwen2VLProcessor"},
     images={
         "image_processor_type": "Qwen2VLImageProcessor",
@@ -117,9 +94,31 @@ _QWEN2_VL = Shape(
 )
 
 SHAPES: Mapping[str, Shape] = {
-    "smolvlm-256m": _SMOLVLM,
+    "smolvlm-256m": Shape(
+        config=_smolvlm_256m,
+        processor={"processor_class": "SmolVLMProcessor", "image_seq_len": 64},
+        images={
+            "image_processor_type": "SmolVLMImageProcessor",
+            "do_image_splitting": False,
+            "size": {"longest_edge": 512},
+            "max_image_size": {"longest_edge": 512},
+        },
+        image="<image>",
+        special=("<image>", "<fake_token_around_image>", "<end_of_utterance>", "<global-img>"),
+    ),
     "qwen2-vl-2b": _QWEN2_VL,
-    "qwen2-vl-7b": replace(_QWEN2_VL, config=_qwen2_vl_7b),
+    "qwen2-vl-7b": replace(
+        _QWEN2_VL,
+        config=partial(
+            _qwen2_vl,
+            width=3584,
+            tied=False,
+            intermediate_size=18944,
+            vocab_size=152064,
+            num_attention_heads=28,
+            num_key_value_heads=4,
+        ),
+    ),
 }
 """SmolVLM shows one tile of 64 tokens an image here, as it does where `do_image_splitting` is off."""
 
@@ -133,30 +132,25 @@ def build(
     shape = SHAPES[name]
     with quiet(), tempfile.TemporaryDirectory() as store:
         folder = Path(store)
-        ids = write_processor(shape, folder)
-        config = shortened(shape.config(ids), divide)
-        return random_model(config, device, dtype, seed), load_processor(Checkpoint(folder=folder, name=name), config)
+        config = shortened(shape.config(write_processor(shape, folder)), divide)
+        processor = load_processor(Checkpoint(folder=folder, name=name), config)
+        with device:
+            model = transformers.AutoModelForImageTextToText.from_config(config, dtype=dtype)
+    noise = torch.Generator(device).manual_seed(seed)
+    for parameter in model.parameters():
+        if parameter.ndim > 1:  # keeps the size of activations, so that the probabilities of the options spread
+            torch.nn.init.normal_(parameter, std=parameter[0].numel() ** -0.5, generator=noise)
+    return model.eval(), processor
 
 
 def shortened(config: Config, divide: int) -> Config:
-    """Keep one layer of so many in both parts, at least one."""
+    """Keep one of every `divide` layers in both parts, at least one."""
     for part in (config.text_config, config.vision_config):
         for name in {"num_hidden_layers", "depth"} & set(vars(part)):
             setattr(part, name, max(1, getattr(part, name) // divide))
     if getattr(config.text_config, "layer_types", None):
         config.text_config.layer_types = config.text_config.layer_types[: config.text_config.num_hidden_layers]
     return config
-
-
-def random_model(config: Config, device: torch.device, dtype: torch.dtype, seed: int) -> Model:
-    """Fill with numbers that keep the size of activations, so that the options' probabilities spread."""
-    with device:
-        model = transformers.AutoModelForImageTextToText.from_config(config, dtype=dtype)
-    noise = torch.Generator(device).manual_seed(seed)
-    for parameter in model.parameters():
-        if parameter.ndim > 1:
-            torch.nn.init.normal_(parameter, std=parameter[0].numel() ** -0.5, generator=noise)
-    return model.eval()
 
 
 def write_processor(shape: Shape, folder: Path) -> dict[str, int]:
