@@ -29,13 +29,13 @@ from qdebias.errors import QdebiasError
 GROUPS = {
     "Score": {
         "score": ("score", "Score images: 0 is the worst, 1 the best."),
-        "explain": ("explain", "Draw how a score came about."),
-        "check": ("filter", "Fail where an image is worse than a limit, for CI and hooks."),
+        "explain": ("explain", "Draw how a score is computed."),
+        "check": ("filter", "Fail if an image is worse than a limit, for CI and hooks."),
         "filter": ("filter", "Keep the better images: print, copy or move them."),
         "burst": ("filter", "Keep the best of each group of similar photographs."),
         "rank": ("score", "Rank images by asking which of two is better."),
         "frames": ("score", "Score videos by their frames, several in one prompt."),
-        "degrade": ("explain", "Write the degraded copies that the model is shown."),
+        "degrade": ("explain", "Write the degraded copies that the model sees."),
     },
     "Evaluate": {
         "evaluate": ("evaluate", "Score a dataset and correlate with human scores."),
@@ -45,13 +45,13 @@ GROUPS = {
         "calibrate": ("evaluate", "Map scores to the MOS scale of a labelled sample."),
     },
     "Paper": {
-        "reproduce": ("paper", "Ask what a table or figure of the paper needs."),
+        "reproduce": ("paper", "Reproduce a table or figure of the paper."),
         "tables": ("paper", "Print the paper's tables from run folders."),
         "verify": ("lookup", "Check published weights of mPLUG-Owl3."),
     },
     "Runs": {
-        "status": ("runs", "Say how far a run is."),
-        "retry": ("runs", "Try the images that failed again."),
+        "status": ("runs", "Show the progress of a run."),
+        "retry": ("runs", "Retry the images that failed."),
         "export": ("runs", "Compute scores and logits from stored answers."),
         "report": ("runs", "Write a run as one HTML page."),
     },
@@ -329,7 +329,7 @@ def root(
 
     More about a command: `qdebias help COMMAND`.
 
-    Exit codes: 0 done; 1 done, but some images failed (each is named); 2 nothing could start, with a one-line error.
+    Exit codes: 0 done; 1 done, but some images failed (each is named); 2 could not start, with a one-line error.
     """
     if version:
         typer.echo(qdebias.__version__)

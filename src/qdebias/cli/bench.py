@@ -58,9 +58,9 @@ def bench(
     what: Annotated[
         What,
         typer.Argument(
-            help="`sharing`: the model's part, each way; `scale`: the rest, for longer and longer lists; `files`: "
-            "memory, and how busy the model is, with files of mixed sizes; `degrade`: the degradations beside their "
-            "plain form."
+            help="`sharing`: the model, each way; `scale`: everything else, for longer and longer lists; `files`: "
+            "memory, and utilisation of the model, with files of mixed sizes; `degrade`: the degradations beside a "
+            "plain implementation."
         ),
     ] = What.SHARING,
     shape: Annotated[
@@ -82,11 +82,11 @@ def bench(
 ) -> None:
     """Measure how fast scoring is on this machine, beside the way the method was published.
 
-    - `qdebias bench` compares the authors' way, each step of sharing, ours, and a plain one-question score
+    - `qdebias bench` compares the authors' way, each step of sharing, ours, and the question of `vanilla`
     - `qdebias bench --json > bench.json` is for other programs
     - `qdebias bench scale` scores 10 to 10,000 small images without a model: time per image and memory stay the same
     - `qdebias bench files --model nano` scores 2,000 files of mixed sizes, then 200 with a model that only sleeps
-    - `qdebias bench degrade` times each degradation on one thread, beside its plain form
+    - `qdebias bench degrade` times each degradation on one thread, beside a plain implementation
     """
     text = size or "512x384"
     if not re.fullmatch(r"\d+x\d+", text) or min(map(int, text.split("x"))) < 32:

@@ -64,7 +64,7 @@ Models = Annotated[
     typer.Option(
         "--model",
         "-m",
-        help="Which model answers; may be repeated, each with its own run folder in --run. Methods after a = are for "
+        help="A model; may be repeated, each with its own run folder in --run. Methods after a = are for "
         "this model alone: qrealign-mini=qrealign. Default: nano.",
     ),
 ]
@@ -294,8 +294,8 @@ def fit(
         typer.Option(
             "--methods",
             "-k",
-            help="What the model is asked, comma-separated; the first gives the zero-shot score that the fit has to "
-            f"surpass. `vanilla` alone is fastest. Default: {','.join(METHODS)}.",
+            help="The methods that provide features, comma-separated; the first gives the zero-shot score that the "
+            f"fit has to surpass. `vanilla` alone is fastest. Default: {','.join(METHODS)}.",
         ),
     ] = None,
     folds: Annotated[int, typer.Option(min=2, help="Folds of the cross-validation.")] = 5,

@@ -29,7 +29,7 @@ def explain(
     grid: Annotated[bool, typer.Option("--grid", help="Draw each image with all its copies in a row.")] = False,
     column: ImageColumn = None,
 ) -> None:
-    """Draw how scores came about: each image, its degraded copies, and the score before and after debiasing.
+    """Draw how scores are computed: each image, its degraded copies, and the score before and after debiasing.
 
     Several images become a landscape picture of the two to four in which debiasing changes most. One image, or
     `--grid`, becomes a row for each image with P(good) and weight of every copy, the score above that of the plain

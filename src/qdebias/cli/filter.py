@@ -176,7 +176,7 @@ def check(
         bool, typer.Option("--ignore-unreadable", help="Do not fail for images that cannot be scored.")
     ] = False,
 ) -> None:
-    """Fail where an image is worse than it should be: for continuous integration and commit hooks.
+    """Fail if an image is worse than a limit: for continuous integration and commit hooks.
 
     Prints score and path of each image below `--min`. Exit codes: 0 every image reaches it; 1 some do not, or cannot
     be scored (unless `--ignore-unreadable`); 2 nothing could be checked.
@@ -246,9 +246,9 @@ def burst(
 ) -> None:
     """Keep the best of each group of similar photographs: print the paths of what is kept.
 
-    Photographs of one scene are grouped by what they show, whatever their exposure and sharpness, and by their capture
-    time. A photograph unlike all others is kept without asking the model. Images are only read, unless
-    a folder is named for the kept ones; no file is ever replaced.
+    Photographs of one scene are grouped by content, regardless of exposure and sharpness, and by capture time. A
+    photograph unlike all others is kept without asking the model. Images are only read, unless a folder is named for
+    the kept ones; no file is ever replaced.
 
     - `qdebias burst photos --sheet groups.png` shows the groups and the choice
     - `qdebias burst photos --keep 2 --copy-to best --run runs/burst`

@@ -33,7 +33,7 @@ from qdebias.runs.options import Options
 from qdebias.runs.scorer import Scorer
 from qdebias.system.output import written
 
-_PAIRS = {True: "yes", False: "not trained on", None: "not said"}
+_PAIRS = {True: "yes", False: "not trained on", None: "unknown"}
 
 
 def models(

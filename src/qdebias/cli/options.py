@@ -42,7 +42,7 @@ MethodName = Annotated[
     typer.Option(
         "--method",
         "-k",
-        help="How it is asked; see `qdebias methods`. Add parts with a plus: paper+levels5+logodds. Your own: "
+        help="The method; see `qdebias methods`. Add parts with a plus: paper+levels5+logodds. Your own: "
         "package.module:name, or a .toml file. Other degradations: paper@fog,package.module:name.",
     ),
 ]
@@ -54,7 +54,7 @@ RunFolder = Annotated[
         "and another method asks only what is missing.",
     ),
 ]
-Megapixels = Annotated[float, typer.Option(min=0.001, help="Images with more are refused before they are decoded.")]
+Megapixels = Annotated[float, typer.Option(min=0.001, help="Refuse larger images, before they are decoded.")]
 Resamples = Annotated[int, typer.Option(min=0, help="Bootstrap resamples of the 95 % intervals; 0: none.")]
 Limit = Annotated[int | None, typer.Option(min=1, help="Only this many images, from the start.")]
 Rows = Annotated[Path | None, typer.Option("--out", help="Also write the rows to this .csv, .jsonl or .parquet.")]
@@ -71,18 +71,16 @@ def _option(kind: Any, text: str, *names: str, default: object = None, **setting
 
 
 _OPTIONS: Mapping[str, tuple[Any, object]] = {
-    "model": _option(
-        str, "Which model answers: `nano` is embedded; see `qdebias models`.", "--model", "-m", default="nano"
-    ),
+    "model": _option(str, "The model: `nano` is embedded; see `qdebias models`.", "--model", "-m", default="nano"),
     "method": (MethodName, "paper"),
     "aspect": _option(
         str | None,
-        f"Ask about this instead of quality as a whole: {', '.join(ASPECTS)}. Short for +ASPECT after the method.",
+        f"Ask about this instead of overall quality: {', '.join(ASPECTS)}. Short for +ASPECT after the method.",
     ),
     "fit": _option(
         Path | None, "Score with a fit to your own labels, a file of `qdebias fit`: short for `--method FILE`."
     ),
-    "batch": _option(int, "How many images go to the model at a time.", min=1, default=8),
+    "batch": _option(int, "Images per batch.", min=1, default=8),
     "seed": (Seed, 0),
     "device": _option(str | None, "Where the model runs: cpu, cuda, cuda:1, mps. Default: the best available."),
     "dtype": _option(
@@ -93,8 +91,8 @@ _OPTIONS: Mapping[str, tuple[Any, object]] = {
     "max_megapixels": (Megapixels, 50.0),
     "max_side": _option(
         int | None,
-        "Make larger images smaller before they are scored, so that the longer side has this many pixels. It changes "
-        "scores, and belongs to a run folder. Default: images are scored as they are.",
+        "Downscale larger images before they are scored, so that the longer side has this many pixels. This changes "
+        "scores, and a run folder is for one value. Default: images are scored as they are.",
         min=MIN_SIDE,
     ),
     "template_arg": _option(
@@ -155,7 +153,9 @@ class Labelled:
     """Which part of a dataset, and how its labels are read."""
 
     root: Annotated[Path | None, typer.Option(help="Folder that holds the dataset.")] = None
-    subset: Annotated[str | None, typer.Option(help="Only this split or subset; `sample`: whatever is there.")] = None
+    subset: Annotated[str | None, typer.Option(help="Only this split or subset; `sample`: the images that exist.")] = (
+        None
+    )
     labels: Annotated[Path | None, typer.Option(help="A label file in place of the dataset's own.")] = None
     direction: Annotated[str | None, typer.Option(help="For your own labels: higher or lower is better.")] = None
     column: Annotated[str | None, typer.Option(help="For your own labels: the column of human scores.")] = None

@@ -61,9 +61,9 @@ def reproduce(
     rival: Annotated[list[str] | None, typer.Option(help="table1: also run this metric of pyiqa; repeatable.")] = None,
     resamples: Resamples = 1000,
 ) -> None:
-    """Ask a model what a table or figure of the paper needs, and print our numbers next to the paper's.
+    """Run the methods of a table or figure of the paper, and print our numbers next to the paper's.
 
-    Every ablation that asks nothing new is computed from stored answers. With `--run` it can be stopped at any time,
+    Ablations without new questions are computed from stored answers. With `--run` it can be stopped at any time,
     and the scores behind the table are kept in RUN/tables for `qdebias tables`.
 
     - `qdebias reproduce table3 --dataset livec --root data/livec --model mplug-owl3 --run runs/owl3`
@@ -115,8 +115,8 @@ def tables(
 ) -> None:
     """Print the paper's tables from run folders, without a model: several models and datasets side by side.
 
-    By default it shows what `qdebias reproduce` and `qdebias evaluate` left in the folders. With `--dataset` and
-    `--root` it computes the scores of further methods, too, from the stored answers.
+    By default it shows the scores that `qdebias reproduce` and `qdebias evaluate` left in the folders. With
+    `--dataset` and `--root` it also computes the scores of further methods from the stored answers.
     """
     runs, wanted = [*(run or []), *(folders or [])], table or list(TABLES)
     unknown = [name for name in wanted if name not in TABLES]
@@ -181,7 +181,9 @@ def bias(
     labels: LabelOptions,
     options: Asking,
     run: RunFolder = None,
-    by: Annotated[str | None, typer.Option(help="Group by scene, group or subset. Default: the first known.")] = None,
+    by: Annotated[
+        str | None, typer.Option(help="Group by scene, group or subset. Default: the first that is known.")
+    ] = None,
     limit: Limit = None,
     form: Form = None,
     out: Out = None,
@@ -193,7 +195,7 @@ def bias(
     - `qdebias bias PHOTOS` prints the exposure of each image: P(good) of its severely degraded copies
     - `qdebias bias --dataset spaq --root data/SPAQ --run runs/spaq --plot bias.png` also prints how far images of each
       scene are ranked too high or too low at equal human score, before and after debiasing
-    - `qdebias bias --run runs/spaq` prints the latter again from what is stored, without a model
+    - `qdebias bias --run runs/spaq` prints the latter again from stored scores, without a model
     """
     with ExitStack() as stack:
         chosen = form_of(form, out)

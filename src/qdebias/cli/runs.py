@@ -76,7 +76,7 @@ def retry(
     options: Annotated[Options, sharing("batch", "max_megapixels")],
     column: ImageColumn = None,
 ) -> None:
-    """Try again the images of a run that could not be scored, with every method that failed on them.
+    """Retry the images of a run that could not be scored, with every method that failed on them.
 
     Exit code 1 if some fail again.
     """
@@ -112,7 +112,7 @@ def export(
 ) -> None:
     """Compute the scores of a run from its stored answers, one row per image, with the logits.
 
-    A method that was not used can be exported too, if it asks nothing but what others asked: from a run of `paper`,
+    A method that was not used can be exported too, if other methods asked all its questions: from a run of `paper`,
     `--method average` or `--method only-fog` take no time. Neither the images nor the model are needed.
     """
     if out is None and not json:

@@ -81,13 +81,13 @@ Ray = Annotated[
     typer.Option(
         "--ray",
         metavar="ADDRESS",
-        help="Score with workers of Ray, into the folder --out: `local` takes this machine, `auto` the cluster that it "
-        "belongs to, HOST:PORT the head of that. The same command resumes where it stopped.",
+        help="Score with Ray workers, into the folder --out: `local` uses this machine, `auto` the cluster that it "
+        "belongs to, HOST:PORT the head of a cluster. The same command resumes where it stopped.",
     ),
 ]
 Actors = Annotated[int | None, typer.Option(min=1, help="Workers, each with a model. Default: as many as fit.")]
 Gpus = Annotated[float | None, typer.Option(min=0, help="GPUs of a worker, such as 0.5. Default: 1 if there are any.")]
-Chunk = Annotated[int, typer.Option(min=1, help="Images per result file, which is what the death of a worker costs.")]
+Chunk = Annotated[int, typer.Option(min=1, help="Images per result file, which is the work lost when a worker dies.")]
 
 
 def score(
@@ -118,7 +118,7 @@ def score(
     - `qdebias score folder --fit mine.fit` scores as your own labels do, see `qdebias fit`
     - `qdebias score folder --anchors scale` compares with fixed images: strengths of different runs are on one scale
     - `qdebias score folder --run scores` can be stopped at any time, and resumes when you repeat the command
-    - `qdebias score clip.mp4` gives a video the mean score of 8 frames, and says which is worst and when
+    - `qdebias score clip.mp4` gives a video the mean score of 8 frames, and the worst frame with its time
     - `qdebias score s3://bucket/photos/ --ray auto --out s3://bucket/scores` uses a cluster
     - `qdebias score list.txt images.parquet "shards/*.tar" s3://bucket/photos/` reads lists, tables, shards and clouds
     """
@@ -311,13 +311,13 @@ def _counts(state: Progress) -> str:
 def rank(
     paths: Paths,
     by: Annotated[str, typer.Option(help=f"What is compared: {', '.join(QUESTIONS)}.")] = "quality",
-    opponents: Annotated[int, typer.Option(min=1, help="With how many others each image is compared, at most.")] = 8,
+    opponents: Annotated[int, typer.Option(min=1, help="How many others each image is compared with, at most.")] = 8,
     run: RunFolder = None,
     out: Rows = None,
     json: JsonLines = False,
     *,
     options: Annotated[Options, sharing("model", "max_megapixels", "max_side")],
-    batch: Annotated[int, typer.Option(min=1, help="How many pairs go to the model at a time.")] = 4,
+    batch: Annotated[int, typer.Option(min=1, help="Pairs per batch.")] = 4,
     seed: Annotated[int, typer.Option(min=0, help="Seed of the choice of pairs.")] = 0,
     column: ImageColumn = None,
     anchors: Anchors = None,
@@ -327,7 +327,7 @@ def rank(
     With `--run` it can be stopped at any time, and only images added later are asked about.
 
     - `qdebias rank photos` prints rank, strength, its standard error and path
-    - `qdebias rank a.jpg b.jpg` says which of two is better
+    - `qdebias rank a.jpg b.jpg` tells which of two is better
     - `qdebias rank photos --anchors scale/` compares with these only: strengths of different runs are on one scale
     - `qdebias rank photos --opponents 16 --by sharpness --run runs/photos --out ranking.csv`
     """
