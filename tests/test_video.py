@@ -57,7 +57,7 @@ def halves(height: int, width: int) -> np.ndarray:
 
 
 def frames_of(path: Path, **options: int) -> dict[str, np.ndarray]:
-    return {image.key: load_image(image) for image in open_images([str(path)], **options)}
+    return {image.name.rpartition("!")[2]: load_image(image) for image in open_images([str(path)], **options)}
 
 
 @pytest.mark.parametrize(("suffix", "codec"), [(".mkv", "libx264rgb"), (".avi", "png")])
