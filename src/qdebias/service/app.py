@@ -48,7 +48,6 @@ from qdebias.service.schema import (
     ScoreRequest,
     body_of,
     failures,
-    numbers_body,
 )
 from qdebias.service.service import Job, Service
 
@@ -161,20 +160,17 @@ async def refuse_unknown_query(request: Request) -> None:
 
 def image_routes(service: Service) -> APIRouter:
     """Return the routes that take images."""
-    router = APIRouter(prefix="/v1", tags=["scores"], dependencies=[Depends(refuse_unknown_query)])
+    router = APIRouter(
+        prefix="/v1", tags=["scores"], dependencies=[Depends(refuse_unknown_query)], responses=failures()
+    )
     one, many, reward_form = (Form(body, service.settings) for body in (ScoreRequest, BatchRequest, RewardRequest))
 
-    @router.post("/score", responses=failures(), openapi_extra=body_of(ScoreRequest), summary="Score one image")
+    @router.post("/score", openapi_extra=body_of(ScoreRequest), summary="Score one image")
     async def score(request: Request) -> ScoreAnswer:
         """Return the quality of one image, sent as a form or as JSON."""
         return await service.answer(request, one, lambda job: _score(job, job.sources[0]))
 
-    @router.post(
-        "/score/batch",
-        responses=failures(),
-        openapi_extra=body_of(BatchRequest, most=many.most),
-        summary="Score several images",
-    )
+    @router.post("/score/batch", openapi_extra=body_of(BatchRequest, most=many.most), summary="Score several images")
     async def batch(request: Request) -> BatchAnswer:
         """Return the quality of each image; one that cannot be scored has an error in its place."""
         results = [
@@ -187,7 +183,7 @@ def image_routes(service: Service) -> APIRouter:
 
     @router.post(
         "/explain",
-        responses={200: {"content": {"image/png": {"schema": {"type": "string", "format": "binary"}}}}, **failures()},
+        responses={200: {"content": {"image/png": {"schema": {"type": "string", "format": "binary"}}}}},
         openapi_extra=body_of(ScoreRequest),
         response_model=ExplanationAnswer,
         summary="Show how a score comes about",
@@ -203,7 +199,6 @@ def image_routes(service: Service) -> APIRouter:
 
     @router.post(
         "/reward",
-        responses=failures(),
         response_model=RewardAnswer,
         openapi_extra=body_of(RewardRequest, most=reward_form.most),
         summary="Judge generated images for training",
@@ -254,7 +249,7 @@ def other_routes(service: Service) -> APIRouter:
         "/agreement",
         responses=failures(),
         response_model=AgreementAnswer,
-        openapi_extra=numbers_body(),
+        openapi_extra=body_of(AgreementRequest),
         summary="Compare scores with human scores",
     )
     async def compare(request: Request) -> Response:

@@ -71,8 +71,19 @@ class Process:
 
     async def run(self, exchange: Exchange[Result]) -> Result:
         """Run a task in the process; raises EndedError if it died, or was killed at its time limit."""
+
+        def work() -> Result:
+            process = self.process
+            if process is None or process.stdin is None or process.stdout is None:
+                raise EndedError
+            try:
+                return exchange(process.stdin, process.stdout)
+            except _NO_RESULT as error:
+                self.kill()
+                raise EndedError from error
+
         loop = asyncio.get_running_loop()
-        task = self.task = loop.run_in_executor(self._thread, self._exchange, exchange)
+        task = self.task = loop.run_in_executor(self._thread, work)
         limit = loop.call_later(self.seconds, self.kill)
 
         def done(finished: asyncio.Future[Result]) -> None:
@@ -118,16 +129,6 @@ class Process:
         if self.process is not None:
             with suppress(OSError), self.process:  # closes the pipes and waits
                 pass
-
-    def _exchange(self, exchange: Exchange[Result]) -> Result:
-        process = self.process
-        if process is None or process.stdin is None or process.stdout is None:
-            raise EndedError
-        try:
-            return exchange(process.stdin, process.stdout)
-        except _NO_RESULT as error:
-            self.kill()
-            raise EndedError from error
 
 
 Worker = TypeVar("Worker", bound=Process)

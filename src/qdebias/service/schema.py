@@ -1,7 +1,7 @@
-"""What goes in and out of the service, and what /openapi.json says of it beyond what FastAPI finds out by itself.
+"""Requests and answers of the service, and the parts of /openapi.json that FastAPI does not generate.
 
-Requests are msgspec's, which reads untrusted bodies quickly and stops at the first error; answers are
-Pydantic's, from which FastAPI makes their description.
+Requests are msgspec's, which parses untrusted bodies quickly and stops at the first error; answers are Pydantic's, from
+which FastAPI generates their description.
 """
 
 from typing import Annotated, Any, Literal
@@ -241,22 +241,26 @@ _USUAL = (
 
 
 def failures(*reasons: Reason) -> dict[int | str, dict[str, Any]]:
-    """Return the answers of a route that are no success; without reasons, those of a route that takes images."""
-    found: dict[int | str, dict[str, Any]] = {}
+    """Return the error answers of a route; without reasons, those of a route for images."""
+    answers: dict[int | str, dict[str, Any]] = {}
     for reason in reasons or _USUAL:
-        found[reason.status] = {"model": ErrorAnswer, "description": reason.message}
-    if Reason.BUSY.status in found:
-        found[Reason.BUSY.status]["headers"] = {
+        answers[reason.status] = {"model": ErrorAnswer, "description": reason.message}
+    if Reason.BUSY.status in answers:
+        answers[Reason.BUSY.status]["headers"] = {
             "Retry-After": {"description": "Seconds.", "schema": {"type": "integer", "minimum": 1}}
         }
-    return found
+    return answers
 
 
-def body_of(schema: type[ImagesRequest], *, most: int = 1) -> dict[str, Any]:
-    """Return the description of a body that is a form or JSON, of at most so many images."""
+def body_of(schema: type[ImagesRequest | AgreementRequest], *, most: int = 1) -> dict[str, Any]:
+    """Return the description of a body: JSON, or for images, of which there may be `most`, also a form."""
+    json: dict[str, Any] = {"$ref": REFERENCE.format(name=schema.__name__)}
+    if schema is AgreementRequest:
+        numbers = {"scores": [0.2, 0.5, 0.4], "quality": [1.5, 3.0, 4.5]}
+        content = {"application/json": {"schema": json, "example": numbers}}
+        return {"requestBody": {"required": True, "content": content}}
     field = "image" if schema is ScoreRequest else "images"
     picture: dict[str, Any] = {"type": "string", "format": "binary"}
-    json: dict[str, Any] = {"$ref": REFERENCE.format(name=schema.__name__)}
     example: Any = {"base64": PIXELS}
     if schema is not ScoreRequest:
         picture = {"type": "array", "items": picture, "minItems": 1, "maxItems": most}
@@ -274,10 +278,3 @@ def body_of(schema: type[ImagesRequest], *, most: int = 1) -> dict[str, Any]:
         "multipart/form-data": {"schema": form},
     }
     return {"requestBody": {"required": True, "content": content}}
-
-
-def numbers_body() -> dict[str, Any]:
-    """Return the description of an AgreementRequest."""
-    example = {"scores": [0.2, 0.5, 0.4], "quality": [1.5, 3.0, 4.5]}
-    json = {"schema": {"$ref": REFERENCE.format(name="AgreementRequest")}, "example": example}
-    return {"requestBody": {"required": True, "content": {"application/json": json}}}

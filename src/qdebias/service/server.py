@@ -7,7 +7,7 @@ import ssl
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from socket import socket
@@ -25,7 +25,6 @@ from qdebias.service.guard import Keys
 from qdebias.service.service import Service
 from qdebias.system.processes import return_large_blocks
 
-NO_KEYS = Keys()
 GRACE_SECONDS = 5.0  # after `drain`, until a process that still runs is ended, even if its threads are busy
 LOCAL_NAMES = frozenset(("localhost", "127.0.0.1", "[::1]"))
 
@@ -37,7 +36,7 @@ class Listening:
     host: str = "127.0.0.1"
     port: int = 8765  # 0 takes a free one
     health_port: int | None = None  # where a separate thread answers /healthz and /readyz in plain HTTP
-    keys: Keys = NO_KEYS
+    keys: Keys = field(default_factory=Keys)
     open_to_all: bool = False  # whether other machines may use it without a key
     names: Sequence[str] = ()  # accepted host names beside those of this machine; empty: only these, or any with keys
     certificate: Path | None = None  # PEM file of the TLS certificate chain; None for plain HTTP
