@@ -157,7 +157,7 @@ def test_model_that_changes_underway(stub: Stub, url: str) -> None:
 
 def test_redirect_is_not_followed(stub: Stub, url: str) -> None:
     stub.always = Fault(307, "{}", {"Location": "http://127.0.0.1:9/v1"})
-    assert "it sends on to http://127.0.0.1:9/v1: name that URL instead" in failure_of(url)
+    assert "it redirects to http://127.0.0.1:9/v1: name that URL instead" in failure_of(url)
 
 
 def test_other_refusals_are_quoted(stub: Stub, url: str) -> None:
@@ -344,7 +344,7 @@ def test_key_that_cannot_be_sent_is_not_shown(url: str, monkeypatch: pytest.Monk
 def test_key_in_a_redirect_is_not_quoted(stub: Stub, url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("QDEBIAS_API_KEY", KEY)
     stub.always = Fault(307, "{}", {"Location": f"/?key={KEY}"})
-    assert "it sends on to /?key=***" in failure_of(url)
+    assert "it redirects to /?key=***" in failure_of(url)
 
 
 def test_line_break_behind_a_key_does_not_matter(stub: Stub, url: str, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -137,7 +137,7 @@ def test_prompt_that_is_too_long_is_the_images_fault() -> None:
 
 
 def test_version_that_does_not_tell_is_refused() -> None:
-    with pytest.raises(BackendError, match=r"does not tell the log-probabilities .* from 0\.30 on"):
+    with pytest.raises(BackendError, match=r"does not return the requested log-probabilities .* from 0\.30 on"):
         backend_of(Engine(tells=False)).option_logits([pair(1, 2)])
 
 

@@ -146,13 +146,13 @@ def with_pool(use: Callable[[Pool[Decoder]], Awaitable[None]], **settings: float
 
 
 async def pixels(pool: Pool[Decoder], data: bytes) -> RgbImage:
-    async with pool.one() as process:
+    async with pool.idle() as process:
         return await process.decode(data)
 
 
 def test_a_decoder_that_hangs_is_killed_and_replaced() -> None:
     async def use(pool: Pool[Decoder]) -> None:
-        async with pool.one() as process:
+        async with pool.idle() as process:
             first = process.process
             assert first is not None
             os.kill(first.pid, signal.SIGSTOP)
@@ -170,7 +170,7 @@ def test_a_decoder_that_hangs_is_killed_and_replaced() -> None:
 
 def test_a_decoder_that_dies_at_work_costs_its_image_alone() -> None:
     async def use(pool: Pool[Decoder]) -> None:
-        async with pool.one() as process:
+        async with pool.idle() as process:
             assert process.process is not None
             os.kill(process.process.pid, signal.SIGSTOP)
             image = asyncio.ensure_future(process.decode(encoded(noise(1))))
@@ -186,7 +186,7 @@ def test_a_decoder_that_dies_at_work_costs_its_image_alone() -> None:
 
 def test_a_decoder_that_dies_idle_costs_no_image() -> None:
     async def use(pool: Pool[Decoder]) -> None:
-        async with pool.one() as process:
+        async with pool.idle() as process:
             first = process.process
         assert first is not None
         first.kill()
@@ -204,7 +204,7 @@ def test_after_many_images_a_process_is_replaced(monkeypatch: pytest.MonkeyPatch
     async def use(pool: Pool[Decoder]) -> None:
         used = []
         for _ in range(7):
-            async with pool.one() as process:
+            async with pool.idle() as process:
                 np.testing.assert_array_equal(await process.decode(encoded(noise(1))), noise(1))
                 assert process.process is not None
                 used.append(process.process.pid)

@@ -123,8 +123,8 @@ class VllmBackend:
                 missing = [token for token in ids if token not in found]
                 if missing:
                     raise BackendError(
-                        f"vLLM does not tell the log-probabilities of the tokens {missing} although it was requested "
-                        f"them; install a version from 0.30 on"
+                        f"vLLM does not return the requested log-probabilities of the tokens {missing}; "
+                        f"install a version from 0.30 on"
                     )
                 answer[place] = np.array([float(found[token].logprob) for token in ids])
         return answers

@@ -174,10 +174,10 @@ def image_routes(service: Service) -> APIRouter:
     async def batch(request: Request) -> BatchAnswer:
         """Return the quality of each image; one that cannot be scored has an error in its place."""
         results = [
-            BatchResult(index=index, result=None, error=Problem(**problem(one)))
-            if isinstance(one, Refusal)
-            else BatchResult(index=index, result=one, error=None)
-            for index, one in enumerate(await service.answer(request, many, _score_all))
+            BatchResult(index=index, result=None, error=Problem(**problem(answer)))
+            if isinstance(answer, Refusal)
+            else BatchResult(index=index, result=answer, error=None)
+            for index, answer in enumerate(await service.answer(request, many, _score_all))
         ]
         return BatchAnswer(results=results, failed=sum(result.error is not None for result in results))
 
@@ -204,7 +204,7 @@ def image_routes(service: Service) -> APIRouter:
         summary="Judge generated images for training",
     )
     async def reward(request: Request) -> Response:
-        """Return one number an image, in order; null for one that cannot be judged, whose error says why.
+        """Return one number per image, in order; null for one that cannot be scored, with its error.
 
         As msgpack (`PackedRewardRequest`) images may be pixels; the answer is msgpack then.
         """
@@ -268,13 +268,13 @@ async def _score(job: Job, source: Source) -> ScoreAnswer:
 async def _score_all(job: Job) -> list[ScoreAnswer | Refusal]:
     """Return the score of each image, or its refusal."""
 
-    async def one(source: Source) -> ScoreAnswer | Refusal:
+    async def score(source: Source) -> ScoreAnswer | Refusal:
         try:
             return await _score(job, source)
         except Refusal as refusal:
             return refusal
 
-    return list(await asyncio.gather(*map(one, job.sources)))
+    return list(await asyncio.gather(*map(score, job.sources)))
 
 
 async def _reward(job: Job) -> RewardAnswer:
@@ -290,8 +290,8 @@ async def _reward(job: Job) -> RewardAnswer:
 
 
 async def _draw(service: Service, drawn: Callable[[ScoreAnswer, Row], bytes], job: Job) -> bytes:
-    def make(found: Explanation) -> tuple[ScoreAnswer, Explanation]:
-        return _score_answer(job, found), reduced(found)
+    def make(explanation: Explanation) -> tuple[ScoreAnswer, Explanation]:
+        return _score_answer(job, explanation), reduced(explanation)
 
     async with job.decoded(job.sources[0]) as image:  # counts as held until the figure is drawn
         scores = (job.score(image, method, make) for method in dict.fromkeys((job.method, PLAIN)))
@@ -300,15 +300,15 @@ async def _draw(service: Service, drawn: Callable[[ScoreAnswer, Row], bytes], jo
         return await service.background.run(drawn, answer, row)
 
 
-def _score_answer(job: Job, found: Explanation) -> ScoreAnswer:
-    score = found.score
+def _score_answer(job: Job, explanation: Explanation) -> ScoreAnswer:
+    score, plan = explanation.score, explanation.plan
     return ScoreAnswer(
         score=score.value,
         model=job.model,
         method=job.method,
         seed=job.seed,
-        conditions=[words(condition.kind) for condition in found.plan.conditions],
-        beside=bool(found.plan.conditions) and all(len(request.images) > 1 for request in found.plan.requests),
+        conditions=[words(condition.kind) for condition in plan.conditions],
+        beside=bool(plan.conditions) and all(len(request.images) > 1 for request in plan.requests),
         good=score.good.tolist(),
         same=score.same.tolist(),
         weight=score.weight.tolist(),

@@ -45,17 +45,17 @@ class Background(Pool[Process]):
         def exchange(source: IO[bytes], sink: IO[bytes]) -> Result | Exception:
             pickle.dump((call, args, kwargs), source)
             source.flush()
-            found: Result | Exception = pickle.load(sink)  # noqa: S301 (from our own process)
-            return found
+            result: Result | Exception = pickle.load(sink)  # noqa: S301 (from our own process)
+            return result
 
         try:
-            async with self.one() as process:
-                found = await process.run(exchange)
+            async with self.idle() as process:
+                result = await process.run(exchange)
         except EndedError as error:
             raise Refusal(Reason.DEADLINE) from error
-        if isinstance(found, Exception):
-            raise found
-        return found
+        if isinstance(result, Exception):
+            raise result
+        return result
 
 
 def agreement(body: bytes) -> bytes:
@@ -64,11 +64,12 @@ def agreement(body: bytes) -> bytes:
 
     numbers = parse(AgreementRequest, body)
     try:
-        found = correlate(numbers.scores, numbers.quality, resamples=0)
+        measures = correlate(numbers.scores, numbers.quality, resamples=0)
     except SettingError as error:
         raise Refusal(Reason.NOT_COMPARABLE) from error
-    gap = (stats.rankdata(numbers.scores) - stats.rankdata(numbers.quality)) / found.count
-    answer = AgreementAnswer(count=found.count, srcc=found.srcc, plcc=found.plcc, krcc=found.krcc, gap=gap.tolist())
+    gap = (stats.rankdata(numbers.scores) - stats.rankdata(numbers.quality)) / measures.count
+    correlations = {"srcc": measures.srcc, "plcc": measures.plcc, "krcc": measures.krcc}
+    answer = AgreementAnswer(count=measures.count, **correlations, gap=gap.tolist())
     return answer.model_dump_json().encode()
 
 
@@ -107,8 +108,8 @@ def explanation_json(answer: ScoreAnswer, row: Row) -> bytes:
     ]
     vanilla = answer.score if row.vanilla is None else row.vanilla
     picture = data_url(row.explanation.image)
-    found = ExplanationAnswer(answer=answer, vanilla=vanilla, picture=picture, conditions=conditions)
-    return found.model_dump_json().encode()
+    explanation = ExplanationAnswer(answer=answer, vanilla=vanilla, picture=picture, conditions=conditions)
+    return explanation.model_dump_json().encode()
 
 
 def data_url(image: RgbImage) -> str:
@@ -133,10 +134,10 @@ def main() -> None:
         while True:
             call, args, kwargs = pickle.load(sys.stdin.buffer)  # noqa: S301 (from the server)
             try:
-                found = call(*args, **kwargs)
+                result = call(*args, **kwargs)
             except Exception as error:  # noqa: BLE001 (raised again in the server)
-                found = error
-            pickle.dump(found, sink)
+                result = error
+            pickle.dump(result, sink)
             sink.flush()
 
 

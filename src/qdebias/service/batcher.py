@@ -131,8 +131,11 @@ def score_batch(
     So an image for which a model returns no finite logits costs the other requests time, but not their scores.
     """
     try:
-        found = scorer.explain_many(images, on_error="return")
-        return [one if isinstance(one, Failure) else make(one) for one, make in zip(found, makers, strict=True)]
+        results = scorer.explain_many(images, on_error="return")
+        return [
+            result if isinstance(result, Failure) else make(result)
+            for result, make in zip(results, makers, strict=True)
+        ]
     except MemoryError:
         raise
     except Exception as error:  # noqa: BLE001 (a model may raise anything; the next images may be sound)

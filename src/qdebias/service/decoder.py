@@ -115,22 +115,22 @@ def main() -> None:
     while len(head := source.read(HEAD.size)) == HEAD.size:
         is_base64, lossless, length = HEAD.unpack(head)
         data = source.read(length)
-        found: RgbImage | Reason
+        result: RgbImage | Reason
         try:
             data = from_base64(data) if is_base64 else data
             if len(data) > max_bytes:
-                found = Reason.TOO_LARGE
+                result = Reason.TOO_LARGE
             else:
-                found = decode(data, max_pixels=max_pixels, lossless=lossless)
+                result = decode(data, max_pixels=max_pixels, lossless=lossless)
         except ValueError:
-            found = Reason.MALFORMED
-        if isinstance(found, Reason):
-            sink.write(bytes([REASONS.index(found)]))
+            result = Reason.MALFORMED
+        if isinstance(result, Reason):
+            sink.write(bytes([REASONS.index(result)]))
         else:
-            sink.write(bytes(1) + SIZE.pack(*found.shape[:2]))
-            sink.write(np.ascontiguousarray(found).data)
+            sink.write(bytes(1) + SIZE.pack(*result.shape[:2]))
+            sink.write(np.ascontiguousarray(result).data)
         sink.flush()
-        del data, found  # frees their memory before the next image comes
+        del data, result  # frees their memory before the next image comes
 
 
 if __name__ == "__main__":

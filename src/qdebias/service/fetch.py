@@ -26,8 +26,8 @@ Resolver = Callable[[str, int], Awaitable[list[str]]]  # returns the addresses o
 
 async def resolve(host: str, port: int) -> list[str]:
     """Return the addresses that the system's resolver gives."""
-    found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
-    return [str(entry[4][0]) for entry in found]
+    entries = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    return [str(entry[4][0]) for entry in entries]
 
 
 _FAILURES = (

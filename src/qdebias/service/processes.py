@@ -166,7 +166,7 @@ class Pool(Generic[Worker]):
         await asyncio.gather(*self._starts, return_exceptions=True)
 
     @asynccontextmanager
-    async def one(self) -> AsyncIterator[Worker]:
+    async def idle(self) -> AsyncIterator[Worker]:
         """Wait for an idle process and reserve it until the context ends."""
         while not (process := await self._idle.get()).able:
             self._release(process)
@@ -229,9 +229,9 @@ class Decoder(Process):
             return image
 
         try:
-            found = await self.run(exchange)
+            result = await self.run(exchange)
         except EndedError as error:
             raise Refusal(Reason.DECODING_TOOK_TOO_LONG) from error
-        if isinstance(found, Reason):
-            raise Refusal(found, "an image is not base64" if found is Reason.MALFORMED else "")
-        return found
+        if isinstance(result, Reason):
+            raise Refusal(result, "an image is not base64" if result is Reason.MALFORMED else "")
+        return result

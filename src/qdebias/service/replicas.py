@@ -40,7 +40,7 @@ class Options(BaseModel):
     device: str | None = None
     dtype: str | None = None
     keys_file: Path | None = None  # without it, QDEBIAS_SERVE_KEYS; read where the application is built
-    open_to_all: bool = False  # whether whoever reaches the proxies of Ray may ask without a key
+    open_to_all: bool = False  # whether everybody who reaches Ray's proxies may use it without a key
     names: Words = ()
     settings: Settings = Settings()  # of each replica
 
@@ -55,7 +55,7 @@ def app(options: Options) -> Application:
     load = loader(specs_by_name(options.models), scoring, settings)
 
     def build() -> ASGIApp:
-        """Make the application of one replica, in its process; Ray's proxies add the id of a request by themselves."""
+        """Return the application of one replica, in its process."""
         set_up_logs()
         return create_app(Service(load, settings), keys=keys, hosts=hosts, in_ray=True)
 

@@ -12,8 +12,8 @@ from pydantic import BaseModel, Field
 from qdebias.service.refusal import Reason
 
 Probability = Annotated[float, Field(ge=0, le=1)]
-_ABOUT_METHOD = "How it is asked; GET /v1/methods lists the names."
-_ABOUT_MODEL = "Which model is asked; GET /v1/models lists the names."
+_ABOUT_METHOD = "Name of the method; GET /v1/methods lists them."
+_ABOUT_MODEL = "Name of the model; GET /v1/models lists them."
 MethodName = Annotated[Annotated[str, Meta(max_length=200)] | None, Meta(description=_ABOUT_METHOD)]
 ModelName = Annotated[Annotated[str, Meta(max_length=200)] | None, Meta(description=_ABOUT_MODEL)]
 Base64 = Annotated[
@@ -30,7 +30,7 @@ Url = Annotated[
 
 
 class ImageSource(Struct, forbid_unknown_fields=True, frozen=True):
-    """An image: in the request, or where it is; one of both."""
+    """An image: either its file or its URL."""
 
     base64: Base64 = UNSET
     url: Url = UNSET
@@ -89,7 +89,7 @@ class AgreementRequest(Struct, forbid_unknown_fields=True, frozen=True):
 
 
 class ScoreAnswer(BaseModel):
-    """The score of one image and how it came about."""
+    """The score of one image, with its parts."""
 
     score: Probability = Field(description="Quality in [0, 1]; higher is better.")
     model: str
@@ -102,13 +102,13 @@ class ScoreAnswer(BaseModel):
     good: list[Probability] = Field(
         description="P(good) under each condition, or of each copy that was shown alone; one number without conditions."
     )
-    same: list[Probability] = Field(description="P(same object) of each condition; empty where it was not asked.")
+    same: list[Probability] = Field(description="P(same object) of each condition; empty if it was not asked.")
     weight: list[Probability] = Field(description="Weight of each condition; they sum to 1.")
     probabilities: dict[str, Probability] = Field(
         description="Probability of each option, such as good and poor; empty where the answers are no fixed options."
     )
     deviation: float | None = Field(description="Standard deviation of the options' values, in [0, 0.5].")
-    log_odds: float | None = Field(description="log(score / (1 - score)), which tells scores near 0 or 1 apart.")
+    log_odds: float | None = Field(description="log(score / (1 - score)), which separates scores near 0 or 1.")
 
 
 class Problem(BaseModel):
@@ -126,7 +126,7 @@ class ErrorAnswer(BaseModel):
 
 
 class BatchResult(BaseModel):
-    """One image of several: a score, or why it has none."""
+    """One image of a batch: its score, or its error."""
 
     index: int = Field(description="Place in the request, from 0.")
     result: ScoreAnswer | None
@@ -141,7 +141,7 @@ class BatchAnswer(BaseModel):
 
 
 class RewardError(Problem):
-    """Why one image of several has no reward."""
+    """Why one image of a batch has no reward."""
 
     index: int = Field(description="Place in the request, from 0.")
 
@@ -153,7 +153,9 @@ class RewardAnswer(BaseModel):
     errors: list[RewardError]
     model: str
     method: str
-    fingerprint: str = Field(description="As of GET /v1/models: rewards under another one are not comparable.")
+    fingerprint: str = Field(
+        description="As in GET /v1/models; rewards under different fingerprints are not comparable."
+    )
 
 
 class ConditionPicture(BaseModel):
@@ -253,7 +255,7 @@ def failures(*reasons: Reason) -> dict[int | str, dict[str, Any]]:
 
 
 def body_of(schema: type[ImagesRequest | AgreementRequest], *, most: int = 1) -> dict[str, Any]:
-    """Return the description of a body: JSON, or for images, of which there may be `most`, also a form."""
+    """Return the description of a JSON body, and of a form if it holds images, at most `most`."""
     json: dict[str, Any] = {"$ref": REFERENCE.format(name=schema.__name__)}
     if schema is AgreementRequest:
         numbers = {"scores": [0.2, 0.5, 0.4], "quality": [1.5, 3.0, 4.5]}

@@ -293,7 +293,7 @@ class Job:
                 await pixels.acquire(image.size // 3)
             else:
                 file = await self._file(source)
-                async with self._service.decoders.one() as decoder:
+                async with self._service.decoders.idle() as decoder:
                     image = await decoder.decode(file, lossy=self._parsed.lossy)
                     await pixels.acquire(image.size // 3)  # holding the decoder, so that it decodes no more than fit
             try:

@@ -100,7 +100,7 @@ def candidates(reply: Json) -> list[Candidate]:
         raise _no_logprobs(ending) from error
     if not isinstance(likeliest, list) or not likeliest:
         raise RefusedError(
-            "the server tells the log-probability of the token that it sampled and of no other: it ignores "
+            "the server returns the log-probability of the sampled token only: it ignores "
             "top_logprobs, so no option can be read; use a server that supports it, such as vLLM, SGLang or llama.cpp"
         )
     entries = [entry for entry in (first, *likeliest) if isinstance(entry, dict)]
@@ -174,13 +174,13 @@ def option_logprobs(reply: Json, words: Sequence[str], tokens: Sequence[int] | N
             near = f" ({', '.join(map(repr, kin))} there is another token)" if kin else ""
             raise MissingOptionError(
                 f"option {word!r} is not among the {len(listed)} tokens whose probability the server returned{near}, "
-                f"and none is made up for it: it is less likely than they, or several tokens of this model; {remedy}, "
+                f"so it has no score: it is less likely than these, or several tokens of this model; {remedy}, "
                 f"or choose a word that the model answers with"
             )
         if len({entry.logprob for entry in fitting}) > 1:
             raise OptionError(
                 f"option {word!r} stands {len(fitting)} times in the server's list, for different tokens that it "
-                f"writes alike; choose another word, or a server that tells token ids"
+                f"writes alike; choose another word, or a server that returns token ids"
             )
         logprobs.append(fitting[0].logprob)
     return np.array(logprobs)
@@ -200,7 +200,7 @@ def likelier_lead(reply: Json, words: Sequence[str], *, clearly: bool) -> str:
     )
     if clearly and bare and spaced and max(bare, spaced) < _CLEAR * min(bare, spaced):
         raise OptionError(
-            f"the server lists {own[0]!r} both with and without a space before it, and nothing tells which of them "
+            f"the server lists {own[0]!r} both with and without a space before it, and it is unknown which of them "
             f"begins a reply here: it neither shows its prompts nor counts their tokens; use a server that does, "
             f"or load the backend with prompt='trusted', which takes the likelier spelling"
         )

@@ -28,7 +28,7 @@ Json: TypeAlias = dict[str, Any]
 Result = TypeVar("Result")
 
 CONNECT_SECONDS = 10.0
-MOST_BYTES = 64 << 20  # of an answer; llama.cpp takes 15 MB to tell the log-probabilities of a vocabulary of 150,000
+MOST_BYTES = 64 << 20  # of an answer; llama.cpp's for a vocabulary of 150,000 takes 15 MB
 _MOST_WORDS = 10_000
 _QUOTED = 300  # characters of a server's own words
 _FEW_TRIES = 3
@@ -269,13 +269,13 @@ def _unreadable(url: str) -> PassingError:
 
 def server_words(body: Any, text: str) -> str:  # noqa: ANN401  whatever the server sent
     """Return a server's error message, given as JSON and text, as one line of limited length."""
-    found = body
+    part = body
     for name in ("error", "detail", "message"):
-        if isinstance(found, list) and found:
-            found = found[0]
-        if isinstance(found, dict):
-            found = found.get(name, found.get("msg", found))
-    words = found if isinstance(found, str) else text
+        if isinstance(part, list) and part:
+            part = part[0]
+        if isinstance(part, dict):
+            part = part.get(name, part.get("msg", part))
+    words = part if isinstance(part, str) else text
     line = " ".join("".join(letter if letter.isprintable() else " " for letter in words).split())
     return line if len(line) <= _QUOTED else f"{line[:_QUOTED]}..."
 
@@ -302,7 +302,7 @@ def refusal(status: int, words: str, headers: Mapping[str, str], *, url: str, ha
         return PassingError(f"{told}; its log says why", tries=_FEW_TRIES)
     if 300 <= status < 400:
         place = headers.get("location", "nowhere")
-        return RefusedError(f"{told}; it sends on to {place}: name that URL instead", status=status)
+        return RefusedError(f"{told}; it redirects to {place}: name that URL instead", status=status)
     if status == HTTPStatus.NOT_FOUND:
         return RefusedError(f"{told}; correct the name of the model, or the path in the URL", status=status, told=told)
     return RefusedError(f"{told}; its log says more", status=status)

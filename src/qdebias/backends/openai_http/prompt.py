@@ -83,7 +83,7 @@ def check_unseen(form: Form, complete: Completion) -> None:
     text, prefix = form.question.text, form.question.answer_prefix
     if form.placement == "after":
         raise PromptError(
-            "this server does not show its prompts, so nothing tells whether the images stand after the question; "
+            "this server does not show its prompts, so it is unknown whether the images come after the question; "
             "use a method that places them before it, or load the backend with prompt='trusted'"
         )
     if prefix:
@@ -115,7 +115,7 @@ def _check_continued(text: str, prefix: str, complete: Completion) -> None:
         raise PromptError(f"this server does not continue a started answer ({error}); {_OTHERWISE}") from error
     if not all(counts):
         raise PromptError(
-            f"this server does not count the tokens of a prompt (usage.prompt_tokens), so nothing tells whether it "
+            f"this server does not count the tokens of a prompt (usage.prompt_tokens), so it is unknown whether it "
             f"continues a started answer; {_OTHERWISE}, or with prompt='trusted'"
         )
     none, once, twice, whole = counts
