@@ -220,7 +220,7 @@ def test_llama_is_asked_again_for_all_tokens() -> None:
 def test_missing_option_is_an_error_and_never_a_zero() -> None:
     with serving(Stub(shape="other", unlikely=(" poor",))) as url:
         backend = load_openai(f"{url}#stub/model", top_logprobs=12)
-        with pytest.raises(OptionError, match=r"' poor' is not among the 12 tokens .*none is made up.*top_logprobs"):
+        with pytest.raises(OptionError, match=r"' poor' is not among the 12 tokens .*so it has no score.*top_logprobs"):
             backend.option_logits([pair(1, 2)])
 
 
