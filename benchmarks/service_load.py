@@ -205,14 +205,6 @@ def bodies() -> list[tuple[str, str, bytes, int]]:
         ("score", text, b'{"image":{"url":"' + b"\\n" * 13_000_000 + b'"}}', 400),
         ("reward", packed, b"\x81\xa6images\xdd\x00\x1e\x84\x80" + b"\xc4\x00" * 2_000_000, 400),
         ("reward", packed, b"\xdf\x00\x07\xa1\x20" + b"\xa6images\x91\xc4\x00" * 500_000, 400),
-        (
-            "reward",
-            packed,
-            b"\x81\xa6images\x91\x83\xa6height\x01\xa5width\x01\xa6pixels\xc6"
-            + (200 << 20).to_bytes(4)
-            + bytes(200 << 20),
-            400,
-        ),
         ("score", form, part.replace(b"images", b"image") + b"\r\n" * 10_000_000 + b"--x--\r\n", 415),
         ("score/batch", form, part * 200_000, 413),
     ]
