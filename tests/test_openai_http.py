@@ -354,7 +354,7 @@ def test_moved_images_are_noticed(shape: Shape) -> None:
 
 def test_images_after_the_question_need_trust_where_prompts_are_not_shown() -> None:
     with serving(Stub(shape="other")) as url:
-        with pytest.raises(PromptError, match=r"whether the images stand after .*prompt='trusted'"):
+        with pytest.raises(PromptError, match=r"whether the images come after .*prompt='trusted'"):
             load_openai(f"{url}#stub/model").option_logits([pair(1, 2, "after")])
         load_openai(f"{url}#stub/model", prompt="trusted").option_logits([pair(1, 2, "after")])
 
