@@ -138,7 +138,8 @@ def _digest(key: str) -> bytes:
 
 
 OPEN_ROUTES = frozenset(("/healthz", "/readyz"))  # need no key
-LINGER = 1.0  # seconds for which the rest of a refused request is still read
+LINGER = 1.0  # seconds without new bytes, after which the rest of a refused request is not read any more
+LONGEST_LINGER = 10.0  # seconds for all of the rest
 _SOUND_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 
 HEADERS = {
@@ -264,9 +265,11 @@ class Guard:
 async def _read_on(receive: Receive) -> None:
     """Read and drop the rest of a refused request: a proxy whose connection is reset while it sends answers 502."""
     with suppress(TimeoutError):
-        async with asyncio.timeout(LINGER):
-            while (await receive()).get("more_body", False):
-                pass
+        async with asyncio.timeout(LONGEST_LINGER):
+            more = True
+            while more:
+                async with asyncio.timeout(LINGER):
+                    more = (await receive()).get("more_body", False)
 
 
 def _failure(error: BaseException) -> Reason:
