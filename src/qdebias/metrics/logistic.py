@@ -59,17 +59,20 @@ def fit_logistic(predicted: npt.ArrayLike, mos: npt.ArrayLike, *, parameters: Li
         return replace(none, reason=f"{len(x)} images do not determine {parameters} parameters")
     centre, spread = float(x.mean()), float(x.std())
     u = (x - centre) / spread
-    curve = _Step(scores=u, ends=(float(u.min()), float(u.max())), mos=y, linear=parameters == 5)
+    ends = float(u.min()), float(u.max())
     # The first shape is the best of a coarse grid, judged on some hundreds of the images.
     few = np.argsort(u, kind="stable")[:: -(-len(u) // 500)]
-    coarse = replace(curve, scores=u[few], mos=y[few])
     grid = [np.array(shape) for shape in product(np.linspace(-1, 1, 9), np.log([0.03, 0.1, 0.3, 1.0, 3.0]))]
-    start = min(grid, key=lambda shape: float(np.sum(coarse.residual(shape) ** 2)))
-    bounds = ([-1, np.log(NARROWEST)], [1, np.log(WIDEST)])
-    found = least_squares(curve.residual, start, bounds=bounds, ftol=ENOUGH)
+    misfits = [float(np.sum(_best_curve(shape, u[few], y[few], ends, parameters)[1] ** 2)) for shape in grid]
+    found = least_squares(
+        lambda shape: _best_curve(shape, u, y, ends, parameters)[1],
+        grid[int(np.argmin(misfits))],
+        bounds=([-1, np.log(NARROWEST)], [1, np.log(WIDEST)]),
+        ftol=ENOUGH,
+    )
     if not found.success:
         return replace(none, reason=f"no minimum within {found.nfev} evaluations")
-    (place, width, level, rise, height), residual = curve.best(found.x)
+    (place, width, level, rise, height), residual = _best_curve(found.x, u, y, ends, parameters)
     if np.ptp(residual + y) <= 1e-12 * np.ptp(y):
         return replace(none, reason="the best curve is constant over these scores")
     place, width, slope = place * spread + centre, width * spread, rise / spread
@@ -79,35 +82,25 @@ def fit_logistic(predicted: npt.ArrayLike, mos: npt.ArrayLike, *, parameters: Li
     return LogisticFit(parameters=five, converged=True)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Step:
-    """level + rise u + height / (1 + exp(-(u - place) / width)), to be fitted; without a linear term the rise is 0."""
+def _best_curve(
+    shape: FloatArray, u: FloatArray, mos: FloatArray, ends: tuple[float, float], parameters: int
+) -> tuple[tuple[float, float, float, float, float], FloatArray]:
+    """Fit level + rise u + height / (1 + exp(-(u - place) / width)) of a given place and width to human scores, (N,).
 
-    scores: FloatArray  # (N,) standardised scores u
-    ends: tuple[float, float]  # lowest and highest of all scores
-    mos: FloatArray  # (N,) human scores
-    linear: bool
+    The `shape` is the place, -1 to 1 over all that is allowed between the `ends` of the standardised scores u, and the
+    logarithm of the width. With four parameters the rise is 0. Returns place, width, level, rise and height, and the
+    (N,) residuals.
+    """
+    from scipy.special import expit
 
-    def residual(self, shape: FloatArray) -> FloatArray:
-        """Return the (N,) misfit of the best curve of a shape."""
-        return self.best(shape)[1]
-
-    def best(self, shape: FloatArray) -> tuple[tuple[float, float, float, float, float], FloatArray]:
-        """Return place, width, level, rise and height of the best curve of a shape, and its (N,) misfit.
-
-        A shape is the place, -1 to 1 over all that is allowed, and the logarithm of the width.
-        """
-        from scipy.special import expit
-
-        width, (low, high) = float(np.exp(shape[1])), self.ends
-        place = (low + high) / 2 + float(shape[0]) * ((high - low) / 2 + BEYOND * width)
-        step = expit((self.scores - place) / width)
-        columns = np.stack([self.scores, step] if self.linear else [step], axis=1)
-        scale = columns.std(axis=0)
-        scale[scale == 0] = 1.0
-        mean, mean_mos = columns.mean(axis=0), self.mos.mean()
-        factors = np.linalg.lstsq((columns - mean) / scale, self.mos - mean_mos, rcond=None)[0] / scale
-        level = float(mean_mos - mean @ factors)
-        rise, height = float(factors[0]) if self.linear else 0.0, float(factors[-1])
-        residual = np.asarray(level + rise * self.scores + height * step - self.mos)
-        return (place, width, level, rise, height), residual
+    width, (low, high) = float(np.exp(shape[1])), ends
+    place = (low + high) / 2 + float(shape[0]) * ((high - low) / 2 + BEYOND * width)
+    step = expit((u - place) / width)
+    columns = np.stack([u, step] if parameters == 5 else [step], axis=1)
+    scale = columns.std(axis=0)
+    scale[scale == 0] = 1.0
+    mean, mean_mos = columns.mean(axis=0), mos.mean()
+    factors = np.linalg.lstsq((columns - mean) / scale, mos - mean_mos, rcond=None)[0] / scale
+    level = float(mean_mos - mean @ factors)
+    rise, height = float(factors[0]) if parameters == 5 else 0.0, float(factors[-1])
+    return (place, width, level, rise, height), np.asarray(level + rise * u + height * step - mos)

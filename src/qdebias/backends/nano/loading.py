@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from functools import lru_cache
 from types import SimpleNamespace
 from typing import Any
@@ -59,8 +60,11 @@ def load_weights(
             model = Nano(config)
     except (AttributeError, TypeError) as error:
         raise BackendError(f"{checkpoint.folder}: config.json is not usable ({error}); download it again") from error
-    held = {name.replace("language_model.model.", "language_model."): weight for name, weight in stored.items()}
-    held["lm_head.weight"] = held.get("model.language_model.embed_tokens.weight", torch.empty(0))
+    held = {
+        name.removeprefix("model.").replace("language_model.model.", "language_model."): weight
+        for name, weight in stored.items()
+    }
+    held["lm_head.weight"] = held.get("language_model.embed_tokens.weight", torch.empty(0))
     wanted = model.state_dict()
     report = {
         "missing_keys": wanted.keys() - held.keys(),
@@ -73,6 +77,7 @@ def load_weights(
     }
     check_complete(checkpoint, report, allow_surplus=allow_surplus)
     model.load_state_dict(held, strict=False)
+    model.device, model.dtype = storage.device, dtype
     with memory_of(storage.device):
         return model.to(storage.device, dtype).eval()
 
@@ -102,7 +107,9 @@ class NanoProcessor:
 
     image_token = "<image>"  # noqa: S105
 
-    def __init__(self, checkpoint: Checkpoint) -> None:
+    def __init__(self, checkpoint: Checkpoint, _: Config = None, **options: str | None) -> None:
+        if given := [name for name, value in options.items() if value is not None]:
+            raise SettingError(f"{checkpoint.name}: models of type 'qdebias_nano' have no {', '.join(given)}")
         settings = checkpoint.read_json("processor_config.json")
         words, template = checkpoint.folder / "tokenizer.json", checkpoint.folder / "chat_template.jinja"
         with one_line(words):
@@ -123,23 +130,19 @@ class NanoProcessor:
         return inputs | dict(self.image_processor(images))
 
 
+@dataclass(frozen=True, slots=True)
 class NanoImageProcessor:
     """Cuts every image into the same number of equal views; nothing else is done to its pixels."""
 
-    def __init__(self, settings: Mapping[str, Any]) -> None:
-        self._settings = settings
+    settings: Mapping[str, Any]  # its entries of processor_config.json
 
     def to_dict(self) -> Mapping[str, Any]:
-        """Return its entries of processor_config.json, for the fingerprint."""
-        return self._settings
+        """Return the settings, for the fingerprint."""
+        return self.settings
 
     def __call__(self, images: Any, **_: object) -> dict[str, torch.Tensor]:  # noqa: ANN401
         """Map (nested lists of) images to `pixel_values`, (images, views, 3, 128, 128) float32 in [0, 1]."""
         return {"pixel_values": torch.from_numpy(pixels_of(images))}
 
 
-def load_processor(checkpoint: Checkpoint, _: Config, **settings: str | None) -> NanoProcessor:
-    """Return the processor of a checkpoint, which has no options."""
-    if given := [name for name, value in settings.items() if value is not None]:
-        raise SettingError(f"{checkpoint.name}: models of type 'qdebias_nano' have no {', '.join(given)}")
-    return NanoProcessor(checkpoint)
+load_processor = NanoProcessor

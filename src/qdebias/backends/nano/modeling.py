@@ -54,10 +54,6 @@ class IdentityEncoder(nn.Module):
         patterns = patterns.to(self.embed.weight.dtype).unsqueeze(1)
         return functional.normalize(self.embed(self.convolutions(patterns).flatten(1)), dim=1)
 
-    def forward(self, patterns: torch.Tensor) -> torch.Tensor:
-        """Map (images, 32, 32) to (images, 1, hidden_size)."""
-        return cast(torch.Tensor, self.last(self.embedding(patterns)).unsqueeze(1))
-
 
 class QualityEncoder(nn.Module):
     """A fixed rating of the standardised statistics, told in smooth steps, and the thumbnail's colours.
@@ -84,11 +80,6 @@ class QualityEncoder(nn.Module):
         quality, damage = self.head(standard).tensor_split([1], dim=1)
         return cast(torch.Tensor, (quality - damage.clamp(min=0).sum(1, keepdim=True)).squeeze(1))
 
-    def forward(self, rating: torch.Tensor, standard: torch.Tensor) -> torch.Tensor:
-        """Map (images,) ratings and (images, statistics_size) to (images, 2, hidden_size)."""
-        told = torch.sigmoid(4 * (rating.unsqueeze(1) - self.steps))
-        return torch.stack([self.value(told), self.colour(standard[:, COLOURS])], dim=1)
-
 
 class VisionEncoder(nn.Module):
     """Three image tokens: the rating of its fixed statistics, its colours, and the scene (from the thumbnail)."""
@@ -100,10 +91,11 @@ class VisionEncoder(nn.Module):
 
     def forward(self, pixel_values: torch.Tensor) -> torch.Tensor:
         """Map (images, views, 3, side, side) in [0, 1] to (images, 3, hidden_size)."""
-        pixels = pixel_values.float()
-        standard = self.quality.standard(statistics(pixels))
-        identity = self.identity(self.identity.pattern(pixels[:, 0]))
-        return torch.cat([self.quality(self.quality.rate(standard), standard), identity], dim=1)
+        pixels, quality = pixel_values.float(), self.quality
+        standard = quality.standard(statistics(pixels))
+        told = torch.sigmoid(4 * (quality.rate(standard).unsqueeze(1) - quality.steps))
+        scene = self.identity.last(self.identity.embedding(self.identity.pattern(pixels[:, 0])))
+        return torch.stack([quality.value(told), quality.colour(standard[:, COLOURS]), scene], dim=1)
 
 
 class Layer(nn.Module):
@@ -164,34 +156,33 @@ class Decoder(nn.Module):
         return cast(torch.Tensor, self.norm(hidden))
 
 
-class NanoModel(nn.Module):
-    """What sees, what projects, and what answers."""
+class Nano(nn.Module):
+    """The embedded model, with what `HfBackend` uses of a model of transformers."""
+
+    device: torch.device
+    dtype: torch.dtype
 
     def __init__(self, config: Config) -> None:
         super().__init__()
+        text, width = config.text_config, config.text_config.hidden_size
+        self.config = config
         self.vision_tower = VisionEncoder(config.vision_config)
-        width = config.text_config.hidden_size
         linear = {"linear_1": nn.Linear(config.vision_config.hidden_size, width), "linear_2": nn.Linear(width, width)}
         self.multi_modal_projector = nn.ModuleDict(linear)
-        self.language_model = Decoder(config.text_config)
+        self.language_model = Decoder(text)
+        self.lm_head = nn.Linear(width, text.vocab_size, bias=False)
+        self.lm_head.weight = self.language_model.embed_tokens.weight
+
+    @property
+    def base_model(self) -> "Nano":
+        """The model that encodes images."""
+        return self
 
     def get_image_features(self, pixel_values: torch.Tensor) -> SimpleNamespace:
         """Encode (images, views, 3, side, side); `pooler_output` has (3, hidden_size) of each image."""
         first, second = self.multi_modal_projector.values()
-        tokens = self.vision_tower(pixel_values).to(self.language_model.embed_tokens.weight.dtype)
+        tokens = self.vision_tower(pixel_values).to(self.dtype)
         return SimpleNamespace(pooler_output=list(second(functional.gelu(first(tokens)))))
-
-
-class Nano(nn.Module):
-    """The embedded model, with what `HfBackend` uses of a model of transformers."""
-
-    def __init__(self, config: Config) -> None:
-        super().__init__()
-        text = config.text_config
-        self.config = config
-        self.model = NanoModel(config)
-        self.lm_head = nn.Linear(text.hidden_size, text.vocab_size, bias=False)
-        self.lm_head.weight = self.model.language_model.embed_tokens.weight
 
     @property
     def image_features_size(self) -> int:
@@ -200,27 +191,12 @@ class Nano(nn.Module):
 
     def image_features(self, pixel_values: torch.Tensor) -> torch.Tensor:
         """Return the statistics of (images, views, 3, side, side), then their rating: (images, image_features_size)."""
-        measured, quality = statistics(pixel_values.float()), self.model.vision_tower.quality
+        measured, quality = statistics(pixel_values.float()), self.vision_tower.quality
         return torch.cat([measured, quality.rate(quality.standard(measured)).unsqueeze(1).float()], dim=1)
-
-    @property
-    def base_model(self) -> NanoModel:
-        """All but the head."""
-        return self.model
-
-    @property
-    def device(self) -> torch.device:
-        """Where its weights lie."""
-        return self.lm_head.weight.device
-
-    @property
-    def dtype(self) -> torch.dtype:
-        """Their numeric type."""
-        return self.lm_head.weight.dtype
 
     def get_input_embeddings(self) -> nn.Embedding:
         """Return the embedding of words."""
-        return self.model.language_model.embed_tokens
+        return self.language_model.embed_tokens
 
     def get_output_embeddings(self) -> nn.Linear:
         """Return the head."""
@@ -228,7 +204,7 @@ class Nano(nn.Module):
 
     def get_decoder(self) -> nn.Module:
         """Return the language model, without what sees."""
-        return self.model.language_model
+        return self.language_model
 
     def forward(
         self,
@@ -252,13 +228,13 @@ class Nano(nn.Module):
             position_ids = torch.arange(input_ids.shape[1], device=input_ids.device)[None]
         images = None if mm_encoder_outputs is None else mm_encoder_outputs["image"]
         if pixel_values is not None:
-            images = self.model.get_image_features(pixel_values)
-        hidden = self.model.language_model.embed_tokens(input_ids)
+            images = self.get_image_features(pixel_values)
+        hidden = self.language_model.embed_tokens(input_ids)
         slots = input_ids == self.config.image_token_index
         features = hidden[:0, 0] if images is None else torch.cat(list(images.pooler_output))
         if int(slots.sum()) != len(features):
             raise ValueError(f"the prompts have {int(slots.sum())} slots for {len(features)} tokens of images")
         hidden[slots] = features.to(hidden.device, hidden.dtype)
-        hidden = self.model.language_model(hidden, position_ids, mask)
+        hidden = self.language_model(hidden, position_ids, mask)
         kept = slice(-logits_to_keep, None) if isinstance(logits_to_keep, int) else logits_to_keep
         return SimpleNamespace(logits=self.lm_head(hidden[:, kept]))
