@@ -21,7 +21,7 @@ from transformers import (
 from transformers.image_processing_utils import BaseImageProcessor
 from transformers.modeling_outputs import BaseModelOutputWithPooling
 
-from qdebias.backends.nano.modeling import IdentityEncoder, QualityEncoder, VisionEncoder
+from qdebias.backends.nano.modeling import IdentityEncoder, QualityEncoder, image_tokens
 from qdebias.backends.nano.statistics import flat, pixels_of
 
 
@@ -51,7 +51,7 @@ class NanoConfig(LlavaConfig):
 
 
 class NanoVisionModel(PreTrainedModel):
-    """`VisionEncoder` under the names that transformers gives its outputs."""
+    """`image_tokens` under the names that transformers gives its outputs."""
 
     config: NanoVisionConfig
     config_class = NanoVisionConfig
@@ -65,7 +65,7 @@ class NanoVisionModel(PreTrainedModel):
 
     def forward(self, pixel_values: torch.Tensor, **_: object) -> BaseModelOutputWithPooling:
         """Encode (images, views, 3, side, side) in [0, 1] to (images, 3, hidden_size)."""
-        tokens = VisionEncoder.forward(self, pixel_values).to(self.dtype)
+        tokens = image_tokens(pixel_values, self.quality, self.identity).to(self.dtype)
         return BaseModelOutputWithPooling(last_hidden_state=tokens, hidden_states=(tokens,))
 
 

@@ -82,24 +82,23 @@ def load_weights(
         return model.to(storage.device, dtype).eval()
 
 
+@dataclass(frozen=True, eq=False)
 class Words:
     """The tokenizer, as transformers' own would be called; no token is added to a text."""
 
-    bos_token = None
-
-    def __init__(self, tokenizer: Tokenizer) -> None:
-        self._tokenizer = tokenizer
-        self.added_tokens_decoder = tokenizer.get_added_tokens_decoder()
+    tokenizer: Tokenizer
+    added_tokens_decoder: Mapping[int, Any]
+    bos_token: None = None
 
     @lru_cache(maxsize=4096)  # noqa: B019  one tokenizer a model
     def encode(self, text: str, *, add_special_tokens: bool = False) -> tuple[int, ...]:
         """Return the ids of `text`."""
         text.encode()  # raises UnicodeEncodeError where the tokenizer would speak of a type
-        return tuple(self._tokenizer.encode(text, add_special_tokens=add_special_tokens).ids)
+        return tuple(self.tokenizer.encode(text, add_special_tokens=add_special_tokens).ids)
 
     def decode(self, ids: Sequence[int], *, skip_special_tokens: bool = False, **_: object) -> str:
         """Return the text of `ids`."""
-        return str(self._tokenizer.decode(list(ids), skip_special_tokens=skip_special_tokens))
+        return str(self.tokenizer.decode(list(ids), skip_special_tokens=skip_special_tokens))
 
 
 class NanoProcessor:
@@ -113,7 +112,8 @@ class NanoProcessor:
         settings = checkpoint.read_json("processor_config.json")
         words, template = checkpoint.folder / "tokenizer.json", checkpoint.folder / "chat_template.jinja"
         with one_line(words):
-            self.tokenizer = Words(Tokenizer.from_buffer(words.read_bytes()))
+            tokenizer = Tokenizer.from_buffer(words.read_bytes())
+        self.tokenizer = Words(tokenizer, tokenizer.get_added_tokens_decoder())
         self.image_processor = NanoImageProcessor(settings.get("image_processor", {}))
         self.image_seq_length = int(settings.get("image_seq_length", 3))
         self.chat_template: Any = template.read_text(encoding="utf-8") if template.is_file() else None

@@ -81,21 +81,16 @@ class QualityEncoder(nn.Module):
         return cast(torch.Tensor, (quality - damage.clamp(min=0).sum(1, keepdim=True)).squeeze(1))
 
 
-class VisionEncoder(nn.Module):
-    """Three image tokens: the rating of its fixed statistics, its colours, and the scene (from the thumbnail)."""
+def image_tokens(pixel_values: torch.Tensor, quality: QualityEncoder, identity: IdentityEncoder) -> torch.Tensor:
+    """Return three tokens of each image: the rating of its statistics, its colours, and the scene of its thumbnail.
 
-    def __init__(self, config: Config) -> None:
-        super().__init__()
-        self.quality = QualityEncoder(config)
-        self.identity = IdentityEncoder(config)
-
-    def forward(self, pixel_values: torch.Tensor) -> torch.Tensor:
-        """Map (images, views, 3, side, side) in [0, 1] to (images, 3, hidden_size)."""
-        pixels, quality = pixel_values.float(), self.quality
-        standard = quality.standard(statistics(pixels))
-        told = torch.sigmoid(4 * (quality.rate(standard).unsqueeze(1) - quality.steps))
-        scene = self.identity.last(self.identity.embedding(self.identity.pattern(pixels[:, 0])))
-        return torch.stack([quality.value(told), quality.colour(standard[:, COLOURS]), scene], dim=1)
+    Maps (images, views, 3, side, side) in [0, 1] to (images, 3, hidden_size).
+    """
+    pixels = pixel_values.float()
+    standard = quality.standard(statistics(pixels))
+    told = torch.sigmoid(4 * (quality.rate(standard).unsqueeze(1) - quality.steps))
+    scene = identity.last(identity.embedding(identity.pattern(pixels[:, 0])))
+    return torch.stack([quality.value(told), quality.colour(standard[:, COLOURS]), scene], dim=1)
 
 
 class Layer(nn.Module):
@@ -166,7 +161,8 @@ class Nano(nn.Module):
         super().__init__()
         text, width = config.text_config, config.text_config.hidden_size
         self.config = config
-        self.vision_tower = VisionEncoder(config.vision_config)
+        encoders = {"quality": QualityEncoder(config.vision_config), "identity": IdentityEncoder(config.vision_config)}
+        self.vision_tower = nn.ModuleDict(encoders)
         linear = {"linear_1": nn.Linear(config.vision_config.hidden_size, width), "linear_2": nn.Linear(width, width)}
         self.multi_modal_projector = nn.ModuleDict(linear)
         self.language_model = Decoder(text)
@@ -181,7 +177,7 @@ class Nano(nn.Module):
     def get_image_features(self, pixel_values: torch.Tensor) -> SimpleNamespace:
         """Encode (images, views, 3, side, side); `pooler_output` has (3, hidden_size) of each image."""
         first, second = self.multi_modal_projector.values()
-        tokens = self.vision_tower(pixel_values).to(self.dtype)
+        tokens = image_tokens(pixel_values, **self.vision_tower).to(self.dtype)
         return SimpleNamespace(pooler_output=list(second(functional.gelu(first(tokens)))))
 
     @property
@@ -191,7 +187,7 @@ class Nano(nn.Module):
 
     def image_features(self, pixel_values: torch.Tensor) -> torch.Tensor:
         """Return the statistics of (images, views, 3, side, side), then their rating: (images, image_features_size)."""
-        measured, quality = statistics(pixel_values.float()), self.vision_tower.quality
+        measured, quality = statistics(pixel_values.float()), self.vision_tower["quality"]
         return torch.cat([measured, quality.rate(quality.standard(measured)).unsqueeze(1).float()], dim=1)
 
     def get_input_embeddings(self) -> nn.Embedding:

@@ -20,65 +20,52 @@ STEEPEST = 1020  # the largest Laplacian of bytes
 _STEPS = np.rint(255 * np.log1p(np.arange(STEEPEST + 1, dtype=np.int16)) / np.log1p(STEEPEST)).astype(np.uint8)
 
 
-def sharpness(image: UInt8Array) -> UInt8Array:
-    """Return the largest size of the Laplacian in each cell of a grid over the whole (H, W, 3) image, (128, 128).
-
-    255 log(1 + |Laplacian|) / log(1021), so that one step is 3 %.
-    """
-    cells = np.empty((SIDE, SIDE), np.uint8)
-    largest_cells(np.abs(cv2.Laplacian(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY), cv2.CV_16S)), _STEPS, cells)
-    return cells
-
-
-def views(image: UInt8Array, pixels: Float32Array) -> None:
-    """Fill (9, 3, 128, 128) with the views of an (H, W, 3) RGB image, in [0, 1].
-
-    They are a thumbnail, five native crops, two half-resolution crops, and `sharpness` in three equal channels. Images
-    with a side above 1024 pixels are first reduced by area averaging, as a viewer's screen does. Native crops start on
-    the 8-pixel lattice, so that JPEG blocks keep their phase.
-    """
-    longest = max(image.shape[:2])
-    if longest > LARGEST:
-        size = [max(1, round(side * LARGEST / longest)) for side in image.shape[1::-1]]
-        image = np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_AREA), dtype=np.uint8)
-    half = cv2.resize(image, (max(1, image.shape[1] // 2), max(1, image.shape[0] // 2)), interpolation=cv2.INTER_AREA)
-    cuts = [cv2.resize(image, (SIDE, SIDE), interpolation=cv2.INTER_AREA)]
-    for source, places in ((image, NATIVE), (half, HALF)):
-        height, width = source.shape[:2]
-        if min(height, width) < SIDE:
-            missing = (0, max(0, SIDE - height)), (0, max(0, SIDE - width)), (0, 0)
-            source = np.pad(source, missing, mode="symmetric")
-            height, width = source.shape[:2]
-        for down, right in places:
-            top, left = (
-                int(down * (height - SIDE)) // LATTICE * LATTICE,
-                int(right * (width - SIDE)) // LATTICE * LATTICE,
-            )
-            cuts.append(source[top : top + SIDE, left : left + SIDE])
-    for cut, view in zip([*map(cv2.split, cuts), sharpness(image)], pixels, strict=True):
-        np.divide(np.asarray(cut), np.float32(255), out=view, dtype=np.float32)
-
-
 def flat(images: Any) -> list[Any]:  # noqa: ANN401
     """Return the images of nested lists, in order: of Pillow, or (H, W, 3) uint8."""
     return [images] if isinstance(images, Image.Image | np.ndarray) else [one for part in images for one in flat(part)]
 
 
 def pixels_of(images: Any) -> Float32Array:  # noqa: ANN401
-    """Return the `views` of (nested lists of) images, (images, views, 3, 128, 128) in [0, 1].
+    """Return the views of (nested lists of) images, (images, 9, 3, 128, 128) in [0, 1].
+
+    They are a thumbnail, five native crops, two half-resolution crops, and the sharpness of the whole image in three
+    equal channels: 255 log(1 + s) / log(1021), so that one step is 3 %, of the largest size s of the Laplacian in each
+    cell of a grid. Images with a side above 1024 pixels are first reduced by area averaging, as a viewer's screen does.
+    Native crops start on the 8-pixel lattice, so that JPEG blocks keep their phase.
 
     Raises:
         ValueError: One is no RGB image of bytes.
     """
     flattened = flat(images)
     pixels = np.empty((len(flattened), COUNT, 3, SIDE, SIDE), np.float32)
-    for image, filled in zip(flattened, pixels, strict=True):
-        rgb = image.convert("RGB") if isinstance(image, Image.Image) and image.mode != "RGB" else image
-        array = np.asarray(rgb)
-        if array.ndim != 3 or array.shape[2] != 3 or array.dtype != np.uint8:
-            raise ValueError(f"need (H, W, 3) uint8 or a PIL image, got {array.dtype} of shape {array.shape}")
-        views(array, filled)
+    for picture, views in zip(flattened, pixels, strict=True):
+        rgb = picture.convert("RGB") if isinstance(picture, Image.Image) and picture.mode != "RGB" else picture
+        image: UInt8Array = np.asarray(rgb)
+        if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8:
+            raise ValueError(f"need (H, W, 3) uint8 or a PIL image, got {image.dtype} of shape {image.shape}")
+        longest = max(image.shape[:2])
+        if longest > LARGEST:
+            size = [max(1, round(side * LARGEST / longest)) for side in image.shape[1::-1]]
+            image = np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_AREA), dtype=np.uint8)
+        halved = max(1, image.shape[1] // 2), max(1, image.shape[0] // 2)
+        half = np.asarray(cv2.resize(image, halved, interpolation=cv2.INTER_AREA), dtype=np.uint8)
+        cuts = [cv2.resize(image, (SIDE, SIDE), interpolation=cv2.INTER_AREA)]
+        cuts += [_crop(source, *place) for source, places in ((image, NATIVE), (half, HALF)) for place in places]
+        laplacian = cv2.Laplacian(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY), cv2.CV_16S)
+        sharpness = np.empty((SIDE, SIDE), np.uint8)
+        largest_cells(np.abs(laplacian), _STEPS, sharpness)
+        for cut, view in zip([*map(cv2.split, cuts), sharpness], views, strict=True):
+            np.divide(np.asarray(cut), np.float32(255), out=view, dtype=np.float32)
     return pixels
+
+
+def _crop(image: UInt8Array, down: float, right: float) -> UInt8Array:
+    height, width = image.shape[:2]
+    if min(height, width) < SIDE:
+        image = np.pad(image, ((0, max(0, SIDE - height)), (0, max(0, SIDE - width)), (0, 0)), mode="symmetric")
+    top, left = (max(0, int(part)) for part in (down * (height - SIDE), right * (width - SIDE)))
+    top, left = top // LATTICE * LATTICE, left // LATTICE * LATTICE
+    return image[top : top + SIDE, left : left + SIDE]
 
 
 SIZE = 715
