@@ -21,8 +21,9 @@ from transformers import (
 from transformers.image_processing_utils import BaseImageProcessor
 from transformers.modeling_outputs import BaseModelOutputWithPooling
 
+from qdebias.backends.hf.images import flat
 from qdebias.backends.nano.modeling import IdentityEncoder, QualityEncoder, image_tokens
-from qdebias.backends.nano.statistics import flat, pixels_of
+from qdebias.backends.nano.statistics import pixels_of
 
 
 class NanoVisionConfig(PreTrainedConfig):

@@ -6,6 +6,7 @@ A family that is not named here works all the same: every question is then run a
 import inspect
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from types import SimpleNamespace
 from typing import Any, TypeAlias
 
@@ -28,9 +29,12 @@ class _EncoderOutput(SimpleNamespace):
         return tuple(vars(self).values())
 
 
+_signature = lru_cache(maxsize=32)(inspect.signature)
+
+
 def _pooled(model: Model, part: Part) -> Features:
     encode = model.base_model.get_image_features
-    taken = inspect.signature(encode).parameters
+    taken = _signature(type(model.base_model).get_image_features).parameters
     output = encode(**{name: value for name, value in part.items() if name in taken})
     layers = getattr(output, "deepstack_features", None) or []
     return {"pooled": output.pooler_output} | {f"layer {number}": layer for number, layer in enumerate(layers)}

@@ -33,7 +33,7 @@ class SharedImages:
         self._at_once = at_once
         self._names: dict[int, str] = {}  # by the identity of arrays and of the pictures made of them
         self._alike: dict[tuple[object, ...], list[tuple[str, RgbImage]]] = {}
-        self._pictures: dict[str, Image.Image] = {}
+        self._pictures: dict[str, Any] = {}
         self._options: Mapping[str, Any] = {}
         self._kind: Any = dict
         self._parts: dict[Key, Part] = {}
@@ -55,7 +55,7 @@ class SharedImages:
         """Return the images as they are: they are no addresses."""
         return images
 
-    def pictures(self, request: Request) -> list[Image.Image]:
+    def pictures(self, request: Request) -> list[Any]:
         """Return the images of a request as the processor takes them: the same object for the same pixels."""
         for image in request.images:
             if id(image) in self._names:
@@ -64,7 +64,8 @@ class SharedImages:
             name = next((name for name, other in alike if np.array_equal(image, other)), f"image {len(self._pictures)}")
             self._names[id(image)] = name
             if name not in self._pictures:
-                picture = self._pictures[name] = Image.fromarray(image)
+                picture = image if getattr(self._real, "takes_arrays", False) else Image.fromarray(image)
+                self._pictures[name] = picture
                 self._names[id(picture)] = name
                 alike.append((name, image))
         return [self._pictures[self._names[id(image)]] for image in request.images]
@@ -163,9 +164,9 @@ def _is_large(value: Any) -> bool:  # noqa: ANN401
     return isinstance(value, torch.Tensor) and value.is_floating_point()
 
 
-def flat(images: Any) -> list[Image.Image]:  # noqa: ANN401
-    """Return the images of nested lists, in order."""
-    return [images] if isinstance(images, Image.Image) else [one for part in images for one in flat(part)]
+def flat(images: Any) -> list[Any]:  # noqa: ANN401
+    """Return the images of nested lists, in order: of Pillow, or arrays."""
+    return [images] if isinstance(images, Image.Image | np.ndarray) else [one for part in images for one in flat(part)]
 
 
 def image_settings(processor: Processor) -> str:

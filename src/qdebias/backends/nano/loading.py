@@ -135,6 +135,7 @@ class NanoImageProcessor:
     """Cuts every image into the same number of equal views; nothing else is done to its pixels."""
 
     settings: Mapping[str, Any]  # its entries of processor_config.json
+    takes_arrays: bool = True  # as they are, and not as pictures of Pillow
 
     def to_dict(self) -> Mapping[str, Any]:
         """Return the settings, for the fingerprint."""

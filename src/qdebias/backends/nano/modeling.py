@@ -187,7 +187,7 @@ class Nano(nn.Module):
 
     def image_features(self, pixel_values: torch.Tensor) -> torch.Tensor:
         """Return the statistics of (images, views, 3, side, side), then their rating: (images, image_features_size)."""
-        measured, quality = statistics(pixel_values.float()), self.vision_tower["quality"]
+        measured, quality = statistics(pixel_values.float()), cast(QualityEncoder, self.vision_tower["quality"])
         return torch.cat([measured, quality.rate(quality.standard(measured)).unsqueeze(1).float()], dim=1)
 
     def get_input_embeddings(self) -> nn.Embedding:

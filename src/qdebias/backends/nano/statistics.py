@@ -7,6 +7,7 @@ import numpy as np
 import torch
 from PIL import Image
 
+from qdebias.backends.hf.images import flat
 from qdebias.backends.nano.colour import colour
 from qdebias.backends.nano.loops import LATTICE, Float32Array, UInt8Array, largest_cells, luminance, summaries
 from qdebias.backends.nano.texture import lattice, texture
@@ -18,11 +19,6 @@ COUNT = 1 + len(NATIVE) + len(HALF) + 1
 LARGEST = 1024
 STEEPEST = 1020  # the largest Laplacian of bytes
 _STEPS = np.rint(255 * np.log1p(np.arange(STEEPEST + 1, dtype=np.int16)) / np.log1p(STEEPEST)).astype(np.uint8)
-
-
-def flat(images: Any) -> list[Any]:  # noqa: ANN401
-    """Return the images of nested lists, in order: of Pillow, or (H, W, 3) uint8."""
-    return [images] if isinstance(images, Image.Image | np.ndarray) else [one for part in images for one in flat(part)]
 
 
 def pixels_of(images: Any) -> Float32Array:  # noqa: ANN401
