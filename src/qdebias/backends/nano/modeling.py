@@ -54,6 +54,10 @@ class IdentityEncoder(nn.Module):
         patterns = patterns.to(self.embed.weight.dtype).unsqueeze(1)
         return functional.normalize(self.embed(self.convolutions(patterns).flatten(1)), dim=1)
 
+    def forward(self, patterns: torch.Tensor) -> torch.Tensor:
+        """Map (images, 32, 32) to (images, 1, hidden_size)."""
+        return cast(torch.Tensor, self.last(self.embedding(patterns)).unsqueeze(1))
+
 
 class QualityEncoder(nn.Module):
     """A fixed rating of the standardised statistics, told in smooth steps, and the thumbnail's colours.
@@ -80,6 +84,11 @@ class QualityEncoder(nn.Module):
         quality, damage = self.head(standard).tensor_split([1], dim=1)
         return cast(torch.Tensor, (quality - damage.clamp(min=0).sum(1, keepdim=True)).squeeze(1))
 
+    def forward(self, rating: torch.Tensor, standard: torch.Tensor) -> torch.Tensor:
+        """Map (images,) ratings and (images, statistics_size) to (images, 2, hidden_size)."""
+        told = torch.sigmoid(4 * (rating.unsqueeze(1) - self.steps))
+        return torch.stack([self.value(told), self.colour(standard[:, COLOURS])], dim=1)
+
 
 def image_tokens(pixel_values: torch.Tensor, quality: QualityEncoder, identity: IdentityEncoder) -> torch.Tensor:
     """Return three tokens of each image: the rating of its statistics, its colours, and the scene of its thumbnail.
@@ -88,9 +97,8 @@ def image_tokens(pixel_values: torch.Tensor, quality: QualityEncoder, identity: 
     """
     pixels = pixel_values.float()
     standard = quality.standard(statistics(pixels))
-    told = torch.sigmoid(4 * (quality.rate(standard).unsqueeze(1) - quality.steps))
-    scene = identity.last(identity.embedding(identity.pattern(pixels[:, 0])))
-    return torch.stack([quality.value(told), quality.colour(standard[:, COLOURS]), scene], dim=1)
+    scene = identity(identity.pattern(pixels[:, 0]))
+    return torch.cat([quality(quality.rate(standard), standard), scene], dim=1)
 
 
 class Layer(nn.Module):
