@@ -159,9 +159,8 @@ def _put(found: Choice, out: Path | None, *, json: bool) -> None:
 
 def place_all(paths: Sequence[str], roots: Sequence[Path], folder: Path, way: Way) -> None:
     """Put images below a folder, and say how many."""
-    done = place([Path(path) for path in paths], roots, folder, way)
-    before = f", {done.present} were there before" if done.present else ""
-    say(f"{done.made} images {way.name} to {folder}{before}")
+    made, present = place([Path(path) for path in paths], roots, folder, way)
+    say(f"{made} images {way.name} to {folder}" + (f", {present} were there before" if present else ""))
 
 
 def check(

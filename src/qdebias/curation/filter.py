@@ -22,14 +22,14 @@ from qdebias.system.output import beside
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Top:
-    """How many of the best: a number, or a share of the images that have a score, in (0, 1] and rounded up."""
+    """How many of the best to keep: a number, or a share in (0, 1] of the images with a score, rounded up."""
 
     count: int | None = None
     share: Fraction | None = None
 
     @classmethod
     def parse(cls, text: str) -> "Top":
-        """Return what "25" or "10%" means."""
+        """Parse "25" or "10%"."""
         number = text.strip()
         try:
             top = cls(share=Fraction(number[:-1]) / 100) if number.endswith("%") else cls(count=int(number))
@@ -40,7 +40,7 @@ class Top:
         return top
 
     def of(self, images: int) -> int:
-        """Return how many of so many images that is."""
+        """Return the number to keep of this many images."""
         wanted = self.count if self.share is None else math.ceil(self.share * images)
         return min(wanted or 0, images)
 
@@ -86,18 +86,18 @@ class Way:
 
 
 class Placed(NamedTuple):
-    """How many images were put somewhere, and how many were there from an earlier time."""
+    """How many images were put somewhere, and how many were there from an earlier call."""
 
     made: int
     present: int
 
 
 def place(images: Sequence[Path], roots: Sequence[Path], target: Path, way: Way) -> Placed:
-    """Put images below another folder, where they keep their path relative to the root that they lie in.
+    """Put images below another folder; return how many were put there, and how many were there from an earlier call.
 
-    Of several roots each keeps its own name below the target; an image that lies in none keeps its file name alone.
-    Called again, it resumes: what is there already and is the same is left alone. Where anything stands against it,
-    nothing has been touched; where the disk refuses, the message says how far it came.
+    Images keep their path relative to the root that contains them, below the name of that root if there are several;
+    others keep their file name alone. Called again, it resumes, and equal files are left alone. If anything is in the
+    way, nothing has been touched; if the disk refuses, the message contains the number of images in place.
     """
     places = check_places(images, roots, target, way)
     made = present = 0

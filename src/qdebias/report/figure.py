@@ -4,7 +4,6 @@ import re
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cache
 from itertools import combinations
 from pathlib import Path
 from textwrap import fill
@@ -45,13 +44,15 @@ def show(cell: Axes, image: RgbImage, *, longest: int) -> None:
 
 def save(figure: Figure, out: Path) -> None:
     """Write a figure; its format follows the suffix of `out`."""
+    marks = ("CJK", "WenQuanYi", "Hiragino", "YaHei", "Malgun", "Yu Gothic", "PingFang")  # Chinese, Japanese, Korean
+    fonts = sorted({font.name for font in fontManager.ttflist if any(mark in font.name for mark in marks)})
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
         with replacing(out) as file, warnings.catch_warnings():
             warnings.filterwarnings("ignore", "Glyph .* missing")  # a script that no font here has is drawn as boxes
             for text in figure.findobj(Text):
                 text.set_parse_math(False)  # a name may hold $
-                text.set_fontfamily([*text.get_fontfamily(), *_other_scripts()])
+                text.set_fontfamily([*text.get_fontfamily(), *fonts])
             figure.savefig(file, dpi=120, format=out.suffix.removeprefix(".") or None)
     except (OSError, ValueError) as error:
         raise SettingError(f"{out}: the picture cannot be written ({error})") from error
@@ -62,13 +63,6 @@ def check_format(out: Path) -> None:
     formats = FigureCanvasBase.get_supported_filetypes()
     if out.suffix and out.suffix[1:].lower() not in formats:
         raise SettingError(f"{out}: pictures are written as {', '.join(formats)}; choose one of these suffixes")
-
-
-@cache
-def _other_scripts() -> tuple[str, ...]:
-    """Return the fonts of this machine that have Chinese, Japanese and Korean."""
-    marks = ("CJK", "WenQuanYi", "Hiragino", "YaHei", "Malgun", "Yu Gothic", "PingFang")
-    return tuple(sorted({font.name for font in fontManager.ttflist if any(mark in font.name for mark in marks)}))
 
 
 PANEL = 2.3
