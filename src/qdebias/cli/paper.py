@@ -27,7 +27,7 @@ from qdebias.evaluation.paper_tables import (
 )
 from qdebias.evaluation.paper_tables import reproduce as reproduce_one
 from qdebias.evaluation.table import FORMS, Table, render
-from qdebias.inputs import Inputs, find_inputs
+from qdebias.inputs import Inputs
 from qdebias.inputs.datasets import Dataset
 from qdebias.methods.method import Score
 from qdebias.methods.plan import Failure
@@ -69,14 +69,14 @@ def reproduce(
     - `qdebias reproduce table3 --dataset livec --root data/livec --model mplug-owl3 --run runs/owl3`
     - `qdebias reproduce figure1 --dataset spaq --root data/SPAQ --run runs/owl3 --out figure1.png`
     """
-    with ExitStack() as stack:
-        chosen = form_of(form, out)
-        recipes_of(what, dataset)  # a wrong name is told before anything is loaded
-        data = labels.load(dataset, limit=limit, out=out or Path(f"{what}.png"))
-        found = find_inputs(pool) if pool else None
-        refuse_inputs(found.images if found else (), out=out)
-        others = pool_of(found.paths, max_pixels=options.max_pixels, max_side=options.max_side) if found else None
-        model_run = stack.enter_context(open_model_run(options, run))
+    chosen = form_of(form, out)
+    recipes_of(what, dataset)  # refuses a wrong name before anything is loaded
+    data = labels.load(dataset, limit=limit, out=out or Path(f"{what}.png"))
+    others = None
+    if pool:
+        found = find_images(pool, out=out)
+        others = pool_of(found.paths, max_pixels=options.max_pixels, max_side=options.max_side)
+    with open_model_run(options, run) as model_run:
         model_run = replace(model_run, pool=others, pool_name=", ".join(pool or ()))
         with shown(model_run, len(data), recipes_of(what, data.name)) as scored:
             evidence = reproduce_one(what, data, scored, model=options.model, rivals=rival or (), device=options.device)
