@@ -1,15 +1,16 @@
 """What every backend must do, as one battery of tests: derive from `BackendContract` and provide a `backend`."""
 
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from itertools import chain
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 from scipy.special import expit
 
-from qdebias.backends.base import Backend, Encoding, OpenVocabulary, OptionLogits
+from qdebias.backends.base import Backend, OpenVocabulary, OptionLogits
 from qdebias.equations import FloatArray
 from qdebias.errors import OptionError, PromptError
 from qdebias.image import RgbImage
@@ -20,11 +21,34 @@ from qdebias.prompts import Placement, Question, Request
 class Inspectable(Protocol):
     """The optional doors of a backend, for checks against other implementations."""
 
-    def encode(self, requests: Sequence[Request]) -> list[list[Encoding]]:
-        """Return the ids and pixel values of every question of every request."""
+    def prepare(self, request: Request) -> list[Any]:
+        """Return the questions of a request, ready to be run: each with its `ids`, and the model's `inputs`."""
 
     def last_logits(self, requests: Sequence[Request]) -> OptionLogits:
         """Return the (vocabulary,) logits from which the options of each question are read."""
+
+
+@dataclass(frozen=True, eq=False)
+class Encoding:
+    """The model's inputs for one question."""
+
+    ids: npt.NDArray[np.int64]  # (L,) tokens, image placeholders expanded
+    inputs: Mapping[str, Any]  # the others by the model's own argument names, such as pixel values
+
+
+def encode(backend: Inspectable, requests: Sequence[Request]) -> list[list[Encoding]]:
+    """Return what the model is run on for every question of every request."""
+    found = []
+    for request in requests:
+        found.append(list[Encoding]())
+        for prepared in backend.prepare(request):
+            arrays = {
+                name: value.numpy() if hasattr(value, "numpy") else value
+                for name, value in prepared.inputs.items()
+                if name not in ("input_ids", "attention_mask")
+            }
+            found[-1].append(Encoding(np.asarray(prepared.ids, dtype=np.int64), arrays))
+    return found
 
 
 TOLERANCE = 1e-5
@@ -211,7 +235,7 @@ class LocalContract(VocabularyContract):
     def test_last_logits_continue_what_encode_shows(self, backend: Backend, placements: tuple[Placement, ...]) -> None:
         assert isinstance(backend, Inspectable)
         for placement in placements:
-            ((encoded, _),) = backend.encode([pair(1, 2, placement)])
+            ((encoded, _),) = encode(backend, [pair(1, 2, placement)])
             assert encoded.ids.dtype == np.int64
             assert encoded.ids.ndim == 1
             assert encoded.inputs, "the pixel values are missing"

@@ -15,7 +15,7 @@ from PIL import Image
 from typer.testing import CliRunner
 
 import qdebias
-from qdebias.backends.catalogue import KNOWN_MODELS, caution
+from qdebias.backends.catalogue import CAUTIONS, KNOWN_MODELS
 from qdebias.backends.fake import FakeBackend
 from qdebias.cli.app import app
 from qdebias.cli.lookup import doctor
@@ -252,9 +252,9 @@ def test_datasets_are_listed_and_printed_in_full() -> None:
 def test_the_embedded_model_says_what_it_is(tmp_path: Path) -> None:
     Image.fromarray(np.zeros((40, 40, 3), np.uint8)).save(tmp_path / "a.png")
     said = run("score", tmp_path / "a.png", "--method", "vanilla").stderr.splitlines()
-    assert said[-1] == caution("nano")
+    assert said[-1] == CAUTIONS["nano"]
     assert "nano is for trying things out" in said[-1]
     assert "trying" not in run("score", tmp_path / "a.png", "--method", "vanilla", "-q").stderr
     assert "trying" not in run("score", tmp_path / "a.png", "--method", "vanilla", "--model", "fake").stderr
-    (figure,) = re.findall(r"SRCC with human scores is (\.\d+),", caution("nano"))
+    (figure,) = re.findall(r"SRCC with human scores is (\.\d+),", CAUTIONS["nano"])
     assert figure in CARD.read_text(encoding="utf-8"), "the card has another figure"

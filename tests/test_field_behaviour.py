@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 import qdebias
-from contract import pair
+from contract import encode, pair
 from qdebias.backends.hf.loading import prompt_lengths
 from qdebias.equations import FloatArray
 from qdebias.errors import SettingError
@@ -95,7 +95,7 @@ def test_model_and_processor_cut_off_the_same_columns_of_odd_gaps(family: str, h
     """Of an odd number of padded columns both keep one more than half; a count by the formula would be another."""
     image = np.random.default_rng(height).integers(0, 256, (height, width, 3), np.uint8)
     backend = load(family)
-    (encodings,) = backend.encode([alone(image)])
+    (encodings,) = encode(backend, [alone(image)])
     (lengths,) = prompt_lengths(f"hf:{checkpoint(family)}", [alone(image)])
     assert [length.tokens for length in lengths] == [len(encoding.ids) for encoding in encodings]
     (answers,) = backend.option_logits([alone(image)])  # the model refuses features that do not fit the tokens

@@ -24,7 +24,6 @@ from qdebias import presets
 from qdebias.backends.hf.backend import HfBackend
 from qdebias.backends.hf.families import family_of
 from qdebias.backends.hf.prompts import fixed
-from qdebias.backends.hf.sharing import Sharing
 from qdebias.backends.prompt import Form
 from qdebias.methods.method import Context
 from qdebias.prompts import Request
@@ -85,9 +84,14 @@ def backend_of(name: str, *, template: str | None = None, **options: Any) -> HfB
     processor = copy(alone._processor)
     if template is not None:
         processor.chat_template, _ = fixed(template)
-    family = family_of(alone._model)
-    shared = Sharing(family=family, **({"tokens": 4096, "images": 1} | options)) if family else None
-    return HfBackend(model=alone._model, processor=processor, fingerprint=alone.fingerprint, sharing=shared)
+    limits = {"tokens_at_once": 4096, "images_at_once": 1} | options
+    return HfBackend(
+        model=alone.model,
+        processor=processor,
+        fingerprint=alone.fingerprint,
+        family=family_of(alone.model),
+        **limits,
+    )
 
 
 def requests_of(method: str) -> Iterator[Request]:
@@ -105,7 +109,7 @@ def written(name: str, form: Form) -> str:
 
 def reference(name: str, request: Request) -> list[np.ndarray]:
     """The logits behind each question of a request, by transformers alone."""
-    model, processor = plain(name)._model, plain(name)._processor
+    model, processor = plain(name).model, plain(name)._processor
     found = []
     for question in request.questions:
         text = written(name, Form(question=question, placement="before", images=len(request.images)))
@@ -141,14 +145,14 @@ def test_sharing_changes_no_logit(name: str) -> None:
         requests = [pair(1, 2, placement), pair(3, 2, placement), replace(single, placement=placement)]  # type: ignore[arg-type]
         requests.append(replace(requests[0], images=(picture(7, 100, 41), picture(2, 64, 80))))  # of unlike shapes
         want = plain(name).last_logits(requests)
-        for options in ({}, {"tokens": 1}, {"images": 8}):
+        for options in ({}, {"tokens_at_once": 1}, {"images_at_once": 8}):
             got = backend_of(name, **options).last_logits(requests)
             for one, other in zip(chain(*got), chain(*want), strict=True):
                 np.testing.assert_allclose(one, other, rtol=0, atol=ROUNDING * max(1.0, np.abs(other).max()))
 
 
 def test_what_is_shared_is_what_the_documentation_says() -> None:
-    shared = {name: family_of(plain(name)._model) for name in FURTHER}
+    shared = {name: family_of(plain(name).model) for name in FURTHER}
     alone = {"emu3", "hunyuan_vl", "idefics2", "ovis2"}
     assert {name for name, family in shared.items() if family is None} == alone
     whole = {name for name, family in shared.items() if family is not None and family.prefix}

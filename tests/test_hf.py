@@ -13,7 +13,7 @@ import torch
 import transformers
 from typer.testing import CliRunner
 
-from contract import QUALITY, SAME, LocalContract, assert_same, pair, picture
+from contract import QUALITY, SAME, LocalContract, assert_same, encode, pair, picture
 from qdebias.backends.base import Backend
 from qdebias.backends.hf.backend import HfBackend
 from qdebias.backends.hf.loading import load_hf
@@ -61,7 +61,7 @@ class TestFamilies(LocalContract):
     ) -> None:
         decode, image = tokenizer(family).decode, loaded_image_token(family)
         for placement in placements:
-            ((encoded, same),) = backend.encode([pair(1, 2, placement)])
+            ((encoded, same),) = encode(backend, [pair(1, 2, placement)])
             assert decode(encoded.ids).endswith(QUALITY.answer_prefix)
             assert not decode(same.ids).endswith(QUALITY.answer_prefix)
             places = np.flatnonzero(encoded.ids == image)
@@ -89,7 +89,7 @@ class TestFamilies(LocalContract):
         model = transformers.AutoModelForImageTextToText.from_pretrained(folder, dtype=torch.float32)
         with torch.inference_mode():
             want = model(**inputs).logits[0, -1].double().numpy()
-        ((encoded, _),) = backend.encode([request])
+        ((encoded, _),) = encode(backend, [request])
         np.testing.assert_array_equal(encoded.ids, inputs["input_ids"][0])
         np.testing.assert_array_equal(encoded.inputs["pixel_values"], inputs["pixel_values"])
         ((got, _),) = backend.last_logits([request])
@@ -124,7 +124,7 @@ def test_reading_does_not_depend_on_what_was_asked_before() -> None:
 def test_logits_that_are_no_numbers_are_refused(value: float) -> None:
     backend = load_hf(checkpoint("llava"), device="cpu")
     with torch.no_grad():
-        backend._model.lm_head.weight[7] = value
+        backend.model.lm_head.weight[7] = value
     with pytest.raises(BackendError, match=r"NaN or infinity.* in torch.float32; load it with dtype='bfloat16'"):
         backend.option_logits([pair(1, 2)])
 
@@ -134,7 +134,7 @@ def test_logits_that_overflow_in_half_precision_are_refused_and_never_clipped() 
     for dtype, overflows in (("float32", False), ("bfloat16", False), ("float16", True)):
         backend = load_hf(checkpoint("llava"), device="cpu", dtype=dtype)
         with torch.no_grad():
-            backend._model.lm_head.weight.copy_(backend._model.lm_head.weight.sign() * 60_000)
+            backend.model.lm_head.weight.copy_(backend.model.lm_head.weight.sign() * 60_000)
         if overflows:
             with pytest.raises(
                 BackendError, match=r"NaN or infinity.* in torch.float16; load it with dtype='bfloat16'"
@@ -168,7 +168,7 @@ def test_prompt_longer_than_the_model_reads_is_refused() -> None:
 def test_pixel_limits_change_what_is_shown_and_the_fingerprint() -> None:
     wide = loaded("qwen2_vl")
     narrow = load_hf(checkpoint("qwen2_vl"), device="cpu", min_pixels=28 * 28, max_pixels=28 * 28 * 4)
-    lengths = [len(backend.encode([pair(1, 2)])[0][0].ids) for backend in (wide, narrow)]
+    lengths = [len(encode(backend, [pair(1, 2)])[0][0].ids) for backend in (wide, narrow)]
     assert lengths[0] > lengths[1]
     assert wide.fingerprint.identity["images"] != narrow.fingerprint.identity["images"]
 

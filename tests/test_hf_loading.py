@@ -355,7 +355,7 @@ def test_weights_do_not_lie_in_memory_twice(folder: Path) -> None:
     code = (
         "import sys; from qdebias.backends.hf.loading import load_hf; "
         "from qdebias.system.processes import peak_memory; "
-        "load_hf(sys.argv[1]); before = peak_memory(); model = load_hf(sys.argv[2])._model; "
+        "load_hf(sys.argv[1]); before = peak_memory(); model = load_hf(sys.argv[2]).model; "
         "print(sum(weight.nbytes for weight in model.parameters()), peak_memory() - before)"
     )
     command = [sys.executable, "-c", code, str(checkpoint("llava")), str(folder)]

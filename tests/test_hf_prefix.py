@@ -12,12 +12,11 @@ import torch
 import transformers
 from PIL import Image
 
-from contract import QUALITY, SAME, pair
+from contract import QUALITY, SAME, encode, pair
 from qdebias.backends.hf.backend import HfBackend
 from qdebias.backends.hf.families import family_of
 from qdebias.backends.hf.loading import load_hf
-from qdebias.backends.hf.prompts import encode_prefix, render_prefix
-from qdebias.backends.hf.sharing import Sharing
+from qdebias.backends.hf.prompts import Prompt, render_prefix, without_ending
 from qdebias.backends.prompt import Form
 from qdebias.errors import PromptError
 from qdebias.prompts import Question, Request
@@ -86,14 +85,14 @@ def test_the_answer_is_read_where_the_model_would_write_it(name: str, question: 
             output_logits=True,
             return_dict_in_generate=True,
         )
-    ((encoding,),) = plain(name).encode([request])
+    ((encoding,),) = encode(plain(name), [request])
     np.testing.assert_array_equal(encoding.ids, made.sequences[0, :-1])
     ((got,),) = plain(name).last_logits([request])
     np.testing.assert_allclose(got, made.logits[-1][0].double(), rtol=0, atol=ROUNDING)
 
 
 def test_the_ids_are_prefix_line_break_and_the_beginning_of_the_answer(name: str) -> None:
-    ((quality, same),) = plain(name).encode([pair(1, 2)])
+    ((quality, same),) = encode(plain(name), [pair(1, 2)])
     tokenizer = reference(name)[1].tokenizer
     for encoding, question in ((quality, QUALITY), (same, SAME)):
         types = encoding.inputs["token_type_ids"][0]
@@ -107,9 +106,9 @@ def test_the_ids_are_prefix_line_break_and_the_beginning_of_the_answer(name: str
 
 def test_what_stands_before_the_answer_is_seen_both_ways_and_the_answer_is_not(name: str) -> None:
     """Reading the same ids causally, or with the answer prefix as part of the question, is another model."""
-    inputs = dict(plain(name).encode([pair(1, 2)])[0][0].inputs)
+    inputs = dict(encode(plain(name), [pair(1, 2)])[0][0].inputs)
     ((ours, _),) = plain(name).last_logits([pair(1, 2)])
-    ids = torch.tensor(plain(name).encode([pair(1, 2)])[0][0].ids)[None]
+    ids = torch.tensor(encode(plain(name), [pair(1, 2)])[0][0].ids)[None]
     pixels, types = torch.tensor(inputs["pixel_values"]), torch.tensor(inputs["token_type_ids"])
     with torch.inference_mode():
         runs = [
@@ -123,16 +122,22 @@ def test_what_stands_before_the_answer_is_seen_both_ways_and_the_answer_is_not(n
 
 def shared(name: str, **changes: bool) -> HfBackend:
     alone = plain(name)
-    family = family_of(alone._model)
+    family = family_of(alone.model)
     assert family is not None
-    sharing = Sharing(family=replace(family, **changes), tokens=4096, images=1)  # type: ignore[arg-type]
-    return HfBackend(model=alone._model, processor=alone._processor, fingerprint=alone.fingerprint, sharing=sharing)
+    return HfBackend(
+        model=alone.model,
+        processor=alone._processor,
+        fingerprint=alone.fingerprint,
+        family=replace(family, **changes),  # type: ignore[arg-type]
+        tokens_at_once=4096,
+        images_at_once=1,
+    )
 
 
 def test_questions_share_image_encodings_and_nothing_else(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     requests = [pair(1, 2), pair(3, 2), pair(1, 3)]
     want = plain(name).last_logits(requests)
-    model = plain(name)._model
+    model = plain(name).model
     encode, encoded = model.model.get_image_features, []
 
     def counted(pixel_values: torch.Tensor) -> Any:
@@ -176,9 +181,14 @@ def test_processor_that_does_not_mark_the_answer_is_refused() -> None:
     same, quality = (
         render_prefix(processor, Form(question=question, placement="before", images=2)) for question in (SAME, QUALITY)
     )
-    encode_prefix(_Unmarked(processor), same, pictures)
+
+    def encode(prompt: Prompt) -> None:
+        made = _Unmarked(processor)(images=[pictures], text=[prompt.text], return_tensors="pt", **prompt.options)
+        without_ending(made, plain("paligemma")._tokenizer, *prompt.options["suffix"] or [""])
+
+    encode(same)
     with pytest.raises(PromptError, match="marks '' as the beginning of the answer instead of 'The quality"):
-        encode_prefix(_Unmarked(processor), quality, pictures)
+        encode(quality)
 
 
 def test_a_chat_template_is_neither_needed_nor_used(tmp_path: Path) -> None:

@@ -13,8 +13,7 @@ import transformers
 from PIL import Image
 from typer.testing import CliRunner
 
-from contract import QUALITY, SAME, pair, picture
-from qdebias.backends.base import Encoding
+from contract import QUALITY, SAME, Encoding, encode, pair, picture
 from qdebias.backends.hf.backend import HfBackend
 from qdebias.backends.hf.loading import load_hf
 from qdebias.cli.app import app
@@ -38,7 +37,7 @@ def with_template(tmp_path: Path) -> Callable[..., HfBackend]:
 
 
 def ask(backend: HfBackend, question: Question, placement: str = "before") -> Encoding:
-    ((encoding,),) = backend.encode([replace(pair(1, 2, placement), questions=(question,))])
+    ((encoding,),) = encode(backend, [replace(pair(1, 2, placement), questions=(question,))])
     return encoding
 
 

@@ -50,7 +50,7 @@ def test_the_state_is_what_the_logits_are_read_from(name: str) -> None:
     ]
     answers, alone = shared.option_logits(requests), plain.option_logits(requests)
     logits = shared.last_logits([Request(images=(ONE,), questions=(QUALITY,))])[0][0]
-    head = shared._model.get_output_embeddings()
+    head = shared.model.get_output_embeddings()
     state = answers[0][1]
     assert state.shape == answers[1][0].shape == (shared.state_size,)
     assert len(logits) == head.out_features
@@ -59,7 +59,7 @@ def test_the_state_is_what_the_logits_are_read_from(name: str) -> None:
             np.testing.assert_allclose(ours, theirs, atol=1e-4, rtol=1e-4)
     np.testing.assert_allclose(answers[0][0], answers[2][0], atol=1e-4, rtol=1e-4)
     assert np.abs(state - answers[1][0]).max() > 1e-3
-    if getattr(shared._model.config.get_text_config(), "final_logit_softcapping", None) is None:
+    if getattr(shared.model.config.get_text_config(), "final_logit_softcapping", None) is None:
         with torch.inference_mode():
             read = head(torch.tensor(state, dtype=torch.float32)).numpy()
         np.testing.assert_allclose(read, logits, atol=1e-4, rtol=1e-4)

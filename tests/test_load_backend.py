@@ -130,7 +130,7 @@ def test_folders_of_our_own_models_are_recognised(form: str, tmp_path: Path) -> 
     ],
 )
 def test_names_lead_to_their_loaders(name: str, maker: str, bound: object) -> None:
-    found = load._find(name)
+    found = load._NAMED[name]() if name in load._NAMED else load._find(name)
     assert isinstance(found, partial)
     assert found.func.__name__ == maker
     assert bound in (found.args, found.keywords)

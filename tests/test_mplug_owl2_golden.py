@@ -12,6 +12,7 @@ from PIL import Image
 from safetensors.torch import load_file
 from tokenizers import Tokenizer
 
+from contract import encode
 from qdebias import presets
 from qdebias.backends.hf.backend import HfBackend
 from qdebias.backends.hf.loading import load_hf
@@ -57,10 +58,10 @@ def inputs_of(backend: HfBackend, golden: Path, case: dict[str, Any]) -> dict[st
 
 def run(backend: HfBackend, inputs: dict[str, torch.Tensor]) -> torch.Tensor:
     """Return the (L, vocabulary) logits."""
-    dtype = backend._model.dtype
+    dtype = backend.model.dtype
     cast = {name: value.to(dtype) if value.is_floating_point() else value for name, value in inputs.items()}
     with torch.inference_mode():
-        return torch.as_tensor(backend._model(**cast).logits[0].float())
+        return torch.as_tensor(backend.model(**cast).logits[0].float())
 
 
 def assert_near(got: torch.Tensor, want: torch.Tensor, atol: float = ATOL) -> None:
@@ -86,7 +87,7 @@ def test_pixels_and_image_tokens_match(
         pixels = backend._processor.image_processor([picture], return_tensors="pt")["pixel_values"]
         torch.testing.assert_close(pixels[0], arrays[f"pixel_values/{name}"], rtol=0, atol=0)
         with torch.inference_mode():
-            model = backend._model.model
+            model = backend.model.model
             assert_near(model.vision_model(pixels)[0], arrays[f"vision/{name}"])
             assert_near(model.get_image_features(pixels).pooler_output[0], arrays[f"abstractor/{name}"])
 
@@ -95,7 +96,7 @@ def test_states_and_logits_match(
     backend: HfBackend, golden: Path, cases: dict[str, Any], arrays: dict[str, torch.Tensor]
 ) -> None:
     states: list[torch.Tensor] = []
-    model, compared = backend._model.model, 0
+    model, compared = backend.model.model, 0
     hooks = [model.layers[0].register_forward_pre_hook(lambda _, given: states.append(given[0][0]))]
     hooks += [layer.register_forward_hook(lambda _, __, made: states.append(made[0])) for layer in model.layers]
     try:
@@ -193,7 +194,7 @@ def test_other_published_prompts_are_reached_by_placement_and_form(golden: Path,
         ("score", Request(images=(odd,), questions=(question,)), "conv_aesthetics/odd.png"),
         ("named", Request(images=(odd, bad), questions=(pair,)), "pair/good_bad"),
     ):
-        [[encoding]] = load_hf(golden, device="cpu", dtype="float32", form=form).encode([request])
+        [[encoding]] = encode(load_hf(golden, device="cpu", dtype="float32", form=form), [request])
         shown = encoding.ids[encoding.ids != IMAGE_TOKEN].tolist()
         assert shown == [token for token in cases["asked"][name]["input_ids"] if token != IMAGE_TOKEN]
         assert len(encoding.ids) == cases["asked"][name]["merged_length"]

@@ -11,12 +11,12 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from contract import QUALITY, SAME, Inspectable, LocalContract, assert_same_choices, pair, picture
+from contract import QUALITY, SAME, Inspectable, LocalContract, assert_same_choices, encode, pair, picture
 from plain_mplug_owl3 import trace
 from qdebias import presets
 from qdebias.backends.base import Backend
 from qdebias.backends.hf.backend import CuttingBackend
-from qdebias.backends.hf.forward import places_of
+from qdebias.backends.hf.families import family_of
 from qdebias.backends.hf.loading import load_hf
 from qdebias.backends.hf.rows import batch_of, rows_of
 from qdebias.backends.mplug_owl3.modeling import GATES, MplugOwl3ForConditionalGeneration
@@ -42,9 +42,13 @@ def load(gate: str, size: str = "small", **options: Any) -> CuttingBackend:
 
 def limited(backend: CuttingBackend, tokens: int, images: int) -> CuttingBackend:
     """Return the same model with other limits of how much is run at once."""
-    sharing = dataclasses.replace(backend._sharing, tokens=tokens, images=images)
     return CuttingBackend(
-        model=backend.model, processor=backend._processor, fingerprint=backend.fingerprint, sharing=sharing
+        model=backend.model,
+        processor=backend._processor,
+        fingerprint=backend.fingerprint,
+        family=family_of(backend.model),
+        tokens_at_once=tokens,
+        images_at_once=images,
     )
 
 
@@ -76,8 +80,8 @@ class TestContractOf241101(Padded):
 def plain_logits(backend: CuttingBackend, request: Request) -> list[np.ndarray]:  # type: ignore[type-arg]
     """Return the last logits of each question by the reference."""
     found = []
-    for prepared in backend._preparer.prepare(request):
-        starts = places_of(prepared.inputs, None).nonzero()[:, 0].tolist()
+    for prepared in backend.prepare(request):
+        starts = prepared.shown.nonzero()[:, 0].tolist()
         with torch.inference_mode():
             traced = trace(backend.model, prepared.ids, starts, prepared.inputs["pixel_values"])
         found.append(traced.logits[-1].numpy())
@@ -109,13 +113,12 @@ def test_questions_about_the_same_images_share_what_they_have_in_common() -> Non
     backend = load_once("static")
 
     def rows(placement: Placement) -> tuple[list[Any], list[list[int]]]:
-        prepared = backend._preparer.prepare(pair(1, 2, placement))
-        keys, positions = (("a", 0), ("b", 0)), lambda one: torch.arange(one["input_ids"].shape[1])[None]
-        return rows_of([one.inputs for one in prepared], keys, None, positions), [one.ids for one in prepared]
+        prepared = backend.prepare(pair(1, 2, placement))
+        return rows_of(prepared, ((0, 0), (1, 0)), backend.model), [one.ids for one in prepared]
 
     (row,), prompts = rows("before")
     common = int((row.branches == 0).sum())
-    starts = places_of(row.inputs, None).nonzero()[:, 0].tolist()
+    starts = row.arrays["shown"].nonzero()[:, 0].tolist()
     assert len(starts) == 2
     assert common >= starts[1] + 5
     assert len(row.branches) == common + sum(len(ids) - common for ids in prompts)
@@ -168,7 +171,7 @@ def test_cutting_shows_the_query_image_as_the_mode_says() -> None:
     request = Request(images=(picture(1, 72, 96), picture(2, 72, 96)), questions=(SAME,))
     counts = {}
     for mode in ("off", "fixed", "official-240728"):
-        [[encoding]] = backend.with_cut(mode).encode([request])
+        [[encoding]] = encode(backend.with_cut(mode), [request])
         counts[mode] = len(encoding.inputs["pixel_values"])
     assert counts == {"off": 2, "fixed": 14, "official-240728": 9}
     assert backend.with_cut("fixed").fingerprint.identity["cut"] == "fixed"
@@ -256,8 +259,8 @@ def test_released_as_written_reads_behind_the_space() -> None:
     backend = load_once("static")
     question = presets.get("released-as-written").method.quality  # type: ignore[attr-defined]
     request = dataclasses.replace(pair(1, 2), questions=(question,))
-    [[encoding]] = backend.encode([request])
-    vocabulary = backend._preparer.tokenizer
+    [[encoding]] = encode(backend, [request])
+    vocabulary = backend._tokenizer
     assert vocabulary.decode(encoding.ids.tolist()).endswith("assistant\nThe quality of the image is ")
     [[logits]], [[whole]] = backend.option_logits([request]), backend.last_logits([request])
     assert logits.tolist() == [whole[vocabulary.encode(word)[0]] for word in ("Good", "Poor")]

@@ -13,9 +13,9 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from contract import encode
 from plain_mplug_owl3 import media_offset, trace
 from qdebias.backends.hf.backend import CuttingBackend
-from qdebias.backends.hf.forward import places_of
 from qdebias.backends.hf.loading import load_hf
 from qdebias.backends.mplug_owl3.processing import (
     GRIDS,
@@ -134,7 +134,7 @@ def test_prompt_is_the_official_one(backends: dict[str, CuttingBackend], version
     assert inputs["input_ids"].tolist() == [case["input_ids"]]
     assert [offset_of(inputs, backend.model.config.release)] == case["media_offset"]
     assert len(crops["pixel_values"]) == case["n_pixel_tensors"]
-    assert len(inputs["pixel_values"]) == int(places_of(inputs, None).sum()) == case["n_media_tokens"]
+    assert len(inputs["pixel_values"]) == int((inputs["mm_token_type_ids"] == 1).sum()) == case["n_media_tokens"]
 
 
 @pytest.mark.parametrize(("version", "case"), cases())
@@ -144,7 +144,7 @@ def test_last_logits_match_on_both_ways(
 ) -> None:
     backend, want = backends[version], arrays(version)[f"last_logits/{case['name']}"]
     inputs = inputs_of(backend, case)
-    starts = places_of(inputs, None).nonzero()[:, 0].tolist()
+    starts = (inputs["mm_token_type_ids"][0] == 1).nonzero()[:, 0].tolist()
     traced = trace(backend.model, case["input_ids"], starts, inputs["pixel_values"])
     logits = run(backend, inputs)
     torch.testing.assert_close(traced.logits[-1], want, rtol=0, atol=1e-4)
@@ -262,7 +262,7 @@ def test_a_request_gives_the_ids_and_pixels_of_the_authors_script(backends: dict
     text = case["messages"][0]["content"].removeprefix("<|image|><|image|> ")
     question = Question(text=text, options=("Good", "Poor"), values=(1, 0))
     request = Request(images=tuple(picture(name) for name in case["images"]), questions=(question,))
-    [[encoding]] = backend.encode([request])
+    [[encoding]] = encode(backend, [request])
     assert encoding.ids.tolist() == case["input_ids"]
     assert [offset_of(encoding.inputs, "240728")] == case["media_offset"]
     assert len(encoding.inputs["pixel_values"]) == case["n_media_tokens"]

@@ -13,7 +13,6 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from contract import pair
-from qdebias.backends.hf import devices
 from qdebias.backends.hf.backend import HfBackend
 from qdebias.backends.hf.loading import load_hf
 from qdebias.backends.mplug_owl3.modeling import FIRST, LATER, MplugOwl3Config
@@ -255,7 +254,7 @@ def test_settings_that_are_impossible_are_refused(monkeypatch: pytest.MonkeyPatc
         ({"device": "cpu", "device_map": "balanced"}, "not both"),
         ({"device_map": "fair"}, "device_map is 'balanced' or a mapping"),
         ({"device_map": {"vision_model": "cpu"}}, "says nothing about"),
-        ({"images_at_once": -1, "device": "cpu"}, "must be 1 or more, got 2048 and -1"),
+        ({"images_at_once": -1, "device": "cpu"}, "must be 1 or more, got None and -1"),
         ({"quantize": "2bit", "device": "cpu"}, "quantize '2bit' is unknown"),
     ):
         with pytest.raises(SettingError, match=message):
@@ -263,9 +262,9 @@ def test_settings_that_are_impossible_are_refused(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     with pytest.raises(SettingError, match="device_map 'balanced' needs CUDA devices"):
         load_hf(folder, device_map="balanced")
-    monkeypatch.setattr(devices, "free_memory", lambda _: 1000)
+    monkeypatch.setattr("qdebias.backends.hf.pretrained.free_memory", lambda _: 1000)
     refused(folder, r"the weights take 0.0 GiB on cpu, which has 0.0 GiB left; choose dtype 'bfloat16', quantize")
-    monkeypatch.setattr(devices, "free_memory", lambda _: None)
+    monkeypatch.setattr("qdebias.backends.hf.pretrained.free_memory", lambda _: None)
     load(folder)
 
 
@@ -277,7 +276,7 @@ def test_parts_can_be_placed_one_by_one() -> None:
 
 
 def test_quantized_loading_names_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("qdebias.backends.hf.weights.importlib.util.find_spec", lambda _: None)
+    monkeypatch.setattr("qdebias.backends.hf.devices.importlib.util.find_spec", lambda _: None)
     with pytest.raises(MissingPackageError, match=r'pip install "qdebias\[quantize\]"'):
         load(checkpoint("static"), quantize="4bit")
 

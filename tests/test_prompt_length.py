@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 from typer.testing import CliRunner
 
-from contract import pair
+from contract import encode, pair
 from qdebias import presets
 from qdebias.backends.hf.loading import prompt_lengths
 from qdebias.cli.app import app
@@ -20,7 +20,7 @@ from tiny_models import checkpoint, load
 @pytest.mark.parametrize("family", ["internvl", "llava_onevision", "qwen2_vl", "gemma3", "mllama"])
 def test_count_is_that_of_the_model(family: str) -> None:
     request = pair(1, 2)
-    (encodings,) = load(family).encode([request])
+    (encodings,) = encode(load(family), [request])
     (lengths,) = prompt_lengths(f"hf:{checkpoint(family)}", [request])
     assert [length.tokens for length in lengths] == [len(encoding.ids) for encoding in encodings]
     assert all(0 < length.of_images < length.tokens for length in lengths)

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from contract import encode
 from qdebias import presets
 from qdebias.backends.base import Backend
 from qdebias.backends.hf.backend import HfBackend
@@ -73,7 +74,7 @@ def test_every_case_of_a_flow(flow: str, golden: Path, backends: dict[tuple[str,
         )  # fmt: skip
         paths = [golden / "images" / image for image in case["images"]]
         request = Request(images=tuple(map(load_image, paths)), questions=method.questions)
-        assert backend.encode([request])[0][0].ids.tolist() == case["input_ids"]
+        assert encode(backend, [request])[0][0].ids.tolist() == case["input_ids"]
         np.testing.assert_allclose(backend.last_logits([request])[0][0], arrays[f"logits__{case['name']}"], atol=1e-4)
         scorer = Scorer(backend=backend, method=name)
         score = scorer.score(paths[0]) if len(paths) == 1 else scorer.score_frames(paths)

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from contract import QUALITY, SAME, Inspectable, LocalContract, pair, picture
+from contract import QUALITY, SAME, Inspectable, LocalContract, encode, pair, picture
 from qdebias.backends.base import Backend
 from qdebias.backends.hf.backend import HfBackend
 from qdebias.backends.qwen_vl.modeling import QwenVLForConditionalGeneration, Transformer
@@ -122,14 +122,14 @@ def test_bfloat16_stays_near_float32() -> None:
 def test_what_can_be_looked_into() -> None:
     backend = load_once("chat")
     assert isinstance(backend, Inspectable)
-    [[encoding, _]] = backend.encode([pair(1, 2)])
+    [[encoding, _]] = encode(backend, [pair(1, 2)])
     assert encoding.inputs["pixel_values"].shape == (2, 3, 84, 84)
     assert encoding.inputs["pixel_values"].dtype == np.float32
 
 
 def test_failures_are_told_in_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
     backend = load(checkpoint())
-    backend._model.lm_head.weight.data[3] = torch.inf
+    backend.model.lm_head.weight.data[3] = torch.inf
     with pytest.raises(BackendError, match=r"NaN or infinity\) in torch.float32; load it with dtype='bfloat16'"):
         backend.last_logits([pair(1, 2)])
     monkeypatch.setattr(QwenVLForConditionalGeneration, "forward", _out_of_memory)

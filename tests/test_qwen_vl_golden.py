@@ -11,6 +11,7 @@ import pytest
 import torch
 from PIL import Image
 
+from contract import encode
 from qdebias.backends.hf.backend import HfBackend
 from qdebias.backends.hf.loading import load_hf
 from qdebias.backends.qwen_vl.modeling import spread
@@ -85,7 +86,7 @@ def with_empty_slots(ids: list[int]) -> list[int]:
 def test_ids_pixels_and_logits_are_the_official_ones(backends: dict[tuple[str, str], HfBackend], name: str) -> None:
     case, request = BY_NAME[name], request_of(name)
     backend = backends[case["config"], name.split("_")[0]]
-    [[encoding]] = backend.encode([request])
+    [[encoding]] = encode(backend, [request])
     assert encoding.ids.tolist() == with_empty_slots(case["ids"])
     for image, pixels in zip(ASKED[name][0], encoding.inputs["pixel_values"], strict=True):
         np.testing.assert_allclose(pixels[:, ::9, ::9], arrays()[f"pixels_sub__{image}"], rtol=0, atol=1e-6)
@@ -112,18 +113,18 @@ def test_a_text_without_images_matches(backends: dict[tuple[str, str], HfBackend
     case, backend = BY_NAME["text_only"], backends["config.json", "chat"]
     vocabulary = read_vocabulary(GOLDEN)
     assert vocabulary.encode(case["text"]) == case["ids"]
-    logits = backend._model(torch.tensor([case["ids"]])).logits[0, -1]
+    logits = backend.model(torch.tensor([case["ids"]])).logits[0, -1]
     np.testing.assert_allclose(logits, arrays()["logits_last__text_only"], rtol=0, atol=1e-4)
 
 
 @torch.inference_mode()
 def test_greedy_continuation_matches(backends: dict[tuple[str, str], HfBackend]) -> None:
     backend = backends["config.json", "chat"]
-    [[encoding]] = backend.encode([request_of("chat_two_q1")])
+    [[encoding]] = encode(backend, [request_of("chat_two_q1")])
     pixels = torch.from_numpy(encoding.inputs["pixel_values"])
     ids = encoding.ids.tolist()
     for want in CASES["greedy_after_chat_two_q1"]:
-        assert int(backend._model(torch.tensor([ids]), pixel_values=pixels).logits[0, -1].argmax()) == want
+        assert int(backend.model(torch.tensor([ids]), pixel_values=pixels).logits[0, -1].argmax()) == want
         ids.append(want)
 
 
@@ -137,7 +138,7 @@ def pixels_of(backend: HfBackend, name: str) -> torch.Tensor:
 @torch.inference_mode()
 def test_image_tokens_match(backends: dict[tuple[str, str], HfBackend], name: str) -> None:
     backend = backends["config.json", "chat"]
-    visual, pixels = backend._model.transformer.visual, pixels_of(backend, name)
+    visual, pixels = backend.model.transformer.visual, pixels_of(backend, name)
     patches = visual.conv1(pixels).flatten(2).transpose(1, 2)[0] + spread(visual.positional_embedding, 1024)
     np.testing.assert_allclose(patches[::37], arrays()[f"patch_embed_sub__{name}"], rtol=0, atol=1e-5)
     np.testing.assert_allclose(visual(pixels)[0], arrays()[f"features__{name}"], rtol=0, atol=1e-4)
@@ -147,7 +148,7 @@ def test_hidden_states_match(backends: dict[tuple[str, str], HfBackend]) -> None
     for name in ASKED:
         backend = backends[BY_NAME[name]["config"], name.split("_")[0]]
         seen: list[torch.Tensor] = []
-        hook = backend._model.transformer.h[0].register_forward_hook(lambda *given, seen=seen: seen.append(given[2]))
+        hook = backend.model.transformer.h[0].register_forward_hook(lambda *given, seen=seen: seen.append(given[2]))
         backend.last_logits([request_of(name)])
         hook.remove()
         np.testing.assert_allclose(seen[0][0, -1], arrays()[f"hidden_mid_last__{name}"], rtol=0, atol=1e-4)

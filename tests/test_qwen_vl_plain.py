@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from PIL import Image
 from torch.nn import functional as F  # noqa: N812
 
-from contract import QUALITY, SAME, assert_same_choices, pair, picture
+from contract import QUALITY, SAME, assert_same_choices, encode, pair, picture
 from qdebias.backends.hf.backend import HfBackend
 from qdebias.backends.hf.rows import Row, batch_of, rows_of
 from qdebias.backends.qwen_vl.modeling import QwenVLConfig
@@ -100,7 +100,7 @@ def turned(states: torch.Tensor, alpha: float, theta: float) -> torch.Tensor:
 @torch.inference_mode()
 def plain_logits(backend: HfBackend, ids: list[int], images: tuple[RgbImage, ...]) -> torch.Tensor:
     """Return the (vocabulary,) logits at the end of one prompt; every image is encoded anew."""
-    weights, config = backend._model.state_dict(), backend._model.config
+    weights, config = backend.model.state_dict(), backend.model.config
     hidden = weights["transformer.wte.weight"][ids]
     starts = [place for place, token in enumerate(ids) if token == config.image_token_id - 2]
     for start, image in zip(starts, images, strict=True):
@@ -129,8 +129,8 @@ LONG = replace(QUALITY, text=QUALITY.text + " Look at the details of both before
 @given(data=st.data())
 def test_the_shared_way_equals_the_plain_way(data: st.DataObject) -> None:
     backend = BACKENDS[data.draw(st.sampled_from(TRAINED))]
-    backend._answer._tokens.size = data.draw(st.sampled_from([1, 1500, 8192]))  # type: ignore[union-attr]
-    backend._answer._images.size = data.draw(st.integers(1, 3))  # type: ignore[union-attr]
+    backend._tokens.size = data.draw(st.sampled_from([1, 1500, 8192]))
+    backend._images.size = data.draw(st.integers(1, 3))
     side = st.integers(32, 120)
     requests = []
     for _ in range(data.draw(st.integers(1, 3))):
@@ -140,7 +140,7 @@ def test_the_shared_way_equals_the_plain_way(data: st.DataObject) -> None:
         placement: Placement = data.draw(st.sampled_from(["before", "after"]))
         requests.append(Request(images=images, questions=questions, placement=placement))
     for request, answers in zip(requests, backend.last_logits(requests), strict=True):
-        for encoding, got in zip(backend.encode([request])[0], answers, strict=True):
+        for encoding, got in zip(encode(backend, [request])[0], answers, strict=True):
             want = plain_logits(backend, encoding.ids.tolist(), request.images)
             np.testing.assert_allclose(got, want, rtol=0, atol=1e-4)
             assert_same_choices(got, np.asarray(want))
@@ -148,23 +148,21 @@ def test_the_shared_way_equals_the_plain_way(data: st.DataObject) -> None:
 
 def rows_in(backend: HfBackend, request: Request) -> list[Row]:
     """Return the rows that the questions of a request are run in."""
-    inputs = [one.inputs for one in backend._preparer.prepare(request)]
-    keys = (("a", False), ("b", False))
-    return rows_of(inputs, keys, backend._preparer.image_token, backend._answer._positions)  # type: ignore[union-attr]
+    return rows_of(backend.prepare(request), ((0, 0), (1, 0)), backend.model)
 
 
 def test_questions_share_a_row_only_where_that_is_exact() -> None:
     before, after = (replace(pair(1, 2, placement), questions=(QUALITY, SAME, LONG)) for placement in PLACEMENTS)
-    lengths = [len(encoding.ids) for encoding in BACKENDS[2048].encode([before])[0]]
+    lengths = [len(encoding.ids) for encoding in encode(BACKENDS[2048], [before])[0]]
     assert max(lengths[:2]) < 700 < lengths[2], "the length after which positions are stretched lies between them"
     rows = {trained: rows_in(backend, before) for trained, backend in BACKENDS.items()}
     assert [len(row.reads) for row in rows[2048]] == [3]
     assert [len(row.reads) for row in rows[700]] == [2, 1]
     (row,) = rows[2048]
     common = int((row.branches == 0).sum())
-    assert common > torch.where(row.inputs["input_ids"][0] == BACKENDS[2048]._preparer.image_token)[0].max()
+    assert common > torch.where(row.arrays["input_ids"][0] == BACKENDS[2048].image_token)[0].max()
     assert len(row.branches) == common + sum(length - common for length in lengths)
-    batch = batch_of([row], BACKENDS[2048]._model.config, torch.float32)
+    batch = batch_of([row], BACKENDS[2048].model.config, torch.float32)
     assert [int(batch["position_ids"][0, 0, index]) for index in row.reads] == [length - 1 for length in lengths]
     assert len(rows_in(BACKENDS[2048], after)) == 3
 

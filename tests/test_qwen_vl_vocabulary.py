@@ -15,8 +15,10 @@ from transformers import Qwen2Tokenizer
 from transformers.convert_slow_tokenizer import bytes_to_unicode
 
 from contract import QUALITY, SAME
+from qdebias.backends.base import Fingerprint
 from qdebias.backends.checkpoint import Checkpoint
-from qdebias.backends.hf.forward import Prepared, Preparer
+from qdebias.backends.hf.backend import HfBackend
+from qdebias.backends.hf.rows import Prepared
 from qdebias.backends.prompt import option_tokens
 from qdebias.backends.qwen_vl.processing import (
     FORMS,
@@ -106,15 +108,15 @@ def test_a_damaged_vocabulary_is_refused(tmp_path: Path, spoil: Callable[[str], 
         read_vocabulary(tmp_path)
 
 
-def preparer(form: str, longest: int = 8192, tokenizer: QwenTokenizer | None = None) -> Preparer:
+def preparer(form: str, longest: int = 8192, tokenizer: QwenTokenizer | None = None) -> HfBackend:
     config = config_of(GOLDEN)
     config.max_position_embeddings = longest
     processor = QwenVLProcessor.from_folder(Checkpoint(folder=GOLDEN, name="golden"), config, form=form)
     processor.tokenizer = tokenizer or processor.tokenizer
-    return Preparer(empty_model(config), processor)
+    return HfBackend(model=empty_model(config), processor=processor, fingerprint=Fingerprint(identity={}))
 
 
-def write(preparer: Preparer, question: Question, count: int, placement: Placement) -> Prepared:
+def write(preparer: HfBackend, question: Question, count: int, placement: Placement) -> Prepared:
     images = (np.zeros((32, 32, 3), dtype=np.uint8),) * count
     (prepared,) = preparer.prepare(Request(images=images, questions=(question,), placement=placement))
     return prepared

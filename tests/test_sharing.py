@@ -13,13 +13,13 @@ import numpy as np
 import pytest
 import torch
 
-from contract import QUALITY, SAME, assert_same_choices, pair, picture
+from contract import QUALITY, SAME, assert_same_choices, encode, pair, picture
 from qdebias.backends.base import OptionLogits
 from qdebias.backends.hf.backend import HfBackend
 from qdebias.backends.hf.devices import AtOnce, OutOfMemoryError, memory_of
-from qdebias.backends.hf.families import FAMILIES, Family, family_of, joined, split
+from qdebias.backends.hf.families import FAMILIES, Family, family_of
+from qdebias.backends.hf.images import SharedImages, joined
 from qdebias.backends.hf.loading import load_hf
-from qdebias.backends.hf.sharing import Sharing
 from qdebias.backends.nano import CHECKPOINT
 from qdebias.equations import log_softmax
 from qdebias.errors import SettingError
@@ -41,10 +41,16 @@ def plain(name: str) -> HfBackend:
 def sharing(name: str, *, tokens: int = 4096, images: int = 1, **changes: Any) -> HfBackend:
     """A backend on the same model as `plain`, with what the family allows."""
     alone = plain(name)
-    family = family_of(alone._model)
+    family = family_of(alone.model)
     assert family is not None
-    shared = Sharing(family=replace(family, **changes), tokens=tokens, images=images)
-    return HfBackend(model=alone._model, processor=alone._processor, fingerprint=alone.fingerprint, sharing=shared)
+    return HfBackend(
+        model=alone.model,
+        processor=alone._processor,
+        fingerprint=alone.fingerprint,
+        family=replace(family, **changes),
+        tokens_at_once=tokens,
+        images_at_once=images,
+    )
 
 
 def assert_equal(ours: OptionLogits, theirs: OptionLogits) -> None:
@@ -85,7 +91,7 @@ def query_first(placement: Placement = "before") -> list[Request]:
 def joining(name: str) -> HfBackend:
     """A backend that joins rows even where that is more work, as it is in models as small as these."""
     backend = sharing(name)
-    backend._answer._pairs = math.inf  # type: ignore[union-attr]
+    backend._pairs = math.inf
     return backend
 
 
@@ -106,14 +112,13 @@ APART = {"mllama": 3, "qwen3_5": 6}
 
 def watch(backend: HfBackend) -> list[tuple[int, ...]]:
     """Return a list that is told the rows and tokens of every pass of the backend."""
-    answer: Any = backend._answer
-    forward, passes = answer._forward, []
+    forward, passes = backend._forward, list[tuple[int, ...]]()
 
     def run(inputs: Any, reads: Any) -> Any:
         passes.append(tuple(inputs["input_ids"].shape))
         return forward(inputs, reads)
 
-    answer._forward = run
+    backend._forward = run  # type: ignore[method-assign]
     return passes
 
 
@@ -134,11 +139,11 @@ def test_joined_row_holds_its_beginning_once() -> None:
     requests = query_first()
     apart, joined = sharing("llava", tokens=1), joining("llava")
     lengths, whole = watch(apart), watch(joined)
-    apart._answer._pairs = 0.0  # type: ignore[union-attr]
+    apart._pairs = 0.0
     for backend in (apart, joined):
         backend.option_logits(requests)
-    ids = plain("llava").encode(requests)[0][0].ids
-    places = np.flatnonzero(ids == apart._preparer.image_token)
+    ids = encode(plain("llava"), requests)[0][0].ids
+    places = np.flatnonzero(ids == apart.image_token)
     beginning = places[len(places) // 2]  # up to the second image
     assert whole == [(1, sum(length for _, length in lengths) - 2 * beginning)]
 
@@ -147,7 +152,7 @@ def test_rows_whose_attention_would_cost_more_than_it_saves_stay_apart() -> None
     backend = sharing("llava")
     passes = watch(backend)
     for pairs, rows in [(0.0, 3), (math.inf, 1)]:
-        backend._answer._pairs = pairs  # type: ignore[union-attr]
+        backend._pairs = pairs
         passes.clear()
         backend.option_logits(query_first())
         assert sum(count for count, _ in passes) == rows
@@ -155,15 +160,14 @@ def test_rows_whose_attention_would_cost_more_than_it_saves_stay_apart() -> None
 
 def test_row_that_does_not_fit_when_joined_is_run_apart(caplog: pytest.LogCaptureFixture) -> None:
     backend = joining("llava")
-    answer: Any = backend._answer
-    forward, longest = answer._forward, max(len(one.ids) for one in chain(*plain("llava").encode(query_first())))
+    forward, longest = backend._forward, max(len(one.ids) for one in chain(*encode(plain("llava"), query_first())))
 
     def run(inputs: Any, reads: Any) -> Any:
         if inputs["input_ids"].shape[1] > 2 * longest:
             raise OutOfMemoryError("full")
         return forward(inputs, reads)
 
-    answer._forward = run
+    backend._forward = run  # type: ignore[method-assign]
     for _ in range(2):
         assert_equal(backend.last_logits(query_first()), plain("llava").last_logits(query_first()))
     assert caplog.messages == ["not enough memory: from now on requests about the same image are run apart"]
@@ -213,7 +217,7 @@ def test_five_images_are_encoded_instead_of_sixteen_and_four_rows_run_instead_of
     counter.backend.option_logits(query())
     assert counter.encoded == 5
     assert [rows for rows, _ in counter.rows] == [1] * 4
-    first, second = (one.ids for one in plain("llava").encode(query()[:1])[0])
+    first, second = (one.ids for one in encode(plain("llava"), query()[:1])[0])
     common = int(np.argmin(first[: len(second)] == second[: len(first)]))
     assert counter.rows[0][1] == len(first) + len(second) - common
 
@@ -252,7 +256,7 @@ def test_question_between_others_keeps_its_answer() -> None:
 
 
 def test_unknown_family_and_old_forward_take_the_plain_way(monkeypatch: pytest.MonkeyPatch) -> None:
-    model = plain("llava")._model
+    model = plain("llava").model
     assert family_of(model) is FAMILIES["llava"]
     monkeypatch.setattr(type(model), "forward", lambda **_: None)
     assert family_of(model) is None, "the features would be swallowed by **kwargs"
@@ -265,7 +269,7 @@ def test_unknown_family_and_old_forward_take_the_plain_way(monkeypatch: pytest.M
     ("options", "match"),
     [
         ({"sharing": "much"}, "sharing 'much' is unknown; use one of all, images, off"),
-        ({"tokens_at_once": -1}, "must be 1 or more, got -1 and 1"),
+        ({"tokens_at_once": -1}, "must be 1 or more, got -1 and None"),
     ],
 )
 def test_impossible_settings(options: dict[str, Any], match: str) -> None:
@@ -299,7 +303,7 @@ class TestAtOnce:
             raise OutOfMemoryError("full")
 
         with pytest.raises(OutOfMemoryError, match="full"):
-            AtOnce(8, "tokens").run([1, 2], run, size_of_one=4)
+            AtOnce(8, "tokens").run([1, 2], run, sizes=[4, 4])
 
     @pytest.mark.parametrize(
         "error",
@@ -322,7 +326,7 @@ class TestAtOnce:
 def test_model_that_is_too_large_at_once_answers_the_same_in_parts(monkeypatch: pytest.MonkeyPatch) -> None:
     backend = sharing("llava", tokens=10**6)
     want = backend.last_logits(query())
-    run = type(backend._model).forward
+    run = type(backend.model).forward
 
     def forward(self: Any, input_ids: torch.Tensor, **rest: Any) -> Any:
         if len(input_ids) > 1:
@@ -330,14 +334,21 @@ def test_model_that_is_too_large_at_once_answers_the_same_in_parts(monkeypatch: 
         return run(self, input_ids=input_ids, **rest)
 
     forward.__signature__ = inspect.signature(run)  # type: ignore[attr-defined]
-    monkeypatch.setattr(type(backend._model), "forward", forward)
+    monkeypatch.setattr(type(backend.model), "forward", forward)
     np.testing.assert_allclose(np.array(backend.last_logits(query())), np.array(want), rtol=0, atol=1e-4)
 
 
-def test_joined_and_split_are_inverse() -> None:
+def test_images_that_are_encoded_together_are_joined_and_taken_apart() -> None:
     tensors = [torch.arange(6.0).reshape(2, 3), torch.arange(6.0, 12).reshape(2, 3)]
-    assert all(torch.equal(*both) for both in zip(split(joined(tensors), 2), tensors, strict=True))
-    assert split(joined([[1, 2], [3, 4]]), 2) == [[1, 2], [3, 4]]
+    family = Family(encode=lambda _, part: {"tensor": part["pixel_values"], "list": part["pixel_values"].tolist()})
+    images = SharedImages(plain("llava").model, None, family, AtOnce(8, "images"))
+    for name, tensor in enumerate(tensors):
+        images._parts[name, 0] = images._waiting[name, 0] = {"pixel_values": tensor}
+    images.encode()
+    for name, tensor in enumerate(tensors):
+        assert torch.equal(images.features[name, 0]["tensor"], tensor)
+        assert images.features[name, 0]["list"] == tensor.tolist()
+    assert joined([[1, 2], [3, 4]]) == [1, 2, 3, 4]
     assert joined([[[1]], [[2]]], axis=1) == [[1, 2]]
     assert joined([torch.ones(1, 2), torch.ones(1, 3)]).tolist() == [[1, 1, 0], [1, 1, 1]]
 

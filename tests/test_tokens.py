@@ -1,6 +1,8 @@
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -36,11 +38,12 @@ def tokenizer(request: pytest.FixtureRequest) -> Plain:
 def qwen2(shared: Path) -> Any:
     import transformers
 
-    from qdebias.backends.hf.prompts import HfTokenizer
-
     folder = shared / "qwen2_tokenizer"
     loaded = transformers.AutoTokenizer.from_pretrained(folder, local_files_only=True)
-    return HfTokenizer(type("Processor", (), {"tokenizer": loaded}))
+    return SimpleNamespace(
+        encode=partial(loaded.encode, add_special_tokens=False),
+        decode=partial(loaded.decode, skip_special_tokens=False, clean_up_tokenization_spaces=False),
+    )
 
 
 def ask(prefix: str, *options: str) -> Question:

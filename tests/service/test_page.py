@@ -14,7 +14,7 @@ from PIL import Image
 from playwright.sync_api import Browser, Page, Route, expect, sync_playwright
 
 import qdebias.service
-from qdebias.backends.catalogue import caution
+from qdebias.backends.catalogue import CAUTIONS
 from qdebias.backends.fake import FakeBackend
 from qdebias.image import load_image
 from qdebias.metrics.measures import correlate
@@ -438,13 +438,13 @@ def test_methods_are_grouped_with_plain_names_and_choosers_without_use_are_hidde
 
 def test_the_note_of_a_model_and_a_second_model_are_shown(opened: Opened) -> None:
     models = [
-        {"name": "nano", "fingerprint": "0" * 16, "default": True, "note": caution("nano")},
+        {"name": "nano", "fingerprint": "0" * 16, "default": True, "note": CAUTIONS["nano"]},
         {"name": "other", "fingerprint": "1" * 16, "default": False, "note": ""},
     ]
     with opened() as page:
         page.route("**/v1/models", lambda route: route.fulfill(json={"models": models}))
         page.reload()
-        expect(page.locator("#model-note")).to_have_text(caution("nano"))
+        expect(page.locator("#model-note")).to_have_text(CAUTIONS["nano"])
         expect(page.locator("#model")).to_be_visible()
         page.locator("#model").select_option("other")
         expect(page.locator("#model-note")).to_be_hidden()

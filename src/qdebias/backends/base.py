@@ -1,11 +1,11 @@
-"""The only thing a model must do to be used: give the logits of answer options.
+"""The interface of a model: it returns the logits of answer options.
 
 A backend is any object that fits `Backend`; there is nothing to inherit or register.
 """
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol, TypeAlias, runtime_checkable
+from typing import Protocol, TypeAlias, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
@@ -19,10 +19,10 @@ OptionLogits: TypeAlias = list[list[FloatArray]]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Fingerprint:
-    """What made an answer.
+    """Identity and environment of a model.
 
     Attributes:
-        identity: Whatever decides the logits: the weights, the numeric type, how images are resized, the chat
+        identity: Everything that decides the logits: the weights, the numeric type, how images are resized, the chat
             template. Answers of different identities are never mixed.
         environment: Versions and device: recorded, warned about, not refused.
     """
@@ -32,11 +32,11 @@ class Fingerprint:
 
 
 class Backend(Protocol):
-    """A large multimodal model that can be asked."""
+    """A large multimodal model."""
 
     @property
     def fingerprint(self) -> Fingerprint:
-        """What made the answers of this backend."""
+        """Identity and environment of this backend."""
 
     def option_logits(self, requests: Sequence[Request]) -> OptionLogits:
         """Return the logits of every option of every question of every request.
@@ -54,26 +54,18 @@ class Backend(Protocol):
         """
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Encoding:
-    """What a model is about to be run on, for one question: for inspection and for golden tests."""
-
-    ids: npt.NDArray[np.int64]  # (L,) tokens, image placeholders expanded
-    inputs: Mapping[str, Any]  # all else by the model's own argument names, such as pixel values
-
-
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class TopLogits:
     """The k likeliest words after a prompt, in falling order of the logits."""
 
     ids: npt.NDArray[np.int64]  # (k,) their tokens
-    words: tuple[str, ...]  # what each token says
+    words: tuple[str, ...]  # the text of each token
     logits: FloatArray  # (k,) logits, not log-probabilities
 
 
 @runtime_checkable
 class OpenVocabulary(Protocol):
-    """The optional doors of a backend whose words can be looked into: see `qdebias.backends.top`."""
+    """Optional methods of a backend that gives access to its vocabulary: see `qdebias.backends.top`."""
 
     def top_logits(self, requests: Sequence[Request], k: int) -> list[list[TopLogits]]:
         """Return for every question of every request the k tokens with the largest logits."""
@@ -84,7 +76,7 @@ class OpenVocabulary(Protocol):
 
 @runtime_checkable
 class TellsStates(Protocol):
-    """The optional door of a backend whose `option_logits` answers a `StateQuestion`: with the (d,) hidden state."""
+    """Optional attribute of a backend whose `option_logits` answers a `StateQuestion` with the (d,) hidden state."""
 
     @property
     def state_size(self) -> int:
@@ -93,13 +85,13 @@ class TellsStates(Protocol):
 
 @runtime_checkable
 class Cutting(Protocol):
-    """The optional door of a backend that cuts large images into crops: mPLUG-Owl3."""
+    """Optional method of a backend that cuts large images into crops: mPLUG-Owl3."""
 
     def with_cut(self, cut: str) -> Backend:
         """Return the same model, not loaded again, with another cut mode in its identity."""
 
 
 def identity_difference(stored: Mapping[str, str], present: Mapping[str, str], *, where: str = "the run") -> list[str]:
-    """Return one phrase for each field in which two fingerprints differ, the first of which is kept somewhere."""
+    """Return one phrase for each field in which a stored and a present identity differ."""
     names = sorted(name for name in {*stored, *present} if stored.get(name) != present.get(name))
     return [f"{name}: {stored.get(name, 'absent')} in {where}, {present.get(name, 'absent')} now" for name in names]

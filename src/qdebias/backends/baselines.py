@@ -1,4 +1,4 @@
-"""Baselines: a number of an image's pixels in place of a model, so that every comparison can have one beside it."""
+"""Baselines: a measure of an image's pixels in place of a model, for comparisons."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -17,9 +17,9 @@ from qdebias.prompts import Request
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Baseline:
-    """Answers a question about one image by a measure of its pixels; it reads no words.
+    """Answers a question about one image by a measure of its pixels; it does not read the question.
 
-    The logit of an option is its value times the log-odds. Scores have the order of the measure and mean nothing else.
+    The logit of an option is its value times the log-odds. Scores have the order of the measure, and no other meaning.
     """
 
     name: str
@@ -28,7 +28,7 @@ class Baseline:
 
     @property
     def fingerprint(self) -> Fingerprint:
-        """What is measured."""
+        """The measure."""
         return Fingerprint(identity={"backend": "baseline", "model": self.name, **self.identity})
 
     def option_logits(self, requests: Sequence[Request]) -> OptionLogits:

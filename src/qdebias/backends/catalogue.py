@@ -1,4 +1,4 @@
-"""Models that are known by a short name, and what to know before using them: the tables of `catalogue.toml`."""
+"""Models with a short name, and what to know before using them, from `catalogue.toml`."""
 
 import tomllib
 from dataclasses import dataclass
@@ -31,9 +31,8 @@ KNOWN_MODELS = tuple(
 )
 
 
-def caution(name: str) -> str:
-    """Return what to say wherever this model is used; nothing of most."""
-    return next((model.caution for model in KNOWN_MODELS if model.name == name), "")
+CAUTIONS = {model.name: model.caution for model in KNOWN_MODELS if model.caution}
+"""Warnings that are shown wherever a model is used."""
 
 
 def known_model(name: str) -> KnownModel:

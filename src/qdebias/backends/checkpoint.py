@@ -1,10 +1,10 @@
-"""Where a checkpoint lies and what is in it: a local folder, or a hub id fetched into one. No torch here."""
+"""Checkpoint folders, local or fetched from the hub: their files and their hashes. No torch here."""
 
 import hashlib
 import json
 import os
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
@@ -14,8 +14,8 @@ from typing import Any
 from qdebias.errors import BackendError, SettingError
 from qdebias.system.output import write_file
 
-SMALL = 64 << 20  # bytes below which reading a file again is quicker than to think about it
-SETTLED = 2_000_000_000  # ns after a change, a further one shows in the times of a file, on any file system
+SMALL = 64 << 20  # smaller files are hashed anew each time
+SETTLED = 2_000_000_000  # ns after which a further change of a file shows in its times, on any file system
 
 WEIGHTS = ("*.safetensors", "pytorch_model*.bin")
 """Files of weights; the second, pickles, are fetched and read only where there is none of the first."""
@@ -40,13 +40,8 @@ CONFIGURATION_FILES = (
 """Files that decide what the model is shown; with the weights they are what a checkpoint is."""
 
 
-def sha256_of(paths: Sequence[Path]) -> list[str]:
-    """Return the SHA-256 of each file, in 64 hex digits: of all its bytes, now or when the note was taken."""
-    with ThreadPoolExecutor(max_workers=4) as pool:
-        return list(pool.map(_sha256, paths))
-
-
-def _sha256(path: Path) -> str:
+def sha256_of(path: Path) -> str:
+    """Return the SHA-256 of a file, in 64 hex digits; that of a large file that is unchanged comes from a note."""
     state = path.stat()
     if state.st_size < SMALL:
         return _read(path)
@@ -70,7 +65,7 @@ def _read(path: Path) -> str:
 
 
 def _note(path: Path, state: os.stat_result) -> Path | None:
-    """Return where the digest of a file in this state is noted; None where there is no such place."""
+    """Return where the hash of a file in this state is noted; None if the cache folder cannot be made."""
     from huggingface_hub import cached_assets_path
 
     said = (str(path.resolve()), state.st_size, state.st_ino, state.st_mtime_ns, state.st_ctime_ns)
@@ -82,16 +77,11 @@ def _note(path: Path, state: os.stat_result) -> Path | None:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Checkpoint:
-    """A checkpoint folder and how it is called."""
+    """A checkpoint folder and its name."""
 
     folder: Path
     name: str  # the folder's name, or the hub id: no path of this machine, so that fingerprints can be compared
     revision: str = ""  # the commit of the hub repository; empty for a local folder
-
-    def weights(self) -> list[Path]:
-        """Return the weight files, sorted by name: safetensors, or where there are none the pickles."""
-        found = (sorted(path for path in self.folder.glob(pattern) if path.is_file()) for pattern in WEIGHTS)
-        return next(filter(None, found), [])
 
     def read_json(self, name: str) -> dict[str, Any]:
         """Return the object in one of the folder's JSON files; empty if there is no such file."""
@@ -106,19 +96,29 @@ class Checkpoint:
             raise BackendError(f"{path}: holds no JSON object; download the file again")
         return content
 
-    def configuration_digest(self) -> str:
-        """Return the hash of every file that decides what the model is shown."""
+    def digests(self) -> dict[str, str]:
+        """Return the hashes of the configuration and of the weights, which are safetensors, or else pickles."""
         present = [self.folder / name for name in CONFIGURATION_FILES if (self.folder / name).is_file()]
-        return _digest((path.name, path.read_bytes()) for path in present)
-
-    def weights_digest(self) -> str:
-        """Return the hash of the weights: of the names of all files and of every byte in them, see `sha256_of`."""
-        paths = self.weights()
-        return _digest((path.name, digest.encode()) for path, digest in zip(paths, sha256_of(paths), strict=True))
+        weights = (sorted(path for path in self.folder.glob(pattern) if path.is_file()) for pattern in WEIGHTS)
+        paths = next(filter(None, weights), [])
+        with ThreadPoolExecutor(max_workers=4) as pool:
+            hashes = list(pool.map(sha256_of, paths))
+        held = {
+            "configuration": [(path.name, path.read_bytes()) for path in present],
+            "weights": [(path.name, sha256.encode()) for path, sha256 in zip(paths, hashes, strict=True)],
+        }
+        found = {}
+        for label, files in held.items():
+            total = hashlib.blake2b(digest_size=16)
+            for name, content in files:
+                total.update(f"{name} {len(content)}\n".encode())
+                total.update(content)
+            found[label] = total.hexdigest()
+        return found
 
 
 def locate(source: str | Path, revision: str | None = None) -> Checkpoint:
-    """Return the folder of a checkpoint; a hub id is fetched, or found among what was fetched before."""
+    """Return the folder of a checkpoint; a hub id is fetched, unless it was before."""
     folder = Path(source).expanduser()
     if folder.is_dir():
         if revision is not None:
@@ -162,11 +162,3 @@ def _fetch(repository: str, revision: str | None) -> Checkpoint:
         reason = next(words for kind, words in reasons.items() if isinstance(error, kind))
         raise BackendError(f"{repository}: {reason}") from error
     return Checkpoint(folder=path, name=repository, revision=path.name)
-
-
-def _digest(parts: Iterable[tuple[str, bytes]]) -> str:
-    total = hashlib.blake2b(digest_size=16)
-    for name, content in parts:
-        total.update(f"{name} {len(content)}\n".encode())
-        total.update(content)
-    return total.hexdigest()

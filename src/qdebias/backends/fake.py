@@ -20,14 +20,14 @@ Answer: TypeAlias = Callable[[Request, Question], Sequence[float]]
 
 
 def digest_logits(request: Request, question: Question, words: Sequence[str] = ()) -> list[float]:
-    """Return logits in [-4, 4) of words, or the options, that depend on everything that is asked, and nothing else."""
+    """Return logits in [-4, 4) of words, or the options, that depend on the whole request, and on nothing else."""
     asked = "\0".join([*map(digest, request.images), request.placement, question.text, question.answer_prefix])
     return [_uniform(f"{asked}\0{word}") for word in words or question.options]
 
 
 @dataclass(slots=True, kw_only=True)
 class FakeBackend:
-    """Answers at once, always the same to the same request, and remembers what it was asked.
+    """Answers at once, always the same to the same request, and remembers the requests.
 
     Example:
         Scores that follow the brightness of the last image:
@@ -54,7 +54,7 @@ class FakeBackend:
 
     @property
     def fingerprint(self) -> Fingerprint:
-        """The name; there is no environment that could matter."""
+        """The name; no environment matters."""
         return Fingerprint(identity={"backend": "fake", "model": self.name})
 
     def option_logits(self, requests: Sequence[Request]) -> OptionLogits:
@@ -106,6 +106,6 @@ _WORDS = tuple(f" word{number}" for number in range(1000))
 
 
 def _uniform(text: str) -> float:
-    """Return a number in [-4, 4) that is decided by `text`."""
+    """Return a number in [-4, 4) that depends on `text` alone."""
     number = int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "big")
     return number / 2**64 * 8 - 4

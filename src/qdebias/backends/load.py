@@ -1,4 +1,4 @@
-"""From the name of a backend to the backend: the one place where a string becomes a model."""
+"""Makes a backend from its name."""
 
 import importlib
 import importlib.metadata
@@ -32,28 +32,28 @@ def load_backend(
     device: str | None = None,
     dtype: str | None = None,
     revision: str | None = None,
-    **options: Any,  # noqa: ANN401  whatever the named backend takes
+    **options: Any,  # noqa: ANN401  those of the named backend
 ) -> Backend:
     """Return the backend of a name.
 
     Args:
         spec: "nano" or another known model, "hf:<hub id or folder>", a folder, "openai:<url>#<model>",
             "vllm:<hub id or folder>", "pyiqa:<metric>", "fake", or "package.module:factory". Arguments of the chat
-            template may stand behind it, see `with_arguments`.
-        device: Where a model runs, such as "cpu" or "cuda"; None is the best there is.
+            template may follow, see `with_arguments`.
+        device: Where a model runs, such as "cpu" or "cuda"; None is the best available.
         dtype: Its numeric type: "float32", "bfloat16" or "float16"; None or "auto" fits the machine.
         revision: Branch, tag or commit of a hub id.
-        options: What else this backend takes: `max_pixels`, `sharing`...
+        options: Further options of this backend: `max_pixels`, `sharing`...
 
     Raises:
-        SettingError: There is no such backend, or it has no such option; the message lists what there is.
+        SettingError: There is no such backend, or it has no such option; the message lists those that exist.
         BackendError: The model cannot be loaded.
         MissingPackageError: The backend needs a package that is not installed.
     """
     if not isinstance(spec, str):
         raise SettingError(f"{spec!r} is not the name of a model; give one such as 'nano' or 'hf:<hub id>'")
-    source, arguments = split_arguments(spec)
-    make = _find(source)
+    source, arguments = split_arguments(spec) if "?" in spec else (spec, {})
+    make = _NAMED[source]() if source in _NAMED else _find(source)
     if source != "fake":  # which has no threads
         refuse_after_fork()
     chosen = {"device": device, "dtype": dtype, "revision": revision}
@@ -73,7 +73,7 @@ def load_backend(
 
 
 def _converted(spec: str, name: str, value: object, signature: inspect.Signature) -> object:
-    """Return a text, such as one of the command line, as the number or truth value that an option takes."""
+    """Return an option's value from the command line as a number or truth value, if the option takes these."""
     kind = signature.parameters[name].annotation if name in signature.parameters else str
     kinds = {*get_args(kind)} or {kind}
     if not isinstance(value, str) or str in kinds or not kinds & {bool, int, float}:
@@ -103,10 +103,7 @@ def pairs_of(texts: Sequence[str], option: str, *, such_as: str) -> Iterator[tup
 
 
 def split_arguments(spec: str) -> tuple[str, dict[str, Argument]]:
-    """Return the name of a backend alone, and the arguments of the chat template that stand behind it.
-
-    true, false and numbers are values of these kinds, all else is text.
-    """
+    """Split the arguments of the chat template off a backend's name; true, false and numbers become such values."""
     source, _, rest = spec.rpartition("?")
     pairs = [pair.partition("=") for pair in rest.split("&")]
     is_backend = not source.startswith("openai:") or "#" in source  # else they are part of the address
@@ -124,7 +121,7 @@ def _value(text: str) -> Argument:
 
 
 def backend_names() -> tuple[str, ...]:
-    """Return every form that `load_backend` takes, for messages and help."""
+    """Return every form of a name that `load_backend` takes, for messages and help."""
     source = "<hub id or folder>"
     forms = (source, f"hf:{source}", "openai:<url>#<model>", f"vllm:{source}", "pyiqa:<metric>")
     return (*_NAMED, *_HUB_IDS, *forms, "<package.module>:<factory>")
@@ -132,8 +129,6 @@ def backend_names() -> tuple[str, ...]:
 
 def _find(spec: str) -> Maker:
     kind, _, rest = spec.partition(":")
-    if spec in _NAMED:
-        return _NAMED[spec]()
     if spec in _HUB_IDS:
         return _checkpoint(_HUB_IDS[spec])
     if rest and kind in ("hf", "openai", "vllm", "pyiqa"):
@@ -165,15 +160,24 @@ def _prefixed(kind: str, model: str) -> Maker:
         from qdebias.backends.baselines import load_pyiqa
 
         return partial(load_pyiqa, model)
+    if kind == "baseline":
+        from qdebias.backends.baselines import BASELINES
+
+        return lambda: BASELINES[model]
     return _checkpoint(model)
 
 
-def _checkpoint(source: str, release: str | None = None) -> Maker:
-    _check_packages()
-    check_torchvision()
+def _checkpoint(source: str | Path, **settings: Any) -> Maker:  # noqa: ANN401
+    """Return the loader of a checkpoint; refuse missing, old or broken packages before they are imported."""
+    require("torch", "transformers", extra="torch")
+    version = importlib.metadata.version("transformers")
+    if tuple(int(part) for part in version.split(".")[:2]) < OLDEST_TRANSFORMERS:
+        raise MissingPackageError(f'transformers {version} is too old: pip install --upgrade "qdebias[torch]"')
+    if "name" not in settings:  # the embedded models are read without transformers
+        check_torchvision()
     from qdebias.backends.hf.loading import load_hf
 
-    return partial(load_hf, source) if release is None else partial(load_hf, source, release=release)
+    return partial(load_hf, source, **settings)
 
 
 def require(*packages: str, extra: str) -> None:
@@ -197,35 +201,16 @@ def check_torchvision() -> None:
         ) from error
 
 
-def _check_packages() -> None:
-    """Refuse an incomplete or old extra, before any part of it is imported."""
-    require("torch", "transformers", extra="torch")
-    version = importlib.metadata.version("transformers")
-    if tuple(int(part) for part in version.split(".")[:2]) < OLDEST_TRANSFORMERS:
-        raise MissingPackageError(f'transformers {version} is too old: pip install --upgrade "qdebias[torch]"')
-
-
-def _embedded(name: str, folder: str) -> Maker:
-    _check_packages()
-    from qdebias.backends.hf.loading import load_hf
-
-    return partial(load_hf, Path(__file__).parent / "nano" / folder, name=name)
-
-
-def _baseline(name: str) -> Maker:
-    from qdebias.backends.baselines import BASELINES
-
-    return lambda: BASELINES[name]
-
+_NANO = Path(__file__).parent / "nano"
 
 _NAMED: Mapping[str, Callable[[], Maker]] = {
-    "nano": partial(_embedded, "nano", "checkpoint"),
-    "nano-biased": partial(_embedded, "nano-biased", "checkpoint_biased"),
+    "nano": partial(_checkpoint, _NANO / "checkpoint", name="nano"),
+    "nano-biased": partial(_checkpoint, _NANO / "checkpoint_biased", name="nano-biased"),
     "fake": lambda: partial(FakeBackend, remember=False),
     "mplug-owl3": partial(_checkpoint, "mPLUG/mPLUG-Owl3-7B-240728", release="240728"),
     "mplug-owl3-241101": partial(_checkpoint, "mPLUG/mPLUG-Owl3-7B-241101", release="241101"),
-    "sharpness": partial(_baseline, "sharpness"),
-    "bytes": partial(_baseline, "bytes"),
+    "sharpness": partial(_prefixed, "baseline", "sharpness"),
+    "bytes": partial(_prefixed, "baseline", "bytes"),
 }
 """Backends that are called by their name alone; what else `catalogue.py` names is a checkpoint of transformers."""
 

@@ -1,29 +1,32 @@
-"""Where the reply to a question begins, and the proof that the question is asked as it was meant.
+"""Finds where the reply to a question begins, and checks that the chat template leaves the question as it is.
 
-Chat templates may move images, change a text, open a chain of thought, or print what they do not expect. None of that
-raises; the model would be asked something else. What a template makes of three conversations shows it: the question
-with its images, the question alone, and the question with a reply.
+Chat templates may move images, change a text, open a chain of thought, or print what they do not expect, and none of
+that raises. Three rendered conversations show it: the question with its images, without them, and with a reply.
 """
 
 import re
 import unicodedata
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from os.path import commonprefix
-from typing import Any, NamedTuple, Protocol, TypeAlias
+from typing import NamedTuple, Protocol, TypeAlias
 
 from qdebias.errors import OptionError, PromptError
 from qdebias.prompts import Placement, Question
 
 Render: TypeAlias = Callable[[int, str], str]
-"""Gives the text of a question about so many images and of a reply; without one, of all that stands before it."""
+"""Renders a question with a number of images, and a reply; without a reply, up to where it begins."""
 
 Argument: TypeAlias = str | bool | int | float
 
 PRESETS: Mapping[str, Argument] = {"enable_thinking": False, "thinking": False}
 """Arguments of every template that reads them: no thought before the answer."""
 
-_REPLY = "Xyzzy"  # which stands nowhere else
+normal = partial(unicodedata.normalize, "NFC")
+"""Brings a text to the normal form that many tokenizers bring it to."""
+
+_REPLY = "Xyzzy"  # occurs in no template
 
 # The mark at the end of a thought, as published templates write it; an answer prefix that stands in a thought, and the
 # mark that opens it; the beginning of a list of parts that was printed as text.
@@ -34,7 +37,7 @@ _LISTED = re.compile(r"""\[?\{["']type["']""")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Form:
-    """A question and the way in which it is asked."""
+    """A question, and where how many images stand beside it."""
 
     question: Question
     placement: Placement  # of the images, before or after the question
@@ -44,16 +47,15 @@ class Form:
 class Opening(NamedTuple):
     """Where a reply begins."""
 
-    text: str  # all that stands before it
+    text: str  # everything before it
     lead: str  # white space that belongs to its first word
 
 
 def opening(form: Form, render: Render, *, trusted: bool = False) -> Opening:
-    """Return where the reply to a question begins: where the model begins its own.
+    """Return where the reply to a question begins, which is where the model begins its own.
 
-    Where the template opens a thought there, the answer prefix stands where the template writes a reply without one;
-    one that begins with the mark of a thought and does not close it stands in the thought. If `trusted`, question and
-    images are believed to stand where they should.
+    If the template opens a thought there, an answer prefix follows where the template writes a reply without thought;
+    a prefix that opens a thought itself and does not close it stays inside. `trusted` skips the check of the order.
     """
     opened = render(form.images, "")
     if not trusted:
@@ -90,10 +92,10 @@ def opening(form: Form, render: Render, *, trusted: bool = False) -> Opening:
 
 
 def _check_order(form: Form, prompt: str, bare: str) -> None:
-    """Compare the prompt with the one that has no images: what was added must stand on the right side.
+    """Compare the prompt with one without images: the images must be added on the right side of the question.
 
-    Before a question that is followed by its images something may be missing, but nothing added: Llama 3.2 Vision has a
-    system message only where there are no images.
+    Where images follow the question, the text before it may be shorter than without images, but not longer: Llama 3.2
+    Vision has a system message only without images.
     """
     shown, question = normal(prompt), normal(form.question.text)
     before, text, after = normal(bare).partition(question)
@@ -109,17 +111,12 @@ def _check_order(form: Form, prompt: str, bare: str) -> None:
         )
 
 
-def normal(text: str) -> str:
-    """Return the text in the normal form that many tokenizers bring it to."""
-    return unicodedata.normalize("NFC", text)
-
-
 WINDOW = 64
-"""How many of the last prefix ids are decoded: enough for any token to see its neighbours, few enough to be cheap."""
+"""How many of the last ids before an option are decoded: enough for its neighbours, and cheap."""
 
 
 class Tokenizer(Protocol):
-    """The two functions that are needed of a tokenizer, in any library."""
+    """The two methods that are needed of a tokenizer of any library."""
 
     def encode(self, text: str) -> list[int]:
         """Return the ids of `text`: special tokens in it are recognised, none is added."""
@@ -128,16 +125,10 @@ class Tokenizer(Protocol):
         """Return the text of `ids`: special tokens are kept, no space is cleaned up."""
 
 
-def special_tokens(tokenizer: object) -> list[str]:
-    """Return the tokens of a tokenizer of transformers that are not text."""
-    added: Mapping[int, Any] = getattr(tokenizer, "added_tokens_decoder", {})
-    return [token.content for token in added.values() if token.special]
-
-
 def option_tokens(tokenizer: Tokenizer, ids: Sequence[int], question: Question, lead: str = "") -> tuple[int, ...]:
-    """Return the (K,) tokens whose logits after `ids`, which end in the answer prefix, stand for the options.
+    """Return the (K,) tokens that stand for the options after `ids`, which end in the answer prefix.
 
-    The `lead` is white space that the template writes before a reply; not doubled where an option brings its own.
+    `lead` is white space that the template writes before a reply, used for options that have none of their own.
     """
     tail = list(ids[-WINDOW:])
     text = tokenizer.decode(tail)

@@ -1,4 +1,4 @@
-"""Answers that are read from the k likeliest words, weighed by how their meaning leans: see `TopQuestion`.
+"""Answers from the k likeliest words, weighted by their meaning: see `TopQuestion`.
 
 Adaptive logit weighting of SeP-IQA (github.com/weolix/SeP-IQA): the score of an image is the sum over the k largest
 logits, each times the cosine between the embedding of its token and a direction, the mean embedding of good words less
@@ -18,16 +18,17 @@ from qdebias.prompts import Question, Request, TopQuestion
 
 
 class TopReader:
-    """Fits `Backend`: answers a `TopQuestion` through the open doors of a model, and leaves the rest to it.
+    """A backend that answers a `TopQuestion` from the vocabulary of a model, and other questions by the model itself.
 
-    That answer is (3 k,): ids of the tokens with the largest logits, falling; the logits; cosines, 0 of a zero vector.
+    The answer is (3 k,): ids of the tokens with the largest logits, in falling order; the logits; the cosines, 0 for a
+    zero vector.
     """
 
     def __init__(self, backend: Backend) -> None:
         if not isinstance(backend, OpenVocabulary):
             name = backend.fingerprint.identity.get("model", type(backend).__name__)
             raise BackendError(
-                f"{name} tells no logits beyond those of given words and no vectors of words, which this method reads; "
+                f"{name} has no logits beyond those of given words and no vectors of words, which this method reads; "
                 f"choose a model that runs in this process, or another readout"
             )
         self.backend = backend
@@ -36,14 +37,14 @@ class TopReader:
 
     @property
     def fingerprint(self) -> Fingerprint:
-        """That of the model."""
+        """The fingerprint of the model."""
         return self.backend.fingerprint
 
     def option_logits(self, requests: Sequence[Request]) -> OptionLogits:
         """Return the logits of every option, see `Backend.option_logits`; (3 k,) numbers for a `TopQuestion`."""
         answers = [[np.empty(0)] * len(request.questions) for request in requests]
         for k in {_likeliest(question) for request in requests for question in request.questions}:
-            places, cut = [], []  # the questions that are read in this way: from k words, or from their options
+            places, cut = [], []  # the questions that are read from k words, or for None from their options
             for request, answer in zip(requests, answers, strict=True):
                 chosen = [place for place, question in enumerate(request.questions) if _likeliest(question) == k]
                 if chosen:
@@ -85,15 +86,12 @@ def top_of(logits: FloatArray, k: int, decode: Callable[[list[int]], str]) -> To
 
 
 def mean_vectors(
-    words: Sequence[str | int], encode: Callable[[str], list[int]], rows: Callable[[list[int]], FloatArray]
+    words: Sequence[str | int],
+    encode: Callable[[str], list[int]],
+    table: Any,  # noqa: ANN401  a tensor; torch is not imported here
 ) -> FloatArray:
-    """Return (n, d) vectors of words, each the mean over the tokens it is written with, or of tokens by their ids."""
+    """Return (n, d) vectors of words from a table: each the mean over the tokens of the word, or of tokens by ids."""
     ids = [[word] if isinstance(word, int) else encode(word) for word in words]
-    vectors = rows([token for word in ids for token in word])
+    vectors = table[[token for word in ids for token in word]].detach().double().cpu().numpy()
     ends = np.cumsum([len(word) for word in ids])[:-1]
     return np.array([part.mean(axis=0) for part in np.split(vectors, ends)])
-
-
-def embedded_rows(embedding: Any) -> Callable[[list[int]], FloatArray]:  # noqa: ANN401 (torch is not imported here)
-    """Return what looks rows up in an embedding, a torch module."""
-    return lambda ids: embedding.weight[ids].detach().double().cpu().numpy()

@@ -1,7 +1,7 @@
-"""A report on a checkpoint that somebody has and we may not: what it holds, how it is understood, what it answers.
+"""A report on a checkpoint that we may not have: its contents, how it is read, and what it answers.
 
-It settles what could not be compared with published weights, the gate of mPLUG-Owl3-240728 above all: of a checkpoint
-that is refused, the report says everything that the next version needs to know. It holds no weights and no images.
+It covers what could not be compared with published weights, above all the gate of mPLUG-Owl3-240728. For a checkpoint
+that is refused, it holds everything that the next version needs to know. It contains no weights and no images.
 """
 
 import json
@@ -20,7 +20,7 @@ from qdebias.backends.base import Backend
 from qdebias.backends.checkpoint import Checkpoint, locate
 from qdebias.backends.hf.loading import load_hf
 from qdebias.backends.hf.pretrained import described
-from qdebias.backends.hf.weights import WeightFiles, weight_files
+from qdebias.backends.hf.weights import Weight, read_weight, weight_files
 from qdebias.errors import BackendError
 from qdebias.image import RgbImage
 from qdebias.prompts import Question, Request
@@ -56,7 +56,7 @@ def verify(
 ) -> dict[str, Any]:
     """Load a checkpoint and return the report on it and on photographs by name; options as of `load_hf`.
 
-    For one that can be read and is refused, the reason stands under "refused".
+    For a checkpoint that can be read and is refused, "refused" holds the reason.
     """
     checkpoint = locate(source, revision)
     files = weight_files(checkpoint.folder)
@@ -87,27 +87,27 @@ def write_report(report: Mapping[str, Any], path: Path) -> None:
     write_file(path, json.dumps(report, indent=1, ensure_ascii=False) + "\n")
 
 
-def _weights(files: WeightFiles) -> dict[str, Any]:
-    """Describe the weights: all that was not certain by name, shape and range, of the rest the number."""
+def _weights(files: Mapping[str, Weight]) -> dict[str, Any]:
+    """Describe the weights: their number, and names, shapes and ranges of those that were uncertain."""
     model = re.compile(r"(language_model|vision_model|model|lm_head|transformer)\.")
     releases = re.compile(r"language_model\..*\.self_attn\.(?![qkvo]_proj\.)|vision2text_model\.")  # of mPLUG-Owl3
     telling = {
-        name: list(shape) for name, shape in files.shapes.items() if releases.match(name) or not model.match(name)
+        name: list(weight.shape) for name, weight in files.items() if releases.match(name) or not model.match(name)
     }
     gates = {}
     for name in telling:
         if ".self_attn.gate" in name:
-            tensor = files.tensor(name)
+            tensor = read_weight(files[name], name)
             values = {"min": tensor.float().min(), "mean": tensor.float().mean(), "max": tensor.float().max()}
             rounded = {label: round(float(value), 5) for label, value in values.items()}
             gates[name] = {"dtype": str(tensor.dtype).removeprefix("torch."), **rounded}
-    return {"count": len(files.shapes), "telling": telling, "gates": gates}
+    return {"count": len(files), "telling": telling, "gates": gates}
 
 
 def _keys(checkpoint: Checkpoint) -> dict[str, Any]:
-    """Compare names and shapes with those of a model that is not filled."""
+    """Compare names and shapes with those of an empty model."""
     config, files = described(checkpoint)
-    shapes = files.shapes
+    shapes = {name: weight.shape for name, weight in files.items()}
     with torch.device("meta"):
         model: Any = transformers.AutoModelForImageTextToText.from_config(config)
     wanted = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
@@ -132,7 +132,7 @@ def _keys(checkpoint: Checkpoint) -> dict[str, Any]:
 
 
 def _scores(backend: Backend, method: str, images: Mapping[str, RgbImage], score: Score) -> dict[str, dict[str, Any]]:
-    """Score every image; what a checkpoint cannot answer is an entry, not an end."""
+    """Score every image; an error becomes its entry."""
     found: dict[str, dict[str, Any]] = {}
     for name, image in images.items():
         start = time.monotonic()

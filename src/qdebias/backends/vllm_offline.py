@@ -20,7 +20,7 @@ from qdebias.backends.checkpoint import locate
 from qdebias.backends.openai_http.chat import messages
 from qdebias.backends.openai_http.connection import Json
 from qdebias.backends.openai_http.prompt import PreparedQuestion, prepare
-from qdebias.backends.prompt import PRESETS, Argument, Form, special_tokens
+from qdebias.backends.prompt import PRESETS, Argument, Form
 from qdebias.errors import BackendError, ImageError, MissingPackageError, SettingError
 from qdebias.image import RgbImage
 from qdebias.prompts import Question, Request, refuse_special_tokens
@@ -64,8 +64,7 @@ def load_vllm(
         "backend": "vllm",
         "model": checkpoint.name,
         "revision": checkpoint.revision,
-        "configuration": checkpoint.configuration_digest(),
-        "weights": checkpoint.weights_digest(),
+        **checkpoint.digests(),
         "dtype": dtype,
         "template_args": json.dumps(arguments, sort_keys=True),
     }
@@ -138,7 +137,8 @@ class VllmBackend:
                 grey = _parts([np.full((64, 64, 3), 128, dtype=np.uint8)] * images)
                 return self._render(messages(question.text, grey, form.placement, prefix), started=bool(prefix))
 
-            refuse_special_tokens(question, special_tokens(self._tokenizer.tokenizer))
+            added: Mapping[int, Any] = getattr(self._tokenizer.tokenizer, "added_tokens_decoder", {})
+            refuse_special_tokens(question, [token.content for token in added.values() if token.special])
             self._prepared[form] = prepare(form, render, self._tokenizer)
         return self._prepared[form]
 

@@ -204,13 +204,13 @@ def _run(
 
     Where it is stopped by a signal, it names the folder from which the same command resumes.
     """
-    from qdebias.backends.catalogue import caution
+    from qdebias.backends.catalogue import CAUTIONS
     from qdebias.cli.console import say
     from qdebias.cli.options import check_outputs, with_template
     from qdebias.inputs.addresses import unsigned
 
     folder = values.get("out") if values.get("ray") else values.get("run")
-    note = None if quiet or not values.get("paths", True) else caution(str(values.get("model")))
+    note = None if quiet or not values.get("paths", True) else CAUTIONS.get(str(values.get("model")))
     try:
         if values.get("out") or values.get("plot") or values.get("sheet"):
             check_outputs(values, name)

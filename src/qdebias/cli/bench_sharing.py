@@ -11,6 +11,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from copy import copy
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
@@ -26,10 +27,8 @@ from qdebias.backends.hf import Model, Processor
 from qdebias.backends.hf.backend import HfBackend
 from qdebias.backends.hf.devices import AtOnce
 from qdebias.backends.hf.families import Family, family_of
-from qdebias.backends.hf.forward import Preparer, places_of
 from qdebias.backends.hf.images import SharedImages
-from qdebias.backends.hf.rows import Row, grow, join, rows_of, token_cost
-from qdebias.backends.hf.sharing import sharing_named
+from qdebias.backends.hf.rows import Row, grow, rows_of
 from qdebias.cli.bench import photo_like
 from qdebias.cli.bench_shapes import build
 from qdebias.equations import FloatArray, log_softmax
@@ -59,34 +58,31 @@ def floor(model: Model, processor: Processor, family: Family, requests: Sequence
     Encoding is counted on each image; the language model's part is computed from its shape. Attention is taken over
     whole blocks, as `count` does: a beginning with itself, the rest of each prompt with what it continues.
     """
-    images = SharedImages(model, processor, family, AtOnce(1, "images"))
-    preparer = Preparer(model, processor)
     rows: list[Row] = []
-    for request in requests:
-        prepared = preparer.prepare(request, processor=images.processor, pictures=images.pictures(request))
-        positions = _places if family.prefix else None
-        inputs = [one.inputs for one in prepared]
-        keys = images.keys(request, int(places_of(inputs[0], preparer.image_token).sum()))
-        rows += rows_of(inputs, keys, preparer.image_token, positions)
-    encoding = count(images.encode)
-    trees = grow(rows, images.sizes, image_token=preparer.image_token, pairs=math.inf)
-    return encoding + sum(_language(model, join(rows, tree)) for tree in trees)
+    images = SharedImages(model, processor.image_processor, family, AtOnce(1, "images"))
+    processor = copy(processor)
+    processor.image_processor = images
+    backend = HfBackend(model=model, processor=processor, fingerprint=Fingerprint(identity={}), family=family)
+
+    def encode() -> None:
+        for request in requests:
+            prepared, keys = images.prepare(backend.prepare, request)
+            rows.extend(rows_of(prepared, keys, model if family.prefix else None))
+        images.encode()
+
+    encoding = count(encode)
+    return encoding + sum(_language(backend, row) for _, row in grow(rows, images.sizes, pairs=math.inf))
 
 
-def _places(inputs: Mapping[str, Any]) -> torch.Tensor:
-    return torch.arange(inputs["input_ids"].shape[1])[None]
-
-
-def _language(model: Model, row: Row) -> int:
+def _language(backend: HfBackend, row: Row) -> int:
     """Return the operations for every branch of a row, each with what it continues, and for its last logits."""
     lengths: list[int] = row.branches.bincount(minlength=len(row.parents)).tolist()
     ends = [lengths[0]]
     for branch in range(1, len(lengths)):
         ends.append(ends[row.parents[branch]] + lengths[branch])
     pairs = sum(length * end for length, end in zip(lengths, ends, strict=True))
-    token, pair = token_cost(model)
-    head: int = len(row.reads) * model.get_output_embeddings().weight.numel()
-    return 2 * (token * len(row.branches) + pair * pairs + head)
+    head: int = len(row.reads) * backend.model.get_output_embeddings().weight.numel()
+    return 2 * (backend.token_cost * len(row.branches) + backend.pair_cost * pairs + head)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -119,9 +115,7 @@ class Way:
         return seconds, cpu_seconds, memory, statistics.fmean(samples) / 100 if samples else None
 
 
-def ways_of(
-    model: Model, processor: Processor, family: Family, device: torch.device, images: int, size: tuple[int, int]
-) -> list[Way]:
+def ways_of(model: Model, processor: Processor, images: int, size: tuple[int, int]) -> list[Way]:
     """Return all ways to ask about so many images."""
     queries = [photo_like(seed, *size) for seed in range(images)]
 
@@ -130,7 +124,8 @@ def ways_of(
             model=model,
             processor=processor,
             fingerprint=Fingerprint(identity={"backend": "benchmark"}),
-            sharing=sharing_named(sharing, device, tokens)(family),
+            family=family_of(model, sharing),
+            tokens_at_once=tokens,
         )
         plans = [presets.get(method).method.plan(query, Context()) for query in queries]
         requests = tuple(chain.from_iterable(plan.requests for plan in plans))
@@ -167,7 +162,7 @@ def measure(
     family = family_of(model)
     if family is None:
         raise BackendError(f"{shape}: this transformers cannot share work in such a model; upgrade it")
-    ways = ways_of(model, processor, family, device, images, size)
+    ways = ways_of(model, processor, images, size)
     counts = {way.name: way.count() for way in ways}
     floors = {way.name: floor(model, processor, family, way.requests) for way in ways}
     rounds = [{way.name: way.time(device) for way in ways} for _ in range(repeat)]

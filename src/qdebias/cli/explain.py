@@ -35,7 +35,7 @@ def explain(
     `--grid`, becomes a row for each image with P(good) and weight of every copy, the score above that of the plain
     question (`vanilla`), and the probability of each option where there are more than two, as of five levels.
     """
-    from qdebias.backends.catalogue import caution
+    from qdebias.backends.catalogue import CAUTIONS
     from qdebias.report import figure
 
     inputs = find_images(paths, column, out=out)
@@ -58,7 +58,7 @@ def explain(
         figure.save(figure.explain(rows, title=title), out)
         say(f"{len(rows)} images explained in {out}")
     elif rows:
-        poster = figure.poster(rows, model=options.model, method=options.method, note=caution(options.model))
+        poster = figure.poster(rows, model=options.model, method=options.method, note=CAUTIONS.get(options.model, ""))
         figure.save(poster, out)
         more = f", which shows the {figure.POSTER} in which debiasing changes most; --grid shows all"
         say(f"{len(rows)} images explained in {out}" + more * (len(rows) > figure.POSTER))

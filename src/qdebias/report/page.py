@@ -15,7 +15,7 @@ from markupsafe import Markup
 from PIL import Image
 
 import qdebias
-from qdebias.backends.catalogue import caution
+from qdebias.backends.catalogue import CAUTIONS
 from qdebias.equations import FloatArray
 from qdebias.errors import QdebiasError, SettingError
 from qdebias.evaluation.bias import Bias, deserved, fractional_ranks, measure_bias
@@ -241,7 +241,7 @@ def write_page(facts: Facts, snapshot: Snapshot, out: Path, *, count: int = 6, t
     page = environment.get_template("report.html.j2").render(
         facts=facts,
         method=facts.recipe.name,
-        caution=caution(facts.manifest.model),
+        caution=CAUTIONS.get(facts.manifest.model, ""),
         title=title or f"Image quality: {facts.folder.name}",
         version=qdebias.__version__,
         headline=_headline(facts),

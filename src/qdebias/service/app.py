@@ -18,7 +18,7 @@ from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from starlette.exceptions import HTTPException
 
 import qdebias
-from qdebias.backends.catalogue import caution
+from qdebias.backends.catalogue import CAUTIONS
 from qdebias.methods import presets
 from qdebias.report.figure import Row, words
 from qdebias.runs.scorer import Explanation
@@ -239,7 +239,10 @@ def other_routes(service: Service) -> APIRouter:
         return Models(
             models=[
                 ModelInfo(
-                    name=name, fingerprint=served.fingerprint(name), default=name == served.model, note=caution(name)
+                    name=name,
+                    fingerprint=served.fingerprint(name),
+                    default=name == served.model,
+                    note=CAUTIONS.get(name, ""),
                 )
                 for name in served.scorers
             ]

@@ -1,14 +1,20 @@
-"""Where a model runs, in which numeric type, and how much the memory there holds at once."""
+"""Devices, numeric types, and how much runs at once in the memory of a device."""
 
+import importlib.util
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 
-from qdebias.errors import BackendError, SettingError
+from qdebias.backends.hf import Model
+from qdebias.errors import BackendError, MissingPackageError, SettingError
+
+BITS = {"8bit": 8, "4bit": 4}
+"""Bits of a weight in LLM.int8 and in NF4, without scales."""
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
@@ -31,6 +37,29 @@ def device_of(name: str | None) -> torch.device:
     if device.type == "mps" and not torch.backends.mps.is_available():
         raise SettingError("device 'mps' is not available here; use 'cpu'")
     return device
+
+
+def placed(
+    device: str | None, device_map: str | Mapping[str, str] | None, quantize: str | None
+) -> tuple[torch.device, str | dict[str, str] | None]:
+    """Return the device of the inputs, and the device map of the weights for transformers; options as of `load_hf`."""
+    if device is not None and device_map is not None:
+        raise SettingError(f"give device {device!r} or device_map {device_map!r}, not both")
+    if isinstance(device_map, str) and device_map != "balanced":
+        raise SettingError(
+            f"device_map is 'balanced' or a mapping from names of modules to devices, got {device_map!r}"
+        )
+    if device_map == "balanced" and not torch.cuda.is_available():
+        raise SettingError("device_map 'balanced' needs CUDA devices; torch sees none here: use device 'cpu'")
+    if quantize not in (None, *BITS):
+        raise SettingError(f"quantize {quantize!r} is unknown; use one of {', '.join(BITS)}, or leave it out")
+    for package, needed in (("accelerate", device_map is not None or quantize), ("bitsandbytes", quantize)):
+        if needed and importlib.util.find_spec(package) is None:
+            raise MissingPackageError(f'{package} not installed: pip install "qdebias[quantize]"')
+    if isinstance(device_map, Mapping):
+        devices = {name: str(device_of(where)) for name, where in device_map.items()}
+        return device_of(next(iter(devices.values()), None)), devices
+    return device_of(device), device_map
 
 
 def dtype_of(name: str | None, device: torch.device, published: torch.dtype | None = None) -> torch.dtype:
@@ -57,18 +86,8 @@ def has_bfloat16_units() -> bool:
     return any(probe is not None and probe() for probe in probes)
 
 
-def check_room(device: torch.device, size: int) -> None:
-    """Refuse to begin where weights of so many bytes will not fit, rather than to fail after minutes."""
-    free = free_memory(device)
-    if free is not None and size > free:
-        raise BackendError(
-            f"the weights take {size / 2**30:.1f} GiB on {device}, which has {free / 2**30:.1f} GiB left; choose "
-            f"dtype 'bfloat16', quantize '8bit' or '4bit', a device_map over several devices, or a larger machine"
-        )
-
-
 def free_memory(device: torch.device) -> int | None:
-    """Return the bytes left on a device; None where the system does not say."""
+    """Return the free bytes on a device; None where they are not known."""
     if device.type == "cuda":
         return int(torch.cuda.mem_get_info(device)[0])
     meminfo = Path("/proc/meminfo")
@@ -79,17 +98,17 @@ def free_memory(device: torch.device) -> int | None:
 
 
 class OutOfMemoryError(BackendError):
-    """What was to be run at once does not fit; less may."""
+    """A batch does not fit into memory; a smaller one may."""
 
 
 def is_want_of_memory(error: Exception) -> bool:
-    """Return whether torch or Python says that there is not enough memory."""
+    """Return whether an error of torch or Python means that there is not enough memory."""
     return isinstance(error, torch.OutOfMemoryError | MemoryError) or "DefaultCPUAllocator" in str(error)
 
 
 @contextmanager
 def memory_of(device: torch.device) -> Iterator[None]:
-    """Turn what torch raises where a device has no room left into an OutOfMemoryError."""
+    """Turn torch's errors about a full device into an OutOfMemoryError."""
     try:
         yield
     except (RuntimeError, MemoryError) as error:
@@ -100,28 +119,53 @@ def memory_of(device: torch.device) -> Iterator[None]:
         ) from error
 
 
-class AtOnce:
-    """How much is run together: halved where the memory does not suffice, and remembered."""
+def moved(model: Model, value: Any) -> Any:  # noqa: ANN401  mostly a tensor
+    """Return an input on the model's device; floating-point numbers in the model's type."""
+    if isinstance(value, dict):
+        return {name: moved(model, one) for name, one in value.items()}
+    if not isinstance(value, torch.Tensor):
+        return value
+    return value.to(model.device, model.dtype if value.is_floating_point() else value.dtype)
 
-    def __init__(self, size: int, what: str) -> None:
-        self.size = size
-        self._what = what
-        self._told = False
+
+@dataclass(slots=True, eq=False)
+class AtOnce:
+    """How much runs together: halved for good when memory runs out."""
+
+    size: int
+    what: str  # plural, for the warning
+    warned: bool = False
 
     def run(
-        self, items: Sequence[Item], run: Callable[[Sequence[Item]], list[Result]], *, size_of_one: int = 1
+        self,
+        items: Sequence[Item],
+        run: Callable[[list[Item]], list[Result]],
+        *,
+        shapes: Sequence[Hashable] = (),
+        sizes: Sequence[int] = (),
     ) -> list[Result]:
-        """Return the result for each item, in order; all are of one size, and one is run however large it is."""
-        results: list[Result] = []
-        while len(results) < len(items):
-            some = items[len(results) : len(results) + max(1, self.size // size_of_one)]
-            try:
-                results += run(some)
-            except OutOfMemoryError:
-                if len(some) == 1:
-                    raise
-                self.size = len(some) // 2 * size_of_one
-                if not self._told:
-                    _log.warning("not enough memory: from now on at most %d %s are run together", self.size, self._what)
-                self._told = True
-        return results
+        """Return the result for each item, in order; only items of equal shape run together, and a large item alone.
+
+        Without `shapes` all have one shape, and without `sizes` size 1.
+        """
+        alike: dict[Hashable, list[int]] = {}
+        for place in range(len(items)):
+            alike.setdefault(shapes[place] if shapes else None, []).append(place)
+        results: dict[int, Result] = {}
+        for places in alike.values():
+            size, done = sizes[places[0]] if sizes else 1, 0
+            while done < len(places):
+                some = places[done : done + max(1, self.size // size)]
+                try:
+                    results |= zip(some, run([items[place] for place in some]), strict=True)
+                    done += len(some)
+                except OutOfMemoryError:
+                    if len(some) == 1:
+                        raise
+                    self.size = len(some) // 2 * size
+                    if not self.warned:
+                        _log.warning(
+                            "not enough memory: from now on at most %d %s are run together", self.size, self.what
+                        )
+                    self.warned = True
+        return [results[place] for place in range(len(items))]

@@ -1,11 +1,11 @@
-"""What differs between families of models when work is shared: a name or a line a family.
+"""How families of models share work: one name or one line for each.
 
-A family that is not named here works all the same: every question is then run alone, with its own image encodings.
+A family that is not listed here works too: each of its questions runs alone, with its own image encodings.
 """
 
 import inspect
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from types import SimpleNamespace
 from typing import Any, TypeAlias
@@ -15,14 +15,14 @@ import torch
 from qdebias.backends.hf import Model
 
 Part: TypeAlias = Mapping[str, Any]
-"""What an image processor makes of one image, by the model's argument names."""
+"""Output of an image processor for one image, by the model's argument names."""
 
 Features: TypeAlias = Mapping[str, Any]
-"""What a model makes of one image, by name: tensors whose first axis counts tiles, or lists of tensors."""
+"""An encoded image, by name: tensors whose first axis counts tiles, or lists of tensors."""
 
 
 class _EncoderOutput(SimpleNamespace):
-    """What an image encoder returns, as far as models look at it."""
+    """The part of an image encoder's output that models read."""
 
     def to_tuple(self) -> tuple[object, ...]:
         """Return the parts: transformers 5.24 asks for them where a model passes its output on."""
@@ -81,8 +81,8 @@ class Family:
         tiles: Every tile of an image has its own place in the prompt; only those that have one are encoded.
         prefix: Questions about the same images can follow them in one sequence. Not where the images see the question
             (prefix language models), nor where a layer keeps a running state (linear attention).
-        encode: From what the processor made of one or more equal images to their features.
-        insert: From the features of all images, in order, to arguments of the forward pass.
+        encode: Maps the processor's output for one or more images of equal shape to their features.
+        insert: Maps the features of all images, in order, to arguments of the forward pass.
     """
 
     axis: int = 0
@@ -112,47 +112,13 @@ FAMILIES: Mapping[str, Family] = {
 """By the `model_type` of config.json."""
 
 
-def family_of(model: Model) -> Family | None:
-    """Return how a model lets work be shared; None where that is not known, or this transformers cannot do it."""
-    taken = inspect.signature(type(model).forward).parameters  # what is not there would be swallowed in silence
-    can = {"mm_encoder_outputs", "cross_attention_states"} & set(taken)
-    return FAMILIES.get(model.config.model_type) if can else None
+def family_of(model: Model, sharing: str = "all") -> Family | None:
+    """Return how a model lets work be shared: "all", "images" alone, or nothing ("off", None).
 
-
-def joined_shape(values: Sequence[torch.Tensor], axis: int) -> list[int]:
-    """Return the shape of tensors joined along an axis, along the others as large as the largest."""
-    sizes = [max(sizes) for sizes in zip(*(value.shape for value in values), strict=True)]
-    sizes[axis] = sum(value.shape[axis] for value in values)
-    return sizes
-
-
-def joined(values: Sequence[Any], axis: int = 0) -> Any:  # noqa: ANN401  tensors or lists of them
-    """Return the values of several images as one, in order.
-
-    Smaller tensors are filled up with zeros; of single numbers the largest counts.
+    None also where that is not known, or where this transformers cannot do it.
     """
-    first = values[0]
-    if isinstance(first, torch.Tensor) and len(values) == 1:
-        return first
-    if isinstance(first, torch.Tensor) and not first.ndim:
-        return torch.stack(list(values)).amax()
-    if isinstance(first, torch.Tensor):
-        whole, start = first.new_zeros(joined_shape(values, axis)), 0
-        for value in values:
-            part = whole.narrow(axis, start, value.shape[axis])
-            part[tuple(map(slice, value.shape))] = value
-            start += value.shape[axis]
-        return whole
-    if not isinstance(first, list | tuple):
-        return first
-    if axis:
-        return [joined(nested, axis - 1) for nested in zip(*values, strict=True)]
-    return [item for value in values for item in value]
-
-
-def split(value: Any, count: int) -> list[Any]:  # noqa: ANN401
-    """Return the parts of a value that belong to each of `count` equal images: the inverse of `joined` at axis 0."""
-    if isinstance(value, torch.Tensor):
-        return list(value.chunk(count))
-    size = len(value) // count
-    return [list(value[start : start + size]) for start in range(0, len(value), size)]
+    taken = inspect.signature(type(model).forward).parameters  # another argument would be swallowed in silence
+    family = FAMILIES.get(model.config.model_type)
+    if family is None or sharing == "off" or not {"mm_encoder_outputs", "cross_attention_states"} & set(taken):
+        return None
+    return replace(family, prefix=False) if sharing == "images" else family

@@ -1,8 +1,10 @@
 """Loading a checkpoint so that nothing about it is left to chance: type, device, weights, code."""
 
 import importlib.metadata
+import inspect
 import platform
 from collections.abc import Mapping, Sequence
+from functools import partial
 from importlib import import_module
 from pathlib import Path
 from types import SimpleNamespace
@@ -18,24 +20,17 @@ from qdebias.backends.catalogue import KNOWN_MODELS
 from qdebias.backends.checkpoint import Checkpoint, locate
 from qdebias.backends.hf import Processor
 from qdebias.backends.hf.backend import CuttingBackend, HfBackend, remember_order
-from qdebias.backends.hf.devices import dtype_of
+from qdebias.backends.hf.devices import device_of, dtype_of, placed
 from qdebias.backends.hf.families import family_of
-from qdebias.backends.hf.forward import Preparer, places_of
 from qdebias.backends.hf.images import image_settings
 from qdebias.backends.hf.prompts import fix_template
-from qdebias.backends.hf.sharing import sharing_named
-from qdebias.backends.hf.weights import storage_of
 from qdebias.backends.prompt import Argument
 from qdebias.errors import SettingError
 from qdebias.prompts import Request
 
-
-def _reader(checkpoint: Checkpoint) -> Any:  # noqa: ANN401  a module
-    """Return the module that reads a checkpoint: nano's own works without transformers."""
-    own = checkpoint.read_json("config.json").get("model_type") == "qdebias_nano"
-    if own:
-        return import_module("qdebias.backends.nano.loading")
-    return import_module("qdebias.backends.hf.pretrained")
+_read_nano = partial(import_module, "qdebias.backends.nano.loading")
+_read_others = partial(import_module, "qdebias.backends.hf.pretrained")
+"""Import the module that reads a checkpoint; nano's works without transformers."""
 
 
 def load_hf(
@@ -58,47 +53,56 @@ def load_hf(
     tokens_at_once: int | None = None,
     images_at_once: int | None = None,
 ) -> HfBackend:
-    """Load an image-text-to-text model of transformers; code that comes with a checkpoint is never run.
+    """Load an image-text-to-text model of transformers from a folder or a hub id; docs/models.md explains the options.
 
-    The `source` is a folder, from which alone is then read, or a hub id; `name` is its name in the fingerprint.
-    docs/models.md explains the other options.
+    Code that comes with a checkpoint is never run. `name` replaces its name in the fingerprint.
     """
-    storage = storage_of(device, device_map, quantize)
-    # to LLM.int8 a channel is an outlier if any token of a batch is one there, so that requests run one at a time
-    share = sharing_named(sharing, storage.device, tokens_at_once, images_at_once, alone=quantize == "8bit")
+    if (sharing, tokens_at_once, images_at_once) != ("all", None, None):
+        _check_sharing(sharing, tokens_at_once, images_at_once)
+    where = device_of(device)
+    if device_map is not None or quantize is not None:
+        where, device_map = placed(device, device_map, quantize)
     checkpoint = locate(source, revision)
-    reader = _reader(checkpoint)
+    own = checkpoint.read_json("config.json").get("model_type") == "qdebias_nano"
+    reader: Any = _read_nano() if own else _read_others()
     config, files = reader.described(checkpoint)
-    number = dtype_of(dtype, storage.device, config.dtype or config.get_text_config().dtype)
+    number = dtype_of(dtype, where, config.dtype or config.get_text_config().dtype)
     processor = reader.load_processor(checkpoint, config, form=form, cut=cut, release=release)
     template = fix_template(checkpoint, config, processor, template_args)
-    _limit_pixels(processor, min_pixels, max_pixels)
-    model = reader.load_weights(checkpoint, config, files, storage, dtype=number, allow_surplus=allow_surplus)
-    identity = {
-        "model": name or checkpoint.name,
-        "dtype": str(number).removeprefix("torch."),
-        **template,
-        "backend": "hf",
-        "revision": checkpoint.revision,
-        "configuration": checkpoint.configuration_digest(),
-        "weights": checkpoint.weights_digest(),
-        **getattr(processor, "identity", {"images": image_settings(processor)}),
-        **({"quantize": quantize} if quantize else {}),
-    }
-    where = storage.device
+    if min_pixels is not None or max_pixels is not None:
+        _limit_pixels(processor, min_pixels, max_pixels)
+    placing = {"device": where, "dtype": number, "device_map": device_map, "quantize": quantize}
+    model = reader.load_weights(checkpoint, config, files, **placing, allow_surplus=allow_surplus)
+    identity = {"model": name or checkpoint.name, "dtype": str(number).removeprefix("torch."), **template}
+    identity |= {"backend": "hf", "revision": checkpoint.revision, **checkpoint.digests()}
+    identity |= processor.identity if hasattr(processor, "identity") else {"images": image_settings(processor)}
+    identity |= {"quantize": quantize} if quantize else {}
     chip = torch.cuda.get_device_name(where) if where.type == "cuda" else platform.machine()
-    versions = {package: importlib.metadata.version(package) for package in reader.PACKAGES}
-    environment = {"device": f"{where.type} ({chip})", **versions, "pillow": PIL.__version__}
-    make = CuttingBackend if hasattr(processor, "with_cut") else HfBackend
-    fingerprint = Fingerprint(identity=identity, environment=environment)
-    return remember_order(
-        make(model=model, processor=processor, fingerprint=fingerprint, sharing=share(family_of(model)))
+    environment = {"device": f"{where.type} ({chip})", "pillow": PIL.__version__}
+    environment |= {package: importlib.metadata.version(package) for package in reader.PACKAGES}
+    backend = (CuttingBackend if hasattr(processor, "with_cut") else HfBackend)(
+        model=model,
+        processor=processor,
+        fingerprint=Fingerprint(identity=identity, environment=environment),
+        family=family_of(model, sharing),
+        tokens_at_once=tokens_at_once,
+        images_at_once=images_at_once,
+        # to LLM.int8 a channel is an outlier if any token of a batch is one there, so that requests run one at a time
+        alone=quantize == "8bit",
     )
+    if "cross_attention_states" in inspect.signature(type(model).forward).parameters:
+        remember_order(backend)
+    return backend
+
+
+def _check_sharing(sharing: str, tokens: int | None, images: int | None) -> None:
+    if sharing not in ("all", "images", "off"):
+        raise SettingError(f"sharing {sharing!r} is unknown; use one of all, images, off")
+    if min(tokens or 1, images or 1) < 1:
+        raise SettingError(f"tokens_at_once and images_at_once must be 1 or more, got {tokens} and {images}")
 
 
 def _limit_pixels(processor: Processor, min_pixels: int | None, max_pixels: int | None) -> None:
-    if min_pixels is None and max_pixels is None:
-        return
     part = processor.image_processor
     if not type(part).__name__.startswith("Qwen2VLImageProcessor"):
         raise SettingError(f"min_pixels and max_pixels are known to the Qwen-VL family, not to {type(part).__name__}")
@@ -120,18 +124,17 @@ class PromptLength(NamedTuple):
 def prompt_lengths(model: str, requests: Sequence[Request]) -> list[list[PromptLength]]:
     """Return how long the prompt of each question of each request to a model is; `model` as for `load_backend`."""
     checkpoint = _checkpoint(model)
-    if checkpoint.read_json("config.json").get("model_type") == "mplugowl3":
+    kind = checkpoint.read_json("config.json").get("model_type")
+    if kind == "mplugowl3":
         raise SettingError(f"{model}: mPLUG-Owl3 reads images beside its prompt, and not as tokens of it")
-    reader = _reader(checkpoint)
+    reader: Any = _read_nano() if kind == "qdebias_nano" else _read_others()
     config = reader.read_config(checkpoint)
     processor = reader.load_processor(checkpoint, config)
     fix_template(checkpoint, config, processor)
-    preparer = Preparer(SimpleNamespace(config=config), processor)
+    unfilled = SimpleNamespace(config=config)
+    backend = HfBackend(model=unfilled, processor=processor, fingerprint=Fingerprint(identity={}))
     return [
-        [
-            PromptLength(len(one.ids), int(places_of(one.inputs, preparer.image_token).sum()))
-            for one in preparer.prepare(request)
-        ]
+        [PromptLength(len(prompt.ids), int(prompt.shown.sum())) for prompt in backend.prepare(request)]
         for request in requests
     ]
 

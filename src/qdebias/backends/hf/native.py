@@ -1,4 +1,4 @@
-"""What the models whose architecture is ours have in common: config.json, forward pass and processor."""
+"""Base classes of the models that this package implements itself: forward pass, processor, checks of config.json."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
@@ -83,7 +83,7 @@ def put_images(hidden: torch.Tensor, slots: torch.Tensor, images: torch.Tensor |
 
 
 class NativeProcessor(ProcessorMixin, ABC):
-    """A processor whose tokenizer is none of transformers' own; a subclass says how a prompt becomes ids."""
+    """A processor with a tokenizer that is not transformers' own; subclasses map a prompt to ids."""
 
     def __init__(self, image_processor: Any, tokenizer: Any, chat_template: str | None = None) -> None:  # noqa: ANN401
         super().__init__(image_processor, tokenizer, chat_template=chat_template)

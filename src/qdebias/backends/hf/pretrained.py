@@ -4,6 +4,7 @@ import inspect
 import math
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any
@@ -20,8 +21,8 @@ from transformers.utils import logging
 
 from qdebias.backends.checkpoint import Checkpoint
 from qdebias.backends.hf import Config, Model, Processor
-from qdebias.backends.hf.devices import check_room, is_want_of_memory, memory_of
-from qdebias.backends.hf.weights import BITS, Storage, WeightFiles, check_complete, weight_files
+from qdebias.backends.hf.devices import BITS, free_memory, is_want_of_memory, memory_of
+from qdebias.backends.hf.weights import Weight, check_complete, weight_files
 from qdebias.backends.mplug_owl2.modeling import MplugOwl2Config, MplugOwl2ForConditionalGeneration
 from qdebias.backends.mplug_owl2.processing import MplugOwl2Processor
 from qdebias.backends.mplug_owl3.modeling import MplugOwl3Config, MplugOwl3ForConditionalGeneration
@@ -32,7 +33,14 @@ from qdebias.errors import BackendError, MissingPackageError, SettingError, firs
 from qdebias.system.processes import page_out
 
 PACKAGES = ("torch", "transformers", "tokenizers")
-"""What runs a model beside this package."""
+"""Packages whose versions belong to the environment of an answer."""
+
+_PRECISE = (
+    r"(.*\.)?(lm_head|v_kv_proj|self_attn\.gate_proj|vision2text_model|multi_modal_projector|connector"
+    r"|vision_model|vision_tower|visual|visual_abstractor)"
+)
+"""Modules that are not quantized: image encoders, what maps images to keys and values, and the output layer."""
+
 
 _LOCAL = {"local_files_only": True, "trust_remote_code": False}
 _UNUSABLE = (OSError, ValueError, TypeError, KeyError, AttributeError)
@@ -64,16 +72,16 @@ def quiet() -> Iterator[None]:
 
 
 @quiet()
-def described(checkpoint: Checkpoint) -> tuple[Config, WeightFiles]:
-    """Return the config of a model, with what only its weights' names and shapes say, and the files of the weights."""
+def described(checkpoint: Checkpoint) -> tuple[Config, dict[str, Weight]]:
+    """Return the config of a model, completed from the names and shapes of its weights, and the weights."""
     config, files = read_config(checkpoint), weight_files(checkpoint.folder)
     if hasattr(config, "fit"):
-        config.fit(files.shapes)
+        config.fit({name: weight.shape for name, weight in files.items()})
     return config, files
 
 
 def read_config(checkpoint: Checkpoint) -> Config:
-    """Return the transformers configuration of a checkpoint, or say in one line why it cannot be run here."""
+    """Return the transformers configuration of a checkpoint; the error of an unusable one is one line."""
     content = checkpoint.read_json("config.json")
     kind = content.get("model_type")
     if not content:
@@ -128,7 +136,7 @@ def load_processor(checkpoint: Checkpoint, config: Config, **settings: str | Non
 
 
 def _processor_class(checkpoint: Checkpoint, config: Config) -> Any:  # noqa: ANN401
-    """Return the processor class that the folder names, else the one transformers has for the model."""
+    """Return the processor class named in the folder, or else transformers' class for the model."""
     for file in ("processor_config.json", "preprocessor_config.json", "tokenizer_config.json", "config.json"):
         name = checkpoint.read_json(file).get("processor_class")
         found = processor_class_from_name(name) if isinstance(name, str) else None
@@ -137,6 +145,13 @@ def _processor_class(checkpoint: Checkpoint, config: Config) -> Any:  # noqa: AN
     if type(config) in PROCESSOR_MAPPING:
         return PROCESSOR_MAPPING[type(config)]
     raise BackendError(f"{checkpoint.folder}: transformers has no image-and-text processor for {config.model_type!r}")
+
+
+_PARTS = {
+    "tokenizer": transformers.AutoTokenizer.from_pretrained,
+    "image_processor": partial(transformers.AutoImageProcessor.from_pretrained, backend="pil"),
+    "feature_extractor": transformers.AutoFeatureExtractor.from_pretrained,
+}
 
 
 def _image_only(kind: Any) -> Any:  # noqa: ANN401
@@ -150,7 +165,12 @@ def _image_only(kind: Any) -> Any:  # noqa: ANN401
     class ImageOnly(kind):
         @classmethod
         def _get_arguments_from_pretrained(cls, folder: Path, *_: object, **__: object) -> list[Any]:
-            return [_part(name, folder) for name in cls.get_attributes()]
+            parts: list[Any] = []
+            for name in cls.get_attributes():
+                if "video" not in name and name not in _PARTS:
+                    raise ValueError(f"its processor has a part {name!r} that is neither for text nor for images")
+                parts.append(_NoVideo() if "video" in name else _PARTS[name](folder, **_LOCAL))
+            return parts
 
         def check_argument_for_proper_class(self, argument_name: str, argument: object) -> Any:  # noqa: ANN401
             if isinstance(argument, _NoVideo):
@@ -169,50 +189,45 @@ class _NoVideo(dict[str, object]):
     downsample_mode = ""
 
 
-def _part(name: str, folder: Path) -> Any:  # noqa: ANN401
-    if "video" in name:
-        return _NoVideo()
-    if name == "tokenizer":
-        return transformers.AutoTokenizer.from_pretrained(folder, **_LOCAL)
-    if name == "image_processor":
-        return transformers.AutoImageProcessor.from_pretrained(folder, backend="pil", **_LOCAL)
-    if name == "feature_extractor":
-        return transformers.AutoFeatureExtractor.from_pretrained(folder, **_LOCAL)
-    raise ValueError(f"its processor has a part {name!r} that is neither for text nor for images")
-
-
 @quiet()
 def load_weights(
     checkpoint: Checkpoint,
     config: Config,
-    files: WeightFiles,
-    storage: Storage,
+    files: Mapping[str, Weight],
     *,
+    device: torch.device,
     dtype: torch.dtype,
+    device_map: str | dict[str, str] | None,
+    quantize: str | None,
     allow_surplus: bool,
 ) -> Model:
     """Return a model filled with the weights of a checkpoint, or refuse weights that do not fill it or do not fit."""
-    if storage.device_map is None:
-        size = BITS[storage.quantize] / 8 if storage.quantize else dtype.itemsize
-        check_room(storage.device, int(size * sum(math.prod(shape) for shape in files.shapes.values())))
-    with memory_of(storage.device):
-        stored = storage.arguments(dtype)
-        model, report = _from_files(checkpoint, config, dtype, stored, files)
+    if device_map is None:
+        size = BITS[quantize] / 8 if quantize else dtype.itemsize
+        needed, free = size * sum(math.prod(weight.shape) for weight in files.values()), free_memory(device)
+        if free is not None and needed > free:  # rather than to fail after minutes
+            raise BackendError(
+                f"the weights take {needed / 2**30:.1f} GiB on {device}, which has {free / 2**30:.1f} GiB left; choose "
+                f"dtype 'bfloat16', quantize '8bit' or '4bit', a device_map over several devices, or a larger machine"
+            )
+    with memory_of(device):
+        settings = {"dtype": dtype, **_placing(device, dtype, device_map, quantize)}
+        model, report = _from_files(checkpoint, config, files, settings)
         check_complete(checkpoint, report, allow_surplus=allow_surplus)
         names = {name for name, _ in model.named_parameters()}
-        integers = files.integers & names
+        integers = {name for name in names & files.keys() if not files[name].floating}
         if integers and getattr(model.config, "quantization_config", None) is None:  # transformers would cast them
             raise BackendError(
                 f"{checkpoint.folder}: the weight {min(integers)!r} holds integers, and config.json does not say how "
                 f"it is quantized; use a checkpoint that is not quantized"
             )
-        if isinstance(storage.device_map, dict):  # transformers would put the others anywhere
+        if isinstance(device_map, dict):  # transformers would put the others anywhere
             for name in names:
-                if not any(name == part or not part or name.startswith(f"{part}.") for part in storage.device_map):
+                if not any(name == part or not part or name.startswith(f"{part}.") for part in device_map):
                     raise SettingError(
                         f"device_map says nothing about {name}; add an entry '' for all that is not named"
                     )
-        model = model if stored else model.to(storage.device)
+        model = model.to(device) if device_map is None and quantize is None else model
         # Out of the mapped files: who overwrites such a file would change scores, or end the process. Each weight
         # leaves memory when it is copied, so that they never lie there twice.
         for weight in (*model.parameters(), *model.buffers()):
@@ -222,21 +237,33 @@ def load_weights(
         return model.eval()
 
 
+def _placing(
+    device: torch.device, dtype: torch.dtype, device_map: str | dict[str, str] | None, quantize: str | None
+) -> dict[str, Any]:
+    """Return where and how weights are to lie, as arguments of `from_pretrained`."""
+    if quantize is None:
+        return {} if device_map is None else {"device_map": device_map}
+    bits: dict[str, Any] = {"load_in_8bit": True}
+    if quantize == "4bit":
+        bits = {"load_in_4bit": True, "bnb_4bit_quant_type": "nf4", "bnb_4bit_compute_dtype": dtype}
+    config = transformers.BitsAndBytesConfig(llm_int8_skip_modules=[_PRECISE], **bits)
+    return {"quantization_config": config, "device_map": device_map or {"": str(device)}}
+
+
 def _from_files(
-    checkpoint: Checkpoint, config: Config, dtype: torch.dtype, stored: Mapping[str, Any], files: WeightFiles
+    checkpoint: Checkpoint, config: Config, files: Mapping[str, Weight], settings: Mapping[str, Any]
 ) -> tuple[Model, Mapping[str, Any]]:
-    """Return the model, its weights mapped into memory, and what transformers says of them."""
+    """Return the model, its weights mapped into memory, and what transformers reports of them."""
     try:
         loaded: tuple[Model, Mapping[str, Any]] = AutoModelForImageTextToText.from_pretrained(
             checkpoint.folder,
             config=config,
-            dtype=dtype,
-            use_safetensors=not any(path.suffix == ".bin" for path in files.where.values()),
+            use_safetensors=not any(weight.path.suffix == ".bin" for weight in files.values()),
             weights_only=True,
             ignore_mismatched_sizes=True,  # reported, and then refused
             output_loading_info=True,
             **_LOCAL,
-            **stored,
+            **settings,
         )
     except (*_UNUSABLE, RuntimeError, SafetensorError, UnpicklingError) as error:
         if is_want_of_memory(error):

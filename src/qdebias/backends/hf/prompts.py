@@ -9,7 +9,6 @@ from functools import partial
 from typing import Any
 
 from jinja2 import Environment, TemplateError, TemplateSyntaxError
-from PIL import Image
 
 from qdebias.backends.checkpoint import Checkpoint
 from qdebias.backends.hf import Config, Processor
@@ -52,90 +51,60 @@ def fixed(template: str, arguments: Mapping[str, Argument] | None = None) -> tup
     return "".join(lines) + template, chosen
 
 
-class HfTokenizer:
-    """The tokenizer of a processor: nothing added, nothing left out, nothing tidied."""
-
-    def __init__(self, processor: Processor) -> None:
-        self._tokenizer = processor.tokenizer
-
-    def encode(self, text: str) -> list[int]:
-        """Return the ids of `text`."""
-        return list(self._tokenizer.encode(text, add_special_tokens=False))
-
-    def decode(self, ids: Sequence[int]) -> str:
-        """Return the text of `ids`."""
-        text = self._tokenizer.decode(list(ids), skip_special_tokens=False, clean_up_tokenization_spaces=False)
-        return str(text)
-
-
 @dataclass(frozen=True, slots=True)
 class Prompt:
-    """What the chat template makes of a question."""
+    """A question as text, after the chat template."""
 
     text: str  # up to the end of the answer prefix, with one placeholder an image
     lead: str  # white space that the template writes before the first word of a reply; empty after an answer prefix
     ending: str  # what follows the last placeholder in the end
-    suffix: str = ""  # an answer prefix that is no part of the text, but goes behind what the processor makes of it
+    options: Mapping[str, Any]  # the processor's arguments beside text and images
 
 
 def render(processor: Processor, form: Form) -> Prompt:
     """Return the prompt of a question: what the template writes before a reply, then the answer prefix."""
-    image = getattr(processor, "image_token", None)
-
-    def rendered(images: int, reply: str) -> str:
-        text = _apply(processor, form, images, reply)
-        if image is not None and images == form.images:
-            _check_placeholders(text, image, images)
-        return text
-
-    started, prefix = opening(form, rendered), form.question.answer_prefix
+    started, prefix = opening(form, partial(rendered, processor, form)), form.question.answer_prefix
     spaces = started.lead in ("", " ") and not prefix  # a line break is no part of a word
     text = started.text if spaces or prefix[:1].isspace() else started.text + started.lead
-    return Prompt(text + prefix, started.lead if spaces else "", text.rpartition(image)[2] + prefix if image else text)
-
-
-def encode(processor: Processor, prompt: Prompt, pictures: Sequence[Image.Image]) -> Mapping[str, Any]:
-    """Return what the processor makes of a prompt; the start token stands once, whoever writes it."""
-    start = processor.tokenizer.bos_token
-    made: Mapping[str, Any] = processor(
-        images=[list(pictures)],
-        text=[prompt.text],
-        add_special_tokens=not (start is not None and prompt.text.startswith(start)),
-        return_tensors="pt",
+    image, start = getattr(processor, "image_token", None), processor.tokenizer.bos_token
+    return Prompt(
+        text=text + prefix,
+        lead=started.lead if spaces else "",
+        ending=text.rpartition(image)[2] + prefix if image else text,
+        options={"add_special_tokens": start is None or not text.startswith(start)},  # the start token stands once
     )
-    return made
 
 
-def _apply(processor: Processor, form: Form, images: int, reply: str) -> str:
-    """Render a question and a reply; without a reply, all that stands before one.
-
-    The reply is a text where the template takes one. Others read nothing but a list of typed parts.
-    """
+def rendered(processor: Processor, form: Form, images: int, reply: str) -> str:
+    """Render a question and a reply by the chat template; without a reply, up to where it begins."""
     pictures = [{"type": "image"}] * images
     text = [{"type": "text", "text": form.question.text}]
     turn = {"role": "user", "content": pictures + text if form.placement == "before" else text + pictures}
-    if not reply:
-        return _rendered(processor, form, [turn])
-    try:
-        found = _rendered(processor, form, [turn, {"role": "assistant", "content": reply}])
-    except PromptError:
-        found = ""
-    if reply in found:
-        return found
-    return _rendered(processor, form, [turn, {"role": "assistant", "content": [{"type": "text", "text": reply}]}])
-
-
-def _rendered(processor: Processor, form: Form, messages: list[dict[str, Any]]) -> str:
-    if (render := getattr(processor, "render", None)) is None:
+    chats: list[list[dict[str, Any]]] = [[turn]]
+    if reply:  # as a string, or as a list of typed parts for the templates that read nothing else
+        chats = [[turn, {"role": "assistant", "content": one}] for one in (reply, [{"type": "text", "text": reply}])]
+    if (apply := getattr(processor, "render", None)) is None:
         from transformers import ProcessorMixin
 
-        render = partial(ProcessorMixin.apply_chat_template, processor)
-    try:
-        return str(render(messages, add_generation_prompt=len(messages) == 1))
-    except (TemplateError, ValueError, TypeError, KeyError) as error:
+        apply = partial(ProcessorMixin.apply_chat_template, processor)
+    found = ""
+    for chat in chats:
+        try:
+            found = str(apply(chat, add_generation_prompt=not reply))
+        except (TemplateError, ValueError, TypeError, KeyError) as error:
+            if chat is chats[-1]:
+                raise PromptError(
+                    f"the chat template of this model refuses the question {form.question.text!r}: {first_line(error)}"
+                ) from error
+        if reply and reply in found:
+            break
+    image = getattr(processor, "image_token", None)
+    if image is not None and images and found.count(image) != images:
         raise PromptError(
-            f"the chat template of this model refuses the question {form.question.text!r}: {first_line(error)}"
-        ) from error
+            f"the prompt shows {found.count(image)} images instead of {images}: the chat template lost some, or "
+            f"the question contains {image!r}; change the one that does"
+        )
+    return found
 
 
 def check_ids(tokenizer: Tokenizer, ids: Sequence[int], places: Sequence[int], prompt: Prompt, form: Form) -> None:
@@ -156,64 +125,38 @@ def check_ids(tokenizer: Tokenizer, ids: Sequence[int], places: Sequence[int], p
         )
 
 
-def _check_placeholders(prompt: str, image_token: str, images: int) -> None:
-    if prompt.count(image_token) != images:
-        raise PromptError(
-            f"the prompt shows {prompt.count(image_token)} images instead of {images}: the chat template lost some, or "
-            f"the question contains {image_token!r}; change the one that does"
-        )
-
-
 def render_prefix(processor: Processor, form: Form) -> Prompt:
     """Return the prompt of a question to a model without a chat template: the images, then the question."""
-    question = form.question
+    question, suffix = form.question, form.question.answer_prefix
     if form.placement != "before":
         raise PromptError(
             f"the images are not {form.placement} the question {question.text!r}: this model takes images "
             f"first; use the other placement"
         )
-    text = processor.image_token * form.images + question.text
-    _check_placeholders(text, processor.image_token, form.images)
-    ending = f"{processor.tokenizer.bos_token}{question.text}\n{question.answer_prefix}"
-    return Prompt(text=text, lead="", ending=ending, suffix=question.answer_prefix)
-
-
-def encode_prefix(processor: Processor, prompt: Prompt, pictures: Sequence[Image.Image]) -> Mapping[str, Any]:
-    """Return what the processor makes of such a prompt."""
-    made = processor(
-        images=[list(pictures)],
-        text=[prompt.text],
-        suffix=[prompt.suffix] if prompt.suffix else None,
-        add_special_tokens=False,
-        return_tensors="pt",
+    return Prompt(
+        text=processor.image_token * form.images + question.text,
+        lead="",
+        ending=f"{processor.tokenizer.bos_token}{question.text}\n{suffix}",
+        options={"suffix": [suffix] if suffix else None, "add_special_tokens": False},
     )
+
+
+def without_ending(made: Mapping[str, Any], tokenizer: Tokenizer, suffix: str) -> Mapping[str, Any]:
+    """Return what such a model's processor makes of a prompt, without the end of sequence that it puts behind."""
     inputs = {name: value for name, value in made.items() if name != "labels"}
-    if prompt.suffix:  # the end of sequence
+    if suffix:
         inputs |= {name: inputs[name][:, :-1] for name in ("input_ids", "attention_mask", "token_type_ids")}
-    behind = HfTokenizer(processor).decode(inputs["input_ids"][inputs["token_type_ids"] == 1].tolist())
-    if normal(behind) != normal(prompt.suffix):
+    behind = tokenizer.decode(inputs["input_ids"][inputs["token_type_ids"] == 1].tolist())
+    if normal(behind) != normal(suffix):
         raise PromptError(
-            f"the tokenizer marks {behind!r} as the beginning of the answer instead of {prompt.suffix!r}; download "
+            f"the tokenizer marks {behind!r} as the beginning of the answer instead of {suffix!r}; download "
             f"the tokenizer's files again, or choose another answer_prefix"
         )
     return inputs
 
 
-@dataclass(frozen=True, slots=True)
-class Style:
-    """How the questions of a family are written: from a question to its prompt, and on to the model's arguments."""
-
-    render: Callable[[Processor, Form], Prompt]
-    encode: Callable[[Processor, Prompt, Sequence[Image.Image]], Mapping[str, Any]]
-
-
-_CHAT = Style(render, encode)
-_TEMPLATELESS: Mapping[str, Style] = {"paligemma": Style(render_prefix, encode_prefix)}  # by model_type
-
-
-def style_of(config: Config) -> Style:
-    """Return how questions are written for a model."""
-    return _TEMPLATELESS.get(config.model_type, _CHAT)
+RENDER: Mapping[str, Callable[[Processor, Form], Prompt]] = {"paligemma": render_prefix}
+"""Writes the prompts of models without a chat template, by `model_type`."""
 
 
 def fix_template(
@@ -223,7 +166,7 @@ def fix_template(
 
     Beside the arguments that is the hash of what the template makes of a conversation that is always the same.
     """
-    if style_of(config) is not _CHAT:
+    if config.model_type in RENDER:
         if arguments:
             raise SettingError(
                 f"{checkpoint.name}: questions are written without a chat template; give no template_args"
@@ -243,7 +186,7 @@ def fix_template(
         question=Question(text="A question?", options=("Yes", "No"), values=(1.0, 0.0)), placement="before", images=1
     )
     try:
-        texts = "\0".join(_apply(processor, example, example.images, reply) for reply in ("", "An answer"))
+        texts = "\0".join(rendered(processor, example, example.images, reply) for reply in ("", "An answer"))
     except PromptError:
         return said | {"template": "refused"}
     return said | {"template": hashlib.blake2b(texts.encode(), digest_size=8).hexdigest()}

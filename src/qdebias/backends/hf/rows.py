@@ -1,26 +1,23 @@
-"""Prompts packed into rows: what two questions have in common stands in a row once, and equal rows run as a batch.
+"""Packs prompts into rows, in which the common beginning of several prompts stands once.
 
-A row holds the tokens that all its prompts begin with, and behind them the rest of each prompt at the positions that it
-would have alone. A token sees the common tokens and, before it, those of its own prompt: what it would see alone. Only
-rows of equal shape are batched, so that there is no padding, which would need another mask and round differently.
-Rows that begin with the same images are joined in the same manner (`grow`, `join`) where that is less work. What joined
-rows have in common stands once, as the trunk of a tree. After it each continues alone, and sees nothing of the
-others. Attention is computed over the whole of a joined row, so that a row whose attention would cost more than its
-beginning saves is left alone.
+A row is a tree of branches: a token attends to the tokens before it in its own branch and in the branches that lead to
+it, at the positions that it has in its own prompt. Only rows of equal shape run as a batch, without padding, which
+would need another mask and round differently. Attention is computed over whole rows, so rows of several requests are
+joined (`grow`) only where that is less work.
 """
 
 from bisect import bisect_right
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
-from os.path import commonprefix
 from typing import Any, TypeAlias
 
 import torch
 
 from qdebias.backends.hf import Config, Model
-from qdebias.backends.hf.forward import places_of
-from qdebias.backends.hf.images import Key
+
+Key: TypeAlias = tuple[int, int]
+"""Number of an image in a call, and its tile; in families without tiles 1 if it was prepared as one of several."""
 
 _PER_TOKEN = (
     *("input_ids", "attention_mask", "mm_token_type_ids", "moe_mm_token_type_ids", "token_type_ids"),
@@ -29,208 +26,175 @@ _PER_TOKEN = (
 """Inputs of shape (1, L, ...)."""
 
 _PER_IMAGE = ("image_grid_thw", "target_sizes")
-"""Inputs that the forward pass needs beside the features of the images."""
+"""Inputs of shape (images, ...), which the forward pass needs beside the features."""
 
-Positions: TypeAlias = Callable[[Mapping[str, Any]], torch.Tensor]
-"""From the inputs of one prompt to its position ids, (..., 1, L)."""
+_AXES = dict.fromkeys(_PER_TOKEN, 1) | {"position_ids": -1, "shown": 0, "compared": 1} | dict.fromkeys(_PER_IMAGE, 0)
+"""The axis along which each array of a row is joined."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Prepared:
+    """One question, ready to be run."""
+
+    ids: list[int]  # (L,) the prompt
+    inputs: Mapping[str, Any]  # the model's arguments, such as `input_ids`, with a batch axis of 1, on the CPU
+    shown: torch.Tensor  # (L,) True at the tokens of images, or at the beginning of their markers
+    lead: str  # white space between the prompt and its answer, see `Prompt`
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Row:
-    """One or more prompts in one sequence of L tokens, as a tree of branches."""
+    """One or more prompts in one sequence of L tokens."""
 
-    inputs: Mapping[str, torch.Tensor]  # the model's arguments but the images, with a batch axis of 1
-    positions: torch.Tensor | None  # (..., 1, L); None: counted by the model
-    places: torch.Tensor  # (L,) place of each token in its own prompt
-    branches: torch.Tensor  # (L,) which branch each token is of; 0 for the common tokens
+    arrays: Mapping[str, torch.Tensor]  # the model's arguments but the images, `shown` of `Prepared`, and `compared`:
+    # (1 + axes, L) the ids and the positions, which are equal where prompts have something in common
+    branches: torch.Tensor  # (L,) which branch each token is of
     parents: tuple[int, ...]  # for each branch, the one that it continues; branch 0 begins the row
     reads: tuple[int, ...]  # index of the last token of each prompt
-    images: tuple[Key, ...]  # what the row shows, in order
-
-    @property
-    def shape(self) -> tuple[object, ...]:
-        """What rows of one batch have in common."""
-        branches = tuple(self.branches.tolist())
-        inputs = ((name, self.inputs[name].shape) for name in _PER_TOKEN if name in self.inputs)
-        return branches, self.parents, self.reads, len(self.images), *inputs
+    images: tuple[Key, ...]  # the images of the row, in order
 
 
-def rows_of(
-    prompts: Sequence[Mapping[str, Any]], images: tuple[Key, ...], image_token: int | None, positions: Positions | None
-) -> list[Row]:
-    """Return the inputs of the questions about some images in as few rows as possible, in order.
+def rows_of(prompts: Sequence[Prepared], images: tuple[Key, ...], model: Model | None) -> list[Row]:
+    """Return the questions about some images in as few rows as possible, in order.
 
-    Prompts share a row that have all their images in the beginning that they have in common; without `positions`, which
-    counts them, none do.
+    Prompts share a row if all their images lie in their common beginning. `model` counts positions; without it every
+    prompt has its own row.
     """
     rows: list[Row] = []
-    group: list[Mapping[str, Any]] = []
-    counted: list[torch.Tensor] = []
+    group: list[Row] = []
+    trunk = 0
     for prompt in prompts:
-        count = [positions(prompt)] if positions else []
-        common = _common([*group, prompt], [*counted, *count]) if positions else 0
-        if group and any(places_of(one, image_token)[common:].any() for one in (*group, prompt)):
-            rows.append(_row(group, counted, images))
-            group, counted = [], []
-        group, counted = [*group, prompt], [*counted, *count]
-    return [*rows, _row(group, counted, images)]
+        length, inputs = len(prompt.ids), prompt.inputs
+        arrays = {name: inputs[name] for name in (*_PER_TOKEN, *_PER_IMAGE) if name in inputs}
+        arrays["shown"] = prompt.shown
+        if model is not None:  # (..., 1, L)
+            count = getattr(model.base_model, "get_rope_index", None)
+            names = ("input_ids", "mm_token_type_ids", "image_grid_thw", "attention_mask")
+            counted = count and count(**{name: inputs[name] for name in names if name in inputs})[0]
+            arrays["position_ids"] = torch.arange(length)[None] if counted is None else counted
+            arrays["compared"] = torch.cat([inputs["input_ids"], arrays["position_ids"].flatten(0, -2)])
+        row = Row(
+            arrays=arrays,
+            branches=torch.zeros(length, dtype=torch.long),
+            parents=(0,),
+            reads=(length - 1,),
+            images=images,
+        )
+        common = 0
+        if group and model is not None:
+            end = min(trunk, length - 1)
+            same = group[0].arrays["compared"][:, :end] == arrays["compared"][:, :end]
+            common = int(same.all(0).cumprod(0).sum())
+        if group and any(one.arrays["shown"][common:].any() for one in (*group, row)):
+            rows.append(join(group, trunk, len(images)))
+            group = []
+        trunk = common if group else length - 1
+        group.append(row)
+    return [*rows, join(group, trunk, len(images))]
 
 
-def _common(prompts: Sequence[Mapping[str, Any]], counted: Sequence[torch.Tensor]) -> int:
-    """Return how many tokens all prompts begin with, at equal positions; at most one less than the shortest has."""
-    common = len(commonprefix([prompt["input_ids"][0, :-1].tolist() for prompt in prompts]))  # noqa: RUF071
-    equal = [(counted[0][..., :common] == one[..., :common]).flatten(0, -2).all(0) for one in counted[1:]]
-    return int(torch.stack(equal).all(0).cumprod(0).sum()) if equal else common
-
-
-def _row(prompts: Sequence[Mapping[str, Any]], counted: Sequence[torch.Tensor], images: tuple[Key, ...]) -> Row:
-    common, first = _common(prompts, counted), prompts[0]
-    inputs = {name: _after([one[name] for one in prompts], common, 1) for name in _PER_TOKEN if name in first}
-    lengths = [prompt["input_ids"].shape[1] for prompt in prompts]
-    rests = [length - common for length in lengths]
+def join(rows: Sequence[Row], trunk: int, images: int) -> Row:
+    """Join rows that begin with the same `trunk` tokens and `images` images: these, then the rest of each row."""
+    first = rows[0]
+    if len(rows) == 1:
+        return first
+    arrays: dict[str, torch.Tensor] = {}
+    for name, axis in _AXES.items():
+        if name in first.arrays:
+            common = images if name in _PER_IMAGE else trunk
+            each = [row.arrays[name] for row in rows]
+            rests = [array.narrow(axis, common, array.shape[axis] - common) for array in each]
+            arrays[name] = torch.cat([each[0].narrow(axis, 0, common), *rests], dim=axis)
+    branches, parents, reads = [torch.zeros(trunk, dtype=torch.long)], [0], list[int]()
+    start = 0
+    for row in rows:  # the first branch of each grows from the trunk, the others as they did
+        branches.append(row.branches[trunk:] + len(parents))
+        parents += [0, *(parent + len(parents) for parent in row.parents[1:])]
+        reads += [start + read for read in row.reads]
+        start += len(row.branches) - trunk
     return Row(
-        inputs=inputs | {name: first[name] for name in _PER_IMAGE if name in first},
-        positions=_after(counted, common, -1) if counted else None,
-        places=_after([torch.arange(length) for length in lengths], common, 0),
-        branches=torch.arange(1 + len(prompts)).repeat_interleave(torch.tensor([common, *rests])),
-        parents=(0,) * (1 + len(prompts)),
-        reads=tuple(end - 1 for end in accumulate(rests, initial=common))[1:],
-        images=images,
+        arrays=arrays,
+        branches=torch.cat(branches),
+        parents=tuple(parents),
+        reads=tuple(reads),
+        images=first.images[:images] + tuple(key for row in rows for key in row.images[images:]),
     )
 
 
-def _after(values: Sequence[torch.Tensor], common: int, axis: int) -> torch.Tensor:
-    """Return what the values begin with in common, then the rest of each."""
-    rests = [value.narrow(axis, common, value.shape[axis] - common) for value in values]
-    return torch.cat([values[0].narrow(axis, 0, common), *rests], dim=axis)
-
-
-def batch_of(rows: Sequence[Row], config: Config, dtype: torch.dtype) -> dict[str, Any]:
-    """Return rows of one shape as arguments of the forward pass, all but the images."""
-    inputs: dict[str, Any] = {name: torch.cat([row.inputs[name] for row in rows]) for name in rows[0].inputs}
-    if len(rows[0].reads) > 1:
-        inputs["position_ids"] = torch.cat([row.positions for row in rows if row.positions is not None], dim=-2)
-        inputs["attention_mask"] = _masks(rows, config, dtype)
-    return inputs
-
-
-def _masks(rows: Sequence[Row], config: Config, dtype: torch.dtype) -> torch.Tensor | dict[str, torch.Tensor]:
-    """Return what is added to the attention of each token to each, (rows, 1, L, L); by kind of layer if they differ."""
-    seen = torch.stack([_seen(row) for row in rows])[:, None]
-    window, kinds = getattr(config, "sliding_window", None), getattr(config, "layer_types", None) or ()
-    near = seen
-    if window is not None:
-        near = seen & torch.stack([row.places[:, None] - row.places < window for row in rows])[:, None]
-    full, sliding = (
-        torch.zeros(mask.shape, dtype=dtype).masked_fill(~mask, torch.finfo(dtype).min) for mask in (seen, near)
-    )
-    if "sliding_attention" in kinds:
-        return {"full_attention": full, "sliding_attention": sliding}
-    return full if kinds else sliding
-
-
-def _seen(row: Row) -> torch.Tensor:
-    """Return which tokens a token sees, (L, L): images that see themselves as a whole are told by their type ids."""
-    before = torch.ones(len(row.branches), len(row.branches), dtype=torch.bool).tril()
-    ancestry = torch.eye(len(row.parents), dtype=torch.bool)  # which branches lead to a branch, itself among them
-    for branch, parent in enumerate(row.parents):
-        ancestry[branch] |= ancestry[parent]
-    own = ancestry[row.branches][:, row.branches]
-    if "token_type_ids" not in row.inputs:
-        return before & own
-    image = row.inputs["token_type_ids"][0] == 1
-    starts = image & ~torch.nn.functional.pad(image, (1, 0))[:-1]
-    block = torch.where(image, starts.cumsum(0), -torch.ones_like(row.branches))
-    return (before & own) | ((block == block[:, None]) & image)
-
-
-def token_cost(model: Model) -> tuple[int, int]:
-    """Return what a language model computes on a token by itself, and on the attention of one to one, in products."""
-    config = model.config.get_text_config()
-    heads: int = config.num_attention_heads
-    width: int = heads * (getattr(config, "head_dim", None) or config.hidden_size // heads)
-    linear = (part for part in model.get_decoder().modules() if isinstance(part, torch.nn.Linear))
-    return sum(part.weight.numel() for part in linear), 2 * config.num_hidden_layers * width
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Tree:
+@dataclass(slots=True, eq=False)
+class _Tree:
     """Rows to be joined."""
 
-    rows: tuple[int, ...]  # where they stand among all rows
+    places: list[int]  # where they stand among all rows
     trunk: int  # how many tokens all of them begin with
     images: int  # how many images end within these
     length: int  # number of tokens of the joined row
 
 
-def grow(rows: Sequence[Row], sizes: Mapping[Key, int], *, image_token: int | None, pairs: float) -> list[Tree]:
-    """Return every row in one tree, alone or with others that begin with the same image where that is less work.
+def grow(rows: Sequence[Row], sizes: Mapping[Key, int], *, pairs: float) -> list[tuple[list[int], Row]]:
+    """Join rows that begin with the same image where that is less work; return the places and the joined row of each.
 
-    `sizes` says how many tokens of the prompt an image takes: one that is not named keeps its row alone; `pairs` of
-    tokens cost as much as a token.
+    `sizes` is the number of tokens that an image takes; a row with an image of unknown size stays alone. One token
+    costs as much as the attention of `pairs` pairs of tokens.
     """
     names = {key: -1 - number for number, key in enumerate(sizes)}
-    beginnings = [_beginning(row, sizes, names, image_token) for row in rows]
-    trees: list[Tree] = []
+    trees: list[_Tree] = []
+    beginnings: list[tuple[torch.Tensor, list[int]]] = []
     for place, row in enumerate(rows):
-        single = Tree((place,), len(row.branches), len(row.images), len(row.branches))
-        for index, tree in enumerate(trees):
-            if rows[tree.rows[0]].images[0] != row.images[0]:
-                continue
-            (first, ends), (second, _) = beginnings[tree.rows[0]], beginnings[place]
-            least = min(len(first), len(second)) if first.shape[1] == second.shape[1] else 0
-            alike = int((first[:least] == second[:least]).all(1).cumprod(0).sum()) if least else 0
-            trunk = min(tree.trunk, alike)
-            length = tree.length + (len(tree.rows) - 1) * (tree.trunk - trunk) + single.length - trunk
+        # what it may share: ids and positions, with the image's name in place of its tokens; where each image ends
+        length = min(int((row.branches == 0).sum()), row.reads[0])
+        held = torch.where(row.arrays["shown"][:length])[0]
+        taken = [sizes.get(key, 0) for key in row.images]
+        tokens, ends = torch.empty(1, 0), list[int]()
+        if "compared" in row.arrays and all(taken) and sum(taken) == len(held):
+            tokens = row.arrays["compared"][:, :length].clone()
+            tokens[0, held] = torch.tensor([names[key] for key in row.images]).repeat_interleave(torch.tensor(taken))
+            ends = [int(held[count - 1]) + 1 for count in accumulate(taken)]
+        beginnings.append((tokens, ends))
+        single = _Tree([place], len(row.branches), len(row.images), len(row.branches))
+        for tree in trees:
+            first, ends = beginnings[tree.places[0]]
+            end = min(tree.trunk, first.shape[1], tokens.shape[1])
+            trunk = int((first[:, :end] == tokens[:, :end]).all(0).cumprod(0).sum())
+            length = tree.length + (len(tree.places) - 1) * (tree.trunk - trunk) + single.length - trunk
             images, more_pairs = bisect_right(ends, trunk), length**2 - tree.length**2 - single.length**2
             if images and more_pairs < pairs * (tree.length + single.length - length):
-                trees[index] = Tree((*tree.rows, place), trunk, images, length)
+                tree.places.append(place)
+                tree.trunk, tree.images, tree.length = trunk, images, length
                 break
         else:
             trees.append(single)
-    return trees
+    return [(tree.places, join([rows[place] for place in tree.places], tree.trunk, tree.images)) for tree in trees]
 
 
-def _beginning(
-    row: Row, sizes: Mapping[Key, int], names: Mapping[Key, int], image_token: int | None
-) -> tuple[torch.Tensor, tuple[int, ...]]:
-    """Return what a row may have in common with others, and after how many tokens each image ends.
+def batch_of(rows: Sequence[Row], config: Config, dtype: torch.dtype) -> dict[str, Any]:
+    """Return the arguments of the forward pass for rows of one shape, without the images.
 
-    That is (tokens, 1 + axes of the positions): which token or image, and at which position.
+    The mask (rows, 1, L, L) is added to the attention scores; a dictionary by kind of layer where layers differ.
     """
-    length = min(int((row.branches == 0).sum()), row.reads[0])
-    held = torch.where(places_of(row.inputs, image_token)[:length])[0]
-    taken = [sizes.get(key, 0) for key in row.images]
-    if row.positions is None or not all(taken) or sum(taken) != len(held):
-        return torch.empty(0, 1), ()
-    tokens = row.inputs["input_ids"][0, :length].clone()
-    tokens[held] = torch.tensor([names[key] for key in row.images]).repeat_interleave(torch.tensor(taken))
-    ends = tuple(int(held[count - 1]) + 1 for count in accumulate(taken))
-    return torch.cat([tokens[None], row.positions.flatten(0, -2)[:, :length]]).T, ends
-
-
-def join(rows: Sequence[Row], tree: Tree) -> Row:
-    """Return the rows of a tree as one."""
-    members = [rows[place] for place in tree.rows]
-    first, trunk = members[0], tree.trunk
-    if len(members) == 1:
-        return first
-    inputs: dict[str, torch.Tensor] = {}
-    for names, common, axis in ((_PER_TOKEN, trunk, 1), (_PER_IMAGE, tree.images, 0)):
-        inputs |= {
-            name: _after([row.inputs[name] for row in members], common, axis) for name in names if name in first.inputs
-        }
-    branches, parents = [torch.zeros(trunk, dtype=torch.long)], [0]
-    for row in members:  # the first branch of each grows from the trunk, the others as they did
-        branches.append(row.branches[trunk:] + len(parents))
-        parents += [0, *(parent + len(parents) for parent in row.parents[1:])]
-    starts = accumulate((len(row.branches) - trunk for row in members), initial=0)
-    return Row(
-        inputs=inputs,
-        positions=_after([row.positions for row in members if row.positions is not None], trunk, -1),
-        places=_after([row.places for row in members], trunk, 0),
-        branches=torch.cat(branches),
-        parents=tuple(parents),
-        reads=tuple(start + read for start, row in zip(starts, members, strict=False) for read in row.reads),
-        images=first.images[: tree.images] + tuple(key for row in members for key in row.images[tree.images :]),
+    first, names = rows[0], (*_PER_TOKEN, *_PER_IMAGE)
+    inputs: dict[str, Any] = {
+        name: torch.cat([row.arrays[name] for row in rows]) for name in names if name in first.arrays
+    }
+    if len(first.reads) == 1:
+        return inputs
+    inputs["position_ids"] = torch.cat([row.arrays["position_ids"] for row in rows], dim=-2)
+    leads = torch.eye(len(first.parents), dtype=torch.bool)  # leads[a, b]: branch b is a, or leads to a
+    for branch, parent in enumerate(first.parents):
+        leads[branch] |= leads[parent]
+    own = leads[first.branches][:, first.branches].tril()
+    places = own.sum(1)  # of each token in its own prompt
+    seen = own.expand(len(rows), 1, *own.shape)
+    if "token_type_ids" in inputs:  # an image sees itself as a whole
+        image = inputs["token_type_ids"] == 1
+        starts = image & ~torch.nn.functional.pad(image, (1, 0))[:, :-1]
+        block = torch.where(image, starts.cumsum(1), -1)
+        seen = seen | ((block[:, None, :, None] == block[:, None, None]) & image[:, None, None])
+    window, kinds = getattr(config, "sliding_window", None), getattr(config, "layer_types", None) or ()
+    near = seen if window is None else seen & (places[:, None] - places < window)
+    full, sliding = (
+        torch.zeros(mask.shape, dtype=dtype).masked_fill(~mask, torch.finfo(dtype).min) for mask in (seen, near)
     )
+    by_kind = {"full_attention": full, "sliding_attention": sliding}
+    inputs["attention_mask"] = by_kind if "sliding_attention" in kinds else full if kinds else sliding
+    return inputs

@@ -156,7 +156,7 @@ class MplugOwl3Processor(NativeProcessor):
     """Vocabulary, images and prompts of a checkpoint; `words` is the number of tokens in the vocabulary."""
 
     image_token = MARKER
-    marks_images = True  # in words, see `places_of`
+    marks_images = True  # in words, see `HfBackend.image_token`
     release: str
     words: int
 

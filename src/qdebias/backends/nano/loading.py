@@ -14,7 +14,7 @@ from tokenizers import Tokenizer
 
 from qdebias.backends.checkpoint import Checkpoint
 from qdebias.backends.hf.devices import memory_of
-from qdebias.backends.hf.weights import Storage, check_complete, one_line
+from qdebias.backends.hf.weights import check_complete, one_line
 from qdebias.backends.nano.modeling import Config, Nano
 from qdebias.backends.nano.statistics import pixels_of
 from qdebias.errors import BackendError, SettingError
@@ -47,10 +47,18 @@ def read_config(checkpoint: Checkpoint) -> Config:
 
 
 def load_weights(
-    checkpoint: Checkpoint, config: Config, _: None, storage: Storage, *, dtype: torch.dtype, allow_surplus: bool
+    checkpoint: Checkpoint,
+    config: Config,
+    _: None,
+    *,
+    device: torch.device,
+    dtype: torch.dtype,
+    device_map: object,
+    quantize: str | None,
+    allow_surplus: bool,
 ) -> Nano:
     """Return the model filled with the weights of a checkpoint, or refuse weights that do not fill it."""
-    if storage.quantize or storage.device_map:
+    if quantize or device_map:
         raise SettingError(f"{checkpoint.folder}: lies whole on one device; leave out quantize and device_map")
     path = checkpoint.folder / "model.safetensors"
     with one_line(path):
@@ -75,11 +83,12 @@ def load_weights(
             if name in wanted and weight.shape != wanted[name].shape
         ],
     }
-    check_complete(checkpoint, report, allow_surplus=allow_surplus)
+    if any(report.values()):
+        check_complete(checkpoint, report, allow_surplus=allow_surplus)
     model.load_state_dict(held, strict=False)
-    model.device, model.dtype = storage.device, dtype
-    with memory_of(storage.device):
-        return model.to(storage.device, dtype).eval()
+    model.device, model.dtype = device, dtype
+    with memory_of(device):
+        return model.to(device, dtype).eval()
 
 
 @dataclass(frozen=True, eq=False)
@@ -114,7 +123,9 @@ class NanoProcessor:
         with one_line(words):
             tokenizer = Tokenizer.from_buffer(words.read_bytes())
         self.tokenizer = Words(tokenizer, tokenizer.get_added_tokens_decoder())
-        self.image_processor = NanoImageProcessor(settings.get("image_processor", {}))
+        self.image_processor = NanoImageProcessor()
+        shown = json.dumps(settings.get("image_processor", {}), sort_keys=True)
+        self.identity = {"images": f"NanoImageProcessor {shown}"}
         self.image_seq_length = int(settings.get("image_seq_length", 3))
         self.chat_template: Any = template.read_text(encoding="utf-8") if template.is_file() else None
 
@@ -134,12 +145,7 @@ class NanoProcessor:
 class NanoImageProcessor:
     """Cuts every image into the same number of equal views; nothing else is done to its pixels."""
 
-    settings: Mapping[str, Any]  # its entries of processor_config.json
     takes_arrays: bool = True  # as they are, and not as pictures of Pillow
-
-    def to_dict(self) -> Mapping[str, Any]:
-        """Return the settings, for the fingerprint."""
-        return self.settings
 
     def __call__(self, images: Any, **_: object) -> dict[str, torch.Tensor]:  # noqa: ANN401
         """Map (nested lists of) images to `pixel_values`, (images, views, 3, 128, 128) float32 in [0, 1]."""
