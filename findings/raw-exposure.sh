@@ -1,6 +1,5 @@
 #!/usr/bin/env bash
-# Expected: of two raw photographs of one scene, taken two stops apart, the underexposed one is a quarter as bright
-# when it is developed, and looks darker.
+# Expected: of two raw photographs of one scene, taken two stops apart, the underexposed one is darker when it is developed.
 #
 # Actual: rawpy (LibRaw) brightens each photograph until one percent of its pixels are white, unless
 # no_auto_bright=True is given. Both come out equally bright, within a hundredth of a level on average, so whoever
