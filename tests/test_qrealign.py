@@ -93,7 +93,7 @@ def test_an_open_thought_needs_a_template_that_opens_one(
 
 def test_frames_are_no_conditions(golden: Path, backends: dict[tuple[str, bool], Backend]) -> None:
     scorer = Scorer(backend=backends["chat_template.jinja", False], method="paper")
-    with pytest.raises(SettingError, match="methods without conditions, such as qrealign-video"):
+    with pytest.raises(SettingError, match="a method without conditions, such as qrealign-video"):
         scorer.score_frames([golden / "images" / "down.png"])
 
 
@@ -132,4 +132,4 @@ def test_frames_are_taken_at_equal_distances() -> None:
 def test_frames_need_a_method_without_conditions(golden: Path) -> None:
     got = run("frames", golden / "images", "--model", "fake", "--method", "paper")
     assert got.returncode == 2
-    assert "methods without conditions" in got.stderr
+    assert "a method without conditions" in got.stderr

@@ -261,7 +261,7 @@ def test_one_image_is_enough(photos: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("--method", "t1"), "no answers to what t1"),
+        (("--method", "t1"), "no answers to the questions of t1"),
         (("--seed", "3"), "not used with seed 3"),
         (("--root", "x"), "name it with --dataset"),
         (("--out", "/proc/nowhere/report.html"), "cannot be written"),

@@ -60,7 +60,7 @@ def test_what_was_paper_is_not_taken_for_it_now(run: Path) -> None:
         names = {entry.name for entry in snapshot.manifest.methods.values()}
         assert {*WITHOUT_FOG, "paper-eq7", "average+eq7"} <= names
         assert "paper" not in names
-        with pytest.raises(SettingError, match=r"no answers to what paper .* used with .*paper-eq7"):
+        with pytest.raises(SettingError, match=r"no answers to the questions of paper .* used with .*paper-eq7"):
             recorded(snapshot, presets.get("paper"))
 
 

@@ -220,10 +220,11 @@ class HfBackend:
                     wanted[-1].append(slice(int(self.model.get_output_embeddings().out_features), None))
                 else:
                     wanted[-1].append(list(self._option_tokens(tuple(prompt.ids[-WINDOW:]), question, prompt.lead)))
-            if family is None:
+            if family is None or images is None:
                 logits += [self._forward(prompt.inputs)[0, 0] for prompt in prepared]
-            else:
+            else:  # encoded after the options are checked, so that nothing is computed for refused ones
                 rows += rows_of(prepared, keys, self.model if family.prefix else None)
+                images.encode(least=self._images.size)
         if images is not None:
             images.encode()
             logits = self._run(rows, images)

@@ -32,9 +32,7 @@ class SharedImages:
     at_once: AtOnce
     features: dict[Key, Features] = field(default_factory=dict, init=False)
     sizes: dict[Key, int] = field(default_factory=dict, init=False)
-    _names: dict[int, int] = field(
-        default_factory=dict, init=False
-    )  # by identity of arrays and of pictures made of them
+    _names: dict[int, int] = field(default_factory=dict, init=False)  # by identity of arrays and of their pictures
     _alike: dict[tuple[object, ...], list[tuple[int, RgbImage]]] = field(default_factory=dict, init=False)
     _pictures: list[Any] = field(default_factory=list, init=False)  # by name
     _kind: Any = field(default=dict, init=False)  # of what the image processor returns
@@ -51,17 +49,13 @@ class SharedImages:
     def prepare(
         self, prepare: Callable[..., list[Prepared]], request: Request
     ) -> tuple[list[Prepared], tuple[Key, ...]]:
-        """Return the questions of a request, prepared by `prepare`, and the keys of its images in `features`.
-
-        Images are encoded as soon as `at_once` of them are waiting.
-        """
+        """Return the questions of a request, prepared by `prepare`, and the keys of its images in `features`."""
         names = []
         for image in request.images:
             name = self._names.get(id(image))
             if name is None:
-                alike = self._alike.setdefault(
-                    (image.shape, image[::16, ::16].tobytes()), []
-                )  # often enough to tell apart
+                some = image[::16, ::16].tobytes()  # often enough to tell apart
+                alike = self._alike.setdefault((image.shape, some), [])
                 name = next((name for name, other in alike if np.array_equal(image, other)), len(self._pictures))
                 self._names[id(image)] = name
                 if name == len(self._pictures):
@@ -81,8 +75,6 @@ class SharedImages:
                 for name, tile in keys
                 if (name, tile) not in self.features
             }
-        if len(self._waiting) >= self.at_once.size:
-            self.encode()
         return prepared, tuple(keys)
 
     def __call__(self, images: Any, **options: Any) -> Any:  # noqa: ANN401
@@ -106,8 +98,10 @@ class SharedImages:
         parts = {name: [self._parts[key][name] for key in keys] for name in names}
         return self._kind({name: joined(values, family.axis, blank=True) for name, values in parts.items()})
 
-    def encode(self) -> None:
-        """Encode the images that are waiting, and drop their pixels."""
+    def encode(self, *, least: int = 1) -> None:
+        """Encode the images that are waiting, unless they are fewer than `least`, and drop their pixels."""
+        if len(self._waiting) < least:
+            return
 
         def together(keys: Sequence[Key]) -> list[Features]:
             parts = [self._waiting[key] for key in keys]
