@@ -215,8 +215,8 @@ class Scorer:
     def _prepare_ahead(self, images: Iterable[ImageSource]) -> Iterator[_Prepared | Failure]:
         """Load and plan in threads, in order, at most two batches ahead of the consumer, fewer of large images.
 
-        An image is planned as soon as its pixels fit beside those that are ready, one larger than the room alone. This
-        goes in order, whichever thread is first, so the consumer never waits for an image held up by a later one.
+        An image is planned as soon as its pixels fit beside those that are ready; one larger than that limit is planned
+        alone. Images are admitted in order, so the consumer never waits for an image held up by a later one.
         """
         numbered, pending = enumerate(images, start=1), deque[tuple[int, int, Future[_Prepared | Failure]]]()
         held: dict[int, int] = {}  # pixels of the images that are ready, by their numbers

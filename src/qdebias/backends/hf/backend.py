@@ -67,6 +67,7 @@ class HfBackend:
         self._processor = processor
         self._family = family
         self._joins = not alone
+        self._picks = "logits_to_keep" in inspect.signature(type(model).forward).parameters  # else: all positions
         if family is not None:
             small, text = model.device.type == "cpu", model.config.get_text_config()  # more at once is no faster there
             linear = (part for part in model.get_decoder().modules() if isinstance(part, torch.nn.Linear))
@@ -270,13 +271,12 @@ class HfBackend:
     def _forward(self, inputs: Mapping[str, Any], reads: Sequence[int] = (-1,)) -> Logits:
         """Return the (rows, positions, vocabulary) logits at some positions, the same in each row."""
         model, places, kept = self.model, list(reads), dict[str, Any]()
-        picks = "logits_to_keep" in inspect.signature(type(model).forward).parameters
-        if picks:  # the others compute all positions
+        if self._picks:
             kept = {"logits_to_keep": 1 if places == [-1] else torch.tensor(places, device=model.device)}
         try:
             with memory_of(model.device), torch.inference_mode():
                 found = model(**{name: moved(model, value) for name, value in inputs.items()}, **kept).logits
-                found = found if picks else found[:, places]
+                found = found if self._picks else found[:, places]
                 logits = np.asarray(found.float().cpu().numpy(), dtype=np.float32)
         except ValueError as error:
             raise PromptError(

@@ -79,8 +79,7 @@ class SharedImages:
 
     def __call__(self, images: Any, **options: Any) -> Any:  # noqa: ANN401
         """Return the output of the image processor for all images together, with shapes in place of pixels."""
-        family, nested = self.family, images if isinstance(images, list | tuple) else [images]
-        pictures = [one for part in nested for one in (part if isinstance(part, list | tuple) else [part])]
+        family, pictures = self.family, flat(images)
         several = int(family.companion and len(pictures) > 1)
         keys = [(self._names[id(picture)], several) for picture in pictures]
         for key, picture in zip(keys, pictures, strict=True):
