@@ -10,7 +10,7 @@ import logging
 from collections.abc import Mapping, Sequence
 from copy import copy
 from dataclasses import replace
-from functools import lru_cache, partial
+from functools import cached_property, lru_cache, partial
 from types import SimpleNamespace
 from typing import Any, TypeAlias, cast
 
@@ -67,7 +67,6 @@ class HfBackend:
         self._processor = processor
         self._family = family
         self._joins = not alone
-        self._picks = "logits_to_keep" in inspect.signature(type(model).forward).parameters  # else: all positions
         if family is not None:
             small, text = model.device.type == "cpu", model.config.get_text_config()  # more at once is no faster there
             linear = (part for part in model.get_decoder().modules() if isinstance(part, torch.nn.Linear))
@@ -267,6 +266,11 @@ class HfBackend:
             reads = iter(logits)
             found |= {place: [next(reads) for _ in rows[place].reads] for place in places}
         return [logits for place in range(len(rows)) for logits in found[place]]
+
+    @cached_property
+    def _picks(self) -> bool:
+        """Whether the model computes logits at chosen positions; others compute those of all."""
+        return "logits_to_keep" in inspect.signature(type(self.model).forward).parameters
 
     def _forward(self, inputs: Mapping[str, Any], reads: Sequence[int] = (-1,)) -> Logits:
         """Return the (rows, positions, vocabulary) logits at some positions, the same in each row."""
